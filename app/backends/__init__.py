@@ -1,0 +1,51 @@
+"""The one place in the application layer that knows how databases differ."""
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from threadlog.backends.backend import Backend, EngineSettings, PoolSize
+from threadlog.backends.mysql import MySQLBackend
+from threadlog.backends.sqlite import SQLiteBackend
+from threadlog.errors import ConfigurationError
+
+__all__ = ["Backend", "EngineSettings", "PoolSize", "backend_of", "parse_url", "show_url"]
+
+_BACKENDS: dict[str, type[Backend]] = {"mysql": MySQLBackend, "sqlite": SQLiteBackend}
+
+
+def parse_url(url: str | URL) -> URL:
+    """Parse a database URL.
+
+    Raises:
+        ConfigurationError: it is no URL. The error does not repeat it: it may hold a
+            password.
+    """
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        # No cause: SQLAlchemy's error quotes the URL.
+        raise ConfigurationError(
+            "The database URL cannot be parsed. Write it as "
+            "mysql://user:password@host:3306/database or sqlite:///file.db, with special "
+            "characters of user and password percent-encoded."
+        ) from None
+
+
+def backend_of(url: URL) -> Backend:
+    """Find what knows the database of a URL.
+
+    Raises:
+        ConfigurationError: threadlog does not support that database.
+    """
+    backend = _BACKENDS.get(url.get_backend_name())
+    if backend is None:
+        raise ConfigurationError(
+            f"threadlog does not support {url.get_backend_name()!r}. Supported URLs begin "
+            f"with {', '.join(f'{name}://' for name in _BACKENDS)}."
+        )
+    return backend()
+
+
+def show_url(url: URL) -> str:
+    """Write a URL for people: without its password and without options, which may hold one."""
+    return url.set(query={}).render_as_string(hide_password=True)

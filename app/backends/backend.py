@@ -1,0 +1,65 @@
+"""What the rest of the application asks of a database."""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.exc import DBAPIError
+
+from threadlog.errors import StorageError
+from threadlog.repositories import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSize:
+    """Connections that are opened at the start, and the most there may be at once."""
+
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What an engine is created from."""
+
+    url: URL
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """One kind of database."""
+
+    name: str
+    """Its name for people."""
+
+    extra: str
+    """The extra of the distribution that brings its driver."""
+
+    read_committed: bool
+    """Whether engines made from `settings` read at READ COMMITTED."""
+
+    def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
+        """Choose the driver and the options of an engine that threadlog owns.
+
+        Raises:
+            ConfigurationError: the URL cannot be used.
+        """
+
+    def attach(self, engine: Engine) -> None:
+        """Attach the listeners that connections of such an engine need."""
+
+    def verify_server(self, uow: UnitOfWork) -> None:
+        """Refuse a server of the wrong kind or version.
+
+        Raises:
+            UnsupportedServerError: it is one.
+        """
+
+    def initialise_schema(self, uow: UnitOfWork) -> None:
+        """Create the schema where the database is embedded and empty; else do nothing."""
+
+    def statement_limit(self, uow: UnitOfWork) -> int:
+        """Give the most bytes that one statement may have."""
+
+    def error_type(self, error: DBAPIError) -> type[StorageError]:
+        """Say which of threadlog's errors a driver's error is."""

@@ -1,0 +1,172 @@
+"""MySQL 8.0.13 and later."""
+
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+from sqlalchemy import URL, Engine
+from sqlalchemy.exc import DBAPIError
+
+from threadlog.backends.backend import EngineSettings, PoolSize
+from threadlog.errors import (
+    CheckpointerLockTimeoutError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    DeadlockError,
+    StorageError,
+    UnsupportedServerError,
+)
+from threadlog.repositories import UnitOfWork
+
+MINIMUM_VERSION: Final = (8, 0, 13)
+"""The first release in which a JSON column may have an expression as its default."""
+
+_DRIVERS: Final = ("asyncmy", "aiomysql")
+
+# Servers close idle connections, and what stands between may drop them without a word.
+_RECYCLE_SECONDS: Final = 1800
+
+# Error codes of the server and of its client library:
+# dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
+_ERRORS: Final[dict[int, type[StorageError]]] = {
+    1205: CheckpointerLockTimeoutError,
+    1213: DeadlockError,
+    3101: DeadlockError,  # group replication: another member was first
+    1044: ConnectionFailedError,
+    1045: ConnectionFailedError,
+    1049: ConnectionFailedError,
+    1040: ConnectionLostError,  # too many connections
+    1053: ConnectionLostError,  # shutdown in progress
+    1927: ConnectionLostError,  # connection was killed
+    2002: ConnectionLostError,
+    2003: ConnectionLostError,
+    2006: ConnectionLostError,
+    2013: ConnectionLostError,
+    2055: ConnectionLostError,
+    4031: ConnectionLostError,  # closed by the server after idling
+}
+
+
+class MySQLBackend:
+    """MySQL through asyncmy, or aiomysql where the URL asks for it."""
+
+    name = "MySQL"
+    extra = "mysql"
+    read_committed = True
+
+    def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
+        """Choose the driver, READ COMMITTED and TLS; see `Backend.settings`."""
+        driver = url.drivername.partition("+")[2] or "asyncmy"
+        if driver not in _DRIVERS:
+            raise ConfigurationError(
+                f"The driver {driver!r} is not an asyncio driver. Use mysql:// for asyncmy, or "
+                "mysql+aiomysql://."
+            )
+        if not url.database:
+            raise ConfigurationError(
+                "The URL names no database. Write mysql://user:password@host:3306/database."
+            )
+        query = dict(url.query)
+        tls = _take_tls(query)
+        query.setdefault("charset", "utf8mb4")
+        return EngineSettings(
+            url=url.set(drivername=f"mysql+{driver}", database=unquote(url.database), query=query),
+            options={
+                # Under REPEATABLE READ, MySQL's default, first writers of a thread meet in
+                # gap locks; nothing here needs its snapshots.
+                "isolation_level": "READ COMMITTED",
+                "pool_size": pool.most,
+                "max_overflow": 0,
+                "pool_recycle": _RECYCLE_SECONDS,
+                # Every unit of work ends its transaction itself; the pool's own ROLLBACK
+                # would be one more round trip for each.
+                "pool_reset_on_return": None,
+                "connect_args": {"init_command": "SET time_zone = '+00:00'", **tls},
+            },
+        )
+
+    def attach(self, engine: Engine) -> None:
+        """Do nothing: MySQL's connections need no listener."""
+
+    def verify_server(self, uow: UnitOfWork) -> None:
+        """Refuse MariaDB and releases before 8.0.13."""
+        version = uow.catalogue.server_version()
+        shown = ".".join(map(str, version))
+        required = f"MySQL {'.'.join(map(str, MINIMUM_VERSION))} or later"
+        if uow.catalogue.is_mariadb():
+            raise UnsupportedServerError(found=f"MariaDB {shown}", required=required)
+        if version[:3] < MINIMUM_VERSION:
+            raise UnsupportedServerError(found=f"MySQL {shown}", required=required)
+
+    def initialise_schema(self, uow: UnitOfWork) -> None:
+        """Do nothing: the schema of a server belongs to migrations."""
+
+    def statement_limit(self, uow: UnitOfWork) -> int:
+        """Give the session's max_allowed_packet."""
+        return uow.catalogue.max_allowed_packet()
+
+    def error_type(self, error: DBAPIError) -> type[StorageError]:
+        """Tell by the server's error code, and by whether the connection is gone."""
+        arguments = getattr(error.orig, "args", ())
+        code = arguments[0] if arguments else None
+        if isinstance(code, int) and code in _ERRORS:
+            return _ERRORS[code]
+        return ConnectionLostError if error.connection_invalidated else StorageError
+
+
+def _take_tls(query: dict[str, Any]) -> Mapping[str, Any]:
+    """Take the TLS options out of a URL's query and make the driver's argument of them.
+
+    Understands the client's own names, with underscores or hyphens: ``ssl_mode``
+    (DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY), ``ssl_ca``, ``ssl_capath``,
+    ``ssl_cert``, ``ssl_key``, ``ssl_cipher``, and SQLAlchemy's ``ssl_check_hostname``.
+    A CA without a mode verifies CA and host name.
+    """
+    given = {key.replace("-", "_"): key for key in query if key.startswith("ssl")}
+    if not given:
+        return {}
+    options = {name: str(query.pop(key)) for name, key in given.items()}
+    mode = _ssl_mode(options)
+    if mode == "DISABLED":
+        return {}
+    try:
+        context = ssl.create_default_context(
+            cafile=options.pop("ssl_ca", None), capath=options.pop("ssl_capath", None)
+        )
+        if mode != "VERIFY_IDENTITY":
+            context.check_hostname = False
+        if mode in {"PREFERRED", "REQUIRED"}:
+            context.verify_mode = ssl.CERT_NONE
+        if "ssl_cert" in options:
+            context.load_cert_chain(options.pop("ssl_cert"), options.pop("ssl_key", None))
+        if "ssl_cipher" in options:
+            context.set_ciphers(options.pop("ssl_cipher"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The TLS options of the URL cannot be used: {error}. Check the files that they name."
+        ) from error
+    if options:
+        raise ConfigurationError(
+            f"Unknown or unused TLS option in the URL: {', '.join(sorted(options))}."
+        )
+    return {"ssl": context}
+
+
+def _ssl_mode(options: dict[str, str]) -> str:
+    verify_host = options.pop("ssl_check_hostname", "true").lower() not in {"false", "0", "no"}
+    switch = options.pop("ssl", "true").lower()
+    has_ca = "ssl_ca" in options or "ssl_capath" in options
+    default = "VERIFY_IDENTITY" if verify_host else "VERIFY_CA"
+    mode = options.pop("ssl_mode", default if has_ca else "REQUIRED").upper()
+    if switch in {"false", "0", "no"}:
+        mode = "DISABLED"
+    if mode not in {"DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"}:
+        raise ConfigurationError(
+            f"Unknown ssl_mode {mode!r}: use DISABLED, PREFERRED, REQUIRED, VERIFY_CA or "
+            "VERIFY_IDENTITY."
+        )
+    if mode == "DISABLED":
+        options.clear()
+    return mode

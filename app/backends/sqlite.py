@@ -1,0 +1,122 @@
+"""SQLite 3.35 and later, as a file or in memory."""
+
+import sqlite3
+from typing import Any, Final
+from uuid import uuid4
+
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from threadlog.backends.backend import EngineSettings, PoolSize
+from threadlog.errors import (
+    CheckpointerLockTimeoutError,
+    ConfigurationError,
+    ConnectionFailedError,
+    StorageError,
+    UnsupportedServerError,
+)
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.unit_of_work import WRITES
+
+MINIMUM_VERSION: Final = (3, 35, 0)
+
+_DRIVERS: Final = ("aiosqlite",)
+
+# How long a writer waits for another before the file counts as locked.
+_BUSY_SECONDS: Final = 30
+
+# SQLITE_MAX_LENGTH of a default build: sqlite.org/limits.html
+_MAX_LENGTH: Final = 1_000_000_000
+
+
+class SQLiteBackend:
+    """SQLite through aiosqlite."""
+
+    name = "SQLite"
+    extra = "sqlite"
+    read_committed = False
+
+    def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
+        """Choose the driver, and for a database in memory a name that connections share."""
+        driver = url.drivername.partition("+")[2] or "aiosqlite"
+        if driver not in _DRIVERS:
+            raise ConfigurationError(
+                f"The driver {driver!r} is not an asyncio driver. Use sqlite:///file.db."
+            )
+        url = url.set(drivername=f"sqlite+{driver}")
+        options: dict[str, Any] = {
+            "poolclass": AsyncAdaptedQueuePool,
+            "pool_size": pool.most,
+            "max_overflow": 0,
+            # Every unit of work ends its transaction itself.
+            "pool_reset_on_return": None,
+        }
+        if "timeout" not in url.query:
+            options["connect_args"] = {"timeout": _BUSY_SECONDS}
+        if url.database in {None, "", ":memory:"}:
+            # A shared name, so that the content outlives any one connection; and one
+            # connection, since shared-cache connections do not wait for each other.
+            url = url.set(
+                database=f"file:threadlog-{uuid4().hex}",
+                query={"mode": "memory", "cache": "shared", "uri": "true"},
+            )
+            options["pool_size"] = 1
+        return EngineSettings(url, options)
+
+    def attach(self, engine: Engine) -> None:
+        """Take transactions into our own hands, and keep a database in memory alive."""
+        event.listen(engine, "connect", _on_connect)
+        event.listen(engine, "begin", _on_begin)
+        if engine.url.query.get("mode") == "memory":
+            anchor = sqlite3.connect(
+                f"{engine.url.database}?mode=memory&cache=shared",
+                uri=True,
+                check_same_thread=False,
+            )
+            event.listen(engine, "engine_disposed", lambda _: anchor.close())
+
+    def verify_server(self, uow: UnitOfWork) -> None:
+        """Refuse a library that lacks what the statements use."""
+        version = uow.catalogue.server_version()
+        if version < MINIMUM_VERSION:
+            raise UnsupportedServerError(
+                found=f"SQLite {'.'.join(map(str, version))}",
+                required=f"SQLite {'.'.join(map(str, MINIMUM_VERSION))} or later",
+            )
+
+    def initialise_schema(self, uow: UnitOfWork) -> None:
+        """Create the schema in a database that has none of its tables."""
+        if not uow.catalogue.tables():
+            uow.catalogue.create_tables()
+            uow.schema_version.write()
+
+    def statement_limit(self, uow: UnitOfWork) -> int:
+        """Give the longest value that SQLite takes."""
+        return _MAX_LENGTH
+
+    def error_type(self, error: DBAPIError) -> type[StorageError]:
+        """Tell by SQLite's message: drivers before Python 3.11 gave no code."""
+        text = str(error.orig)
+        if "locked" in text:
+            return CheckpointerLockTimeoutError
+        if "unable to open" in text or "not a database" in text:
+            return ConnectionFailedError
+        return StorageError
+
+
+def _on_connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
+    # The driver would begin transactions late and by its own rules.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.close()
+
+
+def _on_begin(connection: Connection) -> None:
+    # A transaction that begins by reading cannot wait for the write lock later: SQLite
+    # refuses at once, since waiting could deadlock.
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

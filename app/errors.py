@@ -1,0 +1,212 @@
+"""Every error that threadlog raises on purpose; all are `ThreadlogError`.
+
+Attributes carry what a program needs; the message says what to do next. Where another
+exception caused one, it is in ``__cause__``. No error's own text holds a password or the
+content of a message; a cause may quote what its library was given.
+"""
+
+from typing import ClassVar
+
+
+class ThreadlogError(Exception):
+    """Root of all errors of threadlog."""
+
+
+# --- Set-up ------------------------------------------------------------------------
+
+
+class ConfigurationError(ThreadlogError):
+    """A URL or an option cannot be used as given."""
+
+
+class MissingExtraError(ConfigurationError):
+    """A package that an optional feature needs is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        """Name the missing package and the extra of threadlog that brings it."""
+        super().__init__(
+            f"The package {package!r} is not installed. Run: pip install 'threadlog[{extra}]'"
+        )
+        self.package = package
+        self.extra = extra
+
+
+class NotOpenError(ThreadlogError):
+    """A checkpointer was used outside its ``async with`` block."""
+
+
+class UnsupportedServerError(ThreadlogError):
+    """The server is of the wrong kind or too old."""
+
+    def __init__(self, *, found: str, required: str) -> None:
+        """Name the server that answered and the one that is needed."""
+        super().__init__(f"The server is {found}; threadlog needs {required}.")
+        self.found = found
+        self.required = required
+
+
+class CubepiSchemaError(ThreadlogError):
+    """The database's schema does not fit this release."""
+
+
+class CubepiSchemaUninitialized(CubepiSchemaError):  # noqa: N818 - a name of the checkpointer API
+    """The tables, or the row that gives their version, are missing."""
+
+
+class CubepiSchemaMismatch(CubepiSchemaError):  # noqa: N818 - a name of the checkpointer API
+    """The database holds another schema version (0: tables without a version)."""
+
+    def __init__(self, *, expected: int, actual: int, hint: str = "") -> None:
+        """Name both versions and what to do about it."""
+        super().__init__(
+            f"The database has schema version {actual}, this release of threadlog needs "
+            f"{expected}. {hint}".rstrip()
+        )
+        self.expected = expected
+        self.actual = actual
+        self.hint = hint
+
+
+# --- Input -------------------------------------------------------------------------
+
+
+class InvalidInputError(ThreadlogError, ValueError):
+    """A value cannot be stored as given; nothing was written."""
+
+
+class InvalidIdError(InvalidInputError):
+    """A thread id or run id cannot be a key in every supported database."""
+
+    def __init__(self, *, name: str, reason: str) -> None:
+        """Name the argument and say what is wrong with it."""
+        super().__init__(f"{name} {reason}.")
+        self.name = name
+        self.reason = reason
+
+
+class InvalidJsonError(InvalidInputError):
+    """A value cannot be kept in a JSON column without changing it."""
+
+    def __init__(self, *, path: str, reason: str) -> None:
+        """Name the place in the value, such as ``extra["a"][0]``, and what is wrong there."""
+        super().__init__(f"{path} {reason}.")
+        self.path = path
+        self.reason = reason
+
+
+class InvalidMessageError(InvalidInputError):
+    """A message cannot be stored; nothing of its batch was written."""
+
+    def __init__(self, *, index: int, reason: str) -> None:
+        """Give the message's position in the batch, from 0, and what is wrong with it."""
+        super().__init__(f"messages[{index}] {reason}. Nothing of the batch was written.")
+        self.index = index
+        self.reason = reason
+
+
+class TooLargeError(InvalidInputError):
+    """A message or `extra` does not fit into one statement to the server."""
+
+    def __init__(self, *, what: str, size: int, limit: int) -> None:
+        """Name the value, its size when sent and the most that the server takes, in bytes."""
+        super().__init__(
+            f"{what} needs {size:,} bytes in a statement, the server takes {limit:,}. Nothing "
+            "was written. Raise the server's limit (max_allowed_packet on MySQL), or keep "
+            "large content elsewhere and store a reference."
+        )
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+
+# --- Outcomes ----------------------------------------------------------------------
+
+
+class CheckpointerError(ThreadlogError):
+    """An operation did not succeed because of what the log holds."""
+
+
+class CheckpointCorruptionError(CheckpointerError):
+    """A stored row cannot be read back. It is never skipped."""
+
+    def __init__(self, *, table: str, thread_id: str, seq: int | None, reason: str) -> None:
+        """Name the row: its table, thread and, for a message, its seq."""
+        row = f"thread {thread_id!r}" + (f", seq {seq}" if seq is not None else "")
+        super().__init__(
+            f"Corrupt row in {table} ({row}): {reason}. Restore that row from a backup."
+        )
+        self.table = table
+        self.thread_id = thread_id
+        self.seq = seq
+        self.reason = reason
+
+
+class ThreadHasForksError(CheckpointerError):
+    """A thread cannot be deleted while forks point at it."""
+
+    def __init__(self, *, thread_id: str) -> None:
+        """Name the thread."""
+        super().__init__(
+            f"Thread {thread_id!r} has forks. Delete them first, or pass detach_forks=True to "
+            "keep them without their link to it."
+        )
+        self.thread_id = thread_id
+
+
+# --- The database ------------------------------------------------------------------
+
+
+class StorageError(ThreadlogError):
+    """The database refused or failed; ``__cause__`` is what the driver raised."""
+
+    retryable: ClassVar[bool] = False
+    """Whether the whole unit of work may succeed when it is run again from its start."""
+
+    advice: ClassVar[str] = "See the cause for what the server said."
+
+    def __init__(self, reason: str) -> None:
+        """Give the driver's own words, without statement or parameters."""
+        super().__init__(f"{reason.rstrip('.')}. {self.advice}")
+        self.reason = reason
+
+
+class ConnectionFailedError(StorageError):
+    """The server let nobody in: wrong address of the database, account or password."""
+
+    advice = "Check host, database, account and privileges in the URL."
+
+
+class ConnectionLostError(StorageError):
+    """The server could not be reached, or went away before anything was committed."""
+
+    retryable = True
+    advice = "Nothing was committed. Check that the server runs, then run the operation again."
+
+
+class DeadlockError(StorageError):
+    """The server rolled the transaction back so that others could go on."""
+
+    retryable = True
+    advice = "Nothing was committed. Run the whole transaction again."
+
+
+class CheckpointerLockTimeoutError(StorageError):
+    """Another transaction held a lock for longer than the server waits."""
+
+    retryable = True
+    advice = "Nothing was committed. Find the long transaction, then run this one again."
+
+
+class PoolTimeoutError(StorageError):
+    """No connection of the pool became free in time."""
+
+    advice = "Raise max_pool_size, or run fewer operations at once."
+
+
+class CommitOutcomeUnknownError(StorageError):
+    """The connection was lost during COMMIT: what was written is stored wholly or not at all."""
+
+    advice = (
+        "Load the thread to see whether the last write is there before writing it again; "
+        "threadlog does not repeat it, since that could store it twice."
+    )

@@ -1,0 +1,121 @@
+"""Runs units of work on a session that threadlog owns, and speaks threadlog's errors."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, Generic, TypeVar
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from threadlog.backends import Backend
+from threadlog.codec import MessageCodec, MessageT
+from threadlog.errors import PoolTimeoutError, StorageError
+from threadlog.repositories import OwnedUnitOfWork, UnitOfWork
+
+T = TypeVar("T")
+
+_ATTEMPTS: Final = 10
+_SECONDS: Final = 30.0
+
+
+def retry_policy(sleep: Callable[[float], None]) -> Retrying:
+    """Build what runs units of work again after errors that are `StorageError.retryable`.
+
+    Args:
+        sleep: waits so many seconds between two attempts.
+    """
+    return Retrying(
+        retry=retry_if_exception(_may_succeed_again),
+        wait=wait_random_exponential(multiplier=0.01, max=1),
+        stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(_SECONDS),
+        sleep=sleep,
+        reraise=True,
+    )
+
+
+class OwnedStore(Generic[MessageT]):
+    """What operations run on: units of work of our own, and the codec of their messages."""
+
+    def __init__(
+        self,
+        session: Session,
+        backend: Backend,
+        codec: MessageCodec[MessageT],
+        *,
+        statement_limit: int,
+        retrying: Retrying,
+    ) -> None:
+        """Take what one operation needs.
+
+        Args:
+            session: a session of an engine that threadlog opened.
+            backend: what knows the session's database.
+            codec: encodes and decodes messages.
+            statement_limit: the most bytes that one statement may have.
+            retrying: runs a unit of work again; see `retry_policy`.
+        """
+        self.codec = codec
+        self.statement_limit = statement_limit
+        self._session = session
+        self._backend = backend
+        self._retrying = retrying
+
+    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Run a block that only reads; see `write`."""
+        return self._run(work, writes=False)
+
+    def write(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Run a block in one transaction and commit it.
+
+        The block is run again from its start after a deadlock, a lock timeout or a lost
+        connection, as long as nothing was committed; it must have no other effect than on
+        the database.
+
+        Raises:
+            StorageError: the database refused or failed, again and again where that helps.
+            CommitOutcomeUnknownError: the connection was lost during COMMIT.
+        """
+        return self._run(work, writes=True)
+
+    def _run(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
+        result: T = self._retrying(self._once, work, writes=writes)
+        return result
+
+    def _once(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
+        with (
+            _translated(self._backend),
+            OwnedUnitOfWork(
+                self._session, writes=writes, read_committed=self._backend.read_committed
+            ) as uow,
+        ):
+            return work(uow)
+
+
+@contextmanager
+def _translated(backend: Backend) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise backend.error_type(error)(_words(error.orig)) from error
+    except PoolTimeout as error:
+        raise PoolTimeoutError("No connection became free in time") from error
+    except SQLAlchemyError as error:
+        raise StorageError(type(error).__name__) from error
+
+
+def _words(error: BaseException | None) -> str:
+    """Give a driver's own words, which name neither statement nor parameters."""
+    arguments = getattr(error, "args", ())
+    return ": ".join(map(str, arguments)) or type(error).__name__
+
+
+def _may_succeed_again(error: BaseException) -> bool:
+    return isinstance(error, StorageError) and error.retryable

@@ -1,0 +1,111 @@
+"""Checks of what a caller hands in, made before any connection is touched.
+
+The limits are those of the strictest database that threadlog supports, so that a value
+that one takes, all take.
+"""
+
+import math
+from typing import Any, Final
+
+from threadlog.errors import InvalidIdError, InvalidInputError, InvalidJsonError
+
+MAX_ID_LENGTH: Final = 255
+"""Characters that an identifier column holds."""
+
+MAX_JSON_DEPTH: Final = 100
+"""Levels that a JSON document may have on MySQL (error 3157 beyond), scalars included."""
+
+_MAX_JSON_KEY_BYTES: Final = 65_535
+_MIN_INT: Final = -(2**63)
+_MAX_INT: Final = 2**64 - 1
+
+
+def check_id(value: object, name: str = "thread_id") -> None:
+    """Refuse an identifier that some database could not keep apart from another.
+
+    Raises:
+        InvalidIdError: it is no string, empty, over 255 characters, ends in a space
+            (utf8mb4_bin pads: ``a`` and ``a `` would be one key), or holds NUL or half of
+            a surrogate pair.
+    """
+    reason = None
+    if not isinstance(value, str):
+        reason = f"must be a string, not {type(value).__name__}"
+    elif not value:
+        reason = "must not be empty"
+    elif len(value) > MAX_ID_LENGTH:
+        reason = f"has {len(value)} characters, the limit is {MAX_ID_LENGTH}"
+    elif value.endswith(" "):
+        reason = "ends in a space, which MySQL ignores when it compares keys"
+    elif "\0" in value:
+        reason = "holds a NUL character"
+    elif _has_surrogate(value):
+        reason = "holds half of a surrogate pair, which is not valid Unicode"
+    if reason is not None:
+        raise InvalidIdError(name=name, reason=reason)
+
+
+def check_count(value: object, name: str, *, least: int) -> None:
+    """Refuse a number of messages or threads that is not an int of at least `least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InvalidInputError(f"{name} must be an int of at least {least}, not {value!r}.")
+
+
+def check_json_object(value: object, name: str) -> None:
+    """Refuse a value that a JSON column would reject or give back changed.
+
+    Raises:
+        InvalidJsonError: it is no dict; or in it is a key that is no string, a value that
+            JSON lacks, NaN or an infinity, an int beyond 64 bits, half of a surrogate
+            pair, or more than 100 levels.
+    """
+    if not isinstance(value, dict):
+        raise InvalidJsonError(path=name, reason=f"must be a dict, not {type(value).__name__}")
+    # A stack of our own: recursion would meet Python's limit in a hostile value.
+    stack: list[tuple[str, Any, int]] = [(name, value, 1)]
+    while stack:
+        path, item, depth = stack.pop()
+        reason = _json_fault(item, depth)
+        if reason is not None:
+            raise InvalidJsonError(path=path, reason=reason)
+        if isinstance(item, dict):
+            for key, inner in item.items():
+                if (reason := _key_fault(key)) is not None:
+                    raise InvalidJsonError(path=path, reason=reason)
+                stack.append((f"{path}[{key!r}]", inner, depth + 1))
+        elif isinstance(item, list | tuple):
+            stack += [(f"{path}[{i}]", inner, depth + 1) for i, inner in enumerate(item)]
+
+
+def _json_fault(item: object, depth: int) -> str | None:
+    if depth > MAX_JSON_DEPTH:
+        return f"is nested deeper than {MAX_JSON_DEPTH} levels"
+    if isinstance(item, str):
+        return "holds half of a surrogate pair" if _has_surrogate(item) else None
+    if item is None or isinstance(item, bool | dict | list | tuple):
+        return None
+    if isinstance(item, int):
+        return None if _MIN_INT <= item <= _MAX_INT else "is an int beyond 64 bits"
+    if isinstance(item, float):
+        return None if math.isfinite(item) else f"is {item}, which JSON lacks"
+    return f"is of type {type(item).__name__}, which JSON lacks"
+
+
+def _key_fault(key: object) -> str | None:
+    if not isinstance(key, str):
+        return f"has the key {key!r}, which is no string"
+    if _has_surrogate(key):
+        return "has a key with half of a surrogate pair"
+    if len(key.encode()) > _MAX_JSON_KEY_BYTES:
+        return f"has a key of over {_MAX_JSON_KEY_BYTES:,} bytes"
+    return None
+
+
+def _has_surrogate(value: str) -> bool:
+    if value.isascii():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

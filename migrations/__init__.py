@@ -1,0 +1,1 @@
+"""Alembic environment, frozen revisions, and helpers for hosts' own migrations."""

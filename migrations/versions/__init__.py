@@ -1,0 +1,1 @@
+"""Frozen revisions: each is written once and never changed."""

@@ -1,0 +1,133 @@
+"""The one place in the models that knows how databases differ.
+
+Callers use the names below and never ask which database they run on. A further database
+is added by giving each construct its rendering here.
+"""
+
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import DateTime, Insert, Integer, LargeBinary, String, Table
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+PARTITION_COUNT: Final = 64
+"""Partitions of the messages and runs tables, where the database partitions them."""
+
+TABLE_OPTIONS: Final[dict[str, Any]] = {"mysql_engine": "InnoDB"}
+"""Options of every table."""
+
+PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
+    **TABLE_OPTIONS,
+    "mysql_partition_by": "KEY (thread_id)",
+    # A string: SQLAlchemy joins the rendered options and raises TypeError on an int.
+    "mysql_partitions": str(PARTITION_COUNT),
+}
+"""Options of a table that is spread over its partitions by thread_id."""
+
+
+def identifier() -> String:
+    """Give the type of an identifier column: 255 characters, compared byte by byte.
+
+    MySQL's default collations take ``R1`` and ``r1`` for one key; ``utf8mb4_bin`` does
+    not. SQLite compares bytes as it is.
+    """
+    return String(255).with_variant(mysql.VARCHAR(255, collation="utf8mb4_bin"), "mysql")
+
+
+def packed() -> LargeBinary:
+    """Give the type of a message's packed bytes, which holds up to 4 GiB on MySQL."""
+    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+
+
+@cache
+def insert_if_absent(table: Table, dialect: str) -> Insert:
+    """Build an INSERT that leaves a row alone which already has this primary key.
+
+    Unlike MySQL's INSERT IGNORE it hides no other error.
+
+    Args:
+        table: the table; its first primary key column stands in for "change nothing".
+        dialect: the name of the session's dialect.
+    """
+    if dialect == "mysql":
+        key = next(iter(table.primary_key))
+        return mysql.insert(table).on_duplicate_key_update({key.name: key})
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+class now_and_on_update(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """A server default: the time of the insert and, where the server can, of each update.
+
+    Statements built by threadlog set the column themselves too (``onupdate``), for the
+    servers that cannot.
+    """
+
+    inherit_cache = True
+
+
+@compiles(now_and_on_update)
+def _now(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(now_and_on_update, "mysql")
+def _now_mysql(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"
+
+
+class clock_time(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """The server's time at evaluation, to the second.
+
+    On MySQL CURRENT_TIMESTAMP is the time at which the statement began, before it waited
+    for a row lock; SYSDATE() is the time after.
+    """
+
+    type = DateTime()
+    inherit_cache = True
+
+
+@compiles(clock_time)
+def _clock_time(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(clock_time, "mysql")
+def _clock_time_mysql(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return "SYSDATE()"
+
+
+class to_epoch(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
+    """A timestamp column as whole seconds since 1970 UTC, whatever the session's time zone."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(to_epoch, "mysql")
+def _to_epoch_mysql(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"UNIX_TIMESTAMP({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(to_epoch, "sqlite")
+def _to_epoch_sqlite(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST(strftime('%s', {compiler.process(element.clauses, **kw)}) AS INTEGER)"
+
+
+class from_epoch(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """Seconds since 1970 UTC as a value to compare a timestamp column with."""
+
+    type = DateTime()
+    inherit_cache = True
+
+
+@compiles(from_epoch, "mysql")
+def _from_epoch_mysql(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"FROM_UNIXTIME({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(from_epoch, "sqlite")
+def _from_epoch_sqlite(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"datetime({compiler.process(element.clauses, **kw)}, 'unixepoch')"

@@ -1,0 +1,48 @@
+"""Messages: the log itself."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, TIMESTAMP, BigInteger, Index, String, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from threadlog.models.base import Base
+from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier, packed
+
+
+class Message(Base):
+    """One message of a thread, never changed after it was written.
+
+    There is no foreign key to the thread: MySQL forbids one on a partitioned table.
+    """
+
+    __tablename__ = "cubepi_messages"
+    __table_args__ = (
+        Index("ix_cubepi_messages_thread_run", "thread_id", "run_id"),
+        PARTITIONED_BY_THREAD,
+    )
+
+    thread_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
+    """The thread that the message belongs to."""
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """The message's place in its thread: 1, 2, 3, …"""
+
+    role: Mapped[str] = mapped_column(String(32))
+    """Who spoke: ``user``, ``assistant`` or ``tool``."""
+
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata", JSON, server_default=text("(JSON_OBJECT())")
+    )
+    """The message's metadata as a JSON object, for queries; on reading it wins over the
+    copy in the payload. (``metadata`` itself is a reserved name in declarative classes.)
+    """
+
+    payload: Mapped[bytes] = mapped_column(packed())
+    """The whole message: MessagePack of ``model_dump(mode="json")``."""
+
+    run_id: Mapped[str | None] = mapped_column(identifier())
+    """The run that wrote the message; NULL where none did."""
+
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP, server_default=func.current_timestamp())
+    """When the message was stored, to the second; in UTC as `Thread.created_at` is."""

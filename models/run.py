@@ -1,0 +1,34 @@
+"""Runs: who works on a thread, and what is finished."""
+
+from datetime import datetime
+
+from sqlalchemy import TIMESTAMP, BigInteger, Index, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from threadlog.models.base import Base
+from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier
+
+
+class Run(Base):
+    """One run of an agent on a thread: claimed, and at its end completed."""
+
+    __tablename__ = "cubepi_runs"
+    __table_args__ = (
+        Index("ix_cubepi_runs_thread_seq", "thread_id", "completion_seq"),
+        PARTITIONED_BY_THREAD,
+    )
+
+    thread_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
+    """The thread that the run works on."""
+
+    run_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
+    """Name of the run, unique in its thread; compared byte by byte."""
+
+    claimed_at: Mapped[datetime] = mapped_column(TIMESTAMP, server_default=func.current_timestamp())
+    """When the run was claimed."""
+
+    completed_at: Mapped[datetime | None] = mapped_column(TIMESTAMP)
+    """When the run was completed; NULL while it is open."""
+
+    completion_seq: Mapped[int | None] = mapped_column(BigInteger)
+    """The run's place among the thread's completed runs: 1, 2, 3, …"""

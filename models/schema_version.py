@@ -1,0 +1,16 @@
+"""The version of the schema that the database holds."""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from threadlog.models.base import Base
+from threadlog.models.dialects import TABLE_OPTIONS
+
+
+class SchemaVersion(Base):
+    """A table of one row, written by migrations and verified when threadlog opens."""
+
+    __tablename__ = "cubepi_schema_version"
+    __table_args__ = TABLE_OPTIONS
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """The schema version, `EXPECTED_SCHEMA_VERSION` for this release."""

@@ -1,0 +1,53 @@
+"""Threads: one row for each conversation."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, TIMESTAMP, BigInteger, ForeignKey, Index, func, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from threadlog.models.base import Base
+from threadlog.models.dialects import TABLE_OPTIONS, identifier, now_and_on_update
+
+
+class Thread(Base):
+    """One conversation. Its row is the lock under which a thread's seq is allocated.
+
+    Times are in the session's time zone on MySQL (UTC on sessions that threadlog opens)
+    and in UTC on SQLite, to the second.
+    """
+
+    __tablename__ = "cubepi_threads"
+    __table_args__ = (
+        Index("ix_cubepi_threads_parent", "parent_thread_id"),
+        Index("ix_cubepi_threads_recent", "updated_at", "thread_id"),
+        TABLE_OPTIONS,
+    )
+
+    thread_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
+    """Name of the conversation, given by the host; compared byte by byte."""
+
+    parent_thread_id: Mapped[str | None] = mapped_column(
+        identifier(), ForeignKey("cubepi_threads.thread_id")
+    )
+    """The thread that this one was forked from; NULL where it was not."""
+
+    forked_at_seq: Mapped[int | None] = mapped_column(BigInteger)
+    """The seq of the last message that the fork copied from its parent."""
+
+    extra: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("(JSON_OBJECT())"))
+    """The host's own values for the thread: a JSON object, merged by ``save_extra``."""
+
+    pending_request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The question that waits for a person's answer; NULL where none does."""
+
+    run_id: Mapped[str | None] = mapped_column(identifier())
+    """The run that asked the pending question."""
+
+    created_at: Mapped[datetime] = mapped_column(TIMESTAMP, server_default=func.current_timestamp())
+    """When the thread was first written to."""
+
+    updated_at: Mapped[datetime] = mapped_column(
+        TIMESTAMP, server_default=now_and_on_update(), onupdate=func.current_timestamp()
+    )
+    """When the thread was last written to, its messages included."""

@@ -1,0 +1,19 @@
+"""The only place that builds statements: a unit of work and one repository per aggregate."""
+
+from threadlog.repositories.message import MessageRepository
+from threadlog.repositories.schema_version import SchemaVersionRepository
+from threadlog.repositories.thread import ThreadRepository
+from threadlog.repositories.unit_of_work import (
+    JoinedUnitOfWork,
+    OwnedUnitOfWork,
+    UnitOfWork,
+)
+
+__all__ = [
+    "JoinedUnitOfWork",
+    "MessageRepository",
+    "OwnedUnitOfWork",
+    "SchemaVersionRepository",
+    "ThreadRepository",
+    "UnitOfWork",
+]

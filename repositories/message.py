@@ -1,0 +1,180 @@
+"""Messages: inserting them behind a thread's last seq, and reading them in order."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    Text,
+    bindparam,
+    func,
+    insert,
+    literal,
+    null,
+    select,
+    type_coerce,
+    union_all,
+)
+from sqlalchemy.orm import Session
+
+from threadlog.models import Message, Thread
+from threadlog.models.dialects import to_epoch
+
+_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
+_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
+
+_INSERT: Final = insert(_MESSAGES)
+_OF_THREAD: Final = _MESSAGES.c.thread_id == bindparam("thread_id")
+# As text: a row whose JSON is broken must be named by its seq, not fail in the driver's hands.
+_METADATA: Final = type_coerce(_MESSAGES.c.metadata, Text)
+
+
+# Stands where a message has its seq, and sorts before every one of them.
+_THREAD_ROW: Final = -1
+
+
+def _log(newest: ColumnElement[bool] | None = None) -> Any:
+    """Build the one statement that reads a thread and its messages from one snapshot."""
+    thread = select(
+        literal(_THREAD_ROW).label("seq"),
+        null().label("role"),
+        type_coerce(_THREADS.c.extra, Text).label("metadata"),
+        null().label("payload"),
+        _THREADS.c.parent_thread_id,
+    ).where(_THREADS.c.thread_id == bindparam("thread_id"))
+    messages = select(
+        _MESSAGES.c.seq, _MESSAGES.c.role, _METADATA, _MESSAGES.c.payload, null()
+    ).where(_OF_THREAD)
+    if newest is not None:
+        messages = messages.where(newest)
+    return union_all(thread, messages)
+
+
+_BOUND: Final = _MESSAGES.alias("bound")
+_LOG: Final = _log()
+# Uncorrelated, so that the server finds the bound once and then reads a range of the key.
+_NEWEST: Final = _log(
+    _MESSAGES.c.seq
+    >= func.coalesce(
+        select(_BOUND.c.seq)
+        .where(_BOUND.c.thread_id == bindparam("thread_id"))
+        .order_by(_BOUND.c.seq.desc())
+        .limit(1)
+        .offset(bindparam("skip"))
+        .scalar_subquery(),
+        0,
+    )
+)
+_PAGE: Final = (
+    select(
+        _MESSAGES.c.seq,
+        to_epoch(_MESSAGES.c.created_at),
+        _MESSAGES.c.role,
+        _METADATA,
+        _MESSAGES.c.payload,
+    )
+    .where(_OF_THREAD, _MESSAGES.c.seq > bindparam("after_seq"))
+    .order_by(_MESSAGES.c.seq)
+)
+_LIMITED_PAGE: Final = _PAGE.limit(bindparam("limit"))
+
+
+class NewMessage(NamedTuple):
+    """A message ready to be inserted: encoded, without its place in a thread."""
+
+    role: str
+    metadata: dict[str, Any]
+    payload: bytes
+    run_id: str | None
+
+
+class MessageRow(NamedTuple):
+    """A message as stored, not yet decoded."""
+
+    seq: int
+    role: str
+    metadata: str
+    payload: bytes
+
+
+class DatedMessageRow(NamedTuple):
+    """A message as stored, with the second (since 1970 UTC) in which it was."""
+
+    seq: int
+    created_at: int
+    role: str
+    metadata: str
+    payload: bytes
+
+
+class LogRows(NamedTuple):
+    """A thread at one point in time."""
+
+    extra: str | None
+    """The text of `extra`; None where messages have no thread row."""
+
+    parent_thread_id: str | None
+    messages: list[MessageRow]
+    """In seq order."""
+
+
+class MessageRepository:
+    """Statements on messages, bound to one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+
+    def insert(
+        self, thread_id: str, after_seq: int, batches: Iterable[Sequence[NewMessage]]
+    ) -> None:
+        """Insert messages behind `after_seq`; the caller holds the thread's lock.
+
+        Args:
+            thread_id: the thread.
+            after_seq: the thread's last seq.
+            batches: the messages in order; each batch becomes one multi-row statement.
+        """
+        seq = after_seq
+        for batch in batches:
+            rows = [
+                {"thread_id": thread_id, "seq": seq + place, **message._asdict()}
+                for place, message in enumerate(batch, start=1)
+            ]
+            self._session.execute(_INSERT, rows)
+            seq += len(rows)
+
+    def log(self, thread_id: str, *, last: int | None = None) -> LogRows | None:
+        """Read a thread and its messages, or the newest `last` of them, in one statement.
+
+        Returns:
+            The thread as it was at one point in time; None where nothing is stored of it.
+        """
+        statement = _LOG
+        parameters: dict[str, Any] = {"thread_id": thread_id}
+        if last is not None:
+            statement, parameters = _NEWEST, {**parameters, "skip": last - 1}
+        # SQL promises no order of a UNION, and ORDER BY would sort whole payloads on the
+        # server; sorting what is already in order costs next to nothing here.
+        rows = sorted(self._session.execute(statement, parameters).all(), key=_seq)
+        if not rows:
+            return None
+        first = rows[0]
+        if first[0] != _THREAD_ROW:
+            return LogRows(None, None, [MessageRow(*row[:4]) for row in rows])
+        return LogRows(first[2], first[4], [MessageRow(*row[:4]) for row in rows[1:]])
+
+    def page(self, thread_id: str, *, after_seq: int, limit: int | None) -> list[DatedMessageRow]:
+        """Read up to `limit` messages with a seq above `after_seq`, in seq order."""
+        parameters: dict[str, Any] = {"thread_id": thread_id, "after_seq": after_seq}
+        statement = _PAGE
+        if limit is not None:
+            statement, parameters = _LIMITED_PAGE, {**parameters, "limit": limit}
+        rows = self._session.execute(statement, parameters)
+        return [DatedMessageRow(*row) for row in rows]
+
+
+def _seq(row: Sequence[Any]) -> int:
+    seq: int = row[0]
+    return seq

@@ -1,0 +1,236 @@
+"""Threads: locking, listing and deleting them, and their `extra`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
+from threadlog.models import HitlAnswer, Message, Run, Thread
+from threadlog.models.dialects import clock_time, from_epoch, insert_if_absent, to_epoch
+
+ThreadOrder: TypeAlias = Literal["id", "recent"]
+
+_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
+_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
+_OF_THREAD: Final = tuple(
+    model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
+)
+
+_IS_THREAD: Final = _THREADS.c.thread_id == bindparam("thread_id")
+
+# Both reads lock. A plain subquery would read the transaction's snapshot under REPEATABLE
+# READ, miss seqs that others committed since, and allocate them a second time.
+_LAST_SEQ: Final = (
+    select(func.max(_MESSAGES.c.seq))
+    .where(_MESSAGES.c.thread_id == bindparam("thread_id"))
+    .with_for_update()
+    .scalar_subquery()
+)
+_LOCK_TAIL: Final[Executable] = (
+    select(func.coalesce(_LAST_SEQ, 0), _THREADS.c.updated_at < clock_time())
+    .where(_IS_THREAD)
+    .with_for_update()
+)
+_LOCK_EXTRA: Final[Executable] = (
+    select(type_coerce(_THREADS.c.extra, Text)).where(_IS_THREAD).with_for_update()
+)
+_LOCK: Final = select(_THREADS.c.thread_id).where(_IS_THREAD).with_for_update()
+_TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+
+_SUMMARY: Final = select(
+    _THREADS.c.thread_id,
+    _THREADS.c.parent_thread_id,
+    _THREADS.c.forked_at_seq,
+    to_epoch(_THREADS.c.created_at).label("created_at"),
+    to_epoch(_THREADS.c.updated_at).label("updated_at"),
+)
+
+# Subqueries in one statement: few enough for every server, and a plan that is cached.
+_LAST_SEQS_AT_ONCE: Final = 100
+
+
+class ThreadTail(NamedTuple):
+    """The end of a locked thread."""
+
+    last_seq: int
+    """Seq of the newest message, 0 where there is none."""
+
+    behind: bool
+    """Whether ``updated_at`` is of an earlier second than the server's clock."""
+
+
+class ThreadRow(NamedTuple):
+    """A thread as it is listed; times in seconds since 1970 UTC."""
+
+    thread_id: str
+    parent_thread_id: str | None
+    forked_at_seq: int | None
+    created_at: int
+    updated_at: int
+    last_seq: int
+
+
+class ThreadKey(NamedTuple):
+    """A thread's place in a listing: where the next page begins after."""
+
+    thread_id: str
+    updated_at: int
+
+
+class ThreadRepository:
+    """Statements on threads, bound to one session."""
+
+    def __init__(self, session: Session, *, read_committed: bool) -> None:
+        """Bind to a session; see `UnitOfWork` for `read_committed`."""
+        self._session = session
+        self._read_committed = read_committed
+
+    def lock_tail(self, thread_id: str) -> ThreadTail:
+        """Lock a thread, creating it if need be, and read where its log ends.
+
+        The row lock is held until the transaction ends: between this call and that point
+        nobody else allocates a seq of the thread. On an existing thread it is one
+        statement.
+        """
+        row = self._lock_or_create(_LOCK_TAIL, thread_id)
+        return ThreadTail(last_seq=row[0], behind=bool(row[1]))
+
+    def touch(self, thread_id: str) -> None:
+        """Set the thread's ``updated_at`` to now; the caller holds its lock."""
+        self._session.execute(_TOUCH, {"id": thread_id})
+
+    def merge_extra(self, thread_id: str, extra: Mapping[str, Any]) -> None:
+        """Lock a thread, creating it if need be, and merge `extra` into its own.
+
+        The merge is that of ``dict.update``: top-level keys replace, null is kept.
+
+        Raises:
+            CheckpointCorruptionError: what the row holds is not a JSON object.
+        """
+        stored = self._lock_or_create(_LOCK_EXTRA, thread_id)[0]
+        merged = {**parse_extra(thread_id, stored), **extra}
+        self._session.execute(_TOUCH.values(extra=merged), {"id": thread_id})
+
+    def page(self, *, after: ThreadKey | None, limit: int, order: ThreadOrder) -> list[ThreadRow]:
+        """List up to `limit` threads that come behind `after`, each with its last seq.
+
+        Costs one statement, and one more for every hundred threads; the length of the
+        threads does not matter.
+        """
+        statement = _SUMMARY.order_by(*_ordering(order)).limit(limit)
+        if after is not None:
+            statement = statement.where(_behind(after, order))
+        rows = self._session.execute(statement).mappings().all()
+        last = self._last_seqs([row["thread_id"] for row in rows])
+        return [ThreadRow(**row, last_seq=last[row["thread_id"]]) for row in rows]
+
+    def delete(self, thread_id: str, *, detach_forks: bool) -> bool:
+        """Delete a thread with its messages, runs and answers.
+
+        Args:
+            thread_id: the thread.
+            detach_forks: keep its forks, without their link to it.
+
+        Returns:
+            Whether there was such a thread.
+
+        Raises:
+            ThreadHasForksError: forks point at the thread and were not to be detached.
+        """
+        if self._session.execute(_LOCK, {"thread_id": thread_id}).first() is None:
+            return False
+        is_fork = _THREADS.c.parent_thread_id == thread_id
+        if detach_forks:
+            self._session.execute(
+                update(_THREADS).where(is_fork).values(parent_thread_id=None, forked_at_seq=None)
+            )
+        elif self._session.execute(select(_THREADS.c.thread_id).where(is_fork)).first():
+            raise ThreadHasForksError(thread_id=thread_id)
+        for table in (*_OF_THREAD, _THREADS):
+            self._session.execute(delete(table).where(table.c.thread_id == thread_id))
+        return True
+
+    def _lock_or_create(self, statement: Executable, thread_id: str) -> Sequence[Any]:
+        """Run a locking read of the thread's row; where there is no row, make one first.
+
+        Under REPEATABLE READ a locking read of a missing row locks the gap, and two first
+        writers would deadlock on it: there the row is made before it is read.
+        """
+        key = {"thread_id": thread_id}
+        if self._read_committed:
+            row = self._session.execute(statement, key).first()
+            if row is not None:
+                return row
+        dialect = self._session.get_bind().dialect.name
+        self._session.execute(insert_if_absent(_THREADS, dialect), key)
+        return self._session.execute(statement, key).one()
+
+    def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
+        """Find each thread's last seq by one look at the end of its index.
+
+        A correlated subquery would read every message of each thread: MySQL finds MAX
+        without reading only where the thread is a constant.
+        """
+        found: dict[str, int] = {}
+        for start in range(0, len(thread_ids), _LAST_SEQS_AT_ONCE):
+            some = thread_ids[start : start + _LAST_SEQS_AT_ONCE]
+            looks = [
+                select(func.coalesce(func.max(_MESSAGES.c.seq), 0))
+                .where(_MESSAGES.c.thread_id == thread_id)
+                .scalar_subquery()
+                for thread_id in some
+            ]
+            found.update(zip(some, self._session.execute(select(*looks)).one(), strict=True))
+        return found
+
+
+def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:
+    """Read the text of a thread's `extra`.
+
+    Raises:
+        CheckpointCorruptionError: the text is not a JSON object.
+    """
+    reason = "extra is not a JSON object"
+    try:
+        value = json.loads(stored)
+        if isinstance(value, dict):
+            return value
+        cause = None
+    except (TypeError, ValueError) as error:
+        cause = error
+    raise CheckpointCorruptionError(
+        table=_THREADS.name, thread_id=thread_id, seq=None, reason=reason
+    ) from cause
+
+
+def _ordering(order: ThreadOrder) -> Sequence[ColumnElement[Any]]:
+    if order == "id":
+        return (_THREADS.c.thread_id.asc(),)
+    return (_THREADS.c.updated_at.desc(), _THREADS.c.thread_id.desc())
+
+
+def _behind(after: ThreadKey, order: ThreadOrder) -> ColumnElement[bool]:
+    if order == "id":
+        return _THREADS.c.thread_id > after.thread_id
+    moment = from_epoch(after.updated_at)
+    # The first condition is implied by the second; it lets the index be entered there.
+    return and_(
+        _THREADS.c.updated_at <= moment,
+        or_(_THREADS.c.updated_at < moment, _THREADS.c.thread_id < after.thread_id),
+    )

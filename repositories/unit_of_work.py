@@ -1,0 +1,140 @@
+"""One session, one transaction, and the repositories bound to it."""
+
+from contextlib import ExitStack
+from functools import cached_property
+from types import TracebackType
+from typing import Final, Self
+
+from sqlalchemy import QueuePool
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from threadlog.errors import CommitOutcomeUnknownError
+from threadlog.repositories.catalogue import CatalogueRepository
+from threadlog.repositories.message import MessageRepository
+from threadlog.repositories.schema_version import SchemaVersionRepository
+from threadlog.repositories.thread import ThreadRepository
+
+WRITES: Final = "threadlog_writes"
+"""Execution option of a connection whose transaction is going to write: an engine may take
+its write lock at the start (SQLite's BEGIN IMMEDIATE)."""
+
+
+class UnitOfWork:
+    """Hands out the repositories of one session.
+
+    Use one of the two kinds: `OwnedUnitOfWork`, which ends the transaction, or
+    `JoinedUnitOfWork`, which leaves that to the host.
+    """
+
+    def __init__(self, session: Session, *, read_committed: bool) -> None:
+        """Bind the repositories to a session.
+
+        Args:
+            session: what every statement of the block runs on.
+            read_committed: whether the session is known to read at READ COMMITTED, where
+                a locking read of a missing row locks nothing.
+        """
+        self.session = session
+        self._read_committed = read_committed
+
+    @cached_property
+    def threads(self) -> ThreadRepository:
+        """Threads, and the lock under which a thread's seq is allocated."""
+        return ThreadRepository(self.session, read_committed=self._read_committed)
+
+    @cached_property
+    def messages(self) -> MessageRepository:
+        """Messages of threads."""
+        return MessageRepository(self.session)
+
+    @cached_property
+    def schema_version(self) -> SchemaVersionRepository:
+        """The version that the schema says it has."""
+        return SchemaVersionRepository(self.session)
+
+    @cached_property
+    def catalogue(self) -> CatalogueRepository:
+        """What the server says of itself and of the tables."""
+        return CatalogueRepository(self.session)
+
+    def connect_more(self, count: int) -> None:
+        """Open `count` connections beside this session's, or as many as the pool takes."""
+        engine = self.session.get_bind().engine
+        most = engine.pool.size() - 1 if isinstance(engine.pool, QueuePool) else 0
+        with ExitStack() as opened:
+            for _ in range(min(count, most)):
+                opened.enter_context(engine.connect())
+
+
+class OwnedUnitOfWork(UnitOfWork):
+    """A unit of work on a session that threadlog opened.
+
+    Leaving the block commits (a unit that only reads rolls back, which costs the same),
+    an exception rolls back, and either way the session is closed: afterwards it holds no
+    connection. The block may be run again on the same session.
+    """
+
+    def __init__(
+        self, session: Session, *, writes: bool = True, read_committed: bool = False
+    ) -> None:
+        """Own `session` until the block ends; say whether the block is going to write."""
+        super().__init__(session, read_committed=read_committed)
+        self._writes = writes
+
+    def __enter__(self) -> Self:
+        """Begin the transaction."""
+        self.session.connection(execution_options={WRITES: self._writes})
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the transaction and give the connection back.
+
+        Raises:
+            CommitOutcomeUnknownError: the connection was lost while committing.
+        """
+        try:
+            if exc is None and self._writes:
+                self._commit()
+            else:
+                self.session.rollback()
+        finally:
+            self.session.close()
+
+    def _commit(self) -> None:
+        try:
+            self.session.commit()
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise CommitOutcomeUnknownError(str(error.orig)) from error
+            raise
+
+
+class JoinedUnitOfWork(UnitOfWork):
+    """A unit of work on a session that the host opened.
+
+    The statements run in the host's transaction. The block never commits, rolls back or
+    closes; nothing is run a second time; what the database raises goes to the host, which
+    alone can end its transaction. Rows stay locked until it does.
+    """
+
+    def __init__(self, session: Session, *, read_committed: bool = False) -> None:
+        """Join the session's transaction, or let the first statement begin it."""
+        super().__init__(session, read_committed=read_committed)
+
+    def __enter__(self) -> Self:
+        """Do nothing: the transaction is the host's."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Do nothing: the transaction is the host's."""
