@@ -1,0 +1,65 @@
+# Every target sets up what it needs; nothing has to be run first.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
+URL ?= sqlite:///demo.db
+
+# The editable install links file by file, so it is made anew when a file comes or goes,
+# which is when a folder's time changes.
+$(VENV)/installed: $(VENV)/packages pyproject.toml $(FOLDERS)
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
+	@touch $@
+
+$(VENV)/packages: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "threadlog needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/installed  ## Two writers, a crash, and a conversation that is complete (SQLite)
+	@$(BIN)/python examples/demo.py $(URL)
+
+.PHONY: test
+test: $(VENV)/installed  ## Run the tests on SQLite and on a real MySQL, which is set up too
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/installed  ## Lint, formatting, types and the architecture test
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest --quiet tests/test_architecture.py
+
+.PHONY: format
+format: $(VENV)/installed  ## Format the code and mend what ruff can
+	@$(BIN)/ruff check --fix --exit-zero --quiet .
+	@$(BIN)/ruff format .
+
+.PHONY: mysql
+mysql: $(VENV)/installed  ## Start a private MySQL, print its URL, stop it with Ctrl-C
+	@$(BIN)/python -m tests.servers.mysql
+
+.PHONY: bench
+bench: $(VENV)/installed  ## Measure appends, loads, and the memory of stream over 100,000 messages
+	@$(BIN)/python -m benchmarks
+
+.PHONY: lock
+lock: $(VENV)/installed  ## Resolve requirements-dev.txt again, with hashes
+	@$(BIN)/pip install --quiet uv
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements-dev.txt
+
+.PHONY: clean
+clean:  ## Remove what make has made, but for the downloaded MySQL
+	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*
