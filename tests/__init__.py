@@ -1,0 +1,1 @@
+"""Tests of threadlog, on SQLite and on a real MySQL."""

@@ -1,0 +1,58 @@
+"""Databases for tests: made for one test, dropped after it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar, cast
+from uuid import uuid4
+
+from sqlalchemy import URL, Connection, QueuePool, make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from threadlog import Checkpointer
+from threadlog.models import EXPECTED_SCHEMA_VERSION, cubepi_metadata
+
+T = TypeVar("T")
+
+
+async def on_connection(url: str | URL, work: Callable[[Connection], T]) -> T:
+    """Run synchronous work in one committed transaction on a database of its own engine."""
+    plain = make_url(url)
+    driver = {"mysql": "mysql+asyncmy", "sqlite": "sqlite+aiosqlite"}[plain.get_backend_name()]
+    engine = create_async_engine(plain.set(drivername=driver))
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+def create_schema(connection: Connection) -> None:
+    """Create the tables of the models, and their version."""
+    cubepi_metadata.create_all(connection)
+    connection.execute(
+        text("INSERT INTO cubepi_schema_version VALUES (:version)"),
+        {"version": EXPECTED_SCHEMA_VERSION},
+    )
+
+
+def pool_of(checkpointer: Checkpointer) -> QueuePool:
+    """Give the pool of an open checkpointer."""
+    assert checkpointer._engine is not None
+    return cast("QueuePool", checkpointer._engine.pool)
+
+
+@contextmanager
+def fresh_mysql_database(server_url: str) -> Iterator[str]:
+    """Create an empty MySQL database; drop it afterwards. Gives its URL."""
+    name = f"threadlog_test_{uuid4().hex[:12]}"
+    server = make_url(server_url).set(database="")
+    _run(server, f"CREATE DATABASE {name}")
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
+        _run(server, f"DROP DATABASE {name}")
+
+
+def _run(url: URL, statement: str) -> None:
+    asyncio.run(on_connection(url, lambda connection: connection.execute(text(statement)) and None))
