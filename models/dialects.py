@@ -7,7 +7,7 @@ is added by giving each construct its rendering here.
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import DateTime, Insert, Integer, LargeBinary, String, Table
+from sqlalchemy import ColumnElement, DateTime, Insert, Integer, LargeBinary, String, Table
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -58,11 +58,12 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-class now_and_on_update(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL function
     """A server default: the time of the insert and, where the server can, of each update.
 
-    Statements built by threadlog set the column themselves too (``onupdate``), for the
-    servers that cannot.
+    No FunctionElement: early SQLAlchemy 2.0 puts parentheses around those, which makes an
+    expression of the default, and ON UPDATE a syntax error. Statements built by threadlog
+    set the column themselves too (``onupdate``), for the servers that cannot.
     """
 
     inherit_cache = True

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, TIMESTAMP, func
+from sqlalchemy import JSON, TIMESTAMP, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
@@ -29,6 +29,6 @@ class HitlAnswer(Base):
     """The answer: any JSON value."""
 
     answered_at: Mapped[datetime] = mapped_column(
-        TIMESTAMP, server_default=func.current_timestamp()
+        TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")
     )
     """When the answer was saved."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, TIMESTAMP, BigInteger, Index, String, func, text
+from sqlalchemy import JSON, TIMESTAMP, BigInteger, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
@@ -44,5 +44,7 @@ class Message(Base):
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that wrote the message; NULL where none did."""
 
-    created_at: Mapped[datetime] = mapped_column(TIMESTAMP, server_default=func.current_timestamp())
+    created_at: Mapped[datetime] = mapped_column(
+        TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")
+    )
     """When the message was stored, to the second; in UTC as `Thread.created_at` is."""

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import TIMESTAMP, BigInteger, Index, func
+from sqlalchemy import TIMESTAMP, BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
@@ -24,7 +24,9 @@ class Run(Base):
     run_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
     """Name of the run, unique in its thread; compared byte by byte."""
 
-    claimed_at: Mapped[datetime] = mapped_column(TIMESTAMP, server_default=func.current_timestamp())
+    claimed_at: Mapped[datetime] = mapped_column(
+        TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")
+    )
     """When the run was claimed."""
 
     completed_at: Mapped[datetime | None] = mapped_column(TIMESTAMP)

@@ -44,7 +44,9 @@ class Thread(Base):
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that asked the pending question."""
 
-    created_at: Mapped[datetime] = mapped_column(TIMESTAMP, server_default=func.current_timestamp())
+    created_at: Mapped[datetime] = mapped_column(
+        TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")
+    )
     """When the thread was first written to."""
 
     updated_at: Mapped[datetime] = mapped_column(

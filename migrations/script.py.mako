@@ -1,0 +1,23 @@
+"""${message}.
+
+Frozen: write every definition out, import nothing from threadlog.models.
+"""
+
+from alembic import op
+import sqlalchemy as sa
+${imports if imports else ""}
+
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+branch_labels = ${repr(branch_labels)}
+depends_on = ${repr(depends_on)}
+
+
+def upgrade() -> None:
+    """Change the schema; each step must be safe to run again, since MySQL commits it."""
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    """Undo `upgrade`."""
+    ${downgrades if downgrades else "pass"}

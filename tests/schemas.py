@@ -1,0 +1,158 @@
+"""What the tests of migrations ask of a database."""
+
+import re
+from typing import Any, Final
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, inspect, text
+
+from tests.databases import on_connection
+from threadlog import Checkpointer
+from threadlog.models import cubepi_metadata
+
+TABLES: Final = sorted(cubepi_metadata.tables)
+OWN_TABLE: Final = "threadlog_alembic_version"
+PARTITIONS: Final = "PARTITION BY KEY (thread_id) PARTITIONS 64"
+
+# The framework's tables at version 5, in our words: ids of runs and questions have the
+# database's collation, threads.run_id is short, and there are fewer indexes.
+_FOREIGN_ID: Final = "VARCHAR(255) COLLATE utf8mb4_bin"
+_NOW: Final = "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP"
+FRAMEWORK: Final = f"""
+CREATE TABLE cubepi_threads (
+    thread_id {_FOREIGN_ID} NOT NULL PRIMARY KEY,
+    parent_thread_id {_FOREIGN_ID} NULL,
+    forked_at_seq BIGINT NULL,
+    extra JSON NOT NULL DEFAULT (JSON_OBJECT()),
+    pending_request JSON NULL,
+    run_id VARCHAR(64) NULL,
+    created_at {_NOW},
+    updated_at {_NOW} ON UPDATE CURRENT_TIMESTAMP,
+    FOREIGN KEY (parent_thread_id) REFERENCES cubepi_threads (thread_id)
+) ENGINE=InnoDB;
+CREATE TABLE cubepi_messages (
+    thread_id {_FOREIGN_ID} NOT NULL,
+    seq BIGINT NOT NULL,
+    role VARCHAR(32) NOT NULL,
+    metadata JSON NOT NULL DEFAULT (JSON_OBJECT()),
+    payload LONGBLOB NOT NULL,
+    run_id VARCHAR(255) NULL,
+    created_at {_NOW},
+    PRIMARY KEY (thread_id, seq),
+    KEY ix_cubepi_messages_thread_run (thread_id, run_id)
+) ENGINE=InnoDB {PARTITIONS};
+CREATE TABLE cubepi_runs (
+    thread_id {_FOREIGN_ID} NOT NULL,
+    run_id VARCHAR(255) NOT NULL,
+    claimed_at {_NOW},
+    completed_at TIMESTAMP NULL,
+    completion_seq BIGINT NULL,
+    PRIMARY KEY (thread_id, run_id),
+    KEY ix_cubepi_runs_thread_seq (thread_id, completion_seq)
+) ENGINE=InnoDB {PARTITIONS};
+CREATE TABLE cubepi_hitl_answers (
+    thread_id {_FOREIGN_ID} NOT NULL,
+    run_id VARCHAR(255) NOT NULL,
+    question_id VARCHAR(255) NOT NULL,
+    answer JSON NOT NULL,
+    answered_at {_NOW},
+    PRIMARY KEY (thread_id, run_id, question_id)
+) ENGINE=InnoDB;
+CREATE TABLE cubepi_schema_version (
+    version INT NOT NULL AUTO_INCREMENT PRIMARY KEY
+) ENGINE=InnoDB;
+INSERT INTO cubepi_schema_version VALUES (5);
+"""
+
+HOST_ENV: Final = """
+from alembic import context
+
+connection, metadata = context.config.attributes["host"]
+context.configure(connection=connection, target_metadata=metadata)
+with context.begin_transaction():
+    context.run_migrations()
+"""
+
+
+async def run(url: str, *statements: str) -> None:
+    """Execute statements, each by itself, in one connection."""
+
+    def work(connection: Connection) -> None:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+    await on_connection(url, work)
+
+
+async def definitions(url: str) -> dict[str, str]:
+    """Give what the database says of each of the five tables' making."""
+
+    def work(connection: Connection) -> dict[str, str]:
+        if connection.dialect.name == "sqlite":
+            rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master")
+            return {name: _tidy(sql or "") for name, sql in rows if "cubepi" in name}
+        return {
+            table: _sort_keys(connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1])
+            for table in TABLES
+        }
+
+    return await on_connection(url, work)
+
+
+def _sort_keys(sql: str) -> str:
+    """Undo the order in which indexes came: a `Table` keeps its own in a set."""
+    pattern = re.compile(r"^  KEY .*,$", re.MULTILINE)
+    keys = iter(sorted(pattern.findall(sql)))
+    return pattern.sub(lambda _: next(keys), sql)
+
+
+def _tidy(sql: str) -> str:
+    """Undo what SQLite keeps of how a definition was written."""
+    return " ".join(sql.split()).replace("(CURRENT_TIMESTAMP)", "CURRENT_TIMESTAMP")
+
+
+async def tables(url: str) -> set[str]:
+    """Name all tables of a database."""
+    return await on_connection(url, lambda connection: set(inspect(connection).get_table_names()))
+
+
+async def version_rows(url: str) -> list[int]:
+    """Read the version table."""
+    query = text("SELECT version FROM cubepi_schema_version")
+    return await on_connection(url, lambda connection: list(connection.scalars(query)))
+
+
+async def differences(url: str) -> list[Any]:
+    """Compare a database with the models as a host's autogenerate would."""
+
+    def work(connection: Connection) -> list[Any]:
+        options = {
+            "version_table": OWN_TABLE,
+            "compare_type": True,
+            "compare_server_default": True,
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        return list(compare_metadata(context, cubepi_metadata))
+
+    return await on_connection(url, work)
+
+
+async def expected(url: str) -> dict[str, str]:
+    """Create the models' tables in an empty database, look at them, and drop them again."""
+    await on_connection(url, cubepi_metadata.create_all)
+    found = await definitions(url)
+    await on_connection(url, cubepi_metadata.drop_all)
+    return found
+
+
+def statements_of(sql: str) -> list[str]:
+    """Split a script at its semicolons, without its comments."""
+    plain = re.sub(r"^--.*$", "", sql, flags=re.MULTILINE)
+    return [part.strip() for part in plain.split(";") if part.strip()]
+
+
+async def opens(url: str) -> None:
+    """Open and close a checkpointer; raises what opening raises."""
+    async with Checkpointer(url):
+        pass
