@@ -1,7 +1,7 @@
 """The asynchronous door: an agent's checkpointer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast
 
@@ -13,7 +13,7 @@ from sqlalchemy.util import await_only
 from threadlog import operations
 from threadlog.backends import PoolSize, backend_of, parse_url, show_url
 from threadlog.codec import MESSAGE_CODEC, MessageCodec, MessageT
-from threadlog.engines import open_engine
+from threadlog.engines import connections, open_engine
 from threadlog.errors import ConfigurationError, NotOpenError
 from threadlog.repositories.thread import ThreadOrder
 from threadlog.store import OwnedStore, retry_policy
@@ -24,6 +24,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _RETRYING: Final = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
+
+
+_GRACE_SECONDS: Final = 5.0
 
 
 class Checkpointer(Generic[MessageT]):
@@ -39,6 +42,9 @@ class Checkpointer(Generic[MessageT]):
     A method's writes are one transaction: when it returns they are durable, when it raises
     nothing was written (but for `CommitOutcomeUnknownError`). After a deadlock, a lock
     timeout or a lost connection the transaction is run again by itself.
+
+    Cancelling a method lets the transaction that runs finish, for up to five seconds, and
+    then raises: what it wrote is stored wholly or not at all.
 
     Every method may raise `StorageError`, and `NotOpenError` outside the block.
     """
@@ -59,7 +65,8 @@ class Checkpointer(Generic[MessageT]):
                 in memory. Query arguments go to the driver; on MySQL those for TLS are
                 ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``.
             min_pool_size: connections that are opened on entering.
-            max_pool_size: the most connections at once; further operations wait.
+            max_pool_size: the most connections at once; further operations wait. SQLite, which
+                has one writer at a time, is always given one connection.
             codec: the message classes to read and write, those of `threadlog.messages` if
                 left out.
 
@@ -78,6 +85,7 @@ class Checkpointer(Generic[MessageT]):
         self._backend.settings(self._url, self._pool)
         self._codec = codec or cast("MessageCodec[MessageT]", MESSAGE_CODEC)
         self._engine: AsyncEngine | None = None
+        self._slots: asyncio.Semaphore | None = None
         self._statement_limit = 0
 
     def __repr__(self) -> str:
@@ -98,10 +106,17 @@ class Checkpointer(Generic[MessageT]):
         if self._engine is not None:
             raise ConfigurationError(f"{self!r} is entered already; use one block at a time.")
         self._engine, self._backend = open_engine(self._url, self._pool)
+        # First come, first served: the pool's own queue lets a busy task overtake those
+        # that wait, until they time out.
+        self._slots = asyncio.Semaphore(connections(self._engine))
         try:
             self._statement_limit = await self._run(
                 operations.open_database, self._backend, warm=self._pool.least
             )
+        except TypeError as error:
+            await self._close()
+            # What a driver says of a keyword that it does not know.
+            raise ConfigurationError(f"The URL has an unknown option: {error}.") from error
         except BaseException:
             await self._close()
             raise
@@ -255,7 +270,7 @@ class Checkpointer(Generic[MessageT]):
         The operation closes the session itself: leaving that to AsyncSession would cost
         a second greenlet and a task each time.
         """
-        if self._engine is None:
+        if self._engine is None or self._slots is None:
             raise NotOpenError(f"{self!r} is not open. Use it inside its 'async with' block.")
 
         def run(session: Session) -> T:
@@ -268,7 +283,8 @@ class Checkpointer(Generic[MessageT]):
             )
             return operation(store, *args, **kwargs)
 
-        return await AsyncSession(self._engine).run_sync(run)
+        async with self._slots:
+            return await _undisturbed(AsyncSession(self._engine).run_sync(run))
 
     async def _close(self) -> None:
         engine, self._engine = self._engine, None
@@ -299,3 +315,27 @@ class MySQLCheckpointer(Checkpointer[MessageT]):
                 "Checkpointer, which takes all."
             )
         super().__init__(url, min_pool_size=min_pool_size, max_pool_size=max_pool_size, codec=codec)
+
+
+async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
+    """Await work that a cancellation of the caller does not break off in the middle.
+
+    Breaking off costs the connection, and a log entry for each; a transaction takes
+    milliseconds. Beyond a grace period the work is cancelled after all.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait({task}, timeout=_GRACE_SECONDS)
+        finally:
+            task.cancel()
+            task.add_done_callback(_retrieve)
+        raise
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Look at a task's exception, which nobody waits for any more, so that none is logged."""
+    if not task.cancelled():
+        task.exception()

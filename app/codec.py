@@ -23,15 +23,18 @@ from threadlog.validation import check_id, check_json_object
 MessageT = TypeVar("MessageT", bound=BaseModel, default=Message)
 
 # What encoding raises, and our words for it: theirs would quote the message. The order
-# matters, a UnicodeEncodeError is a ValueError as well.
+# matters, a UnicodeError is a ValueError as well.
 _FAULTS: Final[dict[type[Exception], str]] = {
     PydanticSerializationError: "has a field that is not of its declared type",
-    UnicodeEncodeError: "holds half of a surrogate pair, which is not valid Unicode",
+    UnicodeError: "holds half of a surrogate pair, which is not valid Unicode",
     OverflowError: "holds an int beyond 64 bits",
     ValueError: "is nested too deep",
     RecursionError: "is nested too deep",
     TypeError: "holds a value that MessagePack lacks",
 }
+
+# What Pydantic writes, silently, for half of a surrogate pair in a dict's key.
+_REPLACEMENT: Final = "\ufffd".encode()
 
 
 class MessageCodec(Generic[MessageT]):
@@ -94,7 +97,9 @@ class MessageCodec(Generic[MessageT]):
             check_json_object(content["metadata"], "metadata")
             if content["run_id"] is not None:
                 check_id(content["run_id"], "run_id")
-            payload = msgpack.packb(content, use_bin_type=True)
+            payload: bytes = msgpack.packb(content, use_bin_type=True)
+            if _REPLACEMENT in payload and type(message).model_validate(content) != message:
+                raise UnicodeError
         except (InvalidIdError, InvalidJsonError) as error:
             raise InvalidMessageError(
                 index=index, reason=f"cannot be stored: {str(error).rstrip('.')}"

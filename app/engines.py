@@ -1,6 +1,8 @@
 """Opens engines that threadlog owns."""
 
-from sqlalchemy import URL
+from typing import cast
+
+from sqlalchemy import URL, QueuePool
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -28,3 +30,8 @@ def open_engine(url: URL, pool: PoolSize) -> tuple[AsyncEngine, Backend]:
         ) from error
     backend.attach(engine.sync_engine)
     return engine, backend
+
+
+def connections(engine: AsyncEngine) -> int:
+    """Give the most connections that an engine of ours has at once."""
+    return cast("QueuePool", engine.pool).size()

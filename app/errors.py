@@ -104,6 +104,10 @@ class InvalidMessageError(InvalidInputError):
         self.reason = reason
 
 
+class ConversationError(InvalidInputError):
+    """A conversation that is to be imported cannot be kept as it is."""
+
+
 class TooLargeError(InvalidInputError):
     """A message or `extra` does not fit into one statement to the server."""
 
@@ -195,12 +199,6 @@ class CheckpointerLockTimeoutError(StorageError):
 
     retryable = True
     advice = "Nothing was committed. Find the long transaction, then run this one again."
-
-
-class PoolTimeoutError(StorageError):
-    """No connection of the pool became free in time."""
-
-    advice = "Raise max_pool_size, or run fewer operations at once."
 
 
 class CommitOutcomeUnknownError(StorageError):

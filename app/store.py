@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from tenacity import (
     Retrying,
@@ -17,7 +16,7 @@ from tenacity import (
 
 from threadlog.backends import Backend
 from threadlog.codec import MessageCodec, MessageT
-from threadlog.errors import PoolTimeoutError, StorageError
+from threadlog.errors import StorageError
 from threadlog.repositories import OwnedUnitOfWork, UnitOfWork
 
 T = TypeVar("T")
@@ -91,7 +90,7 @@ class OwnedStore(Generic[MessageT]):
 
     def _once(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
         with (
-            _translated(self._backend),
+            translated(self._backend),
             OwnedUnitOfWork(
                 self._session, writes=writes, read_committed=self._backend.read_committed
             ) as uow,
@@ -100,13 +99,12 @@ class OwnedStore(Generic[MessageT]):
 
 
 @contextmanager
-def _translated(backend: Backend) -> Iterator[None]:
+def translated(backend: Backend) -> Iterator[None]:
+    """Turn what SQLAlchemy raises in the block into a `StorageError` with that as its cause."""
     try:
         yield
     except DBAPIError as error:
         raise backend.error_type(error)(_words(error.orig)) from error
-    except PoolTimeout as error:
-        raise PoolTimeoutError("No connection became free in time") from error
     except SQLAlchemyError as error:
         raise StorageError(type(error).__name__) from error
 

@@ -1,11 +1,13 @@
 """What the server says of itself and of threadlog's tables."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from sqlalchemy import bindparam, inspect, text
 from sqlalchemy.orm import Session
+from sqlalchemy.schema import CreateColumn, CreateIndex
 
-from threadlog.models import SchemaVersion, cubepi_metadata
+from threadlog.models import PARTITION_COUNT, SchemaVersion, cubepi_metadata
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
 _PARTITIONS: Final = text(
@@ -34,7 +36,10 @@ class Partitioning(NamedTuple):
 
 
 class CatalogueRepository:
-    """Questions to the catalogue, bound to one session."""
+    """Questions to the catalogue, bound to one session.
+
+    Methods that end in ``_statement`` execute nothing: they write what a person may run.
+    """
 
     def __init__(self, session: Session) -> None:
         """Bind to a session."""
@@ -91,4 +96,30 @@ class CatalogueRepository:
     def engines(self) -> dict[str, str | None]:
         """Give the storage engine of each table on MySQL."""
         rows = self._session.execute(_ENGINES, {"tables": list(cubepi_metadata.tables)})
-        return dict(rows.tuples().all())
+        return {table: engine for table, engine in rows}  # noqa: C416 - rows are no pairs to mypy
+
+    def index_statement(self, table: str, name: str) -> str:
+        """Write the statement that creates an index of the models."""
+        indexes = cubepi_metadata.tables[table].indexes
+        (index,) = (index for index in indexes if index.name == name)
+        return str(CreateIndex(index).compile(dialect=self._session.connection().dialect))
+
+    def partition_statement(self, table: str) -> str:
+        """Write the statement that partitions a table of MySQL as the schema has it."""
+        return f"ALTER TABLE {table} PARTITION BY KEY (thread_id) PARTITIONS {PARTITION_COUNT}"
+
+    def engine_statement(self, table: str) -> str:
+        """Write the statement that moves a table of MySQL to InnoDB."""
+        return f"ALTER TABLE {table} ENGINE=InnoDB"
+
+    def collation_statement(self, table: str, columns: Iterable[str]) -> str:
+        """Write the one statement that gives columns of MySQL the type that models have.
+
+        One for all of them: a foreign key refuses to have its two ends changed in turn.
+        """
+        dialect = self._session.connection().dialect
+        known = cubepi_metadata.tables[table].columns
+        changes = [
+            f"MODIFY {CreateColumn(known[column]).compile(dialect=dialect)}" for column in columns
+        ]
+        return f"ALTER TABLE {table} {', '.join(changes)}"

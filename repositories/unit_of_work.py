@@ -120,15 +120,18 @@ class JoinedUnitOfWork(UnitOfWork):
 
     The statements run in the host's transaction. The block never commits, rolls back or
     closes; nothing is run a second time; what the database raises goes to the host, which
-    alone can end its transaction. Rows stay locked until it does.
+    alone can end its transaction. Rows stay locked until it does. Objects that the host has
+    pending in the session stay pending.
     """
 
     def __init__(self, session: Session, *, read_committed: bool = False) -> None:
         """Join the session's transaction, or let the first statement begin it."""
         super().__init__(session, read_committed=read_committed)
+        self._without_autoflush = ExitStack()
 
     def __enter__(self) -> Self:
-        """Do nothing: the transaction is the host's."""
+        """Keep the session from flushing what the host has pending."""
+        self._without_autoflush.enter_context(self.session.no_autoflush)
         return self
 
     def __exit__(
@@ -137,4 +140,5 @@ class JoinedUnitOfWork(UnitOfWork):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Do nothing: the transaction is the host's."""
+        """Let the session flush as before; the transaction is the host's."""
+        self._without_autoflush.close()

@@ -38,6 +38,12 @@ class Backend(Protocol):
     read_committed: bool
     """Whether engines made from `settings` read at READ COMMITTED."""
 
+    has_layout: bool
+    """Whether tables have partitions, a storage engine and collations that may be wrong."""
+
+    def missing_file(self, url: URL) -> str | None:
+        """Name the file that the first use of the database would create, if any."""
+
     def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
         """Choose the driver and the options of an engine that threadlog owns.
 

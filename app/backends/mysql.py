@@ -55,6 +55,11 @@ class MySQLBackend:
     name = "MySQL"
     extra = "mysql"
     read_committed = True
+    has_layout = True
+
+    def missing_file(self, url: URL) -> str | None:
+        """Give None: a server's database is never created by using it."""
+        return None
 
     def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
         """Choose the driver, READ COMMITTED and TLS; see `Backend.settings`."""
@@ -83,7 +88,11 @@ class MySQLBackend:
                 # Every unit of work ends its transaction itself; the pool's own ROLLBACK
                 # would be one more round trip for each.
                 "pool_reset_on_return": None,
-                "connect_args": {"init_command": "SET time_zone = '+00:00'", **tls},
+                "connect_args": {
+                    "init_command": "SET time_zone = '+00:00'",
+                    **tls,
+                    **_password(url),
+                },
             },
         )
 
@@ -114,6 +123,16 @@ class MySQLBackend:
         if isinstance(code, int) and code in _ERRORS:
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
+
+
+def _password(url: URL) -> Mapping[str, bytes]:
+    """Give a password beyond ASCII as the bytes that the server hashed.
+
+    The drivers would encode text as Latin-1, accounts are made over utf8mb4 connections.
+    """
+    if url.password is None or url.password.isascii():
+        return {}
+    return {"password": url.password.encode()}
 
 
 def _take_tls(query: dict[str, Any]) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """SQLite 3.35 and later, as a file or in memory."""
 
 import sqlite3
+from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
@@ -27,6 +28,9 @@ _DRIVERS: Final = ("aiosqlite",)
 # How long a writer waits for another before the file counts as locked.
 _BUSY_SECONDS: Final = 30
 
+# What a URL has in place of a file's name for a database in memory.
+_IN_MEMORY: Final = (None, "", ":memory:")
+
 # SQLITE_MAX_LENGTH of a default build: sqlite.org/limits.html
 _MAX_LENGTH: Final = 1_000_000_000
 
@@ -37,6 +41,13 @@ class SQLiteBackend:
     name = "SQLite"
     extra = "sqlite"
     read_committed = False
+    has_layout = False
+
+    def missing_file(self, url: URL) -> str | None:
+        """Name the file of a URL where there is none yet."""
+        if url.database in _IN_MEMORY or url.query.get("uri"):
+            return None
+        return None if Path(url.database or "").exists() else url.database
 
     def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
         """Choose the driver, and for a database in memory a name that connections share."""
@@ -48,21 +59,22 @@ class SQLiteBackend:
         url = url.set(drivername=f"sqlite+{driver}")
         options: dict[str, Any] = {
             "poolclass": AsyncAdaptedQueuePool,
-            "pool_size": pool.most,
+            # SQLite has one writer at a time, and connections that wait for its lock sleep
+            # and look again: eight of them store an eighth of what one does with its callers
+            # in a queue.
+            "pool_size": 1,
             "max_overflow": 0,
             # Every unit of work ends its transaction itself.
             "pool_reset_on_return": None,
         }
         if "timeout" not in url.query:
             options["connect_args"] = {"timeout": _BUSY_SECONDS}
-        if url.database in {None, "", ":memory:"}:
-            # A shared name, so that the content outlives any one connection; and one
-            # connection, since shared-cache connections do not wait for each other.
+        if url.database in _IN_MEMORY:
+            # A shared name, so that the content outlives any one connection.
             url = url.set(
                 database=f"file:threadlog-{uuid4().hex}",
                 query={"mode": "memory", "cache": "shared", "uri": "true"},
             )
-            options["pool_size"] = 1
         return EngineSettings(url, options)
 
     def attach(self, engine: Engine) -> None:

@@ -1,0 +1,348 @@
+"""Between the chat-completions form of a conversation and threadlog's messages.
+
+That form is what model providers' HTTP APIs take and most logs hold: a list of dicts with
+``role`` and ``content``. Reading refuses what it could not keep; it never drops anything
+silently.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, NoReturn
+
+from threadlog.errors import ConversationError
+from threadlog.messages import (
+    AssistantContent,
+    AssistantMessage,
+    Content,
+    ImageContent,
+    JsonObject,
+    Message,
+    TextContent,
+    ToolCall,
+    ToolResultMessage,
+    UserMessage,
+)
+
+_SYSTEM_ROLES: Final = ("system", "developer")
+
+# What reading puts into fields of a message, by role; anything else that a message holds
+# goes into its metadata under its own name.
+_FIELDS: Final[dict[str, set[str]]] = {
+    "system": {"role", "content"},
+    "user": {"role", "content"},
+    "assistant": {"role", "content", "tool_calls"},
+    "tool": {"role", "content", "tool_call_id", "name"},
+}
+
+# The fields that writing takes back from the metadata.
+_WRITTEN_BACK: Final = ("name", "refusal")
+
+
+class Transcript(NamedTuple):
+    """A conversation as threadlog keeps it."""
+
+    system: str | None
+    """The text of the system message that it begins with."""
+
+    messages: list[Message]
+
+
+def read_transcript(raw: object) -> Transcript:
+    """Turn a list of chat-completions messages into threadlog's.
+
+    The text of a system (or developer) message at the beginning is given apart: it is the
+    host's, not a part of what was said.
+
+    Raises:
+        ConversationError: a message could not be kept as it is.
+    """
+    if not isinstance(raw, list):
+        raise ConversationError(f"messages must be a list, not {_kind(raw)}.")
+    system: str | None = None
+    messages: list[Message] = []
+    tools: dict[str, str] = {}
+    for index, item in enumerate(raw):
+        try:
+            if index == 0 and isinstance(item, dict) and item.get("role") in _SYSTEM_ROLES:
+                system = _system_text(item)
+            else:
+                messages.append(_read_message(item, tools))
+        except ConversationError as error:
+            raise ConversationError(f"messages[{index}]{error}") from None
+    return Transcript(system, messages)
+
+
+def write_transcript(messages: Iterable[Message], *, system: str | None = None) -> list[JsonObject]:
+    """Turn threadlog's messages into chat-completions form, to hand them to a model.
+
+    What that form has no place for is left out: thoughts, and metadata but for ``name``
+    and ``refusal``.
+
+    Args:
+        messages: the messages.
+        system: the text of a system message to begin with.
+    """
+    written: list[JsonObject] = []
+    if system is not None:
+        written.append({"role": "system", "content": system})
+    written += [_write_message(message) for message in messages]
+    return written
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """Parse JSON as the standard has it, and refuse what could not be kept as it is.
+
+    Python's parser takes NaN, makes infinity of large numbers, and of two equal keys
+    forgets the first.
+
+    Args:
+        text: the document.
+        what: names it in the error.
+
+    Raises:
+        ConversationError: it cannot be parsed.
+    """
+    try:
+        return json.loads(
+            text.decode("utf-8-sig") if isinstance(text, bytes) else text,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_no_twins,
+        )
+    except RecursionError:
+        raise ConversationError(f"{what} is nested too deep.") from None
+    except UnicodeDecodeError:
+        raise ConversationError(f"{what} is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        raise ConversationError(
+            f"{what} is not JSON: {error.msg} at character {error.pos + 1}."
+        ) from None
+    except ValueError as error:
+        raise ConversationError(f"{what} is not JSON that can be kept: {error}.") from None
+
+
+# --- Reading -----------------------------------------------------------------------
+
+
+def _read_message(item: object, tools: dict[str, str]) -> Message:
+    """Read one message; `tools` collects the names of called tools by the calls' ids."""
+    if not isinstance(item, dict):
+        raise _fault(f" must be an object, not {_kind(item)}")
+    match item.get("role"):
+        case "user":
+            return UserMessage(content=_content(item.get("content")), metadata=_rest(item, "user"))
+        case "assistant":
+            return _assistant(item, tools)
+        case "tool":
+            return _tool_result(item, tools)
+        case "system" | "developer" as role:
+            raise _fault(f" is a {role} message, which can be kept only as the first message")
+        case role:
+            raise _fault(f" has the unknown role {role!r}")
+
+
+def _system_text(item: Mapping[str, Any]) -> str:
+    if unknown := sorted(_rest(item, "system")):
+        raise _fault(f": the {unknown[0]!r} of a system message cannot be kept")
+    content = _content(item.get("content"))
+    texts = [block.text for block in content if isinstance(block, TextContent)]
+    if len(texts) != len(content):
+        raise _fault(": a system message can be kept only if it is text")
+    return "".join(texts)
+
+
+def _assistant(item: Mapping[str, Any], tools: dict[str, str]) -> AssistantMessage:
+    metadata = _rest(item, "assistant")
+    if "function_call" in metadata:
+        raise _fault(" has a 'function_call', which tool_calls replaced; convert it first")
+    raw, refusals = _without_refusals(item.get("content"))
+    if refusals:
+        if "refusal" in metadata or len(refusals) > 1:
+            raise _fault(" has more than one refusal")
+        metadata["refusal"] = refusals[0]
+    calls = [
+        _tool_call(f".tool_calls[{place}]", call)
+        for place, call in enumerate(_list(item.get("tool_calls"), ".tool_calls"))
+    ]
+    tools.update((call.id, call.name) for call in calls)
+    content: list[AssistantContent] = [*_content(raw), *calls]
+    return AssistantMessage(
+        content=content, stop_reason="tool_use" if calls else "stop", metadata=metadata
+    )
+
+
+def _without_refusals(content: Any) -> tuple[Any, list[str]]:
+    """Take the refusal parts out of an assistant's content."""
+    if not isinstance(content, list):
+        return content, []
+    is_refusal = [isinstance(part, dict) and part.get("type") == "refusal" for part in content]
+    refusals = [
+        _string(part.get("refusal"), f".content[{place}].refusal")
+        for place, part in enumerate(content)
+        if is_refusal[place]
+    ]
+    rest = [part for part, refused in zip(content, is_refusal, strict=True) if not refused]
+    return rest, refusals
+
+
+def _tool_call(where: str, call: object) -> ToolCall:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(call, dict) or not isinstance(function, dict):
+        raise _fault(f"{where} has no function")
+    if call.get("type", "function") != "function":
+        raise _fault(f"{where} has the unknown type {call['type']!r}")
+    text = _string(function.get("arguments"), f"{where}.function.arguments")
+    arguments = parse_json(text, f"{where}.function.arguments")
+    if not isinstance(arguments, dict):
+        raise _fault(f"{where}.function.arguments must be a JSON object, not {_kind(arguments)}")
+    for name in (call.keys() - {"id", "type", "function"}) | (
+        function.keys() - {"name", "arguments"}
+    ):
+        raise _fault(f"{where} has {name!r}, which cannot be kept")
+    return ToolCall(
+        id=_string(call.get("id"), f"{where}.id"),
+        name=_string(function.get("name"), f"{where}.function.name"),
+        arguments=arguments,
+    )
+
+
+def _tool_result(item: Mapping[str, Any], tools: Mapping[str, str]) -> ToolResultMessage:
+    call_id = _string(item.get("tool_call_id"), ".tool_call_id")
+    name = item.get("name")
+    if name is None:
+        name = tools.get(call_id)
+        if name is None:
+            raise _fault(" has no name, and answers no call of an earlier message")
+    return ToolResultMessage(
+        tool_call_id=call_id,
+        tool_name=_string(name, ".name"),
+        content=_content(item.get("content")),
+        metadata=_rest(item, "tool"),
+    )
+
+
+def _content(content: object) -> list[Content]:
+    if content is None:
+        return []
+    if isinstance(content, str):
+        return [TextContent(text=content)]
+    parts = _list(content, ".content")
+    return [_part(f".content[{place}]", part) for place, part in enumerate(parts)]
+
+
+def _part(where: str, part: object) -> Content:
+    match part:
+        case {"type": "text", "text": str(text), **rest} if not rest:
+            return TextContent(text=text)
+        case {"type": "image_url", "image_url": {"url": str(url), **options}, **rest} if (
+            not rest and options.keys() <= {"detail"}
+        ):
+            # The default says nothing; another is kept as a field that readers may ignore.
+            detail = {} if options.get("detail") in (None, "auto") else options
+            image = {"source": url, "media_type": _media_type(url), **detail}
+            return ImageContent.model_validate(image)
+    kind = part.get("type") if isinstance(part, dict) else _kind(part)
+    raise _fault(f"{where} is a part that cannot be kept (type {kind!r})")
+
+
+def _media_type(url: str) -> str:
+    """Give the media type that a ``data:`` URL names."""
+    if not url.startswith("data:"):
+        return ""
+    return url.removeprefix("data:").partition(",")[0].partition(";")[0]
+
+
+def _rest(item: Mapping[str, Any], role: str) -> JsonObject:
+    """Give what of a message no field of ours holds, but for what says nothing."""
+    return {
+        key: value
+        for key, value in item.items()
+        if key not in _FIELDS[role] and value is not None and value != []
+    }
+
+
+def _list(value: object, where: str) -> Sequence[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _fault(f"{where} must be a list, not {_kind(value)}")
+    return value
+
+
+def _string(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise _fault(f"{where} must be a string, not {_kind(value)}")
+    return value
+
+
+def _fault(reason: str) -> ConversationError:
+    return ConversationError(f"{reason}.")
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None else type(value).__name__
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in {float("inf"), float("-inf")}:
+        raise ValueError("a number is too large")
+    return value
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return value
+
+
+# --- Writing -----------------------------------------------------------------------
+
+
+def _write_message(message: Message) -> JsonObject:
+    written: JsonObject = {"role": "tool" if message.role == "tool_result" else message.role}
+    written["content"] = _write_content(message.content)
+    calls = [_write_call(block) for block in message.content if isinstance(block, ToolCall)]
+    if calls:
+        written["tool_calls"] = [*calls]
+    if isinstance(message, ToolResultMessage):
+        written |= {"tool_call_id": message.tool_call_id, "name": message.tool_name}
+    written |= {key: message.metadata[key] for key in _WRITTEN_BACK if key in message.metadata}
+    return written
+
+
+def _write_content(content: Sequence[Content | AssistantContent]) -> Any:
+    """Write one text as a string, nothing as null, and anything else as parts."""
+    blocks = [block for block in content if isinstance(block, TextContent | ImageContent)]
+    match blocks:
+        case []:
+            return None
+        case [TextContent(text=text)]:
+            return text
+        case _:
+            return [_write_part(block) for block in blocks]
+
+
+def _write_part(block: Content) -> JsonObject:
+    if isinstance(block, TextContent):
+        return {"type": "text", "text": block.text}
+    url = block.source
+    if block.media_type and "://" not in url and not url.startswith("data:"):
+        url = f"data:{block.media_type};base64,{url}"
+    return {"type": "image_url", "image_url": {"url": url, **(block.model_extra or {})}}
+
+
+def _write_call(call: ToolCall) -> JsonObject:
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {
+            "name": call.name,
+            "arguments": json.dumps(call.arguments, ensure_ascii=False),
+        },
+    }

@@ -1,0 +1,75 @@
+"""The command line: one command in each file."""
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from threadlog.cli.check import check
+from threadlog.cli.import_file import import_file
+from threadlog.cli.migrate import migrate
+from threadlog.cli.output import without_password
+from threadlog.cli.show import show
+from threadlog.cli.threads import threads
+
+__all__ = ["app"]
+
+
+class _Group(TyperGroup):
+    """A group whose usage errors do not repeat a password that was put in a wrong place."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            # The class of usage errors has no stable place across releases of Typer.
+            if isinstance(message := getattr(error, "message", None), str):
+                error.message = without_password(message)  # type: ignore[attr-defined]  # it has one
+            raise
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    # Tracebacks with local variables would show URLs, and what people said.
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("import")(import_file)
+app.command("threads")(threads)
+app.command("show")(show)
+app.command("check")(check)
+app.command("migrate")(migrate)
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the form of Typer's callbacks
+    if wanted:
+        typer.echo(f"threadlog {version('threadlog')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _threadlog(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Look into, fill and mend the database in which agents keep their conversations.
+
+    Commands take the database's URL, or use THREADLOG_URL (which keeps a
+    password out of the shell's history), or the file threadlog.db in this
+    folder.
+
+    \b
+    Example:
+      export THREADLOG_URL=mysql://user:password@localhost:3306/app
+      threadlog check
+      threadlog import conversations.jsonl
+      threadlog threads
+    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined

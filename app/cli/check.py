@@ -1,0 +1,60 @@
+"""``threadlog check``."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+import typer
+from rich.text import Text
+
+from threadlog.backends import parse_url, show_url
+from threadlog.checking import Finding, check_database
+from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument
+from threadlog.cli.output import in_one_line, print_json, run, stdout, without_password
+
+_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+def check(url: UrlArgument = DEFAULT_URL, *, json: JsonOption = False) -> None:
+    """Check that a database is what threadlog needs, and say how to mend it.
+
+    Changes nothing. The exit status is 1 if there is an error; warnings are
+    worth a look.
+
+    \b
+    Example:
+      threadlog check mysql://user:password@localhost:3306/app
+    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    findings = run(check_database(url))
+    if json:
+        print_json(_as_json(url, findings))
+    else:
+        _print(findings)
+    if _failed(findings):
+        raise typer.Exit(1)
+
+
+def _failed(findings: Sequence[Finding]) -> bool:
+    return any(finding.status == "error" for finding in findings)
+
+
+def _as_json(url: str, findings: Sequence[Finding]) -> dict[str, object]:
+    return {
+        "url": show_url(parse_url(url)),
+        "ok": not _failed(findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    console = stdout()
+    for finding in findings:
+        line = Text.assemble(
+            (f"{finding.status:<8}", _STYLES[finding.status]),
+            (f"{finding.check:<12}", "bold"),
+            in_one_line(without_password(finding.message)),
+        )
+        if finding.remedy:
+            # Last on the line, so that it can be copied.
+            line.append(f" Run: {in_one_line(finding.remedy)}", style="cyan")
+        console.print(line, soft_wrap=True)

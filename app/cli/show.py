@@ -1,0 +1,195 @@
+"""``threadlog show``."""
+
+import json as json_module
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from threadlog.cli.opening import existing
+from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
+from threadlog.cli.output import (
+    fail,
+    in_one_line,
+    indented,
+    moment,
+    printable,
+    run,
+    shorten,
+    stdout,
+)
+from threadlog.messages import (
+    AssistantContent,
+    AssistantMessage,
+    Content,
+    ImageContent,
+    Message,
+    TextContent,
+    ThinkingContent,
+    ToolCall,
+    ToolResultMessage,
+)
+from threadlog.repositories.thread import parse_extra
+from threadlog.store import OwnedStore
+from threadlog.validation import check_id
+from threadlog.values import StoredMessage
+
+_EXTRA_LENGTH: Final = 400
+_SHORT: Final = 60
+_SOURCE_LENGTH: Final = 100
+_INDENT: Final = 6
+_STYLES: Final = {"user": "bold cyan", "assistant": "bold green", "tool_result": "bold yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What is shown before the messages, and where they begin."""
+
+    thread_id: str
+    extra: dict[str, Any]
+    parent_thread_id: str | None
+    after_seq: int
+
+
+def show(
+    thread: Annotated[str, typer.Argument(help="The thread's id.")],
+    url: UrlOption = DEFAULT_URL,
+    last: Annotated[int | None, typer.Option(min=1, help="Only so many of the newest.")] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Show a conversation: who said what, when, and what tools were asked and answered.
+
+    \b
+    Example:
+      threadlog show airline/0/0 --url sqlite:///threadlog.db --last 10
+    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    run(_show(thread, url, last, as_json=json))
+
+
+async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) -> None:
+    async with existing(url) as checkpointer:
+        head = await checkpointer._run(_read_head, thread_id, last)  # noqa: SLF001 - our own door
+        if head is None:
+            raise fail(f"There is no thread {thread_id!r}.")
+        messages = checkpointer.stream(thread_id, after_seq=head.after_seq)
+        if as_json:
+            await _write_json(head, messages)
+        else:
+            await _write_text(stdout(), head, messages)
+
+
+def _read_head(store: OwnedStore[Message], thread_id: str, last: int | None) -> _Head | None:
+    """Read all of a thread but its messages."""
+    check_id(thread_id)
+    log = store.read(lambda uow: uow.messages.log(thread_id, last=last or 1))
+    if log is None:
+        return None
+    return _Head(
+        thread_id,
+        extra={} if log.extra is None else parse_extra(thread_id, log.extra),
+        parent_thread_id=log.parent_thread_id,
+        after_seq=log.messages[0].seq - 1 if last and log.messages else 0,
+    )
+
+
+# --- For programs ------------------------------------------------------------------
+
+
+async def _write_json(head: _Head, messages: AsyncIterator[StoredMessage[Message]]) -> None:
+    """Write one JSON object, a message at a time: a thread may be longer than memory."""
+    fields = {
+        "thread_id": head.thread_id,
+        "extra": head.extra,
+        "parent_thread_id": head.parent_thread_id,
+    }
+    typer.echo(json_module.dumps(fields).removesuffix("}") + ', "messages": [', nl=False)
+    separator = "\n"
+    async for stored in messages:
+        place = {"seq": stored.seq, "created_at": stored.created_at.isoformat()}
+        # Twice: first for the order, then because a message may have fields of such names.
+        message = place | stored.message.model_dump(mode="json") | place
+        typer.echo(separator + json_module.dumps(message), nl=False)
+        separator = ",\n"
+    typer.echo("\n]}")
+
+
+# --- For people --------------------------------------------------------------------
+
+
+async def _write_text(
+    console: Console, head: _Head, messages: AsyncIterator[StoredMessage[Message]]
+) -> None:
+    _print_head(console, head)
+    async for stored in messages:
+        console.print()
+        console.print(_title(stored), soft_wrap=True)
+        for block in stored.message.content:
+            _print_block(console, _body(block))
+        if stored.message.metadata:
+            metadata = json_module.dumps(stored.message.metadata, ensure_ascii=False)
+            _print_block(console, Text(f"metadata {printable(metadata)}", style="dim"))
+
+
+def _print_head(console: Console, head: _Head) -> None:
+    console.print(Text.assemble(("thread ", "dim"), (in_one_line(head.thread_id), "bold")))
+    if head.parent_thread_id is not None:
+        console.print(Text.assemble(("forked from ", "dim"), in_one_line(head.parent_thread_id)))
+    for key, value in head.extra.items():
+        text = value if isinstance(value, str) else json_module.dumps(value, ensure_ascii=False)
+        name = Text(f"{in_one_line(key)}:", style="magenta")
+        if len(text) <= _SHORT and "\n" not in text:
+            console.print(name.append(f" {printable(text)}", style="default"), soft_wrap=True)
+        else:
+            console.print(name, soft_wrap=True)
+            _print_block(console, Text(printable(shorten(text, _EXTRA_LENGTH)), style="dim"))
+
+
+def _title(stored: StoredMessage[Message]) -> Text:
+    message = stored.message
+    who = message.role if not isinstance(message, ToolResultMessage) else message.tool_name
+    title = Text.assemble(
+        (f"{stored.seq:>{_INDENT - 2}}  ", "dim"),
+        (in_one_line(who), _STYLES[message.role]),
+        ("  tool result", "yellow") if isinstance(message, ToolResultMessage) else "",
+        (f"  {moment(stored.created_at)}", "dim"),
+    )
+    if isinstance(message, ToolResultMessage) and message.is_error:
+        title.append("  failed", style="bold red")
+    if isinstance(message, AssistantMessage) and message.error_message:
+        title.append(f"  {in_one_line(message.error_message)}", style="bold red")
+    return title
+
+
+def _body(block: Content | AssistantContent) -> Text:
+    match block:
+        case TextContent():
+            return Text(printable(block.text))
+        case ThinkingContent():
+            return Text(printable(block.thinking), style="dim italic")
+        case ToolCall():
+            arguments = json_module.dumps(block.arguments, ensure_ascii=False)
+            return Text.assemble(
+                ("→ ", "yellow"),
+                (in_one_line(block.name), "bold yellow"),
+                f" {printable(arguments)}",
+            )
+        case ImageContent():
+            return Text(_placeholder(block), style="blue")
+
+
+def _placeholder(image: ImageContent) -> str:
+    kind = " ".join(filter(None, ["image", image.media_type]))
+    if "://" in image.source[:_SOURCE_LENGTH]:
+        kind += f" {shorten(image.source, _SOURCE_LENGTH)}"
+    else:
+        kind += f", {len(image.source):,} characters"
+    return in_one_line(f"[{kind}]")
+
+
+def _print_block(console: Console, text: Text) -> None:
+    for line in indented(console, text, _INDENT):
+        console.print(line, soft_wrap=True)

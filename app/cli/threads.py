@@ -1,0 +1,93 @@
+"""``threadlog threads``."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from shlex import quote
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from threadlog.cli.opening import existing
+from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
+from threadlog.cli.output import in_one_line, moment, print_json, run, stderr, stdout
+from threadlog.values import ThreadSummary
+
+
+class _Order(StrEnum):
+    """The orders of `Checkpointer.list_threads`."""
+
+    recent = "recent"
+    id = "id"
+
+
+def threads(
+    url: UrlOption = DEFAULT_URL,
+    limit: Annotated[int, typer.Option(min=1, help="The most threads to list.")] = 20,
+    after: Annotated[
+        str | None, typer.Option(help="List threads behind this id; needs --order id.")
+    ] = None,
+    order: Annotated[_Order, typer.Option(help="Last written to first, or by id.")] = _Order.recent,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List threads.
+
+    \b
+    Example:
+      threadlog threads --url sqlite:///threadlog.db --limit 50
+      threadlog threads --order id --after airline/7/1
+    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    if after is not None and order is not _Order.id:
+        raise typer.BadParameter("needs --order id.", param_hint="--after")
+    found = run(_list(url, limit, after, order))
+    if json:
+        print_json([_as_json(summary) for summary in found])
+        return
+    if not found:
+        stderr().print("There are no threads.")
+        return
+    stdout().print(_table(found))
+    if len(found) == limit:
+        stderr().print(Text(_hint(found[-1], order), style="dim"), soft_wrap=True)
+
+
+async def _list(url: str, limit: int, after: str | None, order: _Order) -> list[ThreadSummary]:
+    async with existing(url) as checkpointer:
+        return await checkpointer.list_threads(limit=limit, after=after, order=order.value)
+
+
+def _table(found: Sequence[ThreadSummary]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Thread", overflow="fold", style="bold")
+    table.add_column("Messages", justify="right")
+    table.add_column("Last activity (UTC)", no_wrap=True)
+    table.add_column("Parent", overflow="fold", style="dim")
+    for summary in found:
+        parent = "" if summary.parent_thread_id is None else summary.parent_thread_id
+        table.add_row(
+            Text(in_one_line(summary.thread_id)),
+            f"{summary.last_seq:,}",
+            moment(summary.updated_at),
+            Text(in_one_line(parent)),
+        )
+    return table
+
+
+def _hint(last: ThreadSummary, order: _Order) -> str:
+    if order is _Order.id:
+        return f"There may be more: add --after {quote(in_one_line(last.thread_id))}"
+    return "There may be more: raise --limit, or page with --order id and --after"
+
+
+def _as_json(summary: ThreadSummary) -> dict[str, Any]:
+    return {
+        "thread_id": summary.thread_id,
+        "last_seq": summary.last_seq,
+        "parent_thread_id": summary.parent_thread_id,
+        "forked_at_seq": summary.forked_at_seq,
+        "created_at": summary.created_at.isoformat(),
+        "updated_at": summary.updated_at.isoformat(),
+    }
