@@ -1,0 +1,66 @@
+"""Fixtures that every test may use."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.databases import create_schema, fresh_mysql_database, on_connection, pool_of
+from tests.servers.mysql import MySQLServer
+from tests.servers.mysql import mysql_server as start_mysql_server
+from threadlog import Checkpointer
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[MySQLServer]:
+    """Run the MySQL server of the whole test run; without one the run fails."""
+    with start_mysql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_server_url(mysql_server: MySQLServer) -> str:
+    """Give the server's URL, without a database."""
+    return mysql_server.url
+
+
+@pytest.fixture
+def mysql_database(mysql_server_url: str) -> Iterator[str]:
+    """Give the URL of an empty MySQL database of the test's own."""
+    with fresh_mysql_database(mysql_server_url) as url:
+        yield url
+
+
+@pytest.fixture
+def mysql_url(mysql_database: str) -> str:
+    """Give the URL of a MySQL database with the schema in it."""
+    asyncio.run(on_connection(mysql_database, create_schema))
+    return mysql_database
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of an SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/threadlog.db"
+
+
+@pytest.fixture(params=["sqlite", "mysql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database, one kind after the other."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+async def checkpointer(database_url: str) -> AsyncIterator[Checkpointer]:
+    """Give an open checkpointer; at the end no connection may be left in use."""
+    async with Checkpointer(database_url, min_pool_size=0) as opened:
+        yield opened
+        assert pool_of(opened).checkedout() == 0, "a connection was not given back"
+
+
+@pytest.fixture(params=["sqlite_url", "mysql_database"], ids=["sqlite", "mysql"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """Give the URL of a database without tables, one kind after the other."""
+    return str(request.getfixturevalue(request.param))

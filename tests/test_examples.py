@@ -1,0 +1,48 @@
+"""What the documentation shows, run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
+    """Pins the first example, as a newcomer would paste it."""
+    found = re.search(r"<!-- example.*?-->\n```python\n(.*?)```", README, re.DOTALL)
+    assert found is not None
+    (tmp_path / "example.py").write_text(found[1], encoding="utf-8")
+    for count in (1, 2):
+        shown = subprocess.run(
+            [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        assert shown.startswith(f"{count} role='user'")
+        assert "{'customer': 'u1'}" in shown
+
+
+def test_the_targets_that_the_documentation_names_exist() -> None:
+    """Pins every `make` target of README and CONTRIBUTING."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    text = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"(?m)(?:^|`)make ([a-z]+)", text))
+    assert {"demo", "test", "check"} <= named
+    assert named <= set(re.findall(r"(?m)^([a-z]+):", makefile))
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mysql"])
+def test_the_demo_loses_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+    """Pins the main job: two writers, a SIGKILL, and a complete conversation."""
+    url = str(request.getfixturevalue(f"{kind}_url"))
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "demo.py"), url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "120 messages, seq 1 to 120 without a gap, none lost, none doubled." in ran.stdout
+    assert "Parcel 40 is in Köln." in ran.stdout

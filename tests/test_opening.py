@@ -1,0 +1,316 @@
+"""URLs, drivers, TLS, and what is verified on entering."""
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, make_url, text
+
+from tests.databases import on_connection
+from tests.factories import UserFactory
+from tests.servers.mysql import MySQLServer
+from threadlog import Checkpointer, MySQLCheckpointer
+from threadlog.backends import PoolSize, backend_of, parse_url
+from threadlog.backends.mysql import MySQLBackend
+from threadlog.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    CubepiSchemaMismatch,
+    CubepiSchemaUninitialized,
+    ThreadlogError,
+    UnsupportedServerError,
+)
+from threadlog.models import EXPECTED_SCHEMA_VERSION
+from threadlog.repositories import UnitOfWork
+
+SECRET = "s3cr3t/p@ss:wörd%"  # noqa: S105 - made up
+ENCODED = "s3cr3t%2Fp%40ss%3Aw%C3%B6rd%25"
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run SQL in one transaction."""
+
+    def run(connection: Connection) -> None:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+    await on_connection(url, run)
+
+
+async def enter(url: str) -> None:
+    """Open and close a checkpointer."""
+    async with Checkpointer(url):
+        pass
+
+
+async def test_an_empty_mysql_database_is_uninitialised(mysql_database: str) -> None:
+    """Pins the error, its advice, and that nothing was created."""
+    with pytest.raises(CubepiSchemaUninitialized, match="threadlog migrate"):
+        await enter(mysql_database)
+    tables = await on_connection(mysql_database, lambda c: c.execute(text("SHOW TABLES")).all())
+    assert tables == []
+
+
+async def test_an_empty_version_table_is_uninitialised(mysql_url: str) -> None:
+    """Pins a migration that did not finish."""
+    await execute(mysql_url, "DELETE FROM cubepi_schema_version")
+    with pytest.raises(CubepiSchemaUninitialized, match="write_schema_version_op"):
+        await enter(mysql_url)
+
+
+@pytest.mark.parametrize("table", ["drop", "malformed"])
+async def test_data_tables_without_a_version_are_a_mismatch(mysql_url: str, table: str) -> None:
+    """Pins that unknown data is not taken for an empty database."""
+    await execute(mysql_url, "DROP TABLE cubepi_schema_version")
+    if table == "malformed":
+        await execute(mysql_url, "CREATE TABLE cubepi_schema_version (release_name INT)")
+    with pytest.raises(CubepiSchemaMismatch, match="do not create") as caught:
+        await enter(mysql_url)
+    assert (caught.value.expected, caught.value.actual) == (EXPECTED_SCHEMA_VERSION, 0)
+
+
+@pytest.mark.parametrize(("version", "advice"), [(4, "older"), (6, "upgrade threadlog")])
+async def test_another_version_is_a_mismatch(database_url: str, version: int, advice: str) -> None:
+    """Pins expected and actual, on both databases."""
+    await enter(database_url)
+    await execute(database_url, f"UPDATE cubepi_schema_version SET version = {version}")
+    with pytest.raises(CubepiSchemaMismatch, match=advice) as caught:
+        await enter(database_url)
+    assert (caught.value.expected, caught.value.actual) == (5, version)
+
+
+async def test_two_version_rows_are_a_mismatch(database_url: str) -> None:
+    """Pins that the right row beside a wrong one does not pass."""
+    await enter(database_url)
+    await execute(database_url, "INSERT INTO cubepi_schema_version VALUES (4)")
+    with pytest.raises(CubepiSchemaMismatch, match="one row") as caught:
+        await enter(database_url)
+    assert caught.value.actual == 4
+
+
+class OldServer:
+    """A catalogue that says what an old or another server would."""
+
+    def __init__(self, version: tuple[int, ...], *, mariadb: bool) -> None:
+        """Take what to say."""
+        self._version, self._mariadb = version, mariadb
+
+    def server_version(self) -> tuple[int, ...]:
+        """Say the version."""
+        return self._version
+
+    def is_mariadb(self) -> bool:
+        """Say the kind."""
+        return self._mariadb
+
+
+class OldUnitOfWork:
+    """A unit of work on such a server."""
+
+    def __init__(self, version: tuple[int, ...], *, mariadb: bool = False) -> None:
+        """Take what its catalogue says."""
+        self.catalogue = OldServer(version, mariadb=mariadb)
+
+
+def verify(uow: OldUnitOfWork) -> None:
+    """Verify a server that is not to be had here."""
+    unit: UnitOfWork = uow  # type: ignore[assignment]  # has what is asked of it
+    MySQLBackend().verify_server(unit)
+
+
+def test_old_servers_and_mariadb_are_refused() -> None:
+    """Pins the boundary of 8.0.13, and MariaDB whatever its number."""
+    for wrong in (
+        OldUnitOfWork((8, 0, 12)),
+        OldUnitOfWork((5, 7, 44)),
+        OldUnitOfWork((11, 4, 2), mariadb=True),
+    ):
+        with pytest.raises(UnsupportedServerError, match=r"needs MySQL 8\.0\.13") as caught:
+            verify(wrong)
+        assert "8.0.13" in caught.value.required
+    verify(OldUnitOfWork((8, 0, 13)))
+    verify(OldUnitOfWork((9, 7, 4, 2)))
+
+
+async def test_encoded_credentials_and_database_names(
+    mysql_server_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pins percent-encoding, and that the password is nowhere to be read."""
+    caplog.set_level(logging.DEBUG)
+    await execute(
+        mysql_server_url,
+        "DROP DATABASE IF EXISTS `thread log/ü`",
+        "CREATE DATABASE `thread log/ü`",
+        "DROP USER IF EXISTS 'tl@user'@'%%'",
+        f"CREATE USER 'tl@user'@'%%' IDENTIFIED BY '{SECRET.replace('%', '%%')}'",
+        "GRANT ALL ON `thread log/ü`.* TO 'tl@user'@'%%'",
+    )
+    server = make_url(mysql_server_url)
+    url = f"mysql://tl%40user:{ENCODED}@{server.host}:{server.port}/thread%20log%2F%C3%BC"
+    try:
+        with pytest.raises(CubepiSchemaUninitialized) as caught:
+            await enter(url)
+        wrong = url.replace(ENCODED, f"{ENCODED}x")
+        with pytest.raises(ConnectionFailedError) as refused:
+            await enter(wrong)
+        shown = [repr(Checkpointer(url)), str(caught.value), repr(refused.value), caplog.text]
+        assert "Access denied" in str(refused.value)
+        assert all(SECRET not in text and ENCODED not in text for text in shown)
+        assert "tl%40user:***@" in shown[0]
+    finally:
+        await execute(mysql_server_url, "DROP DATABASE `thread log/ü`", "DROP USER 'tl@user'@'%%'")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("not a url", "cannot be parsed"),
+        (f"mysql://user:{SECRET}@:x/db", "cannot be parsed"),
+        ("oracle://user:secret@host/db", "does not support 'oracle'"),
+        ("mysql+pymysql://user:secret@host/db", "not an asyncio driver"),
+        ("mysql://user:secret@host", "names no database"),
+        ("mysql://user:secret@host/db?ssl_mode=SOMETIMES", "ssl_mode"),
+        ("mysql://user:secret@host/db?ssl_ca=nowhere.pem", "TLS options"),
+        ("mysql://user:secret@host/db?ssl_typo=1", "ssl_typo"),
+        ("sqlite+pysqlite:///file.db", "not an asyncio driver"),
+    ],
+)
+def test_urls_that_cannot_be_used(url: str, message: str) -> None:
+    """Pins a clear error before anything connects, without the password."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        Checkpointer(url)
+    assert "secret" not in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_mysql_checkpointer_takes_only_mysql() -> None:
+    """Pins the refusal that the specification's class makes."""
+    with pytest.raises(ConfigurationError, match="mysql://"):
+        MySQLCheckpointer("sqlite:///file.db")
+    assert "MySQLCheckpointer mysql://u:***@h/d" in repr(MySQLCheckpointer("mysql://u:p@h/d"))
+
+
+@pytest.mark.parametrize("name", ["mysql", "mysql+asyncmy"])
+async def test_driver_names(mysql_url: str, name: str) -> None:
+    """Pins the URLs that reach asyncmy."""
+    url = mysql_url.replace("mysql://", f"{name}://")
+    async with MySQLCheckpointer(url) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        assert len(await checkpointer.read("t")) == 1
+
+
+def test_aiomysql_is_chosen_where_the_url_asks_for_it() -> None:
+    """Pins the driver of a mysql+aiomysql URL."""
+    url = parse_url("mysql+aiomysql://user@host/db")
+    settings = backend_of(url).settings(url, PoolSize(1, 10))
+    assert settings.url.drivername == "mysql+aiomysql"
+
+
+MISSING = """
+import asyncio, sys
+for name in sys.argv[2:]:
+    sys.modules[name] = None
+import threadlog, threadlog.errors
+async def main():
+    try:
+        async with threadlog.Checkpointer(sys.argv[1]):
+            pass
+    except threadlog.errors.MissingExtraError as error:
+        print(error, error.extra)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "package", "extra"),
+    [("mysql://user@host/db", "asyncmy", "mysql"), ("sqlite://", "aiosqlite", "sqlite")],
+)
+def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: str) -> None:
+    """Pins the pip install line, in a process that lacks the driver."""
+    shown = subprocess.run(
+        [sys.executable, "-c", MISSING, url, package], capture_output=True, text=True, check=True
+    ).stdout
+    assert f"pip install 'threadlog[{extra}]'" in shown
+    assert shown.split()[-1] == extra
+
+
+async def test_tls_options_of_the_url_are_honoured(
+    mysql_url: str, mysql_server: MySQLServer
+) -> None:
+    """Pins encryption, a CA that is verified, and a CA that is not the server's."""
+    cipher = text(
+        "SELECT variable_value FROM performance_schema.session_status "
+        "WHERE variable_name = 'Ssl_cipher'"
+    )
+    folder = mysql_server.data_folder
+    urls = [f"{mysql_url}?ssl_mode=REQUIRED", f"{mysql_url}?ssl=true"]
+    if folder is not None:
+        ca = f"ssl_ca={folder}/ca.pem"
+        client = f"ssl_cert={folder}/client-cert.pem&ssl_key={folder}/client-key.pem"
+        urls += [
+            f"{mysql_url}?{ca}&ssl_mode=VERIFY_CA",
+            f"{mysql_url}?{ca}&{client}&ssl-mode=verify_ca",
+        ]
+    for url in urls:
+        async with Checkpointer(url) as checkpointer:
+            assert checkpointer._engine is not None
+            async with checkpointer._engine.connect() as connection:
+                assert (await connection.execute(cipher)).scalar_one().startswith(("TLS", "ECDHE"))
+    stranger = Path(__file__).parent / "data" / "stranger-ca.pem"
+    with pytest.raises(ConnectionLostError, match=r"(?i)certificate"):
+        await enter(f"{mysql_url}?ssl_ca={stranger}")
+
+
+async def test_unknown_driver_options_are_named(mysql_url: str) -> None:
+    """Pins a clear error instead of the driver's TypeError."""
+    with pytest.raises(ConfigurationError, match="no_such_option"):
+        await enter(f"{mysql_url}?no_such_option=1")
+
+
+async def test_a_server_that_does_not_answer(unused_tcp_port: int) -> None:
+    """Pins the typed error of a refused connection."""
+    with pytest.raises(ConnectionLostError, match="server runs"):
+        await enter(f"mysql://root@127.0.0.1:{unused_tcp_port}/db")
+
+
+async def test_a_database_that_does_not_exist(mysql_server_url: str) -> None:
+    """Pins that it is not retried for half a minute."""
+    with pytest.raises(ConnectionFailedError, match="no_such_database"):
+        await enter(f"{mysql_server_url.rstrip('/')}/no_such_database")
+
+
+async def test_sqlite_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    """Pins a folder that is missing and a file that is no database."""
+    with pytest.raises(ConnectionFailedError, match="unable to open"):
+        await enter(f"sqlite:///{tmp_path}/missing/file.db")
+    (tmp_path / "text.db").write_text("this is not a database" * 100, encoding="utf-8")
+    with pytest.raises(ConnectionFailedError, match="not a database"):
+        await enter(f"sqlite:///{tmp_path}/text.db")
+
+
+async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
+    """Pins WAL, foreign keys, full synchronisation and the busy timeout."""
+    async with Checkpointer(sqlite_url) as checkpointer:
+        assert checkpointer._engine is not None
+        async with checkpointer._engine.connect() as connection:
+            found = {
+                name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
+                for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+            }
+    assert found == {
+        "journal_mode": "wal",
+        "foreign_keys": 1,
+        "synchronous": 2,
+        "busy_timeout": 30_000,
+    }
+
+
+async def test_entering_twice_is_refused(sqlite_url: str) -> None:
+    """Pins that one object is one block."""
+    async with Checkpointer(sqlite_url) as checkpointer:
+        with pytest.raises(ThreadlogError, match="entered already"):
+            await checkpointer.__aenter__()
+        assert await checkpointer.list_threads() == []

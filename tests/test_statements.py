@@ -1,0 +1,171 @@
+"""What the server is sent: counted by the server itself."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from tests.databases import on_connection, pool_of
+from tests.factories import UserFactory
+from threadlog import Checkpointer
+
+
+class StatementCount:
+    """Counts the statements that a MySQL server gets, commit and rollback included."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """Ask over a connection of its own."""
+        self._connection = connection
+
+    async def questions(self) -> int:
+        """Give the server's count of statements since it started."""
+        row = await self._connection.execute(text("SHOW GLOBAL STATUS LIKE 'Questions'"))
+        return int(row.one()[1])
+
+    async def of(self, work: Callable[[], Awaitable[object]]) -> int:
+        """Count what `work` sends; the fewest of three, since others may use the server."""
+        counts = []
+        for _ in range(3):
+            before = await self.questions()
+            await work()
+            counts.append(await self.questions() - before - 1)
+        return min(counts)
+
+
+@pytest.fixture
+async def count(mysql_server_url: str) -> AsyncIterator[StatementCount]:
+    """Give a count of what the server gets."""
+    url = mysql_server_url.replace("mysql://", "mysql+asyncmy://")
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        yield StatementCount(connection)
+    await engine.dispose()
+
+
+@pytest.fixture
+async def opened(mysql_url: str) -> AsyncIterator[Checkpointer]:
+    """Give a checkpointer on MySQL with a thread that was written to a moment ago."""
+    async with Checkpointer(mysql_url) as checkpointer:
+        await checkpointer.append("t", UserFactory.build_batch(3))
+        yield checkpointer
+
+
+async def make_old(url: str) -> None:
+    """Let every thread's last activity be long ago."""
+    statement = text("UPDATE cubepi_threads SET updated_at = '2026-01-01'")
+    await on_connection(url, lambda c: c.execute(statement) and None)
+
+
+async def test_append_is_three_statements(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins lock-and-read, insert, commit, whatever the number of messages."""
+    for messages in (UserFactory.build_batch(1), UserFactory.build_batch(40)):
+
+        async def append(messages: list[object] = messages) -> None:
+            await opened.append("t", messages)  # type: ignore[arg-type]  # user messages
+
+        await append()  # brings updated_at to this second
+        assert await count.of(append) == 3
+
+
+async def test_append_to_a_new_second_is_four(
+    opened: Checkpointer, count: StatementCount, mysql_url: str
+) -> None:
+    """Pins the one statement more that moves updated_at."""
+    counts = []
+    for _ in range(3):
+        await make_old(mysql_url)
+        before = await count.questions()
+        await opened.append("t", [UserFactory()])
+        counts.append(await count.questions() - before - 1)
+    assert min(counts) == 4
+
+
+async def test_append_to_a_new_thread_is_five(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins look, create, lock, insert, commit."""
+    names = iter(["a", "b", "c"])
+    assert await count.of(lambda: opened.append(next(names), [UserFactory()])) == 5
+
+
+async def test_load_is_two_statements(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins one read for messages and extra together, and the end of its transaction."""
+    assert await count.of(lambda: opened.load("t")) == 2
+    assert await count.of(lambda: opened.load("t", last=2)) == 2
+    assert await count.of(lambda: opened.read("t", limit=2)) == 2
+
+
+async def test_save_extra_is_three_statements(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins lock-and-read, update, commit."""
+    assert await count.of(lambda: opened.save_extra("t", {"a": 1})) == 3
+
+
+async def test_listing_a_page_is_three_statements(
+    opened: Checkpointer, count: StatementCount
+) -> None:
+    """Pins that last seqs are looked up together, without counting rows."""
+    await asyncio.gather(*(opened.append(f"t{n}", [UserFactory()]) for n in range(50)))
+    assert await count.of(lambda: opened.list_threads(limit=100)) == 3
+    assert await count.of(lambda: opened.list_threads(limit=100, order="recent")) == 3
+
+
+async def test_no_ddl_is_sent_to_mysql_at_run_time(mysql_url: str) -> None:
+    """Pins that the schema of a server belongs to migrations."""
+    async with Checkpointer(mysql_url) as checkpointer:
+        assert checkpointer._engine is not None
+        sent: list[str] = []
+        event.listen(
+            checkpointer._engine.sync_engine,
+            "before_cursor_execute",
+            lambda c, cursor, statement, *rest: sent.append(statement.split()[0].upper()),
+        )
+        await checkpointer.append("t", [UserFactory()])
+        await checkpointer.save_extra("t", {"a": 1})
+        await checkpointer.delete_thread("t")
+        assert set(sent) == {"SELECT", "INSERT", "UPDATE", "DELETE"}
+
+
+async def test_the_pool_opens_its_least_and_keeps_its_most(mysql_url: str) -> None:
+    """Pins min_pool_size and max_pool_size."""
+    async with Checkpointer(mysql_url, min_pool_size=3, max_pool_size=4) as checkpointer:
+        pool = pool_of(checkpointer)
+        assert pool.checkedin() == 3
+        await asyncio.gather(*(checkpointer.append(f"t{n}", [UserFactory()]) for n in range(30)))
+        assert pool.checkedin() == 4
+
+
+async def explain(url: str, statement: str) -> str:
+    """Give the server's plan as text."""
+    sql = text(f"EXPLAIN FORMAT=TREE {statement}")
+    return await on_connection(url, lambda c: str(c.execute(sql).scalar_one()))
+
+
+async def test_reading_touches_one_partition_and_its_key(mysql_url: str) -> None:
+    """Pins partition pruning, and that neither paging nor the newest n sorts a thread."""
+    async with Checkpointer(mysql_url) as checkpointer:
+        await checkpointer.append("t", UserFactory.build_batch(300))
+        assert checkpointer._engine is not None
+        sent: list[tuple[str, tuple[object, ...]]] = []
+        event.listen(
+            checkpointer._engine.sync_engine,
+            "before_cursor_execute",
+            lambda c, cursor, statement, parameters, *rest: sent.append((statement, parameters)),
+        )
+        await checkpointer.load("t")
+        await checkpointer.load("t", last=10)
+        await checkpointer.read("t", after_seq=100, limit=10)
+    literal = [statement % tuple(map(repr, parameters)) for statement, parameters in sent]
+    await on_connection(
+        mysql_url, lambda c: c.execute(text("ANALYZE TABLE cubepi_messages")) and None
+    )
+    plans = [await explain(mysql_url, statement) for statement in literal]
+    for plan in plans:
+        assert "Sort" not in plan
+        assert "using PRIMARY" in plan
+    assert "291 <= seq" in plans[1]
+    traditional = text(f"EXPLAIN FORMAT=TRADITIONAL {literal[2]}")
+    partitions = await on_connection(
+        mysql_url, lambda c: str(c.execute(traditional).mappings().one()["partitions"])
+    )
+    assert partitions.count(",") == 0
+    assert partitions.startswith("p")
