@@ -1,0 +1,1 @@
+"""Measurements. Ratios matter, not the numbers: machines differ and are noisy."""

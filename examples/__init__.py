@@ -1,0 +1,1 @@
+"""Programs that show threadlog at work; the tests run them."""
