@@ -54,6 +54,11 @@ mysql: $(VENV)/installed  ## Start a private MySQL, print its URL, stop it with 
 bench: $(VENV)/installed  ## Measure appends, loads, and the memory of stream over 100,000 messages
 	@$(BIN)/python -m benchmarks
 
+.PHONY: wheel
+wheel: $(VENV)/installed  ## Build a wheel into dist
+	@rm -rf build/lib build/bdist.*
+	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
 .PHONY: lock
 lock: $(VENV)/installed  ## Resolve requirements-dev.txt again, with hashes
 	@$(BIN)/pip install --quiet uv

@@ -1,7 +1,7 @@
 """Between messages and rows: MessagePack payloads and what stands in columns beside them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Generic
 
 import msgpack
@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from threadlog.errors import (
     CheckpointCorruptionError,
     InvalidIdError,
+    InvalidInputError,
     InvalidJsonError,
     InvalidMessageError,
 )
@@ -61,14 +62,19 @@ class MessageCodec(Generic[MessageT]):
         """Turn messages into rows.
 
         Raises:
-            InvalidMessageError: one of them cannot be stored; none was written.
+            InvalidInputError: `messages` is no list of messages.
+            InvalidMessageError: one of them cannot be stored.
         """
+        if isinstance(messages, BaseModel | Mapping | str):
+            raise InvalidInputError(
+                f"messages must be a list, not one {type(messages).__name__}: write [message]."
+            )
         return [self._encode_one(index, message) for index, message in enumerate(messages)]
 
     def decode(
-        self, thread_id: str, seq: int, role: str, metadata: str, payload: bytes
+        self, thread_id: str, seq: int, role: str, metadata: str | dict[str, Any], payload: bytes
     ) -> MessageT:
-        """Turn a row back into its message.
+        """Turn the columns of a row, `metadata` as JSON text or parsed, into its message.
 
         The column `role` chooses the class, and the column `metadata` replaces the copy in
         the payload: a host may have edited it with SQL.
@@ -87,6 +93,10 @@ class MessageCodec(Generic[MessageT]):
                 seq=seq,
                 reason=self._reason(role, error),
             ) from error
+
+    def from_row(self, row: StoredRow) -> MessageT:
+        """Turn a row that a host queried with the ORM into its message; see `decode`."""
+        return self.decode(row.thread_id, row.seq, row.role, row.metadata_, row.payload)
 
     def _encode_one(self, index: int, message: MessageT) -> NewMessage:
         role = self._role(index, message)
@@ -115,9 +125,12 @@ class MessageCodec(Generic[MessageT]):
                 return role
         known = ", ".join(f"{cls.__module__}.{cls.__name__}" for cls in self._by_role.values())
         kind = type(message)
+        shown = kind.__qualname__
+        if kind.__module__ != "builtins":
+            shown = f"{kind.__module__}.{shown}"
         raise InvalidMessageError(
             index=index,
-            reason=f"is a {kind.__module__}.{kind.__qualname__}, not one of {known}",
+            reason=f"is a {shown}, not one of {known}",
         )
 
     def _reason(self, role: str, error: Exception) -> str:
@@ -127,10 +140,10 @@ class MessageCodec(Generic[MessageT]):
         return f"{type(error).__name__} while reading payload or metadata"
 
 
-def _json_object(text: str) -> dict[str, Any]:
-    if text == "{}":  # nearly every row
+def _json_object(given: str | dict[str, Any]) -> dict[str, Any]:
+    if given == "{}":  # nearly every row
         return {}
-    value = json.loads(text)
+    value = json.loads(given) if isinstance(given, str) else given
     if not isinstance(value, dict):
         raise TypeError("metadata is not a JSON object")
     return value

@@ -23,7 +23,8 @@ def open_engine(url: URL, pool: PoolSize) -> tuple[AsyncEngine, Backend]:
         # hide_parameters: what people said does not belong into logs and tracebacks.
         engine = create_async_engine(settings.url, hide_parameters=True, **settings.options)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(error.name or "driver", backend.extra) from error
+        ours = settings.url.get_driver_name() == backend.driver
+        raise MissingExtraError(error.name or "driver", backend.extra if ours else None) from error
     except (ArgumentError, NoSuchModuleError, TypeError) as error:
         raise ConfigurationError(
             f"No engine can be made from the URL: {error}. Check its driver and options."

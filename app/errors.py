@@ -22,11 +22,10 @@ class ConfigurationError(ThreadlogError):
 class MissingExtraError(ConfigurationError):
     """A package that an optional feature needs is not installed."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        """Name the missing package and the extra of threadlog that brings it."""
-        super().__init__(
-            f"The package {package!r} is not installed. Run: pip install 'threadlog[{extra}]'"
-        )
+    def __init__(self, package: str, extra: str | None) -> None:
+        """Name the missing package and the extra of threadlog that brings it, if one does."""
+        line = package if extra is None else f"'threadlog[{extra}]'"
+        super().__init__(f"The package {package!r} is not installed. Run: pip install {line}")
         self.package = package
         self.extra = extra
 
@@ -177,7 +176,7 @@ class StorageError(ThreadlogError):
 class ConnectionFailedError(StorageError):
     """The server let nobody in: wrong address of the database, account or password."""
 
-    advice = "Check host, database, account and privileges in the URL."
+    advice = "Check what the URL names: host, database, account and privileges, or the file."
 
 
 class ConnectionLostError(StorageError):

@@ -5,14 +5,16 @@ is killed with SIGKILL while it works. A new process reloads the thread, sees ho
 agent got, and carries on. At the end the log is checked: seq without a gap, every message
 that was acknowledged there exactly once, each writer's order kept.
 
-Run it with: make demo, or python examples/demo.py mysql://user:password@host/database
+Run it with: make demo, or make demo URL=mysql://user:password@host/database
 """
 
 import asyncio
+import random
 import sys
 from asyncio import StreamReader
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from threadlog import Checkpointer, StoredMessage
 from threadlog.messages import (
@@ -27,7 +29,6 @@ from threadlog.messages import (
 
 THREAD = "demo/order-17"
 TURNS = 40
-KILL_AFTER = 12
 PAUSE = 0.03  # seconds; people and models take longer
 
 
@@ -77,48 +78,77 @@ async def acknowledged(process: Process) -> AsyncIterator[int]:
         yield int(line)
 
 
+def turns(log: list[StoredMessage[Message]], writer: str) -> set[int]:
+    """Give a writer's turns that the log holds."""
+    said = (s.message.metadata for s in log if s.message.metadata["writer"] == writer)
+    return {int(str(metadata["turn"])) for metadata in said}
+
+
 def check(log: list[StoredMessage[Message]], promised: dict[str, set[int]]) -> None:
     """Stop with an error if a promise was broken."""
     if [stored.seq for stored in log] != list(range(1, len(log) + 1)):
         sys.exit("seq has a gap or a duplicate")
     for writer, make in WRITERS.items():
+        if lost := promised[writer] - turns(log, writer):
+            sys.exit(f"acknowledged turns of the {writer} are lost: {sorted(lost)}")
         said = [s.message for s in log if s.message.metadata["writer"] == writer]
-        expected = [message for turn in range(1, TURNS + 1) for message in make(turn)]
-        if said != expected or not promised[writer] <= set(range(1, TURNS + 1)):
+        if said != [message for turn in range(1, TURNS + 1) for message in make(turn)]:
             sys.exit(f"what the {writer} said is not there once, whole and in order")
+
+
+def show(log: list[StoredMessage[Message]], resumed: int) -> None:
+    """Print the stretch of the conversation around the turn with which the agent resumed."""
+    middle = next(
+        place
+        for place, stored in enumerate(log)
+        if stored.message.metadata == {"writer": "agent", "turn": resumed}
+    )
+    for stored in log[max(0, middle - 14) : middle + 7]:
+        if stored is log[middle]:
+            print("      ------------ killed here, resumed by a new process ------------")
+        for block in stored.message.content:
+            text = f"calls {block.name}" if isinstance(block, ToolCall) else ""
+            text = block.text if isinstance(block, TextContent) else text
+            print(f"{stored.seq:5} {stored.message.role:12} {text}")
+
+
+async def kill_somewhere(process: Process) -> set[int]:
+    """Kill a writer at some moment; give the turns that were acknowledged before."""
+    promised: set[int] = set()
+    async with asyncio.TaskGroup() as group:
+        async for turn in acknowledged(process):
+            if not promised:
+                group.create_task(kill_after(process, random.uniform(0.2, 0.8)))  # noqa: S311 - any moment will do
+            promised.add(turn)
+    return promised
+
+
+async def kill_after(process: Process, seconds: float) -> None:
+    """Kill a process with SIGKILL, which it cannot see coming."""
+    await asyncio.sleep(seconds)
+    process.kill()
 
 
 async def demonstrate(url: str) -> None:
     """Run both writers, kill one, let a new process carry on, and check the log."""
     async with Checkpointer(url) as checkpointer:
         await checkpointer.delete_thread(THREAD)
-        print(f"Two processes append to the thread {THREAD!r} at the same time ...")
+        print(f"A customer and an agent, two processes, append to the thread {THREAD!r} ...")
         first, other = await start(url, "agent"), await start(url, "customer")
-        promised: dict[str, set[int]] = {"agent": set(), "customer": set()}
-        async for turn in acknowledged(first):
-            promised["agent"].add(turn)
-            if turn == KILL_AFTER:
-                first.kill()
-        await first.wait()
-        print(f"The agent's process was killed after turn {max(promised['agent'])}.")
-        second = await start(url, "agent")
-        resumed = [turn async for turn in acknowledged(second)]
-        print(f"A new process reloaded the thread and carried on with turn {resumed[0]}.")
-        promised["agent"].update(resumed)
-        promised["customer"].update([turn async for turn in acknowledged(other)])
-        await asyncio.gather(second.wait(), other.wait())
+        before = await kill_somewhere(first)
+        print(f"The agent was killed. It had been told of {len(before)} turns that are stored.")
+        after = {turn async for turn in acknowledged(await start(url, "agent"))}
+        customers = {turn async for turn in acknowledged(other)}
         log = await checkpointer.read(THREAD)
-    check(log, promised)
+    check(log, {"agent": before | after, "customer": customers})
+    show(log, min(after))
     print(f"{len(log)} messages, seq 1 to {log[-1].seq} without a gap, none lost, none doubled.")
-    print("The end of the conversation:", flush=True)
-    show = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "threadlog", "show", THREAD, "--url", url, "--last", "9")
-    )
-    sys.exit(await show.wait())
+    print(f"See it all: .venv/bin/threadlog show {THREAD} --url {url}")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:  # noqa: PLR2004 - the URL, and a writer's name
-        asyncio.run(write(sys.argv[1], sys.argv[2]))
-    else:
-        asyncio.run(demonstrate(sys.argv[1]))
+    with suppress(KeyboardInterrupt):
+        if len(sys.argv) > 2:  # noqa: PLR2004 - the URL, and a writer's name
+            asyncio.run(write(sys.argv[1], sys.argv[2]))
+        else:
+            asyncio.run(demonstrate(sys.argv[1]))

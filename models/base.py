@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sqlalchemy import MetaData
+from sqlalchemy import MetaData, inspect
 from sqlalchemy.orm import DeclarativeBase
 
 EXPECTED_SCHEMA_VERSION: Final = 5
@@ -16,3 +16,8 @@ class Base(DeclarativeBase):
     """Base of the mapped classes; its tables are those of `cubepi_metadata`."""
 
     metadata = cubepi_metadata
+
+    def __repr__(self) -> str:
+        """Show the class and the primary key; never what was said."""
+        key = ", ".join(map(repr, inspect(self).identity or ("not stored",)))
+        return f"{type(self).__name__}({key})"

@@ -126,6 +126,14 @@ async def test_only_the_three_classes_are_messages(checkpointer: Checkpointer, b
     await assert_nothing_stored(checkpointer)
 
 
+@pytest.mark.parametrize("bad", [UserFactory.build(), "hi", {"role": "user"}])
+async def test_a_message_without_its_list_is_refused(checkpointer: Checkpointer, bad: Any) -> None:
+    """Pins advice for what is probably the first mistake."""
+    with pytest.raises(InvalidInputError, match=r"write \[message\]"):
+        await checkpointer.append("t", bad)
+    await assert_nothing_stored(checkpointer)
+
+
 def spoilt_messages() -> dict[str, UserMessage]:
     """Make messages that were valid once and were changed since."""
     wrong_type = UserFactory()

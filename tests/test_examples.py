@@ -11,17 +11,22 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
-    """Pins the first example, as a newcomer would paste it."""
-    found = re.search(r"<!-- example.*?-->\n```python\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    (tmp_path / "example.py").write_text(found[1], encoding="utf-8")
+def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
+    """Pins the examples, as a newcomer would paste them."""
+    first, query = re.findall(r"<!-- example.*?-->\n```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "example.py").write_text(first, encoding="utf-8")
+    (tmp_path / "query.py").write_text(query, encoding="utf-8")
     for count in (1, 2):
         shown = subprocess.run(
             [sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=True
         ).stdout
         assert shown.startswith(f"{count} role='user'")
         assert "{'customer': 'u1'}" in shown
+    shown = subprocess.run(
+        [sys.executable, "query.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.count("Message('order-17', ") == 2
+    assert shown.count("Where is my parcel?") == 2
 
 
 def test_the_targets_that_the_documentation_names_exist() -> None:
@@ -45,4 +50,6 @@ def test_the_demo_loses_nothing(kind: str, request: pytest.FixtureRequest) -> No
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "120 messages, seq 1 to 120 without a gap, none lost, none doubled." in ran.stdout
-    assert "Parcel 40 is in Köln." in ran.stdout
+    assert "killed here, resumed by a new process" in ran.stdout
+    assert "user" in ran.stdout
+    assert "calls track_parcel" in ran.stdout

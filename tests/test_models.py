@@ -18,7 +18,7 @@ from tests.factories import (
     ThreadRowFactory,
     UserFactory,
 )
-from threadlog import Checkpointer
+from threadlog import MESSAGE_CODEC, Checkpointer
 from threadlog.models import (
     EXPECTED_SCHEMA_VERSION,
     PARTITION_COUNT,
@@ -105,6 +105,9 @@ async def test_messages_are_found_by_their_metadata(
 
     def query(connection: Connection) -> list[list[object]]:
         with Session(connection) as session:
+            row = session.get_one(Message, ("t0", 2))
+            assert repr(row) == "Message('t0', 2)"
+            assert MESSAGE_CODEC.from_row(row).metadata == {**row.metadata_, "n": 3}
             by_user = select(Message).where(Message.metadata_["user"].as_string() == "u1")
             by_number = select(Message).where(Message.metadata_["n"].as_integer() > 3)
             deep = select(Message).where(Message.metadata_[("deep", "x y", 0)].as_integer() == 2)

@@ -209,6 +209,17 @@ def test_aiomysql_is_chosen_where_the_url_asks_for_it() -> None:
     assert settings.url.drivername == "mysql+aiomysql"
 
 
+def test_a_driver_that_no_extra_brings_is_named_itself() -> None:
+    """Pins advice that helps where the URL asks for a driver of its own."""
+    shown = subprocess.run(
+        [sys.executable, "-c", MISSING, "mysql+aiomysql://user@host/db", "aiomysql"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert shown == "The package 'aiomysql' is not installed. Run: pip install aiomysql None\n"
+
+
 MISSING = """
 import asyncio, sys
 for name in sys.argv[2:]:

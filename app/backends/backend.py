@@ -32,8 +32,11 @@ class Backend(Protocol):
     name: str
     """Its name for people."""
 
+    driver: str
+    """The driver of a URL that names none."""
+
     extra: str
-    """The extra of the distribution that brings its driver."""
+    """The extra of the distribution that brings that driver."""
 
     read_committed: bool
     """Whether engines made from `settings` read at READ COMMITTED."""

@@ -53,6 +53,7 @@ class MySQLBackend:
     """MySQL through asyncmy, or aiomysql where the URL asks for it."""
 
     name = "MySQL"
+    driver = "asyncmy"
     extra = "mysql"
     read_committed = True
     has_layout = True
@@ -63,7 +64,7 @@ class MySQLBackend:
 
     def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
         """Choose the driver, READ COMMITTED and TLS; see `Backend.settings`."""
-        driver = url.drivername.partition("+")[2] or "asyncmy"
+        driver = url.drivername.partition("+")[2] or self.driver
         if driver not in _DRIVERS:
             raise ConfigurationError(
                 f"The driver {driver!r} is not an asyncio driver. Use mysql:// for asyncmy, or "

@@ -39,6 +39,7 @@ class SQLiteBackend:
     """SQLite through aiosqlite."""
 
     name = "SQLite"
+    driver = "aiosqlite"
     extra = "sqlite"
     read_committed = False
     has_layout = False
@@ -51,7 +52,7 @@ class SQLiteBackend:
 
     def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
         """Choose the driver, and for a database in memory a name that connections share."""
-        driver = url.drivername.partition("+")[2] or "aiosqlite"
+        driver = url.drivername.partition("+")[2] or self.driver
         if driver not in _DRIVERS:
             raise ConfigurationError(
                 f"The driver {driver!r} is not an asyncio driver. Use sqlite:///file.db."
