@@ -1,7 +1,6 @@
 """The command line's way in: ``threadlog`` and ``python -m threadlog``."""
 
 import sys
-from io import TextIOWrapper
 from typing import Final
 
 from threadlog.errors import MissingExtraError
@@ -12,16 +11,14 @@ _PACKAGES: Final = ("typer", "rich", "click")
 def main() -> None:
     """Run the command line; needs the extra ``cli``."""
     try:
-        from threadlog.cli import app  # noqa: PLC0415 - its packages are optional
+        from threadlog.cli import app, prepare_stdout  # noqa: PLC0415 - its packages are optional
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _PACKAGES:
             raise
         sys.stderr.write(f"{MissingExtraError(package, 'cli')}\n")
         sys.exit(2)
-    if isinstance(sys.stdout, TextIOWrapper):
-        # A terminal that lacks a letter must not end a command halfway.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    prepare_stdout()
     app(prog_name="threadlog")
 
 

@@ -16,7 +16,13 @@ from tenacity import Retrying, stop_after_attempt
 from threadlog.backends import Backend, PoolSize, backend_of, parse_url
 from threadlog.codec import MESSAGE_CODEC
 from threadlog.engines import open_engine
-from threadlog.errors import CubepiSchemaError, StorageError, UnsupportedServerError
+from threadlog.errors import (
+    CubepiSchemaError,
+    CubepiSchemaMismatch,
+    StorageError,
+    ThreadlogError,
+    UnsupportedServerError,
+)
 from threadlog.messages import Message as AnyMessage
 from threadlog.models import (
     EXPECTED_SCHEMA_VERSION,
@@ -114,7 +120,7 @@ def _attempt(store: OwnedStore[AnyMessage], name: str, check: Check) -> list[Fin
     try:
         return store.read(lambda uow: list(check(uow)))
     except (StorageError, CubepiSchemaError, UnsupportedServerError) as error:
-        return [Finding(name, "error", str(error))]
+        return [Finding(name, "error", _told(error))]
 
 
 def _connection(uow: UnitOfWork) -> list[Finding]:
@@ -124,8 +130,15 @@ def _connection(uow: UnitOfWork) -> list[Finding]:
 
 def _unreachable(error: StorageError) -> str:
     if not error.retryable:
-        return str(error)
+        return _told(error)
     return f"{error.reason.rstrip('.')}. Check that the server runs, and host and port in the URL."
+
+
+def _told(error: ThreadlogError) -> str:
+    """Give an error's text, without the advice to look at a cause that a finding lacks."""
+    if type(error) is StorageError:
+        return f"{error.reason.rstrip('.')}."
+    return str(error)
 
 
 def _server(backend: Backend) -> Check:
@@ -143,32 +156,33 @@ def _schema(uow: UnitOfWork) -> Iterator[Finding]:
 
 def _columns(uow: UnitOfWork) -> Iterator[Finding]:
     existing = uow.catalogue.tables()
-    faults = [
-        fault
+    missing = sorted(cubepi_metadata.tables.keys() - existing)
+    lacking = {
+        name: columns
         for name, table in sorted(cubepi_metadata.tables.items())
-        if (
-            fault := _missing(
-                name,
-                set(table.columns.keys()),
-                uow.catalogue.columns(name) if name in existing else None,
-            )
-        )
+        if name in existing and (columns := set(table.columns.keys()) - uow.catalogue.columns(name))
+    }
+    remedy = "" if lacking or _is_of_another_version(uow) else " Run: threadlog migrate URL"
+    faults = [f"The table {name} is missing.{remedy}" for name in missing]
+    faults += [
+        f"{name} lacks {', '.join(sorted(columns))}. Upgrade it with the migrations that made it."
+        for name, columns in lacking.items()
     ]
     # An empty database is one fault, which the check of the schema reports.
-    if existing:
-        yield from faults or [Finding("columns", "ok", "All tables have all of their columns.")]
+    if not existing:
+        return
+    yield from (Finding("columns", "error", fault) for fault in faults)
+    if not faults:
+        yield Finding("columns", "ok", "All tables have all of their columns.")
 
 
-def _missing(table: str, expected: set[str], found: set[str] | None) -> Finding | None:
-    if found is None:
-        message = f"The table {table} is missing. Run: threadlog migrate URL"
-    elif lacking := sorted(expected - found):
-        message = (
-            f"{table} lacks {', '.join(lacking)}. Upgrade it with the migrations that made it."
-        )
-    else:
-        return None
-    return Finding("columns", "error", message)
+def _is_of_another_version(uow: UnitOfWork) -> bool:
+    """Look whether others made the tables, so that our migrations refuse them."""
+    try:
+        verify_schema(uow)
+    except CubepiSchemaError as error:
+        return isinstance(error, CubepiSchemaMismatch)
+    return False
 
 
 def _engines(uow: UnitOfWork) -> Iterator[Finding]:

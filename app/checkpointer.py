@@ -1,7 +1,7 @@
 """The asynchronous door: an agent's checkpointer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast
 
@@ -14,7 +14,7 @@ from threadlog import operations
 from threadlog.backends import PoolSize, backend_of, parse_url, show_url
 from threadlog.codec import MESSAGE_CODEC, MessageCodec, MessageT
 from threadlog.engines import connections, open_engine
-from threadlog.errors import ConfigurationError, NotOpenError
+from threadlog.errors import ConfigurationError, NotOpenError, ThreadlogError
 from threadlog.repositories.thread import ThreadOrder
 from threadlog.store import OwnedStore, retry_policy
 from threadlog.validation import check_count
@@ -113,10 +113,13 @@ class Checkpointer(Generic[MessageT]):
             self._statement_limit = await self._run(
                 operations.open_database, self._backend, warm=self._pool.least
             )
-        except TypeError as error:
+        except ThreadlogError:
             await self._close()
-            # What a driver says of a keyword that it does not know.
-            raise ConfigurationError(f"The URL has an unknown option: {error}.") from error
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            await self._close()
+            # What drivers say of an option that they do not know, or of its value.
+            raise ConfigurationError(f"The URL has an option that is wrong: {error}.") from error
         except BaseException:
             await self._close()
             raise
@@ -128,7 +131,7 @@ class Checkpointer(Generic[MessageT]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the connections."""
+        """Let what runs finish, for up to five seconds, and close the connections."""
         await self._close()
 
     async def load(
@@ -163,12 +166,13 @@ class Checkpointer(Generic[MessageT]):
 
         Raises:
             InvalidIdError: `thread_id` cannot be a key.
+            InvalidInputError: `messages` is no list of messages.
             InvalidMessageError: a message cannot be stored.
             TooLargeError: a message does not fit into a statement.
         """
         await self._run(operations.append, thread_id, messages)
 
-    async def save_extra(self, thread_id: str, extra: Mapping[str, Any]) -> None:
+    async def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Merge values into a thread's `extra`; the thread is created if need be.
 
         The merge is that of ``dict.update``, under a lock on the thread's row: top-level
@@ -237,7 +241,8 @@ class Checkpointer(Generic[MessageT]):
             after: the last summary of the previous page; with ``order="id"`` its thread id
                 is enough.
             limit: the length of a page.
-            order: ``"id"``, byte by byte, or ``"recent"``, last written to first.
+            order: ``"id"``, in the order of the database's binary collation, or ``"recent"``,
+                last written to first.
 
         Returns:
             Up to `limit` threads; fewer mean that there are no more.
@@ -283,12 +288,24 @@ class Checkpointer(Generic[MessageT]):
             )
             return operation(store, *args, **kwargs)
 
+        engine = self._engine
         async with self._slots:
+            if self._engine is not engine:
+                raise NotOpenError(f"{self!r} was closed before the operation began.")
             return await _undisturbed(AsyncSession(self._engine).run_sync(run))
 
     async def _close(self) -> None:
+        """Close the engine when what runs has finished, or after a grace period."""
         engine, self._engine = self._engine, None
-        if engine is not None:
+        if engine is None or self._slots is None:
+            return
+        try:
+            async with asyncio.timeout(_GRACE_SECONDS):
+                for _ in range(connections(engine)):
+                    await self._slots.acquire()
+        except TimeoutError:
+            return  # what still runs closes its connection itself
+        finally:
             await engine.dispose()
 
 

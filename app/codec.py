@@ -1,7 +1,7 @@
 """Between messages and rows: MessagePack payloads and what stands in columns beside them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Generic
 
 import msgpack
@@ -12,7 +12,6 @@ from typing_extensions import TypeVar
 from threadlog.errors import (
     CheckpointCorruptionError,
     InvalidIdError,
-    InvalidInputError,
     InvalidJsonError,
     InvalidMessageError,
 )
@@ -26,7 +25,7 @@ MessageT = TypeVar("MessageT", bound=BaseModel, default=Message)
 # What encoding raises, and our words for it: theirs would quote the message. The order
 # matters, a UnicodeError is a ValueError as well.
 _FAULTS: Final[dict[type[Exception], str]] = {
-    PydanticSerializationError: "has a field that is not of its declared type",
+    PydanticSerializationError: "has a field that is missing or not of its declared type",
     UnicodeError: "holds half of a surrogate pair, which is not valid Unicode",
     OverflowError: "holds an int beyond 64 bits",
     ValueError: "is nested too deep",
@@ -62,13 +61,8 @@ class MessageCodec(Generic[MessageT]):
         """Turn messages into rows.
 
         Raises:
-            InvalidInputError: `messages` is no list of messages.
             InvalidMessageError: one of them cannot be stored.
         """
-        if isinstance(messages, BaseModel | Mapping | str):
-            raise InvalidInputError(
-                f"messages must be a list, not one {type(messages).__name__}: write [message]."
-            )
         return [self._encode_one(index, message) for index, message in enumerate(messages)]
 
     def decode(
@@ -104,6 +98,7 @@ class MessageCodec(Generic[MessageT]):
             # warnings: a value of the wrong type, set after validation, would be written
             # and then fail to load.
             content = message.model_dump(mode="json", warnings="error")
+            self._check_whole(role, content)
             check_json_object(content["metadata"], "metadata")
             if content["run_id"] is not None:
                 check_id(content["run_id"], "run_id")
@@ -118,6 +113,18 @@ class MessageCodec(Generic[MessageT]):
             reason = next(text for kind, text in _FAULTS.items() if isinstance(error, kind))
             raise InvalidMessageError(index=index, reason=reason) from error
         return NewMessage(role, content["metadata"], payload, content["run_id"])
+
+    def _check_whole(self, role: str, content: dict[str, Any]) -> None:
+        """Refuse what was a message once and would not load as one.
+
+        Raises:
+            PydanticSerializationError: a field was deleted, or the role changed.
+        """
+        fields = self._by_role[role].model_fields
+        if content.get("role") != fields["role"].default:
+            raise PydanticSerializationError("role")
+        if not all(name in content for name, field in fields.items() if field.is_required()):
+            raise PydanticSerializationError("required")
 
     def _role(self, index: int, message: object) -> str:
         for role, cls in self._by_role.items():

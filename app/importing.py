@@ -1,6 +1,6 @@
 """Bringing in conversations that were held elsewhere, without ever doubling one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,7 +8,8 @@ from threadlog.chat_completions import parse_json, read_transcript
 from threadlog.checkpointer import Checkpointer
 from threadlog.errors import ConversationError, InvalidMessageError, TooLargeError
 from threadlog.messages import Message
-from threadlog.packing import check_size, in_batches
+from threadlog.operations import merge_extra
+from threadlog.packing import in_batches
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.message import NewMessage
 from threadlog.store import OwnedStore
@@ -83,7 +84,6 @@ def import_conversation(store: OwnedStore[Message], conversation: Conversation) 
     """
     check_id(conversation.thread_id)
     check_json_object(conversation.extra, "extra")
-    check_size(conversation.extra, "extra", store.statement_limit)
     rows = [
         _encode(store, message, place)
         for place, message in enumerate(conversation.messages, start=conversation.skipped)
@@ -110,7 +110,7 @@ def _encode(store: OwnedStore[Message], message: Message, place: int) -> NewMess
 def _append_missing(
     uow: UnitOfWork,
     thread_id: str,
-    extra: Mapping[str, Any],
+    extra: dict[str, Any],
     rows: Sequence[NewMessage],
     limit: int,
 ) -> int:
@@ -122,7 +122,7 @@ def _append_missing(
         if tail.behind:
             uow.threads.touch(thread_id)
         if extra:
-            uow.threads.merge_extra(thread_id, extra)
+            merge_extra(uow, thread_id, extra, limit)
     return len(missing)
 
 

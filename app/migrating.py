@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from io import StringIO
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.orm import Session
 
 from threadlog.backends import Backend, PoolSize, backend_of, parse_url
 from threadlog.engines import open_engine
-from threadlog.errors import CubepiSchemaError, MissingExtraError
-from threadlog.repositories import JoinedUnitOfWork
+from threadlog.errors import CubepiSchemaError, CubepiSchemaUninitialized, MissingExtraError
+from threadlog.models import cubepi_metadata
+from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
+from threadlog.schema import verify_schema
 from threadlog.store import translated
 
 if TYPE_CHECKING:
@@ -26,12 +28,18 @@ if TYPE_CHECKING:
 # By name: this layer imports nothing of the migrations.
 _MIGRATIONS: Final = "threadlog.migrations"
 
+Outcome: TypeAlias = Literal["created", "completed", "there already", "host's"]
+"""What an upgrade did: created all tables; created what was missing; found nothing missing;
+or found nothing missing in a database that the host's own Alembic migrates."""
 
-async def upgrade(url: str | URL, revision: str = "head") -> None:
+
+async def upgrade(url: str | URL, revision: str = "head") -> Outcome:
     """Bring a database's schema to a revision; run again after a failure, it completes.
 
     Creates the schema in a database that has none, and adopts one of the same version that
-    the host's migrations, the agent framework's or an SQLite file's first use created.
+    the agent framework's migrations or an SQLite file's first use created. Also makes again
+    what was dropped since: a table is empty then. A complete schema beside the host's
+    ``alembic_version`` is left to the host. Several processes may upgrade at once.
 
     Args:
         url: the database, as for `Checkpointer`.
@@ -43,10 +51,12 @@ async def upgrade(url: str | URL, revision: str = "head") -> None:
         UnsupportedServerError: the server is of the wrong kind or too old.
         CubepiSchemaMismatch: the database holds another version, or tables without one;
             nothing was changed.
-        CubepiSchemaError: the revision is unknown to this release.
+        CubepiSchemaError: the revision is unknown to this release, or did not do its work.
+        CheckpointerLockTimeoutError: another migration of the database ran for too long.
         StorageError: the database refused or failed.
     """
-    await _run(url, "upgrade", revision)
+    outcome: Outcome = (await _run(url, "upgrade", revision))["outcome"]
+    return outcome
 
 
 async def downgrade(url: str | URL, revision: str = "base") -> None:
@@ -81,25 +91,48 @@ def upgrade_sql(url: str | URL) -> str:
     return text.getvalue()
 
 
-async def _run(url: str | URL, name: Literal["upgrade", "downgrade"], revision: str) -> None:
-    """Run a command of Alembic in one transaction, as far as the database has them for DDL."""
+async def _run(
+    url: str | URL, name: Literal["upgrade", "downgrade"], revision: str
+) -> dict[str, Any]:
+    """Run a command of Alembic in one transaction, as far as the database has them for DDL.
+
+    Gives the attributes that it leaves.
+    """
     config = _config(StringIO())
     from alembic import command  # noqa: PLC0415 - Alembic is optional
 
     engine, backend = open_engine(parse_url(url), PoolSize(1, 1))
 
     def run(connection: Connection) -> None:
-        with Session(connection) as session:
-            backend.verify_server(JoinedUnitOfWork(session))
-        config.attributes["connection"] = connection
-        getattr(command, name)(config, revision)
+        with backend.migration_lock(connection), connection.begin(), Session(connection) as session:
+            uow = JoinedUnitOfWork(session)
+            backend.verify_server(uow)
+            config.attributes.update(connection=connection, command=name)
+            getattr(command, name)(config, revision)
+            if name == "upgrade":
+                _verify(uow)
 
     try:
         with _in_our_words(backend):
-            async with engine.execution_options(**{WRITES: True}).begin() as connection:
+            async with engine.execution_options(**{WRITES: True}).connect() as connection:
                 await connection.run_sync(run)
     finally:
         await engine.dispose()
+    return config.attributes
+
+
+def _verify(uow: UnitOfWork) -> None:
+    """Refuse to call it success where the database would not open, or lacks a table.
+
+    Raises:
+        CubepiSchemaError: that is so.
+    """
+    verify_schema(uow)
+    if missing := cubepi_metadata.tables.keys() - uow.catalogue.tables():
+        raise CubepiSchemaUninitialized(
+            f"The migration ended, but the database lacks {', '.join(sorted(missing))}. If "
+            "nothing else drops tables there, report this."
+        )
 
 
 @contextmanager

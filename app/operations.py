@@ -5,7 +5,7 @@ twice. A function checks and encodes before it opens its unit of work and decode
 no lock and no connection is held while Python works.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, get_args
 
@@ -18,7 +18,7 @@ from threadlog.repositories.message import NewMessage
 from threadlog.repositories.thread import ThreadKey, ThreadOrder, ThreadRow, parse_extra
 from threadlog.schema import verify_schema
 from threadlog.store import OwnedStore
-from threadlog.validation import check_count, check_id, check_json_object
+from threadlog.validation import check_count, check_id, check_json_object, check_list, check_text
 from threadlog.values import CheckpointData, StoredMessage, ThreadSummary
 
 
@@ -58,6 +58,7 @@ def load(
 
 def append(store: OwnedStore[MessageT], thread_id: str, messages: Sequence[MessageT]) -> None:
     """Append messages, all or none; see `Checkpointer.append`."""
+    check_list(messages, "messages")
     if not messages:
         return
     check_id(thread_id)
@@ -73,12 +74,18 @@ def insert_behind(uow: UnitOfWork, thread_id: str, batches: Sequence[Sequence[Ne
         uow.threads.touch(thread_id)
 
 
-def save_extra(store: OwnedStore[MessageT], thread_id: str, extra: Mapping[str, Any]) -> None:
+def save_extra(store: OwnedStore[MessageT], thread_id: str, extra: dict[str, Any]) -> None:
     """Merge `extra` into the thread's; see `Checkpointer.save_extra`."""
     check_id(thread_id)
     check_json_object(extra, "extra")
-    check_size(extra, "extra", store.statement_limit)
-    store.write(lambda uow: uow.threads.merge_extra(thread_id, extra))
+    store.write(lambda uow: merge_extra(uow, thread_id, extra, store.statement_limit))
+
+
+def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: int) -> None:
+    """Lock a thread and merge `extra` into its own, as long as both fit into a statement."""
+    merged = {**uow.threads.lock_extra(thread_id), **extra}
+    check_size(merged, "extra", limit)
+    uow.threads.write_extra(thread_id, merged)
 
 
 def read(
@@ -127,6 +134,7 @@ def _key(after: ThreadSummary | str | None, order: ThreadOrder) -> ThreadKey | N
         case ThreadSummary():
             return ThreadKey(after.thread_id, int(after.updated_at.timestamp()))
         case str() if order == "id":
+            check_text(after, "after")
             return ThreadKey(after, 0)
         case _:
             raise InvalidInputError(

@@ -5,6 +5,7 @@ that one takes, all take.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 from threadlog.errors import InvalidIdError, InvalidInputError, InvalidJsonError
@@ -18,6 +19,7 @@ MAX_JSON_DEPTH: Final = 100
 _MAX_JSON_KEY_BYTES: Final = 65_535
 _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**64 - 1
+_MAX_SEQ: Final = 2**63 - 1
 
 
 def check_id(value: object, name: str = "thread_id") -> None:
@@ -46,9 +48,22 @@ def check_id(value: object, name: str = "thread_id") -> None:
 
 
 def check_count(value: object, name: str, *, least: int) -> None:
-    """Refuse a number of messages or threads that is not an int of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    """Refuse a seq, or a number of messages or threads, that is no int from `least` to 2^63-1."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MAX_SEQ:
         raise InvalidInputError(f"{name} must be an int of at least {least}, not {value!r}.")
+
+
+def check_list(value: object, name: str) -> None:
+    """Refuse what is no list or tuple; above all one thing without its list."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        kind = type(value).__name__
+        raise InvalidInputError(f"{name} must be a list, not {kind}: write [message].")
+
+
+def check_text(value: str, name: str) -> None:
+    """Refuse text that is not valid Unicode."""
+    if _has_surrogate(value):
+        raise InvalidInputError(f"{name} holds half of a surrogate pair.")
 
 
 def check_json_object(value: object, name: str) -> None:

@@ -19,7 +19,6 @@ class Thread(Base):
 
     __tablename__ = "cubepi_threads"
     __table_args__ = (
-        Index("ix_cubepi_threads_parent", "parent_thread_id"),
         Index("ix_cubepi_threads_recent", "updated_at", "thread_id"),
         TABLE_OPTIONS,
     )

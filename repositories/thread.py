@@ -1,7 +1,7 @@
 """Threads: locking, listing and deleting them, and their `extra`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import (
@@ -115,17 +115,17 @@ class ThreadRepository:
         """Set the thread's ``updated_at`` to now; the caller holds its lock."""
         self._session.execute(_TOUCH, {"id": thread_id})
 
-    def merge_extra(self, thread_id: str, extra: Mapping[str, Any]) -> None:
-        """Lock a thread, creating it if need be, and merge `extra` into its own.
-
-        The merge is that of ``dict.update``: top-level keys replace, null is kept.
+    def lock_extra(self, thread_id: str) -> dict[str, Any]:
+        """Lock a thread, creating it if need be, and read its `extra`.
 
         Raises:
             CheckpointCorruptionError: what the row holds is not a JSON object.
         """
-        stored = self._lock_or_create(_LOCK_EXTRA, thread_id)[0]
-        merged = {**parse_extra(thread_id, stored), **extra}
-        self._session.execute(_TOUCH.values(extra=merged), {"id": thread_id})
+        return parse_extra(thread_id, self._lock_or_create(_LOCK_EXTRA, thread_id)[0])
+
+    def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
+        """Replace the thread's `extra`; the caller holds its lock."""
+        self._session.execute(_TOUCH.values(extra=extra), {"id": thread_id})
 
     def page(self, *, after: ThreadKey | None, limit: int, order: ThreadOrder) -> list[ThreadRow]:
         """List up to `limit` threads that come behind `after`, each with its last seq.

@@ -126,7 +126,7 @@ async def test_only_the_three_classes_are_messages(checkpointer: Checkpointer, b
     await assert_nothing_stored(checkpointer)
 
 
-@pytest.mark.parametrize("bad", [UserFactory.build(), "hi", {"role": "user"}])
+@pytest.mark.parametrize("bad", [UserFactory.build(), "hi", {"role": "user"}, None, 5, ""])
 async def test_a_message_without_its_list_is_refused(checkpointer: Checkpointer, bad: Any) -> None:
     """Pins advice for what is probably the first mistake."""
     with pytest.raises(InvalidInputError, match=r"write \[message\]"):
@@ -143,9 +143,16 @@ def spoilt_messages() -> dict[str, UserMessage]:
     too_big.content.append(ToolCall(id="1", name="x", arguments={"n": 2**70}))
     too_deep = UserFactory()
     too_deep.metadata = {"a": nested(2000)}
+    other_role = UserFactory()
+    other_role.role = "assistant"
+    no_content = UserFactory()
+    del no_content.content
     bad_key = UserFactory()
     bad_key.content.append(ToolCall(id="1", name="x", arguments={"\udfff": 1}))
     return {
+        "other role": other_role,
+        "deleted field": no_content,
+        "constructed without a field": UserMessage.model_construct(metadata={}, run_id=None),
         "surrogate in a key": bad_key,
         "wrong type": wrong_type,
         "surrogate": surrogate,
@@ -189,6 +196,35 @@ async def test_a_message_above_the_servers_packet_limit(mysql_url: str) -> None:
         with pytest.raises(TooLargeError):
             await checkpointer.save_extra("t", {"a": "x" * limit})
         assert len(await checkpointer.read("t")) == 2
+
+
+@pytest.mark.parametrize("number", [2**63, 2**70])
+async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: int) -> None:
+    """Pins that what no seq can be is refused here, not by a driver."""
+    verbs: list[Callable[[], Any]] = [
+        lambda: checkpointer.load("t", last=number),
+        lambda: checkpointer.read("t", after_seq=number),
+        lambda: checkpointer.read("t", limit=number),
+        lambda: checkpointer.list_threads(limit=number),
+    ]
+    for verb in verbs:
+        with pytest.raises(InvalidInputError):
+            await verb()
+    assert await checkpointer.read("t", after_seq=2**63 - 1, limit=2**63 - 1) == []
+    with pytest.raises(InvalidInputError, match="surrogate"):
+        await checkpointer.list_threads(after="\ud800")
+
+
+async def test_extra_that_grows_beyond_a_statement(checkpointer: Checkpointer) -> None:
+    """Pins that the merged object is measured, not the new part alone."""
+    checkpointer._statement_limit = 65_536
+    for number in range(3):
+        await checkpointer.save_extra("t", {f"k{number}": "x" * 19_000})
+    with pytest.raises(TooLargeError, match="extra"):
+        await checkpointer.save_extra("t", {"k3": "x" * 19_000})
+    data = await checkpointer.load("t")
+    assert data is not None
+    assert list(data.extra) == ["k0", "k1", "k2"]
 
 
 async def test_pool_sizes_are_checked() -> None:

@@ -11,7 +11,13 @@ from tests.databases import on_connection
 from threadlog import Checkpointer
 from threadlog.backends.mysql import MySQLBackend
 from threadlog.checking import Finding, check_database
-from threadlog.errors import ConfigurationError, UnsupportedServerError
+from threadlog.errors import (
+    ConfigurationError,
+    CubepiSchemaMismatch,
+    StorageError,
+    UnsupportedServerError,
+)
+from threadlog.migrating import upgrade
 from threadlog.repositories import UnitOfWork
 
 TYPE = "VARCHAR(255) COLLATE utf8mb4_0900_ai_ci"
@@ -19,6 +25,7 @@ BOTH_ENDS = (
     f"ALTER TABLE cubepi_threads MODIFY thread_id {TYPE} NOT NULL, MODIFY parent_thread_id {TYPE}"
 )
 NEEDLE = "geheim"
+ADVICE = " Run: threadlog migrate URL"
 MYSQL_CHECKS = [
     "connection",
     "server",
@@ -154,6 +161,33 @@ async def test_missing_tables_and_columns_are_named(mysql_url: str) -> None:
     assert "cubepi_threads lacks forked_at_seq" in threads.message
 
 
+@pytest.mark.parametrize(
+    ("harm", "advice"),
+    [
+        ("DELETE FROM cubepi_schema_version WHERE version = 0", ADVICE),
+        ("DELETE FROM cubepi_schema_version", ADVICE),
+        ("UPDATE cubepi_schema_version SET version = 4", ""),
+        ("UPDATE cubepi_schema_version SET version = 6", ""),
+        ("DROP TABLE cubepi_schema_version", ""),
+        ("ALTER TABLE cubepi_threads DROP COLUMN forked_at_seq", ""),
+    ],
+)
+async def test_migrate_is_advised_only_where_it_would_run(
+    mysql_url: str, harm: str, advice: str
+) -> None:
+    """Pins that the words about a missing table do not lead to a command that refuses."""
+    await execute(mysql_url, "DROP TABLE cubepi_hitl_answers", harm)
+    told = [fault.message for fault in await faults(mysql_url) if fault.check == "columns"]
+    assert told[0] == f"The table cubepi_hitl_answers is missing.{advice}"
+    assert any("migrate URL" in message for message in told) == bool(advice)
+    if advice:
+        await upgrade(mysql_url)
+        assert await faults(mysql_url) == []
+    else:
+        with pytest.raises(CubepiSchemaMismatch):
+            await upgrade(mysql_url)
+
+
 async def test_another_version_is_told(mysql_url: str) -> None:
     """Pins that both versions are named."""
     await execute(mysql_url, "UPDATE cubepi_schema_version SET version = 4")
@@ -183,6 +217,19 @@ async def test_an_unsupported_server_is_told_and_the_rest_too(
     assert [finding.check for finding in findings] == MYSQL_CHECKS
     assert findings[1].status == "error"
     assert "MariaDB 11.8.3" in findings[1].message
+
+
+async def test_a_check_that_fails_is_told_without_a_word_of_its_cause(
+    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that a finding, which has no cause, does not send anybody there."""
+
+    def fail(self: MySQLBackend, uow: UnitOfWork) -> None:
+        raise StorageError("1142: SELECT command denied")
+
+    monkeypatch.setattr(MySQLBackend, "verify_server", fail)
+    (fault,) = await faults(mysql_url)
+    assert (fault.check, fault.message) == ("server", "1142: SELECT command denied.")
 
 
 async def test_a_server_that_is_not_there_is_one_fault() -> None:

@@ -1,5 +1,6 @@
 """The command line, as people and programs see it."""
 
+import asyncio
 import json
 import os
 import pty
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 from typer.testing import CliRunner, Result
 
+from tests.databases import on_connection
 from threadlog.cli import app
 from threadlog.cli.output import printable, without_password
 
@@ -109,6 +112,7 @@ def test_import_reports_bad_lines_and_takes_the_rest(database_url: str, tmp_path
     assert lines[1] == f"{file}:4: messages[0] has the unknown role 'robot'."
     assert lines[2].startswith(f"{file}:5: thread_id ends in a space")
     assert lines[3] == f"{file}:7: Thread 'mixed:1' already holds another conversation."
+    assert lines[4:] == ["2 conversations without thread_id are named mixed:LINE."]
     listed = json.loads(threadlog("threads", "--url", database_url, "--json").stdout)
     assert {thread["thread_id"] for thread in listed} == {"mixed:1", "mixed:6"}
 
@@ -123,6 +127,7 @@ def test_import_writes_json_for_programs(database_url: str, tmp_path: Path) -> N
         "imported": 1,
         "unchanged": 0,
         "messages": 1,
+        "unnamed": 1,
         "bad": [{"line": 2, "reason": "The line is not JSON: Expecting value at character 1."}],
     }
     assert result.stderr.startswith(f"{file}:2: ")
@@ -144,6 +149,21 @@ def test_import_shows_its_progress_on_a_terminal(sqlite_url: str) -> None:
     assert "100%" in shown
     assert "3 imported, 0 unchanged" in shown
     assert done.stdout == b"3 imported (12 messages), 0 unchanged, 0 bad\n"
+
+
+def test_import_reads_standard_input(sqlite_url: str) -> None:
+    """Pins the dash, and what lines and threads are called then."""
+    lines = b'[{"role": "user", "content": "x"}]\nnonsense\n'
+    command = [sys.executable, "-m", "threadlog", "import", "-", "--url", sqlite_url]
+    done = subprocess.run(command, input=lines, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == b"1 imported (1 messages), 0 unchanged, 1 bad\n"
+    assert done.stderr.decode().splitlines() == [
+        "stdin:2: The line is not JSON: Expecting value at character 1.",
+        "1 conversation without thread_id is named stdin:LINE.",
+    ]
+    (thread,) = json.loads(threadlog("threads", "--url", sqlite_url, "--json").stdout)
+    assert thread["thread_id"] == "stdin:1"
 
 
 def test_import_of_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
@@ -224,6 +244,8 @@ def test_show_gives_only_the_newest_on_demand(filled_url: str) -> None:
     shown = threadlog("show", "sample/weather", "--url", filled_url, "--last", "2").stdout
     assert "   3  " not in shown
     assert "   4  assistant" in shown
+    assert "\n\n… 3 earlier messages\n\n" in shown
+    assert "earlier" not in threadlog("show", "sample/weather", "--url", filled_url).stdout
     for last, seqs in (("2", [4, 5]), ("9", [1, 2, 3, 4, 5])):
         arguments = ["show", "sample/weather", "--url", filled_url, "--last", last, "--json"]
         found = json.loads(threadlog(*arguments).stdout)
@@ -244,6 +266,21 @@ def test_show_writes_json_for_programs(filled_url: str) -> None:
     ]
     assert found["messages"][0]["metadata"] == {"name": "ann"}
     assert found["messages"][0]["created_at"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "letters"), [("utf-8", "Köln? ☔"), ("latin-1", "K\\u00f6ln")]
+)
+def test_json_keeps_the_letters_that_the_output_has(
+    filled_url: str, encoding: str, letters: str
+) -> None:
+    """Pins that JSON can be read by people, and by programs whatever the encoding."""
+    command = [sys.executable, "-m", "threadlog", "show", "sample/weather", "--json"]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "THREADLOG_URL": filled_url}
+    shown = subprocess.check_output(command, env=environment).decode(encoding)
+    assert letters in shown
+    text = json.loads(shown)["messages"][0]["content"][0]["text"]
+    assert text == "Wie wird das Wetter in Köln? ☔"
 
 
 def test_show_of_a_thread_without_messages(database_url: str, tmp_path: Path) -> None:
@@ -279,6 +316,11 @@ def test_stored_text_cannot_steer_the_terminal(
     for harmful in ("\x1b[2J", "\x1b]", "\x07", "\u202e", "\x9b", "\x1b[31m[", "f\x1b[0m[b]"):
         assert harmful not in shown + listed
     assert ("\x1b[" in shown) == bool(colours)
+    written = threadlog("show", EVIL_ID, "--url", sqlite_url, "--json").stdout
+    assert "\\u202eabc" in written
+    assert "世界" in written
+    assert all(letter == "\n" or letter.isprintable() for letter in written)
+    assert json.loads(written)["thread_id"] == EVIL_ID
 
 
 def test_looking_creates_no_file(tmp_path: Path) -> None:
@@ -322,6 +364,27 @@ def test_migrate_makes_an_empty_database_good(mysql_database: str) -> None:
         assert done.exit_code == 0, done.stderr
         assert "has the schema of version 5." in done.stdout
     assert threadlog("check", mysql_database).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["check", "migrate"])
+def test_the_url_may_be_argument_or_option(command: str, tmp_path: Path) -> None:
+    """Pins both ways, that the argument precedes the environment, and no contradiction."""
+    url, other = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/other.db"
+    threadlog("migrate", url)
+    for arguments in ([url], ["--url", url], [url, "--url", url]):
+        assert threadlog(command, *arguments, THREADLOG_URL=other).exit_code == 0
+    for environment in ({}, {"THREADLOG_URL": other}):
+        result = threadlog(command, url, "--url", other, **environment)
+        assert result.exit_code == 2
+        assert "given twice" in result.stderr
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_migrate_tells_what_it_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pins that the default is named: nobody wrote it."""
+    monkeypatch.chdir(tmp_path)
+    assert "sqlite:///threadlog.db " in threadlog("migrate").stdout
+    assert (tmp_path / "threadlog.db").exists()
 
 
 # --- all ---------------------------------------------------------------------------
@@ -381,6 +444,52 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("error   connection  2003: ")
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_a_missing_table_is_one_line_that_leads_to_the_check(filled_url: str) -> None:
+    """Pins that no cause is spoken of, which a command does not show."""
+    asyncio.run(on_connection(filled_url, _drop_messages))
+    result = threadlog("show", "sample/weather", "--url", filled_url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.endswith(". Run: threadlog check URL\n")
+    assert "cause" not in result.stderr
+
+
+def _drop_messages(connection: Connection) -> None:
+    connection.exec_driver_sql("DROP TABLE cubepi_messages")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["threads"], 0),
+        (["show", "sample/weather"], 0),
+        (["show", "sample/weather", "--json"], 0),
+        (["check"], 0),
+        (["check", "sqlite:///none.db"], 1),
+        (["import", str(SAMPLE)], 0),
+        (["import", os.devnull, "--json"], 0),
+        (["migrate", "--sql"], 0),
+    ],
+)
+def test_a_reader_that_leaves_is_no_failure(
+    sqlite_url: str, arguments: list[str], status: int
+) -> None:
+    """Pins that ``| head`` fails no script, and hides no status that was asked for."""
+    threadlog("import", str(SAMPLE), "--url", sqlite_url)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "threadlog", *arguments],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        check=False,
+        env=os.environ | {"THREADLOG_URL": sqlite_url},
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (status, b"")
 
 
 def test_the_version_is_shown() -> None:

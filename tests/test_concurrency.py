@@ -8,15 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
-from tests.databases import pool_of
+from tests.databases import on_connection, pool_of
 from tests.factories import UserFactory
 from threadlog import Checkpointer, operations
 from threadlog.backends import backend_of, parse_url
 from threadlog.codec import MESSAGE_CODEC
+from threadlog.errors import NotOpenError
 from threadlog.messages import Message, UserMessage
 from threadlog.store import OwnedStore, retry_policy
 
@@ -151,6 +153,7 @@ async def test_each_writers_own_order_is_kept(checkpointer: Checkpointer) -> Non
 WRITE = """
 import asyncio, json, sys
 from threadlog import Checkpointer
+from threadlog.errors import NotOpenError
 from threadlog.messages import TextContent, UserMessage
 
 async def main(url, writer, threads, count):
@@ -234,15 +237,42 @@ async def test_load_sees_messages_and_extra_of_one_moment(checkpointer: Checkpoi
 async def test_a_busy_task_does_not_starve_others(sqlite_url: str) -> None:
     """Pins first come, first served, for the one connection there is."""
     async with Checkpointer(sqlite_url) as checkpointer:
-        turns: list[str] = []
+        loads = 0
+        stop = asyncio.Event()
 
-        async def work(name: str) -> None:
-            for _ in range(30):
+        async def read_without_pause() -> None:
+            nonlocal loads
+            while not stop.is_set() and loads < 2_000:
                 await checkpointer.load("t")
-                turns.append(name)
+                loads += 1
 
-        await asyncio.gather(work("a"), work("b"))
-        assert turns[:20].count("a") == turns[:20].count("b") == 10
+        async def write() -> None:
+            for _ in range(10):
+                await checkpointer.append("t", [UserFactory()])
+            stop.set()
+
+        await asyncio.gather(read_without_pause(), write())
+        assert loads <= 40, "an append waits for one load at the most"
+
+
+@pytest.mark.parametrize("size", [3])
+async def test_closing_lets_what_runs_finish(mysql_url: str, size: int) -> None:
+    """Pins that closing leaves no connection, and says to those that wait why."""
+    checkpointer = Checkpointer(mysql_url, max_pool_size=size)
+    await checkpointer.__aenter__()
+    appends = [
+        asyncio.create_task(checkpointer.append(f"t{n}", [UserFactory()])) for n in range(12)
+    ]
+    await asyncio.sleep(0)
+    await checkpointer.__aexit__(None, None, None)
+    outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert all(isinstance(outcome, NotOpenError) for outcome in refused)
+    assert len(outcomes) - len(refused) == size
+    mine = text("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()")
+    assert await on_connection(mysql_url, lambda c: c.execute(mine).scalar_one()) == 1
+    async with checkpointer:
+        assert len(await checkpointer.list_threads()) == size
 
 
 async def test_cancelled_operations_leave_whole_batches_and_a_working_pool(
@@ -270,6 +300,7 @@ async def test_cancelled_operations_leave_whole_batches_and_a_working_pool(
         stored = await checkpointer.read("t")
         assert pool_of(checkpointer).checkedout() == 0
     print(f"{done.count(False)} of {len(done)} cancelled")
+    assert caplog.records == [], "a broken-off connection is logged"
     assert 10 < done.count(False) < 140, "too few of either kind to say anything"
     assert [s.seq for s in stored] == list(range(1, len(stored) + 1))
     numbers = [s.message.metadata["b"] for s in stored[::3]]

@@ -1,12 +1,20 @@
 """threadlog's own revision: what it makes, completes, refuses and adopts."""
 
+import asyncio
 import logging
+import os
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from alembic.operations import Operations
-from sqlalchemy import make_url
+from sqlalchemy import Connection, func, make_url, select
+from sqlalchemy.ext.asyncio import create_async_engine
+from typer.testing import CliRunner
 
 from tests.databases import on_connection
 from tests.schemas import (
@@ -24,7 +32,10 @@ from tests.schemas import (
     version_rows,
 )
 from threadlog import Checkpointer, MySQLCheckpointer, migrating
+from threadlog.backends import mysql
+from threadlog.cli import app
 from threadlog.errors import (
+    CheckpointerLockTimeoutError,
     ConfigurationError,
     ConnectionFailedError,
     CubepiSchemaError,
@@ -33,6 +44,7 @@ from threadlog.errors import (
     MissingExtraError,
 )
 from threadlog.messages import TextContent, UserMessage
+from threadlog.migrations import write_schema_version_op
 from threadlog.models import cubepi_metadata
 
 
@@ -93,9 +105,9 @@ async def test_up_down_and_up_again(empty_url: str) -> None:
 
 async def test_upgrading_twice_changes_nothing(empty_url: str) -> None:
     """Pins that a deployment may migrate at every start."""
-    await migrating.upgrade(empty_url)
+    assert await migrating.upgrade(empty_url) == "created"
     before = await definitions(empty_url)
-    await migrating.upgrade(empty_url)
+    assert await migrating.upgrade(empty_url) == "there already"
     assert (await definitions(empty_url), await version_rows(empty_url)) == (before, [5])
 
 
@@ -103,8 +115,193 @@ async def test_tables_dropped_by_hand_are_made_again(empty_url: str) -> None:
     """Pins that a revision recorded for tables that are gone is not believed."""
     await migrating.upgrade(empty_url)
     await on_connection(empty_url, cubepi_metadata.drop_all)
-    await migrating.upgrade(empty_url)
+    assert await migrating.upgrade(empty_url) == "created"
     assert await version_rows(empty_url) == [5]
+
+
+def _lose(what: str) -> Callable[[Connection], None]:
+    """Make what takes a table, an index or the version row out of a migrated database."""
+
+    def work(connection: Connection) -> None:
+        if what == "version row":
+            connection.exec_driver_sql("DELETE FROM cubepi_schema_version")
+        elif what in cubepi_metadata.tables:
+            cubepi_metadata.tables[what].drop(connection)
+        else:
+            of_models = {str(i.name): i for t in cubepi_metadata.tables.values() for i in t.indexes}
+            of_models[what].drop(connection)
+
+    return work
+
+
+_INDEXES = sorted(str(i.name) for t in cubepi_metadata.tables.values() for i in t.indexes)
+_DATA_TABLES = [table for table in TABLES if table != "cubepi_schema_version"]
+
+
+@pytest.mark.parametrize("lost", ["version row", *_DATA_TABLES, *_INDEXES])
+async def test_what_was_lost_afterwards_is_made_again(empty_url: str, lost: str) -> None:
+    """Pins that a recorded revision is believed only as far as the database bears it out."""
+    await migrating.upgrade(empty_url)
+    before = await definitions(empty_url)
+    await on_connection(empty_url, _lose(lost))
+    assert await migrating.upgrade(empty_url) == "completed"
+    assert await definitions(empty_url) == before
+    assert await version_rows(empty_url) == [5]
+    await opens(empty_url)
+
+
+async def test_a_lost_version_table_is_not_made_again(empty_url: str) -> None:
+    """Pins the refusal: a downgrade that broke off leaves the same, with tables missing."""
+    await migrating.upgrade(empty_url)
+    await run(empty_url, "DROP TABLE cubepi_schema_version")
+    before = await tables(empty_url)
+    with pytest.raises(CubepiSchemaMismatch, match=r"downgrade that broke off.*--sql"):
+        await migrating.upgrade(empty_url)
+    assert await tables(empty_url) == before
+    script = statements_of(migrating.upgrade_sql(empty_url))
+    await run(empty_url, *(made for made in script if "cubepi_schema_version" in made))
+    assert await migrating.upgrade(empty_url) == "there already"
+    await opens(empty_url)
+
+
+@pytest.mark.parametrize(
+    ("broken", "hint"),
+    [
+        ("UPDATE cubepi_schema_version SET version = 6", "schema version 6"),
+        ("INSERT INTO cubepi_schema_version VALUES (4)", "schema version 4"),
+        ("ALTER TABLE cubepi_hitl_answers DROP COLUMN answer", "cubepi_hitl_answers lacks answer"),
+    ],
+)
+async def test_a_recorded_revision_hides_no_mismatch(
+    empty_url: str, broken: str, hint: str
+) -> None:
+    """Pins that success is claimed of no database that would not open."""
+    await migrating.upgrade(empty_url)
+    await run(empty_url, broken)
+    for _ in range(2):
+        with pytest.raises(CubepiSchemaMismatch, match=hint):
+            await migrating.upgrade(empty_url)
+    await migrating.downgrade(empty_url)
+    assert await tables(empty_url) == {OWN_TABLE}
+
+
+async def test_what_alembic_did_is_verified(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that Alembic's word alone is not passed on."""
+    monkeypatch.setattr(Operations, "execute", lambda *_: None, raising=False)
+    with pytest.raises(CubepiSchemaUninitialized):
+        await migrating.upgrade(empty_url)
+    monkeypatch.undo()
+    monkeypatch.setattr(command, "upgrade", lambda config, _: _pretend(config))
+    with pytest.raises(CubepiSchemaError, match="cubepi_runs"):
+        await migrating.upgrade(empty_url)
+
+
+def _pretend(config: Config) -> None:
+    """Make all tables but one."""
+    connection = config.attributes["connection"]
+    cubepi_metadata.create_all(connection)
+    cubepi_metadata.tables["cubepi_runs"].drop(connection)
+    for statement in write_schema_version_op().split(";"):
+        connection.exec_driver_sql(statement)
+
+
+# --- Several at once ---------------------------------------------------------------
+
+
+def _migrate_at_once(url: str, count: int) -> list[tuple[int, str, str]]:
+    """Run ``threadlog migrate`` in processes; give each one's status and output."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "threadlog", "migrate", url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONWARNINGS": "default"},
+        )
+        for _ in range(count)
+    ]
+    outputs = [process.communicate(timeout=240) for process in started]
+    return [(p.returncode, *output) for p, output in zip(started, outputs, strict=True)]
+
+
+async def test_processes_may_migrate_at_once(empty_url: str) -> None:
+    """Pins that replicas that start together all succeed, and one of them does the work."""
+    results = await asyncio.to_thread(_migrate_at_once, empty_url, 4)
+    assert [(status, error) for status, _, error in results] == [(0, "")] * 4
+    assert sorted(output.split()[0] for _, output, _ in results) == ["Created", *["Nothing"] * 3]
+    assert await version_rows(empty_url) == [5]
+    assert await differences(empty_url) == []
+    await opens(empty_url)
+
+
+async def test_a_migration_waits_for_another_only_so_long(
+    mysql_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins threadlog's error, and that nothing was done."""
+    monkeypatch.setattr(mysql, "_MIGRATION_SECONDS", 1)
+    url = make_url(mysql_database).set(drivername="mysql+asyncmy")
+    engine = create_async_engine(url)
+    async with engine.connect() as other:
+        held = await other.scalar(select(func.get_lock(mysql._lock_name(url), 0)))
+        with pytest.raises(CheckpointerLockTimeoutError, match="Another migration"):
+            await migrating.upgrade(mysql_database)
+    await engine.dispose()
+    assert held == 1
+    assert await tables(mysql_database) == set()
+    assert await migrating.upgrade(mysql_database) == "created"
+
+
+async def test_the_lock_is_given_back(mysql_database: str) -> None:
+    """Pins the release after success and after an error, on a connection that lives on."""
+    engine = create_async_engine(make_url(mysql_database).set(drivername="mysql+asyncmy"))
+    lock = mysql.MySQLBackend().migration_lock
+
+    def work(connection: Connection) -> None:
+        with lock(connection):
+            assert _held(connection) == 1
+            assert not connection.in_transaction()
+        with pytest.raises(RuntimeError, match="broke off"), lock(connection):
+            _fail()
+        assert _held(connection) == 0
+
+    async with engine.connect() as connection:
+        await connection.run_sync(work)
+    await engine.dispose()
+
+
+def _held(connection: Connection) -> int:
+    """Count the named locks that a connection holds."""
+    held = connection.exec_driver_sql(
+        "SELECT COUNT(*) FROM performance_schema.metadata_locks JOIN performance_schema.threads "
+        "ON owner_thread_id = thread_id WHERE object_type = 'USER LEVEL LOCK' "
+        "AND processlist_id = CONNECTION_ID()"
+    ).scalar_one()
+    connection.rollback()
+    return int(held)
+
+
+# --- What the command says ---------------------------------------------------------
+
+
+def test_the_command_says_what_happened(empty_url: str) -> None:
+    """Pins one line for each outcome."""
+    said = []
+    for lost in ("", "version row", ""):
+        if lost:
+            asyncio.run(on_connection(empty_url, _lose(lost)))
+        result = CliRunner().invoke(app, ["migrate", empty_url])
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "has the schema of version 5." in result.stdout
+        said.append(result.stdout.split(":")[0])
+    assert said == ["Created the tables", "Created what was missing", "Nothing to do"]
+
+
+def test_the_command_says_what_its_script_is_for() -> None:
+    """Pins that --sql claims no more than it does."""
+    result = CliRunner().invoke(app, ["migrate", "--help"], env={"COLUMNS": "200"})
+    assert "for an empty database" in result.stdout
 
 
 async def test_migrating_prints_and_logs_nothing(
@@ -124,12 +321,12 @@ async def test_migrating_prints_and_logs_nothing(
 # --- Runs that broke off -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("done", range(1, 13))
+@pytest.mark.parametrize("done", range(1, 12))
 async def test_a_run_that_broke_off_is_completed(mysql_database: str, done: int) -> None:
     """Pins that after any statement the upgrade can simply be run again."""
     wanted = await expected(mysql_database)
     script = statements_of(migrating.upgrade_sql(mysql_database))
-    assert len(script) == 13
+    assert len(script) == 12
     await run(mysql_database, *script[:done])
     await migrating.upgrade(mysql_database)
     assert await definitions(mysql_database) == wanted
@@ -237,6 +434,17 @@ async def test_a_revision_of_a_newer_release_is_refused(empty_url: str) -> None:
     await run(empty_url, f"UPDATE {OWN_TABLE} SET version_num = '9999'")
     with pytest.raises(CubepiSchemaError, match=r"9999.*another release"):
         await migrating.upgrade(empty_url)
+
+
+async def test_a_newer_revision_is_never_forgotten(empty_url: str) -> None:
+    """Pins that what a newer release dropped is not made again by an older one."""
+    await migrating.upgrade(empty_url)
+    await run(empty_url, f"UPDATE {OWN_TABLE} SET version_num = '9999'")
+    await on_connection(empty_url, _lose("ix_cubepi_threads_recent"))
+    before = await definitions(empty_url)
+    with pytest.raises(CubepiSchemaError, match=r"9999.*another release"):
+        await migrating.upgrade(empty_url)
+    assert await definitions(empty_url) == before
 
 
 async def test_errors_are_threadlogs(

@@ -3,10 +3,11 @@
 import logging
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, event, make_url, text
 
 from tests.databases import on_connection
 from tests.factories import UserFactory
@@ -23,6 +24,7 @@ from threadlog.errors import (
     ThreadlogError,
     UnsupportedServerError,
 )
+from threadlog.messages import TextContent, UserMessage
 from threadlog.models import EXPECTED_SCHEMA_VERSION
 from threadlog.repositories import UnitOfWork
 
@@ -176,6 +178,8 @@ async def test_encoded_credentials_and_database_names(
         ("mysql://user:secret@host/db?ssl_ca=nowhere.pem", "TLS options"),
         ("mysql://user:secret@host/db?ssl_typo=1", "ssl_typo"),
         ("sqlite+pysqlite:///file.db", "not an asyncio driver"),
+        ("mysql://user:secret@host/db?charset=latin1", "must be utf8mb4"),
+        ("mysql://user:secret@host/db?init_command=SET+@x=1", "init_command"),
     ],
 )
 def test_urls_that_cannot_be_used(url: str, message: str) -> None:
@@ -281,6 +285,42 @@ async def test_unknown_driver_options_are_named(mysql_url: str) -> None:
         await enter(f"{mysql_url}?no_such_option=1")
 
 
+@pytest.mark.parametrize("option", ["connect_timeout=abc", "read_timeout=x"])
+async def test_wrong_values_of_driver_options_are_named(mysql_url: str, option: str) -> None:
+    """Pins the same for an option's value."""
+    with pytest.raises(ConfigurationError, match="option that is wrong"):
+        await enter(f"{mysql_url}?{option}")
+
+
+async def test_content_is_never_read_as_sql(mysql_url: str, mysql_server_url: str) -> None:
+    """Pins NO_BACKSLASH_ESCAPES, under which drivers' escapes would end a string early."""
+    said = [
+        "a\\b",
+        "it's",
+        "',NULL),(0x76696374696d,99,0x75736572,_utf8mb4 0x7b7d,0x80,NULL) -- ",
+    ]
+    before = text("SELECT @@GLOBAL.sql_mode")
+    mode = await on_connection(mysql_server_url, lambda c: str(c.execute(before).scalar_one()))
+    await execute(mysql_server_url, f"SET GLOBAL sql_mode = '{mode},NO_BACKSLASH_ESCAPES'")
+    try:
+        async with Checkpointer(mysql_url) as checkpointer:
+            messages = [UserMessage(content=[TextContent(text=words)]) for words in said]
+            await checkpointer.append("t", messages)
+            data = await checkpointer.load("t")
+            assert data is not None
+            assert data.messages == messages
+            assert [t.thread_id for t in await checkpointer.list_threads()] == ["t"]
+            assert await checkpointer.load("victim") is None
+            assert checkpointer._engine is not None
+            async with checkpointer._engine.connect() as connection:
+                zone = await connection.execute(text("SELECT @@time_zone, @@sql_mode"))
+                found = zone.one()
+            assert found[0] == "+00:00"
+            assert "STRICT_TRANS_TABLES" in found[1]
+    finally:
+        await execute(mysql_server_url, f"SET GLOBAL sql_mode = '{mode}'")
+
+
 async def test_a_server_that_does_not_answer(unused_tcp_port: int) -> None:
     """Pins the typed error of a refused connection."""
     with pytest.raises(ConnectionLostError, match="server runs"):
@@ -298,8 +338,11 @@ async def test_sqlite_files_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ConnectionFailedError, match="unable to open"):
         await enter(f"sqlite:///{tmp_path}/missing/file.db")
     (tmp_path / "text.db").write_text("this is not a database" * 100, encoding="utf-8")
-    with pytest.raises(ConnectionFailedError, match="not a database"):
-        await enter(f"sqlite:///{tmp_path}/text.db")
+    threads = threading.active_count()
+    for _ in range(5):
+        with pytest.raises(ConnectionFailedError, match="not a database"):
+            await enter(f"sqlite:///{tmp_path}/text.db")
+    assert threading.active_count() <= threads + 1, "failed connections keep their threads"
 
 
 async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
@@ -317,6 +360,23 @@ async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
         "synchronous": 2,
         "busy_timeout": 30_000,
     }
+
+
+async def test_sqlite_takes_its_write_lock_at_the_start(sqlite_url: str) -> None:
+    """Pins BEGIN IMMEDIATE for what writes, and that reading takes no lock."""
+    async with Checkpointer(sqlite_url) as checkpointer:
+        assert checkpointer._engine is not None
+        sent: list[str] = []
+        event.listen(
+            checkpointer._engine.sync_engine,
+            "before_cursor_execute",
+            lambda c, cursor, statement, *rest: sent.append(statement),
+        )
+        await checkpointer.append("t", [UserFactory()])
+        assert sent[0] == "BEGIN IMMEDIATE"
+        sent.clear()
+        await checkpointer.load("t")
+        assert sent[0] == "BEGIN"
 
 
 async def test_entering_twice_is_refused(sqlite_url: str) -> None:

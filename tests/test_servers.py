@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import debian, fake_mysqld
+from tests.servers import debian, fake_mysqld, mysql
 from tests.servers.apt_source import (
     AptSource,
     machine_sources,
@@ -247,6 +247,28 @@ def test_supervised_server_stops_when_its_user_is_killed(
         user.send_signal(signal_number)
         user.wait(10)
         assert _eventually(lambda: not _runs(pid) and not folder.exists())
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_heeds_signals_that_it_was_started_to_ignore(
+    monkeypatch: pytest.MonkeyPatch, signal_number: signal.Signals
+) -> None:
+    """Shells without job control start background commands with SIGINT ignored."""
+
+    def serve(*, durable: bool) -> None:
+        os.kill(os.getpid(), signal_number)
+        time.sleep(10)
+        raise AssertionError(durable)
+
+    monkeypatch.setattr(mysql, "_serve", serve)
+    monkeypatch.setattr(sys, "argv", ["mysql"])
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        signal.signal(signal_number, signal.SIG_IGN)
+        assert mysql.main() == 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_server_that_ends_while_starting(pristine: Path) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import pytest
-from sqlalchemy import QueuePool, func, select, text
+from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -36,7 +36,8 @@ def host_engine(url: str, level: str | None = None) -> AsyncEngine:
     """Create an engine as a host would."""
     for plain, driver in (("mysql://", "mysql+asyncmy://"), ("sqlite://", "sqlite+aiosqlite://")):
         url = url.replace(plain, driver)
-    return create_async_engine(url, **({"isolation_level": level} if level else {}))
+    options: dict[str, Any] = {"isolation_level": level} if level else {}
+    return create_async_engine(url, poolclass=AsyncAdaptedQueuePool, **options)
 
 
 def append(uow: UnitOfWork, thread_id: str, count: int = 1) -> None:

@@ -1,5 +1,8 @@
 """The one place in the application layer that knows how databases differ."""
 
+from typing import Final
+from urllib.parse import unquote
+
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -9,6 +12,9 @@ from threadlog.backends.sqlite import SQLiteBackend
 from threadlog.errors import ConfigurationError
 
 __all__ = ["Backend", "EngineSettings", "PoolSize", "backend_of", "parse_url", "show_url"]
+
+# SQLAlchemy 2.0 leaves a database's name percent-encoded, 2.1 decodes it.
+_DECODES: Final = make_url("mysql://host/%41").database == "A"
 
 _BACKENDS: dict[str, type[Backend]] = {"mysql": MySQLBackend, "sqlite": SQLiteBackend}
 
@@ -21,7 +27,7 @@ def parse_url(url: str | URL) -> URL:
             password.
     """
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
         # No cause: SQLAlchemy's error quotes the URL.
         raise ConfigurationError(
@@ -29,6 +35,14 @@ def parse_url(url: str | URL) -> URL:
             "mysql://user:password@host:3306/database or sqlite:///file.db, with special "
             "characters of user and password percent-encoded."
         ) from None
+    if (
+        isinstance(url, str)
+        and not _DECODES
+        and parsed.database
+        and parsed.drivername[:6] != "sqlite"
+    ):
+        return parsed.set(database=unquote(parsed.database))
+    return parsed
 
 
 def backend_of(url: URL) -> Backend:

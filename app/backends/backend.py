@@ -1,9 +1,10 @@
 """What the rest of the application asks of a database."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from threadlog.errors import StorageError
@@ -66,6 +67,16 @@ class Backend(Protocol):
 
     def initialise_schema(self, uow: UnitOfWork) -> None:
         """Create the schema where the database is embedded and empty; else do nothing."""
+
+    def migration_lock(self, connection: Connection) -> AbstractContextManager[None]:
+        """Keep other migrations of the database out of the block.
+
+        The connection has no transaction begun, and has none in the block until the block
+        begins one; what the block does is to be committed before it ends.
+
+        Raises:
+            CheckpointerLockTimeoutError: another migration ran for too long.
+        """
 
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Give the most bytes that one statement may have."""

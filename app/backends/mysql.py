@@ -1,11 +1,12 @@
 """MySQL 8.0.13 and later."""
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any, Final
-from urllib.parse import unquote
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from threadlog.backends.backend import EngineSettings, PoolSize
@@ -25,8 +26,17 @@ MINIMUM_VERSION: Final = (8, 0, 13)
 
 _DRIVERS: Final = ("asyncmy", "aiomysql")
 
+# The drivers escape with backslashes whatever the server's mode says: where it says not to,
+# content of a message would be read as SQL.
+_INIT: Final = (
+    "SET time_zone = '+00:00', sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')"
+)
+
 # Servers close idle connections, and what stands between may drop them without a word.
 _RECYCLE_SECONDS: Final = 1800
+
+# How long a migration waits for another; one that creates all tables takes seconds.
+_MIGRATION_SECONDS: Final = 120
 
 # Error codes of the server and of its client library:
 # dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
@@ -76,9 +86,9 @@ class MySQLBackend:
             )
         query = dict(url.query)
         tls = _take_tls(query)
-        query.setdefault("charset", "utf8mb4")
+        _check_options(query)
         return EngineSettings(
-            url=url.set(drivername=f"mysql+{driver}", database=unquote(url.database), query=query),
+            url=url.set(drivername=f"mysql+{driver}", query={**query, "charset": "utf8mb4"}),
             options={
                 # Under REPEATABLE READ, MySQL's default, first writers of a thread meet in
                 # gap locks; nothing here needs its snapshots.
@@ -90,7 +100,7 @@ class MySQLBackend:
                 # would be one more round trip for each.
                 "pool_reset_on_return": None,
                 "connect_args": {
-                    "init_command": "SET time_zone = '+00:00'",
+                    "init_command": _INIT,
                     **tls,
                     **_password(url),
                 },
@@ -113,6 +123,24 @@ class MySQLBackend:
     def initialise_schema(self, uow: UnitOfWork) -> None:
         """Do nothing: the schema of a server belongs to migrations."""
 
+    @contextmanager
+    def migration_lock(self, connection: Connection) -> Iterator[None]:
+        """Hold a lock of the server's by name: each DDL statement ends its transaction."""
+        name = _lock_name(connection.engine.url)
+        if connection.scalar(select(func.get_lock(name, _MIGRATION_SECONDS))) != 1:
+            raise CheckpointerLockTimeoutError(
+                f"Another migration of the database is running, for {_MIGRATION_SECONDS} seconds "
+                "at least"
+            )
+        connection.rollback()  # ends the transaction, not the lock
+        try:
+            yield
+        finally:
+            # The server itself releases the lock of a connection that is gone.
+            if not connection.invalidated:
+                connection.execute(select(func.release_lock(name)))
+                connection.rollback()
+
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Give the session's max_allowed_packet."""
         return uow.catalogue.max_allowed_packet()
@@ -124,6 +152,22 @@ class MySQLBackend:
         if isinstance(code, int) and code in _ERRORS:
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
+
+
+def _check_options(query: Mapping[str, Any]) -> None:
+    """Refuse options of a URL that would change what is stored."""
+    if query.get("charset", "utf8mb4") != "utf8mb4":
+        raise ConfigurationError("The charset of a connection must be utf8mb4: leave it out.")
+    if "init_command" in query:
+        raise ConfigurationError("init_command is threadlog's own; set the server's defaults.")
+
+
+def _lock_name(url: URL) -> str:
+    """Name the lock of a database's migrations, in the 64 characters that a name may have.
+
+    Names are the server's, not the database's. Some servers fold the case of databases.
+    """
+    return f"threadlog-{sha256((url.database or '').lower().encode()).hexdigest()[:48]}"
 
 
 def _password(url: URL) -> Mapping[str, bytes]:

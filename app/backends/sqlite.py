@@ -1,6 +1,7 @@
 """SQLite 3.35 and later, as a file or in memory."""
 
 import sqlite3
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -82,7 +83,8 @@ class SQLiteBackend:
         """Take transactions into our own hands, and keep a database in memory alive."""
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
-        if engine.url.query.get("mode") == "memory":
+        query = engine.url.query
+        if "uri" in query and query.get("mode") == "memory":
             anchor = sqlite3.connect(
                 f"{engine.url.database}?mode=memory&cache=shared",
                 uri=True,
@@ -105,6 +107,10 @@ class SQLiteBackend:
             uow.catalogue.create_tables()
             uow.schema_version.write()
 
+    def migration_lock(self, connection: Connection) -> AbstractContextManager[None]:
+        """Do nothing: a transaction that writes holds the file's lock from its start."""
+        return nullcontext()
+
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Give the longest value that SQLite takes."""
         return _MAX_LENGTH
@@ -120,12 +126,17 @@ class SQLiteBackend:
 
 
 def _on_connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-    # The driver would begin transactions late and by its own rules.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.close()
+    try:
+        # The driver would begin transactions late and by its own rules.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.close()
+    except BaseException:
+        # SQLAlchemy 2.0 would leave it open, and with it a thread that outlives the program.
+        connection.close()
+        raise
 
 
 def _on_begin(connection: Connection) -> None:

@@ -9,11 +9,11 @@ from typer.core import TyperGroup
 from threadlog.cli.check import check
 from threadlog.cli.import_file import import_file
 from threadlog.cli.migrate import migrate
-from threadlog.cli.output import without_password
+from threadlog.cli.output import prepare_stdout, without_password
 from threadlog.cli.show import show
 from threadlog.cli.threads import threads
 
-__all__ = ["app"]
+__all__ = ["app", "prepare_stdout"]
 
 
 class _Group(TyperGroup):
@@ -60,7 +60,7 @@ def _threadlog(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Look into, fill and mend the database in which agents keep their conversations.
+    """Fill, look into and check the database in which agents keep their conversations.
 
     Commands take the database's URL, or use THREADLOG_URL (which keeps a
     password out of the shell's history), or the file threadlog.db in this

@@ -1,6 +1,7 @@
 """``threadlog check``."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Final
 
@@ -9,13 +10,26 @@ from rich.text import Text
 
 from threadlog.backends import parse_url, show_url
 from threadlog.checking import Finding, check_database
-from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument
-from threadlog.cli.output import in_one_line, print_json, run, stdout, without_password
+from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, one_url
+from threadlog.cli.output import (
+    ReaderLeft,
+    in_one_line,
+    print_json,
+    run,
+    stdout,
+    without_password,
+)
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 
-def check(url: UrlArgument = DEFAULT_URL, *, json: JsonOption = False) -> None:
+def check(
+    context: typer.Context,
+    argument: UrlArgument = None,
+    url: UrlOption = DEFAULT_URL,
+    *,
+    json: JsonOption = False,
+) -> None:
     """Check that a database is what threadlog needs, and say how to mend it.
 
     Changes nothing. The exit status is 1 if there is an error; warnings are
@@ -25,11 +39,13 @@ def check(url: UrlArgument = DEFAULT_URL, *, json: JsonOption = False) -> None:
     Example:
       threadlog check mysql://user:password@localhost:3306/app
     """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    url = one_url(context, argument, url)
     findings = run(check_database(url))
-    if json:
-        print_json(_as_json(url, findings))
-    else:
-        _print(findings)
+    with suppress(ReaderLeft):  # the exit status is asked for as well
+        if json:
+            print_json(_as_json(url, findings))
+        else:
+            _print(findings)
     if _failed(findings):
         raise typer.Exit(1)
 

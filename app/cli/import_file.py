@@ -1,18 +1,25 @@
 """``threadlog import``."""
 
-from collections.abc import Iterator
+import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from threadlog.checkpointer import Checkpointer
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
-from threadlog.cli.output import in_one_line, print_json, run, stderr, stdout
+from threadlog.cli.output import ReaderLeft, in_one_line, print_json, run, stderr, stdout
 from threadlog.errors import InvalidInputError
 from threadlog.importing import import_into, parse_line
 
@@ -42,12 +49,15 @@ class _Summary:
     messages: int = 0
     """Messages that were appended."""
 
+    unnamed: int = 0
+    """Conversations that are stored under the names of their lines."""
+
     bad: list[_BadLine] = field(default_factory=list)
 
 
 def import_file(
     file: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="JSON Lines file.")
+        typer.FileBinaryRead, typer.Argument(help="JSON Lines file, or - for standard input.")
     ],
     url: UrlOption = DEFAULT_URL,
     *,
@@ -57,7 +67,7 @@ def import_file(
 
     Each line is {"thread_id": …, "extra": …, "messages": […]},
     {"messages": […]} or a list of messages. Without thread_id it is the
-    file's name and the line's number. The text of a system message at the
+    file's name (or "stdin") and the line's number. The text of a system message at the
     beginning is kept as "system" in the thread's extra.
 
     Importing again adds nothing twice: a thread gets what it lacks, and one
@@ -69,24 +79,28 @@ def import_file(
       threadlog import conversations.jsonl --url sqlite:///threadlog.db
     """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
     summary = run(_import(file, url, stderr()))
-    if json:
-        print_json(asdict(summary))
-    else:
-        _print_summary(summary)
+    if summary.unnamed:
+        stderr().print(Text(_hint(file, summary.unnamed), style="dim"), soft_wrap=True)
+    with suppress(ReaderLeft):  # the exit status is asked for as well
+        if json:
+            print_json(asdict(summary))
+        else:
+            _print_summary(summary)
     if summary.bad:
         raise typer.Exit(1)
 
 
-async def _import(file: Path, url: str, console: Console) -> _Summary:
-    summary = _Summary(str(file))
+async def _import(file: BinaryIO, url: str, console: Console) -> _Summary:
+    name = _name(file)
+    summary = _Summary(str(name))
     async with Checkpointer(url) as checkpointer:
         with _progress(console, file) as progress:
-            for number, line in _lines(file):
+            for number, line in enumerate(file, start=1):
                 try:
-                    await _import_line(checkpointer, file, number, line, summary)
+                    await _import_line(checkpointer, name.stem, number, line, summary)
                 except InvalidInputError as error:
                     summary.bad.append(_BadLine(number, str(error)))
-                    where = in_one_line(f"{file}:{number}: {error}")
+                    where = in_one_line(f"{name}:{number}: {error}")
                     progress.console.print(Text(where), soft_wrap=True)
                 counts = f"{summary.imported:,} imported, {summary.unchanged:,} unchanged"
                 progress.update(progress.task_ids[0], advance=len(line), counts=counts)
@@ -94,13 +108,15 @@ async def _import(file: Path, url: str, console: Console) -> _Summary:
 
 
 async def _import_line(
-    checkpointer: Checkpointer, file: Path, number: int, line: bytes, summary: _Summary
+    checkpointer: Checkpointer, stem: str, number: int, line: bytes, summary: _Summary
 ) -> None:
     if not line.strip():
         return
     summary.conversations += 1
-    conversation = parse_line(line, f"{file.stem}:{number}")
+    line_name = f"{stem}:{number}"
+    conversation = parse_line(line, line_name)
     appended = await import_into(checkpointer, conversation)
+    summary.unnamed += conversation.thread_id == line_name
     if appended:
         summary.imported += 1
         summary.messages += appended
@@ -108,23 +124,25 @@ async def _import_line(
         summary.unchanged += 1
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    with file.open("rb") as opened:
-        yield from enumerate(opened, start=1)
+def _name(file: BinaryIO) -> Path:
+    """Give what the file is called in reports."""
+    return Path("stdin" if file.name == "<stdin>" else file.name)
 
 
-def _progress(console: Console, file: Path) -> Progress:
+def _progress(console: Console, file: BinaryIO) -> Progress:
     """Give a bar over the bytes of the file, which does nothing unless it is seen."""
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
+        TaskProgressColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[counts]}", markup=False, style="dim"),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
         disable=not console.is_terminal,
     )
-    progress.add_task(in_one_line(file.name), total=file.stat().st_size, counts="")
+    size = os.fstat(file.fileno()).st_size
+    # A pipe has no size: its bar has no end.
+    progress.add_task(in_one_line(_name(file).name), total=size or None, counts="")
     return progress
 
 
@@ -136,3 +154,10 @@ def _print_summary(summary: _Summary) -> None:
         (f"{bad:,} bad", "bold red" if bad else ""),
     )
     stdout().print(text, soft_wrap=True)
+
+
+def _hint(file: BinaryIO, unnamed: int) -> str:
+    which = "conversation" if unnamed == 1 else "conversations"
+    verb = "is" if unnamed == 1 else "are"
+    name = in_one_line(_name(file).stem)
+    return f"{unnamed:,} {which} without thread_id {verb} named {name}:LINE."

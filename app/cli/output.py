@@ -2,25 +2,64 @@
 
 import asyncio
 import json
+import os
 import re
+import sys
 import unicodedata
 from collections.abc import Coroutine, Iterable
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from threadlog.errors import ThreadlogError
+from threadlog.errors import StorageError, ThreadlogError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 T = TypeVar("T")
 
 _PASSWORD: Final = re.compile(r"(://[^\s:/@]*):(?!password@host)\S*@")
 _SECRET_OPTION: Final = re.compile(r"([?&]\w*passw\w*=)[^&\s]*", re.IGNORECASE)
 
+# What may have to be escaped in JSON, which itself needs no more than this leaves out.
+_UNUSUAL: Final = re.compile(r"[^\n -~]")
+
 # Wide enough that nothing is cut or broken when the output goes to a file or a program.
 _UNLIMITED: Final = 100_000
+
+
+class ReaderLeft(typer.Exit):
+    """Whoever read standard output has gone, as ``| head`` does; that is no failure."""
+
+
+class _Pipe(FileIO):
+    """Standard output that ends the command quietly when nobody reads it any more."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        """Write bytes, or raise `ReaderLeft`."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            # What is buffered goes nowhere, or the last flush would fail as well.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            raise ReaderLeft from None
+
+
+def prepare_stdout() -> None:
+    """Make standard output bear what it cannot show, and readers that leave."""
+    if not isinstance(sys.stdout, TextIOWrapper):
+        return
+    # A terminal that lacks a letter must not end a command halfway.
+    sys.stdout.reconfigure(errors="backslashreplace")
+    if not sys.stdout.isatty():
+        pipe = BufferedWriter(_Pipe(sys.stdout.fileno(), "w", closefd=False))
+        sys.stdout = TextIOWrapper(pipe, sys.stdout.encoding, sys.stdout.errors)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -28,7 +67,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except ThreadlogError as error:
-        raise fail(str(error)) from error
+        raise fail(_told(error)) from error
+
+
+def _told(error: ThreadlogError) -> str:
+    """Give an error's text, without the advice to look at a cause that is not shown."""
+    if type(error) is StorageError:
+        return f"{error.reason.rstrip('.')}. Run: threadlog check URL"
+    return str(error)
 
 
 def fail(reason: str) -> typer.Exit:
@@ -53,7 +99,20 @@ def stderr() -> Console:
 
 def print_json(value: object) -> None:
     """Write one JSON document to standard output."""
-    typer.echo(json.dumps(value, indent=2))
+    typer.echo(json_text(value, indent=2))
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Write JSON with letters as they are, unless the output lacks one.
+
+    Control characters are escaped, all of them: the output may be a terminal.
+    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    return _UNUSUAL.sub(lambda found: _escaped(found[0]), text)
 
 
 def printable(text: str) -> str:
@@ -98,9 +157,21 @@ def indented(console: Console, text: Text, indent: int) -> Iterable[Text]:
 
 
 def _visible(character: str) -> str:
+    if character in "\n\t" or _is_harmless(character):
+        return character
+    return character.encode("unicode_escape").decode()
+
+
+def _escaped(character: str) -> str:
+    """Write a character of a JSON string."""
+    if _is_harmless(character):
+        return character
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+def _is_harmless(character: str) -> bool:
     # Cc: control characters; Cf: among others what changes the direction of text. The
     # joiners that scripts and emoji need are harmless.
     kind = unicodedata.category(character)
-    if character in "\n\t\u200c\u200d" or kind not in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
-        return character
-    return character.encode("unicode_escape").decode()
+    return character in "\u200c\u200d" or kind not in {"Cc", "Cf", "Cs", "Zl", "Zp"}

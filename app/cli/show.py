@@ -15,6 +15,7 @@ from threadlog.cli.output import (
     fail,
     in_one_line,
     indented,
+    json_text,
     moment,
     printable,
     run,
@@ -106,13 +107,13 @@ async def _write_json(head: _Head, messages: AsyncIterator[StoredMessage[Message
         "extra": head.extra,
         "parent_thread_id": head.parent_thread_id,
     }
-    typer.echo(json_module.dumps(fields).removesuffix("}") + ', "messages": [', nl=False)
+    typer.echo(json_text(fields).removesuffix("}") + ', "messages": [', nl=False)
     separator = "\n"
     async for stored in messages:
         place = {"seq": stored.seq, "created_at": stored.created_at.isoformat()}
         # Twice: first for the order, then because a message may have fields of such names.
         message = place | stored.message.model_dump(mode="json") | place
-        typer.echo(separator + json_module.dumps(message), nl=False)
+        typer.echo(separator + json_text(message), nl=False)
         separator = ",\n"
     typer.echo("\n]}")
 
@@ -124,6 +125,9 @@ async def _write_text(
     console: Console, head: _Head, messages: AsyncIterator[StoredMessage[Message]]
 ) -> None:
     _print_head(console, head)
+    if earlier := head.after_seq:
+        ending = "" if earlier == 1 else "s"
+        console.print(Text(f"\n… {earlier:,} earlier message{ending}", style="dim"))
     async for stored in messages:
         console.print()
         console.print(_title(stored), soft_wrap=True)

@@ -39,7 +39,6 @@ _PARTITIONED: Final[Mapping[str, Any]] = {
 _OPTIONS_OF: Final = {"cubepi_messages": _PARTITIONED, "cubepi_runs": _PARTITIONED}
 
 _INDEXES: Final = (
-    ("ix_cubepi_threads_parent", "cubepi_threads", ["parent_thread_id"]),
     ("ix_cubepi_threads_recent", "cubepi_threads", ["updated_at", "thread_id"]),
     ("ix_cubepi_messages_thread_run", "cubepi_messages", ["thread_id", "run_id"]),
     ("ix_cubepi_runs_thread_seq", "cubepi_runs", ["thread_id", "completion_seq"]),

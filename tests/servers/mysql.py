@@ -156,7 +156,7 @@ def _create_schema(connection: Connection) -> None:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Treat SIGTERM as Ctrl-C."""
+    """Treat a signal as Ctrl-C."""
     raise KeyboardInterrupt
 
 
@@ -176,6 +176,8 @@ def main() -> int:
     parser.add_argument("--durable", action="store_true", help="commits wait for the disk")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
+    # Shells that are not interactive have what they start in the background ignore it.
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         _serve(durable=options.durable)
     except KeyboardInterrupt:
