@@ -106,8 +106,8 @@ class Checkpointer(Generic[MessageT]):
         if self._engine is not None:
             raise ConfigurationError(f"{self!r} is entered already; use one block at a time.")
         self._engine, self._backend = open_engine(self._url, self._pool)
-        # First come, first served: the pool's own queue lets a busy task overtake those
-        # that wait, until they time out.
+        # First come, first served, for as long as it takes: the pool's own queue would give
+        # up after half a minute. Closing takes all slots to see that nothing runs.
         self._slots = asyncio.Semaphore(connections(self._engine))
         try:
             self._statement_limit = await self._run(

@@ -25,7 +25,7 @@ def open_engine(url: URL, pool: PoolSize) -> tuple[AsyncEngine, Backend]:
     except ModuleNotFoundError as error:
         ours = settings.url.get_driver_name() == backend.driver
         raise MissingExtraError(error.name or "driver", backend.extra if ours else None) from error
-    except (ArgumentError, NoSuchModuleError, TypeError) as error:
+    except (ArgumentError, NoSuchModuleError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"No engine can be made from the URL: {error}. Check its driver and options."
         ) from error

@@ -35,12 +35,8 @@ def parse_url(url: str | URL) -> URL:
             "mysql://user:password@host:3306/database or sqlite:///file.db, with special "
             "characters of user and password percent-encoded."
         ) from None
-    if (
-        isinstance(url, str)
-        and not _DECODES
-        and parsed.database
-        and parsed.drivername[:6] != "sqlite"
-    ):
+    encoded = isinstance(url, str) and not _DECODES
+    if encoded and parsed.database and parsed.get_backend_name() != "sqlite":
         return parsed.set(database=unquote(parsed.database))
     return parsed
 
