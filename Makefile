@@ -4,6 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
 FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
 URL ?= sqlite:///demo.db
 
@@ -22,6 +23,15 @@ $(VENV)/packages: requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@
 
+# The oldest SQLAlchemy that is supported, everything else as pinned.
+$(OLDEST)/installed: $(VENV)/installed
+	@echo "Setting up $(OLDEST) ..."
+	@$(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps sqlalchemy==2.0.36
+	@$(OLDEST)/bin/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
+	@touch $@
+
 .PHONY: help
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +43,10 @@ demo: $(VENV)/installed  ## Two writers, a crash, and a conversation that is com
 .PHONY: test
 test: $(VENV)/installed  ## Run the tests on SQLite and on a real MySQL, which is set up too
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-oldest
+test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported
+	@$(OLDEST)/bin/python -m pytest $(ARGS)
 
 .PHONY: check
 check: $(VENV)/installed  ## Lint, formatting, types and the architecture test
@@ -67,4 +81,4 @@ lock: $(VENV)/installed  ## Resolve requirements-dev.txt again, with hashes
 
 .PHONY: clean
 clean:  ## Remove what make has made, but for the downloaded MySQL
-	@rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*
+	@rm -rf $(VENV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*
