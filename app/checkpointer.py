@@ -221,8 +221,10 @@ class Checkpointer(Generic[MessageT]):
             batch_size: messages that are read at a time.
 
         Raises:
+            InvalidInputError: `batch_size` is not a positive int.
             CheckpointCorruptionError: a row cannot be read; those before it were given.
         """
+        check_count(batch_size, "batch_size", least=1)
         while batch := await self.read(thread_id, after_seq=after_seq, limit=batch_size):
             for stored in batch:
                 yield stored

@@ -113,6 +113,8 @@ async def test_stream_gives_every_message_once(checkpointer: Checkpointer) -> No
     streamed = [stored async for stored in checkpointer.stream("t", batch_size=4)]
     assert [stored.seq for stored in streamed] == list(range(1, 16))
     assert [stored.message for stored in streamed] == said
+    with pytest.raises(InvalidInputError, match="batch_size"):
+        await anext(checkpointer.stream("t", batch_size=0))
     tail = [stored.seq async for stored in checkpointer.stream("t", after_seq=12)]
     assert tail == [13, 14, 15]
 
