@@ -1,15 +1,13 @@
 """Alembic's environment, run by Alembic for each command of `threadlog.migrating`.
 
-Online, the caller gives a `sqlalchemy.Connection` as ``config.attributes["connection"]``. A
-transaction that the caller began is the caller's to commit; where none was begun, one is
-begun and committed here. Offline, the caller gives a `sqlalchemy.URL` as
+Online, the caller gives a `sqlalchemy.Connection` as ``config.attributes["connection"]``, in a
+transaction that is the caller's to commit. Offline, the caller gives a `sqlalchemy.URL` as
 ``config.attributes["url"]``, of which only the dialect is used.
 
 ``config.attributes["command"]`` is ``upgrade`` or ``downgrade``. An online upgrade leaves in
 ``config.attributes["outcome"]`` what it did; see `threadlog.migrating.Outcome`.
 """
 
-from contextlib import nullcontext
 from typing import Final
 
 from alembic import context
@@ -129,9 +127,7 @@ def _run() -> None:
     if context.is_offline_mode():
         _run_offline(attributes["url"].get_backend_name())
         return
-    connection = attributes["connection"]
-    with nullcontext() if connection.in_transaction() else connection.begin():
-        _run_online(connection)
+    _run_online(attributes["connection"])
 
 
 _run()

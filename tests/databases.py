@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TypeVar, cast
 from uuid import uuid4
 
-from sqlalchemy import URL, Connection, QueuePool, make_url, text
+from sqlalchemy import URL, Connection, QueuePool, event, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from threadlog import Checkpointer
@@ -40,6 +40,18 @@ def pool_of(checkpointer: Checkpointer) -> QueuePool:
     """Give the pool of an open checkpointer."""
     assert checkpointer._engine is not None
     return cast("QueuePool", checkpointer._engine.pool)
+
+
+def sent_by(checkpointer: Checkpointer) -> list[str]:
+    """Give a list that gets every statement that an open checkpointer sends from now on."""
+    sent: list[str] = []
+    assert checkpointer._engine is not None
+    event.listen(
+        checkpointer._engine.sync_engine,
+        "before_cursor_execute",
+        lambda c, cursor, statement, *rest: sent.append(statement),
+    )
+    return sent
 
 
 @contextmanager

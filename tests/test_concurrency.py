@@ -4,8 +4,9 @@ import asyncio
 import json
 import random
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from sqlalchemy import event, text
@@ -19,8 +20,13 @@ from threadlog import Checkpointer, operations
 from threadlog.backends import backend_of, parse_url
 from threadlog.codec import MESSAGE_CODEC
 from threadlog.errors import NotOpenError
+from threadlog.importing import parse_line
 from threadlog.messages import Message, UserMessage
 from threadlog.store import OwnedStore, retry_policy
+
+ROOT = Path(__file__).parent.parent
+SAMPLE = ROOT / "tests" / "data" / "sample.jsonl"
+REAL = ROOT.parent / "shared" / "data" / "airline_conversations.jsonl"
 
 THREADS = 200
 WRITERS = 8
@@ -170,24 +176,27 @@ asyncio.run(main(*json.loads(sys.argv[1])))
 """
 
 
-async def run_writers(url: str, processes: int, threads: int, count: int) -> None:
-    """Let processes append to the same threads; they begin when all of them are ready."""
+async def run_processes(scripts: Sequence[Sequence[str]]) -> None:
+    """Run Python scripts with arguments; they go on together when all of them are ready."""
     started = [
         await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-c",
-            WRITE,
-            json.dumps([url, writer, threads, count]),
+            *(sys.executable, "-c", *script),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        for writer in range(processes)
+        for script in scripts
     ]
     for process in started:
         assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
     await asyncio.gather(*(process.communicate(b"go\n") for process in started))
-    assert [process.returncode for process in started] == [0] * processes
+    assert [process.returncode for process in started] == [0] * len(scripts)
+
+
+async def run_writers(url: str, processes: int, threads: int, count: int) -> None:
+    """Let processes append to the same threads."""
+    arguments = [json.dumps([url, writer, threads, count]) for writer in range(processes)]
+    await run_processes([[WRITE, argument] for argument in arguments])
 
 
 async def test_four_processes_append_to_the_same_threads(database_url: str) -> None:
@@ -202,6 +211,50 @@ async def test_four_processes_append_to_the_same_threads(database_url: str) -> N
             for writer in range(processes):
                 mine = [metadata["n"] for metadata in said if metadata["writer"] == writer]
                 assert mine == list(range(count))
+
+
+REPLAY = """
+import asyncio, sys
+from pathlib import Path
+from threadlog import Checkpointer
+from threadlog.importing import parse_line
+
+async def main(url, file, writer):
+    conversations = [parse_line(line, f"t{n}") for n, line in enumerate(Path(file).open("rb"))]
+    async with Checkpointer(url) as checkpointer:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for conversation in conversations:
+            said = conversation.messages
+            for message in said:
+                message.metadata["writer"] = writer
+            for start in range(0, len(said), 4):
+                await checkpointer.append(conversation.thread_id, said[start : start + 4])
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_four_processes_replay_real_conversations_into_the_same_threads(
+    database_url: str,
+) -> None:
+    """Pins the real messages, whole and in each writer's order, in threads that four share."""
+    file = REAL if REAL.exists() else SAMPLE
+    writers = ["a", "b", "c", "d"]
+    await run_processes([[REPLAY, database_url, str(file), writer] for writer in writers])
+    total = 0
+    async with Checkpointer(database_url) as checkpointer:
+        with file.open("rb") as lines:
+            conversations = [parse_line(line, f"t{n}") for n, line in enumerate(lines)]
+        for conversation in conversations:
+            stored = await checkpointer.read(conversation.thread_id)
+            total += len(stored)
+            assert [s.seq for s in stored] == list(range(1, 4 * len(conversation.messages) + 1))
+            by: dict[object, list[Message]] = {}
+            for s in stored:
+                by.setdefault(s.message.metadata.pop("writer"), []).append(s.message)
+            assert by == dict.fromkeys(writers, conversation.messages)
+    print(f"{total} messages of {len(conversations)} conversations by {len(writers)} processes")
 
 
 async def test_eight_processes_create_one_sqlite_file(sqlite_url: str) -> None:

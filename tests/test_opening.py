@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy import Connection, make_url, text
 
-from tests.databases import on_connection
+from tests.databases import on_connection, sent_by
 from tests.factories import UserFactory
 from tests.servers.mysql import MySQLServer
 from threadlog import Checkpointer, MySQLCheckpointer
@@ -365,13 +365,7 @@ async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
 async def test_sqlite_takes_its_write_lock_at_the_start(sqlite_url: str) -> None:
     """Pins BEGIN IMMEDIATE for what writes, and that reading takes no lock."""
     async with Checkpointer(sqlite_url) as checkpointer:
-        assert checkpointer._engine is not None
-        sent: list[str] = []
-        event.listen(
-            checkpointer._engine.sync_engine,
-            "before_cursor_execute",
-            lambda c, cursor, statement, *rest: sent.append(statement),
-        )
+        sent = sent_by(checkpointer)
         await checkpointer.append("t", [UserFactory()])
         assert sent[0] == "BEGIN IMMEDIATE"
         sent.clear()

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from tests.databases import on_connection, pool_of
+from tests.databases import on_connection, pool_of, sent_by
 from tests.factories import UserFactory
 from threadlog import Checkpointer
 
@@ -112,17 +112,12 @@ async def test_listing_a_page_is_three_statements(
 async def test_no_ddl_is_sent_to_mysql_at_run_time(mysql_url: str) -> None:
     """Pins that the schema of a server belongs to migrations."""
     async with Checkpointer(mysql_url) as checkpointer:
-        assert checkpointer._engine is not None
-        sent: list[str] = []
-        event.listen(
-            checkpointer._engine.sync_engine,
-            "before_cursor_execute",
-            lambda c, cursor, statement, *rest: sent.append(statement.split()[0].upper()),
-        )
+        sent = sent_by(checkpointer)
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.save_extra("t", {"a": 1})
         await checkpointer.delete_thread("t")
-        assert set(sent) == {"SELECT", "INSERT", "UPDATE", "DELETE"}
+        verbs = {statement.split()[0].upper() for statement in sent}
+        assert verbs == {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 
 async def test_the_pool_opens_its_least_and_keeps_its_most(mysql_url: str) -> None:
