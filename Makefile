@@ -28,7 +28,7 @@ $(OLDEST)/installed: $(VENV)/installed
 	@echo "Setting up $(OLDEST) ..."
 	@$(PYTHON) -m venv $(OLDEST)
 	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
-	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps sqlalchemy==2.0.36
+	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps sqlalchemy==2.0.43
 	@$(OLDEST)/bin/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
 	@touch $@
 

@@ -3,15 +3,20 @@
 from threadlog.checkpointer import Checkpointer, MySQLCheckpointer
 from threadlog.codec import MESSAGE_CODEC, MessageCodec
 from threadlog.errors import ThreadlogError
-from threadlog.values import CheckpointData, StoredMessage, ThreadSummary
+from threadlog.hitl import HitlRequest
+from threadlog.values import CheckpointData, RunSummary, StoredMessage, ThreadSummary
+from threadlog.vocabulary import Vocabulary
 
 __all__ = [
     "MESSAGE_CODEC",
     "CheckpointData",
     "Checkpointer",
+    "HitlRequest",
     "MessageCodec",
     "MySQLCheckpointer",
+    "RunSummary",
     "StoredMessage",
     "ThreadSummary",
     "ThreadlogError",
+    "Vocabulary",
 ]

@@ -6,7 +6,7 @@ Opening a `threadlog.Checkpointer` stops at the first fault; this goes on.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from tenacity import Retrying, stop_after_attempt
 
 from threadlog.backends import Backend, PoolSize, backend_of, parse_url
-from threadlog.codec import MESSAGE_CODEC
 from threadlog.engines import open_engine
 from threadlog.errors import (
     CubepiSchemaError,
@@ -23,7 +22,6 @@ from threadlog.errors import (
     ThreadlogError,
     UnsupportedServerError,
 )
-from threadlog.messages import Message as AnyMessage
 from threadlog.models import (
     EXPECTED_SCHEMA_VERSION,
     PARTITION_COUNT,
@@ -35,6 +33,7 @@ from threadlog.models import (
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import verify_schema
 from threadlog.store import OwnedStore
+from threadlog.vocabulary import VOCABULARY
 
 _PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
 _RECENT: Final = "ix_cubepi_threads_recent"
@@ -72,10 +71,11 @@ async def check_database(url: str | URL) -> list[Finding]:
         MissingExtraError: the database's driver is not installed.
     """
     parsed = parse_url(url)
-    if file := backend_of(parsed).missing_file(parsed):
+    backend = backend_of(parsed)
+    if file := backend.missing_file(parsed):
         message = f"There is no file {file!r}. It is created, with its tables, on first use."
         return [Finding("connection", "error", message)]
-    engine, backend = open_engine(parsed, PoolSize(0, 1))
+    engine = open_engine(backend, parsed, PoolSize(0, 1))
     try:
         return await AsyncSession(engine).run_sync(_inspect, backend)
     finally:
@@ -86,7 +86,7 @@ def _inspect(session: Session, backend: Backend) -> list[Finding]:
     store = OwnedStore(
         session,
         backend,
-        MESSAGE_CODEC,
+        VOCABULARY,
         statement_limit=0,
         # Whether the server answers now is what is asked.
         retrying=Retrying(stop=stop_after_attempt(1), reraise=True),
@@ -115,7 +115,7 @@ def _checks(backend: Backend) -> list[tuple[str, Check]]:
     ]
 
 
-def _attempt(store: OwnedStore[AnyMessage], name: str, check: Check) -> list[Finding]:
+def _attempt(store: OwnedStore[Any, Any, Any], name: str, check: Check) -> list[Finding]:
     """Run a check in a transaction of its own, so that the next can run if it fails."""
     try:
         return store.read(lambda uow: list(check(uow)))

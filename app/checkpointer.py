@@ -1,24 +1,25 @@
 """The asynchronous door: an agent's checkpointer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from threadlog import operations
-from threadlog.backends import PoolSize, backend_of, parse_url, show_url
-from threadlog.codec import MESSAGE_CODEC, MessageCodec, MessageT
-from threadlog.engines import connections, open_engine
-from threadlog.errors import ConfigurationError, NotOpenError, ThreadlogError
+from threadlog.backends import PoolSize, parse_url
+from threadlog.codec import MessageT
+from threadlog.database import Database
+from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.repositories.thread import ThreadOrder
 from threadlog.store import OwnedStore, retry_policy
 from threadlog.validation import check_count
-from threadlog.values import CheckpointData, StoredMessage, ThreadSummary
+from threadlog.values import RunSummary, StoredMessage, ThreadSummary
+from threadlog.vocabulary import VOCABULARY, DataT, RequestT, Vocabulary
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,10 +27,7 @@ T = TypeVar("T")
 _RETRYING: Final = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
 
 
-_GRACE_SECONDS: Final = 5.0
-
-
-class Checkpointer(Generic[MessageT]):
+class Checkpointer(Generic[MessageT, RequestT, DataT]):
     """Keeps conversations in the database of a URL: in order, exactly once.
 
     An asynchronous context manager; its methods work inside the block only::
@@ -49,14 +47,10 @@ class Checkpointer(Generic[MessageT]):
     Every method may raise `StorageError`, and `NotOpenError` outside the block.
     """
 
-    def __init__(
-        self,
-        url: str | URL,
-        *,
-        min_pool_size: int = 1,
-        max_pool_size: int = 10,
-        codec: MessageCodec[MessageT] | None = None,
-    ) -> None:
+    vocabulary: Vocabulary[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
+    """The classes of messages, questions and threads; a subclass may speak of others."""
+
+    def __init__(self, url: str | URL, *, min_pool_size: int = 1, max_pool_size: int = 10) -> None:
         """Take the database's URL; nothing connects before the block is entered.
 
         Args:
@@ -64,11 +58,10 @@ class Checkpointer(Generic[MessageT]):
                 ``mysql+aiomysql://``), ``sqlite:///file.db`` or ``sqlite://`` for a database
                 in memory. Query arguments go to the driver; on MySQL those for TLS are
                 ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``.
-            min_pool_size: connections that are opened on entering.
+            min_pool_size: connections that are opened on entering; on MySQL 1 opens two, as
+                some are kept for reading.
             max_pool_size: the most connections at once; further operations wait. SQLite, which
                 has one writer at a time, is always given one connection.
-            codec: the message classes to read and write, those of `threadlog.messages` if
-                left out.
 
         Raises:
             ConfigurationError: the URL or a pool size cannot be used.
@@ -79,19 +72,12 @@ class Checkpointer(Generic[MessageT]):
             raise ConfigurationError(
                 f"min_pool_size ({min_pool_size}) is above max_pool_size ({max_pool_size})."
             )
-        self._url = parse_url(url)
-        self._pool = PoolSize(min_pool_size, max_pool_size)
-        self._backend = backend_of(self._url)
-        self._backend.settings(self._url, self._pool)
-        self._codec = codec or cast("MessageCodec[MessageT]", MESSAGE_CODEC)
-        self._engine: AsyncEngine | None = None
-        self._slots: asyncio.Semaphore | None = None
+        self._database = Database(parse_url(url), PoolSize(min_pool_size, max_pool_size))
         self._statement_limit = 0
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
-        state = "closed" if self._engine is None else "open"
-        return f"<{type(self).__name__} {show_url(self._url)} {state}>"
+        return f"<{type(self).__name__} {self._database!r}>"
 
     async def __aenter__(self) -> Self:
         """Connect, and verify server and schema.
@@ -103,25 +89,20 @@ class Checkpointer(Generic[MessageT]):
                 missing. (An SQLite database that has none is given them instead.)
             CubepiSchemaMismatch: the tables are of another version.
         """
-        if self._engine is not None:
-            raise ConfigurationError(f"{self!r} is entered already; use one block at a time.")
-        self._engine, self._backend = open_engine(self._url, self._pool)
-        # First come, first served, for as long as it takes: the pool's own queue would give
-        # up after half a minute. Closing takes all slots to see that nothing runs.
-        self._slots = asyncio.Semaphore(connections(self._engine))
+        database = self._database
+        database.open()
         try:
-            self._statement_limit = await self._run(
-                operations.open_database, self._backend, warm=self._pool.least
-            )
+            self._statement_limit = await self._write(operations.open_database, database.backend)
+            await database.warm()
         except ThreadlogError:
-            await self._close()
+            await database.close()
             raise
         except (TypeError, ValueError, OverflowError) as error:
-            await self._close()
+            await database.close()
             # What drivers say of an option that they do not know, or of its value.
             raise ConfigurationError(f"The URL has an option that is wrong: {error}.") from error
         except BaseException:
-            await self._close()
+            await database.close()
             raise
         return self
 
@@ -132,11 +113,9 @@ class Checkpointer(Generic[MessageT]):
         traceback: TracebackType | None,
     ) -> None:
         """Let what runs finish, for up to five seconds, and close the connections."""
-        await self._close()
+        await self._database.close()
 
-    async def load(
-        self, thread_id: str, *, last: int | None = None
-    ) -> CheckpointData[MessageT] | None:
+    async def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
         """Read a thread: its messages, `extra` and parent, all of one point in time.
 
         Args:
@@ -150,7 +129,7 @@ class Checkpointer(Generic[MessageT]):
             InvalidIdError: `thread_id` cannot be a key.
             CheckpointCorruptionError: a row cannot be read; none is ever skipped.
         """
-        return await self._run(operations.load, thread_id, last=last)
+        return await self._read(operations.load, thread_id, last=last)
 
     async def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """Append messages to a thread, which is created if need be: all of them or none.
@@ -162,15 +141,16 @@ class Checkpointer(Generic[MessageT]):
 
         Args:
             thread_id: the thread.
-            messages: messages of the codec's three classes.
+            messages: messages of the vocabulary's three classes.
 
         Raises:
+            RunAlreadyCompletedError: a message belongs to a completed run.
             InvalidIdError: `thread_id` cannot be a key.
             InvalidInputError: `messages` is no list of messages.
             InvalidMessageError: a message cannot be stored.
             TooLargeError: a message does not fit into a statement.
         """
-        await self._run(operations.append, thread_id, messages)
+        await self._write(operations.append, thread_id, messages)
 
     async def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Merge values into a thread's `extra`; the thread is created if need be.
@@ -187,7 +167,7 @@ class Checkpointer(Generic[MessageT]):
             InvalidJsonError: `extra` is not a JSON object that every database keeps.
             TooLargeError: `extra` does not fit into a statement.
         """
-        await self._run(operations.save_extra, thread_id, extra)
+        await self._write(operations.save_extra, thread_id, extra)
 
     async def read(
         self, thread_id: str, *, after_seq: int = 0, limit: int | None = None
@@ -205,7 +185,7 @@ class Checkpointer(Generic[MessageT]):
         Raises:
             CheckpointCorruptionError: a row cannot be read.
         """
-        return await self._run(operations.read, thread_id, after_seq=after_seq, limit=limit)
+        return await self._read(operations.read, thread_id, after_seq=after_seq, limit=limit)
 
     async def stream(
         self, thread_id: str, *, after_seq: int = 0, batch_size: int = 500
@@ -249,7 +229,7 @@ class Checkpointer(Generic[MessageT]):
         Returns:
             Up to `limit` threads; fewer mean that there are no more.
         """
-        return await self._run(operations.list_threads, after=after, limit=limit, order=order)
+        return await self._read(operations.list_threads, after=after, limit=limit, order=order)
 
     async def delete_thread(self, thread_id: str, *, detach_forks: bool = False) -> bool:
         """Delete a thread with its messages, runs and answers, in one transaction.
@@ -264,64 +244,282 @@ class Checkpointer(Generic[MessageT]):
         Raises:
             ThreadHasForksError: it has forks and they were not to be detached.
         """
-        return await self._run(operations.delete_thread, thread_id, detach_forks=detach_forks)
+        return await self._write(operations.delete_thread, thread_id, detach_forks=detach_forks)
 
-    async def _run(
+    async def claim_run(self, thread_id: str, run_id: str) -> None:
+        """Claim a run: of any number of callers that claim it at once, one succeeds.
+
+        The claim stays open until `mark_run_complete`, in whatever process; the thread is
+        created if need be.
+
+        Args:
+            thread_id: the thread.
+            run_id: a name for the run, unique in its thread; compared byte by byte.
+
+        Raises:
+            RunAlreadyClaimedError: the run is open.
+            RunAlreadyCompletedError: it is completed.
+        """
+        await self._write(operations.claim_run, thread_id, run_id)
+
+    async def mark_run_complete(self, thread_id: str, run_id: str) -> None:
+        """Complete a run, which becomes the last of its thread's completed runs.
+
+        Nothing can be added to it afterwards. On a completed run it does nothing.
+
+        Args:
+            thread_id: the thread.
+            run_id: the run.
+
+        Raises:
+            RunNotClaimedError: nobody claimed it.
+        """
+        await self._write(operations.mark_run_complete, thread_id, run_id)
+
+    async def release_run(self, thread_id: str, run_id: str) -> None:
+        """Give up the claim of a run whose process died, so that it can be claimed again.
+
+        The run's messages stay. A process that lives after all is told by
+        `RunNotClaimedError` when it completes the run. `stale_runs` finds candidates; a run
+        that is ``waiting`` is alive, in its thread's pending request.
+
+        Args:
+            thread_id: the thread.
+            run_id: the run.
+
+        Raises:
+            RunNotClaimedError: nobody claimed it.
+            RunAlreadyCompletedError: it is completed.
+        """
+        await self._write(operations.release_run, thread_id, run_id)
+
+    async def runs(self, thread_id: str) -> list[RunSummary]:
+        """List a thread's runs with their state and times, first claimed first."""
+        return await self._read(operations.runs, thread_id)
+
+    async def stale_runs(self, older_than: timedelta) -> list[RunSummary]:
+        """List runs whose process seems to be dead, of all threads, first claimed first.
+
+        Those are open, wait for no answer, and were neither claimed nor added to for so long.
+        Reads all runs: a question for an operator or a nightly job.
+
+        Args:
+            older_than: how long ago the last sign of life must be, in whole seconds.
+
+        Raises:
+            InvalidInputError: `older_than` is no timedelta, or negative.
+        """
+        return await self._read(operations.stale_runs, older_than)
+
+    async def snapshot(self, thread_id: str, *, after_run_id: str) -> list[MessageT]:
+        """Read the messages that a fork would copy, all of one point in time.
+
+        Those are the messages without a run id, and those of runs that were completed at or
+        before `after_run_id`; what other runs wrote in between is left out.
+
+        Args:
+            thread_id: the thread.
+            after_run_id: the last run to include.
+
+        Returns:
+            The messages in seq order.
+
+        Raises:
+            ThreadNotFoundError: there is no such thread.
+            RunNotCompletedError: `after_run_id` is open, or unknown.
+            CheckpointCorruptionError: a row cannot be read.
+        """
+        return await self._read(operations.snapshot, thread_id, after_run_id=after_run_id)
+
+    async def fork(
         self,
-        operation: Callable[Concatenate[OwnedStore[MessageT], P], T],
+        src_thread_id: str,
+        new_thread_id: str,
+        *,
+        after_run_id: str,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        """Copy the finished part of a thread to a new one, in one transaction.
+
+        Copied, inside the database, are the messages that `snapshot` gives, with their seqs
+        and times, the runs completed up to there, and `extra`; not what is pending, nor
+        answers. The source stays as it is, locked against appends while the copy is made.
+
+        Args:
+            src_thread_id: the thread to fork.
+            new_thread_id: the fork's id, of which nothing may exist.
+            after_run_id: the last run to copy.
+            metadata: a dict of JSON values that the fork's ``extra["fork"]`` is set to.
+
+        Raises:
+            ThreadNotFoundError: there is no source.
+            RunNotCompletedError: `after_run_id` is open, or unknown.
+            ThreadAlreadyExistsError: there is a thread `new_thread_id`; of forks that are
+                made to one id at once, one succeeds.
+            InvalidJsonError: `metadata` is not a JSON object that every database keeps.
+        """
+        await self._write(
+            operations.fork,
+            src_thread_id,
+            new_thread_id,
+            after_run_id=after_run_id,
+            metadata=metadata,
+        )
+
+    async def save_pending_request(
+        self, thread_id: str, request: RequestT | None, *, run_id: str | None = None
+    ) -> None:
+        """Keep the question that a thread waits to have answered, or remove it.
+
+        Replaces the question that was pending. The thread is created if need be, but not to
+        remove a question.
+
+        Args:
+            thread_id: the thread.
+            request: the question; None removes what is pending, with its run id.
+            run_id: the run that asks.
+
+        Raises:
+            InvalidInputError: `request` cannot be stored.
+        """
+        await self._write(operations.save_pending_request, thread_id, request, run_id=run_id)
+
+    async def load_pending(self, thread_id: str) -> tuple[RequestT, str | None] | None:
+        """Read a thread's pending question and the run that asked, in one statement.
+
+        Returns:
+            The question and the run's id, None where it was saved without; or None where
+            nothing is pending.
+
+        Raises:
+            CheckpointCorruptionError: what is stored cannot be read.
+        """
+        return await self._read(operations.load_pending, thread_id)
+
+    async def load_pending_request(self, thread_id: str) -> RequestT | None:
+        """Read a thread's pending question; None where nothing is pending."""
+        pending = await self.load_pending(thread_id)
+        return None if pending is None else pending[0]
+
+    async def load_pending_run_id(self, thread_id: str) -> str | None:
+        """Read the run that asked a thread's pending question; None where none did."""
+        pending = await self.load_pending(thread_id)
+        return None if pending is None else pending[1]
+
+    async def clear_pending_request_if_matches(
+        self, thread_id: str, *, question_id: str, run_id: str
+    ) -> bool:
+        """Remove a thread's pending question if it is still this one, of this run.
+
+        One statement, so that of any number of callers one is told that it was. Ids are
+        compared byte by byte.
+
+        Args:
+            thread_id: the thread.
+            question_id: the question.
+            run_id: the run that asked.
+
+        Returns:
+            Whether it was pending, and is removed now.
+        """
+        return await self._write(
+            operations.clear_pending_request_if_matches,
+            thread_id,
+            question_id=question_id,
+            run_id=run_id,
+        )
+
+    async def save_hitl_answer(
+        self, thread_id: str, question_id: str, answer: Any, *, run_id: str | None = None
+    ) -> None:
+        """Keep a person's answer, so that a run that resumes does not ask again.
+
+        An answer to the same question of the same run is replaced.
+
+        Args:
+            thread_id: the thread.
+            question_id: the question.
+            answer: any JSON value; Pydantic models in it are stored as objects.
+            run_id: the run that asked; None for none.
+
+        Raises:
+            InvalidInputError: `answer` is not JSON that every database keeps.
+        """
+        await self._write(
+            operations.save_hitl_answer, thread_id, question_id, answer, run_id=run_id
+        )
+
+    async def load_hitl_answer(
+        self, thread_id: str, question_id: str, *, run_id: str | None = None
+    ) -> Any:
+        """Read the answer to a question of a run; None where there is none.
+
+        Raises:
+            CheckpointCorruptionError: what is stored is not JSON.
+        """
+        return await self._read(operations.load_hitl_answer, thread_id, question_id, run_id=run_id)
+
+    async def clear_hitl_answers(
+        self,
+        thread_id: str,
+        question_ids: Iterable[str] | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> None:
+        """Delete answers of one run, or of questions that no run asked.
+
+        Args:
+            thread_id: the thread.
+            question_ids: whose answers to delete: an empty list deletes nothing, None all
+                of the run.
+            run_id: the run; None for questions that no run asked.
+        """
+        await self._write(operations.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
+
+    async def _write(
+        self,
+        operation: Callable[Concatenate[OwnedStore[MessageT, RequestT, DataT], P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation, all of its statements in one greenlet.
-
-        The operation closes the session itself: leaving that to AsyncSession would cost
-        a second greenlet and a task each time.
-        """
-        if self._engine is None or self._slots is None:
-            raise NotOpenError(f"{self!r} is not open. Use it inside its 'async with' block.")
-
-        def run(session: Session) -> T:
-            store = OwnedStore(
-                session,
-                self._backend,
-                self._codec,
-                statement_limit=self._statement_limit,
-                retrying=_RETRYING,
-            )
-            return operation(store, *args, **kwargs)
-
-        engine = self._engine
-        async with self._slots:
-            if self._engine is not engine:
-                raise NotOpenError(f"{self!r} was closed before the operation began.")
-            return await _undisturbed(AsyncSession(self._engine).run_sync(run))
-
-    async def _close(self) -> None:
-        """Close the engine when what runs has finished, or after a grace period."""
-        engine, self._engine = self._engine, None
-        if engine is None or self._slots is None:
-            return
+        """Run an operation that writes."""
         try:
-            async with asyncio.timeout(_GRACE_SECONDS):
-                for _ in range(connections(engine)):
-                    await self._slots.acquire()
-        except TimeoutError:
-            return  # what still runs closes its connection itself
-        finally:
-            await engine.dispose()
+            return await self._database.write(
+                lambda session: operation(self._store(session), *args, **kwargs)
+            )
+        except ThreadlogError as error:
+            self.vocabulary.say(error, self._database.backend.name)
+            raise
+
+    async def _read(
+        self,
+        operation: Callable[Concatenate[OwnedStore[MessageT, RequestT, DataT], P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that only reads."""
+        try:
+            return await self._database.read(
+                lambda session: operation(self._store(session), *args, **kwargs)
+            )
+        except ThreadlogError as error:
+            self.vocabulary.say(error, self._database.backend.name)
+            raise
+
+    def _store(self, session: Session) -> OwnedStore[MessageT, RequestT, DataT]:
+        return OwnedStore(
+            session,
+            self._database.backend,
+            self.vocabulary,
+            statement_limit=self._statement_limit,
+            retrying=_RETRYING,
+        )
 
 
-class MySQLCheckpointer(Checkpointer[MessageT]):
+class MySQLCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only MySQL."""
 
-    def __init__(
-        self,
-        dsn: str | URL,
-        *,
-        min_pool_size: int = 1,
-        max_pool_size: int = 10,
-        codec: MessageCodec[MessageT] | None = None,
-    ) -> None:
+    def __init__(self, dsn: str | URL, *, min_pool_size: int = 1, max_pool_size: int = 10) -> None:
         """Take a ``mysql://`` URL; see `Checkpointer`.
 
         Raises:
@@ -333,28 +531,4 @@ class MySQLCheckpointer(Checkpointer[MessageT]):
                 f"MySQLCheckpointer takes mysql:// URLs, not {url.drivername}://. Use "
                 "Checkpointer, which takes all."
             )
-        super().__init__(url, min_pool_size=min_pool_size, max_pool_size=max_pool_size, codec=codec)
-
-
-async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
-    """Await work that a cancellation of the caller does not break off in the middle.
-
-    Breaking off costs the connection, and a log entry for each; a transaction takes
-    milliseconds. Beyond a grace period the work is cancelled after all.
-    """
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        try:
-            await asyncio.wait({task}, timeout=_GRACE_SECONDS)
-        finally:
-            task.cancel()
-            task.add_done_callback(_retrieve)
-        raise
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Look at a task's exception, which nobody waits for any more, so that none is logged."""
-    if not task.cancelled():
-        task.exception()
+        super().__init__(url, min_pool_size=min_pool_size, max_pool_size=max_pool_size)

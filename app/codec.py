@@ -18,7 +18,7 @@ from threadlog.errors import (
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 from threadlog.models import Message as StoredRow
 from threadlog.repositories.message import NewMessage
-from threadlog.validation import check_id, check_json_object
+from threadlog.validation import check_id, check_json_object, holds_surrogate
 
 MessageT = TypeVar("MessageT", bound=BaseModel, default=Message)
 
@@ -103,7 +103,7 @@ class MessageCodec(Generic[MessageT]):
             if content["run_id"] is not None:
                 check_id(content["run_id"], "run_id")
             payload: bytes = msgpack.packb(content, use_bin_type=True)
-            if _REPLACEMENT in payload and type(message).model_validate(content) != message:
+            if _REPLACEMENT in payload and holds_surrogate(message.model_dump()):
                 raise UnicodeError
         except (InvalidIdError, InvalidJsonError) as error:
             raise InvalidMessageError(

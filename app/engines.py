@@ -1,24 +1,29 @@
 """Opens engines that threadlog owns."""
 
-from typing import cast
-
-from sqlalchemy import URL, QueuePool
+from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from threadlog.backends import Backend, PoolSize, backend_of
+from threadlog.backends import Backend, PoolSize
 from threadlog.errors import ConfigurationError, MissingExtraError
 
 
-def open_engine(url: URL, pool: PoolSize) -> tuple[AsyncEngine, Backend]:
-    """Create an engine, with what knows its database; nothing connects yet.
+def open_engine(
+    backend: Backend, url: URL, pool: PoolSize, *, reading: bool = False
+) -> AsyncEngine:
+    """Create an engine on a database of this kind; nothing connects yet.
+
+    Args:
+        backend: what knows the database of the URL.
+        url: the database.
+        pool: the engine's connections.
+        reading: the engine is only to read; each of its statements is a transaction.
 
     Raises:
         ConfigurationError: the URL cannot be used.
         MissingExtraError: its driver is not installed.
     """
-    backend = backend_of(url)
-    settings = backend.settings(url, pool)
+    settings = backend.settings(url, pool, reading=reading)
     try:
         # hide_parameters: what people said does not belong into logs and tracebacks.
         engine = create_async_engine(settings.url, hide_parameters=True, **settings.options)
@@ -30,9 +35,4 @@ def open_engine(url: URL, pool: PoolSize) -> tuple[AsyncEngine, Backend]:
             f"No engine can be made from the URL: {error}. Check its driver and options."
         ) from error
     backend.attach(engine.sync_engine)
-    return engine, backend
-
-
-def connections(engine: AsyncEngine) -> int:
-    """Give the most connections that an engine of ours has at once."""
-    return cast("QueuePool", engine.pool).size()
+    return engine

@@ -19,7 +19,7 @@ class ConfigurationError(ThreadlogError):
     """A URL or an option cannot be used as given."""
 
 
-class MissingExtraError(ConfigurationError):
+class MissingExtraError(ConfigurationError, ImportError):
     """A package that an optional feature needs is not installed."""
 
     def __init__(self, package: str, extra: str | None) -> None:
@@ -74,7 +74,7 @@ class InvalidInputError(ThreadlogError, ValueError):
 
 
 class InvalidIdError(InvalidInputError):
-    """A thread id or run id cannot be a key in every supported database."""
+    """An id of a thread, run or question cannot be a key in every supported database."""
 
     def __init__(self, *, name: str, reason: str) -> None:
         """Name the argument and say what is wrong with it."""
@@ -108,7 +108,7 @@ class ConversationError(InvalidInputError):
 
 
 class TooLargeError(InvalidInputError):
-    """A message or `extra` does not fit into one statement to the server."""
+    """A value does not fit into one statement to the server."""
 
     def __init__(self, *, what: str, size: int, limit: int) -> None:
         """Name the value, its size when sent and the most that the server takes, in bytes."""
@@ -142,6 +142,63 @@ class CheckpointCorruptionError(CheckpointerError):
         self.thread_id = thread_id
         self.seq = seq
         self.reason = reason
+
+
+class ThreadNotFoundError(CheckpointerError):
+    """There is no such thread."""
+
+    def __init__(self, *, thread_id: str) -> None:
+        """Name the thread."""
+        super().__init__(f"There is no thread {thread_id!r}.")
+        self.thread_id = thread_id
+
+
+class ThreadAlreadyExistsError(CheckpointerError):
+    """A fork was to be given the id of a thread that exists."""
+
+    def __init__(self, *, thread_id: str) -> None:
+        """Name the thread."""
+        super().__init__(f"Thread {thread_id!r} exists already. Give the fork another id.")
+        self.thread_id = thread_id
+
+
+class RunError(CheckpointerError):
+    """A run is not in the state that the operation needs."""
+
+    problem: ClassVar[str] = "is not in the right state."
+
+    def __init__(self, *, thread_id: str, run_id: str) -> None:
+        """Name the run and its thread."""
+        super().__init__(f"Run {run_id!r} of thread {thread_id!r} {self.problem}")
+        self.thread_id = thread_id
+        self.run_id = run_id
+
+
+class RunAlreadyClaimedError(RunError):
+    """A run was to be claimed that somebody works on, or died working on."""
+
+    problem = (
+        "is claimed already. Use another run id; if the process that claimed it is dead, "
+        "release_run() frees it."
+    )
+
+
+class RunAlreadyCompletedError(RunError):
+    """A run was to be claimed or added to that is completed. Nothing was written."""
+
+    problem = "is completed already; nothing can be added to it. Use another run id."
+
+
+class RunNotClaimedError(RunError):
+    """A run was to be completed or released that nobody claimed."""
+
+    problem = "was never claimed, or was released. Call claim_run() first."
+
+
+class RunNotCompletedError(RunError):
+    """A fork was to end at a run that is not completed."""
+
+    problem = "is not completed. Fork after a run that is: runs() lists them."
 
 
 class ThreadHasForksError(CheckpointerError):

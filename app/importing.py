@@ -8,7 +8,7 @@ from threadlog.chat_completions import parse_json, read_transcript
 from threadlog.checkpointer import Checkpointer
 from threadlog.errors import ConversationError, InvalidMessageError, TooLargeError
 from threadlog.messages import Message
-from threadlog.operations import merge_extra
+from threadlog.operations.thread import merge_extra
 from threadlog.packing import in_batches
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.message import NewMessage
@@ -66,10 +66,10 @@ def parse_line(line: bytes, thread_id: str) -> Conversation:
 
 async def import_into(checkpointer: Checkpointer, conversation: Conversation) -> int:
     """Import a conversation through a facade; see `import_conversation`."""
-    return await checkpointer._run(import_conversation, conversation)  # noqa: SLF001 - our own door
+    return await checkpointer._write(import_conversation, conversation)  # noqa: SLF001 - our own door
 
 
-def import_conversation(store: OwnedStore[Message], conversation: Conversation) -> int:
+def import_conversation(store: OwnedStore[Message, Any, Any], conversation: Conversation) -> int:
     """Append what a thread lacks of a conversation, in one unit of work.
 
     Running it again, after a crash or at the same time as another, adds nothing twice. A
@@ -94,10 +94,10 @@ def import_conversation(store: OwnedStore[Message], conversation: Conversation) 
     )
 
 
-def _encode(store: OwnedStore[Message], message: Message, place: int) -> NewMessage:
+def _encode(store: OwnedStore[Message, Any, Any], message: Message, place: int) -> NewMessage:
     """Encode a message that fits into a statement; errors name its place in the file."""
     try:
-        (row,) = store.codec.encode([message])
+        (row,) = store.vocabulary.messages.encode([message])
         in_batches([row], store.statement_limit)
     except InvalidMessageError as error:
         raise InvalidMessageError(index=place, reason=error.reason) from error

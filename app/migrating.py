@@ -101,7 +101,9 @@ async def _run(
     config = _config(StringIO())
     from alembic import command  # noqa: PLC0415 - Alembic is optional
 
-    engine, backend = open_engine(parse_url(url), PoolSize(1, 1))
+    parsed = parse_url(url)
+    backend = backend_of(parsed)
+    engine = open_engine(backend, parsed, PoolSize(1, 1))
 
     def run(connection: Connection) -> None:
         with backend.migration_lock(connection), connection.begin(), Session(connection) as session:

@@ -3,8 +3,8 @@ close the connection over it, so sizes are known before anything is sent.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from threadlog.errors import TooLargeError
 from threadlog.repositories.message import NewMessage
@@ -44,8 +44,8 @@ def in_batches(messages: Iterable[NewMessage], limit: int) -> list[list[NewMessa
     return batches
 
 
-def check_size(value: Mapping[str, Any], what: str, limit: int) -> None:
-    """Refuse a JSON object that does not fit into one statement.
+def check_size(value: object, what: str, limit: int) -> None:
+    """Refuse a JSON value that does not fit into one statement.
 
     Raises:
         TooLargeError: it does not.

@@ -15,9 +15,10 @@ from tenacity import (
 )
 
 from threadlog.backends import Backend
-from threadlog.codec import MessageCodec, MessageT
+from threadlog.codec import MessageT
 from threadlog.errors import StorageError
 from threadlog.repositories import OwnedUnitOfWork, UnitOfWork
+from threadlog.vocabulary import DataT, RequestT, Vocabulary
 
 T = TypeVar("T")
 
@@ -40,14 +41,14 @@ def retry_policy(sleep: Callable[[float], None]) -> Retrying:
     )
 
 
-class OwnedStore(Generic[MessageT]):
-    """What operations run on: units of work of our own, and the codec of their messages."""
+class OwnedStore(Generic[MessageT, RequestT, DataT]):
+    """What operations run on: units of work of our own, and the classes to speak."""
 
     def __init__(
         self,
         session: Session,
         backend: Backend,
-        codec: MessageCodec[MessageT],
+        vocabulary: Vocabulary[MessageT, RequestT, DataT],
         *,
         statement_limit: int,
         retrying: Retrying,
@@ -57,11 +58,11 @@ class OwnedStore(Generic[MessageT]):
         Args:
             session: a session of an engine that threadlog opened.
             backend: what knows the session's database.
-            codec: encodes and decodes messages.
+            vocabulary: the classes of messages, questions and threads.
             statement_limit: the most bytes that one statement may have.
             retrying: runs a unit of work again; see `retry_policy`.
         """
-        self.codec = codec
+        self.vocabulary = vocabulary
         self.statement_limit = statement_limit
         self._session = session
         self._backend = backend

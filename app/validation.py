@@ -5,7 +5,7 @@ that one takes, all take.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from threadlog.errors import InvalidIdError, InvalidInputError, InvalidJsonError
@@ -60,6 +60,39 @@ def check_list(value: object, name: str) -> None:
         raise InvalidInputError(f"{name} must be a list, not {kind}: write [message].")
 
 
+def check_ids(values: object, name: str) -> list[str]:
+    """Refuse what is no collection of identifiers; above all one identifier alone.
+
+    Returns:
+        The identifiers, each once.
+
+    Raises:
+        InvalidInputError: it is a string, or cannot be iterated.
+        InvalidIdError: one of them cannot be a key.
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be a list of ids, not {type(values).__name__}.")
+    ids = list(values)
+    for place, value in enumerate(ids):
+        check_id(value, f"{name}[{place}]")
+    return list(dict.fromkeys(ids))
+
+
+def holds_surrogate(value: object) -> bool:
+    """Say whether half of a surrogate pair is anywhere in nested dicts, lists and strings."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            if _has_surrogate(item):
+                return True
+        elif isinstance(item, dict):
+            stack += [*item.keys(), *item.values()]
+        elif isinstance(item, list | tuple):
+            stack += item
+    return False
+
+
 def check_text(value: str, name: str) -> None:
     """Refuse text that is not valid Unicode."""
     if _has_surrogate(value):
@@ -67,15 +100,24 @@ def check_text(value: str, name: str) -> None:
 
 
 def check_json_object(value: object, name: str) -> None:
-    """Refuse a value that a JSON column would reject or give back changed.
+    """Refuse what is no dict, or not JSON; see `check_json`.
 
     Raises:
-        InvalidJsonError: it is no dict; or in it is a key that is no string, a value that
-            JSON lacks, NaN or an infinity, an int beyond 64 bits, half of a surrogate
-            pair, or more than 100 levels.
+        InvalidJsonError: it is.
     """
     if not isinstance(value, dict):
         raise InvalidJsonError(path=name, reason=f"must be a dict, not {type(value).__name__}")
+    check_json(value, name)
+
+
+def check_json(value: object, name: str) -> None:
+    """Refuse a value that a JSON column would reject or give back changed.
+
+    Raises:
+        InvalidJsonError: in it is a key that is no string, a value that JSON lacks, NaN or
+            an infinity, an int beyond 64 bits, half of a surrogate pair, or more than 100
+            levels.
+    """
     # A stack of our own: recursion would meet Python's limit in a hostile value.
     stack: list[tuple[str, Any, int]] = [(name, value, 1)]
     while stack:

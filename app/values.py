@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic
+from typing import Any, Generic, Literal, TypeAlias
 
 from threadlog.codec import MessageT
+
+RunState: TypeAlias = Literal["open", "waiting", "completed"]
 
 
 @dataclass(slots=True)
@@ -42,3 +44,22 @@ class ThreadSummary:
     created_at: datetime
     updated_at: datetime
     """When the thread was last written to: in UTC, to the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run as it is listed."""
+
+    thread_id: str
+    run_id: str
+    state: RunState
+    """``open``; ``waiting``, which is open with a question that a person is to answer (a
+    question that names no run counts for every open run of its thread); or ``completed``.
+    """
+
+    claimed_at: datetime
+    completed_at: datetime | None = None
+    """Both in UTC, to the second."""
+
+    completion_seq: int | None = None
+    """The run's place among the thread's completed runs: 1, 2, 3, …"""

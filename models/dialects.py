@@ -4,10 +4,22 @@ Callers use the names below and never ask which database they run on. A further 
 is added by giving each construct its rendering here.
 """
 
+import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, DateTime, Insert, Integer, LargeBinary, String, Table
+from sqlalchemy import (
+    ColumnElement,
+    DateTime,
+    Insert,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    and_,
+    type_coerce,
+)
 from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -42,9 +54,25 @@ def packed() -> LargeBinary:
     return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
 
 
+def exact_json(value: Any, dialect: str) -> Any:
+    """Give what to insert into a JSON column so that a number alone keeps its digits.
+
+    SQLite makes a number of its own of the text of one, which may change a float's last
+    digit and an int beyond 64 bits; bytes it leaves as they are:
+    https://sqlite.org/datatype3.html, section 3.1.
+
+    Args:
+        value: the JSON value.
+        dialect: the name of the session's dialect.
+    """
+    if dialect == "sqlite" and isinstance(value, int | float) and not isinstance(value, bool):
+        return type_coerce(json.dumps(value).encode(), LargeBinary)
+    return value
+
+
 @cache
 def insert_if_absent(table: Table, dialect: str) -> Insert:
-    """Build an INSERT that leaves a row alone which already has this primary key.
+    """Build an INSERT that locks, but leaves alone, a row which has this primary key already.
 
     Unlike MySQL's INSERT IGNORE it hides no other error.
 
@@ -56,6 +84,47 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
         key = next(iter(table.primary_key))
         return mysql.insert(table).on_duplicate_key_update({key.name: key})
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Insert:
+    """Build an INSERT that overwrites a row which has this primary key already.
+
+    The key is overwritten too: where a collation takes two keys for one, the later stands.
+
+    Args:
+        table: the table.
+        dialect: the name of the session's dialect.
+        row: values, or SQL expressions, by column.
+    """
+    if dialect == "mysql":
+        return mysql.insert(table).values(row).on_duplicate_key_update(dict(row))
+    key = [column.name for column in table.primary_key]
+    return sqlite.insert(table).values(row).on_conflict_do_update(key, set_=dict(row))
+
+
+class bytes_of(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """A text, to be compared byte by byte whatever its column's collation.
+
+    MySQL's utf8mb4_bin ignores spaces at the end, and tables that other tools made have
+    identifiers under collations that ignore case and accents too.
+    """
+
+    inherit_cache = True
+
+
+@compiles(bytes_of)
+def _bytes_of(element: bytes_of, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(bytes_of, "mysql")
+def _bytes_of_mysql(element: bytes_of, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS BINARY)"
+
+
+def same_id(column: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Compare identifiers byte by byte, with the column's index where there is one."""
+    return and_(column == other, bytes_of(column) == bytes_of(other))
 
 
 class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL function
@@ -132,3 +201,20 @@ def _from_epoch_mysql(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> 
 @compiles(from_epoch, "sqlite")
 def _from_epoch_sqlite(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
     return f"datetime({compiler.process(element.clauses, **kw)}, 'unixepoch')"
+
+
+class seconds_ago(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """The server's time so many seconds ago, to compare a timestamp column with."""
+
+    type = DateTime()
+    inherit_cache = True
+
+
+@compiles(seconds_ago, "mysql")
+def _seconds_ago_mysql(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(CURRENT_TIMESTAMP - INTERVAL {compiler.process(element.clauses, **kw)} SECOND)"
+
+
+@compiles(seconds_ago, "sqlite")
+def _seconds_ago_sqlite(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"datetime('now', '-' || {compiler.process(element.clauses, **kw)} || ' seconds')"

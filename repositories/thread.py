@@ -1,7 +1,8 @@
 """Threads: locking, listing and deleting them, and their `extra`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    null,
     or_,
     select,
     type_coerce,
@@ -22,12 +24,19 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
 from threadlog.models import HitlAnswer, Message, Run, Thread
-from threadlog.models.dialects import clock_time, from_epoch, insert_if_absent, to_epoch
+from threadlog.models.dialects import (
+    bytes_of,
+    clock_time,
+    from_epoch,
+    insert_if_absent,
+    to_epoch,
+)
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
+_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 _OF_THREAD: Final = tuple(
     model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
 )
@@ -42,11 +51,27 @@ _LAST_SEQ: Final = (
     .with_for_update()
     .scalar_subquery()
 )
-_LOCK_TAIL: Final[Executable] = (
-    select(func.coalesce(_LAST_SEQ, 0), _THREADS.c.updated_at < clock_time())
-    .where(_IS_THREAD)
+_COMPLETED_RUN: Final = (
+    select(func.min(_RUNS.c.run_id))
+    .where(
+        _RUNS.c.thread_id == bindparam("thread_id"),
+        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
+        _RUNS.c.completed_at.is_not(None),
+    )
     .with_for_update()
+    .scalar_subquery()
 )
+
+
+def _lock_tail(completed_run: ColumnElement[Any]) -> Executable:
+    behind = _THREADS.c.updated_at < clock_time()
+    tail = select(func.coalesce(_LAST_SEQ, 0), behind, completed_run)
+    return tail.where(_IS_THREAD).with_for_update()
+
+
+_LOCK_TAIL: Final = _lock_tail(null())
+_LOCK_TAIL_AND_RUNS: Final = _lock_tail(_COMPLETED_RUN)
 _LOCK_EXTRA: Final[Executable] = (
     select(type_coerce(_THREADS.c.extra, Text)).where(_IS_THREAD).with_for_update()
 )
@@ -73,6 +98,9 @@ class ThreadTail(NamedTuple):
 
     behind: bool
     """Whether ``updated_at`` is of an earlier second than the server's clock."""
+
+    completed_run: str | None
+    """One of the runs asked about that is completed, if any."""
 
 
 class ThreadRow(NamedTuple):
@@ -101,15 +129,29 @@ class ThreadRepository:
         self._session = session
         self._read_committed = read_committed
 
-    def lock_tail(self, thread_id: str) -> ThreadTail:
+    def lock(self, thread_id: str) -> None:
+        """Lock a thread, creating it if need be: one statement, or two for a new thread."""
+        key = {"thread_id": thread_id}
+        if self._read_committed and self._session.execute(_LOCK, key).first() is not None:
+            return
+        self._create(thread_id)
+
+    def lock_tail(self, thread_id: str, run_ids: Sequence[str] = ()) -> ThreadTail:
         """Lock a thread, creating it if need be, and read where its log ends.
 
         The row lock is held until the transaction ends: between this call and that point
         nobody else allocates a seq of the thread. On an existing thread it is one
         statement.
+
+        Args:
+            thread_id: the thread.
+            run_ids: runs of which one is looked for that is completed.
         """
-        row = self._lock_or_create(_LOCK_TAIL, thread_id)
-        return ThreadTail(last_seq=row[0], behind=bool(row[1]))
+        statement, more = _LOCK_TAIL, {}
+        if run_ids:
+            statement, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
+        row = self._lock_or_create(statement, thread_id, more)
+        return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
 
     def touch(self, thread_id: str) -> None:
         """Set the thread's ``updated_at`` to now; the caller holds its lock."""
@@ -166,20 +208,26 @@ class ThreadRepository:
             self._session.execute(delete(table).where(table.c.thread_id == thread_id))
         return True
 
-    def _lock_or_create(self, statement: Executable, thread_id: str) -> Sequence[Any]:
+    def _lock_or_create(
+        self, statement: Executable, thread_id: str, more: Mapping[str, Any] = MappingProxyType({})
+    ) -> Sequence[Any]:
         """Run a locking read of the thread's row; where there is no row, make one first.
 
         Under REPEATABLE READ a locking read of a missing row locks the gap, and two first
         writers would deadlock on it: there the row is made before it is read.
         """
-        key = {"thread_id": thread_id}
+        parameters = {"thread_id": thread_id, **more}
         if self._read_committed:
-            row = self._session.execute(statement, key).first()
+            row = self._session.execute(statement, parameters).first()
             if row is not None:
                 return row
+        self._create(thread_id)
+        return self._session.execute(statement, parameters).one()
+
+    def _create(self, thread_id: str) -> None:
+        """Lock the thread's row, which is made if need be, in one statement."""
         dialect = self._session.get_bind().dialect.name
-        self._session.execute(insert_if_absent(_THREADS, dialect), key)
-        return self._session.execute(statement, key).one()
+        self._session.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
 
     def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
         """Find each thread's last seq by one look at the end of its index.

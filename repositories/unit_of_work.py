@@ -5,13 +5,16 @@ from functools import cached_property
 from types import TracebackType
 from typing import Final, Self
 
-from sqlalchemy import QueuePool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.repositories.catalogue import CatalogueRepository
+from threadlog.repositories.fork import ForkRepository
+from threadlog.repositories.hitl_answer import HitlAnswerRepository
 from threadlog.repositories.message import MessageRepository
+from threadlog.repositories.pending_request import PendingRequestRepository
+from threadlog.repositories.run import RunRepository
 from threadlog.repositories.schema_version import SchemaVersionRepository
 from threadlog.repositories.thread import ThreadRepository
 
@@ -49,6 +52,26 @@ class UnitOfWork:
         return MessageRepository(self.session)
 
     @cached_property
+    def runs(self) -> RunRepository:
+        """Runs of agents on threads."""
+        return RunRepository(self.session)
+
+    @cached_property
+    def forks(self) -> ForkRepository:
+        """The finished part of a thread."""
+        return ForkRepository(self.session)
+
+    @cached_property
+    def pending_requests(self) -> PendingRequestRepository:
+        """Questions that wait for a person."""
+        return PendingRequestRepository(self.session, read_committed=self._read_committed)
+
+    @cached_property
+    def hitl_answers(self) -> HitlAnswerRepository:
+        """Answers that people gave."""
+        return HitlAnswerRepository(self.session)
+
+    @cached_property
     def schema_version(self) -> SchemaVersionRepository:
         """The version that the schema says it has."""
         return SchemaVersionRepository(self.session)
@@ -57,14 +80,6 @@ class UnitOfWork:
     def catalogue(self) -> CatalogueRepository:
         """What the server says of itself and of the tables."""
         return CatalogueRepository(self.session)
-
-    def connect_more(self, count: int) -> None:
-        """Open `count` connections beside this session's, or as many as the pool takes."""
-        engine = self.session.get_bind().engine
-        most = engine.pool.size() - 1 if isinstance(engine.pool, QueuePool) else 0
-        with ExitStack() as opened:
-            for _ in range(min(count, most)):
-                opened.enter_context(engine.connect())
 
 
 class OwnedUnitOfWork(UnitOfWork):

@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, QueuePool, event, make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from threadlog import Checkpointer
 from threadlog.models import EXPECTED_SCHEMA_VERSION, cubepi_metadata
@@ -36,21 +36,28 @@ def create_schema(connection: Connection) -> None:
     )
 
 
-def pool_of(checkpointer: Checkpointer) -> QueuePool:
-    """Give the pool of an open checkpointer."""
-    assert checkpointer._engine is not None
-    return cast("QueuePool", checkpointer._engine.pool)
+def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
+    """Give the engines of an open checkpointer, the one that writes first."""
+    database = checkpointer._database
+    engines = [engine for engine in (database.engine, database.reading_engine) if engine]
+    assert engines, "the checkpointer is not open"
+    return engines
+
+
+def pools_of(checkpointer: Checkpointer) -> list[QueuePool]:
+    """Give the pools of an open checkpointer, the one of connections that write first."""
+    return [cast("QueuePool", engine.pool) for engine in engines_of(checkpointer)]
 
 
 def sent_by(checkpointer: Checkpointer) -> list[str]:
     """Give a list that gets every statement that an open checkpointer sends from now on."""
     sent: list[str] = []
-    assert checkpointer._engine is not None
-    event.listen(
-        checkpointer._engine.sync_engine,
-        "before_cursor_execute",
-        lambda c, cursor, statement, *rest: sent.append(statement),
-    )
+    for engine in engines_of(checkpointer):
+        event.listen(
+            engine.sync_engine,
+            "before_cursor_execute",
+            lambda c, cursor, statement, *rest: sent.append(statement),
+        )
     return sent
 
 

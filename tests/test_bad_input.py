@@ -231,5 +231,5 @@ async def test_pool_sizes_are_checked() -> None:
     """Pins that a pool of nothing is refused."""
     for sizes in ({"max_pool_size": 0}, {"min_pool_size": -1}, {"min_pool_size": 11}):
         with pytest.raises(ThreadlogError):
-            Checkpointer("sqlite://", **sizes)  # type: ignore[arg-type]  # ints, as a dict
+            Checkpointer("sqlite://", **sizes)
     assert issubclass(InvalidInputError, ThreadlogError)

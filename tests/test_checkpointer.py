@@ -4,10 +4,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
-from tests.databases import pool_of
+from tests.databases import engines_of, pools_of
 from tests.factories import AssistantFactory, ToolResultFactory, UserFactory
-from threadlog import Checkpointer, MessageCodec
+from threadlog import CheckpointData, Checkpointer, HitlRequest, MessageCodec, Vocabulary
 from threadlog.errors import InvalidInputError, NotOpenError
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 
@@ -41,13 +42,9 @@ async def test_an_unknown_thread_is_none(checkpointer: Checkpointer) -> None:
 async def test_appending_nothing_touches_no_connection(database_url: str) -> None:
     """Pins that [] does nothing: not even the file of SQLite, or a row, comes of it."""
     async with Checkpointer(database_url) as checkpointer:
-        assert checkpointer._engine is not None
         taken: list[object] = []
-        from sqlalchemy import event  # noqa: PLC0415 - only here
-
-        event.listen(
-            checkpointer._engine.sync_engine, "checkout", lambda *given: taken.append(given)
-        )
+        for engine in engines_of(checkpointer):
+            event.listen(engine.sync_engine, "checkout", lambda *given: taken.append(given))
         await checkpointer.append("t", [])
         assert taken == []
         assert await checkpointer.load("t") is None
@@ -123,7 +120,7 @@ async def test_stream_holds_no_connection_between_batches(checkpointer: Checkpoi
     """Pins that a slow consumer blocks nobody."""
     await checkpointer.append("t", conversation(2))
     async for _ in checkpointer.stream("t", batch_size=2):
-        assert pool_of(checkpointer).checkedout() == 0
+        assert not any(pool.checkedout() for pool in pools_of(checkpointer))
 
 
 async def test_a_batch_larger_than_the_drivers_statement(checkpointer: Checkpointer) -> None:
@@ -178,12 +175,22 @@ class HostUser(UserMessage):
     mood: str = "calm"
 
 
-async def test_a_codec_of_other_classes(database_url: str) -> None:
-    """Pins that a framework's own Pydantic classes can be used instead of ours."""
-    codec = MessageCodec[HostUser | AssistantMessage | ToolResultMessage](
-        HostUser, AssistantMessage, ToolResultMessage
+HostMessage = HostUser | AssistantMessage | ToolResultMessage
+
+
+class HostCheckpointer(Checkpointer[HostMessage]):
+    """A checkpointer of the host's own message classes."""
+
+    vocabulary = Vocabulary(
+        MessageCodec[HostMessage](HostUser, AssistantMessage, ToolResultMessage),
+        HitlRequest,
+        CheckpointData[HostMessage],
     )
-    async with Checkpointer(database_url, codec=codec) as checkpointer:
+
+
+async def test_a_vocabulary_of_other_classes(database_url: str) -> None:
+    """Pins that a host's own Pydantic classes can be used instead of ours."""
+    async with HostCheckpointer(database_url) as checkpointer:
         await checkpointer.append("t", [HostUser(content=[], mood="glad")])
         data = await checkpointer.load("t")
     assert data is not None

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import await_only
 
-from tests.databases import on_connection
+from tests.databases import engines_of, on_connection
 from tests.factories import UserFactory
 from threadlog import Checkpointer, ThreadlogError, errors
 from threadlog.backends.mysql import MySQLBackend
@@ -94,7 +94,7 @@ async def test_a_connection_lost_during_commit_is_reported_not_repeated(
     opened: Checkpointer, other: AsyncConnection
 ) -> None:
     """Pins that what may be stored already is not written a second time."""
-    assert opened._engine is not None
+    engine = engines_of(opened)[0].sync_engine
     kills: list[int] = []
 
     def kill(connection: Connection) -> None:
@@ -102,10 +102,10 @@ async def test_a_connection_lost_during_commit_is_reported_not_repeated(
         kills.append(number)
         await_only(other.execute(text(f"KILL {number}")))
 
-    event.listen(opened._engine.sync_engine, "commit", kill)
+    event.listen(engine, "commit", kill)
     with pytest.raises(CommitOutcomeUnknownError, match="Load the thread"):
         await opened.append("t", UserFactory.build_batch(2))
-    event.remove(opened._engine.sync_engine, "commit", kill)
+    event.remove(engine, "commit", kill)
     assert len(kills) == 1
     assert [s.seq for s in await opened.read("t")] == [1]
     await opened.append("t", [UserFactory()])
@@ -116,9 +116,8 @@ async def test_a_lock_timeout_is_run_again(
     opened: Checkpointer, mysql_url: str, other: AsyncConnection
 ) -> None:
     """Pins error 1205 on the real server: retried until the lock is free."""
-    assert opened._engine is not None
+    engine = engines_of(opened)[0].sync_engine
     timeouts: list[BaseException] = []
-    engine = opened._engine.sync_engine
     event.listen(
         engine, "begin", lambda c: c.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
     )
@@ -145,10 +144,10 @@ async def test_a_deadlock_is_run_again(
     opened: Checkpointer, mysql_url: str, other: AsyncConnection
 ) -> None:
     """Pins error 1213 on the real server: a heavier transaction wins, ours runs again."""
-    assert opened._engine is not None
+    engine = engines_of(opened)[0].sync_engine
     faults: list[BaseException] = []
     event.listen(
-        opened._engine.sync_engine,
+        engine,
         "handle_error",
         lambda context: faults.append(context.original_exception),
     )

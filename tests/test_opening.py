@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, make_url, text
 
-from tests.databases import on_connection, sent_by
+from tests.databases import engines_of, on_connection, sent_by
 from tests.factories import UserFactory
 from tests.servers.mysql import MySQLServer
 from threadlog import Checkpointer, MySQLCheckpointer
@@ -270,10 +270,11 @@ async def test_tls_options_of_the_url_are_honoured(
             f"{mysql_url}?{ca}&{client}&ssl-mode=verify_ca",
         ]
     for url in urls:
-        async with Checkpointer(url) as checkpointer:
-            assert checkpointer._engine is not None
-            async with checkpointer._engine.connect() as connection:
-                assert (await connection.execute(cipher)).scalar_one().startswith(("TLS", "ECDHE"))
+        async with (
+            Checkpointer(url) as checkpointer,
+            engines_of(checkpointer)[0].connect() as connection,
+        ):
+            assert (await connection.execute(cipher)).scalar_one().startswith(("TLS", "ECDHE"))
     stranger = Path(__file__).parent / "data" / "stranger-ca.pem"
     with pytest.raises(ConnectionLostError, match=r"(?i)certificate"):
         await enter(f"{mysql_url}?ssl_ca={stranger}")
@@ -311,8 +312,7 @@ async def test_content_is_never_read_as_sql(mysql_url: str, mysql_server_url: st
             assert data.messages == messages
             assert [t.thread_id for t in await checkpointer.list_threads()] == ["t"]
             assert await checkpointer.load("victim") is None
-            assert checkpointer._engine is not None
-            async with checkpointer._engine.connect() as connection:
+            async with engines_of(checkpointer)[0].connect() as connection:
                 zone = await connection.execute(text("SELECT @@time_zone, @@sql_mode"))
                 found = zone.one()
             assert found[0] == "+00:00"
@@ -347,13 +347,14 @@ async def test_sqlite_files_that_cannot_be_opened(tmp_path: Path) -> None:
 
 async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
     """Pins WAL, foreign keys, full synchronisation and the busy timeout."""
-    async with Checkpointer(sqlite_url) as checkpointer:
-        assert checkpointer._engine is not None
-        async with checkpointer._engine.connect() as connection:
-            found = {
-                name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
-                for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
-            }
+    async with (
+        Checkpointer(sqlite_url) as checkpointer,
+        engines_of(checkpointer)[0].connect() as connection,
+    ):
+        found = {
+            name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+        }
     assert found == {
         "journal_mode": "wal",
         "foreign_keys": 1,

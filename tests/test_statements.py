@@ -7,9 +7,11 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from tests.databases import on_connection, pool_of, sent_by
+from tests.databases import engines_of, on_connection, pools_of, sent_by
 from tests.factories import UserFactory
 from threadlog import Checkpointer
+from threadlog.backends import PoolSize
+from threadlog.backends.mysql import MySQLBackend
 
 
 class StatementCount:
@@ -88,11 +90,20 @@ async def test_append_to_a_new_thread_is_five(opened: Checkpointer, count: State
     assert await count.of(lambda: opened.append(next(names), [UserFactory()])) == 5
 
 
-async def test_load_is_two_statements(opened: Checkpointer, count: StatementCount) -> None:
-    """Pins one read for messages and extra together, and the end of its transaction."""
-    assert await count.of(lambda: opened.load("t")) == 2
-    assert await count.of(lambda: opened.load("t", last=2)) == 2
-    assert await count.of(lambda: opened.read("t", limit=2)) == 2
+async def test_load_is_one_statement(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins one read for messages and extra together, which ends its transaction itself."""
+    assert await count.of(lambda: opened.load("t")) == 1
+    assert await count.of(lambda: opened.load("t", last=2)) == 1
+    assert await count.of(lambda: opened.read("t", limit=2)) == 1
+
+
+async def test_a_checkpointer_without_reading_connections_loads_in_two(
+    mysql_url: str, count: StatementCount
+) -> None:
+    """Pins that two connections, both for writing, end a read's transaction too."""
+    async with Checkpointer(mysql_url, max_pool_size=2) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        assert await count.of(lambda: checkpointer.load("t")) == 2
 
 
 async def test_save_extra_is_three_statements(opened: Checkpointer, count: StatementCount) -> None:
@@ -100,13 +111,13 @@ async def test_save_extra_is_three_statements(opened: Checkpointer, count: State
     assert await count.of(lambda: opened.save_extra("t", {"a": 1})) == 3
 
 
-async def test_listing_a_page_is_three_statements(
+async def test_listing_a_page_is_two_statements(
     opened: Checkpointer, count: StatementCount
 ) -> None:
     """Pins that last seqs are looked up together, without counting rows."""
     await asyncio.gather(*(opened.append(f"t{n}", [UserFactory()]) for n in range(50)))
-    assert await count.of(lambda: opened.list_threads(limit=100)) == 3
-    assert await count.of(lambda: opened.list_threads(limit=100, order="recent")) == 3
+    assert await count.of(lambda: opened.list_threads(limit=100)) == 2
+    assert await count.of(lambda: opened.list_threads(limit=100, order="recent")) == 2
 
 
 async def test_no_ddl_is_sent_to_mysql_at_run_time(mysql_url: str) -> None:
@@ -120,13 +131,35 @@ async def test_no_ddl_is_sent_to_mysql_at_run_time(mysql_url: str) -> None:
         assert verbs == {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 
-async def test_the_pool_opens_its_least_and_keeps_its_most(mysql_url: str) -> None:
-    """Pins min_pool_size and max_pool_size."""
+async def test_the_pools_open_their_least_and_keep_their_most(mysql_url: str) -> None:
+    """Pins min_pool_size and max_pool_size, both pools together."""
     async with Checkpointer(mysql_url, min_pool_size=3, max_pool_size=4) as checkpointer:
-        pool = pool_of(checkpointer)
-        assert pool.checkedin() == 3
-        await asyncio.gather(*(checkpointer.append(f"t{n}", [UserFactory()]) for n in range(30)))
-        assert pool.checkedin() == 4
+        pools = pools_of(checkpointer)
+        assert [pool.checkedin() for pool in pools] == [2, 1]
+        await asyncio.gather(
+            *(checkpointer.append(f"t{n}", [UserFactory()]) for n in range(30)),
+            *(checkpointer.load(f"t{n}") for n in range(30)),
+        )
+        assert [pool.checkedin() for pool in pools] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "writing", "reading"),
+    [
+        (0, 10, (0, 7), (0, 3)),
+        (1, 1, (1, 1), (0, 0)),
+        (1, 2, (1, 2), (0, 0)),
+        (1, 10, (1, 7), (1, 3)),
+        (4, 4, (3, 3), (1, 1)),
+        (10, 10, (7, 7), (3, 3)),
+    ],
+)
+def test_connections_are_divided(
+    least: int, most: int, writing: tuple[int, int], reading: tuple[int, int]
+) -> None:
+    """Pins that both pools together have no more connections than were asked for."""
+    divided = MySQLBackend().divide(PoolSize(least, most))
+    assert divided == (PoolSize(*writing), PoolSize(*reading))
 
 
 async def explain(url: str, statement: str) -> str:
@@ -139,13 +172,15 @@ async def test_reading_touches_one_partition_and_its_key(mysql_url: str) -> None
     """Pins partition pruning, and that neither paging nor the newest n sorts a thread."""
     async with Checkpointer(mysql_url) as checkpointer:
         await checkpointer.append("t", UserFactory.build_batch(300))
-        assert checkpointer._engine is not None
         sent: list[tuple[str, tuple[object, ...]]] = []
-        event.listen(
-            checkpointer._engine.sync_engine,
-            "before_cursor_execute",
-            lambda c, cursor, statement, parameters, *rest: sent.append((statement, parameters)),
-        )
+        for engine in engines_of(checkpointer):
+            event.listen(
+                engine.sync_engine,
+                "before_cursor_execute",
+                lambda c, cursor, statement, parameters, *rest: sent.append(
+                    (statement, parameters)
+                ),
+            )
         await checkpointer.load("t")
         await checkpointer.load("t", last=10)
         await checkpointer.read("t", after_seq=100, limit=10)

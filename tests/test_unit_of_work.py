@@ -14,7 +14,7 @@ from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.codec import MESSAGE_CODEC
 from threadlog.models import Message, Thread
-from threadlog.operations import insert_behind
+from threadlog.operations.message import insert_behind
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 
 T = TypeVar("T")

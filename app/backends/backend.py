@@ -48,8 +48,19 @@ class Backend(Protocol):
     def missing_file(self, url: URL) -> str | None:
         """Name the file that the first use of the database would create, if any."""
 
-    def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
+    def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
+        """Divide connections into those that write and those that only read.
+
+        Where separate ones for reading gain nothing the second has none.
+        """
+
+    def settings(self, url: URL, pool: PoolSize, *, reading: bool = False) -> EngineSettings:
         """Choose the driver and the options of an engine that threadlog owns.
+
+        Args:
+            url: the database.
+            pool: the engine's connections.
+            reading: the engine only reads, and each statement is to be a transaction.
 
         Raises:
             ConfigurationError: the URL cannot be used.

@@ -51,7 +51,15 @@ class SQLiteBackend:
             return None
         return None if Path(url.database or "").exists() else url.database
 
-    def settings(self, url: URL, pool: PoolSize) -> EngineSettings:
+    def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
+        """Give one connection for everything.
+
+        SQLite has one writer at a time, and connections that wait for its lock sleep and look
+        again: eight of them store an eighth of what one does with its callers in a queue.
+        """
+        return PoolSize(1, 1), PoolSize(0, 0)
+
+    def settings(self, url: URL, pool: PoolSize, *, reading: bool = False) -> EngineSettings:
         """Choose the driver, and for a database in memory a name that connections share."""
         driver = url.drivername.partition("+")[2] or self.driver
         if driver not in _DRIVERS:
@@ -61,10 +69,7 @@ class SQLiteBackend:
         url = url.set(drivername=f"sqlite+{driver}")
         options: dict[str, Any] = {
             "poolclass": AsyncAdaptedQueuePool,
-            # SQLite has one writer at a time, and connections that wait for its lock sleep
-            # and look again: eight of them store an eighth of what one does with its callers
-            # in a queue.
-            "pool_size": 1,
+            "pool_size": pool.most,
             "max_overflow": 0,
             # Every unit of work ends its transaction itself.
             "pool_reset_on_return": None,

@@ -73,7 +73,7 @@ def show(
 
 async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) -> None:
     async with existing(url) as checkpointer:
-        head = await checkpointer._run(_read_head, thread_id, last)  # noqa: SLF001 - our own door
+        head = await checkpointer._read(_read_head, thread_id, last)  # noqa: SLF001 - our own door
         if head is None:
             raise fail(f"There is no thread {thread_id!r}.")
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)

@@ -1,0 +1,51 @@
+"""What threadlog does, each verb once, as synchronous functions over a store.
+
+The facades run them, an asynchronous one inside a greenlet, so that no body is written
+twice. A function checks and encodes before it opens its unit of work and decodes after it:
+no lock and no connection is held while Python works.
+"""
+
+from threadlog.operations.database import open_database
+from threadlog.operations.fork import fork, snapshot
+from threadlog.operations.hitl_answer import (
+    clear_hitl_answers,
+    load_hitl_answer,
+    save_hitl_answer,
+)
+from threadlog.operations.message import append, load, read
+from threadlog.operations.pending_request import (
+    clear_pending_request_if_matches,
+    load_pending,
+    save_pending_request,
+)
+from threadlog.operations.run import (
+    claim_run,
+    mark_run_complete,
+    release_run,
+    runs,
+    stale_runs,
+)
+from threadlog.operations.thread import delete_thread, list_threads, save_extra
+
+__all__ = [
+    "append",
+    "claim_run",
+    "clear_hitl_answers",
+    "clear_pending_request_if_matches",
+    "delete_thread",
+    "fork",
+    "list_threads",
+    "load",
+    "load_hitl_answer",
+    "load_pending",
+    "mark_run_complete",
+    "open_database",
+    "read",
+    "release_run",
+    "runs",
+    "save_extra",
+    "save_hitl_answer",
+    "save_pending_request",
+    "snapshot",
+    "stale_runs",
+]

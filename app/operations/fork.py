@@ -1,0 +1,55 @@
+"""Forks: the finished part of a thread, read or copied."""
+
+from typing import Any
+
+from threadlog.codec import MessageT
+from threadlog.errors import RunNotCompletedError, ThreadNotFoundError
+from threadlog.packing import check_size
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.thread import parse_extra
+from threadlog.store import OwnedStore
+from threadlog.validation import check_id, check_json_object
+
+
+def snapshot(
+    store: OwnedStore[MessageT, Any, Any], thread_id: str, *, after_run_id: str
+) -> list[MessageT]:
+    """Read what a fork would copy; see `Checkpointer.snapshot`."""
+    check_id(thread_id)
+    check_id(after_run_id, "after_run_id")
+    found = store.read(lambda uow: uow.forks.snapshot(thread_id, after_run_id))
+    if found is None:
+        raise ThreadNotFoundError(thread_id=thread_id)
+    if not found.completed:
+        raise RunNotCompletedError(thread_id=thread_id, run_id=after_run_id)
+    return [store.vocabulary.messages.decode(thread_id, *row) for row in found.messages]
+
+
+def fork(
+    store: OwnedStore[Any, Any, Any],
+    src_thread_id: str,
+    new_thread_id: str,
+    *,
+    after_run_id: str,
+    metadata: dict[str, Any] | None,
+) -> None:
+    """Copy the finished part of a thread; see `Checkpointer.fork`."""
+
+    def copy(uow: UnitOfWork) -> None:
+        source = uow.forks.lock_source(src_thread_id, after_run_id)
+        if source is None:
+            raise ThreadNotFoundError(thread_id=src_thread_id)
+        if source.cutoff is None:
+            raise RunNotCompletedError(thread_id=src_thread_id, run_id=after_run_id)
+        extra = parse_extra(src_thread_id, source.extra)
+        if metadata is not None:
+            extra["fork"] = metadata
+        check_size(extra, "extra", store.statement_limit)
+        uow.forks.copy(src_thread_id, new_thread_id, source.cutoff, extra)
+
+    check_id(src_thread_id, "src_thread_id")
+    check_id(new_thread_id, "new_thread_id")
+    check_id(after_run_id, "after_run_id")
+    if metadata is not None:
+        check_json_object(metadata, "metadata")
+    store.write(copy)

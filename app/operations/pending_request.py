@@ -1,0 +1,91 @@
+"""Pending requests: the question that waits for a person."""
+
+import json
+from typing import Any
+
+from pydantic_core import PydanticSerializationError
+
+from threadlog.errors import CheckpointCorruptionError, InvalidInputError
+from threadlog.models import Thread
+from threadlog.packing import check_size
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.pending_request import PendingRequestRow
+from threadlog.store import OwnedStore
+from threadlog.validation import check_id, check_json_object
+from threadlog.vocabulary import RequestT
+
+
+def save_pending_request(
+    store: OwnedStore[Any, RequestT, Any],
+    thread_id: str,
+    request: RequestT | None,
+    *,
+    run_id: str | None,
+) -> None:
+    """Keep a question, or remove it; see `Checkpointer.save_pending_request`."""
+    check_id(thread_id)
+    if request is None:
+        store.write(lambda uow: uow.pending_requests.clear(thread_id))
+        return
+    if run_id is not None:
+        check_id(run_id, "run_id")
+    content = _encode(store, request)
+    check_size(content, "request", store.statement_limit)
+    store.write(lambda uow: uow.pending_requests.save(thread_id, content, run_id))
+
+
+def load_pending(
+    store: OwnedStore[Any, RequestT, Any], thread_id: str
+) -> tuple[RequestT, str | None] | None:
+    """Read the question and its run; see `Checkpointer.load_pending`."""
+    check_id(thread_id)
+    row = store.read(lambda uow: uow.pending_requests.load(thread_id))
+    return None if row is None else (_decode(store, thread_id, row), row.run_id)
+
+
+def clear_pending_request_if_matches(
+    store: OwnedStore[Any, Any, Any], thread_id: str, *, question_id: str, run_id: str
+) -> bool:
+    """Remove a certain question; see `Checkpointer.clear_pending_request_if_matches`."""
+
+    def clear(uow: UnitOfWork) -> bool:
+        return uow.pending_requests.clear_if_same(thread_id, question_id, run_id)
+
+    check_id(thread_id)
+    check_id(question_id, "question_id")
+    check_id(run_id, "run_id")
+    return store.write(clear)
+
+
+def _encode(store: OwnedStore[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:
+    kind = store.vocabulary.request
+    if not isinstance(request, kind):
+        raise InvalidInputError(
+            f"request must be a {kind.__module__}.{kind.__name__} or None, "
+            f"not {type(request).__name__}."
+        )
+    try:
+        # warnings: a value of the wrong type, set after validation, would be written and
+        # then fail to load.
+        content = request.model_dump(warnings="error")
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise InvalidInputError(
+            "request has a field that is missing, nested too deep or not of its declared type."
+        ) from error
+    check_json_object(content, "request")
+    check_id(content.get("question_id"), "question_id")
+    return content
+
+
+def _decode(
+    store: OwnedStore[Any, RequestT, Any], thread_id: str, row: PendingRequestRow
+) -> RequestT:
+    try:
+        return store.vocabulary.request.model_validate(json.loads(row.request))
+    except (TypeError, ValueError) as error:
+        raise CheckpointCorruptionError(
+            table=Thread.__tablename__,
+            thread_id=thread_id,
+            seq=None,
+            reason=f"{type(error).__name__} while reading pending_request",
+        ) from error

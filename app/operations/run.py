@@ -1,0 +1,104 @@
+"""Runs: claiming, completing, releasing and listing them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from threadlog.errors import (
+    InvalidInputError,
+    RunAlreadyClaimedError,
+    RunAlreadyCompletedError,
+    RunNotClaimedError,
+)
+from threadlog.operations.times import moment
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.run import RunRow
+from threadlog.store import OwnedStore
+from threadlog.validation import check_id
+from threadlog.values import RunState, RunSummary
+
+
+def claim_run(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: str) -> None:
+    """Claim a run; see `Checkpointer.claim_run`."""
+
+    def claim(uow: UnitOfWork) -> None:
+        uow.threads.lock(thread_id)
+        if uow.runs.claim(thread_id, run_id):
+            return
+        if uow.runs.completed(thread_id, run_id):
+            raise RunAlreadyCompletedError(thread_id=thread_id, run_id=run_id)
+        raise RunAlreadyClaimedError(thread_id=thread_id, run_id=run_id)
+
+    _check(thread_id, run_id)
+    store.write(claim)
+
+
+def mark_run_complete(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: str) -> None:
+    """Complete a run; see `Checkpointer.mark_run_complete`."""
+
+    def complete(uow: UnitOfWork) -> None:
+        found = uow.runs.lock_completion(thread_id, run_id)
+        if found.completed is None:
+            raise RunNotClaimedError(thread_id=thread_id, run_id=run_id)
+        if not found.completed:
+            uow.runs.complete(thread_id, run_id, found.last_seq + 1)
+
+    _check(thread_id, run_id)
+    store.write(complete)
+
+
+def release_run(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: str) -> None:
+    """Give up a claim; see `Checkpointer.release_run`."""
+
+    def release(uow: UnitOfWork) -> None:
+        found = uow.runs.lock_completion(thread_id, run_id)
+        if found.completed is None:
+            raise RunNotClaimedError(thread_id=thread_id, run_id=run_id)
+        if found.completed:
+            raise RunAlreadyCompletedError(thread_id=thread_id, run_id=run_id)
+        uow.runs.release(thread_id, run_id)
+
+    _check(thread_id, run_id)
+    store.write(release)
+
+
+def runs(store: OwnedStore[Any, Any, Any], thread_id: str) -> list[RunSummary]:
+    """List a thread's runs; see `Checkpointer.runs`."""
+    check_id(thread_id)
+    return _summaries(store.read(lambda uow: uow.runs.of_thread(thread_id)))
+
+
+def stale_runs(store: OwnedStore[Any, Any, Any], older_than: timedelta) -> list[RunSummary]:
+    """List runs whose process seems dead; see `Checkpointer.stale_runs`."""
+    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+        raise InvalidInputError(
+            f"older_than must be a timedelta that is not negative, not {older_than!r}."
+        )
+    seconds = int(older_than.total_seconds())
+    return _summaries(store.read(lambda uow: uow.runs.stale(seconds)))
+
+
+def _check(thread_id: str, run_id: str) -> None:
+    check_id(thread_id)
+    check_id(run_id, "run_id")
+
+
+def _summaries(rows: Sequence[RunRow]) -> list[RunSummary]:
+    return [_summary(row) for row in rows]
+
+
+def _summary(row: RunRow) -> RunSummary:
+    return RunSummary(
+        thread_id=row.thread_id,
+        run_id=row.run_id,
+        state=_state(row),
+        claimed_at=moment(row.claimed_at),
+        completed_at=None if row.completed_at is None else moment(row.completed_at),
+        completion_seq=row.completion_seq,
+    )
+
+
+def _state(row: RunRow) -> RunState:
+    if row.completed_at is not None:
+        return "completed"
+    return "waiting" if row.waits else "open"

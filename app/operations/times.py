@@ -1,0 +1,8 @@
+"""Times as the doors give them."""
+
+from datetime import UTC, datetime
+
+
+def moment(epoch: int) -> datetime:
+    """Make an aware datetime of whole seconds since 1970 UTC."""
+    return datetime.fromtimestamp(epoch, UTC)

@@ -1,0 +1,69 @@
+"""Answers that people gave, kept by thread, run and question."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Table, Text, bindparam, delete, func, select, type_coerce
+from sqlalchemy.orm import Session
+
+from threadlog.models import HitlAnswer
+from threadlog.models.dialects import bytes_of, exact_json, insert_or_replace, same_id
+
+_ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]
+
+_OF_RUN: Final = (
+    _ANSWERS.c.thread_id == bindparam("thread_id"),
+    same_id(_ANSWERS.c.run_id, bindparam("run_id")),
+)
+_IS_QUESTION: Final = same_id(_ANSWERS.c.question_id, bindparam("question_id"))
+_LOAD: Final = select(type_coerce(_ANSWERS.c.answer, Text)).where(*_OF_RUN, _IS_QUESTION)
+_CLEAR: Final = delete(_ANSWERS).where(*_OF_RUN)
+
+_CLEAR_SOME: Final = _CLEAR.where(
+    _ANSWERS.c.question_id.in_(bindparam("question_ids", expanding=True)),
+    bytes_of(_ANSWERS.c.question_id).in_(bindparam("question_ids", expanding=True)),
+)
+
+_NO_RUN: Final = ""
+"""What the key has in place of a run where none asked."""
+
+
+class HitlAnswerRepository:
+    """Statements on answers, bound to one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+
+    def save(self, thread_id: str, run_id: str | None, question_id: str, answer: Any) -> None:
+        """Insert an answer or replace the one that is there, in one statement.
+
+        Args:
+            thread_id: the thread.
+            run_id: the run that asked; None where none did.
+            question_id: the question.
+            answer: a JSON value.
+        """
+        dialect = self._session.get_bind().dialect.name
+        row = {
+            "thread_id": thread_id,
+            "run_id": run_id or _NO_RUN,
+            "question_id": question_id,
+            "answer": exact_json(answer, dialect),
+            "answered_at": func.current_timestamp(),
+        }
+        self._session.execute(insert_or_replace(_ANSWERS, dialect, row))
+
+    def load(self, thread_id: str, run_id: str | None, question_id: str) -> str | bytes | None:
+        """Read an answer's JSON text; None where there is none."""
+        key = {"thread_id": thread_id, "run_id": run_id or _NO_RUN, "question_id": question_id}
+        row = self._session.execute(_LOAD, key).first()
+        return None if row is None else row[0]
+
+    def clear(self, thread_id: str, run_id: str | None, question_ids: Sequence[str] | None) -> None:
+        """Delete a run's answers: those to some questions, or all of them for None."""
+        key: dict[str, Any] = {"thread_id": thread_id, "run_id": run_id or _NO_RUN}
+        if question_ids is None:
+            self._session.execute(_CLEAR, key)
+        else:
+            self._session.execute(_CLEAR_SOME, {**key, "question_ids": question_ids})
