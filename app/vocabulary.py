@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from types import ModuleType
-from typing import Any, Final, Generic
+from typing import Final, Generic, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
@@ -54,18 +53,26 @@ class Vocabulary(Generic[MessageT, RequestT, DataT]):
         if isinstance(error, CheckpointCorruptionError):
             place = error.table if error.seq is None else f"{error.table}.seq={error.seq}"
             vars(error).update(backend=database.lower(), row_ref=place)
-        kind: type[Any] = type(error)
-        error.__class__ = _both(kind, self.exceptions, self.brand)
+        error.__class__ = _both(type(error), self.exceptions, self.brand)
 
 
-@cache
-def _both(ours: type[Any], theirs: ModuleType, brand: str) -> type[Any]:
+def _both(ours: type[ThreadlogError], theirs: ModuleType, brand: str) -> type[ThreadlogError]:
     """Derive a class from one of ours and its like in the framework, or the nearest base's."""
+    both = _DERIVED.get((ours, theirs))
+    if both is None:
+        both = _DERIVED[ours, theirs] = _derive(ours, theirs, brand)
+    return both
+
+
+_DERIVED: Final[dict[tuple[type[ThreadlogError], ModuleType], type[ThreadlogError]]] = {}
+
+
+def _derive(ours: type[ThreadlogError], theirs: ModuleType, brand: str) -> type[ThreadlogError]:
     for base in ours.__mro__:
         like = getattr(theirs, base.__name__.replace("Cubepi", brand), None)
         if like is not None:
             namespace = {"__module__": ours.__module__, "__doc__": ours.__doc__}
-            return type(ours.__name__, (ours, like), namespace)
+            return cast("type[ThreadlogError]", type(ours.__name__, (ours, like), namespace))
     return ours
 
 

@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.counting import StatementCount
 from tests.databases import create_schema, fresh_mysql_database, on_connection, pools_of
 from tests.servers.mysql import MySQLServer
 from tests.servers.mysql import mysql_server as start_mysql_server
@@ -65,3 +67,13 @@ async def checkpointer(database_url: str) -> AsyncIterator[Checkpointer]:
 def empty_url(request: pytest.FixtureRequest) -> str:
     """Give the URL of a database without tables, one kind after the other."""
     return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+async def count(mysql_server_url: str) -> AsyncIterator[StatementCount]:
+    """Give a count of what the server gets."""
+    url = mysql_server_url.replace("mysql://", "mysql+asyncmy://")
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        yield StatementCount(connection)
+    await engine.dispose()

@@ -27,6 +27,16 @@ async def on_connection(url: str | URL, work: Callable[[Connection], T]) -> T:
         await engine.dispose()
 
 
+async def execute(url: str, *statements: str) -> None:
+    """Do with SQL, in one transaction, what another writer would do."""
+
+    def run(connection: Connection) -> None:
+        for statement in statements:
+            connection.execute(text(statement))
+
+    await on_connection(url, run)
+
+
 def create_schema(connection: Connection) -> None:
     """Create the tables of the models, and their version."""
     cubepi_metadata.create_all(connection)

@@ -2,6 +2,7 @@
 
 import factory
 
+from threadlog.hitl import HitlRequest
 from threadlog.messages import (
     AssistantMessage,
     ImageContent,
@@ -103,6 +104,20 @@ class ToolResultFactory(factory.Factory[ToolResultMessage]):
     tool_name = "weather"
     content = factory.List([factory.SubFactory(TextFactory), factory.SubFactory(ImageFactory)])
     details = factory.LazyFunction(lambda: {"degrees": [21.5, 19]})
+
+
+class HitlRequestFactory(factory.Factory[HitlRequest]):
+    """A question whether a tool may be called."""
+
+    class Meta:
+        """What is made."""
+
+        model = HitlRequest
+
+    question_id = factory.Sequence(lambda n: f"question-{n}")
+    payload = factory.LazyFunction(
+        lambda: {"kind": "approve", "tool_name": "refund", "tool_call_id": "c", "args": {"n": 2}}
+    )
 
 
 class ThreadRowFactory(factory.alchemy.SQLAlchemyModelFactory):

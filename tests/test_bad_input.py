@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.factories import UserFactory
+from tests.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer, ThreadlogError
 from threadlog.errors import (
     InvalidIdError,
@@ -72,12 +72,62 @@ async def test_ids_that_could_collide_or_break_are_refused(
         lambda: checkpointer.save_extra(bad, {}),
         lambda: checkpointer.read(bad),
         lambda: checkpointer.delete_thread(bad),
+        lambda: checkpointer.claim_run(bad, "r"),
+        lambda: checkpointer.mark_run_complete(bad, "r"),
+        lambda: checkpointer.release_run(bad, "r"),
+        lambda: checkpointer.runs(bad),
+        lambda: checkpointer.snapshot(bad, after_run_id="r"),
+        lambda: checkpointer.save_pending_request(bad, HitlRequestFactory()),
+        lambda: checkpointer.save_pending_request(bad, None),
+        lambda: checkpointer.load_pending(bad),
+        lambda: checkpointer.clear_pending_request_if_matches(bad, question_id="q", run_id="r"),
+        lambda: checkpointer.save_hitl_answer(bad, "q", 1),
+        lambda: checkpointer.load_hitl_answer(bad, "q"),
+        lambda: checkpointer.clear_hitl_answers(bad),
     ]
     for verb in verbs:
         with pytest.raises(InvalidIdError, match="thread_id") as caught:
             await verb()
         assert caught.value.name == "thread_id"
         assert isinstance(caught.value, ThreadlogError | ValueError)
+    await assert_nothing_stored(checkpointer)
+
+
+@pytest.mark.parametrize("bad", BAD_IDS.values(), ids=BAD_IDS)
+async def test_ids_of_runs_questions_and_forks_are_refused(
+    checkpointer: Checkpointer, bad: Any
+) -> None:
+    """Pins every verb that takes another id than a thread's, and the name that its error has."""
+    request = HitlRequestFactory()
+    clear = checkpointer.clear_pending_request_if_matches
+    verbs: dict[str, list[Callable[[], Any]]] = {
+        "run_id": [
+            lambda: checkpointer.claim_run("t", bad),
+            lambda: checkpointer.mark_run_complete("t", bad),
+            lambda: checkpointer.release_run("t", bad),
+            lambda: checkpointer.save_pending_request("t", request, run_id=bad),
+            lambda: clear("t", question_id="q", run_id=bad),
+            lambda: checkpointer.save_hitl_answer("t", "q", 1, run_id=bad),
+            lambda: checkpointer.load_hitl_answer("t", "q", run_id=bad),
+            lambda: checkpointer.clear_hitl_answers("t", run_id=bad),
+        ],
+        "question_id": [
+            lambda: clear("t", question_id=bad, run_id="r"),
+            lambda: checkpointer.save_hitl_answer("t", bad, 1),
+            lambda: checkpointer.load_hitl_answer("t", bad),
+        ],
+        "after_run_id": [
+            lambda: checkpointer.snapshot("t", after_run_id=bad),
+            lambda: checkpointer.fork("t", "f", after_run_id=bad),
+        ],
+        "src_thread_id": [lambda: checkpointer.fork(bad, "f", after_run_id="r")],
+        "new_thread_id": [lambda: checkpointer.fork("t", bad, after_run_id="r")],
+    }
+    for name, calls in verbs.items():
+        for call in calls:
+            with pytest.raises(InvalidIdError) as caught:
+                await call()
+            assert caught.value.name == name
     await assert_nothing_stored(checkpointer)
 
 

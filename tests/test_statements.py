@@ -1,49 +1,17 @@
 """What the server is sent: counted by the server itself."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from tests.counting import StatementCount
 from tests.databases import engines_of, on_connection, pools_of, sent_by
 from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.backends import PoolSize
 from threadlog.backends.mysql import MySQLBackend
-
-
-class StatementCount:
-    """Counts the statements that a MySQL server gets, commit and rollback included."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        """Ask over a connection of its own."""
-        self._connection = connection
-
-    async def questions(self) -> int:
-        """Give the server's count of statements since it started."""
-        row = await self._connection.execute(text("SHOW GLOBAL STATUS LIKE 'Questions'"))
-        return int(row.one()[1])
-
-    async def of(self, work: Callable[[], Awaitable[object]]) -> int:
-        """Count what `work` sends; the fewest of three, since others may use the server."""
-        counts = []
-        for _ in range(3):
-            before = await self.questions()
-            await work()
-            counts.append(await self.questions() - before - 1)
-        return min(counts)
-
-
-@pytest.fixture
-async def count(mysql_server_url: str) -> AsyncIterator[StatementCount]:
-    """Give a count of what the server gets."""
-    url = mysql_server_url.replace("mysql://", "mysql+asyncmy://")
-    engine = create_async_engine(url)
-    async with engine.connect() as connection:
-        yield StatementCount(connection)
-    await engine.dispose()
 
 
 @pytest.fixture

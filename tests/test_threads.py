@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, text
 
-from tests.databases import on_connection
+from tests.databases import execute, on_connection
 from tests.factories import UserFactory
 from threadlog import Checkpointer, ThreadSummary
 from threadlog.errors import InvalidInputError, ThreadHasForksError
@@ -15,16 +15,6 @@ FORK = (
     "INSERT INTO cubepi_threads (thread_id, parent_thread_id, forked_at_seq) "
     "VALUES ('fork', 'parent', 1)"
 )
-
-
-async def execute(url: str, *statements: str) -> None:
-    """Do with SQL what another writer would do."""
-
-    def run(connection: Connection) -> None:
-        for statement in statements:
-            connection.execute(text(statement))
-
-    await on_connection(url, run)
 
 
 async def pages(checkpointer: Checkpointer, limit: int, **options: str) -> list[ThreadSummary]:
