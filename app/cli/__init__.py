@@ -10,6 +10,8 @@ from threadlog.cli.check import check
 from threadlog.cli.import_file import import_file
 from threadlog.cli.migrate import migrate
 from threadlog.cli.output import prepare_stdout, without_password
+from threadlog.cli.release import release
+from threadlog.cli.runs import runs
 from threadlog.cli.show import show
 from threadlog.cli.threads import threads
 
@@ -42,6 +44,8 @@ app = typer.Typer(
 app.command("import")(import_file)
 app.command("threads")(threads)
 app.command("show")(show)
+app.command("runs")(runs)
+app.command("release")(release)
 app.command("check")(check)
 app.command("migrate")(migrate)
 

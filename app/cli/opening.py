@@ -1,4 +1,4 @@
-"""Opening databases that commands only read."""
+"""Opening databases that commands look into."""
 
 from threadlog.backends import backend_of, parse_url
 from threadlog.checkpointer import Checkpointer

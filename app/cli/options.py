@@ -13,6 +13,9 @@ UrlOption: TypeAlias = Annotated[str, typer.Option("--url", envvar=_VARIABLE, he
 UrlArgument: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="URL", show_default=False, help="The same as --url.")
 ]
+ThreadArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="THREAD", help="The thread's id.")
+]
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Write JSON to standard output, for programs.")
 ]

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from threadlog import operations
 from threadlog.cli.opening import existing
-from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
+from threadlog.cli.options import DEFAULT_URL, JsonOption, ThreadArgument, UrlOption
 from threadlog.cli.output import (
-    fail,
     in_one_line,
     indented,
     json_text,
@@ -22,6 +22,8 @@ from threadlog.cli.output import (
     shorten,
     stdout,
 )
+from threadlog.errors import ThreadNotFoundError
+from threadlog.hitl import HitlRequest
 from threadlog.messages import (
     AssistantContent,
     AssistantMessage,
@@ -52,11 +54,13 @@ class _Head:
     thread_id: str
     extra: dict[str, Any]
     parent_thread_id: str | None
+    pending: HitlRequest | None
+    pending_run_id: str | None
     after_seq: int
 
 
 def show(
-    thread: Annotated[str, typer.Argument(help="The thread's id.")],
+    thread: ThreadArgument,
     url: UrlOption = DEFAULT_URL,
     last: Annotated[int | None, typer.Option(min=1, help="Only so many of the newest.")] = None,
     *,
@@ -75,7 +79,7 @@ async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) ->
     async with existing(url) as checkpointer:
         head = await checkpointer._read(_read_head, thread_id, last)  # noqa: SLF001 - our own door
         if head is None:
-            raise fail(f"There is no thread {thread_id!r}.")
+            raise ThreadNotFoundError(thread_id=thread_id)
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)
         if as_json:
             await _write_json(head, messages)
@@ -89,10 +93,13 @@ def _read_head(store: OwnedStore[Message], thread_id: str, last: int | None) -> 
     log = store.read(lambda uow: uow.messages.log(thread_id, last=last or 1))
     if log is None:
         return None
+    pending, pending_run_id = operations.load_pending(store, thread_id) or (None, None)
     return _Head(
         thread_id,
         extra={} if log.extra is None else parse_extra(thread_id, log.extra),
         parent_thread_id=log.parent_thread_id,
+        pending=pending,
+        pending_run_id=pending_run_id,
         after_seq=log.messages[0].seq - 1 if last and log.messages else 0,
     )
 
@@ -102,10 +109,13 @@ def _read_head(store: OwnedStore[Message], thread_id: str, last: int | None) -> 
 
 async def _write_json(head: _Head, messages: AsyncIterator[StoredMessage[Message]]) -> None:
     """Write one JSON object, a message at a time: a thread may be longer than memory."""
+    pending = head.pending
     fields = {
         "thread_id": head.thread_id,
         "extra": head.extra,
         "parent_thread_id": head.parent_thread_id,
+        "pending_request": None if pending is None else pending.model_dump(mode="json"),
+        "pending_run_id": head.pending_run_id,
     }
     typer.echo(json_text(fields).removesuffix("}") + ', "messages": [', nl=False)
     separator = "\n"
@@ -142,6 +152,8 @@ def _print_head(console: Console, head: _Head) -> None:
     console.print(Text.assemble(("thread ", "dim"), (in_one_line(head.thread_id), "bold")))
     if head.parent_thread_id is not None:
         console.print(Text.assemble(("forked from ", "dim"), in_one_line(head.parent_thread_id)))
+    if head.pending is not None:
+        _print_pending(console, head.pending, head.pending_run_id)
     for key, value in head.extra.items():
         text = value if isinstance(value, str) else json_module.dumps(value, ensure_ascii=False)
         name = Text(f"{in_one_line(key)}:", style="magenta")
@@ -150,6 +162,17 @@ def _print_head(console: Console, head: _Head) -> None:
         else:
             console.print(name, soft_wrap=True)
             _print_block(console, Text(printable(shorten(text, _EXTRA_LENGTH)), style="dim"))
+
+
+def _print_pending(console: Console, pending: HitlRequest, run_id: str | None) -> None:
+    line = Text.assemble(
+        ("waiting for an answer to ", "yellow"), (in_one_line(pending.question_id), "bold yellow")
+    )
+    if run_id is not None:
+        line.append(f" in run {in_one_line(run_id)}", style="yellow")
+    console.print(line, soft_wrap=True)
+    payload = json_module.dumps(pending.payload, ensure_ascii=False)
+    _print_block(console, Text(printable(shorten(payload, _EXTRA_LENGTH)), style="dim"))
 
 
 def _title(stored: StoredMessage[Message]) -> Text:

@@ -1,0 +1,138 @@
+"""``threadlog runs``."""
+
+import re
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from threadlog.cli.opening import existing
+from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
+from threadlog.cli.output import in_one_line, moment, print_json, run, stderr, stdout
+from threadlog.errors import ThreadNotFoundError
+from threadlog.values import RunSummary
+
+_STYLES: Final = {"open": "cyan", "waiting": "yellow", "completed": "green"}
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+
+# Five digits are 273 years at most, which is in the range of every database's dates.
+_AGE: Final = re.compile(r"([0-9]{1,5})([mhd])")
+
+
+def _age(text: str) -> timedelta:
+    """Read an AGE, such as 30m."""
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is no number of minutes, hours or days up to 99999, such as 30m, 1h or 2d."
+        )
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def runs(
+    thread: Annotated[
+        str | None, typer.Argument(metavar="THREAD", show_default=False, help="The thread's id.")
+    ] = None,
+    url: UrlOption = DEFAULT_URL,
+    stale: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=_age,
+            metavar="AGE",
+            show_default=False,
+            help="List runs of all threads that gave no sign of life for so long: 30m, 1h, 2d.",
+        ),
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List the runs of a thread, or with --stale those whose process seems to be dead.
+
+    A run is open, waiting (open, with a question that a person is to answer)
+    or completed; its place is that among the thread's completed runs. A sign
+    of life is the claim, or a message of the run. What waits is not stale.
+
+    \b
+    Example:
+      threadlog runs airline/0/0 --url sqlite:///threadlog.db
+      threadlog runs --stale 2h
+    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    match thread, stale:
+        case str(thread_id), None:
+            found = run(_of_thread(url, thread_id))
+        case None, timedelta() as older_than:
+            found = run(_stale(url, older_than))
+        case _:
+            raise typer.BadParameter(
+                "give a thread's id, or --stale AGE to look at all threads; not both.",
+                param_hint="THREAD",
+            )
+    if json:
+        print_json([_as_json(summary) for summary in found])
+    elif not found:
+        stderr().print("There are no runs." if stale is None else "There are no stale runs.")
+    else:
+        stdout().print(_table(found) if stale is None else _stale_table(found))
+
+
+async def _of_thread(url: str, thread_id: str) -> list[RunSummary]:
+    async with existing(url) as checkpointer:
+        found = await checkpointer.runs(thread_id)
+        if not found and await checkpointer.load(thread_id, last=1) is None:
+            raise ThreadNotFoundError(thread_id=thread_id)
+        return found
+
+
+async def _stale(url: str, older_than: timedelta) -> list[RunSummary]:
+    async with existing(url) as checkpointer:
+        return await checkpointer.stale_runs(older_than)
+
+
+def _table(found: Sequence[RunSummary]) -> Table:
+    """Build the table of one thread's runs."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Run", overflow="fold", style="bold")
+    table.add_column("State")
+    table.add_column("Claimed (UTC)", no_wrap=True)
+    table.add_column("Completed (UTC)", no_wrap=True)
+    table.add_column("Place", justify="right")
+    for summary in found:
+        table.add_row(
+            Text(in_one_line(summary.run_id)),
+            Text(summary.state, style=_STYLES[summary.state]),
+            moment(summary.claimed_at),
+            "" if summary.completed_at is None else moment(summary.completed_at),
+            "" if summary.completion_seq is None else f"{summary.completion_seq:,}",
+        )
+    return table
+
+
+def _stale_table(found: Sequence[RunSummary]) -> Table:
+    """Build the table of stale runs, all of which are open."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Thread", overflow="fold", style="bold")
+    table.add_column("Run", overflow="fold", style="bold")
+    table.add_column("Claimed (UTC)", no_wrap=True)
+    for summary in found:
+        table.add_row(
+            Text(in_one_line(summary.thread_id)),
+            Text(in_one_line(summary.run_id)),
+            moment(summary.claimed_at),
+        )
+    return table
+
+
+def _as_json(summary: RunSummary) -> dict[str, Any]:
+    completed_at = summary.completed_at
+    return {
+        "thread_id": summary.thread_id,
+        "run_id": summary.run_id,
+        "state": summary.state,
+        "claimed_at": summary.claimed_at.isoformat(),
+        "completed_at": None if completed_at is None else completed_at.isoformat(),
+        "completion_seq": summary.completion_seq,
+    }

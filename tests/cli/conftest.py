@@ -1,0 +1,18 @@
+"""Fixtures of the tests of the command line."""
+
+import pytest
+
+from tests.cli.helpers import SAMPLE, threadlog
+
+
+@pytest.fixture(autouse=True)
+def _no_url_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own database out of the tests."""
+    monkeypatch.delenv("THREADLOG_URL", raising=False)
+
+
+@pytest.fixture
+def filled_url(database_url: str) -> str:
+    """Give a database into which the sample was imported."""
+    assert threadlog("import", str(SAMPLE), "--url", database_url).exit_code == 0
+    return database_url

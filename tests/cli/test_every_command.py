@@ -1,0 +1,191 @@
+"""What holds for several commands, or for all."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from tests.cli.helpers import SAMPLE, as_process, ask, claim, threadlog, write_lines
+from tests.databases import on_connection
+
+COMMANDS = ["import", "threads", "show", "runs", "release", "check", "migrate"]
+
+EVIL_ID = "evil\x1b[31m[bold]id"
+EVIL = {
+    "thread_id": EVIL_ID,
+    "extra": {"note": "[red]\x1b]0;title\x07"},
+    "messages": [
+        {"role": "user", "content": "[bold]hi[/bold] \x1b[2J \u202eabc\r\nline two 世界"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "c",
+                    "type": "function",
+                    "function": {"name": "f\x1b[0m[b]", "arguments": '{"a": "[/x]\\u001b[0m"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "c", "content": "\x9b31m"},
+    ],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches_by_an_example_and_tells_no_url(command: str) -> None:
+    """Pins an example in each command's help, and that the environment stays private."""
+    result = threadlog(command, "--help", THREADLOG_URL="mysql://root:geheim@localhost/app")
+    assert result.exit_code == 0
+    assert "Example:" in result.stdout
+    assert f"threadlog {command}" in result.stdout
+    assert "geheim" not in result.output
+
+
+def test_the_url_comes_from_the_environment_or_is_a_file_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins the two defaults."""
+    monkeypatch.chdir(tmp_path)
+    threadlog("import", str(SAMPLE), THREADLOG_URL=f"sqlite:///{tmp_path}/other.db")
+    assert (tmp_path / "other.db").exists()
+    assert not (tmp_path / "threadlog.db").exists()
+    threadlog("import", str(SAMPLE))
+    assert (tmp_path / "threadlog.db").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "migrate"])
+def test_the_url_may_be_argument_or_option(command: str, tmp_path: Path) -> None:
+    """Pins both ways, that the argument precedes the environment, and no contradiction."""
+    url, other = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/other.db"
+    threadlog("migrate", url)
+    for arguments in ([url], ["--url", url], [url, "--url", url]):
+        assert threadlog(command, *arguments, THREADLOG_URL=other).exit_code == 0
+    for environment in ({}, {"THREADLOG_URL": other}):
+        result = threadlog(command, url, "--url", other, **environment)
+        assert result.exit_code == 2
+        assert "given twice" in result.stderr
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_looking_creates_no_file(tmp_path: Path) -> None:
+    """Pins that a mistyped file is told instead of created."""
+    url = f"sqlite:///{tmp_path}/none.db"
+    looking = (["threads"], ["show", "t"], ["runs", "t"], ["runs", "--stale", "1h"])
+    for command in (*looking, ["release", "t", "r"]):
+        result = threadlog(*command, "--url", url)
+        assert result.exit_code == 1
+        assert "There is no file" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["threads", "--url", "mysql://root:geheim@127.0.0.1:x/app"],
+        ["threads", "mysql://root:geheim@127.0.0.1/app"],
+        ["show", "mysql://root:gehe@im@127.0.0.1/app", "--url", "sqlite://"],
+        ["mysql://root:geheim@127.0.0.1/app"],
+        ["import", "mysql://root:geheim@127.0.0.1/app"],
+        ["runs", "mysql://root:geheim@127.0.0.1/app", "--url", "sqlite://"],
+        ["runs", "--stale", "mysql://root:geheim@127.0.0.1/app"],
+        ["release", "t", "mysql://root:geheim@127.0.0.1/app", "--url", "sqlite://"],
+        ["check", "mysql://root:geheim@127.0.0.1:1/app"],
+        ["check", "mysql://root:geheim@127.0.0.1:1/app", "--json"],
+        ["check", "mysql://root@127.0.0.1:1/app?password=geheim"],
+        ["check", "oracle://root:geheim@127.0.0.1:1/app"],
+        ["migrate", "mysql://root:geheim@127.0.0.1:1/app"],
+        ["migrate", "mysql://root:geheim@127.0.0.1:x/app", "--sql"],
+    ],
+)
+def test_a_password_is_never_shown(arguments: list[str]) -> None:
+    """Pins it for right and wrong uses; each fails without a traceback."""
+    done = as_process(*arguments)
+    assert done.returncode in {1, 2}
+    assert done.stdout + done.stderr
+    assert "geheim" not in done.stdout + done.stderr
+    assert "im@" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("colours", [{}, {"FORCE_COLOR": "1", "COLUMNS": "90"}])
+def test_stored_text_cannot_steer_the_terminal(
+    sqlite_url: str, tmp_path: Path, colours: dict[str, str]
+) -> None:
+    """Pins that markup is shown as it is and control characters are written out."""
+    file = write_lines(tmp_path / "evil.jsonl", EVIL)
+    threadlog("import", str(file), "--url", sqlite_url)
+    claim(sqlite_url, EVIL_ID, EVIL_ID, f"{EVIL_ID}2")
+    ask(sqlite_url, EVIL_ID, EVIL_ID, question_id="q\x07[b]", payload={"\x9b31m": "[/x]\u202e"})
+    shown = threadlog("show", EVIL_ID, "--url", sqlite_url, **colours).stdout
+    listed = threadlog("threads", "--url", sqlite_url, **colours).stdout
+    listed += threadlog("runs", EVIL_ID, "--url", sqlite_url, **colours).stdout
+    listed += threadlog("runs", "--stale", "0m", "--url", sqlite_url, **colours).stdout
+    listed += threadlog("release", EVIL_ID, EVIL_ID, "--url", sqlite_url, **colours).stderr
+    forced = threadlog("release", EVIL_ID, EVIL_ID, "--url", sqlite_url, "--force", **colours)
+    listed += forced.stdout
+    assert "[bold]hi[/bold] \\x1b[2J \\u202eabc" in shown
+    assert "世界" in shown
+    assert "\\x9b31m" in shown
+    assert listed.count("[bold]id") == 9
+    assert "q\\x07[b]" in shown
+    for harmful in ("\x1b[2J", "\x1b]", "\x07", "\u202e", "\x9b", "\x1b[31m[", "f\x1b[0m[b]"):
+        assert harmful not in shown + listed
+    assert ("\x1b[" in shown) == bool(colours)
+    written = threadlog("show", EVIL_ID, "--url", sqlite_url, "--json").stdout
+    assert "\\u202eabc" in written
+    assert "世界" in written
+    assert all(letter == "\n" or letter.isprintable() for letter in written)
+    assert json.loads(written)["thread_id"] == EVIL_ID
+
+
+def test_a_missing_table_is_one_line_that_leads_to_the_check(filled_url: str) -> None:
+    """Pins that no cause is spoken of, which a command does not show."""
+    asyncio.run(on_connection(filled_url, _drop_messages))
+    result = threadlog("show", "sample/weather", "--url", filled_url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.endswith(". Run: threadlog check URL\n")
+    assert "cause" not in result.stderr
+
+
+def _drop_messages(connection: Connection) -> None:
+    connection.exec_driver_sql("DROP TABLE cubepi_messages")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["threads"], 0),
+        (["show", "sample/weather"], 0),
+        (["show", "sample/weather", "--json"], 0),
+        (["runs", "sample/weather", "--json"], 0),
+        (["check"], 0),
+        (["check", "sqlite:///none.db"], 1),
+        (["import", str(SAMPLE)], 0),
+        (["import", os.devnull, "--json"], 0),
+        (["migrate", "--sql"], 0),
+    ],
+)
+def test_a_reader_that_leaves_is_no_failure(
+    sqlite_url: str, arguments: list[str], status: int
+) -> None:
+    """Pins that ``| head`` fails no script, and hides no status that was asked for."""
+    threadlog("import", str(SAMPLE), "--url", sqlite_url)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "threadlog", *arguments],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        check=False,
+        env=os.environ | {"THREADLOG_URL": sqlite_url},
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (status, b"")

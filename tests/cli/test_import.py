@@ -1,0 +1,100 @@
+"""``threadlog import``, as people and programs see it."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.helpers import SAMPLE, threadlog, write_lines
+
+
+def test_import_tells_what_it_did(database_url: str) -> None:
+    """Pins the summary for people, the first and the second time."""
+    first = threadlog("import", str(SAMPLE), "--url", database_url)
+    assert (first.exit_code, first.stderr) == (0, "")
+    assert first.stdout == "3 imported (12 messages), 0 unchanged, 0 bad\n"
+    second = threadlog("import", str(SAMPLE), "--url", database_url)
+    assert second.stdout == "0 imported (0 messages), 3 unchanged, 0 bad\n"
+
+
+def test_import_reports_bad_lines_and_takes_the_rest(database_url: str, tmp_path: Path) -> None:
+    """Pins the line numbers, the exit status, and that the good lines went in."""
+    file = write_lines(
+        tmp_path / "mixed.jsonl",
+        [{"role": "user", "content": "first"}],
+        "nonsense",
+        "",
+        {"messages": [{"role": "robot"}]},
+        {"thread_id": "ends in a space ", "messages": []},
+        {"messages": [{"role": "user", "content": "last"}]},
+        {"thread_id": "mixed:1", "messages": [{"role": "user", "content": "another"}]},
+    )
+    result = threadlog("import", str(file), "--url", database_url)
+    assert result.exit_code == 1
+    assert result.stdout == "2 imported (2 messages), 0 unchanged, 4 bad\n"
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"{file}:2: The line is not JSON: Expecting value at character 1."
+    assert lines[1] == f"{file}:4: messages[0] has the unknown role 'robot'."
+    assert lines[2].startswith(f"{file}:5: thread_id ends in a space")
+    assert lines[3] == f"{file}:7: Thread 'mixed:1' already holds another conversation."
+    assert lines[4:] == ["2 conversations without thread_id are named mixed:LINE."]
+    listed = json.loads(threadlog("threads", "--url", database_url, "--json").stdout)
+    assert {thread["thread_id"] for thread in listed} == {"mixed:1", "mixed:6"}
+
+
+def test_import_writes_json_for_programs(database_url: str, tmp_path: Path) -> None:
+    """Pins the JSON summary, alone on standard output, with the bad lines in it."""
+    file = write_lines(tmp_path / "a.jsonl", [{"role": "user", "content": "x"}], "nonsense")
+    result = threadlog("import", str(file), "--url", database_url, "--json")
+    assert json.loads(result.stdout) == {
+        "file": str(file),
+        "conversations": 2,
+        "imported": 1,
+        "unchanged": 0,
+        "messages": 1,
+        "unnamed": 1,
+        "bad": [{"line": 2, "reason": "The line is not JSON: Expecting value at character 1."}],
+    }
+    assert result.stderr.startswith(f"{file}:2: ")
+
+
+def test_import_shows_its_progress_on_a_terminal(sqlite_url: str) -> None:
+    """Pins that the bar is on standard error, and only if that is a terminal."""
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "threadlog", "import", str(SAMPLE), "--url", sqlite_url],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        check=True,
+        env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "100%" in shown
+    assert "3 imported, 0 unchanged" in shown
+    assert done.stdout == b"3 imported (12 messages), 0 unchanged, 0 bad\n"
+
+
+def test_import_reads_standard_input(sqlite_url: str) -> None:
+    """Pins the dash, and what lines and threads are called then."""
+    lines = b'[{"role": "user", "content": "x"}]\nnonsense\n'
+    command = [sys.executable, "-m", "threadlog", "import", "-", "--url", sqlite_url]
+    done = subprocess.run(command, input=lines, capture_output=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == b"1 imported (1 messages), 0 unchanged, 1 bad\n"
+    assert done.stderr.decode().splitlines() == [
+        "stdin:2: The line is not JSON: Expecting value at character 1.",
+        "1 conversation without thread_id is named stdin:LINE.",
+    ]
+    (thread,) = json.loads(threadlog("threads", "--url", sqlite_url, "--json").stdout)
+    assert thread["thread_id"] == "stdin:1"
+
+
+def test_import_of_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    """Pins exit status 2, and that no database is created."""
+    result = threadlog("import", str(tmp_path / "none"), "--url", f"sqlite:///{tmp_path}/a.db")
+    assert result.exit_code == 2
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,26 @@
+"""``threadlog migrate``, as people and programs see it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.helpers import threadlog
+
+
+def test_migrate_makes_an_empty_database_good(mysql_database: str) -> None:
+    """Pins migrate, that it may be run again, and that it shows SQL on demand."""
+    sql = threadlog("migrate", mysql_database, "--sql")
+    assert "cubepi_messages" in sql.stdout
+    assert threadlog("check", mysql_database).exit_code == 1
+    for _ in range(2):
+        done = threadlog("migrate", mysql_database)
+        assert done.exit_code == 0, done.stderr
+        assert "has the schema of version 5." in done.stdout
+    assert threadlog("check", mysql_database).exit_code == 0
+
+
+def test_migrate_tells_what_it_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pins that the default is named: nobody wrote it."""
+    monkeypatch.chdir(tmp_path)
+    assert "sqlite:///threadlog.db " in threadlog("migrate").stdout
+    assert (tmp_path / "threadlog.db").exists()

@@ -1,0 +1,48 @@
+"""``threadlog threads``, as people and programs see it."""
+
+import json
+from pathlib import Path
+
+from tests.cli.helpers import threadlog
+
+
+def test_threads_are_a_table(filled_url: str) -> None:
+    """Pins the columns, and that nothing is cut when no terminal is there."""
+    result = threadlog("threads", "--url", filled_url)
+    assert result.exit_code == 0
+    header, _, *rows = [line.split() for line in result.stdout.strip().splitlines()]
+    assert header == ["Thread", "Messages", "Last", "activity", "(UTC)", "Parent"]
+    found = {row[0]: int(row[1]) for row in rows}
+    assert found == {"sample/weather": 5, "sample/two-calls": 5, "sample/picture": 2}
+
+
+def test_threads_can_be_paged_by_id(filled_url: str) -> None:
+    """Pins --order, --limit and --after, and the hint about a next page."""
+    seen: list[str] = []
+    options = ["--order", "id", "--limit", "2", "--json"]
+    page = json.loads(threadlog("threads", "--url", filled_url, *options).stdout)
+    seen += [thread["thread_id"] for thread in page]
+    page = json.loads(
+        threadlog("threads", "--url", filled_url, *options, "--after", seen[-1]).stdout
+    )
+    seen += [thread["thread_id"] for thread in page]
+    assert seen == ["sample/picture", "sample/two-calls", "sample/weather"]
+    assert page[0].keys() == {
+        "thread_id",
+        "last_seq",
+        "parent_thread_id",
+        "forked_at_seq",
+        "created_at",
+        "updated_at",
+    }
+    hint = threadlog("threads", "--url", filled_url, "--order", "id", "--limit", "2").stderr
+    assert "--after sample/two-calls" in hint
+
+
+def test_after_needs_the_order_by_id(tmp_path: Path) -> None:
+    """Pins that the mistake is told before anything is opened."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    result = threadlog("threads", "--url", url, "--after", "x")
+    assert result.exit_code == 2
+    assert "--order id" in result.stderr
+    assert list(tmp_path.iterdir()) == []
