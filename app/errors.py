@@ -192,7 +192,7 @@ class RunAlreadyCompletedError(RunError):
 class RunNotClaimedError(RunError):
     """A run was to be completed or released that nobody claimed."""
 
-    problem = "was never claimed, or was released. Call claim_run() first."
+    problem = "is not claimed: it never was, or was released. claim_run() claims it."
 
 
 class RunNotCompletedError(RunError):

@@ -74,7 +74,7 @@ _WAITS: Final = and_(
 
 
 def _summaries() -> Select[Any]:
-    thread = _RUNS.outerjoin(_THREADS, _THREADS.c.thread_id == _RUNS.c.thread_id)
+    thread = _RUNS.join(_THREADS, _THREADS.c.thread_id == _RUNS.c.thread_id)
     return (
         select(
             _RUNS.c.thread_id,
