@@ -276,22 +276,28 @@ class Checkpointer(Generic[MessageT, RequestT, DataT]):
         """
         await self._write(operations.mark_run_complete, thread_id, run_id)
 
-    async def release_run(self, thread_id: str, run_id: str) -> None:
+    async def release_run(
+        self, thread_id: str, run_id: str, *, older_than: timedelta | None = None
+    ) -> None:
         """Give up the claim of a run whose process died, so that it can be claimed again.
 
-        The run's messages stay. A process that lives after all is told by
-        `RunNotClaimedError` when it completes the run. `stale_runs` finds candidates; a run
-        that is ``waiting`` is alive, in its thread's pending request.
+        The run's messages stay; claim it next, as nothing lists it in between. A process that
+        lives after all is told by `RunNotClaimedError` when it completes the run.
 
         Args:
             thread_id: the thread.
             run_id: the run.
+            older_than: release it only if `stale_runs` would list it for the same age: not if
+                it waits for an answer, and not if another has recovered it meanwhile. None
+                releases any open run.
 
         Raises:
             RunNotClaimedError: nobody claimed it.
             RunAlreadyCompletedError: it is completed.
+            RunAlreadyClaimedError: it is not as old as that.
+            InvalidInputError: `older_than` is no timedelta, or negative.
         """
-        await self._write(operations.release_run, thread_id, run_id)
+        await self._write(operations.release_run, thread_id, run_id, older_than=older_than)
 
     async def runs(self, thread_id: str) -> list[RunSummary]:
         """List a thread's runs with their state and times, first claimed first."""

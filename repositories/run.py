@@ -105,6 +105,9 @@ _STALE: Final = _summaries().where(
 )
 
 
+_IS_STALE: Final = _STALE.where(_IS_RUN)
+
+
 class RunRow(NamedTuple):
     """A run as it is listed; times in seconds since 1970 UTC."""
 
@@ -169,6 +172,11 @@ class RunRepository:
     def of_thread(self, thread_id: str) -> list[RunRow]:
         """List a thread's runs, first claimed first."""
         return _rows(self._session.execute(_LIST, {"thread_id": thread_id}).all())
+
+    def is_stale(self, thread_id: str, run_id: str, seconds: int) -> bool:
+        """Say whether `stale` would list a run; the caller holds the thread's lock."""
+        key = {"thread_id": thread_id, "run_id": run_id, "seconds": seconds}
+        return self._session.execute(_IS_STALE, key).first() is not None
 
     def stale(self, seconds: int) -> list[RunRow]:
         """List open runs that gave no sign of life for so long and wait for nobody.

@@ -53,3 +53,33 @@ def test_the_demo_loses_nothing(kind: str, request: pytest.FixtureRequest) -> No
     assert "killed here, resumed by a new process" in ran.stdout
     assert "user" in ran.stdout
     assert "calls track_parcel" in ran.stdout
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "mysql"])
+def test_the_agent_survives_being_killed(kind: str, request: pytest.FixtureRequest) -> None:
+    """Pins the agent's three lives, and that the example can be run again."""
+    url = str(request.getfixturevalue(f"{kind}_url"))
+    for _ in range(2):
+        ran = subprocess.run(
+            [sys.executable, "-m", "examples.killed_agent", url],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert ran.stdout.count("killed here, with SIGKILL") == 1
+        assert re.findall(r"(?m)^The database says: (.*)$", ran.stdout) == [
+            "run-1 is open",
+            "run-1 is completed, run-2 is waiting",
+            "run-1 is completed, run-2 is completed",
+        ]
+        log = re.findall(r"(?m)^ +(\d+)  (run-\d)  (\w+)", ran.stdout)
+        assert [int(seq) for seq, _, _ in log] == list(range(1, 13))
+        assert [run for _, run, _ in log] == ["run-1"] * 8 + ["run-2"] * 4
+        assert [role for _, _, role in log] == [
+            *["user", "assistant", "tool_result", "assistant"],
+            *["tool_result", "assistant", "tool_result", "assistant"],
+            *["user", "assistant", "tool_result", "assistant"],
+        ]
+        assert "12 messages, seq 1 to 12 without a gap, none lost, none doubled." in ran.stdout

@@ -187,6 +187,27 @@ async def test_a_released_run_is_claimed_again(checkpointer: Checkpointer) -> No
     assert len(await checkpointer.read("t")) == 2
 
 
+async def test_only_what_is_stale_is_released_on_demand(
+    checkpointer: Checkpointer, database_url: str
+) -> None:
+    """Pins that of recoveries at once the second takes nothing from the first."""
+    await checkpointer.claim_run("t", "r")
+    with pytest.raises(RunAlreadyClaimedError):
+        await checkpointer.release_run("t", "r", older_than=HOUR)
+    await age(database_url, "cubepi_runs")
+    await checkpointer.save_pending_request("t", HitlRequestFactory(), run_id="r")
+    with pytest.raises(RunAlreadyClaimedError):
+        await checkpointer.release_run("t", "r", older_than=HOUR)
+    await checkpointer.save_pending_request("t", None)
+    with pytest.raises(InvalidInputError, match="older_than"):
+        await checkpointer.release_run("t", "r", older_than=-HOUR)
+    await checkpointer.release_run("t", "r", older_than=HOUR)
+    await checkpointer.claim_run("t", "r")
+    with pytest.raises(RunAlreadyClaimedError):
+        await checkpointer.release_run("t", "r", older_than=HOUR)
+    assert await states(checkpointer) == {"r": "open"}
+
+
 async def test_releasing_touches_no_other_run(checkpointer: Checkpointer) -> None:
     """Pins the key of the DELETE."""
     for thread_id, run_id in (("t", "r"), ("t", "R"), ("T", "r")):

@@ -1,14 +1,14 @@
 """``threadlog release``."""
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from threadlog.checkpointer import Checkpointer
 from threadlog.cli.opening import existing
 from threadlog.cli.options import DEFAULT_URL, ThreadArgument, UrlOption
 from threadlog.cli.output import fail, in_one_line, run, stdout
-from threadlog.errors import RunAlreadyCompletedError, RunNotClaimedError
+from threadlog.errors import RunAlreadyClaimedError, RunAlreadyCompletedError, RunNotClaimedError
 
 
 def release(
@@ -42,17 +42,16 @@ def release(
 async def _release(url: str, thread_id: str, run_id: str, *, force: bool) -> None:
     name = f"Run {run_id!r} of thread {thread_id!r}"
     async with existing(url) as checkpointer:
-        if not force and await _waits(checkpointer, thread_id, run_id):
-            raise fail(f"{name} is waiting: a person's answer is pending. Release it with --force.")
         try:
-            await checkpointer.release_run(thread_id, run_id)
+            await checkpointer.release_run(
+                thread_id, run_id, older_than=None if force else timedelta(0)
+            )
         # The library's own advice is for who claims runs.
         except RunNotClaimedError as error:
             raise fail(f"{name} is not claimed. See: threadlog runs THREAD") from error
         except RunAlreadyCompletedError as error:
             raise fail(f"{name} is completed; there is nothing to release.") from error
-
-
-async def _waits(checkpointer: Checkpointer, thread_id: str, run_id: str) -> bool:
-    found = await checkpointer.runs(thread_id)
-    return any(each.run_id == run_id and each.state == "waiting" for each in found)
+        except RunAlreadyClaimedError as error:  # of any age: it can only be waiting
+            raise fail(
+                f"{name} is waiting: a person's answer is pending. Release it with --force."
+            ) from error

@@ -47,8 +47,15 @@ def mark_run_complete(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: 
     store.write(complete)
 
 
-def release_run(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: str) -> None:
+def release_run(
+    store: OwnedStore[Any, Any, Any],
+    thread_id: str,
+    run_id: str,
+    *,
+    older_than: timedelta | None,
+) -> None:
     """Give up a claim; see `Checkpointer.release_run`."""
+    seconds = None if older_than is None else _seconds(older_than)
 
     def release(uow: UnitOfWork) -> None:
         found = uow.runs.lock_completion(thread_id, run_id)
@@ -56,6 +63,8 @@ def release_run(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: str) -
             raise RunNotClaimedError(thread_id=thread_id, run_id=run_id)
         if found.completed:
             raise RunAlreadyCompletedError(thread_id=thread_id, run_id=run_id)
+        if seconds is not None and not uow.runs.is_stale(thread_id, run_id, seconds):
+            raise RunAlreadyClaimedError(thread_id=thread_id, run_id=run_id)
         uow.runs.release(thread_id, run_id)
 
     _check(thread_id, run_id)
@@ -70,12 +79,16 @@ def runs(store: OwnedStore[Any, Any, Any], thread_id: str) -> list[RunSummary]:
 
 def stale_runs(store: OwnedStore[Any, Any, Any], older_than: timedelta) -> list[RunSummary]:
     """List runs whose process seems dead; see `Checkpointer.stale_runs`."""
+    seconds = _seconds(older_than)
+    return _summaries(store.read(lambda uow: uow.runs.stale(seconds)))
+
+
+def _seconds(older_than: timedelta) -> int:
     if not isinstance(older_than, timedelta) or older_than < timedelta(0):
         raise InvalidInputError(
             f"older_than must be a timedelta that is not negative, not {older_than!r}."
         )
-    seconds = int(older_than.total_seconds())
-    return _summaries(store.read(lambda uow: uow.runs.stale(seconds)))
+    return int(older_than.total_seconds())
 
 
 def _check(thread_id: str, run_id: str) -> None:
