@@ -5,23 +5,39 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
+FRAMEWORKS := cubeloop cubepi
 FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
 URL ?= sqlite:///demo.db
 
+define install-packages
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "threadlog needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
+@echo "Setting up $(@D) (once) ..."
+@$(PYTHON) -m venv $(@D) || \
+	{ echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+@touch $@
+endef
+
 # The editable install links file by file, so it is made anew when a file comes or goes,
 # which is when a folder's time changes.
+define install-threadlog
+@$(@D)/bin/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
+@touch $@
+endef
+
 $(VENV)/installed: $(VENV)/packages pyproject.toml $(FOLDERS)
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
-	@touch $@
+	$(install-threadlog)
 
 $(VENV)/packages: requirements-dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "threadlog needs Python 3.11 or later: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "Setting up $(VENV) (once) ..."
-	@$(PYTHON) -m venv $(VENV) || \
-		{ echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
-	@touch $@
+	$(install-packages)
+
+# One environment for each agent framework, with the framework's own backend.
+$(FRAMEWORKS:%=.venv-%/installed): .venv-%/installed: .venv-%/packages pyproject.toml $(FOLDERS)
+	$(install-threadlog)
+
+$(FRAMEWORKS:%=.venv-%/packages): .venv-%/packages: requirements-%.txt
+	$(install-packages)
 
 # The oldest SQLAlchemy that is supported, everything else as pinned.
 $(OLDEST)/installed: $(VENV)/installed
@@ -34,15 +50,26 @@ $(OLDEST)/installed: $(VENV)/installed
 
 .PHONY: help
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/installed  ## Two writers, a crash, and a conversation that is complete (SQLite)
 	@$(BIN)/python examples/demo.py $(URL)
 
+.PHONY: example-agent
+example-agent: $(VENV)/installed  ## An agent is killed, carries on, and waits for a person (SQLite)
+	@$(BIN)/python -m examples.killed_agent $(URL)
+
 .PHONY: test
-test: $(VENV)/installed  ## Run the tests on SQLite and on a real MySQL, which is set up too
+test: $(VENV)/installed  ## Run all tests on SQLite and on a real MySQL, which is set up too
 	@$(BIN)/python -m pytest $(ARGS)
+	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
+
+.PHONY: $(FRAMEWORKS:%=test-%)
+test-cubeloop:  ## Run agents of cubeloop, and its own backend beside ours
+test-cubepi:  ## The same with cubepi, the framework's former name
+$(FRAMEWORKS:%=test-%): test-%: .venv-%/installed
+	@THREADLOG_TEST_FRAMEWORK=$* .venv-$*/bin/python -m pytest tests/frameworks $(ARGS)
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported
@@ -73,12 +100,19 @@ wheel: $(VENV)/installed  ## Build a wheel into dist
 	@rm -rf build/lib build/bdist.*
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
+# The frameworks are left out of the extras: they are in groups, one at a time.
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra mysql --extra sqlite --extra migrations \
+	--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE)
+
 .PHONY: lock
-lock: $(VENV)/installed  ## Resolve requirements-dev.txt again, with hashes
+lock: UPGRADE ?= --upgrade
+lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRADE= keeps versions
 	@$(BIN)/pip install --quiet uv
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-header --quiet --upgrade --output-file requirements-dev.txt
+	@$(COMPILE) --extra cli --group dev --output-file requirements-dev.txt
+	@for framework in $(FRAMEWORKS); do \
+		$(COMPILE) --group $$framework --output-file requirements-$$framework.txt || exit 1; \
+	done
 
 .PHONY: clean
 clean:  ## Remove what make has made, but for the downloaded MySQL
-	@rm -rf $(VENV) $(OLDEST) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*
+	@rm -rf $(VENV) $(OLDEST) $(FRAMEWORKS:%=.venv-%) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*

@@ -5,7 +5,7 @@ that one takes, all take.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from threadlog.errors import InvalidIdError, InvalidInputError, InvalidJsonError
@@ -80,17 +80,31 @@ def check_ids(values: object, name: str) -> list[str]:
 
 def holds_surrogate(value: object) -> bool:
     """Say whether half of a surrogate pair is anywhere in nested dicts, lists and strings."""
+    return any(isinstance(leaf, str) and _has_surrogate(leaf) for leaf in _leaves(value))
+
+
+def changes_in_json(value: object) -> bool:
+    """Say whether Pydantic would silently write something else as JSON.
+
+    It writes U+FFFD for half of a surrogate pair in a dict's key, and null for NaN and
+    infinities.
+    """
+    return holds_surrogate(value) or any(
+        isinstance(leaf, float) and not math.isfinite(leaf) for leaf in _leaves(value)
+    )
+
+
+def _leaves(value: object) -> Iterator[object]:
+    """Give what is in nested dicts and lists, keys of dicts included."""
     stack = [value]
     while stack:
         item = stack.pop()
-        if isinstance(item, str):
-            if _has_surrogate(item):
-                return True
-        elif isinstance(item, dict):
+        if isinstance(item, dict):
             stack += [*item.keys(), *item.values()]
         elif isinstance(item, list | tuple):
             stack += item
-    return False
+        else:
+            yield item
 
 
 def check_text(value: str, name: str) -> None:

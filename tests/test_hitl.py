@@ -1,6 +1,7 @@
 """Pending questions, and the ledger of answers."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,15 @@ from tests.databases import execute
 from tests.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer, HitlRequest
 from threadlog.errors import CheckpointCorruptionError, InvalidIdError, InvalidInputError
+
+
+class Choice(BaseModel):
+    """An answer as a Pydantic model."""
+
+    decision: str
+    more: dict[str, Any]
+    at: datetime = datetime(2026, 1, 2, tzinfo=UTC)
+
 
 BAD_REQUESTS: dict[str, Any] = {
     "a dict": {"question_id": "q"},
@@ -32,15 +42,11 @@ BAD_ANSWERS: dict[str, Any] = {
     "an int above 64 bits": [2**64],
     "a key that is no string": {1: 2},
     "half a character": "\ud800",
+    "half a character in a model's key": Choice(decision="", more={"\ud800": 1}),
+    "NaN in a model": Choice(decision="", more={"a": float("nan")}),
+    "a time that is in no model": datetime(2026, 1, 2, tzinfo=UTC),
     "a spoilt model": [HitlRequest.model_construct(question_id=5, payload={})],
 }
-
-
-class Choice(BaseModel):
-    """An answer as a Pydantic model."""
-
-    decision: str
-    more: dict[str, Any]
 
 
 async def test_a_question_is_kept_until_it_is_removed(checkpointer: Checkpointer) -> None:
@@ -189,7 +195,7 @@ async def test_models_in_answers_become_objects(checkpointer: Checkpointer) -> N
     """Pins models by themselves, nested, and of a subclass."""
     choice = Choice(decision="edit", more={"n": 2**64 - 1})
     await checkpointer.save_hitl_answer("t", "q", [choice, {"inner": choice}, (1, None)])
-    plain = {"decision": "edit", "more": {"n": 2**64 - 1}}
+    plain = {"decision": "edit", "more": {"n": 2**64 - 1}, "at": "2026-01-02T00:00:00Z"}
     assert await checkpointer.load_hitl_answer("t", "q") == [plain, {"inner": plain}, [1, None]]
 
 

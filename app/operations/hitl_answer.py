@@ -4,15 +4,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic_core import PydanticSerializationError
-
-from threadlog.errors import CheckpointCorruptionError, InvalidInputError
+from threadlog.errors import CheckpointCorruptionError
 from threadlog.models import HitlAnswer
 from threadlog.packing import check_size
+from threadlog.plain import plain_json
 from threadlog.repositories import UnitOfWork
 from threadlog.store import OwnedStore
-from threadlog.validation import check_id, check_ids, check_json
+from threadlog.validation import check_id, check_ids
 
 
 def save_hitl_answer(
@@ -31,7 +29,7 @@ def save_hitl_answer(
 
     _check(thread_id, run_id)
     check_id(question_id, "question_id")
-    value = _encode(answer)
+    value = plain_json(answer, "answer")
     check_size(value, "answer", store.statement_limit)
     store.write(save)
 
@@ -77,26 +75,3 @@ def _check(thread_id: str, run_id: str | None) -> None:
     check_id(thread_id)
     if run_id is not None:
         check_id(run_id, "run_id")
-
-
-def _encode(answer: Any) -> Any:
-    """Turn an answer, which may be or hold Pydantic models, into a JSON value."""
-    try:
-        value = _without_models(answer)
-    except (PydanticSerializationError, RecursionError, ValueError) as error:
-        raise InvalidInputError(
-            "answer holds a model with a field that is missing or not of its declared type, "
-            "or is nested too deep."
-        ) from error
-    check_json(value, "answer")
-    return value
-
-
-def _without_models(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(warnings="error")
-    if isinstance(value, dict):
-        return {key: _without_models(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_models(inner) for inner in value]
-    return value

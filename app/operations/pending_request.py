@@ -3,15 +3,14 @@
 import json
 from typing import Any
 
-from pydantic_core import PydanticSerializationError
-
 from threadlog.errors import CheckpointCorruptionError, InvalidInputError
 from threadlog.models import Thread
 from threadlog.packing import check_size
+from threadlog.plain import plain_json
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.pending_request import PendingRequestRow
 from threadlog.store import OwnedStore
-from threadlog.validation import check_id, check_json_object
+from threadlog.validation import check_id
 from threadlog.vocabulary import RequestT
 
 
@@ -64,15 +63,7 @@ def _encode(store: OwnedStore[Any, RequestT, Any], request: RequestT) -> dict[st
             f"request must be a {kind.__module__}.{kind.__name__} or None, "
             f"not {type(request).__name__}."
         )
-    try:
-        # warnings: a value of the wrong type, set after validation, would be written and
-        # then fail to load.
-        content = request.model_dump(warnings="error")
-    except (PydanticSerializationError, ValueError, RecursionError) as error:
-        raise InvalidInputError(
-            "request has a field that is missing, nested too deep or not of its declared type."
-        ) from error
-    check_json_object(content, "request")
+    content: dict[str, Any] = plain_json(request, "request")
     check_id(content.get("question_id"), "question_id")
     return content
 

@@ -1,0 +1,1 @@
+"""Tests with a real agent framework: `make test-cubeloop` and `make test-cubepi`."""

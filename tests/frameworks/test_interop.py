@@ -1,0 +1,349 @@
+"""Our backend and the framework's own on one MySQL database: what either writes the other reads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from sqlalchemy import Connection, text
+
+from tests.databases import create_schema, on_connection
+from tests.frameworks.agents import (
+    THREAD,
+    agent,
+    asking_agent,
+    calls,
+    log,
+    says,
+    states,
+    until_it_asks,
+)
+from tests.frameworks.framework import Framework
+from tests.frameworks.messages import conversation, request
+
+pytestmark = [
+    # The framework's own statements use both; its driver passes the server's warnings on.
+    pytest.mark.filterwarnings("ignore:'VALUES function' is deprecated:Warning"),
+    pytest.mark.filterwarnings("ignore:'BINARY expr' is deprecated:Warning"),
+]
+
+_CLEAR = "clear_pending_request_if_matches"
+
+JSON = {
+    "text": "ä\U0001f30d\"\\'%s\n\0",
+    "int": 2**53,
+    "float": 0.1,
+    "no": None,
+    "list": [[], {}, True],
+}
+
+
+class Choice(BaseModel):
+    """An answer as a model."""
+
+    decision: str
+    more: list["Choice"] = []
+
+
+ANSWERS: list[tuple[Any, Any]] = [
+    ("yes", "yes"),
+    ("", ""),
+    (True, True),
+    (0, 0),
+    (-1.5, -1.5),
+    (None, None),
+    ([], []),
+    (JSON, JSON),
+    (
+        Choice(decision="a", more=[Choice(decision="b")]),
+        {"decision": "a", "more": [{"decision": "b", "more": []}]},
+    ),
+    ({"all": [Choice(decision="é")]}, {"all": [{"decision": "é", "more": []}]}),
+]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two backends on one database: one of them is ours, the other the framework's."""
+
+    first: Any
+    second: Any
+    ours: Any
+    url: str
+
+    async def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the database itself."""
+        return await on_connection(
+            self.url, lambda c: [tuple(row) for row in c.execute(text(statement))]
+        )
+
+
+def create_their_schema(framework: Framework, connection: Connection) -> None:
+    """Create the tables as the framework tells hosts to."""
+    models = framework.module("checkpointer.mysql.models")
+    helpers = framework.module("checkpointer.mysql.alembic_helpers")
+    getattr(models, f"{framework.name}_metadata").create_all(connection)
+    for statement in (
+        f"ALTER TABLE cubepi_messages {helpers.messages_partition_clause()}",
+        f"ALTER TABLE cubepi_runs {helpers.runs_partition_clause()}",
+        *helpers.write_schema_version_op().rstrip("; ").split(";"),
+    ):
+        connection.execute(text(statement))
+
+
+@pytest.fixture(params=["our schema", "their schema"])
+async def url(request: pytest.FixtureRequest, framework: Framework, mysql_database: str) -> str:
+    """Give a database with the tables that we create, or that the framework does."""
+    if request.param == "our schema":
+        await on_connection(mysql_database, create_schema)
+    else:
+        await on_connection(mysql_database, lambda c: create_their_schema(framework, c))
+    return mysql_database
+
+
+@pytest.fixture(params=["ours first", "theirs first"])
+async def pair(
+    request: pytest.FixtureRequest, framework: Framework, url: str
+) -> AsyncIterator[Pair]:
+    """Give both backends, open, in one direction after the other."""
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(framework.door.MySQLCheckpointer(url))
+        backend = framework.module("checkpointer").MySQLCheckpointer(url)
+        theirs = await stack.enter_async_context(backend)
+        if request.param == "ours first":
+            yield Pair(ours, theirs, ours, url)
+        else:
+            yield Pair(theirs, ours, ours, url)
+
+
+async def test_messages(framework: Framework, pair: Pair) -> None:
+    """Pins that both store the same bytes and load the same messages, in one order."""
+    messages = [*conversation(framework), *conversation(framework, "r")]
+    assert await pair.second.load("t") is None
+    await pair.first.append("t", messages[:4])
+    assert await pair.second.load("t") == await pair.first.load("t")
+    await pair.second.append("t", messages[4:])
+    await pair.second.append("t", messages)
+    await pair.first.append("t", messages)
+    for checkpointer in (pair.first, pair.second):
+        assert (await checkpointer.load("t")).messages == messages * 3
+    columns = "role, metadata, payload, run_id"
+    rows = await pair.rows(f"SELECT {columns}, seq FROM cubepi_messages ORDER BY seq")
+    assert [row[-1] for row in rows] == list(range(1, 19))
+    assert [row[:-1] for row in rows[6:12]] == [row[:-1] for row in rows[12:]]
+
+
+async def test_extra(pair: Pair) -> None:
+    """Pins that each merges into what the other saved."""
+    await pair.first.save_extra("t", {"a": JSON, "b": {"x": 1}})
+    assert (await pair.second.load("t")).extra == {"a": JSON, "b": {"x": 1}}
+    await pair.second.save_extra("t", {"b": {"y": 2}, "c": None})
+    merged = {"a": JSON, "b": {"y": 2}, "c": None}
+    assert (await pair.first.load("t")).extra == merged
+    assert await pair.second.load("t") == await pair.first.load("t")
+
+
+async def test_runs(framework: Framework, pair: Pair) -> None:
+    """Pins claims, completions and refusals across the two, and the order of completions."""
+    exceptions = framework.module("checkpointer.exceptions")
+    first, second = pair.first, pair.second
+    with pytest.raises(exceptions.RunNotClaimedError):
+        await second.mark_run_complete("t", "r1")
+    await first.claim_run("t", "r1")
+    await first.claim_run("t", "r2")
+    with pytest.raises(exceptions.RunAlreadyClaimedError):
+        await second.claim_run("t", "r1")
+    await second.append("t", conversation(framework, "r1"))
+    await second.mark_run_complete("t", "r2")
+    await first.mark_run_complete("t", "r1")
+    await second.mark_run_complete("t", "r1")
+    for checkpointer in (first, second):
+        with pytest.raises(exceptions.RunAlreadyCompletedError):
+            await checkpointer.claim_run("t", "r1")
+        with pytest.raises(exceptions.RunAlreadyCompletedError):
+            await checkpointer.append("t", conversation(framework, "r1"))
+    places = {run.run_id: run.completion_seq for run in await pair.ours.runs("t")}
+    assert places == {"r1": 2, "r2": 1}
+    assert len((await first.load("t")).messages) == 3
+
+
+async def test_pending_requests(framework: Framework, pair: Pair) -> None:
+    """Pins that a question of each kind is read and removed by the other."""
+    first, second = pair.first, pair.second
+    for kind in ("confirm", "approve", "ask"):
+        asked = request(framework, kind)
+        await first.save_pending_request("t", asked, run_id="r1")
+        assert await second.load_pending("t") == (asked, "r1")
+        assert await second.load_pending_request("t") == asked
+        assert await second.load_pending_run_id("t") == "r1"
+    assert await pair.rows("SELECT run_id FROM cubepi_threads") == [("r1",)]
+    await second.save_pending_request("t", None)
+    assert await first.load_pending("t") is None
+    assert await first.load_pending_run_id("t") is None
+
+    await first.save_pending_request("t", asked)
+    assert await second.load_pending("t") == (asked, None)
+    await second.save_pending_request("t", asked, run_id="r2")
+    assert await first.load_pending("t") == (asked, "r2")
+
+
+async def test_clearing_a_question_that_matches(framework: Framework, pair: Pair) -> None:
+    """Pins one answer for both, byte by byte, where the framework has the verb."""
+    asked = request(framework)
+    has_verb = hasattr(framework.module("checkpointer").MySQLCheckpointer, _CLEAR)
+    assert has_verb == (framework.name == "cubeloop")
+    clears = [getattr(c, _CLEAR) for c in (pair.second, pair.first) if hasattr(c, _CLEAR)]
+    for clear in clears:
+        await pair.first.save_pending_request("t", asked, run_id="r1")
+        for question_id, run_id in [
+            (asked.question_id, "R1"),
+            (asked.question_id.upper(), "r1"),
+            ("other", "r1"),
+        ]:
+            assert not await clear("t", question_id=question_id, run_id=run_id)
+        assert await pair.second.load_pending("t") == (asked, "r1")
+        assert await clear("t", question_id=asked.question_id, run_id="r1")
+        assert not await clear("t", question_id=asked.question_id, run_id="r1")
+        assert await pair.second.load_pending("t") is None
+
+
+async def test_answers(pair: Pair) -> None:
+    """Pins that an answer of every kind of JSON is kept, replaced and removed by either."""
+    for run_id in (None, "r1"):
+        await check_answers(pair, run_id)
+
+
+async def check_answers(pair: Pair, run_id: str | None) -> None:
+    """Assert it for the answers of one run, or of none."""
+    first, second = pair.first, pair.second
+    for n, (answer, expected) in enumerate(ANSWERS):
+        await first.save_hitl_answer("t", f"q{n}", "earlier", run_id=run_id)
+        await second.save_hitl_answer("t", f"q{n}", "earlier still", run_id=run_id)
+        await first.save_hitl_answer("t", f"q{n}", answer, run_id=run_id)
+        loaded = await second.load_hitl_answer("t", f"q{n}", run_id=run_id)
+        assert loaded == expected
+        assert type(loaded) is type(expected)
+    count = "SELECT COUNT(*) FROM cubepi_hitl_answers"
+    assert await pair.rows(count) == [(len(ANSWERS),)]
+    await second.clear_hitl_answers("t", [], run_id=run_id)
+    await second.clear_hitl_answers("t", None, run_id="another")
+    assert await pair.rows(count) == [(len(ANSWERS),)]
+    await second.clear_hitl_answers("t", ["q1"], run_id=run_id)
+    assert await first.load_hitl_answer("t", "q1", run_id=run_id) is None
+    assert await first.load_hitl_answer("t", "q0", run_id=run_id) == "yes"
+    await second.clear_hitl_answers("t", run_id=run_id)
+    assert await pair.rows(count) == [(0,)]
+
+
+async def test_forks(framework: Framework, pair: Pair) -> None:
+    """Pins that a fork by either is the same rows, loads in the other, and can be gone on with."""
+    first, second = pair.first, pair.second
+    for run_id in ("r1", "open", "r2", "r3"):
+        await first.claim_run("t", run_id)
+    for of_run in (None, "r1", "open", "r2", "r3", "r1"):
+        await second.append("t", conversation(framework, of_run))
+    for run_id in ("r1", "r2", "r3"):
+        await first.mark_run_complete("t", run_id)
+    await first.save_extra("t", {"a": JSON})
+    await first.save_pending_request("t", request(framework), run_id="open")
+    await first.save_hitl_answer("t", "q", 1, run_id="open")
+
+    await first.fork("t", "by first", after_run_id="r2", metadata={"why": JSON})
+    await second.fork("t", "by second", after_run_id="r2", metadata={"why": JSON})
+    assert await second.load("by first") == await second.load("by second")
+    assert await second.load("by first") == await first.load("by first")
+    assert (await second.load("by first")).messages == await second.snapshot("t", after_run_id="r2")
+    assert await first.snapshot("t", after_run_id="r2") == await second.snapshot(
+        "t", after_run_id="r2"
+    )
+    for columns in (
+        "seq, role, metadata, payload, run_id FROM cubepi_messages",
+        "run_id, claimed_at, completed_at, completion_seq FROM cubepi_runs",
+        "parent_thread_id, extra, pending_request, run_id FROM cubepi_threads",
+        "question_id, run_id FROM cubepi_hitl_answers",
+    ):
+        rows = [
+            await pair.rows(f"SELECT {columns} WHERE thread_id = 'by {who}' ORDER BY 1")
+            for who in ("first", "second")
+        ]
+        assert rows[0] == rows[1]
+    # By design: ours says where the copy ends, theirs how many runs were completed by then.
+    ends = await pair.rows("SELECT thread_id, forked_at_seq FROM cubepi_threads ORDER BY 1")
+    by_ours, by_theirs = (1, 2) if pair.ours is first else (2, 1)
+    assert (ends[by_ours - 1][1], ends[by_theirs - 1][1]) == (18, 2)
+
+    exceptions = framework.module("checkpointer.exceptions")
+    with pytest.raises(exceptions.ThreadAlreadyExistsError):
+        await second.fork("t", "by first", after_run_id="r2")
+    with pytest.raises(exceptions.RunNotCompletedError):
+        await second.fork("by first", "deeper", after_run_id="r3")
+    await second.append("by first", conversation(framework, "r9"))
+    await second.fork("by first", "deeper", after_run_id="r1")
+    assert (await first.load("deeper")).parent_thread_id == "by first"
+
+
+async def test_both_write_at_once(framework: Framework, pair: Pair) -> None:
+    """Pins one order without gap or duplicate, and one winner of a run."""
+    batches = [conversation(framework) for _ in range(17)]
+    await pair.first.append("t", batches[0])
+    writers = [pair.first, pair.second] * 8
+    appends = (w.append("t", batch) for w, batch in zip(writers, batches[1:], strict=True))
+    await asyncio.gather(*appends)
+    rows = await pair.rows("SELECT seq FROM cubepi_messages ORDER BY seq")
+    assert rows == [(seq,) for seq in range(1, 3 * 17 + 1)]
+    messages = (await pair.first.load("t")).messages
+    stored = [messages[start : start + 3] for start in range(0, len(messages), 3)]
+    assert stored[0] == batches[0]
+    assert all(batch in stored for batch in batches)
+    claims = (writer.claim_run("t", "r") for writer in writers)
+    outcomes = await asyncio.gather(*claims, return_exceptions=True)
+    assert outcomes.count(None) == 1
+    lost = framework.module("checkpointer.exceptions").RunAlreadyClaimedError
+    assert sum(isinstance(outcome, lost) for outcome in outcomes) == 15
+
+
+async def test_an_agent_moves_from_one_backend_to_the_other(
+    framework: Framework, pair: Pair
+) -> None:
+    """Pins the one changed line: an agent that paused on either is answered on the other."""
+    turn = calls(framework, refund={"euros": 20})
+    asking = asking_agent(framework, pair.first, [turn], "approve", "asks")
+    await until_it_asks(asking, asking.prompt("I want a refund!", run_id="asks"))
+    done = [says(framework, "Done.")]
+    answering = asking_agent(framework, pair.second, done, "approve", "asks")
+    yes = framework.module("hitl").ApproveAnswer(decision="approve")
+    await answering.respond(answer=yes)
+    back = agent(framework, pair.first, [says(framework, "Bye.")])
+    await back.prompt("Thanks!", run_id="r2")
+    assert await log(pair.second) == [
+        "user: I want a refund!",
+        "assistant: refund(euros=20)",
+        "tool_result: 20 euros are on their way.",
+        "assistant: Done.",
+        "user: Thanks!",
+        "assistant: Bye.",
+    ]
+    assert await pair.first.load_pending(THREAD) is None
+    assert await states(pair.ours) == {"asks": "completed", "r2": "completed"}
+
+
+async def test_ids_are_bytes_on_either_schema(framework: Framework, pair: Pair) -> None:
+    """Pins that ours tells ids apart that the framework's collation takes for the same."""
+    ours, exceptions = pair.ours, framework.module("checkpointer.exceptions")
+    await pair.first.claim_run("t", "R1")
+    await pair.first.save_hitl_answer("t", "Q", "yes", run_id="R1")
+    await pair.first.save_pending_request("t", request(framework), run_id="R1")
+    with pytest.raises(exceptions.RunNotClaimedError):
+        await ours.mark_run_complete("t", "r1")
+    assert await ours.load_hitl_answer("t", "q", run_id="R1") is None
+    assert await ours.load_hitl_answer("t", "Q", run_id="r1") is None
+    await ours.clear_hitl_answers("t", run_id="r1")
+    await ours.clear_hitl_answers("t", ["q"], run_id="R1")
+    assert await ours.load_hitl_answer("t", "Q", run_id="R1") == "yes"
+    await ours.mark_run_complete("t", "R1")
+    await ours.append("t", conversation(framework, "r1"))
+    assert await states(ours, "t") == {"R1": "completed"}
+    assert await ours.snapshot("t", after_run_id="R1") == []
