@@ -101,7 +101,7 @@ wheel: $(VENV)/installed  ## Build a wheel into dist
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 # The frameworks are left out of the extras: they are in groups, one at a time.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra mysql --extra sqlite --extra migrations \
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra mysql --extra mysql-sync --extra sqlite --extra migrations \
 	--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE)
 
 .PHONY: lock

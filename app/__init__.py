@@ -4,6 +4,7 @@ from threadlog.checkpointer import Checkpointer, MySQLCheckpointer
 from threadlog.codec import MESSAGE_CODEC, MessageCodec
 from threadlog.errors import ThreadlogError
 from threadlog.hitl import HitlRequest
+from threadlog.sync_checkpointer import SyncCheckpointer
 from threadlog.values import CheckpointData, RunSummary, StoredMessage, ThreadSummary
 from threadlog.vocabulary import Vocabulary
 
@@ -16,6 +17,7 @@ __all__ = [
     "MySQLCheckpointer",
     "RunSummary",
     "StoredMessage",
+    "SyncCheckpointer",
     "ThreadSummary",
     "ThreadlogError",
     "Vocabulary",

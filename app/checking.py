@@ -87,7 +87,7 @@ def _inspect(session: Session, backend: Backend) -> list[Finding]:
         session,
         backend,
         VOCABULARY,
-        statement_limit=0,
+        0,
         # Whether the server answers now is what is asked.
         retrying=Retrying(stop=stop_after_attempt(1), reraise=True),
     )

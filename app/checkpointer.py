@@ -3,31 +3,31 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import URL
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.util import await_only
 
 from threadlog import operations
 from threadlog.backends import PoolSize, parse_url
 from threadlog.codec import MessageT
-from threadlog.database import Database
+from threadlog.door import Door, check_one_source, check_pool
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.repositories.thread import ThreadOrder
-from threadlog.store import OwnedStore, retry_policy
+from threadlog.sessions import BoundSession, HostSessions, OwnedSessions, entered_already
+from threadlog.store import Store, retry_policy
 from threadlog.validation import check_count
 from threadlog.values import RunSummary, StoredMessage, ThreadSummary
-from threadlog.vocabulary import VOCABULARY, DataT, RequestT, Vocabulary
+from threadlog.vocabulary import DataT, RequestT
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_RETRYING: Final = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
 
-
-class Checkpointer(Generic[MessageT, RequestT, DataT]):
+class Checkpointer(Door[MessageT, RequestT, DataT]):
     """Keeps conversations in the database of a URL: in order, exactly once.
 
     An asynchronous context manager; its methods work inside the block only::
@@ -47,37 +47,42 @@ class Checkpointer(Generic[MessageT, RequestT, DataT]):
     Every method may raise `StorageError`, and `NotOpenError` outside the block.
     """
 
-    vocabulary: Vocabulary[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
-    """The classes of messages, questions and threads; a subclass may speak of others."""
+    _sessions: OwnedSessions | HostSessions | BoundSession
+    _retrying = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
 
-    def __init__(self, url: str | URL, *, min_pool_size: int = 1, max_pool_size: int = 10) -> None:
-        """Take the database's URL; nothing connects before the block is entered.
+    def __init__(
+        self,
+        url: str | URL | None = None,
+        *,
+        engine: AsyncEngine | None = None,
+        session_factory: Callable[[], AsyncSession] | None = None,
+        min_pool_size: int = 1,
+        max_pool_size: int = 10,
+    ) -> None:
+        """Take a database's URL, or what the host has; nothing connects before the block.
 
         Args:
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
                 ``mysql+aiomysql://``), ``sqlite:///file.db`` or ``sqlite://`` for a database
                 in memory. Query arguments go to the driver; on MySQL those for TLS are
                 ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``.
-            min_pool_size: connections that are opened on entering; on MySQL 1 opens two, as
-                some are kept for reading.
-            max_pool_size: the most connections at once; further operations wait. SQLite, which
-                has one writer at a time, is always given one connection.
+            engine: an engine of the host's, in place of a URL.
+            session_factory: an ``async_sessionmaker`` of the host's, in place of a URL.
+            min_pool_size: connections to a URL that are opened on entering; on MySQL 1 opens
+                two, as some are kept for reading.
+            max_pool_size: the most connections to a URL at once; further operations wait.
+                SQLite, which has one writer at a time, is always given one connection.
 
         Raises:
-            ConfigurationError: the URL or a pool size cannot be used.
+            ConfigurationError: none or several of the first three are given, or one cannot
+                be used.
         """
-        check_count(max_pool_size, "max_pool_size", least=1)
-        check_count(min_pool_size, "min_pool_size", least=0)
-        if min_pool_size > max_pool_size:
-            raise ConfigurationError(
-                f"min_pool_size ({min_pool_size}) is above max_pool_size ({max_pool_size})."
-            )
-        self._database = Database(parse_url(url), PoolSize(min_pool_size, max_pool_size))
-        self._statement_limit = 0
-
-    def __repr__(self) -> str:
-        """Show the class, the URL without its password, and the state."""
-        return f"<{type(self).__name__} {self._database!r}>"
+        check_one_source(url, engine, session_factory)
+        check_pool(min_pool_size, max_pool_size)
+        if url is not None:
+            self._sessions = OwnedSessions(parse_url(url), PoolSize(min_pool_size, max_pool_size))
+        else:
+            self._sessions = HostSessions(session_factory or _factory(engine))
 
     async def __aenter__(self) -> Self:
         """Connect, and verify server and schema.
@@ -85,24 +90,31 @@ class Checkpointer(Generic[MessageT, RequestT, DataT]):
         Raises:
             MissingExtraError: the database's driver is not installed.
             UnsupportedServerError: the server is of the wrong kind or too old.
+            ConfigurationError: a host's engine has settings under which something would be
+                lost: AUTOCOMMIT, another character set than utf8mb4, or, with a driver that
+                does not heed it, NO_BACKSLASH_ESCAPES.
             CubepiSchemaUninitialized: the tables, or the row with their version, are
-                missing. (An SQLite database that has none is given them instead.)
+                missing. (An SQLite database of a URL that has none is given them instead.)
             CubepiSchemaMismatch: the tables are of another version.
         """
-        database = self._database
-        database.open()
+        sessions = self._sessions
+        if isinstance(sessions, BoundSession):
+            raise entered_already(sessions)
+        sessions.open()
         try:
-            self._statement_limit = await self._write(operations.open_database, database.backend)
-            await database.warm()
+            self._statement_limit = await self._write(
+                operations.open_database, sessions.backend, hosts_engine=sessions.hosts_engine
+            )
+            await sessions.warm()
         except ThreadlogError:
-            await database.close()
+            await sessions.close()
             raise
         except (TypeError, ValueError, OverflowError) as error:
-            await database.close()
+            await sessions.close()
             # What drivers say of an option that they do not know, or of its value.
             raise ConfigurationError(f"The URL has an option that is wrong: {error}.") from error
         except BaseException:
-            await database.close()
+            await sessions.close()
             raise
         return self
 
@@ -112,8 +124,36 @@ class Checkpointer(Generic[MessageT, RequestT, DataT]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let what runs finish, for up to five seconds, and close the connections."""
-        await self._database.close()
+        """Let what runs finish, for up to five seconds, and close connections of our own."""
+        if not isinstance(self._sessions, BoundSession):
+            await self._sessions.close()
+
+    def bind(self, session: AsyncSession) -> Self:
+        """Give a checkpointer with the same methods that works in a session of the host's.
+
+        Its statements run in the session's transaction, behind what the host has executed.
+        It never commits, rolls back or closes, and runs nothing a second time: that is the
+        host's, as are row locks, which last until the transaction ends. Objects that are
+        pending in the session stay pending. On an error of the database roll back, and run
+        the whole transaction again where the error is ``retryable``::
+
+            async with session_factory.begin() as session:
+                session.add(order)
+                await checkpointer.bind(session).append(order.thread_id, messages)
+
+        Args:
+            session: a session of the database that this checkpointer was opened on.
+
+        Raises:
+            NotOpenError: this checkpointer is not open.
+            ConfigurationError: it is no asynchronous session, or of another database.
+        """
+        if not isinstance(session, AsyncSession):
+            raise ConfigurationError(
+                f"bind() takes an AsyncSession, not a {type(session).__name__}. "
+                "threadlog.SyncCheckpointer binds plain sessions."
+            )
+        return self._bound(session.sync_session, BoundSession(session, self._sessions.backend))
 
     async def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
         """Read a thread: its messages, `extra` and parent, all of one point in time.
@@ -484,57 +524,70 @@ class Checkpointer(Generic[MessageT, RequestT, DataT]):
 
     async def _write(
         self,
-        operation: Callable[Concatenate[OwnedStore[MessageT, RequestT, DataT], P], T],
+        operation: Callable[Concatenate[Store[MessageT, RequestT, DataT], P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Run an operation that writes."""
         try:
-            return await self._database.write(
+            return await self._sessions.write(
                 lambda session: operation(self._store(session), *args, **kwargs)
             )
         except ThreadlogError as error:
-            self.vocabulary.say(error, self._database.backend.name)
+            self._say(error)
             raise
 
     async def _read(
         self,
-        operation: Callable[Concatenate[OwnedStore[MessageT, RequestT, DataT], P], T],
+        operation: Callable[Concatenate[Store[MessageT, RequestT, DataT], P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Run an operation that only reads."""
         try:
-            return await self._database.read(
+            return await self._sessions.read(
                 lambda session: operation(self._store(session), *args, **kwargs)
             )
         except ThreadlogError as error:
-            self.vocabulary.say(error, self._database.backend.name)
+            self._say(error)
             raise
-
-    def _store(self, session: Session) -> OwnedStore[MessageT, RequestT, DataT]:
-        return OwnedStore(
-            session,
-            self._database.backend,
-            self.vocabulary,
-            statement_limit=self._statement_limit,
-            retrying=_RETRYING,
-        )
 
 
 class MySQLCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only MySQL."""
 
-    def __init__(self, dsn: str | URL, *, min_pool_size: int = 1, max_pool_size: int = 10) -> None:
-        """Take a ``mysql://`` URL; see `Checkpointer`.
+    def __init__(
+        self,
+        dsn: str | URL | None = None,
+        *,
+        engine: AsyncEngine | None = None,
+        session_factory: Callable[[], AsyncSession] | None = None,
+        min_pool_size: int = 1,
+        max_pool_size: int = 10,
+    ) -> None:
+        """Take a ``mysql://`` URL, or what the host has; see `Checkpointer`.
 
         Raises:
-            ConfigurationError: the URL is of another database.
+            ConfigurationError: it is of another database.
         """
-        url = parse_url(dsn)
-        if url.get_backend_name() != "mysql":
+        super().__init__(
+            dsn,
+            engine=engine,
+            session_factory=session_factory,
+            min_pool_size=min_pool_size,
+            max_pool_size=max_pool_size,
+        )
+        if "mysql" not in self._sessions.backend.dialects:
             raise ConfigurationError(
-                f"MySQLCheckpointer takes mysql:// URLs, not {url.drivername}://. Use "
-                "Checkpointer, which takes all."
+                f"MySQLCheckpointer takes mysql:// URLs, not {self._sessions}. Use Checkpointer, "
+                "which takes all."
             )
-        super().__init__(url, min_pool_size=min_pool_size, max_pool_size=max_pool_size)
+
+
+def _factory(engine: AsyncEngine | None) -> Callable[[], AsyncSession]:
+    if not isinstance(engine, AsyncEngine):
+        raise ConfigurationError(
+            f"engine must be an AsyncEngine, not a {type(engine).__name__}. "
+            "threadlog.SyncCheckpointer takes a plain one."
+        )
+    return partial(AsyncSession, engine)

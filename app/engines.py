@@ -1,17 +1,22 @@
 """Opens engines that threadlog owns."""
 
-from sqlalchemy import URL
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from threadlog.backends import Backend, PoolSize
+from threadlog.backends import Backend, Driver, EngineSettings, PoolSize
 from threadlog.errors import ConfigurationError, MissingExtraError
+
+T = TypeVar("T")
 
 
 def open_engine(
     backend: Backend, url: URL, pool: PoolSize, *, reading: bool = False
 ) -> AsyncEngine:
-    """Create an engine on a database of this kind; nothing connects yet.
+    """Create an engine of asyncio on a database of this kind; nothing connects yet.
 
     Args:
         backend: what knows the database of the URL.
@@ -24,15 +29,29 @@ def open_engine(
         MissingExtraError: its driver is not installed.
     """
     settings = backend.settings(url, pool, reading=reading)
+    engine = _create(create_async_engine, settings, backend.asynchronous)
+    backend.attach(engine.sync_engine)
+    return engine
+
+
+def open_sync_engine(
+    backend: Backend, url: URL, pool: PoolSize, *, reading: bool = False
+) -> Engine:
+    """Create a plain engine; see `open_engine`."""
+    settings = backend.settings(url, pool, reading=reading, synchronous=True)
+    engine = _create(create_engine, settings, backend.synchronous)
+    backend.attach(engine)
+    return engine
+
+
+def _create(create: Callable[..., T], settings: EngineSettings, default: Driver) -> T:
     try:
         # hide_parameters: what people said does not belong into logs and tracebacks.
-        engine = create_async_engine(settings.url, hide_parameters=True, **settings.options)
+        return create(settings.url, hide_parameters=True, **settings.options)
     except ModuleNotFoundError as error:
-        ours = settings.url.get_driver_name() == backend.driver
-        raise MissingExtraError(error.name or "driver", backend.extra if ours else None) from error
+        ours = settings.url.get_driver_name() == default.name
+        raise MissingExtraError(error.name or "driver", default.extra if ours else None) from error
     except (ArgumentError, NoSuchModuleError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"No engine can be made from the URL: {error}. Check its driver and options."
         ) from error
-    backend.attach(engine.sync_engine)
-    return engine

@@ -247,14 +247,17 @@ class DeadlockError(StorageError):
     """The server rolled the transaction back so that others could go on."""
 
     retryable = True
-    advice = "Nothing was committed. Run the whole transaction again."
+    advice = "Nothing was committed. Roll back and run the whole transaction again."
 
 
 class CheckpointerLockTimeoutError(StorageError):
     """Another transaction held a lock for longer than the server waits."""
 
     retryable = True
-    advice = "Nothing was committed. Find the long transaction, then run this one again."
+    advice = (
+        "Nothing was committed. Roll back, find the transaction that takes so long, and run this "
+        "whole one again."
+    )
 
 
 class CommitOutcomeUnknownError(StorageError):

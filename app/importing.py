@@ -12,7 +12,7 @@ from threadlog.operations.thread import merge_extra
 from threadlog.packing import in_batches
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.message import NewMessage
-from threadlog.store import OwnedStore
+from threadlog.store import Store
 from threadlog.validation import check_id, check_json_object
 
 _SYSTEM: Final = "system"
@@ -69,7 +69,7 @@ async def import_into(checkpointer: Checkpointer, conversation: Conversation) ->
     return await checkpointer._write(import_conversation, conversation)  # noqa: SLF001 - our own door
 
 
-def import_conversation(store: OwnedStore[Message, Any, Any], conversation: Conversation) -> int:
+def import_conversation(store: Store[Message, Any, Any], conversation: Conversation) -> int:
     """Append what a thread lacks of a conversation, in one unit of work.
 
     Running it again, after a crash or at the same time as another, adds nothing twice. A
@@ -94,7 +94,7 @@ def import_conversation(store: OwnedStore[Message, Any, Any], conversation: Conv
     )
 
 
-def _encode(store: OwnedStore[Message, Any, Any], message: Message, place: int) -> NewMessage:
+def _encode(store: Store[Message, Any, Any], message: Message, place: int) -> NewMessage:
     """Encode a message that fits into a statement; errors name its place in the file."""
     try:
         (row,) = store.vocabulary.messages.encode([message])

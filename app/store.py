@@ -1,5 +1,6 @@
-"""Runs units of work on a session that threadlog owns, and speaks threadlog's errors."""
+"""Runs units of work on a session, and speaks threadlog's errors."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Generic, TypeVar
@@ -17,7 +18,7 @@ from tenacity import (
 from threadlog.backends import Backend
 from threadlog.codec import MessageT
 from threadlog.errors import StorageError
-from threadlog.repositories import OwnedUnitOfWork, UnitOfWork
+from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 from threadlog.vocabulary import DataT, RequestT, Vocabulary
 
 T = TypeVar("T")
@@ -41,48 +42,80 @@ def retry_policy(sleep: Callable[[float], None]) -> Retrying:
     )
 
 
-class OwnedStore(Generic[MessageT, RequestT, DataT]):
-    """What operations run on: units of work of our own, and the classes to speak."""
+class Store(ABC, Generic[MessageT, RequestT, DataT]):
+    """What operations run on: units of work on one session, and the classes to speak."""
 
     def __init__(
         self,
         session: Session,
         backend: Backend,
         vocabulary: Vocabulary[MessageT, RequestT, DataT],
-        *,
         statement_limit: int,
-        retrying: Retrying,
     ) -> None:
         """Take what one operation needs.
 
         Args:
-            session: a session of an engine that threadlog opened.
+            session: what its statements run on.
             backend: what knows the session's database.
             vocabulary: the classes of messages, questions and threads.
             statement_limit: the most bytes that one statement may have.
-            retrying: runs a unit of work again; see `retry_policy`.
         """
         self.vocabulary = vocabulary
         self.statement_limit = statement_limit
         self._session = session
         self._backend = backend
-        self._retrying = retrying
 
+    @abstractmethod
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block that only reads; see `write`."""
+
+    @abstractmethod
+    def write(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Run a block that writes, as one unit.
+
+        Raises:
+            StorageError: the database refused or failed.
+        """
+
+
+class OwnedStore(Store[MessageT, RequestT, DataT]):
+    """Runs each unit in a transaction of its own, on a session that threadlog opened.
+
+    A unit is run again from its start after a deadlock, a lock timeout or a lost connection,
+    as long as nothing was committed; it must have no other effect than on the database. It
+    raises `CommitOutcomeUnknownError` where the connection was lost during COMMIT.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        backend: Backend,
+        vocabulary: Vocabulary[MessageT, RequestT, DataT],
+        statement_limit: int,
+        *,
+        retrying: Retrying,
+        hosts_engine: bool = False,
+    ) -> None:
+        """Take what one operation needs; see `Store`.
+
+        Args:
+            session: what its statements run on.
+            backend: what knows the session's database.
+            vocabulary: the classes of messages, questions and threads.
+            statement_limit: the most bytes that one statement may have.
+            retrying: runs a unit of work again; see `retry_policy`.
+            hosts_engine: whether the host made the engine, with settings of its own.
+        """
+        super().__init__(session, backend, vocabulary, statement_limit)
+        self._retrying = retrying
+        self._hosts_engine = hosts_engine
+
+    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Run a block in one transaction and end it."""
         return self._run(work, writes=False)
 
     def write(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Run a block in one transaction and commit it.
-
-        The block is run again from its start after a deadlock, a lock timeout or a lost
-        connection, as long as nothing was committed; it must have no other effect than on
-        the database.
-
-        Raises:
-            StorageError: the database refused or failed, again and again where that helps.
-            CommitOutcomeUnknownError: the connection was lost during COMMIT.
-        """
+        """Run a block in one transaction and commit it."""
         return self._run(work, writes=True)
 
     def _run(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
@@ -90,12 +123,26 @@ class OwnedStore(Generic[MessageT, RequestT, DataT]):
         return result
 
     def _once(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
-        with (
-            translated(self._backend),
-            OwnedUnitOfWork(
-                self._session, writes=writes, read_committed=self._backend.read_committed
-            ) as uow,
-        ):
+        read_committed = self._backend.read_committed and not self._hosts_engine
+        unit = OwnedUnitOfWork(self._session, writes=writes, read_committed=read_committed)
+        with translated(self._backend), unit as uow:
+            if writes and self._hosts_engine:
+                self._backend.lock_for_writing(uow)
+            return work(uow)
+
+
+class JoinedStore(Store[MessageT, RequestT, DataT]):
+    """Runs units in the transaction of a session that the host opened, each once."""
+
+    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Run a block in the host's transaction."""
+        with translated(self._backend), JoinedUnitOfWork(self._session) as uow:
+            return work(uow)
+
+    def write(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Run a block in the host's transaction, which the host commits."""
+        with translated(self._backend), JoinedUnitOfWork(self._session) as uow:
+            self._backend.lock_for_writing(uow)
             return work(uow)
 
 

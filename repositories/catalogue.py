@@ -24,6 +24,9 @@ _ENGINES: Final = text(
     "WHERE table_schema = DATABASE() AND table_name IN :tables ORDER BY table_name"
 ).bindparams(bindparam("tables", expanding=True))
 
+_SESSION: Final = text("SELECT @@autocommit, @@character_set_client, @@sql_mode")
+_WRITE_NOTHING: Final = text(f"UPDATE {SchemaVersion.__tablename__} SET version = version WHERE 0")
+
 IDENTIFIER_COLUMNS: Final = ("thread_id", "parent_thread_id", "run_id", "question_id")
 
 
@@ -33,6 +36,15 @@ class Partitioning(NamedTuple):
     method: str | None
     partitions: int
     expression: str | None
+
+
+class SessionSettings(NamedTuple):
+    """How a session of MySQL is set up."""
+
+    driver: str
+    autocommit: bool
+    charset: str
+    sql_mode: str
 
 
 class CatalogueRepository:
@@ -66,6 +78,16 @@ class CatalogueRepository:
     def indexes(self, table: str) -> set[str]:
         """Name the indexes of an existing table."""
         return {str(i["name"]) for i in inspect(self._session.connection()).get_indexes(table)}
+
+    def session_settings(self) -> SessionSettings:
+        """Give what the session's host chose for it, on MySQL."""
+        driver = self._session.get_bind().dialect.driver
+        autocommit, charset, sql_mode = self._session.execute(_SESSION).one()
+        return SessionSettings(driver, bool(autocommit), charset, sql_mode)
+
+    def write_nothing(self) -> None:
+        """Execute a statement that writes, but no row."""
+        self._session.execute(_WRITE_NOTHING)
 
     def has_version_table(self) -> bool:
         """Say whether the version table exists and has the column that it is read by."""

@@ -6,12 +6,21 @@ from urllib.parse import unquote
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from threadlog.backends.backend import Backend, EngineSettings, PoolSize
+from threadlog.backends.backend import Backend, Driver, EngineSettings, PoolSize
 from threadlog.backends.mysql import MySQLBackend
 from threadlog.backends.sqlite import SQLiteBackend
 from threadlog.errors import ConfigurationError
 
-__all__ = ["Backend", "EngineSettings", "PoolSize", "backend_of", "parse_url", "show_url"]
+__all__ = [
+    "Backend",
+    "Driver",
+    "EngineSettings",
+    "PoolSize",
+    "backend_named",
+    "backend_of",
+    "parse_url",
+    "show_url",
+]
 
 # SQLAlchemy 2.0 leaves a database's name percent-encoded, 2.1 decodes it.
 _DECODES: Final = make_url("mysql://host/%41").database == "A"
@@ -47,10 +56,19 @@ def backend_of(url: URL) -> Backend:
     Raises:
         ConfigurationError: threadlog does not support that database.
     """
-    backend = _BACKENDS.get(url.get_backend_name())
+    return backend_named(url.get_backend_name())
+
+
+def backend_named(name: str) -> Backend:
+    """Find what knows a dialect's database.
+
+    Raises:
+        ConfigurationError: threadlog does not support that database.
+    """
+    backend = _BACKENDS.get(name)
     if backend is None:
         raise ConfigurationError(
-            f"threadlog does not support {url.get_backend_name()!r}. Supported URLs begin "
+            f"threadlog does not support {name!r}. Supported URLs begin "
             f"with {', '.join(f'{name}://' for name in _BACKENDS)}."
         )
     return backend()

@@ -27,17 +27,26 @@ class EngineSettings:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What talks to a database where the URL does not name another."""
+
+    name: str
+    extra: str | None
+    """The extra of the distribution that brings it; None where Python does."""
+
+
 class Backend(Protocol):
     """One kind of database."""
 
     name: str
     """Its name for people."""
 
-    driver: str
-    """The driver of a URL that names none."""
+    dialects: tuple[str, ...]
+    """The names of SQLAlchemy's dialects for it."""
 
-    extra: str
-    """The extra of the distribution that brings that driver."""
+    asynchronous: Driver
+    synchronous: Driver
 
     read_committed: bool
     """Whether engines made from `settings` read at READ COMMITTED."""
@@ -54,13 +63,16 @@ class Backend(Protocol):
         Where separate ones for reading gain nothing the second has none.
         """
 
-    def settings(self, url: URL, pool: PoolSize, *, reading: bool = False) -> EngineSettings:
+    def settings(
+        self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
+    ) -> EngineSettings:
         """Choose the driver and the options of an engine that threadlog owns.
 
         Args:
             url: the database.
             pool: the engine's connections.
             reading: the engine only reads, and each statement is to be a transaction.
+            synchronous: the engine is a plain one, not of asyncio.
 
         Raises:
             ConfigurationError: the URL cannot be used.
@@ -74,6 +86,19 @@ class Backend(Protocol):
 
         Raises:
             UnsupportedServerError: it is one.
+        """
+
+    def verify_session(self, uow: UnitOfWork) -> None:
+        """Refuse a session that a host opened if it would not keep what threadlog promises.
+
+        Raises:
+            ConfigurationError: it would not.
+        """
+
+    def lock_for_writing(self, uow: UnitOfWork) -> None:
+        """Begin a transaction of a host's session that is going to write.
+
+        Where a transaction that has read may be unable to write later, it writes at once.
         """
 
     def initialise_schema(self, uow: UnitOfWork) -> None:

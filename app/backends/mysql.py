@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from threadlog.backends.backend import EngineSettings, PoolSize
+from threadlog.backends.backend import Driver, EngineSettings, PoolSize
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
@@ -24,7 +24,8 @@ from threadlog.repositories import UnitOfWork
 MINIMUM_VERSION: Final = (8, 0, 13)
 """The first release in which a JSON column may have an expression as its default."""
 
-_DRIVERS: Final = ("asyncmy", "aiomysql")
+_ASYNCHRONOUS: Final = ("asyncmy", "aiomysql")
+_SYNCHRONOUS: Final = ("pymysql",)
 
 # The drivers escape with backslashes whatever the server's mode says: where it says not to,
 # content of a message would be read as SQL.
@@ -63,8 +64,9 @@ class MySQLBackend:
     """MySQL through asyncmy, or aiomysql where the URL asks for it."""
 
     name = "MySQL"
-    driver = "asyncmy"
-    extra = "mysql"
+    dialects: tuple[str, ...] = ("mysql",)
+    asynchronous = Driver("asyncmy", "mysql")
+    synchronous = Driver("pymysql", "mysql-sync")
     read_committed = True
     has_layout = True
 
@@ -82,14 +84,11 @@ class MySQLBackend:
             warm, reading
         )
 
-    def settings(self, url: URL, pool: PoolSize, *, reading: bool = False) -> EngineSettings:
+    def settings(
+        self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
+    ) -> EngineSettings:
         """Choose the driver, the isolation level and TLS; see `Backend.settings`."""
-        driver = url.drivername.partition("+")[2] or self.driver
-        if driver not in _DRIVERS:
-            raise ConfigurationError(
-                f"The driver {driver!r} is not an asyncio driver. Use mysql:// for asyncmy, or "
-                "mysql+aiomysql://."
-            )
+        driver = _driver(url, self.synchronous if synchronous else self.asynchronous)
         if not url.database:
             raise ConfigurationError(
                 "The URL names no database. Write mysql://user:password@host:3306/database."
@@ -106,6 +105,7 @@ class MySQLBackend:
                 "skip_autocommit_rollback": reading,
                 "pool_size": pool.most,
                 "max_overflow": 0,
+                "pool_timeout": None,  # wait for as long as it takes
                 "pool_recycle": _RECYCLE_SECONDS,
                 # Every unit of work ends its transaction itself; the pool's own ROLLBACK
                 # would be one more round trip for each.
@@ -130,6 +130,31 @@ class MySQLBackend:
             raise UnsupportedServerError(found=f"MariaDB {shown}", required=required)
         if version[:3] < MINIMUM_VERSION:
             raise UnsupportedServerError(found=f"MySQL {shown}", required=required)
+
+    def verify_session(self, uow: UnitOfWork) -> None:
+        """Refuse autocommit, other character sets and NO_BACKSLASH_ESCAPES."""
+        found = uow.catalogue.session_settings()
+        if found.autocommit:
+            raise ConfigurationError(
+                "The engine's sessions commit each statement by itself (AUTOCOMMIT): no lock "
+                "would last. Give threadlog an engine without that isolation level."
+            )
+        if found.charset != "utf8mb4":
+            raise ConfigurationError(
+                f"The engine's sessions send {found.charset}, not utf8mb4, and would lose "
+                "characters. Add ?charset=utf8mb4 to the engine's URL."
+            )
+        # PyMySQL asks the server how to escape; these do not, and text would become SQL.
+        if found.driver in _ASYNCHRONOUS and "NO_BACKSLASH_ESCAPES" in found.sql_mode:
+            raise ConfigurationError(
+                f"The engine's sessions have sql_mode NO_BACKSLASH_ESCAPES, which {found.driver} "
+                "does not heed: text of messages would be read as SQL. Create the engine with "
+                "connect_args={'init_command': \"SET sql_mode = REPLACE(@@sql_mode, "
+                "'NO_BACKSLASH_ESCAPES', '')\"}."
+            )
+
+    def lock_for_writing(self, uow: UnitOfWork) -> None:
+        """Do nothing: rows are locked one by one."""
 
     def initialise_schema(self, uow: UnitOfWork) -> None:
         """Do nothing: the schema of a server belongs to migrations."""
@@ -163,6 +188,22 @@ class MySQLBackend:
         if isinstance(code, int) and code in _ERRORS:
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
+
+
+def _driver(url: URL, default: Driver) -> str:
+    """Give the driver that a URL names, or the default, of the same kind as the default."""
+    name = url.drivername.partition("+")[2] or default.name
+    if default.name in _SYNCHRONOUS and name not in _SYNCHRONOUS:
+        raise ConfigurationError(
+            f"The driver {name!r} is not a synchronous one. Use mysql:// for PyMySQL, or "
+            "threadlog.Checkpointer with asyncio."
+        )
+    if default.name in _ASYNCHRONOUS and name not in _ASYNCHRONOUS:
+        raise ConfigurationError(
+            f"The driver {name!r} is not an asyncio driver. Use mysql:// for asyncmy, or "
+            "mysql+aiomysql://; threadlog.SyncCheckpointer takes mysql+pymysql://."
+        )
+    return name
 
 
 def _check_options(query: Mapping[str, Any]) -> None:

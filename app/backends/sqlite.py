@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event
+from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, QueuePool, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from threadlog.backends.backend import EngineSettings, PoolSize
+from threadlog.backends.backend import Driver, EngineSettings, PoolSize
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
@@ -23,8 +23,6 @@ from threadlog.repositories import UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
 
 MINIMUM_VERSION: Final = (3, 35, 0)
-
-_DRIVERS: Final = ("aiosqlite",)
 
 # How long a writer waits for another before the file counts as locked.
 _BUSY_SECONDS: Final = 30
@@ -40,8 +38,9 @@ class SQLiteBackend:
     """SQLite through aiosqlite."""
 
     name = "SQLite"
-    driver = "aiosqlite"
-    extra = "sqlite"
+    dialects: tuple[str, ...] = ("sqlite",)
+    asynchronous = Driver("aiosqlite", "sqlite")
+    synchronous = Driver("pysqlite", None)
     read_committed = False
     has_layout = False
 
@@ -59,23 +58,31 @@ class SQLiteBackend:
         """
         return PoolSize(1, 1), PoolSize(0, 0)
 
-    def settings(self, url: URL, pool: PoolSize, *, reading: bool = False) -> EngineSettings:
+    def settings(
+        self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
+    ) -> EngineSettings:
         """Choose the driver, and for a database in memory a name that connections share."""
-        driver = url.drivername.partition("+")[2] or self.driver
-        if driver not in _DRIVERS:
+        default = self.synchronous if synchronous else self.asynchronous
+        driver = url.drivername.partition("+")[2] or default.name
+        if driver != default.name:
+            kind = "a synchronous" if synchronous else "an asyncio"
             raise ConfigurationError(
-                f"The driver {driver!r} is not an asyncio driver. Use sqlite:///file.db."
+                f"The driver {driver!r} is not {kind} driver. Use sqlite:///file.db."
             )
         url = url.set(drivername=f"sqlite+{driver}")
         options: dict[str, Any] = {
-            "poolclass": AsyncAdaptedQueuePool,
+            "poolclass": QueuePool if synchronous else AsyncAdaptedQueuePool,
             "pool_size": pool.most,
             "max_overflow": 0,
+            "pool_timeout": None,  # wait for as long as it takes
             # Every unit of work ends its transaction itself.
             "pool_reset_on_return": None,
         }
+        # The pool hands a connection to one thread at a time.
+        arguments: dict[str, Any] = {"check_same_thread": False}
         if "timeout" not in url.query:
-            options["connect_args"] = {"timeout": _BUSY_SECONDS}
+            arguments["timeout"] = _BUSY_SECONDS
+        options["connect_args"] = arguments
         if url.database in _IN_MEMORY:
             # A shared name, so that the content outlives any one connection.
             url = url.set(
@@ -105,6 +112,16 @@ class SQLiteBackend:
                 found=f"SQLite {'.'.join(map(str, version))}",
                 required=f"SQLite {'.'.join(map(str, MINIMUM_VERSION))} or later",
             )
+
+    def verify_session(self, uow: UnitOfWork) -> None:
+        """Do nothing: what a host chose for its file is its own."""
+
+    def lock_for_writing(self, uow: UnitOfWork) -> None:
+        """Take the file's write lock with a statement that changes nothing.
+
+        A transaction that began by reading is refused it if another wrote since.
+        """
+        uow.catalogue.write_nothing()
 
     def initialise_schema(self, uow: UnitOfWork) -> None:
         """Create the schema in a database that has none of its tables."""

@@ -36,7 +36,7 @@ from threadlog.messages import (
     ToolResultMessage,
 )
 from threadlog.repositories.thread import parse_extra
-from threadlog.store import OwnedStore
+from threadlog.store import Store
 from threadlog.validation import check_id
 from threadlog.values import StoredMessage
 
@@ -87,7 +87,7 @@ async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) ->
             await _write_text(stdout(), head, messages)
 
 
-def _read_head(store: OwnedStore[Message], thread_id: str, last: int | None) -> _Head | None:
+def _read_head(store: Store[Message], thread_id: str, last: int | None) -> _Head | None:
     """Read all of a thread but its messages."""
     check_id(thread_id)
     log = store.read(lambda uow: uow.messages.log(thread_id, last=last or 1))

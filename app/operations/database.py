@@ -5,11 +5,17 @@ from typing import Any
 from threadlog.backends import Backend
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import verify_schema
-from threadlog.store import OwnedStore
+from threadlog.store import Store
 
 
-def open_database(store: OwnedStore[Any, Any, Any], backend: Backend) -> int:
+def open_database(store: Store[Any, Any, Any], backend: Backend, *, hosts_engine: bool) -> int:
     """Verify server and schema; see `Checkpointer.__aenter__`.
+
+    Args:
+        store: the database.
+        backend: what knows it.
+        hosts_engine: whether the host made the engine: its sessions are verified too, and
+            its schema is the host's to create.
 
     Returns:
         The most bytes that one statement may have.
@@ -17,8 +23,11 @@ def open_database(store: OwnedStore[Any, Any, Any], backend: Backend) -> int:
 
     def verify(uow: UnitOfWork) -> int:
         backend.verify_server(uow)
-        backend.initialise_schema(uow)
+        if hosts_engine:
+            backend.verify_session(uow)
+        else:
+            backend.initialise_schema(uow)
         verify_schema(uow)
         return backend.statement_limit(uow)
 
-    return store.write(verify)
+    return store.read(verify) if hosts_engine else store.write(verify)

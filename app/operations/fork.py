@@ -7,12 +7,12 @@ from threadlog.errors import RunNotCompletedError, ThreadNotFoundError
 from threadlog.packing import check_size
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.thread import parse_extra
-from threadlog.store import OwnedStore
+from threadlog.store import Store
 from threadlog.validation import check_id, check_json_object
 
 
 def snapshot(
-    store: OwnedStore[MessageT, Any, Any], thread_id: str, *, after_run_id: str
+    store: Store[MessageT, Any, Any], thread_id: str, *, after_run_id: str
 ) -> list[MessageT]:
     """Read what a fork would copy; see `Checkpointer.snapshot`."""
     check_id(thread_id)
@@ -26,7 +26,7 @@ def snapshot(
 
 
 def fork(
-    store: OwnedStore[Any, Any, Any],
+    store: Store[Any, Any, Any],
     src_thread_id: str,
     new_thread_id: str,
     *,

@@ -9,12 +9,12 @@ from threadlog.models import HitlAnswer
 from threadlog.packing import check_size
 from threadlog.plain import plain_json
 from threadlog.repositories import UnitOfWork
-from threadlog.store import OwnedStore
+from threadlog.store import Store
 from threadlog.validation import check_id, check_ids
 
 
 def save_hitl_answer(
-    store: OwnedStore[Any, Any, Any],
+    store: Store[Any, Any, Any],
     thread_id: str,
     question_id: str,
     answer: Any,
@@ -35,7 +35,7 @@ def save_hitl_answer(
 
 
 def load_hitl_answer(
-    store: OwnedStore[Any, Any, Any], thread_id: str, question_id: str, *, run_id: str | None
+    store: Store[Any, Any, Any], thread_id: str, question_id: str, *, run_id: str | None
 ) -> Any:
     """Read an answer; see `Checkpointer.load_hitl_answer`."""
     _check(thread_id, run_id)
@@ -55,7 +55,7 @@ def load_hitl_answer(
 
 
 def clear_hitl_answers(
-    store: OwnedStore[Any, Any, Any],
+    store: Store[Any, Any, Any],
     thread_id: str,
     question_ids: Iterable[str] | None,
     *,

@@ -10,15 +10,13 @@ from threadlog.packing import in_batches
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.message import NewMessage
 from threadlog.repositories.thread import parse_extra
-from threadlog.store import OwnedStore
+from threadlog.store import Store
 from threadlog.validation import check_count, check_id, check_list
 from threadlog.values import StoredMessage
 from threadlog.vocabulary import DataT
 
 
-def load(
-    store: OwnedStore[MessageT, Any, DataT], thread_id: str, *, last: int | None
-) -> DataT | None:
+def load(store: Store[MessageT, Any, DataT], thread_id: str, *, last: int | None) -> DataT | None:
     """Read a thread at one point in time; see `Checkpointer.load`."""
     check_id(thread_id)
     if last is not None:
@@ -33,9 +31,7 @@ def load(
     )
 
 
-def append(
-    store: OwnedStore[MessageT, Any, Any], thread_id: str, messages: Sequence[MessageT]
-) -> None:
+def append(store: Store[MessageT, Any, Any], thread_id: str, messages: Sequence[MessageT]) -> None:
     """Append messages, all or none; see `Checkpointer.append`."""
     check_list(messages, "messages")
     if not messages:
@@ -61,7 +57,7 @@ def insert_behind(uow: UnitOfWork, thread_id: str, batches: Sequence[Sequence[Ne
 
 
 def read(
-    store: OwnedStore[MessageT, Any, Any], thread_id: str, *, after_seq: int, limit: int | None
+    store: Store[MessageT, Any, Any], thread_id: str, *, after_seq: int, limit: int | None
 ) -> list[StoredMessage[MessageT]]:
     """Read messages with their places; see `Checkpointer.read`."""
     check_id(thread_id)

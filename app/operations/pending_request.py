@@ -9,13 +9,13 @@ from threadlog.packing import check_size
 from threadlog.plain import plain_json
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.pending_request import PendingRequestRow
-from threadlog.store import OwnedStore
+from threadlog.store import Store
 from threadlog.validation import check_id
 from threadlog.vocabulary import RequestT
 
 
 def save_pending_request(
-    store: OwnedStore[Any, RequestT, Any],
+    store: Store[Any, RequestT, Any],
     thread_id: str,
     request: RequestT | None,
     *,
@@ -34,7 +34,7 @@ def save_pending_request(
 
 
 def load_pending(
-    store: OwnedStore[Any, RequestT, Any], thread_id: str
+    store: Store[Any, RequestT, Any], thread_id: str
 ) -> tuple[RequestT, str | None] | None:
     """Read the question and its run; see `Checkpointer.load_pending`."""
     check_id(thread_id)
@@ -43,7 +43,7 @@ def load_pending(
 
 
 def clear_pending_request_if_matches(
-    store: OwnedStore[Any, Any, Any], thread_id: str, *, question_id: str, run_id: str
+    store: Store[Any, Any, Any], thread_id: str, *, question_id: str, run_id: str
 ) -> bool:
     """Remove a certain question; see `Checkpointer.clear_pending_request_if_matches`."""
 
@@ -56,7 +56,7 @@ def clear_pending_request_if_matches(
     return store.write(clear)
 
 
-def _encode(store: OwnedStore[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:
+def _encode(store: Store[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:
     kind = store.vocabulary.request
     if not isinstance(request, kind):
         raise InvalidInputError(
@@ -68,9 +68,7 @@ def _encode(store: OwnedStore[Any, RequestT, Any], request: RequestT) -> dict[st
     return content
 
 
-def _decode(
-    store: OwnedStore[Any, RequestT, Any], thread_id: str, row: PendingRequestRow
-) -> RequestT:
+def _decode(store: Store[Any, RequestT, Any], thread_id: str, row: PendingRequestRow) -> RequestT:
     try:
         return store.vocabulary.request.model_validate(json.loads(row.request))
     except (TypeError, ValueError) as error:

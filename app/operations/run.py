@@ -13,12 +13,12 @@ from threadlog.errors import (
 from threadlog.operations.times import moment
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.run import RunRow
-from threadlog.store import OwnedStore
+from threadlog.store import Store
 from threadlog.validation import check_id
 from threadlog.values import RunState, RunSummary
 
 
-def claim_run(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: str) -> None:
+def claim_run(store: Store[Any, Any, Any], thread_id: str, run_id: str) -> None:
     """Claim a run; see `Checkpointer.claim_run`."""
 
     def claim(uow: UnitOfWork) -> None:
@@ -33,7 +33,7 @@ def claim_run(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: str) -> 
     store.write(claim)
 
 
-def mark_run_complete(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: str) -> None:
+def mark_run_complete(store: Store[Any, Any, Any], thread_id: str, run_id: str) -> None:
     """Complete a run; see `Checkpointer.mark_run_complete`."""
 
     def complete(uow: UnitOfWork) -> None:
@@ -48,7 +48,7 @@ def mark_run_complete(store: OwnedStore[Any, Any, Any], thread_id: str, run_id: 
 
 
 def release_run(
-    store: OwnedStore[Any, Any, Any],
+    store: Store[Any, Any, Any],
     thread_id: str,
     run_id: str,
     *,
@@ -71,13 +71,13 @@ def release_run(
     store.write(release)
 
 
-def runs(store: OwnedStore[Any, Any, Any], thread_id: str) -> list[RunSummary]:
+def runs(store: Store[Any, Any, Any], thread_id: str) -> list[RunSummary]:
     """List a thread's runs; see `Checkpointer.runs`."""
     check_id(thread_id)
     return _summaries(store.read(lambda uow: uow.runs.of_thread(thread_id)))
 
 
-def stale_runs(store: OwnedStore[Any, Any, Any], older_than: timedelta) -> list[RunSummary]:
+def stale_runs(store: Store[Any, Any, Any], older_than: timedelta) -> list[RunSummary]:
     """List runs whose process seems dead; see `Checkpointer.stale_runs`."""
     seconds = _seconds(older_than)
     return _summaries(store.read(lambda uow: uow.runs.stale(seconds)))

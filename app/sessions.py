@@ -1,15 +1,19 @@
-"""The engines of an open checkpointer, and what runs on their sessions."""
+"""Where an asynchronous checkpointer has its sessions from, and how work is run on them.
+
+Work is synchronous: a function of a `sqlalchemy.orm.Session`, run in one greenlet.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from threadlog.backends import Backend, PoolSize, backend_of, show_url
+from threadlog.backends import Backend, PoolSize, backend_named, backend_of, show_url
 from threadlog.engines import open_engine
 from threadlog.errors import ConfigurationError, NotOpenError
 from threadlog.store import translated
@@ -50,8 +54,8 @@ class _Pool:
             await self.slots.acquire()
 
 
-class Database:
-    """The connections of one checkpointer, open or closed.
+class OwnedSessions:
+    """Sessions on engines that threadlog makes of a URL, open or closed.
 
     On servers that gain by it some connections are set aside for reading: they commit by
     themselves, so that a read costs one round trip and not a second to end its transaction.
@@ -70,9 +74,14 @@ class Database:
         self._writing: _Pool | None = None
         self._reading: _Pool | None = None
 
-    def __repr__(self) -> str:
-        """Show the URL without its password, and the state."""
-        return f"{show_url(self.url)} {'closed' if self._writing is None else 'open'}"
+    def __str__(self) -> str:
+        """Show the URL without its password."""
+        return show_url(self.url)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are engines."""
+        return self._writing is not None
 
     @property
     def engine(self) -> AsyncEngine | None:
@@ -84,6 +93,9 @@ class Database:
         """The engine that only reads; None while closed, and where there is none."""
         return None if self._reading is None else self._reading.engine
 
+    hosts_engine = False
+    joined = False
+
     def open(self) -> None:
         """Make the engines; nothing connects yet.
 
@@ -92,10 +104,7 @@ class Database:
             MissingExtraError: the driver is not installed.
         """
         if self._writing is not None:
-            raise ConfigurationError(
-                f"The checkpointer of {show_url(self.url)} is entered already; use one block at "
-                "a time."
-            )
+            raise entered_already(self)
         writing, reading = self.backend.divide(self._size)
         self._writing = _Pool(open_engine(self.backend, self.url, writing), writing)
         if reading.most:
@@ -142,17 +151,114 @@ class Database:
 
     async def _run(self, pool: _Pool | None, work: Callable[[Session], T]) -> T:
         if pool is None:
-            raise NotOpenError(
-                f"The checkpointer of {show_url(self.url)} is not open. Use it inside its "
-                "'async with' block."
-            )
+            raise not_open(self)
         async with pool.slots:
             if pool not in self._pools():
-                raise NotOpenError(
-                    f"The checkpointer of {show_url(self.url)} was closed before the operation "
-                    "began."
-                )
+                raise NotOpenError(f"The checkpointer of {self} was closed before it began.")
             return await pool.run(work)
+
+
+class HostSessions:
+    """Sessions that the host's factory makes; what they are connected to stays the host's."""
+
+    hosts_engine = True
+    joined = False
+
+    def __init__(self, factory: Callable[[], AsyncSession]) -> None:
+        """Take what makes a session, which is closed after each unit of work.
+
+        Raises:
+            ConfigurationError: the factory makes no asynchronous session, or one of a
+                database that threadlog does not support.
+        """
+        session = factory()
+        if not isinstance(session, AsyncSession):
+            raise ConfigurationError(
+                f"A factory of asynchronous sessions is needed, such as async_sessionmaker(); "
+                f"this one made a {type(session).__name__}. threadlog.SyncCheckpointer takes "
+                "plain ones."
+            )
+        self.bind = bind_of(session.sync_session)
+        self.backend = backend_named(self.bind.dialect.name)
+        self.is_open = False
+        self._factory = factory
+
+    def __str__(self) -> str:
+        """Show the engine's URL without its password."""
+        return show_url(self.bind.engine.url)
+
+    def open(self) -> None:
+        """Let work be run."""
+        if self.is_open:
+            raise entered_already(self)
+        self.is_open = True
+
+    async def warm(self) -> None:
+        """Do nothing: the pool is the host's."""
+
+    async def close(self) -> None:
+        """Let no more work be run. Connections are the host's."""
+        self.is_open = False
+
+    async def write(self, work: Callable[[Session], T]) -> T:
+        """Run work that may write on a new session, which it closes."""
+        if not self.is_open:
+            raise not_open(self)
+        return await _undisturbed(self._factory().run_sync(work))
+
+    read = write
+
+
+class BoundSession:
+    """One session that the host opened, and closes."""
+
+    hosts_engine = True
+    joined = True
+    is_open = True
+
+    def __init__(self, session: AsyncSession, backend: Backend) -> None:
+        """Take a session, and what knows its database."""
+        self.backend = backend
+        self._session = session
+
+    def __str__(self) -> str:
+        """Show the engine's URL without its password."""
+        return show_url(bind_of(self._session.sync_session).engine.url)
+
+    async def write(self, work: Callable[[Session], T]) -> T:
+        """Run work in the session's transaction."""
+        return await self._session.run_sync(work)
+
+    read = write
+
+
+def bind_of(session: Session) -> Engine | Connection:
+    """Give what a session of a host is bound to.
+
+    Raises:
+        ConfigurationError: it is bound to nothing.
+    """
+    try:
+        return session.get_bind()
+    except UnboundExecutionError as error:
+        raise ConfigurationError(
+            "The session is bound to no engine. Create its factory with bind=engine."
+        ) from error
+
+
+def entered_already(sessions: object) -> ConfigurationError:
+    """Make the error of a block inside a block."""
+    return ConfigurationError(
+        f"The checkpointer of {sessions} is entered already; use one block at a time."
+    )
+
+
+def not_open(sessions: object) -> NotOpenError:
+    """Make the error of a call outside the block."""
+    return NotOpenError(
+        f"The checkpointer of {sessions} is not open. Use it inside its 'async with' block "
+        "('with' if it is a SyncCheckpointer)."
+    )
 
 
 async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:

@@ -1,0 +1,110 @@
+"""What the two doors, asynchronous and synchronous, have in common."""
+
+import copy
+from typing import Any, Generic, Protocol, Self, cast
+
+from sqlalchemy.orm import Session
+from tenacity import Retrying
+
+from threadlog.backends import Backend
+from threadlog.codec import MessageT
+from threadlog.errors import ConfigurationError, ThreadlogError
+from threadlog.sessions import bind_of, not_open
+from threadlog.store import JoinedStore, OwnedStore, Store
+from threadlog.validation import check_count
+from threadlog.vocabulary import VOCABULARY, DataT, RequestT, Vocabulary
+
+
+class Sessions(Protocol):
+    """Where a door has its sessions from."""
+
+    @property
+    def backend(self) -> Backend:
+        """What knows their database."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work can be run on them."""
+
+    @property
+    def hosts_engine(self) -> bool:
+        """Whether the host made their engine."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether there is one session only, whose transaction is the host's."""
+
+
+class Door(Generic[MessageT, RequestT, DataT]):
+    """Makes stores of sessions, for operations to run on."""
+
+    vocabulary: Vocabulary[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
+    """The classes of messages, questions and threads; a subclass may speak of others."""
+
+    _sessions: Sessions
+    _retrying: Retrying
+    _statement_limit = 0
+
+    def __repr__(self) -> str:
+        """Show the class, the URL without its password, and the state."""
+        state = "open" if self._sessions.is_open else "closed"
+        if self._sessions.joined:
+            state = "bound"
+        return f"<{type(self).__name__} {self._sessions} {state}>"
+
+    def _store(self, session: Session) -> Store[MessageT, RequestT, DataT]:
+        backend, limit = self._sessions.backend, self._statement_limit
+        if self._sessions.joined:
+            return JoinedStore(session, backend, self.vocabulary, limit)
+        return OwnedStore(
+            session,
+            backend,
+            self.vocabulary,
+            limit,
+            retrying=self._retrying,
+            hosts_engine=self._sessions.hosts_engine,
+        )
+
+    def _say(self, error: ThreadlogError) -> None:
+        self.vocabulary.say(error, self._sessions.backend.name)
+
+    def _bound(self, session: Session, sessions: Sessions) -> Self:
+        """Make a copy of this door whose one session is the host's.
+
+        Raises:
+            NotOpenError: this door is not open: nothing is known of the database yet.
+            ConfigurationError: the session is one of another kind of database.
+        """
+        if not self._sessions.is_open:
+            raise not_open(self._sessions)
+        dialect, own = bind_of(session).dialect.name, self._sessions.backend
+        if dialect not in own.dialects:
+            raise ConfigurationError(
+                f"The session is one of {dialect!r}, the checkpointer of {own.name}. Bind "
+                "sessions of the database that the checkpointer was opened on."
+            )
+        bound = copy.copy(self)
+        bound._sessions = sessions  # noqa: SLF001 - it is one of us
+        return bound
+
+
+def check_pool(least: int, most: int) -> None:
+    """Refuse sizes of a pool that make no sense.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+    check_count(most, "max_pool_size", least=1)
+    check_count(least, "min_pool_size", least=0)
+    if least > most:
+        raise ConfigurationError(f"min_pool_size ({least}) is above max_pool_size ({most}).")
+
+
+def check_one_source(url: object, engine: object, session_factory: object) -> None:
+    """Refuse more than one place to have sessions from, or none.
+
+    Raises:
+        ConfigurationError: it is not one.
+    """
+    if sum(source is not None for source in (url, engine, session_factory)) != 1:
+        raise ConfigurationError("Give one of these: a URL, engine= or session_factory=.")
