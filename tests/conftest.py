@@ -1,6 +1,5 @@
 """Fixtures that every test may use."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,9 +7,10 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.counting import StatementCount
-from tests.databases import create_schema, fresh_mysql_database, on_connection, pools_of
+from tests.databases import SharedDatabase, fresh_mysql_database
 from tests.servers.mysql import MySQLServer
 from tests.servers.mysql import mysql_server as start_mysql_server
+from tests.ways import WAYS
 from threadlog import Checkpointer
 
 
@@ -34,11 +34,18 @@ def mysql_database(mysql_server_url: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def shared_database(mysql_server_url: str) -> Iterator[SharedDatabase]:
+    """Keep the MySQL database that tests use in turn."""
+    shared = SharedDatabase(mysql_server_url)
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
-def mysql_url(mysql_database: str) -> str:
-    """Give the URL of a MySQL database with the schema in it."""
-    asyncio.run(on_connection(mysql_database, create_schema))
-    return mysql_database
+def mysql_url(shared_database: SharedDatabase) -> str:
+    """Give the URL of a MySQL database with the schema, and nothing else, in it."""
+    return shared_database.empty()
 
 
 @pytest.fixture
@@ -54,13 +61,18 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that are marked ``every_way`` on each way to have a checkpointer."""
+    if "way" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker("every_way") is not None
+        metafunc.parametrize("way", WAYS if marked else ["own"])
+
+
 @pytest.fixture
-async def checkpointer(database_url: str) -> AsyncIterator[Checkpointer]:
+async def checkpointer(way: str, database_url: str) -> AsyncIterator[Checkpointer]:
     """Give an open checkpointer; at the end no connection may be left in use."""
-    async with Checkpointer(database_url, min_pool_size=0) as opened:
+    async with WAYS[way](database_url) as opened:
         yield opened
-        taken = [pool.checkedout() for pool in pools_of(opened)]
-        assert not any(taken), "a connection was not given back"
 
 
 @pytest.fixture(params=["sqlite_url", "mysql_database"], ids=["sqlite", "mysql"])

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar, cast
+from contextlib import ExitStack, contextmanager
+from typing import Final, TypeVar, cast
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, QueuePool, event, make_url, text
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from threadlog import Checkpointer
 from threadlog.models import EXPECTED_SCHEMA_VERSION, cubepi_metadata
+from threadlog.sessions import OwnedSessions
 
 T = TypeVar("T")
 
@@ -48,8 +49,9 @@ def create_schema(connection: Connection) -> None:
 
 def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
     """Give the engines of an open checkpointer, the one that writes first."""
-    database = checkpointer._database
-    engines = [engine for engine in (database.engine, database.reading_engine) if engine]
+    sessions = checkpointer._sessions
+    assert isinstance(sessions, OwnedSessions)
+    engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
     assert engines, "the checkpointer is not open"
     return engines
 
@@ -81,6 +83,65 @@ def fresh_mysql_database(server_url: str) -> Iterator[str]:
         yield server.set(database=name).render_as_string(hide_password=False)
     finally:
         _run(server, f"DROP DATABASE {name}")
+
+
+# What a test may have changed of the schema, as one number.
+_FINGERPRINT: Final = text(
+    "SELECT (SELECT SUM(CRC32(CONCAT_WS('|', table_name, column_name, column_type, collation_name,"
+    " is_nullable, column_default, extra))) FROM information_schema.columns"
+    " WHERE table_schema = DATABASE()),"
+    " (SELECT SUM(CRC32(CONCAT_WS('|', table_name, index_name, column_name, seq_in_index)))"
+    " FROM information_schema.statistics WHERE table_schema = DATABASE()),"
+    " (SELECT COUNT(*) FROM information_schema.partitions WHERE table_schema = DATABASE()),"
+    " (SELECT GROUP_CONCAT(table_name, engine ORDER BY table_name) FROM information_schema.tables"
+    " WHERE table_schema = DATABASE())"
+)
+
+
+class SharedDatabase:
+    """A MySQL database with the schema that tests use in turn, each of them empty.
+
+    Creating tables of 64 partitions takes longer than most tests.
+    """
+
+    def __init__(self, server_url: str) -> None:
+        """Take the server; the database is created on first use."""
+        self._server_url = server_url
+        self._stack = ExitStack()
+        self._url = ""
+        self._fingerprint: tuple[object, ...] = ()
+
+    def empty(self) -> str:
+        """Empty the tables, or make the database anew where its schema was changed.
+
+        Returns:
+            The database's URL.
+        """
+        if not self._url or not asyncio.run(on_connection(self._url, self._emptied)):
+            self.close()
+            self._url = self._stack.enter_context(fresh_mysql_database(self._server_url))
+            self._fingerprint = asyncio.run(on_connection(self._url, self._created))
+        return self._url
+
+    def close(self) -> None:
+        """Drop the database."""
+        self._stack.close()
+
+    def _created(self, connection: Connection) -> tuple[object, ...]:
+        create_schema(connection)
+        return tuple(connection.execute(_FINGERPRINT).one())
+
+    def _emptied(self, connection: Connection) -> bool:
+        if tuple(connection.execute(_FINGERPRINT).one()) != self._fingerprint:
+            return False
+        connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
+        for table in cubepi_metadata.tables:
+            connection.execute(text(f"DELETE FROM {table}"))
+        connection.execute(
+            text("INSERT INTO cubepi_schema_version VALUES (:version)"),
+            {"version": EXPECTED_SCHEMA_VERSION},
+        )
+        return True
 
 
 def _run(url: URL, statement: str) -> None:

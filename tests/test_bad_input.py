@@ -281,5 +281,5 @@ async def test_pool_sizes_are_checked() -> None:
     """Pins that a pool of nothing is refused."""
     for sizes in ({"max_pool_size": 0}, {"min_pool_size": -1}, {"min_pool_size": 11}):
         with pytest.raises(ThreadlogError):
-            Checkpointer("sqlite://", **sizes)
+            Checkpointer("sqlite://", **sizes)  # type: ignore[arg-type]  # ints, as a dict
     assert issubclass(InvalidInputError, ThreadlogError)

@@ -12,6 +12,8 @@ from threadlog import CheckpointData, Checkpointer, HitlRequest, MessageCodec, V
 from threadlog.errors import InvalidInputError, NotOpenError
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 
+pytestmark = pytest.mark.every_way
+
 
 def conversation(turns: int = 1) -> list[Message]:
     """Make a conversation of a person, a model and a tool."""
@@ -116,11 +118,12 @@ async def test_stream_gives_every_message_once(checkpointer: Checkpointer) -> No
     assert tail == [13, 14, 15]
 
 
-async def test_stream_holds_no_connection_between_batches(checkpointer: Checkpointer) -> None:
+async def test_stream_holds_no_connection_between_batches(database_url: str) -> None:
     """Pins that a slow consumer blocks nobody."""
-    await checkpointer.append("t", conversation(2))
-    async for _ in checkpointer.stream("t", batch_size=2):
-        assert not any(pool.checkedout() for pool in pools_of(checkpointer))
+    async with Checkpointer(database_url) as checkpointer:
+        await checkpointer.append("t", conversation(2))
+        async for _ in checkpointer.stream("t", batch_size=2):
+            assert not any(pool.checkedout() for pool in pools_of(checkpointer))
 
 
 async def test_a_batch_larger_than_the_drivers_statement(checkpointer: Checkpointer) -> None:

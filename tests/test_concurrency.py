@@ -72,7 +72,7 @@ async def append_on(engine: AsyncEngine, url: str, thread_id: str, said: list[Me
             session,
             HostLevel(url),  # type: ignore[arg-type]  # a backend but for one attribute
             VOCABULARY,
-            statement_limit=1_000_000,
+            1_000_000,
             retrying=retry_policy(lambda seconds: await_only(sleep(seconds))),
         )
         operations.append(store, thread_id, said)

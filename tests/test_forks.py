@@ -18,6 +18,8 @@ from threadlog.errors import (
 )
 from threadlog.messages import Message
 
+pytestmark = pytest.mark.every_way
+
 
 async def talk(checkpointer: Checkpointer, thread_id: str = "t") -> list[Message]:
     """Make a thread of which runs ``a`` and ``c`` are completed, in this order, and ``b`` open.
@@ -170,11 +172,12 @@ async def test_a_source_whose_extra_is_corrupt_is_not_forked(
     assert await checkpointer.load("f") is None
 
 
-async def test_no_payload_leaves_the_server(checkpointer: Checkpointer) -> None:
+async def test_no_payload_leaves_the_server(database_url: str) -> None:
     """Pins that messages are copied by INSERT … SELECT, and locked by one statement."""
-    await talk(checkpointer)
-    sent = sent_by(checkpointer)
-    await checkpointer.fork("t", "f", after_run_id="c")
+    async with Checkpointer(database_url) as checkpointer:
+        await talk(checkpointer)
+        sent = sent_by(checkpointer)
+        await checkpointer.fork("t", "f", after_run_id="c")
     verbs = [statement.split()[0] for statement in sent if not statement.startswith("BEGIN")]
     assert verbs == ["SELECT", "INSERT", "INSERT", "INSERT"]
     read = [statement for statement in sent if not statement.startswith("INSERT")]

@@ -14,6 +14,8 @@ from tests.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer, HitlRequest
 from threadlog.errors import CheckpointCorruptionError, InvalidIdError, InvalidInputError
 
+pytestmark = pytest.mark.every_way
+
 
 class Choice(BaseModel):
     """An answer as a Pydantic model."""

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from threadlog.messages import (
     Usage,
     UserMessage,
 )
+
+pytestmark = pytest.mark.every_way
 
 text = st.text(st.characters(codec="utf-8"), max_size=40)
 run_ids = text.filter(lambda s: s != "" and not s.endswith(" ") and "\0" not in s)

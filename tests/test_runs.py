@@ -18,6 +18,8 @@ from threadlog.errors import (
     RunNotClaimedError,
 )
 
+pytestmark = pytest.mark.every_way
+
 LONGEST = "é" * 255
 HOUR = timedelta(hours=1)
 AN_HOUR_AGO = {

@@ -11,6 +11,8 @@ from tests.factories import UserFactory
 from threadlog import Checkpointer, ThreadSummary
 from threadlog.errors import InvalidInputError, ThreadHasForksError
 
+pytestmark = pytest.mark.every_way
+
 FORK = (
     "INSERT INTO cubepi_threads (thread_id, parent_thread_id, forked_at_seq) "
     "VALUES ('fork', 'parent', 1)"
