@@ -9,6 +9,7 @@ from threadlog.models.base import EXPECTED_SCHEMA_VERSION, Base, cubepi_metadata
 from threadlog.models.dialects import PARTITION_COUNT
 from threadlog.models.hitl_answer import HitlAnswer
 from threadlog.models.message import Message
+from threadlog.models.metadata_column import metadata_column
 from threadlog.models.run import Run
 from threadlog.models.schema_version import SchemaVersion
 from threadlog.models.thread import Thread
@@ -23,4 +24,5 @@ __all__ = [
     "SchemaVersion",
     "Thread",
     "cubepi_metadata",
+    "metadata_column",
 ]

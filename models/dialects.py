@@ -41,12 +41,17 @@ PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
 
 
 def identifier() -> String:
-    """Give the type of an identifier column: 255 characters, compared byte by byte.
+    """Give the type of an identifier column: 255 characters, compared byte by byte."""
+    return exact_text(String(255))
+
+
+def exact_text(type_: String) -> String:
+    """Give a text type of the same length that compares byte by byte.
 
     MySQL's default collations take ``R1`` and ``r1`` for one key; ``utf8mb4_bin`` does
     not. SQLite compares bytes as it is.
     """
-    return String(255).with_variant(mysql.VARCHAR(255, collation="utf8mb4_bin"), "mysql")
+    return type_.with_variant(mysql.VARCHAR(type_.length, collation="utf8mb4_bin"), "mysql")
 
 
 def packed() -> LargeBinary:

@@ -1,13 +1,16 @@
 """Threads: one row for each conversation."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, TIMESTAMP, BigInteger, ForeignKey, Index, func, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
 from threadlog.models.dialects import TABLE_OPTIONS, identifier, now_and_on_update
+
+if TYPE_CHECKING:
+    from threadlog.models.message import Message
 
 
 class Thread(Base):
@@ -52,3 +55,23 @@ class Thread(Base):
         TIMESTAMP, server_default=now_and_on_update(), onupdate=func.current_timestamp()
     )
     """When the thread was last written to, its messages included."""
+
+    messages: Mapped[list["Message"]] = relationship(
+        primaryjoin="Thread.thread_id == foreign(Message.thread_id)",
+        order_by="Message.seq",
+        viewonly=True,
+        lazy="raise",
+    )
+    """The thread's messages in seq order, to join with and to read.
+
+    Loaded only where a query says so, ``options(selectinload(Thread.messages))``: a thread may
+    be of any length, and touching an attribute is no reason to read all of it.
+    """
+
+    forks: Mapped[list["Thread"]] = relationship(
+        primaryjoin="Thread.thread_id == foreign(remote(Thread.parent_thread_id))",
+        order_by="Thread.thread_id",
+        viewonly=True,
+        lazy="raise",
+    )
+    """The threads that were forked from this one, loaded as `messages` are."""
