@@ -98,11 +98,11 @@ _COPY_THREAD: Final = insert(_THREADS).from_select(
         bindparam("extra", type_=_THREADS.c.extra.type),
     ),
 )
-# Not what a host has the database compute.
-_STORED: Final = [column for column in _MESSAGES.columns if column.computed is None]
 _COPY_MESSAGES: Final = insert(_MESSAGES).from_select(
-    [column.name for column in _STORED],
-    _finished(_UP_TO, _NEW, *[column for column in _STORED if column.name != "thread_id"]),
+    [column.name for column in _MESSAGES.columns],
+    _finished(
+        _UP_TO, _NEW, *[column for column in _MESSAGES.columns if column.name != "thread_id"]
+    ),
 )
 _COPY_RUNS: Final = insert(_RUNS).from_select(
     [column.name for column in _RUNS.columns],

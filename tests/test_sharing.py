@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import ForeignKey, func, select, text
+from sqlalchemy import ForeignKey, event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
@@ -26,6 +26,7 @@ from threadlog.errors import (
 from threadlog.messages import TextContent
 from threadlog.models import Run
 from threadlog.models import Thread as ThreadRow
+from threadlog.sync_sessions import SyncOwnedSessions
 
 
 class Base(DeclarativeBase):
@@ -230,7 +231,7 @@ async def test_a_deadlock_says_that_the_whole_transaction_is_to_be_run_again(
         turn = asyncio.Barrier(2)
         outcomes = await asyncio.gather(host("a", "b", turn), host("b", "a", turn))
         assert sorted(outcomes) == [False, True]
-        assert "whole transaction again" in advice[0]
+        assert "Roll back and run the whole transaction again" in advice[0]
         assert await host("a", "b", asyncio.Barrier(1))
         assert [len(await checkpointer.read(t)) for t in "ab"] == [3, 3]
 
@@ -248,6 +249,19 @@ async def test_a_lock_timeout_is_typed_and_not_run_again(levelled: AsyncEngine) 
             await session.execute(text("SET SESSION innodb_lock_wait_timeout = 50"))
             await holder.commit()
         assert len(await checkpointer.read("t")) == 2
+
+
+async def test_first_writers_of_a_thread_do_not_deadlock(mysql_url: str) -> None:
+    """Pins that a new thread's row is made before it is read: reading would lock the gap."""
+    hosts = host_engine(mysql_url, isolation_level="REPEATABLE READ", pool_size=8)
+    faults: list[object] = []
+    event.listen(hosts.sync_engine, "handle_error", faults.append)
+    async with Checkpointer(engine=hosts) as checkpointer:
+        for number in range(30):
+            appends = [checkpointer.append(f"t{number}", [UserFactory()]) for _ in range(8)]
+            await asyncio.gather(*appends)
+    assert faults == []
+    await hosts.dispose()
 
 
 async def test_first_writers_on_a_hosts_engine(mysql_url: str) -> None:
@@ -275,9 +289,9 @@ def test_threads_of_a_plain_host_on_sqlite(sqlite_url: str) -> None:
         try:
             for _ in range(10):
                 checkpointer.append("t", [UserFactory()])
+                checkpointer.claim_run("t", f"r{number}")
                 with Session(hosts) as session, session.begin():
-                    checkpointer.bind(session).claim_run("t", f"r{number}")
-                checkpointer.mark_run_complete("t", f"r{number}")
+                    checkpointer.bind(session).mark_run_complete("t", f"r{number}")
                 checkpointer.append(f"own{number}", [UserFactory()])
                 number += 100
         except BaseException as error:  # noqa: BLE001 - it is what the test looks at
@@ -405,6 +419,39 @@ async def test_closing_leaves_the_hosts_engine_open(engine: AsyncEngine) -> None
         with pytest.raises(NotOpenError):
             await checkpointer.read("t")
     assert await counts(engine) == (0, 2)
+
+
+def test_a_synchronous_checkpointer_outside_its_block(sqlite_url: str) -> None:
+    """Pins the error before and after, on a URL and on a host's engine."""
+    asyncio.run(ensure_schema(sqlite_url))
+    hosts = sync_host_engine(sqlite_url)
+    for checkpointer in (SyncCheckpointer(sqlite_url), SyncCheckpointer(engine=hosts)):
+        for _ in range(2):
+            with pytest.raises(NotOpenError, match="'with'"):
+                checkpointer.load("t")
+            with checkpointer:
+                assert checkpointer.load("t") is None
+                with pytest.raises(ConfigurationError, match="entered already"):
+                    checkpointer.__enter__()
+    hosts.dispose()
+
+
+def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
+    mysql_url: str,
+) -> None:
+    """Pins that it takes one of the others instead of waiting."""
+    with SyncCheckpointer(mysql_url, max_pool_size=3) as checkpointer:
+        sessions = checkpointer._sessions
+        assert isinstance(sessions, SyncOwnedSessions)
+        assert sessions.reading_engine is not None
+        checkpointer.append("t", [UserFactory()])
+        found: list[object] = []
+        with sessions.reading_engine.connect():
+            reader = threading.Thread(target=lambda: found.append(checkpointer.load("t")))
+            reader.start()
+            reader.join(10)
+            assert len(found) == 1
+        reader.join()
 
 
 async def test_no_password_is_shown(mysql_url: str) -> None:
