@@ -112,7 +112,10 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         except (TypeError, ValueError, OverflowError) as error:
             await sessions.close()
             # What drivers say of an option that they do not know, or of its value.
-            raise ConfigurationError(f"The URL has an option that is wrong: {error}.") from error
+            where = "engine" if sessions.hosts_engine else "URL"
+            raise ConfigurationError(
+                f"The {where} has an option that is wrong: {error}."
+            ) from error
         except BaseException:
             await sessions.close()
             raise
@@ -142,11 +145,12 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
                 await checkpointer.bind(session).append(order.thread_id, messages)
 
         Args:
-            session: a session of the database that this checkpointer was opened on.
+            session: a session of the database that this checkpointer was opened on, not in
+                AUTOCOMMIT; of the database only the kind is checked.
 
         Raises:
             NotOpenError: this checkpointer is not open.
-            ConfigurationError: it is no asynchronous session, or of another database.
+            ConfigurationError: it is no asynchronous session, or of another kind of database.
         """
         if not isinstance(session, AsyncSession):
             raise ConfigurationError(
@@ -299,6 +303,8 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         Raises:
             RunAlreadyClaimedError: the run is open.
             RunAlreadyCompletedError: it is completed.
+            CommitOutcomeUnknownError: it may be claimed, by this call or by another: `runs`
+                says whether it is, and an id that nobody else uses says by whom.
         """
         await self._write(operations.claim_run, thread_id, run_id)
 
@@ -340,7 +346,7 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         await self._write(operations.release_run, thread_id, run_id, older_than=older_than)
 
     async def runs(self, thread_id: str) -> list[RunSummary]:
-        """List a thread's runs with their state and times, first claimed first."""
+        """List a thread's runs with their state and times, first claimed (to the second) first."""
         return await self._read(operations.runs, thread_id)
 
     async def stale_runs(self, older_than: timedelta) -> list[RunSummary]:
@@ -350,7 +356,7 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         Reads all runs: a question for an operator or a nightly job.
 
         Args:
-            older_than: how long ago the last sign of life must be, in whole seconds.
+            older_than: how long ago the last sign of life must be; seconds are rounded up.
 
         Raises:
             InvalidInputError: `older_than` is no timedelta, or negative.
@@ -403,6 +409,8 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
             ThreadAlreadyExistsError: there is a thread `new_thread_id`; of forks that are
                 made to one id at once, one succeeds.
             InvalidJsonError: `metadata` is not a JSON object that every database keeps.
+            TooLargeError: `extra` does not fit into a statement.
+            CheckpointCorruptionError: the source's `extra` cannot be read.
         """
         await self._write(
             operations.fork,
@@ -449,8 +457,7 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
 
     async def load_pending_run_id(self, thread_id: str) -> str | None:
         """Read the run that asked a thread's pending question; None where none did."""
-        pending = await self.load_pending(thread_id)
-        return None if pending is None else pending[1]
+        return await self._read(operations.load_pending_run_id, thread_id)
 
     async def clear_pending_request_if_matches(
         self, thread_id: str, *, question_id: str, run_id: str

@@ -5,11 +5,24 @@ exception caused one, it is in ``__cause__``. No error's own text holds a passwo
 content of a message; a cause may quote what its library was given.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ThreadlogError(Exception):
     """Root of all errors of threadlog."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it pass between processes, with its attributes but without its cause."""
+        return restored, (type(self), self.args, vars(self))
+
+
+def restored(
+    kind: type[ThreadlogError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> ThreadlogError:
+    """Make an error again that was pickled; its own ``__init__`` takes other arguments."""
+    error = kind.__new__(kind, *args)
+    vars(error).update(attributes)
+    return error
 
 
 # --- Set-up ------------------------------------------------------------------------
@@ -58,8 +71,7 @@ class CubepiSchemaMismatch(CubepiSchemaError):  # noqa: N818 - a name of the che
     def __init__(self, *, expected: int, actual: int, hint: str = "") -> None:
         """Name both versions and what to do about it."""
         super().__init__(
-            f"The database has schema version {actual}, this release of threadlog needs "
-            f"{expected}. {hint}".rstrip()
+            f"The database has schema version {actual}; {expected} is needed. {hint}".rstrip()
         )
         self.expected = expected
         self.actual = actual
@@ -183,6 +195,15 @@ class RunAlreadyClaimedError(RunError):
     )
 
 
+class RunIdCollisionError(RunAlreadyClaimedError):
+    """A run's id is one with another's in a column that another tool made."""
+
+    problem = (
+        "cannot be told from another run's id by the column's collation. Run: threadlog check "
+        "URL. It shows the statement that mends the column."
+    )
+
+
 class RunAlreadyCompletedError(RunError):
     """A run was to be claimed or added to that is completed. Nothing was written."""
 
@@ -260,10 +281,22 @@ class CheckpointerLockTimeoutError(StorageError):
     )
 
 
+class ColumnTooShortError(StorageError):
+    """A column is shorter than the value; nothing was cut.
+
+    Of threadlog's own no column is: it is another tool's, or one that a host added.
+    """
+
+    advice = (
+        "Widen the column: run threadlog check URL where the framework's migrations made the "
+        "table, or see the type of your metadata_column()."
+    )
+
+
 class CommitOutcomeUnknownError(StorageError):
     """The connection was lost during COMMIT: what was written is stored wholly or not at all."""
 
     advice = (
-        "Load the thread to see whether the last write is there before writing it again; "
-        "threadlog does not repeat it, since that could store it twice."
+        "Load the thread, or list its runs(), to see whether the last write is there before "
+        "writing it again; threadlog does not repeat it, since that could store it twice."
     )

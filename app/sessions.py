@@ -4,14 +4,15 @@ Work is synchronous: a function of a `sqlalchemy.orm.Session`, run in one greenl
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Connection, Engine, Pool
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.util import greenlet_spawn
 
 from threadlog.backends import Backend, PoolSize, backend_named, backend_of, show_url
 from threadlog.engines import open_engine
@@ -34,6 +35,7 @@ class _Pool:
         self.engine = engine
         self.size = size
         self.slots = asyncio.Semaphore(size.most)
+        self._taken = 0
 
     async def run(self, work: Callable[[Session], T]) -> T:
         """Run synchronous work in one greenlet; it closes the session itself.
@@ -50,8 +52,9 @@ class _Pool:
 
     async def drain(self) -> None:
         """Wait until nothing runs, and let nothing begin."""
-        for _ in range(self.size.most):
+        while self._taken < self.size.most:
             await self.slots.acquire()
+            self._taken += 1
 
 
 class OwnedSessions:
@@ -127,10 +130,11 @@ class OwnedSessions:
 
     async def read(self, work: Callable[[Session], T]) -> T:
         """Run work that only reads; where reading connections are busy, on one that writes."""
-        reading = self._reading
-        if reading is None or reading.slots.locked():
-            return await self._run(self._writing, work)
-        return await self._run(reading, work)
+        pool = self._reading or self._writing
+        writing = self._writing
+        if pool is not None and writing is not None and pool.slots.locked():
+            pool = pool if writing.slots.locked() else writing
+        return await self._run(pool, work)
 
     async def close(self) -> None:
         """Close the connections when what runs has finished, or after a grace period."""
@@ -141,7 +145,11 @@ class OwnedSessions:
                 for pool in pools:
                     await pool.drain()
         except TimeoutError:
-            return  # what still runs closes its connection itself
+            # What still runs gives its connection back to a pool that is disposed of by then.
+            old = [pool.engine.sync_engine.pool for pool in pools]
+            late = asyncio.create_task(_dispose_late(pools, old))
+            _LATE.add(late)
+            late.add_done_callback(_LATE.discard)
         finally:
             for pool in pools:
                 await pool.engine.dispose()
@@ -259,6 +267,17 @@ def not_open(sessions: object) -> NotOpenError:
         f"The checkpointer of {sessions} is not open. Use it inside its 'async with' block "
         "('with' if it is a SyncCheckpointer)."
     )
+
+
+_LATE: Final[set[asyncio.Task[None]]] = set()
+
+
+async def _dispose_late(pools: Sequence[_Pool], old: Sequence[Pool]) -> None:
+    """Close the connections of closed pools that come back late."""
+    for pool in pools:
+        await pool.drain()
+    for each in old:
+        await greenlet_spawn(each.dispose)
 
 
 async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:

@@ -91,7 +91,10 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
         except (TypeError, ValueError, OverflowError) as error:
             sessions.close()
             # What drivers say of an option that they do not know, or of its value.
-            raise ConfigurationError(f"The URL has an option that is wrong: {error}.") from error
+            where = "engine" if sessions.hosts_engine else "URL"
+            raise ConfigurationError(
+                f"The {where} has an option that is wrong: {error}."
+            ) from error
         except BaseException:
             sessions.close()
             raise
@@ -217,8 +220,7 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
 
     def load_pending_run_id(self, thread_id: str) -> str | None:
         """See `Checkpointer.load_pending_run_id`."""
-        pending = self.load_pending(thread_id)
-        return None if pending is None else pending[1]
+        return self._read(operations.load_pending_run_id, thread_id)
 
     def clear_pending_request_if_matches(
         self, thread_id: str, *, question_id: str, run_id: str

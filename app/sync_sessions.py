@@ -82,10 +82,12 @@ class SyncOwnedSessions:
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run work that only reads; where reading connections are busy, on one that writes."""
-        engine = self.reading_engine
-        if engine is None or _is_busy(engine):
+        reading, writing = self.reading_engine, self.engine
+        if reading is None or writing is None:
             return self.write(work)
-        return work(Session(engine))
+        if _is_busy(reading) and not _is_busy(writing):
+            return self.write(work)
+        return work(Session(reading))
 
 
 class SyncHostSessions:

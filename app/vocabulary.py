@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
-from typing import Final, Generic, cast
+from typing import Any, Final, Generic, cast
 
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from threadlog.codec import MESSAGE_CODEC, MessageCodec, MessageT
-from threadlog.errors import CheckpointCorruptionError, ThreadlogError
+from threadlog.errors import CheckpointCorruptionError, ThreadlogError, restored
 from threadlog.hitl import HitlRequest
 from threadlog.messages import Message
 from threadlog.values import CheckpointData
@@ -71,7 +72,14 @@ def _derive(ours: type[ThreadlogError], theirs: ModuleType, brand: str) -> type[
     for base in ours.__mro__:
         like = getattr(theirs, base.__name__.replace("Cubepi", brand), None)
         if like is not None:
-            namespace = {"__module__": ours.__module__, "__doc__": ours.__doc__}
+            namespace = {
+                "__module__": ours.__module__,
+                "__doc__": ours.__doc__,
+                "__reduce__": lambda self: (
+                    _restored,
+                    (ours, theirs.__name__, brand, self.args, vars(self)),
+                ),
+            }
             return cast("type[ThreadlogError]", type(ours.__name__, (ours, like), namespace))
     return ours
 
@@ -80,3 +88,14 @@ VOCABULARY: Final = Vocabulary[Message, HitlRequest, CheckpointData[Message]](
     MESSAGE_CODEC, HitlRequest, CheckpointData
 )
 """threadlog's own classes."""
+
+
+def _restored(
+    ours: type[ThreadlogError],
+    theirs: str,
+    brand: str,
+    args: tuple[Any, ...],
+    attributes: dict[str, Any],
+) -> ThreadlogError:
+    """Make an error again that was pickled, of both classes."""
+    return restored(_both(ours, import_module(theirs), brand), args, attributes)

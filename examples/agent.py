@@ -33,6 +33,7 @@ from cubeloop.providers.faux import FauxProvider, faux_assistant_message, faux_t
 
 from threadlog import RunSummary
 from threadlog.cubeloop import Checkpointer
+from threadlog.errors import RunAlreadyClaimedError, RunNotClaimedError
 
 THREAD = "example/order-17"
 SILENCE = timedelta(seconds=1)  # in earnest: longer than any tool or model may take
@@ -105,11 +106,18 @@ def make_agent(checkpointer: Checkpointer, run_id: str) -> Agent[Message]:
 async def recover(checkpointer: Checkpointer, run: RunSummary) -> None:
     """Carry on with a run whose process died, at whatever moment that was.
 
-    For one process at a time, such as a job that runs every few minutes.
+    Any number of processes may try at once: the claim is released for one of them.
     """
     data = await checkpointer.load(run.thread_id)
     messages = [m for m in data.messages if m.run_id == run.run_id] if data else []
     calls = unanswered_calls(messages)
+    if messages and isinstance(messages[-1], AssistantMessage) and not calls:
+        await checkpointer.mark_run_complete(run.thread_id, run.run_id)  # it had ended
+        return
+    try:
+        await checkpointer.release_run(run.thread_id, run.run_id, older_than=SILENCE)
+    except (RunAlreadyClaimedError, RunNotClaimedError):
+        return  # another process was first
     for call in calls:  # models insist on a result for every call
         result = ToolResultMessage(
             tool_call_id=call.id,
@@ -120,14 +128,10 @@ async def recover(checkpointer: Checkpointer, run: RunSummary) -> None:
         )
         await checkpointer.append(run.thread_id, [result])
         say(result)
-    if messages and isinstance(messages[-1], AssistantMessage) and not calls:
-        await checkpointer.mark_run_complete(run.thread_id, run.run_id)  # it had ended
-        return
-    agent = make_agent(checkpointer, run.run_id)
-    await agent.session.load_checkpoint()
-    await checkpointer.release_run(run.thread_id, run.run_id)
     if messages:  # else it died before the question was stored, which has to be put again
-        await agent.resume(run_id=run.run_id)  # claims the run at once
+        agent = make_agent(checkpointer, run.run_id)
+        await agent.session.load_checkpoint()
+        await agent.resume(run_id=run.run_id)  # claims the run
 
 
 def unanswered_calls(messages: list[Message]) -> list[ToolCall]:

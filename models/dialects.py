@@ -102,9 +102,11 @@ def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Ins
         row: values, or SQL expressions, by column.
     """
     if dialect == "mysql":
-        return mysql.insert(table).values(row).on_duplicate_key_update(dict(row))
+        new = mysql.insert(table).values(row)
+        return new.on_duplicate_key_update({name: new.inserted[name] for name in row})
+    given = sqlite.insert(table).values(row)
     key = [column.name for column in table.primary_key]
-    return sqlite.insert(table).values(row).on_conflict_do_update(key, set_=dict(row))
+    return given.on_conflict_do_update(key, set_={name: given.excluded[name] for name in row})
 
 
 class bytes_of(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
@@ -124,7 +126,9 @@ def _bytes_of(element: bytes_of, compiler: SQLCompiler, **kw: Any) -> str:
 
 @compiles(bytes_of, "mysql")
 def _bytes_of_mysql(element: bytes_of, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **kw)} AS BINARY)"
+    # Of one character set: a table may be in another, and so may a host's connection.
+    text = compiler.process(element.clauses, **kw)
+    return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
 
 
 def same_id(column: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:

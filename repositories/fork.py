@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    exists,
     func,
     insert,
     literal,
@@ -81,8 +82,18 @@ _SNAPSHOT: Final = union_all(
     ),
 )
 
+_NEWS: Final = _THREADS.alias("new_thread")
 _LOCK_SOURCE: Final[Executable] = (
-    select(type_coerce(_THREADS.c.extra, Text), _CUTOFF.with_for_update().scalar_subquery())
+    select(
+        _CUTOFF.with_for_update().scalar_subquery(),
+        type_coerce(_THREADS.c.extra, Text),
+        or_(
+            *(
+                exists(select(table.c.thread_id).where(table.c.thread_id == bindparam("new")))
+                for table in (_NEWS, _MESSAGES.alias("remains"), _RUNS.alias("remains_of_runs"))
+            )
+        ),
+    )
     .where(_IS_SOURCE)
     .with_for_update()
 )
@@ -125,11 +136,14 @@ class Snapshot(NamedTuple):
 class ForkSource(NamedTuple):
     """What a fork takes from its locked source, beside messages and runs."""
 
+    cutoff: int | None
+    """The completion_seq of the last run to copy; None where that is not completed."""
+
     extra: str
     """The text of its `extra`."""
 
-    cutoff: int | None
-    """The completion_seq of the last run to copy; None where that is not completed."""
+    new_is_taken: bool
+    """Whether there is something of the new thread already."""
 
 
 class ForkRepository:
@@ -147,14 +161,14 @@ class ForkRepository:
             return None
         return Snapshot(rows[0][4] is not None, [MessageRow(*row[:4]) for row in rows[1:]])
 
-    def lock_source(self, thread_id: str, after_run_id: str) -> ForkSource | None:
+    def lock_source(self, thread_id: str, after_run_id: str, new: str) -> ForkSource | None:
         """Lock the thread that is to be forked; None where there is none.
 
         Until the transaction ends nobody appends to it, or claims or completes its runs.
         """
-        key = {"source": thread_id, "after_run_id": after_run_id}
+        key = {"source": thread_id, "after_run_id": after_run_id, "new": new}
         row = self._session.execute(_LOCK_SOURCE, key).first()
-        return None if row is None else ForkSource(*row)
+        return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
 
     def copy(self, source: str, new: str, cutoff: int, extra: dict[str, Any]) -> None:
         """Copy the finished part of a locked thread to a new one; no payload leaves the server.

@@ -16,13 +16,19 @@ _OF_RUN: Final = (
     same_id(_ANSWERS.c.run_id, bindparam("run_id")),
 )
 _IS_QUESTION: Final = same_id(_ANSWERS.c.question_id, bindparam("question_id"))
-_LOAD: Final = select(type_coerce(_ANSWERS.c.answer, Text)).where(*_OF_RUN, _IS_QUESTION)
+# The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
+_LOAD: Final = select(_ANSWERS.c.question_id, type_coerce(_ANSWERS.c.answer, Text)).where(
+    *_OF_RUN, _IS_QUESTION
+)
 _CLEAR: Final = delete(_ANSWERS).where(*_OF_RUN)
 
 _CLEAR_SOME: Final = _CLEAR.where(
     _ANSWERS.c.question_id.in_(bindparam("question_ids", expanding=True)),
     bytes_of(_ANSWERS.c.question_id).in_(bindparam("question_ids", expanding=True)),
 )
+
+# Values in one IN: few enough for every server.
+_AT_ONCE: Final = 500
 
 _NO_RUN: Final = ""
 """What the key has in place of a run where none asked."""
@@ -58,7 +64,7 @@ class HitlAnswerRepository:
         """Read an answer's JSON text; None where there is none."""
         key = {"thread_id": thread_id, "run_id": run_id or _NO_RUN, "question_id": question_id}
         row = self._session.execute(_LOAD, key).first()
-        return None if row is None else row[0]
+        return None if row is None else row[1]
 
     def clear(self, thread_id: str, run_id: str | None, question_ids: Sequence[str] | None) -> None:
         """Delete a run's answers: those to some questions, or all of them for None."""
@@ -66,4 +72,6 @@ class HitlAnswerRepository:
         if question_ids is None:
             self._session.execute(_CLEAR, key)
         else:
-            self._session.execute(_CLEAR_SOME, {**key, "question_ids": question_ids})
+            for start in range(0, len(question_ids), _AT_ONCE):
+                some = question_ids[start : start + _AT_ONCE]
+                self._session.execute(_CLEAR_SOME, {**key, "question_ids": some})

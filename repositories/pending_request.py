@@ -26,7 +26,8 @@ _CLEAR_IF_SAME: Final = _CLEAR.where(
     == bytes_of(bindparam("question_id")),
     bytes_of(_THREADS.c.run_id) == bytes_of(bindparam("of_run")),
 )
-_LOAD: Final = select(type_coerce(_THREADS.c.pending_request, Text), _THREADS.c.run_id).where(
+# The run first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
+_LOAD: Final = select(_THREADS.c.run_id, type_coerce(_THREADS.c.pending_request, Text)).where(
     _THREADS.c.thread_id == bindparam("thread_id"), _THREADS.c.pending_request.is_not(None)
 )
 
@@ -34,10 +35,9 @@ _LOAD: Final = select(type_coerce(_THREADS.c.pending_request, Text), _THREADS.c.
 class PendingRequestRow(NamedTuple):
     """A pending request as stored, not yet decoded."""
 
+    run_id: str | None
     request: str
     """Its JSON text."""
-
-    run_id: str | None
 
 
 class PendingRequestRepository:

@@ -67,7 +67,6 @@ _RELEASE: Final = delete(_RUNS).where(_IS_RUN)
 
 # A question whose run is not known may be any open run's.
 _WAITS: Final = and_(
-    _RUNS.c.completed_at.is_(None),
     _THREADS.c.pending_request.is_not(None),
     or_(_THREADS.c.run_id.is_(None), same_id(_THREADS.c.run_id, _RUNS.c.run_id)),
 )
@@ -91,21 +90,28 @@ def _summaries() -> Select[Any]:
 
 _LIST: Final = _summaries().where(_OF_THREAD)
 _LONG_AGO: Final = seconds_ago(bindparam("seconds"))
-_STALE: Final = _summaries().where(
-    _RUNS.c.completed_at.is_(None),
-    _RUNS.c.claimed_at <= _LONG_AGO,
-    ~func.coalesce(_WAITS, False),
-    ~exists(
-        select(_MESSAGES.c.seq).where(
-            _MESSAGES.c.thread_id == _RUNS.c.thread_id,
-            same_id(_MESSAGES.c.run_id, _RUNS.c.run_id),
-            _MESSAGES.c.created_at > _LONG_AGO,
-        )
-    ),
-)
 
 
-_IS_STALE: Final = _STALE.where(_IS_RUN)
+def _stale(*, locking: bool) -> Select[Any]:
+    sign_of_life = select(_MESSAGES.c.seq).where(
+        _MESSAGES.c.thread_id == _RUNS.c.thread_id,
+        same_id(_MESSAGES.c.run_id, _RUNS.c.run_id),
+        _MESSAGES.c.created_at > _LONG_AGO,
+    )
+    statement = _summaries()
+    if locking:
+        sign_of_life = sign_of_life.with_for_update()
+        statement = statement.where(_IS_RUN).with_for_update()
+    return statement.where(
+        _RUNS.c.completed_at.is_(None),
+        _RUNS.c.claimed_at <= _LONG_AGO,
+        ~_WAITS,
+        ~exists(sign_of_life),
+    )
+
+
+_STALE: Final = _stale(locking=False)
+_IS_STALE: Final = _stale(locking=True)
 
 
 class RunRow(NamedTuple):

@@ -72,8 +72,11 @@ def _lock_tail(completed_run: ColumnElement[Any]) -> Executable:
 
 _LOCK_TAIL: Final = _lock_tail(null())
 _LOCK_TAIL_AND_RUNS: Final = _lock_tail(_COMPLETED_RUN)
+# The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
 _LOCK_EXTRA: Final[Executable] = (
-    select(type_coerce(_THREADS.c.extra, Text)).where(_IS_THREAD).with_for_update()
+    select(_THREADS.c.thread_id, type_coerce(_THREADS.c.extra, Text))
+    .where(_IS_THREAD)
+    .with_for_update()
 )
 _LOCK: Final = select(_THREADS.c.thread_id).where(_IS_THREAD).with_for_update()
 _TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
@@ -163,7 +166,7 @@ class ThreadRepository:
         Raises:
             CheckpointCorruptionError: what the row holds is not a JSON object.
         """
-        return parse_extra(thread_id, self._lock_or_create(_LOCK_EXTRA, thread_id)[0])
+        return parse_extra(thread_id, self._lock_or_create(_LOCK_EXTRA, thread_id)[1])
 
     def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Replace the thread's `extra`; the caller holds its lock."""

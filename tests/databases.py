@@ -92,7 +92,9 @@ _FINGERPRINT: Final = text(
     " WHERE table_schema = DATABASE()),"
     " (SELECT SUM(CRC32(CONCAT_WS('|', table_name, index_name, column_name, seq_in_index)))"
     " FROM information_schema.statistics WHERE table_schema = DATABASE()),"
-    " (SELECT COUNT(*) FROM information_schema.partitions WHERE table_schema = DATABASE()),"
+    " (SELECT SUM(CRC32(CONCAT_WS('|', table_name, partition_name, partition_method,"
+    " partition_expression))) FROM information_schema.partitions"
+    " WHERE table_schema = DATABASE()),"
     " (SELECT GROUP_CONCAT(table_name, engine ORDER BY table_name) FROM information_schema.tables"
     " WHERE table_schema = DATABASE())"
 )

@@ -329,6 +329,50 @@ async def test_closing_lets_what_runs_finish(mysql_url: str, size: int) -> None:
         assert len(await checkpointer.list_threads()) == writing
 
 
+async def test_connections_that_come_back_after_closing_are_closed(
+    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that closing too early for what runs leaves no connection in the end."""
+    monkeypatch.setattr("threadlog.sessions._GRACE_SECONDS", 0.2)
+    mine = text("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()")
+    holder = create_async_engine(mysql_url.replace("mysql://", "mysql+asyncmy://"))
+    async with holder.connect() as connection:
+        checkpointer = Checkpointer(mysql_url)
+        await checkpointer.__aenter__()
+        await checkpointer.append("t", [UserFactory()])
+        await connection.execute(text("SELECT * FROM cubepi_threads FOR UPDATE"))
+        append = asyncio.create_task(checkpointer.append("t", [UserFactory()]))
+        await asyncio.sleep(0.1)
+        await checkpointer.__aexit__(None, None, None)
+        await connection.commit()
+        await append
+        for _ in range(50):
+            if (await connection.execute(mine)).scalar_one() == 1:
+                break
+            await asyncio.sleep(0.1)
+        assert (await connection.execute(mine)).scalar_one() == 1
+    await holder.dispose()
+
+
+async def test_reads_do_not_wait_behind_blocked_writers(mysql_url: str) -> None:
+    """Pins that reads keep to their connections where those that write are all taken."""
+    holder = create_async_engine(mysql_url.replace("mysql://", "mysql+asyncmy://"))
+    async with Checkpointer(mysql_url) as checkpointer, holder.connect() as connection:
+        await checkpointer.append("t", [UserFactory()])
+        await checkpointer.append("other", [UserFactory()])
+        await connection.execute(
+            text("SELECT * FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE")
+        )
+        appends = [asyncio.create_task(checkpointer.append("t", [UserFactory()])) for _ in range(7)]
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(checkpointer.load("other") for _ in range(20)))
+        assert not any(append.done() for append in appends)
+        await connection.commit()
+        await asyncio.gather(*appends)
+    await holder.dispose()
+
+
 async def test_cancelled_operations_leave_whole_batches_and_a_working_pool(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,9 +5,11 @@ import random
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.databases import execute, on_connection, sent_by
 from tests.factories import AssistantFactory, HitlRequestFactory, ToolResultFactory, UserFactory
+from tests.ways import host_engine
 from threadlog import Checkpointer
 from threadlog.errors import (
     CheckpointCorruptionError,
@@ -15,6 +17,7 @@ from threadlog.errors import (
     RunNotCompletedError,
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
+    TooLargeError,
 )
 from threadlog.messages import Message
 
@@ -93,6 +96,61 @@ async def test_a_fork_copies_completed_runs_and_extra_and_nothing_pending(
     assert await checkpointer.load_pending("f") is None
     assert await checkpointer.load_hitl_answer("f", "q", run_id="a") is None
     assert await checkpointer.load_hitl_answer("t", "q", run_id="a") == "yes"
+
+
+async def test_empty_metadata_is_metadata(checkpointer: Checkpointer) -> None:
+    """Pins {} against None, and that metadata as deep as JSON may be is refused in time."""
+    await talk(checkpointer)
+    await checkpointer.fork("t", "f", after_run_id="a", metadata={})
+    data = await checkpointer.load("f")
+    assert data is not None
+    assert data.extra == {"fork": {}}
+    deep: object = 1
+    for _ in range(98):
+        deep = [deep]
+    with pytest.raises(InvalidJsonError):
+        await checkpointer.fork("t", "g", after_run_id="a", metadata={"a": deep})
+
+
+async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> None:
+    """Pins the size of `extra` with the fork's metadata in it."""
+    async with Checkpointer(database_url) as checkpointer:
+        await talk(checkpointer)
+        checkpointer._statement_limit = 10_000
+        with pytest.raises(TooLargeError, match="extra"):
+            await checkpointer.fork("t", "f", after_run_id="a", metadata={"a": "x" * 10_000})
+        assert await checkpointer.load("f") is None
+
+
+async def test_a_fork_waits_for_the_lock_of_its_source(mysql_url: str) -> None:
+    """Pins that what is committed meanwhile is copied, and counted in forked_at_seq."""
+    holder = host_engine(mysql_url)
+    async with Checkpointer(mysql_url) as checkpointer, AsyncSession(holder) as session:
+        await talk(checkpointer)
+        async with Checkpointer(engine=holder) as other:
+            await other.bind(session).append("t", [UserFactory()])
+            fork = asyncio.create_task(checkpointer.fork("t", "f", after_run_id="a"))
+            await asyncio.sleep(0.3)
+            assert not fork.done()
+            await session.commit()
+            await fork
+        assert [s.seq for s in await checkpointer.read("f")] == [1, 2, 5, 7, 8]
+        assert (await row(mysql_url, "f"))[1] == 8
+    await holder.dispose()
+
+
+async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(mysql_url: str) -> None:
+    """Pins that the host may commit what it did besides."""
+    hosts = host_engine(mysql_url)
+    async with Checkpointer(engine=hosts) as checkpointer, AsyncSession(hosts) as session:
+        await talk(checkpointer)
+        await checkpointer.append("f", [UserFactory()])
+        await execute(mysql_url, "DELETE FROM cubepi_threads WHERE thread_id = 'f'")
+        with pytest.raises(ThreadAlreadyExistsError):
+            await checkpointer.bind(session).fork("t", "f", after_run_id="a")
+        await session.commit()
+        assert [thread.thread_id for thread in await checkpointer.list_threads()] == ["t"]
+    await hosts.dispose()
 
 
 async def test_a_fork_lives_on(checkpointer: Checkpointer) -> None:

@@ -8,11 +8,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from sqlalchemy import text
 
-from tests.databases import execute
+from tests.databases import execute, on_connection
 from tests.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer, HitlRequest
-from threadlog.errors import CheckpointCorruptionError, InvalidIdError, InvalidInputError
+from threadlog.errors import (
+    CheckpointCorruptionError,
+    InvalidIdError,
+    InvalidInputError,
+    TooLargeError,
+)
 
 pytestmark = pytest.mark.every_way
 
@@ -219,6 +225,92 @@ async def test_a_corrupt_answer_is_named(sqlite_url: str) -> None:
         with pytest.raises(CheckpointCorruptionError, match="question 'q'") as caught:
             await checkpointer.load_hitl_answer("t", "q", run_id="r")
         assert caught.value.table == "cubepi_hitl_answers"
+
+
+async def test_what_does_not_fit_into_a_statement_is_refused(database_url: str) -> None:
+    """Pins the size of questions and answers, before anything is sent."""
+    async with Checkpointer(database_url) as checkpointer:
+        checkpointer._statement_limit = 10_000
+        with pytest.raises(TooLargeError, match="answer"):
+            await checkpointer.save_hitl_answer("t", "q", "x" * 10_000)
+        request = HitlRequestFactory(payload={"a": "x" * 10_000})
+        with pytest.raises(TooLargeError, match="request"):
+            await checkpointer.save_pending_request("t", request)
+        assert await checkpointer.load("t") is None
+
+
+async def test_an_answer_is_sent_once(mysql_url: str) -> None:
+    """Pins that one of more than half of the server's limit is stored, and replaced."""
+    async with Checkpointer(mysql_url) as checkpointer:
+        answer = "x" * (checkpointer._statement_limit * 6 // 10)
+        for _ in range(2):
+            await checkpointer.save_hitl_answer("t", "q", answer)
+        assert await checkpointer.load_hitl_answer("t", "q") == answer
+
+
+async def test_values_of_more_than_16_mib_come_back(mysql_url: str) -> None:
+    """Pins answers, questions and `extra` whose rows asyncmy could take for the end of rows."""
+    large = "x" * (17 * 2**20)
+    async with Checkpointer(mysql_url) as checkpointer:
+        request = HitlRequestFactory(payload={"a": large})
+        await checkpointer.save_pending_request("t", request)
+        assert await checkpointer.load_pending_request("t") == request
+        await checkpointer.save_pending_request("t", None)
+        await checkpointer.save_extra("t", {"a": large})
+        await checkpointer.save_extra("t", {"b": 1})
+        await checkpointer.claim_run("t", "r")
+        await checkpointer.mark_run_complete("t", "r")
+        await checkpointer.fork("t", "f", after_run_id="r")
+        for thread_id in ("t", "f"):
+            data = await checkpointer.load(thread_id)
+            assert data is not None
+            assert data.extra == {"a": large, "b": 1}
+
+
+async def test_replacing_an_answer_dates_it_anew(mysql_url: str) -> None:
+    """Pins answered_at."""
+    async with Checkpointer(mysql_url) as checkpointer:
+        await checkpointer.save_hitl_answer("t", "q", 1)
+        await execute(mysql_url, "UPDATE cubepi_hitl_answers SET answered_at = '2026-01-01'")
+        await checkpointer.save_hitl_answer("t", "q", 2)
+    old = text("SELECT COUNT(*) FROM cubepi_hitl_answers WHERE answered_at < '2026-01-02'")
+    assert await on_connection(mysql_url, lambda c: c.execute(old).scalar_one()) == 0
+
+
+async def test_ids_are_compared_with_their_spaces(
+    checkpointer: Checkpointer, database_url: str
+) -> None:
+    """Pins a question id that another tool wrote with a space at its end."""
+    request = HitlRequestFactory(question_id="q")
+    await checkpointer.save_pending_request("t", request, run_id="r")
+    spaced = request.model_copy(update={"question_id": "q "}).model_dump_json()
+    await execute(
+        database_url,
+        "UPDATE cubepi_threads SET pending_request = '" + spaced.replace(":", "\\:") + "'",
+    )
+    clear = checkpointer.clear_pending_request_if_matches
+    assert not await clear("t", question_id="q", run_id="r")
+
+
+async def test_clearing_leaves_no_run(checkpointer: Checkpointer, database_url: str) -> None:
+    """Pins that the run id goes with the question, both ways to remove it."""
+    left = text("SELECT COUNT(*) FROM cubepi_threads WHERE run_id IS NOT NULL")
+    for number in range(2):
+        await checkpointer.save_pending_request(
+            "t", HitlRequestFactory(question_id="q"), run_id="r"
+        )
+        if number:
+            await checkpointer.save_pending_request("t", None)
+        else:
+            await checkpointer.clear_pending_request_if_matches("t", question_id="q", run_id="r")
+        assert await on_connection(database_url, lambda c: c.execute(left).scalar_one()) == 0
+
+
+async def test_many_questions_are_cleared(checkpointer: Checkpointer) -> None:
+    """Pins lists that are longer than one statement takes."""
+    await checkpointer.save_hitl_answer("t", "q1999", 1)
+    await checkpointer.clear_hitl_answers("t", [f"q{n}" for n in range(2_000)])
+    assert await checkpointer.load_hitl_answer("t", "q1999") is None
 
 
 @pytest.mark.parametrize("bad", ["q", b"q", 5])

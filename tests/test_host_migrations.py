@@ -1,12 +1,15 @@
 """Hosts' own migrations: the helpers, and what autogenerate writes."""
 
+import ast
 import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from alembic import command
@@ -17,6 +20,7 @@ from alembic.operations import Operations
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, inspect
 from typer.testing import CliRunner
 
+import threadlog.migrations.plugin  # noqa: F401 - registers the directives
 from tests.databases import create_schema, on_connection
 from tests.schemas import (
     HOST_ENV,
@@ -24,17 +28,21 @@ from tests.schemas import (
     PARTITIONS,
     TABLES,
     definitions,
+    differences,
     expected,
+    framework,
     opens,
     run,
     statements_of,
     tables,
     version_rows,
 )
-from threadlog import migrating
+from threadlog import migrating, migrations
+from threadlog.checking import check_database
 from threadlog.cli import app
 from threadlog.errors import CubepiSchemaMismatch
 from threadlog.migrations import (
+    exclude_threadlog_tables,
     messages_partition_clause,
     runs_partition_clause,
     write_schema_version_op,
@@ -50,6 +58,96 @@ def test_helper_texts() -> None:
     assert delete == "DELETE FROM cubepi_schema_version"
     assert insert.strip() == "INSERT INTO cubepi_schema_version (version) VALUES (5)"
     assert "VALUES (6)" in write_schema_version_op(6)
+
+
+def test_helpers_have_the_framework_s_names_and_are_split_as_its_are() -> None:
+    """Pins that a host's migration changes nothing but its import.
+
+    The framework's source is read, not imported: that would need its MySQL driver.
+    """
+    spec = find_spec("cubeloop")
+    assert spec is not None
+    assert spec.origin is not None
+    source = Path(spec.origin).parent / "checkpointer" / "mysql" / "alembic_helpers.py"
+    functions = [
+        node.name
+        for node in ast.parse(source.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    # The last gives runs_partition_clause(), for symmetry with PostgreSQL.
+    assert {*functions} - {"create_runs_partitions_op"} == {*HELPERS}
+    counts = {name: len(split(getattr(migrations, name)())) for name in HELPERS}
+    assert counts == HELPERS
+
+
+HELPERS: Final = {
+    "messages_partition_clause": 1,
+    "runs_partition_clause": 1,
+    "add_pending_request_column_op": 1,
+    "add_run_id_column_op": 1,
+    "add_messages_run_id_column_op": 2,
+    "create_runs_table_op": 1,
+    "upgrade_v3_to_v4_op": 3,
+    "create_hitl_answers_table_op": 1,
+    "upgrade_v4_to_v5_op": 2,
+    "write_schema_version_op": 2,
+}
+
+
+def split(texts: str) -> list[str]:
+    """Split as hosts' migrations do."""
+    return [statement for statement in texts.split(";") if statement.strip()]
+
+
+async def test_the_helpers_upgrade_as_the_directive_does(mysql_database: str) -> None:
+    """Pins the way from version 1 to 5 by texts, in a database whose own collation folds."""
+    await run(mysql_database, *statements_of(framework(1)))
+    await run(
+        mysql_database,
+        *split(migrations.add_pending_request_column_op()),
+        *split(migrations.add_run_id_column_op()),
+        *split(migrations.upgrade_v3_to_v4_op()),
+        *split(migrations.upgrade_v4_to_v5_op()),
+        *split(write_schema_version_op()),
+    )
+    by_texts = await definitions(mysql_database)
+    assert await version_rows(mysql_database) == [5]
+    assert [found for found in await check_database(mysql_database) if found.status != "ok"] == []
+    assert await differences(mysql_database) == []
+    await run(mysql_database, *(f"DROP TABLE {table}" for table in by_texts))
+    await run(mysql_database, *statements_of(framework(1)))
+
+    def upgrade(connection: Connection) -> None:
+        operations: Any = Operations(MigrationContext.configure(connection))
+        operations.upgrade_threadlog_schema(from_version=1, to_version=5)
+
+    await on_connection(mysql_database, upgrade)
+    assert await definitions(mysql_database) == by_texts
+
+
+async def test_a_host_may_leave_our_tables_out(empty_url: str) -> None:
+    """Pins the filter: without it autogenerate drops our tables, with it those stay."""
+    await migrating.upgrade(empty_url)
+    await run(empty_url, "CREATE TABLE orders (id INT PRIMARY KEY)")
+    await run(empty_url, "CREATE TABLE legacy_orders (id INT PRIMARY KEY)")
+
+    def both(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
+        return exclude_threadlog_tables(name, type_, parent_names) and name != "legacy_orders"
+
+    async def dropped(include_name: object) -> set[str]:
+        def work(connection: Connection) -> set[str]:
+            options = {"include_name": include_name} if include_name else {}
+            context = MigrationContext.configure(connection, opts=options)
+            found = compare_metadata(context, MetaData())
+            return {difference[1].name for difference in found if difference[0] == "remove_table"}
+
+        return await on_connection(empty_url, work)
+
+    assert await dropped(None) == {*TABLES, OWN_TABLE, "orders", "legacy_orders"}
+    assert await dropped(exclude_threadlog_tables) == {"orders", "legacy_orders"}
+    assert await dropped(both) == {"orders"}
+    assert exclude_threadlog_tables(None, "schema", {})
+    assert exclude_threadlog_tables("cubepi_threads", "column", {"table_name": "orders"})
 
 
 @pytest.mark.parametrize("held", [[], [5], [1, 3]])

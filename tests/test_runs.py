@@ -81,6 +81,9 @@ async def test_a_completed_run_takes_no_message(checkpointer: Checkpointer) -> N
         await checkpointer.append("t", batch)
     assert caught.value.run_id == "done"
     assert len(await checkpointer.read("t")) == 1
+    batch[0].run_id = "a run that sorts before"
+    with pytest.raises(RunAlreadyCompletedError):
+        await checkpointer.append("t", batch)
     await checkpointer.append("t", batch[:2])
     await checkpointer.append("other", batch)
     assert len(await checkpointer.read("t")) == 3
@@ -158,16 +161,38 @@ async def test_stale_runs_gave_no_sign_of_life(
     for run_id in ("dead", "works", "waits", "done"):
         await checkpointer.claim_run(run_id, run_id)
     await checkpointer.append("dead", [UserFactory(run_id="dead"), UserFactory()])
+    namesake = UserFactory(run_id="dead")
     await checkpointer.mark_run_complete("done", "done")
     await checkpointer.save_pending_request("waits", HitlRequestFactory(), run_id="waits")
     await age(database_url, "cubepi_runs", "cubepi_messages")
     await checkpointer.append("works", [UserFactory(run_id="works")])
     await checkpointer.append("dead", [UserFactory()])
+    await checkpointer.append("done", [namesake])
     await checkpointer.claim_run("dead", "young")
     assert [run.run_id for run in await checkpointer.stale_runs(HOUR)] == ["dead"]
     assert await checkpointer.stale_runs(3 * HOUR) == []
     everybody = {run.run_id for run in await checkpointer.stale_runs(timedelta(0))}
     assert everybody == {"dead", "young"} | ({"works"} & everybody)
+
+
+async def test_an_age_is_rounded_up(checkpointer: Checkpointer) -> None:
+    """Pins that less than a second is not taken for none."""
+    await checkpointer.claim_run("t", "r")
+    with pytest.raises(RunAlreadyClaimedError):
+        await checkpointer.release_run("t", "r", older_than=timedelta(seconds=4, milliseconds=1))
+    await checkpointer.release_run("t", "r", older_than=timedelta(0))
+
+
+async def test_messages_of_very_many_runs(checkpointer: Checkpointer) -> None:
+    """Pins the look at completed runs beyond the ids of one statement."""
+    await checkpointer.claim_run("t", "r0999")
+    await checkpointer.mark_run_complete("t", "r0999")
+    batch = [UserFactory(run_id=f"r{number:04}") for number in range(1_200)]
+    with pytest.raises(RunAlreadyCompletedError) as caught:
+        await checkpointer.append("t", batch)
+    assert caught.value.run_id == "r0999"
+    del batch[999]
+    await checkpointer.append("t", batch)
 
 
 async def test_a_released_run_is_claimed_again(checkpointer: Checkpointer) -> None:

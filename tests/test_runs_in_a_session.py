@@ -97,7 +97,7 @@ async def test_a_fork_sees_what_was_committed_behind_the_snapshot(
     await other.mark_run_complete("t", "r")
 
     def work(uow: UnitOfWork) -> int | None:
-        source = uow.forks.lock_source("t", "r")
+        source = uow.forks.lock_source("t", "r", "f")
         assert source is not None
         assert source.cutoff is not None
         uow.forks.copy("t", "f", source.cutoff, {})

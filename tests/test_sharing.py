@@ -28,6 +28,8 @@ from threadlog.models import Run
 from threadlog.models import Thread as ThreadRow
 from threadlog.sync_sessions import SyncOwnedSessions
 
+NO_ESCAPES = "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES"
+
 
 class Base(DeclarativeBase):
     """The host's own tables."""
@@ -330,9 +332,10 @@ async def test_a_hosts_sqlite_file_is_not_given_tables(sqlite_url: str) -> None:
         ({"isolation_level": "AUTOCOMMIT"}, "AUTOCOMMIT"),
         ({"connect_args": {"charset": "latin1"}}, "latin1"),
         (
-            {"connect_args": {"init_command": "SET sql_mode = 'NO_BACKSLASH_ESCAPES'"}},
+            {"connect_args": {"init_command": f"SET sql_mode = '{NO_ESCAPES}'"}},
             "NO_BACKSLASH_ESCAPES",
         ),
+        ({"connect_args": {"init_command": "SET sql_mode = 'ANSI'"}}, "strict mode"),
     ],
 )
 async def test_an_engine_that_would_lose_something_is_refused(
@@ -348,7 +351,7 @@ async def test_an_engine_that_would_lose_something_is_refused(
 
 def test_pymysql_heeds_the_servers_mode(mysql_url: str) -> None:
     """Pins that text is text there, and the engine is not refused."""
-    mode = "SET sql_mode = 'NO_BACKSLASH_ESCAPES'"
+    mode = f"SET sql_mode = '{NO_ESCAPES}'"
     hosts = sync_host_engine(mysql_url, connect_args={"init_command": mode})
     said = "\\'); DROP TABLE cubepi_threads; -- \\"
     with SyncCheckpointer(engine=hosts) as checkpointer:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
+    ColumnTooShortError,
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
@@ -28,9 +29,10 @@ _ASYNCHRONOUS: Final = ("asyncmy", "aiomysql")
 _SYNCHRONOUS: Final = ("pymysql",)
 
 # The drivers escape with backslashes whatever the server's mode says: where it says not to,
-# content of a message would be read as SQL.
+# content of a message would be read as SQL. Without strict mode what is too long would be cut.
 _INIT: Final = (
-    "SET time_zone = '+00:00', sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')"
+    "SET time_zone = '+00:00', sql_mode = CONCAT_WS(',', 'STRICT_TRANS_TABLES', "
+    "NULLIF(REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', ''), ''))"
 )
 
 # Servers close idle connections, and what stands between may drop them without a word.
@@ -45,6 +47,7 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
     1205: CheckpointerLockTimeoutError,
     1213: DeadlockError,
     3101: DeadlockError,  # group replication: another member was first
+    1406: ColumnTooShortError,
     1044: ConnectionFailedError,
     1045: ConnectionFailedError,
     1049: ConnectionFailedError,
@@ -143,6 +146,12 @@ class MySQLBackend:
             raise ConfigurationError(
                 f"The engine's sessions send {found.charset}, not utf8mb4, and would lose "
                 "characters. Add ?charset=utf8mb4 to the engine's URL."
+            )
+        if "STRICT" not in found.sql_mode:
+            raise ConfigurationError(
+                "The engine's sessions are not in strict mode (sql_mode): the server would cut "
+                "what is too long. Add STRICT_TRANS_TABLES to the server's sql_mode, or to the "
+                "session's with an init_command."
             )
         # PyMySQL asks the server how to escape; these do not, and text would become SQL.
         if found.driver in _ASYNCHRONOUS and "NO_BACKSLASH_ESCAPES" in found.sql_mode:

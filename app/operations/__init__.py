@@ -16,6 +16,7 @@ from threadlog.operations.message import append, load, read
 from threadlog.operations.pending_request import (
     clear_pending_request_if_matches,
     load_pending,
+    load_pending_run_id,
     save_pending_request,
 )
 from threadlog.operations.run import (
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "load_hitl_answer",
     "load_pending",
+    "load_pending_run_id",
     "mark_run_complete",
     "open_database",
     "read",

@@ -3,12 +3,12 @@
 from typing import Any
 
 from threadlog.codec import MessageT
-from threadlog.errors import RunNotCompletedError, ThreadNotFoundError
+from threadlog.errors import RunNotCompletedError, ThreadAlreadyExistsError, ThreadNotFoundError
 from threadlog.packing import check_size
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.thread import parse_extra
 from threadlog.store import Store
-from threadlog.validation import check_id, check_json_object
+from threadlog.validation import check_id, check_json, check_json_object
 
 
 def snapshot(
@@ -36,11 +36,13 @@ def fork(
     """Copy the finished part of a thread; see `Checkpointer.fork`."""
 
     def copy(uow: UnitOfWork) -> None:
-        source = uow.forks.lock_source(src_thread_id, after_run_id)
+        source = uow.forks.lock_source(src_thread_id, after_run_id, new_thread_id)
         if source is None:
             raise ThreadNotFoundError(thread_id=src_thread_id)
         if source.cutoff is None:
             raise RunNotCompletedError(thread_id=src_thread_id, run_id=after_run_id)
+        if source.new_is_taken:
+            raise ThreadAlreadyExistsError(thread_id=new_thread_id)
         extra = parse_extra(src_thread_id, source.extra)
         if metadata is not None:
             extra["fork"] = metadata
@@ -52,4 +54,5 @@ def fork(
     check_id(after_run_id, "after_run_id")
     if metadata is not None:
         check_json_object(metadata, "metadata")
+        check_json({"fork": metadata}, "extra")  # a level deeper
     store.write(copy)

@@ -1,7 +1,7 @@
 """Messages: appending and reading them."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from threadlog.codec import MessageT
 from threadlog.errors import RunAlreadyCompletedError
@@ -14,6 +14,9 @@ from threadlog.store import Store
 from threadlog.validation import check_count, check_id, check_list
 from threadlog.values import StoredMessage
 from threadlog.vocabulary import DataT
+
+# Run ids in one statement: few enough for every server.
+_RUNS_AT_ONCE: Final = 500
 
 
 def load(store: Store[MessageT, Any, DataT], thread_id: str, *, last: int | None) -> DataT | None:
@@ -47,10 +50,14 @@ def insert_behind(uow: UnitOfWork, thread_id: str, batches: Sequence[Sequence[Ne
     Raises:
         RunAlreadyCompletedError: a message belongs to a completed run.
     """
-    run_ids = {message.run_id for batch in batches for message in batch if message.run_id}
-    tail = uow.threads.lock_tail(thread_id, sorted(run_ids))
-    if tail.completed_run is not None:
-        raise RunAlreadyCompletedError(thread_id=thread_id, run_id=tail.completed_run)
+    run_ids = sorted({m.run_id for batch in batches for m in batch if m.run_id})
+    tail = uow.threads.lock_tail(thread_id, run_ids[:_RUNS_AT_ONCE])
+    completed = tail.completed_run
+    for start in range(_RUNS_AT_ONCE, len(run_ids), _RUNS_AT_ONCE):
+        some = run_ids[start : start + _RUNS_AT_ONCE]
+        completed = completed or uow.threads.lock_tail(thread_id, some).completed_run
+    if completed is not None:
+        raise RunAlreadyCompletedError(thread_id=thread_id, run_id=completed)
     uow.messages.insert(thread_id, tail.last_seq, batches)
     if tail.behind:
         uow.threads.touch(thread_id)

@@ -42,6 +42,13 @@ def load_pending(
     return None if row is None else (_decode(store, thread_id, row), row.run_id)
 
 
+def load_pending_run_id(store: Store[Any, Any, Any], thread_id: str) -> str | None:
+    """Read which run asked; see `Checkpointer.load_pending_run_id`."""
+    check_id(thread_id)
+    row = store.read(lambda uow: uow.pending_requests.load(thread_id))
+    return None if row is None else row.run_id
+
+
 def clear_pending_request_if_matches(
     store: Store[Any, Any, Any], thread_id: str, *, question_id: str, run_id: str
 ) -> bool:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from math import ceil
 from typing import Any
 
 from threadlog.errors import (
     InvalidInputError,
     RunAlreadyClaimedError,
     RunAlreadyCompletedError,
+    RunIdCollisionError,
     RunNotClaimedError,
 )
 from threadlog.operations.times import moment
@@ -25,9 +27,11 @@ def claim_run(store: Store[Any, Any, Any], thread_id: str, run_id: str) -> None:
         uow.threads.lock(thread_id)
         if uow.runs.claim(thread_id, run_id):
             return
-        if uow.runs.completed(thread_id, run_id):
-            raise RunAlreadyCompletedError(thread_id=thread_id, run_id=run_id)
-        raise RunAlreadyClaimedError(thread_id=thread_id, run_id=run_id)
+        completed = uow.runs.completed(thread_id, run_id)
+        if completed is None:
+            raise RunIdCollisionError(thread_id=thread_id, run_id=run_id)
+        refused = RunAlreadyCompletedError if completed else RunAlreadyClaimedError
+        raise refused(thread_id=thread_id, run_id=run_id)
 
     _check(thread_id, run_id)
     store.write(claim)
@@ -88,7 +92,7 @@ def _seconds(older_than: timedelta) -> int:
         raise InvalidInputError(
             f"older_than must be a timedelta that is not negative, not {older_than!r}."
         )
-    return int(older_than.total_seconds())
+    return ceil(older_than.total_seconds())
 
 
 def _check(thread_id: str, run_id: str) -> None:
