@@ -15,18 +15,18 @@ TABLES: Final = sorted(cubepi_metadata.tables)
 OWN_TABLE: Final = "threadlog_alembic_version"
 PARTITIONS: Final = "PARTITION BY KEY (thread_id) PARTITIONS 64"
 
-# The framework's tables at version 5, in our words: ids of runs and questions have the
-# database's collation, threads.run_id is short, and there are fewer indexes.
+# The framework's tables, in our words, and since which version each has what: ids of runs and
+# questions have the database's collation, threads.run_id is short, and there are fewer indexes.
 _FOREIGN_ID: Final = "VARCHAR(255) COLLATE utf8mb4_bin"
 _NOW: Final = "TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP"
-FRAMEWORK: Final = f"""
+_FRAMEWORK: Final = f"""
 CREATE TABLE cubepi_threads (
     thread_id {_FOREIGN_ID} NOT NULL PRIMARY KEY,
     parent_thread_id {_FOREIGN_ID} NULL,
     forked_at_seq BIGINT NULL,
     extra JSON NOT NULL DEFAULT (JSON_OBJECT()),
-    pending_request JSON NULL,
-    run_id VARCHAR(64) NULL,
+    pending_request JSON NULL, -- since 2
+    run_id VARCHAR(64) NULL, -- since 3
     created_at {_NOW},
     updated_at {_NOW} ON UPDATE CURRENT_TIMESTAMP,
     FOREIGN KEY (parent_thread_id) REFERENCES cubepi_threads (thread_id)
@@ -37,21 +37,21 @@ CREATE TABLE cubepi_messages (
     role VARCHAR(32) NOT NULL,
     metadata JSON NOT NULL DEFAULT (JSON_OBJECT()),
     payload LONGBLOB NOT NULL,
-    run_id VARCHAR(255) NULL,
+    run_id VARCHAR(255) NULL, -- since 4
     created_at {_NOW},
-    PRIMARY KEY (thread_id, seq),
-    KEY ix_cubepi_messages_thread_run (thread_id, run_id)
+    KEY ix_cubepi_messages_thread_run (thread_id, run_id), -- since 4
+    PRIMARY KEY (thread_id, seq)
 ) ENGINE=InnoDB {PARTITIONS};
-CREATE TABLE cubepi_runs (
+CREATE TABLE cubepi_runs ( -- since 4
     thread_id {_FOREIGN_ID} NOT NULL,
     run_id VARCHAR(255) NOT NULL,
     claimed_at {_NOW},
     completed_at TIMESTAMP NULL,
     completion_seq BIGINT NULL,
-    PRIMARY KEY (thread_id, run_id),
-    KEY ix_cubepi_runs_thread_seq (thread_id, completion_seq)
+    KEY ix_cubepi_runs_thread_seq (thread_id, completion_seq),
+    PRIMARY KEY (thread_id, run_id)
 ) ENGINE=InnoDB {PARTITIONS};
-CREATE TABLE cubepi_hitl_answers (
+CREATE TABLE cubepi_hitl_answers ( -- since 5
     thread_id {_FOREIGN_ID} NOT NULL,
     run_id VARCHAR(255) NOT NULL,
     question_id VARCHAR(255) NOT NULL,
@@ -62,8 +62,27 @@ CREATE TABLE cubepi_hitl_answers (
 CREATE TABLE cubepi_schema_version (
     version INT NOT NULL AUTO_INCREMENT PRIMARY KEY
 ) ENGINE=InnoDB;
-INSERT INTO cubepi_schema_version VALUES (5);
 """
+
+
+def framework(version: int) -> str:
+    """Give the script of the framework's tables at one of its schema versions, 1 to 5."""
+    statements = [
+        "\n".join(line for line in statement.strip().splitlines() if _since(line) <= version)
+        for statement in _FRAMEWORK.split(";")
+        if statement.strip() and _since(statement.strip().splitlines()[0]) <= version
+    ]
+    statements.append(f"INSERT INTO cubepi_schema_version VALUES ({version})")
+    return re.sub(r" -- since \d", "", ";\n".join(statements))
+
+
+def _since(line: str) -> int:
+    """Give the first version that has a line."""
+    marked = re.search(r"-- since (\d)$", line)
+    return int(marked[1]) if marked else 1
+
+
+FRAMEWORK: Final = framework(5)
 
 HOST_ENV: Final = """
 from alembic import context

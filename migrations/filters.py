@@ -1,0 +1,37 @@
+"""A filter for hosts whose autogenerate is to leave threadlog's tables alone."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from threadlog.models import cubepi_metadata
+
+_NAMES: Final = frozenset((*cubepi_metadata.tables, "threadlog_alembic_version"))
+
+
+def exclude_threadlog_tables(
+    name: str | None, type_: str, parent_names: Mapping[str, str | None]
+) -> bool:
+    """Say whether autogenerate may look at something that it found in the database.
+
+    For a host on whose database ``threadlog migrate`` or somebody else looks after the
+    tables: without it autogenerate proposes to drop them. Alone::
+
+        context.configure(..., include_name=exclude_threadlog_tables)
+
+    or with a filter of the host's own::
+
+        def include_name(name, type_, parent_names):
+            return exclude_threadlog_tables(name, type_, parent_names) and (
+                type_ != "table" or not name.startswith("legacy_")
+            )
+
+    Args:
+        name: what it is called; None for the default schema.
+        type_: ``table``, ``column``, ``index``, ``schema``, …
+        parent_names: where it is; not looked at.
+
+    Returns:
+        False for threadlog's tables, its bookkeeping included, in whichever schema; True for
+        all else.
+    """
+    return type_ != "table" or name not in _NAMES
