@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 FRAMEWORKS := cubeloop cubepi
+SEPARATE := $(FRAMEWORKS) docs
 FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
 URL ?= sqlite:///demo.db
 
@@ -32,11 +33,12 @@ $(VENV)/installed: $(VENV)/packages pyproject.toml $(FOLDERS)
 $(VENV)/packages: requirements-dev.txt
 	$(install-packages)
 
-# One environment for each agent framework, with the framework's own backend.
-$(FRAMEWORKS:%=.venv-%/installed): .venv-%/installed: .venv-%/packages pyproject.toml $(FOLDERS)
+# One environment for each agent framework, with the framework's own backend, and one for
+# the documentation.
+$(SEPARATE:%=.venv-%/installed): .venv-%/installed: .venv-%/packages pyproject.toml $(FOLDERS)
 	$(install-threadlog)
 
-$(FRAMEWORKS:%=.venv-%/packages): .venv-%/packages: requirements-%.txt
+$(SEPARATE:%=.venv-%/packages): .venv-%/packages: requirements-%.txt
 	$(install-packages)
 
 # The oldest SQLAlchemy that is supported, everything else as pinned.
@@ -59,6 +61,10 @@ demo: $(VENV)/installed  ## Two writers, a crash, and a conversation that is com
 .PHONY: example-agent
 example-agent: $(VENV)/installed  ## An agent is killed, carries on, and waits for a person (SQLite)
 	@$(BIN)/python -m examples.killed_agent $(URL)
+
+.PHONY: example-shop
+example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is kept and said, or neither
+	@$(BIN)/python -m examples.shop.killed $(URL)
 
 .PHONY: test
 test: $(VENV)/installed  ## Run all tests on SQLite and on a real MySQL, which is set up too
@@ -95,14 +101,20 @@ mysql: $(VENV)/installed  ## Start a private MySQL, print its URL, stop it with 
 bench: $(VENV)/installed  ## Measure appends, loads, and the memory of stream over 100,000 messages
 	@$(BIN)/python -m benchmarks
 
+.PHONY: docs
+docs: .venv-docs/installed  ## Build the documentation into site; a warning is an error
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --clean
+	@echo "The documentation is in site: open site/index.html"
+
 .PHONY: wheel
 wheel: $(VENV)/installed  ## Build a wheel into dist
 	@rm -rf build/lib build/bdist.*
 	@$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 # The frameworks are left out of the extras: they are in groups, one at a time.
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra mysql --extra mysql-sync --extra sqlite --extra migrations \
-	--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet $(UPGRADE)
+COMPILE_GROUP = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-header --quiet $(UPGRADE)
+COMPILE = $(COMPILE_GROUP) pyproject.toml --extra mysql --extra mysql-sync --extra sqlite --extra migrations
 
 .PHONY: lock
 lock: UPGRADE ?= --upgrade
@@ -112,7 +124,8 @@ lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRA
 	@for framework in $(FRAMEWORKS); do \
 		$(COMPILE) --group $$framework --output-file requirements-$$framework.txt || exit 1; \
 	done
+	@$(COMPILE_GROUP) --group docs --output-file requirements-docs.txt
 
 .PHONY: clean
 clean:  ## Remove what make has made, but for the downloaded MySQL
-	@rm -rf $(VENV) $(OLDEST) $(FRAMEWORKS:%=.venv-%) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*
+	@rm -rf $(VENV) $(OLDEST) $(SEPARATE:%=.venv-%) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*

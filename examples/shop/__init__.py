@@ -1,0 +1,1 @@
+"""A shop that keeps its orders and the conversations about them in one transaction."""

@@ -1,0 +1,95 @@
+"""Starts a host of the example as an HTTP server of its own: on loopback, on a free port."""
+
+import asyncio
+import os
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGINT
+from typing import Final
+
+import httpx
+from sqlalchemy import make_url
+
+ROOT: Final = Path(__file__).parent.parent.parent
+_DRIVERS: Final = {
+    "app": {"mysql": "mysql+asyncmy", "sqlite": "sqlite+aiosqlite"},
+    "till": {"mysql": "mysql+pymysql", "sqlite": "sqlite"},
+}
+
+
+def environment(url: str, host: str = "app", stop: str = "") -> dict[str, str]:
+    """Give a host's environment: where its database is, and where it is to stop.
+
+    Args:
+        url: ``mysql://…`` or ``sqlite:///…``.
+        host: ``app`` or ``till``, which need different drivers.
+        stop: one of `examples.shop.stopping.PLACES`.
+    """
+    plain = make_url(url)
+    named = plain.set(drivername=_DRIVERS[host][plain.get_backend_name()])
+    return os.environ | {
+        "SHOP_URL": named.render_as_string(hide_password=False),
+        "SHOP_STOP": stop,
+    }
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs, and a client of it."""
+
+    process: Process
+    client: httpx.AsyncClient
+
+    async def line(self) -> str:
+        """Wait for a line that the server prints; an empty one means that it has ended."""
+        assert self.process.stdout is not None  # noqa: S101 - it is a pipe, see below
+        return (await self.process.stdout.readline()).decode().strip()
+
+    async def kill(self) -> None:
+        """Kill it with SIGKILL, which it cannot see coming."""
+        self.process.kill()
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def serving(
+    url: str, app: str = "examples.shop.app:app", *, stop: str = ""
+) -> AsyncIterator[Server]:
+    """Start uvicorn; at the end ask it to stop, as Ctrl-C does, and see that it did so in order.
+
+    Args:
+        url: the database.
+        app: the application.
+        stop: where an order of `examples.shop.stopping.ITEM` is to stop.
+
+    Raises:
+        RuntimeError: its status says that it did not.
+    """
+    # The server inherits the socket, so that the port is free, and clients wait until it is up.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        descriptor = listener.fileno()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "uvicorn", app, "--fd", str(descriptor)),
+            *("--log-level", "warning"),
+            cwd=ROOT,
+            env=environment(url, stop=stop),
+            pass_fds=[descriptor],
+            stdout=PIPE,
+        )
+    try:
+        async with httpx.AsyncClient(base_url=address, timeout=60, trust_env=False) as client:
+            yield Server(process, client)
+        if process.returncode is None:
+            process.send_signal(SIGINT)
+            if await process.wait():
+                raise RuntimeError(f"The server ended with {process.returncode}.")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,1 @@
+"""The programs of examples/, run as a newcomer would: as processes of their own."""

@@ -1,0 +1,23 @@
+"""Fixtures for the tests of the examples."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from examples.shop.server import Server
+from tests.databases import execute
+from tests.examples.helpers import watched
+
+
+@pytest.fixture
+async def shop_url(database_url: str) -> AsyncIterator[str]:
+    """Give the URL of a database for the shop, whose table is dropped in the end."""
+    yield database_url
+    await execute(database_url, "DROP TABLE IF EXISTS shop_orders")
+
+
+@pytest.fixture
+async def server(shop_url: str) -> AsyncIterator[Server]:
+    """Give a server of the application; its connections must come back."""
+    async with watched(shop_url) as started:
+        yield started

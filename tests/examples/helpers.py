@@ -1,0 +1,103 @@
+"""What tests of the shop do and look at."""
+
+import asyncio
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from sqlalchemy import make_url, text
+
+from examples.shop.server import ROOT, Server, environment, serving
+from examples.shop.stopping import ITEM
+from tests.ways import host_engine
+
+WATCHED = "tests.examples.watched:app"
+STOPPING = "examples.shop.stopping:app"
+
+
+@asynccontextmanager
+async def watched(url: str) -> AsyncIterator[Server]:
+    """Start the application; at the end its pool must have all its connections back."""
+    async with serving(url, WATCHED) as server:
+        yield server
+        pool = (await server.client.get("/test/pool")).json()
+        assert pool["taken"] == 0, "a connection was not given back"
+        assert pool["idle"] > 0, "the pool that was looked at is not the one that is used"
+
+
+async def place(server: Server, thread_id: str, item: str, quantity: int = 1) -> httpx.Response:
+    """Place an order over HTTP."""
+    order = {"thread_id": thread_id, "item": item, "quantity": quantity}
+    return await server.client.post("/orders", json=order)
+
+
+@asynccontextmanager
+async def at_the_till(url: str, *words: str, stop: str = "") -> AsyncIterator[Process]:
+    """Start the till, to stop where it is told; whatever happens it is gone in the end."""
+    module = "examples.shop.stopping" if stop else "examples.shop.till"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *words),
+        cwd=ROOT,
+        env=environment(url, "till", stop),
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def till(url: str, *words: str) -> tuple[int | None, str, str]:
+    """Place an order at the till; give its status and what it prints."""
+    async with at_the_till(url, *words) as process:
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def conversation(server: Server, thread_id: str) -> list[str]:
+    """Give the texts of a conversation, having looked that its seqs have no gap."""
+    answer = await server.client.get(f"/threads/{thread_id}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return []
+    said = answer.json()
+    assert [message["seq"] for message in said] == list(range(1, len(said) + 1))
+    return [message["text"] for message in said]
+
+
+async def items(server: Server, thread_id: str) -> list[str]:
+    """Give the items ordered in a thread, having looked that each order is said just once."""
+    orders = (await server.client.get("/orders", params={"thread_id": thread_id})).json()
+    due = [f"I order {o['quantity']} x {o['item']}. (order {o['id']})" for o in orders]
+    said = await conversation(server, thread_id)
+    assert sorted(said) == sorted(due), "orders and messages are not the same"
+    return [order["item"] for order in orders]
+
+
+async def counts(url: str, level: str) -> tuple[int, int]:
+    """Count what an isolation level shows of the order to stop in: its row and its message."""
+    orders = f"SELECT COUNT(*) FROM shop_orders WHERE item = '{ITEM}'"
+    messages = "SELECT COUNT(*) - 1 FROM cubepi_messages"  # one order came before
+    engine = host_engine(url, isolation_level=level)
+    async with engine.connect() as connection:
+        found = [await connection.scalar(text(query)) for query in (orders, messages)]
+    await engine.dispose()
+    return int(found[0]), int(found[1])
+
+
+def is_locked(url: str) -> bool:
+    """Say whether somebody is in a transaction that writes to an SQLite file."""
+    connection = sqlite3.connect(str(make_url(url).database), timeout=0, isolation_level=None)
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    else:
+        return False
+    finally:
+        connection.close()
