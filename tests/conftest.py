@@ -63,15 +63,15 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that are marked ``every_way`` on each way to have a checkpointer."""
-    if "way" in metafunc.fixturenames:
+    if "facade" in metafunc.fixturenames:
         marked = metafunc.definition.get_closest_marker("every_way") is not None
-        metafunc.parametrize("way", WAYS if marked else ["own"])
+        metafunc.parametrize("facade", WAYS if marked else ["own"])
 
 
 @pytest.fixture
-async def checkpointer(way: str, database_url: str) -> AsyncIterator[Checkpointer]:
+async def checkpointer(facade: str, database_url: str) -> AsyncIterator[Checkpointer]:
     """Give an open checkpointer; at the end no connection may be left in use."""
-    async with WAYS[way](database_url) as opened:
+    async with WAYS[facade](database_url) as opened:
         yield opened
 
 
