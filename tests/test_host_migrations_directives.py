@@ -345,9 +345,9 @@ async def test_what_is_half_done_does_not_open(
     ("broken", "call", "error"),
     [
         ([], ("create_threadlog_schema", 5), r"version 3; 5 is needed.*op\.upgrade_threadlog"),
-        ([], ("upgrade_threadlog_schema", 1, 2), "version 3, .*goes from version 1 to 2"),
-        ([], ("upgrade_threadlog_schema", 4, 5), "version 3, .*goes from version 4 to 5"),
-        ([], ("downgrade_threadlog_schema", 5, 4), "version 3, .*goes from version 5 to 4"),
+        ([], ("upgrade_threadlog_schema", 1, 2), "version 3; .*goes from version 1 to 2"),
+        ([], ("upgrade_threadlog_schema", 4, 5), "version 3; .*goes from version 4 to 5"),
+        ([], ("downgrade_threadlog_schema", 5, 4), "version 3; .*goes from version 5 to 4"),
         (
             ["UPDATE cubepi_schema_version SET version = 4"],
             ("upgrade_threadlog_schema", 4, 5),
