@@ -9,43 +9,31 @@ also of cubeloop's exception class of the same name. The tables are the same too
 backend reads what the other wrote.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import threadlog
-from threadlog.codec import MessageCodec
-from threadlog.errors import MissingExtraError
+from threadlog.frameworks import vocabulary_of
 
-try:
-    from cubeloop.checkpointer import CheckpointData, exceptions
+if TYPE_CHECKING:
+    from cubeloop.checkpointer import CheckpointData
     from cubeloop.hitl.types import HitlRequest
-    from cubeloop.providers.base import (
-        AssistantMessage,
-        Message,
-        ToolResultMessage,
-        UserMessage,
-    )
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "cubeloop", "cubeloop") from error
+    from cubeloop.providers.base import Message
 
 __all__ = ["VOCABULARY", "Checkpointer", "MySQLCheckpointer"]
 
-VOCABULARY: Final = threadlog.Vocabulary[Message, HitlRequest, CheckpointData](
-    messages=MessageCodec(UserMessage, AssistantMessage, ToolResultMessage),
-    request=HitlRequest,
-    data=CheckpointData,
-    exceptions=exceptions,
-    brand="Cubeloop",
+VOCABULARY: Final["threadlog.Vocabulary[Message, HitlRequest, CheckpointData]"] = vocabulary_of(
+    "cubeloop"
 )
 """cubeloop's classes."""
 
 
-class Checkpointer(threadlog.Checkpointer[Message, HitlRequest, CheckpointData]):
+class Checkpointer(threadlog.Checkpointer["Message", "HitlRequest", "CheckpointData"]):
     """A `threadlog.Checkpointer` that speaks cubeloop's classes, on any database."""
 
     vocabulary = VOCABULARY
 
 
-class MySQLCheckpointer(threadlog.MySQLCheckpointer[Message, HitlRequest, CheckpointData]):
+class MySQLCheckpointer(threadlog.MySQLCheckpointer["Message", "HitlRequest", "CheckpointData"]):
     """A `threadlog.MySQLCheckpointer` that speaks cubeloop's classes."""
 
     vocabulary = VOCABULARY

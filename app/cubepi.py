@@ -9,43 +9,31 @@ also of cubepi's exception class of the same name. The tables are the same too: 
 backend reads what the other wrote.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import threadlog
-from threadlog.codec import MessageCodec
-from threadlog.errors import MissingExtraError
+from threadlog.frameworks import vocabulary_of
 
-try:
-    from cubepi.checkpointer import CheckpointData, exceptions
+if TYPE_CHECKING:
+    from cubepi.checkpointer import CheckpointData
     from cubepi.hitl.types import HitlRequest
-    from cubepi.providers.base import (
-        AssistantMessage,
-        Message,
-        ToolResultMessage,
-        UserMessage,
-    )
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "cubepi", "cubepi") from error
+    from cubepi.providers.base import Message
 
 __all__ = ["VOCABULARY", "Checkpointer", "MySQLCheckpointer"]
 
-VOCABULARY: Final = threadlog.Vocabulary[Message, HitlRequest, CheckpointData](
-    messages=MessageCodec(UserMessage, AssistantMessage, ToolResultMessage),
-    request=HitlRequest,
-    data=CheckpointData,
-    exceptions=exceptions,
-    brand="Cubepi",
+VOCABULARY: Final["threadlog.Vocabulary[Message, HitlRequest, CheckpointData]"] = vocabulary_of(
+    "cubepi"
 )
 """cubepi's classes."""
 
 
-class Checkpointer(threadlog.Checkpointer[Message, HitlRequest, CheckpointData]):
+class Checkpointer(threadlog.Checkpointer["Message", "HitlRequest", "CheckpointData"]):
     """A `threadlog.Checkpointer` that speaks cubepi's classes, on any database."""
 
     vocabulary = VOCABULARY
 
 
-class MySQLCheckpointer(threadlog.MySQLCheckpointer[Message, HitlRequest, CheckpointData]):
+class MySQLCheckpointer(threadlog.MySQLCheckpointer["Message", "HitlRequest", "CheckpointData"]):
     """A `threadlog.MySQLCheckpointer` that speaks cubepi's classes."""
 
     vocabulary = VOCABULARY
