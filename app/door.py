@@ -1,6 +1,8 @@
 """What the two doors, asynchronous and synchronous, have in common."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, Protocol, Self, cast
 
 from sqlalchemy.orm import Session
@@ -64,6 +66,19 @@ class Door(Generic[MessageT, RequestT, DataT]):
             retrying=self._retrying,
             hosts_engine=self._sessions.hosts_engine,
         )
+
+    @contextmanager
+    def _naming_options(self) -> Iterator[None]:
+        """Turn what drivers raise about an option, or its value, into a `ConfigurationError`."""
+        try:
+            yield
+        except ThreadlogError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            where = "engine" if self._sessions.hosts_engine else "URL"
+            raise ConfigurationError(
+                f"The {where} has an option that is wrong: {error}."
+            ) from error
 
     def _say(self, error: ThreadlogError) -> None:
         self.vocabulary.say(error, self._sessions.backend.name)

@@ -64,6 +64,9 @@ class OwnedSessions:
     themselves, so that a read costs one round trip and not a second to end its transaction.
     """
 
+    hosts_engine = False
+    joined = False
+
     def __init__(self, url: URL, pool: PoolSize) -> None:
         """Take a URL and how many connections to open at the start and at most.
 
@@ -95,9 +98,6 @@ class OwnedSessions:
     def reading_engine(self) -> AsyncEngine | None:
         """The engine that only reads; None while closed, and where there is none."""
         return None if self._reading is None else self._reading.engine
-
-    hosts_engine = False
-    joined = False
 
     def open(self) -> None:
         """Make the engines; nothing connects yet.
@@ -166,11 +166,36 @@ class OwnedSessions:
             return await pool.run(work)
 
 
-class HostSessions:
-    """Sessions that the host's factory makes; what they are connected to stays the host's."""
+class HostBind:
+    """What sessions of a host are connected to, which stays the host's; open or closed."""
 
     hosts_engine = True
     joined = False
+
+    def __init__(self, session: Session) -> None:
+        """Look at a session of the host's, which is not used.
+
+        Raises:
+            ConfigurationError: it is bound to nothing, or to a database that threadlog does
+                not support.
+        """
+        self.bind = bind_of(session)
+        self.backend = backend_named(self.bind.dialect.name)
+        self.is_open = False
+
+    def __str__(self) -> str:
+        """Show the engine's URL without its password."""
+        return show_url(self.bind.engine.url)
+
+    def open(self) -> None:
+        """Let work be run."""
+        if self.is_open:
+            raise entered_already(self)
+        self.is_open = True
+
+
+class HostSessions(HostBind):
+    """Sessions that the host's factory makes."""
 
     def __init__(self, factory: Callable[[], AsyncSession]) -> None:
         """Take what makes a session, which is closed after each unit of work.
@@ -186,20 +211,8 @@ class HostSessions:
                 f"this one made a {type(session).__name__}. threadlog.SyncCheckpointer takes "
                 "plain ones."
             )
-        self.bind = bind_of(session.sync_session)
-        self.backend = backend_named(self.bind.dialect.name)
-        self.is_open = False
+        super().__init__(session.sync_session)
         self._factory = factory
-
-    def __str__(self) -> str:
-        """Show the engine's URL without its password."""
-        return show_url(self.bind.engine.url)
-
-    def open(self) -> None:
-        """Let work be run."""
-        if self.is_open:
-            raise entered_already(self)
-        self.is_open = True
 
     async def warm(self) -> None:
         """Do nothing: the pool is the host's."""

@@ -81,20 +81,11 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
             raise entered_already(sessions)
         sessions.open()
         try:
-            self._statement_limit = self._write(
-                operations.open_database, sessions.backend, hosts_engine=sessions.hosts_engine
-            )
-            sessions.warm()
-        except ThreadlogError:
-            sessions.close()
-            raise
-        except (TypeError, ValueError, OverflowError) as error:
-            sessions.close()
-            # What drivers say of an option that they do not know, or of its value.
-            where = "engine" if sessions.hosts_engine else "URL"
-            raise ConfigurationError(
-                f"The {where} has an option that is wrong: {error}."
-            ) from error
+            with self._naming_options():
+                self._statement_limit = self._write(
+                    operations.open_database, sessions.backend, hosts_engine=sessions.hosts_engine
+                )
+                sessions.warm()
         except BaseException:
             sessions.close()
             raise

@@ -7,10 +7,10 @@ from typing import TypeVar, cast
 from sqlalchemy import URL, Engine, QueuePool
 from sqlalchemy.orm import Session
 
-from threadlog.backends import Backend, PoolSize, backend_named, backend_of, show_url
+from threadlog.backends import Backend, PoolSize, backend_of, show_url
 from threadlog.engines import open_sync_engine
 from threadlog.errors import ConfigurationError
-from threadlog.sessions import bind_of, entered_already, not_open
+from threadlog.sessions import HostBind, bind_of, entered_already, not_open
 from threadlog.store import translated
 
 T = TypeVar("T")
@@ -90,11 +90,8 @@ class SyncOwnedSessions:
         return work(Session(reading))
 
 
-class SyncHostSessions:
-    """Sessions that the host's factory makes; what they are connected to stays the host's."""
-
-    hosts_engine = True
-    joined = False
+class SyncHostSessions(HostBind):
+    """Sessions that the host's factory makes."""
 
     def __init__(self, factory: Callable[[], Session]) -> None:
         """Take what makes a session, which is closed after each unit of work.
@@ -109,20 +106,8 @@ class SyncHostSessions:
                 f"A factory of plain sessions is needed, such as sessionmaker(); this one made "
                 f"a {type(session).__name__}. threadlog.Checkpointer takes asynchronous ones."
             )
-        self.bind = bind_of(session)
-        self.backend = backend_named(self.bind.dialect.name)
-        self.is_open = False
+        super().__init__(session)
         self._factory = factory
-
-    def __str__(self) -> str:
-        """Show the engine's URL without its password."""
-        return show_url(self.bind.engine.url)
-
-    def open(self) -> None:
-        """Let work be run."""
-        if self.is_open:
-            raise entered_already(self)
-        self.is_open = True
 
     def warm(self) -> None:
         """Do nothing: the pool is the host's."""

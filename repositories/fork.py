@@ -32,7 +32,7 @@ from sqlalchemy.orm import Session
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects import same_id
-from threadlog.repositories.message import MessageRow
+from threadlog.repositories.message import THREAD_ROW, MessageRow
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
@@ -60,13 +60,10 @@ def _finished(cutoff: ColumnElement[int], *columns: ColumnElement[Any]) -> Selec
     )
 
 
-# Stands where a message has its seq, and sorts before every one of them.
-_THREAD_ROW: Final = -1
-
 # One statement, so that thread, cutoff and messages are of one point in time.
 _SNAPSHOT: Final = union_all(
     select(
-        literal(_THREAD_ROW).label("seq"),
+        literal(THREAD_ROW).label("seq"),
         null().label("role"),
         null().label("metadata"),
         null().label("payload"),
@@ -157,7 +154,7 @@ class ForkRepository:
         """Read what a fork would copy, in one statement; None where there is no such thread."""
         key = {"source": thread_id, "after_run_id": after_run_id}
         rows = sorted(self._session.execute(_SNAPSHOT, key).all(), key=lambda row: row[0])
-        if not rows or rows[0][0] != _THREAD_ROW:
+        if not rows or rows[0][0] != THREAD_ROW:
             return None
         return Snapshot(rows[0][4] is not None, [MessageRow(*row[:4]) for row in rows[1:]])
 

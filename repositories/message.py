@@ -31,13 +31,13 @@ _METADATA: Final = type_coerce(_MESSAGES.c.metadata, Text)
 
 
 # Stands where a message has its seq, and sorts before every one of them.
-_THREAD_ROW: Final = -1
+THREAD_ROW: Final = -1
 
 
 def _log(newest: ColumnElement[bool] | None = None) -> Any:
     """Build the one statement that reads a thread and its messages from one snapshot."""
     thread = select(
-        literal(_THREAD_ROW).label("seq"),
+        literal(THREAD_ROW).label("seq"),
         null().label("role"),
         type_coerce(_THREADS.c.extra, Text).label("metadata"),
         null().label("payload"),
@@ -161,7 +161,7 @@ class MessageRepository:
         if not rows:
             return None
         first = rows[0]
-        if first[0] != _THREAD_ROW:
+        if first[0] != THREAD_ROW:
             return LogRows(None, None, [MessageRow(*row[:4]) for row in rows])
         return LogRows(first[2], first[4], [MessageRow(*row[:4]) for row in rows[1:]])
 
