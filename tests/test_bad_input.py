@@ -16,6 +16,8 @@ from threadlog.errors import (
 )
 from threadlog.messages import TextContent, ToolCall, UserMessage
 
+pytestmark = pytest.mark.every_way
+
 BAD_IDS = {
     "empty": "",
     "too long": "x" * 256,
@@ -265,16 +267,17 @@ async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: 
         await checkpointer.list_threads(after="\ud800")
 
 
-async def test_extra_that_grows_beyond_a_statement(checkpointer: Checkpointer) -> None:
+async def test_extra_that_grows_beyond_a_statement(database_url: str) -> None:
     """Pins that the merged object is measured, not the new part alone."""
-    checkpointer._statement_limit = 65_536
-    for number in range(3):
-        await checkpointer.save_extra("t", {f"k{number}": "x" * 19_000})
-    with pytest.raises(TooLargeError, match="extra"):
-        await checkpointer.save_extra("t", {"k3": "x" * 19_000})
-    data = await checkpointer.load("t")
-    assert data is not None
-    assert list(data.extra) == ["k0", "k1", "k2"]
+    async with Checkpointer(database_url) as checkpointer:
+        checkpointer._statement_limit = 65_536
+        for number in range(3):
+            await checkpointer.save_extra("t", {f"k{number}": "x" * 19_000})
+        with pytest.raises(TooLargeError, match="extra"):
+            await checkpointer.save_extra("t", {"k3": "x" * 19_000})
+        data = await checkpointer.load("t")
+        assert data is not None
+        assert list(data.extra) == ["k0", "k1", "k2"]
 
 
 async def test_pool_sizes_are_checked() -> None:

@@ -12,6 +12,8 @@ from threadlog import Checkpointer
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 
+pytestmark = pytest.mark.every_way
+
 WHOLE = UserFactory.build().model_dump(mode="json")
 
 BROKEN: dict[str, dict[str, Any]] = {

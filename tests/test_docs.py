@@ -53,7 +53,7 @@ def test_fragments_are_python_too(name: str) -> None:
     """Pins the syntax of what is not run."""
     for block in blocks(read(name)):
         if block.language == "python":
-            ast.parse(block.text)
+            assert ast.parse(block.text).body, block.text
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ async def run_python(url: str, code: str) -> None:
 
     def work(connection: Connection) -> None:
         lines = [line.strip() for line in code.splitlines() if not line.strip().startswith("#")]
-        exec("\n".join(lines), {"op": Operations(context_of(connection))})  # noqa: S102
+        exec("\n".join(lines), {"op": Operations(context_of(connection))})  # noqa: S102 - as Alembic does
 
     await on_connection(url, work)
 

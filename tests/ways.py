@@ -5,7 +5,7 @@ what differs is where the sessions come from, not what the methods do.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, cast
 
@@ -101,8 +101,8 @@ class EachInAThread:
             return await asyncio.to_thread(getattr(self._checkpointer, name), *args, **kwargs)
 
         async def stream(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            work = self._checkpointer.stream(*args, **kwargs)
-            for item in await asyncio.to_thread(list, work):
+            items, end = self._checkpointer.stream(*args, **kwargs), object()
+            while (item := await asyncio.to_thread(next, items, end)) is not end:
                 yield item
 
         return stream if name == "stream" else call
@@ -123,8 +123,7 @@ class EachInAPlainSession:
 
         def once(*args: Any, **kwargs: Any) -> Any:
             with self._factory.begin() as session:
-                result = getattr(self._checkpointer.bind(session), name)(*args, **kwargs)
-                return list(result) if name == "stream" else result
+                return getattr(self._checkpointer.bind(session), name)(*args, **kwargs)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             while True:
@@ -134,7 +133,11 @@ class EachInAPlainSession:
                     if not error.retryable:
                         raise
 
-        return call
+        def stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with self._factory.begin() as session:
+                yield from self._checkpointer.bind(session).stream(*args, **kwargs)
+
+        return stream if name == "stream" else call
 
 
 @asynccontextmanager
