@@ -6,7 +6,7 @@ Opening a `threadlog.Checkpointer` stops at the first fault; this goes on.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,6 +24,7 @@ from threadlog.errors import (
 )
 from threadlog.models import (
     EXPECTED_SCHEMA_VERSION,
+    MESSAGES,
     PARTITION_COUNT,
     Message,
     Run,
@@ -33,7 +34,6 @@ from threadlog.models import (
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import verify_schema
 from threadlog.store import OwnedStore
-from threadlog.vocabulary import VOCABULARY
 
 _PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
 _RECENT: Final = "ix_cubepi_threads_recent"
@@ -86,7 +86,7 @@ def _inspect(session: Session, backend: Backend) -> list[Finding]:
     store = OwnedStore(
         session,
         backend,
-        VOCABULARY,
+        MESSAGES,
         0,
         # Whether the server answers now is what is asked.
         retrying=Retrying(stop=stop_after_attempt(1), reraise=True),
@@ -115,7 +115,7 @@ def _checks(backend: Backend) -> list[tuple[str, Check]]:
     ]
 
 
-def _attempt(store: OwnedStore[Any, Any, Any], name: str, check: Check) -> list[Finding]:
+def _attempt(store: OwnedStore, name: str, check: Check) -> list[Finding]:
     """Run a check in a transaction of its own, so that the next can run if it fails."""
     try:
         return store.read(lambda uow: list(check(uow)))
@@ -150,12 +150,12 @@ def _server(backend: Backend) -> Check:
 
 
 def _schema(uow: UnitOfWork) -> Iterator[Finding]:
-    verify_schema(uow)
+    verify_schema(uow, MESSAGES)
     yield Finding("schema", "ok", f"The schema has version {EXPECTED_SCHEMA_VERSION}.")
 
 
 def _columns(uow: UnitOfWork) -> Iterator[Finding]:
-    existing = uow.catalogue.tables()
+    existing = uow.catalogue.tables(MESSAGES)
     missing = sorted(cubepi_metadata.tables.keys() - existing)
     lacking = {
         name: columns
@@ -179,14 +179,14 @@ def _columns(uow: UnitOfWork) -> Iterator[Finding]:
 def _is_of_another_version(uow: UnitOfWork) -> bool:
     """Look whether others made the tables, so that our migrations refuse them."""
     try:
-        verify_schema(uow)
+        verify_schema(uow, MESSAGES)
     except CubepiSchemaError as error:
         return isinstance(error, CubepiSchemaMismatch)
     return False
 
 
 def _engines(uow: UnitOfWork) -> Iterator[Finding]:
-    engines = uow.catalogue.engines()
+    engines = uow.catalogue.engines(MESSAGES)
     faults = [
         Finding(
             "engine",
@@ -202,7 +202,7 @@ def _engines(uow: UnitOfWork) -> Iterator[Finding]:
 
 
 def _partitions(uow: UnitOfWork) -> Iterator[Finding]:
-    tables = [table for table in _PARTITIONED if table in uow.catalogue.tables()]
+    tables = [table for table in _PARTITIONED if table in uow.catalogue.tables(MESSAGES)]
     faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
     if tables:
         message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
@@ -224,7 +224,7 @@ def _partition_fault(uow: UnitOfWork, table: str) -> Finding | None:
 
 
 def _collations(uow: UnitOfWork) -> Iterator[Finding]:
-    collations = uow.catalogue.identifier_collations()
+    collations = uow.catalogue.identifier_collations(MESSAGES)
     wrong: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
     for (table, column), collation in collations.items():
         if collation != _COLLATION and column in cubepi_metadata.tables[table].columns:
@@ -253,13 +253,13 @@ def _collation_fault(
         "collation",
         "error" if of_threads else "warning",
         message,
-        uow.catalogue.collation_statement(table, columns),
+        uow.catalogue.collation_statement(MESSAGES, table, columns),
     )
 
 
 def _index(uow: UnitOfWork) -> Iterator[Finding]:
     table = Thread.__tablename__
-    if table not in uow.catalogue.tables():
+    if table not in uow.catalogue.tables(MESSAGES):
         return
     if _RECENT in uow.catalogue.indexes(table):
         yield Finding("index", "ok", f"{_RECENT} is there.")
@@ -268,5 +268,5 @@ def _index(uow: UnitOfWork) -> Iterator[Finding]:
             "index",
             "warning",
             f"{_RECENT} is missing: listing recent threads reads the whole of {table}.",
-            uow.catalogue.index_statement(table, _RECENT),
+            uow.catalogue.index_statement(MESSAGES, table, _RECENT),
         )

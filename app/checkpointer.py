@@ -1,33 +1,26 @@
 """The asynchronous door: an agent's checkpointer."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.util import await_only
 
 from threadlog import operations
-from threadlog.backends import PoolSize, parse_url
+from threadlog.async_door import AsyncDoor
 from threadlog.codec import MessageT
-from threadlog.door import Door, check_one_source, check_pool
-from threadlog.errors import ConfigurationError, ThreadlogError
+from threadlog.errors import ConfigurationError
 from threadlog.repositories.thread import ThreadOrder
-from threadlog.sessions import BoundSession, HostSessions, OwnedSessions, entered_already
-from threadlog.store import Store, retry_policy
+from threadlog.sessions import BoundSession
+from threadlog.speaking import SpeakingDoor
 from threadlog.validation import check_count
 from threadlog.values import RunSummary, StoredMessage, ThreadSummary
 from threadlog.vocabulary import DataT, RequestT
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-class Checkpointer(Door[MessageT, RequestT, DataT]):
+class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
     """Keeps conversations in the database of a URL: in order, exactly once.
 
     An asynchronous context manager; its methods work inside the block only::
@@ -46,9 +39,6 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
 
     Every method may raise `StorageError`, and `NotOpenError` outside the block.
     """
-
-    _sessions: OwnedSessions | HostSessions | BoundSession
-    _retrying = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
 
     def __init__(
         self,
@@ -77,12 +67,13 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
             ConfigurationError: none or several of the first three are given, or one cannot
                 be used.
         """
-        check_one_source(url, engine, session_factory)
-        check_pool(min_pool_size, max_pool_size)
-        if url is not None:
-            self._sessions = OwnedSessions(parse_url(url), PoolSize(min_pool_size, max_pool_size))
-        else:
-            self._sessions = HostSessions(session_factory or _factory(engine))
+        super().__init__(
+            url,
+            engine=engine,
+            session_factory=session_factory,
+            min_pool_size=min_pool_size,
+            max_pool_size=max_pool_size,
+        )
 
     async def __aenter__(self) -> Self:
         """Connect, and verify server and schema.
@@ -97,19 +88,7 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
                 missing. (An SQLite database of a URL that has none is given them instead.)
             CubepiSchemaMismatch: the tables are of another version.
         """
-        sessions = self._sessions
-        if isinstance(sessions, BoundSession):
-            raise entered_already(sessions)
-        sessions.open()
-        try:
-            with self._naming_options():
-                self._statement_limit = await self._write(
-                    operations.open_database, sessions.backend, hosts_engine=sessions.hosts_engine
-                )
-                await sessions.warm()
-        except BaseException:
-            await sessions.close()
-            raise
+        await self._open()
         return self
 
     async def __aexit__(
@@ -119,8 +98,7 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         traceback: TracebackType | None,
     ) -> None:
         """Let what runs finish, for up to five seconds, and close connections of our own."""
-        if not isinstance(self._sessions, BoundSession):
-            await self._sessions.close()
+        await self._close()
 
     def bind(self, session: AsyncSession) -> Self:
         """Give a checkpointer with the same methods that works in a session of the host's.
@@ -164,7 +142,7 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
             InvalidIdError: `thread_id` cannot be a key.
             CheckpointCorruptionError: a row cannot be read; none is ever skipped.
         """
-        return await self._read(operations.load, thread_id, last=last)
+        return await self._read(operations.load, self.vocabulary, thread_id, last=last)
 
     async def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """Append messages to a thread, which is created if need be: all of them or none.
@@ -185,7 +163,7 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
             InvalidMessageError: a message cannot be stored.
             TooLargeError: a message does not fit into a statement.
         """
-        await self._write(operations.append, thread_id, messages)
+        await self._write(operations.append, self.vocabulary, thread_id, messages)
 
     async def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Merge values into a thread's `extra`; the thread is created if need be.
@@ -220,7 +198,9 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         Raises:
             CheckpointCorruptionError: a row cannot be read.
         """
-        return await self._read(operations.read, thread_id, after_seq=after_seq, limit=limit)
+        return await self._read(
+            operations.read, self.vocabulary, thread_id, after_seq=after_seq, limit=limit
+        )
 
     async def stream(
         self, thread_id: str, *, after_seq: int = 0, batch_size: int = 500
@@ -372,7 +352,9 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
             RunNotCompletedError: `after_run_id` is open, or unknown.
             CheckpointCorruptionError: a row cannot be read.
         """
-        return await self._read(operations.snapshot, thread_id, after_run_id=after_run_id)
+        return await self._read(
+            operations.snapshot, self.vocabulary, thread_id, after_run_id=after_run_id
+        )
 
     async def fork(
         self,
@@ -427,7 +409,9 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         Raises:
             InvalidInputError: `request` cannot be stored.
         """
-        await self._write(operations.save_pending_request, thread_id, request, run_id=run_id)
+        await self._write(
+            operations.save_pending_request, self.vocabulary, thread_id, request, run_id=run_id
+        )
 
     async def load_pending(self, thread_id: str) -> tuple[RequestT, str | None] | None:
         """Read a thread's pending question and the run that asked, in one statement.
@@ -439,7 +423,7 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         Raises:
             CheckpointCorruptionError: what is stored cannot be read.
         """
-        return await self._read(operations.load_pending, thread_id)
+        return await self._read(operations.load_pending, self.vocabulary, thread_id)
 
     async def load_pending_request(self, thread_id: str) -> RequestT | None:
         """Read a thread's pending question; None where nothing is pending."""
@@ -520,36 +504,6 @@ class Checkpointer(Door[MessageT, RequestT, DataT]):
         """
         await self._write(operations.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
 
-    async def _write(
-        self,
-        operation: Callable[Concatenate[Store[MessageT, RequestT, DataT], P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run an operation that writes."""
-        try:
-            return await self._sessions.write(
-                lambda session: operation(self._store(session), *args, **kwargs)
-            )
-        except ThreadlogError as error:
-            self._say(error)
-            raise
-
-    async def _read(
-        self,
-        operation: Callable[Concatenate[Store[MessageT, RequestT, DataT], P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run an operation that only reads."""
-        try:
-            return await self._sessions.read(
-                lambda session: operation(self._store(session), *args, **kwargs)
-            )
-        except ThreadlogError as error:
-            self._say(error)
-            raise
-
 
 class MySQLCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only MySQL."""
@@ -580,12 +534,3 @@ class MySQLCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
                 f"MySQLCheckpointer takes mysql:// URLs, not {self._sessions}. Use Checkpointer, "
                 "which takes all."
             )
-
-
-def _factory(engine: AsyncEngine | None) -> Callable[[], AsyncSession]:
-    if not isinstance(engine, AsyncEngine):
-        raise ConfigurationError(
-            f"engine must be an AsyncEngine, not a {type(engine).__name__}. "
-            "threadlog.SyncCheckpointer takes a plain one."
-        )
-    return partial(AsyncSession, engine)

@@ -1,20 +1,19 @@
-"""What the two doors, asynchronous and synchronous, have in common."""
+"""What all doors have in common: stores for operations to run on."""
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, Self, cast
+from typing import ClassVar, Protocol, Self
 
 from sqlalchemy.orm import Session
 from tenacity import Retrying
 
 from threadlog.backends import Backend
-from threadlog.codec import MessageT
 from threadlog.errors import ConfigurationError, ThreadlogError
+from threadlog.models import MESSAGES, SchemaPart
 from threadlog.sessions import bind_of, not_open
 from threadlog.store import JoinedStore, OwnedStore, Store
 from threadlog.validation import check_count
-from threadlog.vocabulary import VOCABULARY, DataT, RequestT, Vocabulary
 
 
 class Sessions(Protocol):
@@ -37,11 +36,11 @@ class Sessions(Protocol):
         """Whether there is one session only, whose transaction is the host's."""
 
 
-class Door(Generic[MessageT, RequestT, DataT]):
+class Door:
     """Makes stores of sessions, for operations to run on."""
 
-    vocabulary: Vocabulary[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
-    """The classes of messages, questions and threads; a subclass may speak of others."""
+    part: ClassVar[SchemaPart] = MESSAGES
+    """The part of the schema that it opens to."""
 
     _sessions: Sessions
     _retrying: Retrying
@@ -54,14 +53,14 @@ class Door(Generic[MessageT, RequestT, DataT]):
             state = "bound"
         return f"<{type(self).__name__} {self._sessions} {state}>"
 
-    def _store(self, session: Session) -> Store[MessageT, RequestT, DataT]:
+    def _store(self, session: Session) -> Store:
         backend, limit = self._sessions.backend, self._statement_limit
         if self._sessions.joined:
-            return JoinedStore(session, backend, self.vocabulary, limit)
+            return JoinedStore(session, backend, self.part, limit)
         return OwnedStore(
             session,
             backend,
-            self.vocabulary,
+            self.part,
             limit,
             retrying=self._retrying,
             hosts_engine=self._sessions.hosts_engine,
@@ -81,7 +80,7 @@ class Door(Generic[MessageT, RequestT, DataT]):
             ) from error
 
     def _say(self, error: ThreadlogError) -> None:
-        self.vocabulary.say(error, self._sessions.backend.name)
+        """Give an error the words of a framework, where the door speaks to one."""
 
     def _bound(self, session: Session, sessions: Sessions) -> Self:
         """Make a copy of this door whose one session is the host's.

@@ -14,6 +14,7 @@ from threadlog.repositories import UnitOfWork
 from threadlog.repositories.message import NewMessage
 from threadlog.store import Store
 from threadlog.validation import check_id, check_json_object
+from threadlog.vocabulary import Vocabulary
 
 _SYSTEM: Final = "system"
 """The key in a thread's `extra` under which a system message's text is kept."""
@@ -66,10 +67,12 @@ def parse_line(line: bytes, thread_id: str) -> Conversation:
 
 async def import_into(checkpointer: Checkpointer, conversation: Conversation) -> int:
     """Import a conversation through a facade; see `import_conversation`."""
-    return await checkpointer._write(import_conversation, conversation)  # noqa: SLF001 - our own door
+    return await checkpointer._write(import_conversation, checkpointer.vocabulary, conversation)  # noqa: SLF001 - our own door
 
 
-def import_conversation(store: Store[Message, Any, Any], conversation: Conversation) -> int:
+def import_conversation(
+    store: Store, vocabulary: Vocabulary[Message, Any, Any], conversation: Conversation
+) -> int:
     """Append what a thread lacks of a conversation, in one unit of work.
 
     Running it again, after a crash or at the same time as another, adds nothing twice. A
@@ -85,7 +88,7 @@ def import_conversation(store: Store[Message, Any, Any], conversation: Conversat
     check_id(conversation.thread_id)
     check_json_object(conversation.extra, "extra")
     rows = [
-        _encode(store, message, place)
+        _encode(store, vocabulary, message, place)
         for place, message in enumerate(conversation.messages, start=conversation.skipped)
     ]
     limit = store.statement_limit
@@ -94,10 +97,12 @@ def import_conversation(store: Store[Message, Any, Any], conversation: Conversat
     )
 
 
-def _encode(store: Store[Message, Any, Any], message: Message, place: int) -> NewMessage:
+def _encode(
+    store: Store, vocabulary: Vocabulary[Message, Any, Any], message: Message, place: int
+) -> NewMessage:
     """Encode a message that fits into a statement; errors name its place in the file."""
     try:
-        (row,) = store.vocabulary.messages.encode([message])
+        (row,) = vocabulary.messages.encode([message])
         in_batches([row], store.statement_limit)
     except InvalidMessageError as error:
         raise InvalidMessageError(index=place, reason=error.reason) from error

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from threadlog.backends import Backend, PoolSize, backend_of, parse_url
 from threadlog.engines import open_engine
 from threadlog.errors import CubepiSchemaError, CubepiSchemaUninitialized, MissingExtraError
-from threadlog.models import cubepi_metadata
+from threadlog.models import MESSAGES
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
 from threadlog.schema import verify_schema
@@ -129,8 +129,8 @@ def _verify(uow: UnitOfWork) -> None:
     Raises:
         CubepiSchemaError: that is so.
     """
-    verify_schema(uow)
-    if missing := cubepi_metadata.tables.keys() - uow.catalogue.tables():
+    verify_schema(uow, MESSAGES)
+    if missing := MESSAGES.tables - uow.catalogue.tables(MESSAGES):
         raise CubepiSchemaUninitialized(
             f"The migration ended, but the database lacks {', '.join(sorted(missing))}. If "
             "nothing else drops tables there, report this."

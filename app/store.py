@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -16,10 +16,9 @@ from tenacity import (
 )
 
 from threadlog.backends import Backend
-from threadlog.codec import MessageT
 from threadlog.errors import StorageError
+from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
-from threadlog.vocabulary import DataT, RequestT, Vocabulary
 
 T = TypeVar("T")
 
@@ -42,14 +41,14 @@ def retry_policy(sleep: Callable[[float], None]) -> Retrying:
     )
 
 
-class Store(ABC, Generic[MessageT, RequestT, DataT]):
-    """What operations run on: units of work on one session, and the classes to speak."""
+class Store(ABC):
+    """What operations run on: units of work on one session."""
 
     def __init__(
         self,
         session: Session,
         backend: Backend,
-        vocabulary: Vocabulary[MessageT, RequestT, DataT],
+        part: SchemaPart,
         statement_limit: int,
     ) -> None:
         """Take what one operation needs.
@@ -57,10 +56,10 @@ class Store(ABC, Generic[MessageT, RequestT, DataT]):
         Args:
             session: what its statements run on.
             backend: what knows the session's database.
-            vocabulary: the classes of messages, questions and threads.
+            part: the part of the schema that they work on.
             statement_limit: the most bytes that one statement may have.
         """
-        self.vocabulary = vocabulary
+        self.part = part
         self.statement_limit = statement_limit
         self._session = session
         self._backend = backend
@@ -78,7 +77,7 @@ class Store(ABC, Generic[MessageT, RequestT, DataT]):
         """
 
 
-class OwnedStore(Store[MessageT, RequestT, DataT]):
+class OwnedStore(Store):
     """Runs each unit in a transaction of its own, on a session that threadlog opened.
 
     A unit is run again from its start after a deadlock, a lock timeout or a lost connection,
@@ -90,7 +89,7 @@ class OwnedStore(Store[MessageT, RequestT, DataT]):
         self,
         session: Session,
         backend: Backend,
-        vocabulary: Vocabulary[MessageT, RequestT, DataT],
+        part: SchemaPart,
         statement_limit: int,
         *,
         retrying: Retrying,
@@ -101,12 +100,12 @@ class OwnedStore(Store[MessageT, RequestT, DataT]):
         Args:
             session: what its statements run on.
             backend: what knows the session's database.
-            vocabulary: the classes of messages, questions and threads.
+            part: the part of the schema that they work on.
             statement_limit: the most bytes that one statement may have.
             retrying: runs a unit of work again; see `retry_policy`.
             hosts_engine: whether the host made the engine, with settings of its own.
         """
-        super().__init__(session, backend, vocabulary, statement_limit)
+        super().__init__(session, backend, part, statement_limit)
         self._retrying = retrying
         self._hosts_engine = hosts_engine
 
@@ -127,11 +126,11 @@ class OwnedStore(Store[MessageT, RequestT, DataT]):
         unit = OwnedUnitOfWork(self._session, writes=writes, read_committed=read_committed)
         with translated(self._backend), unit as uow:
             if writes and self._hosts_engine:
-                self._backend.lock_for_writing(uow)
+                self._backend.lock_for_writing(uow, self.part)
             return work(uow)
 
 
-class JoinedStore(Store[MessageT, RequestT, DataT]):
+class JoinedStore(Store):
     """Runs units in the transaction of a session that the host opened, each once."""
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
@@ -142,7 +141,7 @@ class JoinedStore(Store[MessageT, RequestT, DataT]):
     def write(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in the host's transaction, which the host commits."""
         with translated(self._backend), JoinedUnitOfWork(self._session) as uow:
-            self._backend.lock_for_writing(uow)
+            self._backend.lock_for_writing(uow, self.part)
             return work(uow)
 
 

@@ -1,33 +1,26 @@
 """The synchronous door: the same checkpointer for hosts without asyncio."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
 from threadlog import operations
-from threadlog.backends import PoolSize, parse_url
 from threadlog.codec import MessageT
-from threadlog.door import Door, check_one_source, check_pool
-from threadlog.errors import ConfigurationError, ThreadlogError
+from threadlog.errors import ConfigurationError
 from threadlog.repositories.thread import ThreadOrder
-from threadlog.sessions import entered_already
-from threadlog.store import Store, retry_policy
-from threadlog.sync_sessions import SyncBoundSession, SyncHostSessions, SyncOwnedSessions
+from threadlog.speaking import SpeakingDoor
+from threadlog.sync_door import SyncDoor
+from threadlog.sync_sessions import SyncBoundSession
 from threadlog.validation import check_count
 from threadlog.values import RunSummary, StoredMessage, ThreadSummary
 from threadlog.vocabulary import DataT, RequestT
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
+class SyncCheckpointer(SpeakingDoor[MessageT, RequestT, DataT], SyncDoor):
     """A `Checkpointer` without asyncio: a context manager with the same methods.
 
     ::
@@ -39,9 +32,6 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
     Any number of threads may use one. What each method does, gives, raises and guarantees
     is said at `Checkpointer`; both run the same operations.
     """
-
-    _sessions: SyncOwnedSessions | SyncHostSessions | SyncBoundSession
-    _retrying = retry_policy(time.sleep)
 
     def __init__(
         self,
@@ -66,29 +56,17 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
             ConfigurationError: none or several of the first three are given, or one cannot
                 be used.
         """
-        check_one_source(url, engine, session_factory)
-        check_pool(min_pool_size, max_pool_size)
-        if url is not None:
-            pool = PoolSize(min_pool_size, max_pool_size)
-            self._sessions = SyncOwnedSessions(parse_url(url), pool)
-        else:
-            self._sessions = SyncHostSessions(session_factory or _factory(engine))
+        super().__init__(
+            url,
+            engine=engine,
+            session_factory=session_factory,
+            min_pool_size=min_pool_size,
+            max_pool_size=max_pool_size,
+        )
 
     def __enter__(self) -> Self:
         """Connect, and verify server and schema; see `Checkpointer.__aenter__`."""
-        sessions = self._sessions
-        if isinstance(sessions, SyncBoundSession):
-            raise entered_already(sessions)
-        sessions.open()
-        try:
-            with self._naming_options():
-                self._statement_limit = self._write(
-                    operations.open_database, sessions.backend, hosts_engine=sessions.hosts_engine
-                )
-                sessions.warm()
-        except BaseException:
-            sessions.close()
-            raise
+        self._open()
         return self
 
     def __exit__(
@@ -98,8 +76,7 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
         traceback: TracebackType | None,
     ) -> None:
         """Close connections of our own; those in use when their work is done."""
-        if not isinstance(self._sessions, SyncBoundSession):
-            self._sessions.close()
+        self._close()
 
     def bind(self, session: Session) -> Self:
         """Give a checkpointer that works in a session of the host's; see `Checkpointer.bind`."""
@@ -112,11 +89,11 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
 
     def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
         """See `Checkpointer.load`."""
-        return self._read(operations.load, thread_id, last=last)
+        return self._read(operations.load, self.vocabulary, thread_id, last=last)
 
     def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """See `Checkpointer.append`."""
-        self._write(operations.append, thread_id, messages)
+        self._write(operations.append, self.vocabulary, thread_id, messages)
 
     def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """See `Checkpointer.save_extra`."""
@@ -126,7 +103,9 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
         self, thread_id: str, *, after_seq: int = 0, limit: int | None = None
     ) -> list[StoredMessage[MessageT]]:
         """See `Checkpointer.read`."""
-        return self._read(operations.read, thread_id, after_seq=after_seq, limit=limit)
+        return self._read(
+            operations.read, self.vocabulary, thread_id, after_seq=after_seq, limit=limit
+        )
 
     def stream(
         self, thread_id: str, *, after_seq: int = 0, batch_size: int = 500
@@ -175,7 +154,9 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
 
     def snapshot(self, thread_id: str, *, after_run_id: str) -> list[MessageT]:
         """See `Checkpointer.snapshot`."""
-        return self._read(operations.snapshot, thread_id, after_run_id=after_run_id)
+        return self._read(
+            operations.snapshot, self.vocabulary, thread_id, after_run_id=after_run_id
+        )
 
     def fork(
         self,
@@ -198,11 +179,13 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
         self, thread_id: str, request: RequestT | None, *, run_id: str | None = None
     ) -> None:
         """See `Checkpointer.save_pending_request`."""
-        self._write(operations.save_pending_request, thread_id, request, run_id=run_id)
+        self._write(
+            operations.save_pending_request, self.vocabulary, thread_id, request, run_id=run_id
+        )
 
     def load_pending(self, thread_id: str) -> tuple[RequestT, str | None] | None:
         """See `Checkpointer.load_pending`."""
-        return self._read(operations.load_pending, thread_id)
+        return self._read(operations.load_pending, self.vocabulary, thread_id)
 
     def load_pending_request(self, thread_id: str) -> RequestT | None:
         """See `Checkpointer.load_pending_request`."""
@@ -245,42 +228,3 @@ class SyncCheckpointer(Door[MessageT, RequestT, DataT]):
     ) -> None:
         """See `Checkpointer.clear_hitl_answers`."""
         self._write(operations.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
-
-    def _write(
-        self,
-        operation: Callable[Concatenate[Store[MessageT, RequestT, DataT], P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run an operation that writes."""
-        try:
-            return self._sessions.write(
-                lambda session: operation(self._store(session), *args, **kwargs)
-            )
-        except ThreadlogError as error:
-            self._say(error)
-            raise
-
-    def _read(
-        self,
-        operation: Callable[Concatenate[Store[MessageT, RequestT, DataT], P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run an operation that only reads."""
-        try:
-            return self._sessions.read(
-                lambda session: operation(self._store(session), *args, **kwargs)
-            )
-        except ThreadlogError as error:
-            self._say(error)
-            raise
-
-
-def _factory(engine: Engine | None) -> Callable[[], Session]:
-    if not isinstance(engine, Engine):
-        raise ConfigurationError(
-            f"engine must be an Engine, not a {type(engine).__name__}. threadlog.Checkpointer "
-            "takes an AsyncEngine."
-        )
-    return partial(Session, engine)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from sqlalchemy import bindparam, inspect, text
+from sqlalchemy import bindparam, false, inspect, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
-from threadlog.models import PARTITION_COUNT, SchemaVersion, cubepi_metadata
+from threadlog.models import PARTITION_COUNT, SchemaPart
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
 _PARTITIONS: Final = text(
@@ -25,7 +25,6 @@ _ENGINES: Final = text(
 ).bindparams(bindparam("tables", expanding=True))
 
 _SESSION: Final = text("SELECT @@autocommit, @@character_set_client, @@sql_mode")
-_WRITE_NOTHING: Final = text(f"UPDATE {SchemaVersion.__tablename__} SET version = version WHERE 0")
 
 IDENTIFIER_COLUMNS: Final = ("thread_id", "parent_thread_id", "run_id", "question_id")
 
@@ -66,10 +65,10 @@ class CatalogueRepository:
         """Say whether a server that speaks MySQL's protocol is MariaDB."""
         return bool(getattr(self._session.connection().dialect, "is_mariadb", False))
 
-    def tables(self) -> set[str]:
-        """Name those of threadlog's tables that exist."""
-        existing = set(inspect(self._session.connection()).get_table_names())
-        return existing & set(cubepi_metadata.tables)
+    def tables(self, part: SchemaPart) -> set[str]:
+        """Name those of a part's tables that exist."""
+        existing = inspect(self._session.connection()).get_table_names()
+        return {table for table in existing if table in part.tables}
 
     def columns(self, table: str) -> set[str]:
         """Name the columns of an existing table."""
@@ -85,18 +84,19 @@ class CatalogueRepository:
         autocommit, charset, sql_mode = self._session.execute(_SESSION).one()
         return SessionSettings(driver, bool(autocommit), charset, sql_mode)
 
-    def write_nothing(self) -> None:
+    def write_nothing(self, part: SchemaPart) -> None:
         """Execute a statement that writes, but no row."""
-        self._session.execute(_WRITE_NOTHING)
+        table = part.version_table
+        self._session.execute(update(table).values(version=table.c.version).where(false()))
 
-    def has_version_table(self) -> bool:
+    def has_version_table(self, part: SchemaPart) -> bool:
         """Say whether the version table exists and has the column that it is read by."""
-        table = SchemaVersion.__tablename__
-        return table in self.tables() and "version" in self.columns(table)
+        table = part.version_table.name
+        return table in self.tables(part) and "version" in self.columns(table)
 
-    def create_tables(self) -> None:
-        """Create what is missing of threadlog's tables. Only for embedded databases."""
-        cubepi_metadata.create_all(self._session.connection())
+    def create_tables(self, part: SchemaPart) -> None:
+        """Create what is missing of a part's tables. Only for embedded databases."""
+        part.metadata.create_all(self._session.connection())
 
     def max_allowed_packet(self) -> int:
         """Give the largest statement that a MySQL server takes on this session, in bytes."""
@@ -107,22 +107,21 @@ class CatalogueRepository:
         method, count, expression = self._session.execute(_PARTITIONS, {"table": table}).one()
         return Partitioning(method, count, expression)
 
-    def identifier_collations(self) -> dict[tuple[str, str], str | None]:
+    def identifier_collations(self, part: SchemaPart) -> dict[tuple[str, str], str | None]:
         """Give the collation of each (table, column) that holds an identifier, on MySQL."""
         rows = self._session.execute(
-            _COLLATIONS,
-            {"tables": list(cubepi_metadata.tables), "columns": list(IDENTIFIER_COLUMNS)},
+            _COLLATIONS, {"tables": sorted(part.tables), "columns": list(IDENTIFIER_COLUMNS)}
         )
         return {(table, column): collation for table, column, collation in rows}
 
-    def engines(self) -> dict[str, str | None]:
+    def engines(self, part: SchemaPart) -> dict[str, str | None]:
         """Give the storage engine of each table on MySQL."""
-        rows = self._session.execute(_ENGINES, {"tables": list(cubepi_metadata.tables)})
+        rows = self._session.execute(_ENGINES, {"tables": sorted(part.tables)})
         return {table: engine for table, engine in rows}  # noqa: C416 - rows are no pairs to mypy
 
-    def index_statement(self, table: str, name: str) -> str:
+    def index_statement(self, part: SchemaPart, table: str, name: str) -> str:
         """Write the statement that creates an index of the models."""
-        indexes = cubepi_metadata.tables[table].indexes
+        indexes = part.metadata.tables[table].indexes
         (index,) = (index for index in indexes if index.name == name)
         return str(CreateIndex(index).compile(dialect=self._session.connection().dialect))
 
@@ -134,13 +133,13 @@ class CatalogueRepository:
         """Write the statement that moves a table of MySQL to InnoDB."""
         return f"ALTER TABLE {table} ENGINE=InnoDB"
 
-    def collation_statement(self, table: str, columns: Iterable[str]) -> str:
+    def collation_statement(self, part: SchemaPart, table: str, columns: Iterable[str]) -> str:
         """Write the one statement that gives columns of MySQL the type that models have.
 
         One for all of them: a foreign key refuses to have its two ends changed in turn.
         """
         dialect = self._session.connection().dialect
-        known = cubepi_metadata.tables[table].columns
+        known = part.metadata.tables[table].columns
         changes = [
             f"MODIFY {CreateColumn(known[column]).compile(dialect=dialect)}" for column in columns
         ]

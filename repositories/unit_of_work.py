@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
+from threadlog.models import SchemaPart
 from threadlog.repositories.catalogue import CatalogueRepository
 from threadlog.repositories.fork import ForkRepository
 from threadlog.repositories.hitl_answer import HitlAnswerRepository
@@ -71,10 +72,9 @@ class UnitOfWork:
         """Answers that people gave."""
         return HitlAnswerRepository(self.session)
 
-    @cached_property
-    def schema_version(self) -> SchemaVersionRepository:
-        """The version that the schema says it has."""
-        return SchemaVersionRepository(self.session)
+    def schema_version(self, part: SchemaPart) -> SchemaVersionRepository:
+        """Give the version that a part of the schema says it has."""
+        return SchemaVersionRepository(self.session, part)
 
     @cached_property
     def catalogue(self) -> CatalogueRepository:

@@ -16,11 +16,12 @@ from sqlalchemy.util import await_only
 
 from tests.databases import engines_of, on_connection, pools_of
 from tests.factories import UserFactory
-from threadlog import CheckpointData, Checkpointer, HitlRequest, operations
+from threadlog import Checkpointer, operations
 from threadlog.backends import backend_of, parse_url
 from threadlog.errors import NotOpenError
 from threadlog.importing import parse_line
 from threadlog.messages import Message, UserMessage
+from threadlog.models import MESSAGES
 from threadlog.store import OwnedStore, retry_policy
 from threadlog.vocabulary import VOCABULARY
 
@@ -68,14 +69,14 @@ async def append_on(engine: AsyncEngine, url: str, thread_id: str, said: list[Me
         await asyncio.sleep(seconds)
 
     def run(session: Session) -> None:
-        store = OwnedStore[Message, HitlRequest, CheckpointData[Message]](
+        store = OwnedStore(
             session,
             HostLevel(url),  # type: ignore[arg-type]  # a backend but for one attribute
-            VOCABULARY,
+            MESSAGES,
             1_000_000,
             retrying=retry_policy(lambda seconds: await_only(sleep(seconds))),
         )
-        operations.append(store, thread_id, said)
+        operations.append(store, VOCABULARY, thread_id, said)
 
     await AsyncSession(engine).run_sync(run)
     return attempts

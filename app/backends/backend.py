@@ -8,6 +8,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from threadlog.errors import StorageError
+from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
 
@@ -95,14 +96,14 @@ class Backend(Protocol):
             ConfigurationError: it would not.
         """
 
-    def lock_for_writing(self, uow: UnitOfWork) -> None:
-        """Begin a transaction of a host's session that is going to write.
+    def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
+        """Begin a transaction of a host's session that is going to write to a part's tables.
 
         Where a transaction that has read may be unable to write later, it writes at once.
         """
 
-    def initialise_schema(self, uow: UnitOfWork) -> None:
-        """Create the schema where the database is embedded and empty; else do nothing."""
+    def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
+        """Create a part of the schema where the database is embedded and empty; else do nothing."""
 
     def migration_lock(self, connection: Connection) -> AbstractContextManager[None]:
         """Keep other migrations of the database out of the block.

@@ -20,6 +20,7 @@ from threadlog.errors import (
     StorageError,
     UnsupportedServerError,
 )
+from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (8, 0, 13)
@@ -162,10 +163,10 @@ class MySQLBackend:
                 "'NO_BACKSLASH_ESCAPES', '')\"}."
             )
 
-    def lock_for_writing(self, uow: UnitOfWork) -> None:
+    def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
         """Do nothing: rows are locked one by one."""
 
-    def initialise_schema(self, uow: UnitOfWork) -> None:
+    def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
         """Do nothing: the schema of a server belongs to migrations."""
 
     @contextmanager

@@ -19,6 +19,7 @@ from threadlog.errors import (
     StorageError,
     UnsupportedServerError,
 )
+from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
 
@@ -116,18 +117,18 @@ class SQLiteBackend:
     def verify_session(self, uow: UnitOfWork) -> None:
         """Do nothing: what a host chose for its file is its own."""
 
-    def lock_for_writing(self, uow: UnitOfWork) -> None:
+    def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
         """Take the file's write lock with a statement that changes nothing.
 
         A transaction that began by reading is refused it if another wrote since.
         """
-        uow.catalogue.write_nothing()
+        uow.catalogue.write_nothing(part)
 
-    def initialise_schema(self, uow: UnitOfWork) -> None:
-        """Create the schema in a database that has none of its tables."""
-        if not uow.catalogue.tables():
-            uow.catalogue.create_tables()
-            uow.schema_version.write()
+    def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
+        """Create a part of the schema in a database that has none of its tables."""
+        if not uow.catalogue.tables(part):
+            uow.catalogue.create_tables(part)
+            uow.schema_version(part).write()
 
     def migration_lock(self, connection: Connection) -> AbstractContextManager[None]:
         """Do nothing: a transaction that writes holds the file's lock from its start."""

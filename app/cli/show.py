@@ -39,6 +39,7 @@ from threadlog.repositories.thread import parse_extra
 from threadlog.store import Store
 from threadlog.validation import check_id
 from threadlog.values import StoredMessage
+from threadlog.vocabulary import Vocabulary
 
 _EXTRA_LENGTH: Final = 400
 _SHORT: Final = 60
@@ -77,7 +78,7 @@ def show(
 
 async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) -> None:
     async with existing(url) as checkpointer:
-        head = await checkpointer._read(_read_head, thread_id, last)  # noqa: SLF001 - our own door
+        head = await checkpointer._read(_read_head, checkpointer.vocabulary, thread_id, last)  # noqa: SLF001 - our own door
         if head is None:
             raise ThreadNotFoundError(thread_id=thread_id)
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)
@@ -87,13 +88,15 @@ async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) ->
             await _write_text(stdout(), head, messages)
 
 
-def _read_head(store: Store[Message], thread_id: str, last: int | None) -> _Head | None:
+def _read_head(
+    store: Store, vocabulary: Vocabulary[Any, Any, Any], thread_id: str, last: int | None
+) -> _Head | None:
     """Read all of a thread but its messages."""
     check_id(thread_id)
     log = store.read(lambda uow: uow.messages.log(thread_id, last=last or 1))
     if log is None:
         return None
-    pending, pending_run_id = operations.load_pending(store, thread_id) or (None, None)
+    pending, pending_run_id = operations.load_pending(store, vocabulary, thread_id) or (None, None)
     return _Head(
         thread_id,
         extra={} if log.extra is None else parse_extra(thread_id, log.extra),

@@ -1,14 +1,12 @@
 """Opening a database."""
 
-from typing import Any
-
 from threadlog.backends import Backend
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import verify_schema
 from threadlog.store import Store
 
 
-def open_database(store: Store[Any, Any, Any], backend: Backend, *, hosts_engine: bool) -> int:
+def open_database(store: Store, backend: Backend, *, hosts_engine: bool) -> int:
     """Verify server and schema; see `Checkpointer.__aenter__`.
 
     Args:
@@ -26,8 +24,8 @@ def open_database(store: Store[Any, Any, Any], backend: Backend, *, hosts_engine
         if hosts_engine:
             backend.verify_session(uow)
         else:
-            backend.initialise_schema(uow)
-        verify_schema(uow)
+            backend.initialise_schema(uow, store.part)
+        verify_schema(uow, store.part)
         return backend.statement_limit(uow)
 
     return store.read(verify) if hosts_engine else store.write(verify)

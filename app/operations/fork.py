@@ -9,10 +9,15 @@ from threadlog.repositories import UnitOfWork
 from threadlog.repositories.thread import parse_extra
 from threadlog.store import Store
 from threadlog.validation import check_id, check_json, check_json_object
+from threadlog.vocabulary import Vocabulary
 
 
 def snapshot(
-    store: Store[MessageT, Any, Any], thread_id: str, *, after_run_id: str
+    store: Store,
+    vocabulary: Vocabulary[MessageT, Any, Any],
+    thread_id: str,
+    *,
+    after_run_id: str,
 ) -> list[MessageT]:
     """Read what a fork would copy; see `Checkpointer.snapshot`."""
     check_id(thread_id)
@@ -22,11 +27,11 @@ def snapshot(
         raise ThreadNotFoundError(thread_id=thread_id)
     if not found.completed:
         raise RunNotCompletedError(thread_id=thread_id, run_id=after_run_id)
-    return [store.vocabulary.messages.decode(thread_id, *row) for row in found.messages]
+    return [vocabulary.messages.decode(thread_id, *row) for row in found.messages]
 
 
 def fork(
-    store: Store[Any, Any, Any],
+    store: Store,
     src_thread_id: str,
     new_thread_id: str,
     *,

@@ -14,7 +14,7 @@ from threadlog.validation import check_id, check_ids
 
 
 def save_hitl_answer(
-    store: Store[Any, Any, Any],
+    store: Store,
     thread_id: str,
     question_id: str,
     answer: Any,
@@ -34,9 +34,7 @@ def save_hitl_answer(
     store.write(save)
 
 
-def load_hitl_answer(
-    store: Store[Any, Any, Any], thread_id: str, question_id: str, *, run_id: str | None
-) -> Any:
+def load_hitl_answer(store: Store, thread_id: str, question_id: str, *, run_id: str | None) -> Any:
     """Read an answer; see `Checkpointer.load_hitl_answer`."""
     _check(thread_id, run_id)
     check_id(question_id, "question_id")
@@ -55,7 +53,7 @@ def load_hitl_answer(
 
 
 def clear_hitl_answers(
-    store: Store[Any, Any, Any],
+    store: Store,
     thread_id: str,
     question_ids: Iterable[str] | None,
     *,

@@ -13,13 +13,19 @@ from threadlog.repositories.thread import parse_extra
 from threadlog.store import Store
 from threadlog.validation import check_count, check_id, check_list
 from threadlog.values import StoredMessage
-from threadlog.vocabulary import DataT
+from threadlog.vocabulary import DataT, Vocabulary
 
 # Run ids in one statement: few enough for every server.
 _RUNS_AT_ONCE: Final = 500
 
 
-def load(store: Store[MessageT, Any, DataT], thread_id: str, *, last: int | None) -> DataT | None:
+def load(
+    store: Store,
+    vocabulary: Vocabulary[MessageT, Any, DataT],
+    thread_id: str,
+    *,
+    last: int | None,
+) -> DataT | None:
     """Read a thread at one point in time; see `Checkpointer.load`."""
     check_id(thread_id)
     if last is not None:
@@ -27,20 +33,25 @@ def load(store: Store[MessageT, Any, DataT], thread_id: str, *, last: int | None
     log = store.read(lambda uow: uow.messages.log(thread_id, last=last))
     if log is None:
         return None
-    return store.vocabulary.data(
-        messages=[store.vocabulary.messages.decode(thread_id, *row) for row in log.messages],
+    return vocabulary.data(
+        messages=[vocabulary.messages.decode(thread_id, *row) for row in log.messages],
         extra={} if log.extra is None else parse_extra(thread_id, log.extra),
         parent_thread_id=log.parent_thread_id,
     )
 
 
-def append(store: Store[MessageT, Any, Any], thread_id: str, messages: Sequence[MessageT]) -> None:
+def append(
+    store: Store,
+    vocabulary: Vocabulary[MessageT, Any, Any],
+    thread_id: str,
+    messages: Sequence[MessageT],
+) -> None:
     """Append messages, all or none; see `Checkpointer.append`."""
     check_list(messages, "messages")
     if not messages:
         return
     check_id(thread_id)
-    batches = in_batches(store.vocabulary.messages.encode(messages), store.statement_limit)
+    batches = in_batches(vocabulary.messages.encode(messages), store.statement_limit)
     store.write(lambda uow: insert_behind(uow, thread_id, batches))
 
 
@@ -64,7 +75,12 @@ def insert_behind(uow: UnitOfWork, thread_id: str, batches: Sequence[Sequence[Ne
 
 
 def read(
-    store: Store[MessageT, Any, Any], thread_id: str, *, after_seq: int, limit: int | None
+    store: Store,
+    vocabulary: Vocabulary[MessageT, Any, Any],
+    thread_id: str,
+    *,
+    after_seq: int,
+    limit: int | None,
 ) -> list[StoredMessage[MessageT]]:
     """Read messages with their places; see `Checkpointer.read`."""
     check_id(thread_id)
@@ -72,7 +88,7 @@ def read(
     if limit is not None:
         check_count(limit, "limit", least=1)
     rows = store.read(lambda uow: uow.messages.page(thread_id, after_seq=after_seq, limit=limit))
-    decode = store.vocabulary.messages.decode
+    decode = vocabulary.messages.decode
     return [
         StoredMessage(seq, moment(created_at), decode(thread_id, seq, role, meta, payload))
         for seq, created_at, role, meta, payload in rows

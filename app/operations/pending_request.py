@@ -11,11 +11,12 @@ from threadlog.repositories import UnitOfWork
 from threadlog.repositories.pending_request import PendingRequestRow
 from threadlog.store import Store
 from threadlog.validation import check_id
-from threadlog.vocabulary import RequestT
+from threadlog.vocabulary import RequestT, Vocabulary
 
 
 def save_pending_request(
-    store: Store[Any, RequestT, Any],
+    store: Store,
+    vocabulary: Vocabulary[Any, RequestT, Any],
     thread_id: str,
     request: RequestT | None,
     *,
@@ -28,21 +29,21 @@ def save_pending_request(
         return
     if run_id is not None:
         check_id(run_id, "run_id")
-    content = _encode(store, request)
+    content = _encode(vocabulary, request)
     check_size(content, "request", store.statement_limit)
     store.write(lambda uow: uow.pending_requests.save(thread_id, content, run_id))
 
 
 def load_pending(
-    store: Store[Any, RequestT, Any], thread_id: str
+    store: Store, vocabulary: Vocabulary[Any, RequestT, Any], thread_id: str
 ) -> tuple[RequestT, str | None] | None:
     """Read the question and its run; see `Checkpointer.load_pending`."""
     check_id(thread_id)
     row = store.read(lambda uow: uow.pending_requests.load(thread_id))
-    return None if row is None else (_decode(store, thread_id, row), row.run_id)
+    return None if row is None else (_decode(vocabulary, thread_id, row), row.run_id)
 
 
-def load_pending_run_id(store: Store[Any, Any, Any], thread_id: str) -> str | None:
+def load_pending_run_id(store: Store, thread_id: str) -> str | None:
     """Read which run asked; see `Checkpointer.load_pending_run_id`."""
     check_id(thread_id)
     row = store.read(lambda uow: uow.pending_requests.load(thread_id))
@@ -50,7 +51,7 @@ def load_pending_run_id(store: Store[Any, Any, Any], thread_id: str) -> str | No
 
 
 def clear_pending_request_if_matches(
-    store: Store[Any, Any, Any], thread_id: str, *, question_id: str, run_id: str
+    store: Store, thread_id: str, *, question_id: str, run_id: str
 ) -> bool:
     """Remove a certain question; see `Checkpointer.clear_pending_request_if_matches`."""
 
@@ -63,8 +64,8 @@ def clear_pending_request_if_matches(
     return store.write(clear)
 
 
-def _encode(store: Store[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:
-    kind = store.vocabulary.request
+def _encode(vocabulary: Vocabulary[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:
+    kind = vocabulary.request
     if not isinstance(request, kind):
         raise InvalidInputError(
             f"request must be a {kind.__module__}.{kind.__name__} or None, "
@@ -75,9 +76,11 @@ def _encode(store: Store[Any, RequestT, Any], request: RequestT) -> dict[str, An
     return content
 
 
-def _decode(store: Store[Any, RequestT, Any], thread_id: str, row: PendingRequestRow) -> RequestT:
+def _decode(
+    vocabulary: Vocabulary[Any, RequestT, Any], thread_id: str, row: PendingRequestRow
+) -> RequestT:
     try:
-        return store.vocabulary.request.model_validate(json.loads(row.request))
+        return vocabulary.request.model_validate(json.loads(row.request))
     except (TypeError, ValueError) as error:
         raise CheckpointCorruptionError(
             table=Thread.__tablename__,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from math import ceil
-from typing import Any
 
 from threadlog.errors import (
     InvalidInputError,
@@ -20,7 +19,7 @@ from threadlog.validation import check_id
 from threadlog.values import RunState, RunSummary
 
 
-def claim_run(store: Store[Any, Any, Any], thread_id: str, run_id: str) -> None:
+def claim_run(store: Store, thread_id: str, run_id: str) -> None:
     """Claim a run; see `Checkpointer.claim_run`."""
 
     def claim(uow: UnitOfWork) -> None:
@@ -37,7 +36,7 @@ def claim_run(store: Store[Any, Any, Any], thread_id: str, run_id: str) -> None:
     store.write(claim)
 
 
-def mark_run_complete(store: Store[Any, Any, Any], thread_id: str, run_id: str) -> None:
+def mark_run_complete(store: Store, thread_id: str, run_id: str) -> None:
     """Complete a run; see `Checkpointer.mark_run_complete`."""
 
     def complete(uow: UnitOfWork) -> None:
@@ -52,7 +51,7 @@ def mark_run_complete(store: Store[Any, Any, Any], thread_id: str, run_id: str) 
 
 
 def release_run(
-    store: Store[Any, Any, Any],
+    store: Store,
     thread_id: str,
     run_id: str,
     *,
@@ -75,13 +74,13 @@ def release_run(
     store.write(release)
 
 
-def runs(store: Store[Any, Any, Any], thread_id: str) -> list[RunSummary]:
+def runs(store: Store, thread_id: str) -> list[RunSummary]:
     """List a thread's runs; see `Checkpointer.runs`."""
     check_id(thread_id)
     return _summaries(store.read(lambda uow: uow.runs.of_thread(thread_id)))
 
 
-def stale_runs(store: Store[Any, Any, Any], older_than: timedelta) -> list[RunSummary]:
+def stale_runs(store: Store, older_than: timedelta) -> list[RunSummary]:
     """List runs whose process seems dead; see `Checkpointer.stale_runs`."""
     seconds = _seconds(older_than)
     return _summaries(store.read(lambda uow: uow.runs.stale(seconds)))

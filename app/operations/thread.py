@@ -12,7 +12,7 @@ from threadlog.validation import check_count, check_id, check_json_object, check
 from threadlog.values import ThreadSummary
 
 
-def save_extra(store: Store[Any, Any, Any], thread_id: str, extra: dict[str, Any]) -> None:
+def save_extra(store: Store, thread_id: str, extra: dict[str, Any]) -> None:
     """Merge `extra` into the thread's; see `Checkpointer.save_extra`."""
     check_id(thread_id)
     check_json_object(extra, "extra")
@@ -27,7 +27,7 @@ def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: i
 
 
 def list_threads(
-    store: Store[Any, Any, Any],
+    store: Store,
     *,
     after: ThreadSummary | str | None,
     limit: int,
@@ -42,7 +42,7 @@ def list_threads(
     return [_summary(row) for row in rows]
 
 
-def delete_thread(store: Store[Any, Any, Any], thread_id: str, *, detach_forks: bool) -> bool:
+def delete_thread(store: Store, thread_id: str, *, detach_forks: bool) -> bool:
     """Delete a thread and all that belongs to it; see `Checkpointer.delete_thread`."""
     check_id(thread_id)
     return store.write(lambda uow: uow.threads.delete(thread_id, detach_forks=detach_forks))

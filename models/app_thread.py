@@ -1,0 +1,46 @@
+"""Threads as a server of agents lists them: status, metadata, time to live."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import JSON, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from threadlog.models.base import GraphBase
+from threadlog.models.dialects import TABLE_OPTIONS, UtcTime, UuidText, exact_text
+
+
+class AppThread(GraphBase):
+    """One thread of a server; names and columns are those of the skeino package, 4.0.0."""
+
+    __tablename__ = "app_threads"
+    __table_args__ = (
+        Index("idx_app_threads_updated_at", "updated_at"),
+        Index("idx_app_threads_status_updated", "status", "updated_at"),
+        TABLE_OPTIONS,
+    )
+
+    thread_id: Mapped[UUID] = mapped_column(UuidText(), primary_key=True)
+    """The thread."""
+
+    created_at: Mapped[datetime] = mapped_column(UtcTime())
+    """When it was created: in UTC, to the microsecond, as all times here."""
+
+    updated_at: Mapped[datetime] = mapped_column(UtcTime())
+    """When the row was last changed."""
+
+    state_updated_at: Mapped[datetime | None] = mapped_column(UtcTime())
+    """When the graph's state was last changed; NULL while it never was."""
+
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+    """The host's own values, a JSON object, to search by."""
+
+    config: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """The configuration of the thread's runs: a JSON object."""
+
+    status: Mapped[str] = mapped_column(exact_text(String(32)))
+    """``idle``, ``busy``, ``interrupted`` or ``error``."""
+
+    ttl: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """``strategy``, ``ttl_minutes`` and ``expires_at``; NULL where the thread stays for ever."""

@@ -1,0 +1,68 @@
+"""Checkpoints of graphs: what a thread was after each of its steps."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from threadlog.models.base import GraphBase
+from threadlog.models.dialects import (
+    TABLE_OPTIONS,
+    UtcTime,
+    digest,
+    identifier,
+    long_text,
+    packed,
+)
+
+
+class Checkpoint(GraphBase):
+    """One checkpoint of one thread, without the values of its channels.
+
+    Those are stored once for each of their versions, as `CheckpointBlob`.
+    """
+
+    __tablename__ = "threadlog_checkpoints"
+    __table_args__ = (
+        Index("ix_threadlog_checkpoints_recent", "checkpoint_id"),
+        Index("ix_threadlog_checkpoints_run", "run_id"),
+        Index("ix_threadlog_checkpoints_created", "created_at", "thread_id"),
+        TABLE_OPTIONS,
+    )
+
+    thread_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
+    """Name of the thread, given by the host; compared byte by byte."""
+
+    ns_digest: Mapped[str] = mapped_column(digest(32), primary_key=True)
+    """Hash of `checkpoint_ns`, which may be too long for a key."""
+
+    checkpoint_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
+    """Name of the checkpoint; the later one is the greater one."""
+
+    checkpoint_ns: Mapped[str] = mapped_column(long_text())
+    """The graph in the thread: the empty string for the root, else the path of a subgraph."""
+
+    parent_checkpoint_id: Mapped[str | None] = mapped_column(identifier())
+    """The checkpoint before this one; NULL where there is none."""
+
+    type: Mapped[str] = mapped_column(String(255))
+    """How `checkpoint` is serialised, as LangGraph's serialiser calls it."""
+
+    checkpoint: Mapped[bytes] = mapped_column(packed())
+    """The checkpoint, serialised."""
+
+    blob_keys: Mapped[list[str]] = mapped_column(JSON)
+    """The keys of the channels' values, as a JSON array; of channels that are empty too."""
+
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+    """Source, step, run id and what else the run was configured with: a JSON object.
+
+    (``metadata`` itself is a reserved name in declarative classes.)
+    """
+
+    run_id: Mapped[str | None] = mapped_column(identifier())
+    """The run that made the checkpoint; NULL where it named none."""
+
+    created_at: Mapped[datetime] = mapped_column(UtcTime())
+    """When the checkpoint was stored: in UTC, to the microsecond."""

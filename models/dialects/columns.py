@@ -1,0 +1,114 @@
+"""Column types and table options."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import DateTime, Dialect, LargeBinary, String, Text, TypeDecorator
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+PARTITION_COUNT: Final = 64
+"""Partitions of the messages and runs tables, where the database partitions them."""
+
+TABLE_OPTIONS: Final[dict[str, Any]] = {"mysql_engine": "InnoDB"}
+"""Options of every table."""
+
+PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
+    **TABLE_OPTIONS,
+    "mysql_partition_by": "KEY (thread_id)",
+    # A string: SQLAlchemy joins the rendered options and raises TypeError on an int.
+    "mysql_partitions": str(PARTITION_COUNT),
+}
+"""Options of a table that is spread over its partitions by thread_id."""
+
+
+def identifier() -> String:
+    """Give the type of an identifier column: 255 characters, compared byte by byte."""
+    return exact_text(String(255))
+
+
+def exact_text(type_: String) -> String:
+    """Give a text type of the same length that compares byte by byte.
+
+    MySQL's default collations take ``R1`` and ``r1`` for one key; ``utf8mb4_bin`` does
+    not. SQLite compares bytes as it is.
+    """
+    return type_.with_variant(mysql.VARCHAR(type_.length, collation="utf8mb4_bin"), "mysql")
+
+
+def packed() -> LargeBinary:
+    """Give the type of a message's packed bytes, which holds up to 4 GiB on MySQL."""
+    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+
+
+def long_text() -> Text:
+    """Give the type of text of any length that is compared byte by byte."""
+    return Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql")
+
+
+def digest(length: int) -> String:
+    """Give the type of a hash in hexadecimal digits, such as it is found by in a key.
+
+    Digits rather than bytes: every server compares them with what stands in JSON.
+    """
+    kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
+    return String(length).with_variant(kind, "mysql")
+
+
+class UuidText(TypeDecorator[UUID]):
+    """A UUID as its 36 characters, as other tools write and people read it."""
+
+    impl = String(36)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Compare byte by byte on MySQL."""
+        if dialect.name == "mysql":
+            return dialect.type_descriptor(mysql.CHAR(36, charset="ascii", collation="ascii_bin"))
+        return dialect.type_descriptor(String(36))
+
+    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> str | None:
+        """Write the 36 characters."""
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> UUID | None:
+        """Read them."""
+        return None if value is None else UUID(value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A point in time to the microsecond, in UTC; aware in Python.
+
+    DATETIME(6) on MySQL, whose TIMESTAMP ends in 2038 and depends on the session's time zone;
+    text in ISO 8601 on SQLite, which sorts as the times do.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the type of the database."""
+        if dialect.name == "mysql":
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(32))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Write a time; one without a zone is refused."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("The time has no time zone. Use datetime.now(UTC).")
+        utc = value.astimezone(UTC)
+        if dialect.name == "sqlite":
+            return utc.isoformat(timespec="microseconds")
+        return utc.replace(tzinfo=None) if dialect.name == "mysql" else utc
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Read a time."""
+        if value is None:
+            return None
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,127 @@
+"""JSON columns: what goes in as it is, and what is looked up in them."""
+
+import json
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    String,
+    and_,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.selectable import TableValuedAlias
+
+
+def exact_json(value: Any, dialect: str) -> Any:
+    """Give what to insert into a JSON column so that a number alone keeps its digits.
+
+    SQLite makes a number of its own of the text of one, which may change a float's last
+    digit and an int beyond 64 bits; bytes it leaves as they are:
+    https://sqlite.org/datatype3.html, section 3.1.
+
+    Args:
+        value: the JSON value.
+        dialect: the name of the session's dialect.
+    """
+    if dialect == "sqlite" and isinstance(value, int | float) and not isinstance(value, bool):
+        return type_coerce(json.dumps(value).encode(), LargeBinary)
+    return value
+
+
+class _json_items(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """The items of a JSON array of hexadecimal digits, as rows."""
+
+    name = "json_items"
+    inherit_cache = True
+
+
+@compiles(_json_items, "mysql")
+def _json_items_mysql(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
+    # Of the collation that the keys have, whose index would not be used otherwise.
+    item = "value VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$'"
+    return f"JSON_TABLE({compiler.process(element.clauses, **kw)}, '$[*]' COLUMNS ({item}))"
+
+
+@compiles(_json_items, "sqlite")
+def _json_items_sqlite(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+def json_items(array: ColumnElement[Any], name: str) -> TableValuedAlias:
+    """Give the items of an array of hexadecimal digits as a table with the column ``value``.
+
+    Args:
+        array: a JSON column.
+        name: what the table is called in the statement.
+    """
+    return _json_items(array).table_valued("value", name=name, joins_implicitly=True)
+
+
+def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: str) -> Any:
+    """Say whether an object's member is equal to a JSON value, all of it; None is missing too.
+
+    Args:
+        document: a JSON column that holds an object.
+        key: the member's name, whatever characters it has.
+        value: any JSON value.
+        dialect: the name of the session's dialect.
+    """
+    if dialect == "mysql":
+        # In quotes a path takes the escapes of a JSON string.
+        member = func.json_extract(document, literal(f"$.{json.dumps(key)}", String()))
+        given = func.json_extract(literal(json.dumps(value), String()), literal("$", String()))
+        same = member == given
+        if value is not None:
+            return same
+        return or_(member.is_(None), same)
+    text = type_coerce(document, String)
+    if value is not None:
+        return _has_member(text, key, value)
+    return or_(not_(_has_member(text, key)), _has_member(text, key, None))
+
+
+_ANY = object()
+
+
+def _has_member(document: ColumnElement[Any], key: str | int, value: Any = _ANY) -> Any:
+    """Look into a document of SQLite's for a member with this key, and value if one is given."""
+    item = func.json_each(document).table_valued("key", "value", "type", "atom")
+    item = item.alias()  # a name of its own for each level
+    found = [item.c.key == key]
+    if value is not _ANY:
+        found.append(_is_value(item, value))
+    return exists(select(literal(1)).select_from(item).where(*found))
+
+
+def _is_value(item: Any, value: Any) -> Any:
+    """Compare an item of ``json_each`` with a value: sqlite.org/json1.html, section 4.25."""
+    match value:
+        case None:
+            return item.c.type == "null"
+        case bool():
+            return item.c.type == ("true" if value else "false")
+        case str():
+            return and_(item.c.type == "text", item.c.atom == value)
+        case int() | float():
+            return and_(item.c.type.in_(("integer", "real")), item.c.atom == value)
+        case dict():
+            kind, members = "object", list(value.items())
+        case _:
+            kind, members = "array", list(enumerate(value))
+    inner = type_coerce(item.c.value, String)
+    count = select(func.count()).select_from(func.json_each(inner).table_valued("key").alias())
+    return and_(
+        item.c.type == kind,
+        count.scalar_subquery() == len(members),
+        *(_has_member(inner, key, member) for key, member in members),
+    )

@@ -1,0 +1,16 @@
+"""The version of the graph state's schema that the database holds."""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from threadlog.models.base import GraphBase
+from threadlog.models.dialects import TABLE_OPTIONS
+
+
+class GraphVersion(GraphBase):
+    """A table of one row, written by migrations and verified before the first use."""
+
+    __tablename__ = "threadlog_graph_version"
+    __table_args__ = TABLE_OPTIONS
+
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """The schema version, `GRAPH_SCHEMA_VERSION` for this release."""
