@@ -57,7 +57,10 @@ class AsyncDoor(Door):
         try:
             with self._naming_options():
                 self._statement_limit = await self._write(
-                    operations.open_database, sessions.backend, hosts_engine=sessions.hosts_engine
+                    operations.open_database,
+                    sessions.backend,
+                    hosts_engine=sessions.hosts_engine,
+                    verify=self.verifies_on_opening,
                 )
                 await sessions.warm()
         except BaseException:

@@ -42,6 +42,9 @@ class Door:
     part: ClassVar[SchemaPart] = MESSAGES
     """The part of the schema that it opens to."""
 
+    verifies_on_opening: ClassVar[bool] = True
+    """Whether it stays closed where its schema is missing or of another version."""
+
     _sessions: Sessions
     _retrying: Retrying
     _statement_limit = 0

@@ -58,7 +58,10 @@ class SyncDoor(Door):
         try:
             with self._naming_options():
                 self._statement_limit = self._write(
-                    operations.open_database, sessions.backend, hosts_engine=sessions.hosts_engine
+                    operations.open_database,
+                    sessions.backend,
+                    hosts_engine=sessions.hosts_engine,
+                    verify=self.verifies_on_opening,
                 )
                 sessions.warm()
         except BaseException:

@@ -6,7 +6,9 @@ from threadlog.schema import verify_schema
 from threadlog.store import Store
 
 
-def open_database(store: Store, backend: Backend, *, hosts_engine: bool) -> int:
+def open_database(
+    store: Store, backend: Backend, *, hosts_engine: bool, verify: bool = True
+) -> int:
     """Verify server and schema; see `Checkpointer.__aenter__`.
 
     Args:
@@ -14,18 +16,20 @@ def open_database(store: Store, backend: Backend, *, hosts_engine: bool) -> int:
         backend: what knows it.
         hosts_engine: whether the host made the engine: its sessions are verified too, and
             its schema is the host's to create.
+        verify: whether to verify the schema too.
 
     Returns:
         The most bytes that one statement may have.
     """
 
-    def verify(uow: UnitOfWork) -> int:
+    def look(uow: UnitOfWork) -> int:
         backend.verify_server(uow)
         if hosts_engine:
             backend.verify_session(uow)
         else:
             backend.initialise_schema(uow, store.part)
-        verify_schema(uow, store.part)
+        if verify:
+            verify_schema(uow, store.part)
         return backend.statement_limit(uow)
 
-    return store.read(verify) if hosts_engine else store.write(verify)
+    return store.read(look) if hosts_engine else store.write(look)
