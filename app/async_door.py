@@ -60,6 +60,7 @@ class AsyncDoor(Door):
                     operations.open_database,
                     sessions.backend,
                     hosts_engine=sessions.hosts_engine,
+                    initialise=self.initialises,
                     verify=self.verifies_on_opening,
                 )
                 await sessions.warm()

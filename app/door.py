@@ -45,9 +45,17 @@ class Door:
     verifies_on_opening: ClassVar[bool] = True
     """Whether it stays closed where its schema is missing or of another version."""
 
+    initialises: bool = True
+    """Whether an embedded database without tables is given them on opening."""
+
     _sessions: Sessions
     _retrying: Retrying
     _statement_limit = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether operations can be run."""
+        return self._sessions.is_open
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""

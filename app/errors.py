@@ -166,11 +166,11 @@ class ThreadNotFoundError(CheckpointerError):
 
 
 class ThreadAlreadyExistsError(CheckpointerError):
-    """A fork was to be given the id of a thread that exists."""
+    """A thread, maybe a fork, was to be created under the id of one that exists."""
 
     def __init__(self, *, thread_id: str) -> None:
         """Name the thread."""
-        super().__init__(f"Thread {thread_id!r} exists already. Give the fork another id.")
+        super().__init__(f"Thread {thread_id!r} exists already. Give the new one another id.")
         self.thread_id = thread_id
 
 
@@ -202,6 +202,12 @@ class RunIdCollisionError(RunAlreadyClaimedError):
         "cannot be told from another run's id by the column's collation. Run: threadlog check "
         "URL. It shows the statement that mends the column."
     )
+
+
+class RunAlreadyExistsError(RunError):
+    """A run was to be created under the id of one that exists. Nothing was written."""
+
+    problem = "cannot be created: this or another thread has a run of that id. Use another run id."
 
 
 class RunAlreadyCompletedError(RunError):

@@ -8,14 +8,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
 from threadlog.async_door import AsyncDoor
-from threadlog.backends import backend_of, parse_url
+from threadlog.backends import backend_of, parse_url, show_url
 from threadlog.door import Door, check_one_source, check_pool
 from threadlog.errors import CubepiSchemaError
 from threadlog.models import GRAPH
@@ -75,10 +75,13 @@ class GraphDoor(_VerifiesLater, AsyncDoor):
             max_pool_size=max_pool_size,
         )
         self._hosts_engine = engine
+        self.loop: asyncio.AbstractEventLoop | None = None
+        """The loop that it was opened in."""
 
     async def open(self) -> None:
         """Connect, and verify the server."""
         self._verified = False
+        self.loop = asyncio.get_running_loop()
         await self._open()
 
     async def close(self) -> None:
@@ -200,7 +203,7 @@ class SyncGraphDoor(_VerifiesLater, SyncDoor):
 
 
 class GraphDoors:
-    """The two ways into one database."""
+    """The two ways into one database, of which one at a time is open."""
 
     def __init__(
         self,
@@ -223,15 +226,44 @@ class GraphDoors:
         self._engine = engine
         self._sizes = {"min_pool_size": min_pool_size, "max_pool_size": max_pool_size}
 
+    def __str__(self) -> str:
+        """Show the URL without its password."""
+        if self._url is not None:
+            return show_url(self._url)
+        return show_url(self._engine.url) if self._engine is not None else ""
+
     @cached_property
     def asynchronous(self) -> GraphDoor:
         """The door for ``async with``."""
-        return GraphDoor(self._url, engine=self._engine, **self._sizes)  # type: ignore[arg-type]  # it looks
+        return GraphDoor(self._url, engine=cast("Any", self._engine), **self._sizes)
 
     @cached_property
     def synchronous(self) -> SyncGraphDoor:
         """The door for ``with``."""
-        return SyncGraphDoor(self._url, engine=self._engine, **self._sizes)  # type: ignore[arg-type]  # it looks
+        return SyncGraphDoor(self._url, engine=cast("Any", self._engine), **self._sizes)
+
+    @property
+    def opened(self) -> GraphDoor | SyncGraphDoor | None:
+        """The one that is open."""
+        made = (vars(self).get(name) for name in ("asynchronous", "synchronous"))
+        return next((door for door in made if door is not None and door.is_open), None)
+
+
+class SharedDoor:
+    """A door that somebody else opens and closes, in place of `GraphDoors`."""
+
+    def __init__(self, door: GraphDoor) -> None:
+        """Take the door."""
+        self.asynchronous = door
+
+    def __str__(self) -> str:
+        """Show the URL without its password."""
+        return str(self.asynchronous._sessions)  # noqa: SLF001 - one of us
+
+    @property
+    def opened(self) -> GraphDoor | None:
+        """The door, if it is open."""
+        return self.asynchronous if self.asynchronous.is_open else None
 
 
 def _verify(store: Store) -> None:

@@ -277,8 +277,8 @@ def entered_already(sessions: object) -> ConfigurationError:
 def not_open(sessions: object) -> NotOpenError:
     """Make the error of a call outside the block."""
     return NotOpenError(
-        f"The checkpointer of {sessions} is not open. Use it inside its 'async with' block "
-        "('with' if it is a SyncCheckpointer)."
+        f"What keeps its data in {sessions} is not open. Use it inside its 'async with' block, "
+        "or inside 'with' where there is no asyncio."
     )
 
 

@@ -16,7 +16,7 @@ from tenacity import (
 )
 
 from threadlog.backends import Backend
-from threadlog.errors import StorageError
+from threadlog.errors import CommitOutcomeUnknownError, ConnectionLostError, StorageError
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 
@@ -69,8 +69,13 @@ class Store(ABC):
         """Run a block that only reads; see `write`."""
 
     @abstractmethod
-    def write(self, work: Callable[[UnitOfWork], T]) -> T:
+    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
         """Run a block that writes, as one unit.
+
+        Args:
+            work: the block.
+            idempotent: whether it stores no more when it is run again than when it is run
+                once: it is then, where nobody knows whether a COMMIT was done.
 
         Raises:
             StorageError: the database refused or failed.
@@ -82,7 +87,8 @@ class OwnedStore(Store):
 
     A unit is run again from its start after a deadlock, a lock timeout or a lost connection,
     as long as nothing was committed; it must have no other effect than on the database. It
-    raises `CommitOutcomeUnknownError` where the connection was lost during COMMIT.
+    raises `CommitOutcomeUnknownError` where the connection was lost during COMMIT, unless it
+    is idempotent.
     """
 
     def __init__(
@@ -111,15 +117,20 @@ class OwnedStore(Store):
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in one transaction and end it."""
-        return self._run(work, writes=False)
-
-    def write(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Run a block in one transaction and commit it."""
-        return self._run(work, writes=True)
-
-    def _run(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
-        result: T = self._retrying(self._once, work, writes=writes)
+        result: T = self._retrying(self._once, work, writes=False)
         return result
+
+    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
+        """Run a block in one transaction and commit it."""
+        once = self._once_more if idempotent else self._once
+        result: T = self._retrying(once, work, writes=True)
+        return result
+
+    def _once_more(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
+        try:
+            return self._once(work, writes=writes)
+        except CommitOutcomeUnknownError as error:
+            raise ConnectionLostError(error.reason) from error
 
     def _once(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
         read_committed = self._backend.read_committed and not self._hosts_engine
@@ -138,7 +149,7 @@ class JoinedStore(Store):
         with translated(self._backend), JoinedUnitOfWork(self._session) as uow:
             return work(uow)
 
-    def write(self, work: Callable[[UnitOfWork], T]) -> T:
+    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
         """Run a block in the host's transaction, which the host commits."""
         with translated(self._backend), JoinedUnitOfWork(self._session) as uow:
             self._backend.lock_for_writing(uow, self.part)

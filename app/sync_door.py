@@ -61,6 +61,7 @@ class SyncDoor(Door):
                     operations.open_database,
                     sessions.backend,
                     hosts_engine=sessions.hosts_engine,
+                    initialise=self.initialises,
                     verify=self.verifies_on_opening,
                 )
                 sessions.warm()

@@ -7,6 +7,7 @@ that one takes, all take.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from threadlog.errors import InvalidIdError, InvalidInputError, InvalidJsonError
 
@@ -22,11 +23,11 @@ _MAX_INT: Final = 2**64 - 1
 _MAX_SEQ: Final = 2**63 - 1
 
 
-def check_id(value: object, name: str = "thread_id") -> None:
+def check_id(value: object, name: str = "thread_id", *, most: int = MAX_ID_LENGTH) -> None:
     """Refuse an identifier that some database could not keep apart from another.
 
     Raises:
-        InvalidIdError: it is no string, empty, over 255 characters, ends in a space
+        InvalidIdError: it is no string, empty, over `most` characters, ends in a space
             (utf8mb4_bin pads: ``a`` and ``a `` would be one key), or holds NUL or half of
             a surrogate pair.
     """
@@ -35,8 +36,8 @@ def check_id(value: object, name: str = "thread_id") -> None:
         reason = f"must be a string, not {type(value).__name__}"
     elif not value:
         reason = "must not be empty"
-    elif len(value) > MAX_ID_LENGTH:
-        reason = f"has {len(value)} characters, the limit is {MAX_ID_LENGTH}"
+    elif len(value) > most:
+        reason = f"has {len(value)} characters, the limit is {most}"
     elif value.endswith(" "):
         reason = "ends in a space, which MySQL ignores when it compares keys"
     elif "\0" in value:
@@ -45,6 +46,39 @@ def check_id(value: object, name: str = "thread_id") -> None:
         reason = "holds half of a surrogate pair, which is not valid Unicode"
     if reason is not None:
         raise InvalidIdError(name=name, reason=reason)
+
+
+def check_uuid(value: object, name: str) -> UUID:
+    """Refuse what is no UUID in its text form: 36 characters, in lower case.
+
+    Other spellings of a UUID name the same row, but would be other threads to whatever else
+    keeps something under the same id.
+
+    Returns:
+        The UUID.
+
+    Raises:
+        InvalidIdError: it is another thing.
+    """
+    try:
+        if isinstance(value, str) and str(known := UUID(value)) == value:
+            return known
+    except ValueError:
+        pass
+    raise InvalidIdError(name=name, reason="must be the text of a UUID in lower case: str(uuid4())")
+
+
+def check_number(value: object, name: str, *, most: float) -> None:
+    """Refuse what is no finite number from 0 to `most`."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+        raise InvalidInputError(f"{name} must be a number from 0 to {most:,}, not {value!r}.")
+
+
+def check_one_of(value: object, name: str, allowed: Iterable[str]) -> None:
+    """Refuse what is none of the words that are allowed."""
+    words = list(allowed)
+    if value not in words:
+        raise InvalidInputError(f"{name} must be one of {', '.join(words)}, not {value!r}.")
 
 
 def check_count(value: object, name: str, *, least: int) -> None:
@@ -113,6 +147,19 @@ def check_text(value: str, name: str) -> None:
         raise InvalidInputError(f"{name} holds half of a surrogate pair.")
 
 
+def check_name(value: object, name: str) -> None:
+    """Refuse a name of any length that some database could not keep.
+
+    Raises:
+        InvalidInputError: it is no string, or holds NUL or half of a surrogate pair.
+    """
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} must be a string, not {type(value).__name__}.")
+    check_text(value, name)
+    if "\0" in value:
+        raise InvalidInputError(f"{name} holds a NUL character.")
+
+
 def check_json_object(value: object, name: str) -> None:
     """Refuse what is no dict, or not JSON; see `check_json`.
 
@@ -122,6 +169,17 @@ def check_json_object(value: object, name: str) -> None:
     if not isinstance(value, dict):
         raise InvalidJsonError(path=name, reason=f"must be a dict, not {type(value).__name__}")
     check_json(value, name)
+
+
+def check_searchable(value: object, name: str) -> None:
+    """Refuse what is no dict of JSON values that every database finds again by them.
+
+    Raises:
+        InvalidJsonError: see `check_json`; or a text holds NUL, where SQLite's functions end it.
+    """
+    check_json_object(value, name)
+    if any(isinstance(leaf, str) and "\0" in leaf for leaf in _leaves(value)):
+        raise InvalidJsonError(path=name, reason="holds a NUL character")
 
 
 def check_json(value: object, name: str) -> None:

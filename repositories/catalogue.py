@@ -1,13 +1,16 @@
 """What the server says of itself and of threadlog's tables."""
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple, cast
 
-from sqlalchemy import bindparam, false, inspect, text, update
+from sqlalchemy import Column, bindparam, false, inspect, select, text, update
 from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
+from threadlog.models.dialects import utc_now
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
 _PARTITIONS: Final = text(
@@ -26,7 +29,14 @@ _ENGINES: Final = text(
 
 _SESSION: Final = text("SELECT @@autocommit, @@character_set_client, @@sql_mode")
 
-IDENTIFIER_COLUMNS: Final = ("thread_id", "parent_thread_id", "run_id", "question_id")
+_COLLATE: Final = re.compile(r"\bCOLLATE (\w+)")
+
+
+class Collation(NamedTuple):
+    """How MySQL compares a column, and how it is to."""
+
+    found: str | None
+    wanted: str
 
 
 class Partitioning(NamedTuple):
@@ -55,6 +65,11 @@ class CatalogueRepository:
     def __init__(self, session: Session) -> None:
         """Bind to a session."""
         self._session = session
+
+    def now(self) -> datetime:
+        """Give the database's time: in UTC, to the microsecond."""
+        now = self._session.scalar(select(utc_now(self._session.get_bind().dialect.name)))
+        return cast("datetime", now)
 
     def server_version(self) -> tuple[int, ...]:
         """Give the server's version, as the driver read it when it connected."""
@@ -107,12 +122,29 @@ class CatalogueRepository:
         method, count, expression = self._session.execute(_PARTITIONS, {"table": table}).one()
         return Partitioning(method, count, expression)
 
-    def identifier_collations(self, part: SchemaPart) -> dict[tuple[str, str], str | None]:
+    def identifier_collations(self, part: SchemaPart) -> dict[tuple[str, str], Collation]:
         """Give the collation of each (table, column) that holds an identifier, on MySQL."""
+        wanted = {
+            (table.name, column.name): collation
+            for table in part.metadata.tables.values()
+            for column in table.columns
+            if (column.primary_key or column.name.endswith("_id"))
+            and (collation := self._collation(column))
+        }
         rows = self._session.execute(
-            _COLLATIONS, {"tables": sorted(part.tables), "columns": list(IDENTIFIER_COLUMNS)}
+            _COLLATIONS,
+            {"tables": sorted(part.tables), "columns": sorted({column for _, column in wanted})},
         )
-        return {(table, column): collation for table, column, collation in rows}
+        return {
+            (table, column): Collation(found, wanted[table, column])
+            for table, column, found in rows
+            if (table, column) in wanted
+        }
+
+    def _collation(self, column: Column[Any]) -> str | None:
+        """Give the collation that a column's type names, on MySQL."""
+        named = _COLLATE.search(column.type.compile(self._session.connection().dialect))
+        return named[1] if named else None
 
     def engines(self, part: SchemaPart) -> dict[str, str | None]:
         """Give the storage engine of each table on MySQL."""
@@ -133,11 +165,21 @@ class CatalogueRepository:
         """Write the statement that moves a table of MySQL to InnoDB."""
         return f"ALTER TABLE {table} ENGINE=InnoDB"
 
-    def collation_statement(self, part: SchemaPart, table: str, columns: Iterable[str]) -> str:
+    def collation_statement(self, part: SchemaPart, table: str, columns: Sequence[str]) -> str:
         """Write the one statement that gives columns of MySQL the type that models have.
 
-        One for all of them: a foreign key refuses to have its two ends changed in turn.
+        One for all of them: a foreign key refuses to have its two ends changed in turn. Empty
+        where one leads from a table to another, which no one statement changes.
         """
+        ends = {
+            (end.table.name, end.name)
+            for other in part.metadata.tables.values()
+            for key in other.foreign_keys
+            for end in (key.parent, key.column)
+            if key.parent.table is not key.column.table
+        }
+        if any((table, column) in ends for column in columns):
+            return ""
         dialect = self._session.connection().dialect
         known = part.metadata.tables[table].columns
         changes = [

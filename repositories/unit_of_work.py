@@ -10,7 +10,12 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
+from threadlog.repositories.app_run import AppRunRepository
+from threadlog.repositories.app_thread import AppThreadRepository
 from threadlog.repositories.catalogue import CatalogueRepository
+from threadlog.repositories.checkpoint import CheckpointRepository
+from threadlog.repositories.checkpoint_blob import CheckpointBlobRepository
+from threadlog.repositories.checkpoint_write import CheckpointWriteRepository
 from threadlog.repositories.fork import ForkRepository
 from threadlog.repositories.hitl_answer import HitlAnswerRepository
 from threadlog.repositories.message import MessageRepository
@@ -71,6 +76,31 @@ class UnitOfWork:
     def hitl_answers(self) -> HitlAnswerRepository:
         """Answers that people gave."""
         return HitlAnswerRepository(self.session)
+
+    @cached_property
+    def checkpoints(self) -> CheckpointRepository:
+        """Checkpoints of graphs."""
+        return CheckpointRepository(self.session)
+
+    @cached_property
+    def checkpoint_blobs(self) -> CheckpointBlobRepository:
+        """Values of graphs' channels."""
+        return CheckpointBlobRepository(self.session)
+
+    @cached_property
+    def checkpoint_writes(self) -> CheckpointWriteRepository:
+        """Writes of graphs' tasks."""
+        return CheckpointWriteRepository(self.session)
+
+    @cached_property
+    def app_threads(self) -> AppThreadRepository:
+        """Threads as a server of agents lists them."""
+        return AppThreadRepository(self.session)
+
+    @cached_property
+    def app_runs(self) -> AppRunRepository:
+        """Runs as a server of agents lists them."""
+        return AppRunRepository(self.session)
 
     def schema_version(self, part: SchemaPart) -> SchemaVersionRepository:
         """Give the version that a part of the schema says it has."""

@@ -115,6 +115,13 @@ class Backend(Protocol):
             CheckpointerLockTimeoutError: another migration ran for too long.
         """
 
+    def begin_migration(self, connection: Connection) -> None:
+        """Do what `migration_lock` could not do before the block began its transaction.
+
+        Raises:
+            DBAPIError: another migration ran for too long.
+        """
+
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Give the most bytes that one statement may have."""
 

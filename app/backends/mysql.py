@@ -187,6 +187,9 @@ class MySQLBackend:
                 connection.execute(select(func.release_lock(name)))
                 connection.rollback()
 
+    def begin_migration(self, connection: Connection) -> None:
+        """Do nothing: the lock is held."""
+
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Give the session's max_allowed_packet."""
         return uow.catalogue.max_allowed_packet()

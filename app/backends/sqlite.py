@@ -131,8 +131,19 @@ class SQLiteBackend:
             uow.schema_version(part).write()
 
     def migration_lock(self, connection: Connection) -> AbstractContextManager[None]:
-        """Do nothing: a transaction that writes holds the file's lock from its start."""
+        """Do nothing: the file's lock is that of a transaction."""
         return nullcontext()
+
+    def begin_migration(self, connection: Connection) -> None:
+        """Take the file's write lock, if the transaction has not had it from its start.
+
+        A host's may have begun by reading, or in name only.
+        """
+        if connection.get_execution_options().get(WRITES, False):
+            return
+        if getattr(connection.connection.driver_connection, "in_transaction", False):
+            connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Give the longest value that SQLite takes."""

@@ -5,6 +5,15 @@ twice. A function checks and encodes before it opens its unit of work and decode
 no lock and no connection is held while Python works.
 """
 
+from threadlog.operations.checkpoint import (
+    copy_thread,
+    delete_graph_thread,
+    list_checkpoints,
+    put_checkpoint,
+    put_writes,
+    read_checkpoint,
+    read_history,
+)
 from threadlog.operations.database import open_database
 from threadlog.operations.fork import fork, snapshot
 from threadlog.operations.hitl_answer import (
@@ -18,6 +27,13 @@ from threadlog.operations.pending_request import (
     load_pending,
     load_pending_run_id,
     save_pending_request,
+)
+from threadlog.operations.pruning import (
+    delete_for_run,
+    old_threads,
+    prune,
+    prune_older,
+    threads_of_runs,
 )
 from threadlog.operations.run import (
     claim_run,
@@ -33,16 +49,27 @@ __all__ = [
     "claim_run",
     "clear_hitl_answers",
     "clear_pending_request_if_matches",
+    "copy_thread",
+    "delete_for_run",
+    "delete_graph_thread",
     "delete_thread",
     "fork",
+    "list_checkpoints",
     "list_threads",
     "load",
     "load_hitl_answer",
     "load_pending",
     "load_pending_run_id",
     "mark_run_complete",
+    "old_threads",
     "open_database",
+    "prune",
+    "prune_older",
+    "put_checkpoint",
+    "put_writes",
     "read",
+    "read_checkpoint",
+    "read_history",
     "release_run",
     "runs",
     "save_extra",
@@ -50,4 +77,5 @@ __all__ = [
     "save_pending_request",
     "snapshot",
     "stale_runs",
+    "threads_of_runs",
 ]

@@ -7,7 +7,7 @@ from threadlog.store import Store
 
 
 def open_database(
-    store: Store, backend: Backend, *, hosts_engine: bool, verify: bool = True
+    store: Store, backend: Backend, *, hosts_engine: bool, initialise: bool, verify: bool
 ) -> int:
     """Verify server and schema; see `Checkpointer.__aenter__`.
 
@@ -16,6 +16,7 @@ def open_database(
         backend: what knows it.
         hosts_engine: whether the host made the engine: its sessions are verified too, and
             its schema is the host's to create.
+        initialise: whether an embedded database without tables is given them.
         verify: whether to verify the schema too.
 
     Returns:
@@ -26,7 +27,7 @@ def open_database(
         backend.verify_server(uow)
         if hosts_engine:
             backend.verify_session(uow)
-        else:
+        elif initialise:
             backend.initialise_schema(uow, store.part)
         if verify:
             verify_schema(uow, store.part)

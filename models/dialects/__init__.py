@@ -17,7 +17,12 @@ from threadlog.models.dialects.columns import (
     packed,
 )
 from threadlog.models.dialects.comparison import bytes_of, same_id
-from threadlog.models.dialects.inserts import insert_if_absent, insert_or_replace
+from threadlog.models.dialects.inserts import (
+    insert_if_absent,
+    insert_or_replace,
+    insert_or_replace_where,
+    many_rows,
+)
 from threadlog.models.dialects.json import exact_json, json_items, json_member_is
 from threadlog.models.dialects.times import (
     clock_time,
@@ -43,9 +48,11 @@ __all__ = [
     "identifier",
     "insert_if_absent",
     "insert_or_replace",
+    "insert_or_replace_where",
     "json_items",
     "json_member_is",
     "long_text",
+    "many_rows",
     "now_and_on_update",
     "packed",
     "same_id",

@@ -1,11 +1,17 @@
 """INSERT statements that meet a row which is there already."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Insert, Table
+from sqlalchemy import ColumnElement, Insert, Table, case
 from sqlalchemy.dialects import mysql, sqlite
+
+Rows: TypeAlias = Sequence[Mapping[str, Any]]
+
+# The most bytes that the drivers make one INSERT of many rows; they share this constant of
+# PyMySQL's cursor, max_stmt_length. What they add to the rows is little.
+_JOINED_BYTES: Final = 900_000
 
 
 @cache
@@ -40,3 +46,43 @@ def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Ins
     given = sqlite.insert(table).values(row)
     key = [column.name for column in table.primary_key]
     return given.on_conflict_do_update(key, set_={name: given.excluded[name] for name in row})
+
+
+def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement[bool]) -> Insert:
+    """Build an INSERT that overwrites a row which is there already, if a condition is so.
+
+    Args:
+        table: the table.
+        dialect: the name of the session's dialect.
+        condition: of the row that is there; else it stays as it is.
+    """
+    key = {column.name for column in table.primary_key}
+    others = [column.name for column in table.columns if column.name not in key]
+    if dialect == "mysql":
+        new = mysql.insert(table)
+        return new.on_duplicate_key_update(
+            {name: case((condition, new.inserted[name]), else_=table.c[name]) for name in others}
+        )
+    given = sqlite.insert(table)
+    return given.on_conflict_do_update(
+        sorted(key), set_={name: given.excluded[name] for name in others}, where=condition
+    )
+
+
+def many_rows(
+    statement: Insert, rows: Rows, size: int, dialect: str
+) -> tuple[Insert] | tuple[Insert, Rows]:
+    """Give what to execute so that the server gets many rows in one statement.
+
+    The drivers of MySQL join rows to one statement as long as it is short, which is the
+    quicker way: SQLAlchemy then builds nothing anew. For SQLite a row is no round trip.
+
+    Args:
+        statement: an INSERT.
+        rows: its values, by column.
+        size: about how many bytes they are in a statement.
+        dialect: the name of the session's dialect.
+    """
+    if dialect == "mysql" and size > _JOINED_BYTES:
+        return (statement.values(rows),)
+    return statement, rows

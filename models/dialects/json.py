@@ -6,8 +6,10 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     LargeBinary,
+    Select,
     String,
     and_,
+    case,
     exists,
     func,
     literal,
@@ -93,10 +95,9 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
 _ANY = object()
 
 
-def _has_member(document: ColumnElement[Any], key: str | int, value: Any = _ANY) -> Any:
+def _has_member(document: ColumnElement[Any], key: str, value: Any = _ANY) -> Any:
     """Look into a document of SQLite's for a member with this key, and value if one is given."""
-    item = func.json_each(document).table_valued("key", "value", "type", "atom")
-    item = item.alias()  # a name of its own for each level
+    item = func.json_each(document).table_valued("key", "value", "type", "atom").alias()
     found = [item.c.key == key]
     if value is not _ANY:
         found.append(_is_value(item, value))
@@ -114,14 +115,16 @@ def _is_value(item: Any, value: Any) -> Any:
             return and_(item.c.type == "text", item.c.atom == value)
         case int() | float():
             return and_(item.c.type.in_(("integer", "real")), item.c.atom == value)
-        case dict():
-            kind, members = "object", list(value.items())
         case _:
-            kind, members = "array", list(enumerate(value))
-    inner = type_coerce(item.c.value, String)
-    count = select(func.count()).select_from(func.json_each(inner).table_valued("key").alias())
-    return and_(
-        item.c.type == kind,
-        count.scalar_subquery() == len(members),
-        *(_has_member(inner, key, member) for key, member in members),
-    )
+            kind = "object" if isinstance(value, dict) else "array"
+    # Both as the list of what is in them, at whatever depth, and each holds nothing but the
+    # other's: of one form for every value, as deeply nested SQL is refused.
+    mine, given = _parts(type_coerce(item.c.value, String)), _parts(literal(json.dumps(value)))
+    return and_(item.c.type == kind, ~mine.except_(given).exists(), ~given.except_(mine).exists())
+
+
+def _parts(document: ColumnElement[Any]) -> Select[Any]:
+    """List all that is in a document: where, the last key, of what kind, and a plain value."""
+    part = func.json_tree(document).table_valued("fullkey", "key", "type", "atom").alias()
+    kind = case((part.c.type.in_(("integer", "real")), "number"), else_=part.c.type)
+    return select(part.c.fullkey, part.c.key, kind, part.c.atom)

@@ -1,0 +1,22 @@
+"""LangGraph's checkpoints in a SQL database.
+
+The whole change for a graph that is to be kept::
+
+    from threadlog.langgraph import Saver
+
+    async with Saver("mysql://user:password@host/database") as saver:
+        await saver.setup()
+        graph = builder.compile(checkpointer=saver)
+"""
+
+from threadlog.errors import MissingExtraError
+
+try:
+    from threadlog.langgraph.saver import Saver
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in {"langgraph", "langchain_core"}:
+        raise
+    raise MissingExtraError(error.name or "langgraph", "langgraph") from error
+from threadlog.operations.pruning import Pruned
+
+__all__ = ["Pruned", "Saver"]

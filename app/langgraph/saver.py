@@ -1,0 +1,536 @@
+"""The saver: LangGraph's checkpoints in the database of a URL, or of the host."""
+
+import asyncio
+import random
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from sqlalchemy import URL, Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from threadlog import operations
+from threadlog.errors import NotOpenError
+from threadlog.graph_doors import GraphDoor, GraphDoors, SharedDoor, SyncGraphDoor
+from threadlog.langgraph import graph
+from threadlog.langgraph.configs import (
+    checked_thread_id,
+    checkpoint_id_of,
+    configurable_of,
+    thread_id_of,
+)
+from threadlog.operations.pruning import Pruned, Strategy, check_strategy
+from threadlog.repositories.checkpoint import CheckpointQuery, Place
+from threadlog.sessions import entered_already, not_open
+from threadlog.store import Store
+from threadlog.validation import check_ids, check_searchable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Checkpoints, or threads, that are read at a time.
+_PAGE: Final = 25
+_THREADS: Final = 100
+
+
+class Saver(BaseCheckpointSaver[str]):
+    """Keeps the checkpoints of LangGraph's graphs, with guarantees like a `Checkpointer`'s.
+
+    A context manager of both kinds, of which one at a time is entered. Inside ``async with``
+    use the graph's asynchronous methods, inside ``with`` the others::
+
+        async with Saver("mysql://user:password@host/database") as saver:
+            await saver.setup()
+            graph = builder.compile(checkpointer=saver)
+            await graph.ainvoke(state, {"configurable": {"thread_id": "order-17"}})
+
+    Inside ``async with`` the synchronous methods work too, in other threads than the loop's.
+
+    Any number of tasks, threads and processes may use one database; nothing but the database
+    makes one wait for another. What a method writes is one transaction: when it returns it is
+    durable, when it raises nothing was written. After a deadlock, a lock timeout or a lost
+    connection the transaction is run again by itself.
+
+    Threads' ids have up to 255 characters; names of namespaces and channels may be of any
+    length and hold whatever but NUL. Nothing is ever cut.
+
+    What each method raises besides: `InvalidInputError` if something cannot be stored as it
+    is, `CheckpointCorruptionError` if something stored cannot be read, `StorageError`, and
+    `NotOpenError` outside the block.
+    """
+
+    def __init__(
+        self,
+        url: str | URL | None = None,
+        *,
+        engine: AsyncEngine | Engine | None = None,
+        serde: SerializerProtocol | None = None,
+        min_pool_size: int = 1,
+        max_pool_size: int = 10,
+    ) -> None:
+        """Take a database's URL, or an engine of the host's; nothing connects before the block.
+
+        Args:
+            url: as for `threadlog.Checkpointer`.
+            engine: an engine of the host's, in place of a URL: an ``AsyncEngine`` for
+                ``async with``, an ``Engine`` for ``with``.
+            serde: LangGraph's serialiser where there is none; its ``EncryptedSerializer``
+                encrypts all but ids, names and metadata.
+            min_pool_size: connections to a URL that are opened on entering.
+            max_pool_size: the most connections to a URL at once; further operations wait.
+
+        Raises:
+            ConfigurationError: neither or both of the first two are given, or one cannot be
+                used.
+        """
+        super().__init__(serde=serde)
+        self._doors: GraphDoors | SharedDoor = GraphDoors(
+            url, engine=engine, min_pool_size=min_pool_size, max_pool_size=max_pool_size
+        )
+
+    @classmethod
+    def sharing(cls, door: GraphDoor, *, serde: SerializerProtocol | None = None) -> Self:
+        """Make a saver on a door that somebody else opens and closes; it needs no block."""
+        saver = cls.__new__(cls)
+        BaseCheckpointSaver.__init__(saver, serde=serde)
+        saver._doors = SharedDoor(door)  # noqa: SLF001 - it is one of us
+        return saver
+
+    def __repr__(self) -> str:
+        """Show the class, the URL without its password, and the state."""
+        state = "closed" if self._doors.opened is None else "open"
+        return f"<{type(self).__name__} {self._doors} {state}>"
+
+    # --- Opening ---------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Connect, and verify the server; tables may still be missing, see `setup`.
+
+        Raises:
+            MissingExtraError: the database's driver is not installed.
+            UnsupportedServerError: the server is of the wrong kind or too old.
+            ConfigurationError: it is entered already, or the engine is not an asynchronous one.
+        """
+        await self._closed().asynchronous.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let what runs finish, for up to five seconds, and close connections of our own."""
+        await self._doors.asynchronous.close()
+
+    def __enter__(self) -> Self:
+        """Connect, as for ``async with``."""
+        self._closed().synchronous.open()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close connections of our own."""
+        if isinstance(self._doors, GraphDoors):
+            self._doors.synchronous.close()
+
+    def setup(self) -> Any:
+        """Create the tables, or bring them up to date; inside ``async with`` to be awaited.
+
+        Does what ``threadlog migrate URL --part graph`` does. Any number of processes may at
+        once. An SQLite database of a URL is given its tables on opening.
+
+        Raises:
+            CubepiSchemaMismatch: the tables are of another version.
+            MissingExtraError: Alembic is not installed.
+        """
+        door = self._opened()
+        return door.setup()
+
+    # --- Writing ---------------------------------------------------------------------
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Store a checkpoint, and the values of its channels that have a new version.
+
+        Three statements: values, checkpoint, COMMIT. Storing it again changes nothing.
+
+        Args:
+            config: names the thread, the namespace and the checkpoint before this one.
+            checkpoint: the checkpoint.
+            metadata: stored with what the run was configured with, and its id.
+            new_versions: the versions, by channel, of values that are not stored yet.
+
+        Returns:
+            The config that means this checkpoint.
+        """
+        return self._write(graph.put, self.serde, config, checkpoint, metadata, new_versions)
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """See `put`."""
+        return await self._awrite(graph.put, self.serde, config, checkpoint, metadata, new_versions)
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """Store what a task wrote after a checkpoint.
+
+        Two statements: all writes, COMMIT. A write that is stored already stays as it is;
+        errors, interrupts, resumes and schedules replace what is stored.
+
+        Args:
+            config: names the checkpoint from which the task ran.
+            writes: channels' names, and the values written to them, in order.
+            task_id: the task, in up to 128 characters.
+            task_path: its place among the tasks of the step.
+        """
+        self._write(graph.put_writes, self.serde, config, writes, task_id, task_path)
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """See `put_writes`."""
+        await self._awrite(graph.put_writes, self.serde, config, writes, task_id, task_path)
+
+    # --- Reading ---------------------------------------------------------------------
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Read a checkpoint with its channels' values and its tasks' writes, in one statement.
+
+        Args:
+            config: names the checkpoint, or only thread and namespace for the newest.
+
+        Returns:
+            The checkpoint, its writes ordered by (task_path, task_id, idx); None where there
+            is none.
+        """
+        return self._read(graph.get_tuple, self.serde, config)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """See `get_tuple`."""
+        return await self._aread(graph.get_tuple, self.serde, config)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Iterate checkpoints, newest first, in constant memory.
+
+        They are read a page at a time; between pages no connection is held.
+
+        Args:
+            config: names the thread, and the namespace and the checkpoint if only those are
+                wanted; None for all threads.
+            filter: members that the metadata must have, with these values; None counts as
+                missing.
+            before: only those older than this checkpoint.
+            limit: at most so many.
+        """
+        query: CheckpointQuery = _query(config, filter, before)
+        place: Place | None = None
+        while limit is None or limit > 0:
+            length = _PAGE if limit is None else min(limit, _PAGE)
+            asked = replace(query, behind=place)
+            page = self._read(graph.list_page, self.serde, asked, length)
+            for _, found in page:
+                yield found
+            if len(page) < length:
+                return
+            place = page[-1][0]
+            limit = None if limit is None else limit - length
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,  # noqa: A002 - LangGraph's name
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """See `list`."""
+        query: CheckpointQuery = _query(config, filter, before)
+        place: Place | None = None
+        while limit is None or limit > 0:
+            length = _PAGE if limit is None else min(limit, _PAGE)
+            asked = replace(query, behind=place)
+            page = await self._aread(graph.list_page, self.serde, asked, length)
+            for _, found in page:
+                yield found
+            if len(page) < length:
+                return
+            place = page[-1][0]
+            limit = None if limit is None else limit - length
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Read what the values of delta channels add up from, along a checkpoint's ancestors.
+
+        Args:
+            config: names the checkpoint, or only thread and namespace for the newest.
+            channels: the channels' names.
+
+        Returns:
+            For each channel ``writes``, oldest first, and ``seed``, the value of the nearest
+            ancestor that has one.
+        """
+        if not channels:
+            return {}
+        return self._read(graph.delta_channel_history, self.serde, config, channels)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """See `get_delta_channel_history`."""
+        if not channels:
+            return {}
+        return await self._aread(graph.delta_channel_history, self.serde, config, channels)
+
+    # --- Deleting and copying --------------------------------------------------------
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Delete all of a thread, in one transaction."""
+        self._write(operations.delete_graph_thread, checked_thread_id(thread_id))
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """See `delete_thread`."""
+        await self._awrite(operations.delete_graph_thread, checked_thread_id(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints that runs made, with their writes and what only they refer to.
+
+        Each thread is one transaction. The value of a delta channel that added up from them is
+        lost to later checkpoints: LangGraph says so of every saver.
+
+        Args:
+            run_ids: the runs, of whichever threads.
+        """
+        ids = check_ids(run_ids, "run_ids")
+        for thread_id in self._read(operations.threads_of_runs, ids):
+            self._write(operations.delete_for_run, thread_id, ids)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """See `delete_for_runs`."""
+        ids = check_ids(run_ids, "run_ids")
+        for thread_id in await self._aread(operations.threads_of_runs, ids):
+            await self._awrite(operations.delete_for_run, thread_id, ids)
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy all of a thread, inside the database and in one transaction.
+
+        Args:
+            source_thread_id: the thread.
+            target_thread_id: the copy, of which nothing may be stored.
+
+        Raises:
+            ThreadAlreadyExistsError: something is.
+        """
+        source, target = map(checked_thread_id, (source_thread_id, target_thread_id))
+        self._write(operations.copy_thread, source, target)
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """See `copy_thread`."""
+        source, target = map(checked_thread_id, (source_thread_id, target_thread_id))
+        await self._awrite(operations.copy_thread, source, target)
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete checkpoints of threads, each thread in one transaction.
+
+        Args:
+            thread_ids: the threads.
+            strategy: ``keep_latest`` keeps the newest checkpoint of each namespace, and those
+                of its ancestors that values of delta channels add up from; ``delete`` keeps
+                nothing.
+        """
+        chosen = check_strategy(strategy)
+        for thread_id in check_ids(thread_ids, "thread_ids"):
+            self._write(operations.prune, thread_id, chosen)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """See `prune`."""
+        chosen = check_strategy(strategy)
+        for thread_id in check_ids(thread_ids, "thread_ids"):
+            await self._awrite(operations.prune, thread_id, chosen)
+
+    def prune_older_than(
+        self, age: timedelta, *, strategy: Strategy = "keep_latest", dry_run: bool = False
+    ) -> Pruned:
+        """Delete checkpoints of all threads that were stored so long ago.
+
+        By the database's clock; each thread is one transaction. A run that goes on from an
+        old checkpoint at this moment loses it.
+
+        Args:
+            age: how long ago.
+            strategy: ``keep_latest`` keeps the newest checkpoint of each namespace whatever its
+                age, and what values of delta channels add up from; ``delete`` deletes threads
+                all of whose checkpoints are old, and leaves the others alone.
+            dry_run: delete nothing, count threads and checkpoints.
+
+        Returns:
+            What was deleted, or would be.
+        """
+        total, after = Pruned(), None
+        while threads := self._read(operations.old_threads, age, after=after, limit=_THREADS):
+            for thread_id in threads:
+                total += self._write(
+                    operations.prune_older, thread_id, age, strategy, dry_run=dry_run
+                )
+            after = threads[-1]
+        return total
+
+    async def aprune_older_than(
+        self, age: timedelta, *, strategy: Strategy = "keep_latest", dry_run: bool = False
+    ) -> Pruned:
+        """See `prune_older_than`."""
+        total, after = Pruned(), None
+        while threads := await self._aread(
+            operations.old_threads, age, after=after, limit=_THREADS
+        ):
+            for thread_id in threads:
+                total += await self._awrite(
+                    operations.prune_older, thread_id, age, strategy, dry_run=dry_run
+                )
+            after = threads[-1]
+        return total
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        """Give a channel's next version: a text that sorts behind the current one.
+
+        Two branches of a thread count alike, so a random part keeps their versions apart.
+        """
+        count = int(str(current).partition(".")[0]) if current is not None else 0
+        return f"{count + 1:032}.{random.random():016}"  # noqa: S311 - no secret
+
+    # --- The doors -------------------------------------------------------------------
+
+    def _closed(self) -> GraphDoors:
+        doors = self._doors
+        if doors.opened is not None or isinstance(doors, SharedDoor):
+            raise entered_already(doors)
+        return doors
+
+    def _opened(self) -> GraphDoor | SyncGraphDoor:
+        door = self._doors.opened
+        if door is None:
+            raise not_open(self._doors)
+        return door
+
+    def _read(
+        self, operation: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        door = self._opened()
+        if isinstance(door, GraphDoor):
+            return _from_another_thread(door, lambda: door.read(operation, *args, **kwargs))
+        return door.read(operation, *args, **kwargs)
+
+    def _write(
+        self, operation: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        door = self._opened()
+        if isinstance(door, GraphDoor):
+            return _from_another_thread(door, lambda: door.write(operation, *args, **kwargs))
+        return door.write(operation, *args, **kwargs)
+
+    async def _aread(
+        self, operation: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._asynchronous().read(operation, *args, **kwargs)
+
+    async def _awrite(
+        self, operation: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._asynchronous().write(operation, *args, **kwargs)
+
+    def _asynchronous(self) -> GraphDoor:
+        door = self._opened()
+        if isinstance(door, SyncGraphDoor):
+            raise NotOpenError(
+                f"The saver of {self._doors} was entered with 'with': use the graph's synchronous "
+                "methods, or enter it with 'async with'."
+            )
+        return door
+
+
+def _from_another_thread(door: GraphDoor, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Wait in a thread for what runs in the loop of the door.
+
+    Raises:
+        NotOpenError: this is the loop's thread, which would wait for itself.
+    """
+    loop = door.loop
+    if loop is None or loop.is_closed() or _running_loop() is loop:
+        raise NotOpenError(
+            "The saver was entered with 'async with': use the graph's asynchronous methods in "
+            "the event loop, or enter it with 'with'."
+        )
+    return asyncio.run_coroutine_threadsafe(start(), loop).result()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _query(
+    config: RunnableConfig | None,
+    metadata: dict[str, Any] | None,
+    before: RunnableConfig | None,
+) -> CheckpointQuery:
+    """Make of what LangGraph asks for a query."""
+    check_searchable(metadata or {}, "filter")
+    return CheckpointQuery(
+        thread_id=None if config is None else thread_id_of(config),
+        checkpoint_ns=None if config is None else configurable_of(config).get("checkpoint_ns"),
+        checkpoint_id=None if config is None else checkpoint_id_of(config),
+        before=None if before is None else checkpoint_id_of(before),
+        metadata=metadata or {},
+    )

@@ -1,0 +1,1 @@
+"""Tests of the saver by itself; those with compiled graphs are in tests/graphs."""
