@@ -1,0 +1,47 @@
+"""Expires threads where rows and graph state are kept apart."""
+
+from contextlib import suppress
+
+from threadlog.app_rows import ExpiredThread
+from threadlog.persistence.registry import Persistence
+from threadlog.persistence.sweeping import Expiring
+
+
+def expiring(persistence: Persistence, *, apart: bool) -> Expiring | None:
+    """Give what a sweep is to work on; None where the metadata store knows of no expiry.
+
+    Args:
+        persistence: the two, open.
+        apart: whether the graph state is out of the metadata store's reach.
+    """
+    store = persistence.metadata_store
+    if not hasattr(store, "expire_threads"):  # made for skeino, whose stores have none
+        return None
+    return _Apart(persistence) if apart else store
+
+
+class _Apart:
+    """Expires threads of a metadata store, and then their graph state."""
+
+    def __init__(self, persistence: Persistence) -> None:
+        self._persistence = persistence
+
+    async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:
+        """See `MetadataStoreProtocol.expire_threads`.
+
+        Two stores have no transaction in common: if the process dies between them, the graph
+        state of a thread that is gone stays. A checkpointer that cannot prune keeps what
+        ``keep_latest`` is to remove.
+        """
+        expired = await self._persistence.metadata_store.expire_threads(limit=limit)
+        for thread in expired:
+            await self._forget(thread)
+        return expired
+
+    async def _forget(self, thread: ExpiredThread) -> None:
+        checkpointer, thread_id = self._persistence.checkpointer, str(thread.thread_id)
+        if thread.strategy == "delete":
+            await checkpointer.adelete_thread(thread_id)
+            return
+        with suppress(NotImplementedError):
+            await checkpointer.aprune([thread_id], strategy=thread.strategy)

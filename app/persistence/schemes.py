@@ -1,0 +1,201 @@
+"""The schemes that threadlog brings. Each imports what it needs when it is opened."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import URL
+
+from threadlog.backends import backend_named, parse_url
+from threadlog.errors import ConfigurationError, MissingExtraError
+from threadlog.graph_doors import GraphDoor
+from threadlog.persistence.in_memory_metadata_store import InMemoryMetadataStore
+from threadlog.persistence.metadata_store import MetadataStore
+from threadlog.persistence.registry import (
+    TOGETHER,
+    CheckpointerSpec,
+    Persistence,
+    register_checkpointer,
+    register_metadata_store,
+)
+
+if TYPE_CHECKING:  # an extra
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from threadlog.langgraph import Saver
+
+MEMORY: Final = "memory"
+"""The scheme of what is gone with the process."""
+
+_DIALECTS: Final = {
+    "sqlite": "sqlite",
+    "sqlite3": "sqlite",
+    "mysql": "mysql",
+    "mariadb": "mariadb",
+    "postgresql": "postgresql",
+    "postgres": "postgresql",
+}
+_EXAMPLES: Final = {
+    "sqlite": "sqlite:///file.db",
+    "mysql": "mysql://user:password@host:3306/database",
+    "mariadb": "mariadb://user:password@host:3306/database",
+    "postgresql": "postgresql://user:password@host:5432/database",
+}
+_POOL: Final = ("min_pool_size", "max_pool_size")
+
+
+def database_url(spec: CheckpointerSpec) -> URL:
+    """Give the URL of a scheme's database. The scheme decides; its URI has to fit it.
+
+    What is no URL is the path of an SQLite file.
+
+    Raises:
+        ConfigurationError: this release does not support the database, or the URI is
+            missing, cannot be parsed, or names another kind of database.
+    """
+    dialect = _DIALECTS[spec.scheme]
+    _check_supported(spec.scheme, dialect)
+    uri = spec.required_uri(_EXAMPLES[dialect])
+    if dialect == "sqlite" and "://" not in uri:
+        return URL.create("sqlite", database=uri)
+    url = parse_url(uri)
+    named, plus, driver = url.drivername.partition("+")
+    if _DIALECTS.get(named) != dialect:
+        raise ConfigurationError(
+            f"The scheme is {spec.scheme!r}, and the URI begins with {named}://. Write it as "
+            f"{_EXAMPLES[dialect]}, or choose another scheme."
+        )
+    return url.set(drivername=f"{dialect}{plus}{driver}")
+
+
+def _check_supported(scheme: str, dialect: str) -> None:
+    try:
+        backend_named(dialect)
+    except ConfigurationError as error:
+        supported = [name for name, other in _DIALECTS.items() if _is_supported(other)]
+        raise ConfigurationError(
+            f"The scheme {scheme!r} is for a database that this release of threadlog does not "
+            f"support yet. Use one of these: {', '.join(supported)}."
+        ) from error
+
+
+def _is_supported(dialect: str) -> bool:
+    try:
+        backend_named(dialect)
+    except ConfigurationError:
+        return False
+    return True
+
+
+@asynccontextmanager
+async def native_door(spec: CheckpointerSpec) -> AsyncIterator[GraphDoor]:
+    """Open a database of ours, with its tables made if that is wanted."""
+    options = spec.known_options(*_POOL, "serde")
+    options.pop("serde", None)
+    door = GraphDoor(database_url(spec), **options)
+    await door.open()
+    try:
+        if spec.setup_schema:
+            await door.setup()
+        yield door
+    finally:
+        await door.close()
+
+
+@asynccontextmanager
+async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["Saver"]:
+    """Open a saver of ours; the options are those of `Saver`: pool sizes and ``serde``."""
+    from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
+
+    options = spec.known_options(*_POOL, "serde")
+    async with Saver(database_url(spec), **options) as saver:
+        if spec.setup_schema:
+            await saver.setup()
+        yield saver
+
+
+@asynccontextmanager
+async def native_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[MetadataStore]:
+    """Open a metadata store of ours; the options are pool sizes, ``serde`` is ignored."""
+    async with native_door(spec) as door:
+        yield MetadataStore.sharing(door)
+
+
+@asynccontextmanager
+async def native_persistence(spec: CheckpointerSpec) -> AsyncIterator[Persistence]:
+    """Open a saver and a metadata store of ours on one engine."""
+    from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
+
+    async with native_door(spec) as door:
+        saver = Saver.sharing(door, serde=spec.options.get("serde"))
+        yield Persistence(saver, MetadataStore.sharing(door))
+
+
+register_checkpointer(*_DIALECTS)(native_checkpointer)
+register_metadata_store(*_DIALECTS)(native_metadata_store)
+for _scheme in _DIALECTS:
+    TOGETHER.add(_scheme, native_persistence)
+
+
+@register_checkpointer(MEMORY)
+@asynccontextmanager
+async def memory_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
+    """Make LangGraph's saver in memory; a URI is ignored, the one option is ``serde``."""
+    options = spec.known_options("serde")
+    memory = _imported("langgraph.checkpoint.memory", "langgraph-checkpoint", "langgraph")
+    yield memory.InMemorySaver(**options)
+
+
+@register_metadata_store(MEMORY)
+@asynccontextmanager
+async def memory_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[InMemoryMetadataStore]:
+    """Make a metadata store in memory, whatever is asked for."""
+    store = InMemoryMetadataStore()
+    await store.setup()
+    yield store
+
+
+@register_checkpointer("mongodb", "mongo")
+@asynccontextmanager
+async def mongodb_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
+    """Open the saver of langgraph-checkpoint-mongodb, in the database that the URI names.
+
+    It makes its indexes itself when it is opened, whatever ``setup_schema`` says.
+    """
+    spec.known_options()
+    uri = spec.required_uri("mongodb://host/database")
+    module = _imported("langgraph.checkpoint.mongodb", "langgraph-checkpoint-mongodb", "mongodb")
+    # Without DNS, which the driver's own parser asks for mongodb+srv://.
+    database = unquote(urlsplit(uri).path.strip("/"))
+    named = {"db_name": database} if database else {}
+    opened = module.MongoDBSaver.from_conn_string(uri, **named)
+    # It is a client without asyncio, and waits for the server.
+    saver = await asyncio.to_thread(opened.__enter__)
+    try:
+        yield saver
+    finally:
+        await asyncio.to_thread(opened.__exit__, None, None, None)
+
+
+@register_checkpointer("redis")
+@asynccontextmanager
+async def redis_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
+    """Open the saver of langgraph-checkpoint-redis.
+
+    It makes its indexes itself when it is opened, whatever ``setup_schema`` says.
+    """
+    spec.known_options()
+    uri = spec.required_uri("redis://host:6379/0")
+    module = _imported("langgraph.checkpoint.redis.aio", "langgraph-checkpoint-redis", "redis")
+    async with module.AsyncRedisSaver.from_conn_string(uri) as saver:
+        yield saver
+
+
+def _imported(module: str, package: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(package, extra) from error

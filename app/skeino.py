@@ -1,0 +1,218 @@
+"""threadlog's databases for servers of the skeino package, 4.0.0.
+
+Before the application is made::
+
+    import threadlog.skeino
+
+    threadlog.skeino.register()
+
+Then ``SkeinoSettings(checkpointer_scheme="mysql", checkpointer_uri="mysql://…")`` keeps
+checkpoints, threads and runs in that database, on one engine.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from threadlog.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    MissingExtraError,
+    RunAlreadyExistsError,
+    ThreadAlreadyExistsError,
+    ThreadNotFoundError,
+)
+from threadlog.graph_doors import GraphDoor
+from threadlog.persistence import CheckpointerSpec, MetadataStore, RunRow, ThreadRow
+from threadlog.persistence.opening import sweeping
+from threadlog.persistence.schemes import native_door
+
+if TYPE_CHECKING:  # an extra
+    from threadlog.langgraph import Saver
+
+__all__ = ["SCHEMES", "register"]
+
+SCHEMES: Final = ("mysql", "mariadb")
+"""The schemes that skeino itself does not have."""
+
+_PROBE: Final = "threadlog-probe"
+
+
+def register(*, ttl_sweep_seconds: float | None = 60.0) -> None:
+    """Add the schemes ``mysql`` and ``mariadb`` to skeino; again is the same as once.
+
+    Applications that are made before or after have them, until the process ends. Their
+    ``checkpointer_options`` may have ``min_pool_size``, ``max_pool_size``, ``serde`` and
+    ``setup_schema``. skeino's own schemes stay as they are.
+
+    Args:
+        ttl_sweep_seconds: how long an application rests between two sweeps of threads whose
+            time to live is over; None for no sweep.
+
+    Raises:
+        MissingExtraError: skeino is not installed.
+        ConfigurationError: this release of skeino has not what this needs. Nothing was added.
+    """
+    seams = _seams()
+    for scheme in SCHEMES:
+        seams.register_checkpointer(scheme)(_checkpointer_of(ttl_sweep_seconds))
+        seams.metadata_stores[scheme] = _metadata_store
+
+
+# --- What it needs of skeino -------------------------------------------------------
+
+
+class _Seams(NamedTuple):
+    """Where skeino looks for what a scheme is."""
+
+    register_checkpointer: Callable[[str], Callable[[Any], Any]]
+    metadata_stores: dict[str, Callable[[str], Any]]
+
+
+def _seams() -> _Seams:
+    try:
+        persistence = import_module("skeino.persistence")
+        app = import_module("skeino.app")
+    except ModuleNotFoundError as error:
+        missing = error.name or "skeino"
+        if missing.startswith("skeino."):
+            raise _unknown(f"the module {missing}") from error
+        raise MissingExtraError(missing.partition(".")[0], "skeino") from error
+    register_checkpointer = _attribute(persistence, "register_checkpointer")
+    stores = _attribute(app, "_NATIVE_METADATA_STORES")
+    create_app = _attribute(app, "create_app")
+    for name in ("open_checkpointer", "_resolve_metadata_store", "_check_metadata_durability"):
+        _attribute(app, name)
+        if name not in set(_names(create_app.__code__)):
+            raise _unknown(f"a create_app() that calls {name}()")
+    if app.open_checkpointer is not _attribute(persistence, "open_checkpointer"):
+        raise _unknown("one open_checkpointer()")
+    _check_resolving(app, stores)
+    return _Seams(register_checkpointer, stores)
+
+
+def _attribute(module: Any, name: str) -> Any:
+    try:
+        return getattr(module, name)
+    except AttributeError as error:
+        raise _unknown(f"{module.__name__}.{name}") from error
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Give the names that a function uses, functions within it included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _check_resolving(app: Any, stores: Any) -> None:
+    """See that a store that is added is the one that skeino resolves, and passes for durable."""
+    made = object()
+    try:
+        stores[_PROBE] = lambda uri: made if uri == _PROBE else None
+        settings = app.SkeinoSettings(checkpointer_scheme=_PROBE, checkpointer_uri=_PROBE)
+        app._check_metadata_durability(settings)  # noqa: SLF001 - the seam, see above
+        found = app._resolve_metadata_store(settings)  # noqa: SLF001 - the seam, see above
+    except Exception as error:
+        raise _unknown("a metadata store for each scheme") from error
+    finally:
+        if isinstance(stores, dict):
+            stores.pop(_PROBE, None)
+    if found is not made:
+        raise _unknown("a metadata store for each scheme")
+
+
+def _unknown(seam: str) -> ConfigurationError:
+    try:
+        found = version("skeino")
+    except PackageNotFoundError:
+        found = "of an unknown version"
+    return ConfigurationError(
+        f"skeino {found} has not what threadlog adds its schemes to: {seam}. Run: pip install "
+        "'skeino==4.0.0', which has it, or look for a newer threadlog."
+    )
+
+
+# --- What it gives to skeino -------------------------------------------------------
+
+
+class _Opened(NamedTuple):
+    """What an application's checkpointer was opened on, for its metadata store to share."""
+
+    uri: str | None
+    door: GraphDoor
+
+
+# skeino opens the checkpointer and then makes the metadata store, in one task for each
+# application, and tells the second nothing but the URI.
+_OPENED: Final[ContextVar[_Opened | None]] = ContextVar("threadlog.skeino", default=None)
+
+
+def _checkpointer_of(
+    ttl_sweep_seconds: float | None,
+) -> Callable[[Any], AbstractAsyncContextManager["Saver"]]:
+    @asynccontextmanager
+    async def build(spec: Any) -> AsyncIterator["Saver"]:
+        from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
+
+        ours = CheckpointerSpec(spec.scheme, spec.uri, dict(spec.options))
+        async with (
+            native_door(ours) as door,
+            sweeping(MetadataStore.sharing(door), ttl_sweep_seconds),
+        ):
+            _OPENED.set(_Opened(spec.uri, door))
+            try:
+                yield Saver.sharing(door, serde=ours.options.get("serde"))
+            finally:
+                _OPENED.set(None)
+
+    return build
+
+
+def _metadata_store(uri: str) -> "_Store":
+    opened = _OPENED.get()
+    if opened is None or opened.uri != uri:
+        raise _unknown("a checkpointer that is opened before the metadata store is made")
+    return _Store.sharing(opened.door)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Answer with the status that skeino's own stores answer with, or one that says more."""
+    from fastapi import HTTPException  # noqa: PLC0415 - skeino brings it
+
+    try:
+        yield
+    except (ThreadAlreadyExistsError, RunAlreadyExistsError) as error:
+        raise HTTPException(409, str(error)) from error
+    except ThreadNotFoundError as error:
+        raise HTTPException(404, str(error)) from error
+    except InvalidInputError as error:
+        raise HTTPException(422, str(error)) from error
+
+
+class _Store(MetadataStore):
+    """The metadata store of an application."""
+
+    async def setup(self) -> None:
+        """Do nothing: opening the checkpointer made the tables, or was told not to."""
+
+    async def create_thread(self, thread_id: str, **how: Any) -> ThreadRow:
+        """See `MetadataStore.create_thread`."""
+        with _answering():
+            return await super().create_thread(thread_id, **how)
+
+    async def update_thread(self, thread_id: str, **changes: Any) -> None:
+        """See `MetadataStore.update_thread`."""
+        with _answering():
+            await super().update_thread(thread_id, **changes)
+
+    async def create_run(self, *args: Any, **how: Any) -> RunRow:
+        """See `MetadataStore.create_run`."""
+        with _answering():
+            return await super().create_run(*args, **how)

@@ -1,0 +1,1 @@
+"""Where a server of agents keeps its data."""

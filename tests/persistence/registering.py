@@ -1,0 +1,20 @@
+"""Helpers for tests that register schemes of their own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from threadlog.persistence.registry import CHECKPOINTERS, METADATA_STORES, TOGETHER, Builders
+
+
+@contextmanager
+def registries_restored() -> Iterator[None]:
+    """Undo what is registered in the block."""
+    registries: list[Builders[Any]] = [CHECKPOINTERS, METADATA_STORES, TOGETHER]
+    before = [dict(registry._by_scheme) for registry in registries]
+    try:
+        yield
+    finally:
+        for registry, builders in zip(registries, before, strict=True):
+            registry._by_scheme.clear()
+            registry._by_scheme.update(builders)

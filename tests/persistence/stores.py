@@ -1,0 +1,186 @@
+"""The metadata stores that tests are run on, and ways to change what they hold."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+from uuid import UUID, uuid4
+
+from skeino.persistence import InMemoryMetadataStore as SkeinoInMemoryMetadataStore
+from skeino.persistence.sqlite_store import SqliteMetadataStore
+from sqlalchemy import Connection, QueuePool, inspect, select, text, update
+
+from tests.databases import on_connection
+from tests.ways import host_engine
+from threadlog.models import GRAPH, AppRun, AppThread, graph_metadata
+from threadlog.persistence import InMemoryMetadataStore, MetadataStore
+
+THREADS: Final = graph_metadata.tables["app_threads"]
+RUNS: Final = graph_metadata.tables["app_runs"]
+
+
+class Behind(Protocol):
+    """What changes rows behind a store's back."""
+
+    async def set_thread(self, thread_id: str, **values: Any) -> None:
+        """Set columns of a thread."""
+
+    async def set_run(self, run_id: str, **values: Any) -> None:
+        """Set columns of a run."""
+
+    async def runs(self) -> list[str]:
+        """Give the ids of all runs."""
+
+
+class InDatabase:
+    """Changes rows of a database."""
+
+    def __init__(self, url: str) -> None:
+        """Take the database."""
+        self._url = url
+
+    async def set_thread(self, thread_id: str, **values: Any) -> None:
+        """Set columns of a thread."""
+        key = AppThread.thread_id == UUID(thread_id)
+        changed = update(THREADS).where(key).values(**values)
+        await on_connection(self._url, lambda c: c.execute(changed) and None)
+
+    async def set_run(self, run_id: str, **values: Any) -> None:
+        """Set columns of a run."""
+        changed = update(RUNS).where(AppRun.run_id == UUID(run_id)).values(**values)
+        await on_connection(self._url, lambda c: c.execute(changed) and None)
+
+    async def runs(self) -> list[str]:
+        """Give the ids of all runs."""
+        found = await on_connection(self._url, lambda c: c.scalars(select(RUNS.c.run_id)).all())
+        return [str(run_id) for run_id in found]
+
+
+class InMemory:
+    """Changes rows of a store in memory."""
+
+    def __init__(self, store: Any, key: Callable[[str], Any]) -> None:
+        """Take the store, and what makes its keys of ids."""
+        self._store = store
+        self._key = key
+
+    async def set_thread(self, thread_id: str, **values: Any) -> None:
+        """Set columns of a thread."""
+        self._store._threads[self._key(thread_id)].update(values)
+
+    async def set_run(self, run_id: str, **values: Any) -> None:
+        """Set columns of a run."""
+        self._store._runs[self._key(run_id)].update(values)
+
+    async def runs(self) -> list[str]:
+        """Give the ids of all runs."""
+        return [str(run_id) for run_id in self._store._runs]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A store that is open, and what changes its rows behind its back."""
+
+    store: Any
+    behind: Behind
+    url: str = ""
+    """The database; empty where it is in memory."""
+
+
+def name() -> str:
+    """Make an id."""
+    return str(uuid4())
+
+
+def ago(seconds: float) -> datetime:
+    """Give a time that was."""
+    return datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+async def thread(store: Any, thread_id: str | None = None, **values: Any) -> str:
+    """Create a thread, and give its id."""
+    thread_id = thread_id or name()
+    given = {"metadata": {}, "config": {}, "ttl": None, "if_exists": "raise", **values}
+    await store.create_thread(thread_id, **given)
+    return thread_id
+
+
+async def run(store: Any, thread_id: str, run_id: str | None = None) -> str:
+    """Create a run, and give its id."""
+    run_id = run_id or name()
+    await store.create_run(run_id, thread_id, "agent", {}, {}, "reject")
+    return run_id
+
+
+async def ensure_graph_schema(url: str) -> None:
+    """Create the schema of an SQLite file, which a host's own engine is not given."""
+
+    def create(connection: Connection) -> None:
+        if not inspect(connection).has_table(GRAPH.version_table.name):
+            graph_metadata.create_all(connection)
+            connection.execute(text(f"INSERT INTO {GRAPH.version_table} VALUES ({GRAPH.version})"))
+
+    if url.startswith("sqlite"):
+        await on_connection(url, create)
+
+
+@asynccontextmanager
+async def _memory(url: str) -> AsyncIterator[Opened]:
+    store = InMemoryMetadataStore()
+    yield Opened(store, InMemory(store, UUID))
+
+
+@asynccontextmanager
+async def _by_url(url: str) -> AsyncIterator[Opened]:
+    async with MetadataStore(url, min_pool_size=0) as store:
+        yield Opened(store, InDatabase(url), url)
+
+
+@asynccontextmanager
+async def _by_engine(url: str) -> AsyncIterator[Opened]:
+    await ensure_graph_schema(url)
+    hosts = host_engine(url)
+    async with MetadataStore(engine=hosts) as store:
+        yield Opened(store, InDatabase(url), url)
+    assert isinstance(hosts.sync_engine.pool, QueuePool)
+    assert hosts.sync_engine.pool.checkedout() == 0, "a connection was not given back"
+    await hosts.dispose()
+
+
+@asynccontextmanager
+async def _skeinos_memory(url: str) -> AsyncIterator[Opened]:
+    store = SkeinoInMemoryMetadataStore()
+    yield Opened(store, InMemory(store, str))
+
+
+@asynccontextmanager
+async def _skeinos_sqlite(url: str) -> AsyncIterator[Opened]:
+    store = SqliteMetadataStore(url.removeprefix("sqlite:///"))
+    await store.setup()
+    yield Opened(store, InDatabase(url), url)
+    await store.aclose()
+
+
+Opener = Callable[[str], AbstractAsyncContextManager[Opened]]
+
+KINDS: Final[dict[str, Opener]] = {
+    "memory": _memory,
+    "sqlite": _by_url,
+    "sqlite-engine": _by_engine,
+    "mysql": _by_url,
+    "mysql-engine": _by_engine,
+}
+SHARED_KINDS: Final[dict[str, Opener]] = {
+    "skeino-memory": _skeinos_memory,
+    "skeino-sqlite": _skeinos_sqlite,
+}
+
+
+@asynccontextmanager
+async def several_open(kind: str, url: str, number: int) -> AsyncIterator[list[Any]]:
+    """Give so many stores on one database, each with connections of its own; one in memory."""
+    async with AsyncExitStack() as stack:
+        count = 1 if kind == "memory" else number
+        opened = [await stack.enter_async_context(KINDS[kind](url)) for _ in range(count)]
+        yield [opened[place % count].store for place in range(number)]

@@ -1,0 +1,366 @@
+"""Registering schemes, and opening a checkpointer by one."""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from tests.persistence.registering import registries_restored
+from threadlog.errors import (
+    ConfigurationError,
+    CubepiSchemaError,
+    MissingExtraError,
+    ThreadlogError,
+)
+from threadlog.langgraph import Saver
+from threadlog.persistence import (
+    CheckpointerSpec,
+    open_checkpointer,
+    register_checkpointer,
+    register_metadata_store,
+)
+
+SECRET = "s3cr3t"  # noqa: S105 - made up
+DATABASES = ["sqlite", "sqlite3", "mysql"]
+UNSUPPORTED = ["mariadb", "postgres", "postgresql"]
+ELSEWHERE = {"mongodb": "mongodb", "mongo": "mongodb", "redis": "redis"}
+URIS = {
+    **dict.fromkeys(["sqlite", "sqlite3"], "sqlite://"),
+    "mysql": f"mysql://root:{SECRET}@127.0.0.1:1/none",
+    **dict.fromkeys(["mongodb", "mongo"], f"mongodb://root:{SECRET}@127.0.0.1:1/shop"),
+    "redis": f"redis://:{SECRET}@127.0.0.1:1/0",
+}
+
+
+@pytest.fixture(autouse=True)
+def undo() -> Iterator[None]:
+    """Undo what a test registers."""
+    with registries_restored():
+        yield
+
+
+@pytest.fixture(params=DATABASES)
+def database(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Give a scheme of ours, and the URI of an empty database."""
+    fixture = "mysql_database" if request.param == "mysql" else "sqlite_url"
+    return request.param, request.getfixturevalue(fixture)
+
+
+async def opened(uri: str | None = None, **how: Any) -> BaseCheckpointSaver[Any]:
+    """Open a checkpointer, close it, and give it."""
+    async with open_checkpointer(uri, **how) as checkpointer:
+        return checkpointer
+
+
+async def refused(uri: str | None = None, **how: Any) -> str:
+    """Fail to open a checkpointer for what is asked for; give the error's text."""
+    with pytest.raises(ConfigurationError) as caught:
+        await opened(uri, **how)
+    assert SECRET not in repr(caught.value)
+    return str(caught.value)
+
+
+def recording(
+    specs: list[CheckpointerSpec],
+) -> Callable[[CheckpointerSpec], AbstractAsyncContextManager[InMemorySaver]]:
+    """Make a builder that writes down what it is asked for, and that it is closed."""
+
+    @asynccontextmanager
+    async def build(spec: CheckpointerSpec) -> AsyncIterator[InMemorySaver]:
+        specs.append(spec)
+        try:
+            yield InMemorySaver()
+        finally:
+            specs.append(CheckpointerSpec("closed"))
+
+    return build
+
+
+async def put(checkpointer: BaseCheckpointSaver[Any], thread_id: str) -> None:
+    """Keep an empty checkpoint."""
+    config: Any = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
+    await checkpointer.aput(config, empty_checkpoint(), {}, {})
+
+
+async def has(checkpointer: BaseCheckpointSaver[Any], thread_id: str) -> bool:
+    """Look whether a thread has a checkpoint."""
+    return await checkpointer.aget({"configurable": {"thread_id": thread_id}}) is not None
+
+
+# --- Registering -------------------------------------------------------------------
+
+
+async def test_a_builder_gets_what_was_asked_for() -> None:
+    """Pins scheme, URI and options, each scheme of several, and that the saver is closed."""
+    specs: list[CheckpointerSpec] = []
+    builder = recording(specs)
+    assert register_checkpointer("MyDB", "other")(builder) is builder
+    await opened("mydb://x", scheme="mydB", options={"a": 1})
+    await opened(scheme="OTHER", setup_schema=False)
+    assert specs[0] == CheckpointerSpec("mydb", "mydb://x", {"setup_schema": True, "a": 1})
+    assert specs[2] == CheckpointerSpec("other", None, {"setup_schema": False})
+    assert [specs[1].scheme, specs[3].scheme] == ["closed", "closed"]
+    assert (specs[0].setup_schema, specs[2].setup_schema) == (True, False)
+
+
+async def test_a_saver_is_closed_after_an_error_too() -> None:
+    """Pins that what happens in the block reaches the builder."""
+    specs: list[CheckpointerSpec] = []
+    register_checkpointer("mydb")(recording(specs))
+    with pytest.raises(ZeroDivisionError):
+        async with open_checkpointer(scheme="mydb"):
+            raise ZeroDivisionError
+    assert [spec.scheme for spec in specs] == ["mydb", "closed"]
+
+
+async def test_registering_again_replaces() -> None:
+    """Pins the last one, of a scheme of ours too."""
+    first: list[CheckpointerSpec] = []
+    last: list[CheckpointerSpec] = []
+    register_checkpointer("mydb")(recording(first))
+    register_checkpointer("MYDB", "Memory")(recording(last))
+    await opened(scheme="mydb")
+    await opened()
+    assert (len(first), len(last)) == (0, 4)
+
+
+@pytest.mark.parametrize("register", [register_checkpointer, register_metadata_store])
+@pytest.mark.parametrize("schemes", [(), ("",), ("a", ""), (print,), (None,)])
+def test_schemes_have_names(register: Any, schemes: tuple[Any, ...]) -> None:
+    """Pins that none at all, an empty one, and a forgotten pair of parentheses are errors."""
+    with pytest.raises(ConfigurationError, match=r"Name the schemes|A scheme is a name"):
+        register(*schemes)
+
+
+def test_a_url_is_no_scheme() -> None:
+    """Pins that the error does not repeat it."""
+    with pytest.raises(ConfigurationError, match="The scheme is a URL") as caught:
+        register_checkpointer(URIS["mysql"])
+    assert SECRET not in str(caught.value)
+
+
+def test_a_spec_shows_no_password() -> None:
+    """Pins its repr, which is in tracebacks and logs."""
+    spec = CheckpointerSpec("mysql", URIS["mysql"], {"key": SECRET})
+    assert repr(spec) == "CheckpointerSpec(scheme='mysql')"
+
+
+# --- The scheme decides ------------------------------------------------------------
+
+
+async def test_memory_is_the_default() -> None:
+    """Pins LangGraph's saver in memory, with a serialiser of one's own."""
+    assert isinstance(await opened(), InMemorySaver)
+    serde = JsonPlusSerializer()
+    assert (await opened(scheme="Memory", options={"serde": serde})).serde is serde
+
+
+@pytest.mark.parametrize("uri", ["postgresql://h/d", URIS["mysql"], "file.db", "memory://"])
+async def test_a_uri_alone_selects_nothing(uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Pins memory, and that nobody is left with it unawares."""
+    assert isinstance(await opened(uri), InMemorySaver)
+    (warning,) = caplog.messages
+    assert "without a scheme and is ignored" in warning
+    assert "THREADLOG_CHECKPOINTER_SCHEME" in warning
+    assert uri not in warning
+
+
+async def test_memory_ignores_a_uri(caplog: pytest.LogCaptureFixture) -> None:
+    """Pins that the scheme alone decides, without a warning to whoever chose it."""
+    assert isinstance(await opened("postgresql://h/d", scheme="memory"), InMemorySaver)
+    assert caplog.messages == []
+
+
+async def test_an_unknown_scheme_is_refused() -> None:
+    """Pins that the known ones are named, and how to add one."""
+    error = await refused("cassandra://h/d", scheme="Cassandra")
+    assert "no checkpointer for the scheme 'cassandra'" in error
+    known = "mariadb, memory, mongo, mongodb, mysql, postgres, postgresql, redis, sqlite, sqlite3"
+    assert known in error
+    assert "register_checkpointer()" in error
+
+
+@pytest.mark.parametrize("scheme", ["", URIS["mysql"], 1])
+async def test_what_is_no_scheme_is_refused(scheme: Any) -> None:
+    """Pins an empty one, a URL in its place, and another type."""
+    await refused("sqlite://", scheme=scheme)
+
+
+@pytest.mark.parametrize("scheme", [*DATABASES, *ELSEWHERE])
+@pytest.mark.parametrize("uri", [None, ""])
+async def test_a_missing_uri_is_refused(scheme: str, uri: str | None) -> None:
+    """Pins that no scheme makes one up."""
+    error = await refused(uri, scheme=scheme)
+    assert f"The scheme '{scheme}' needs a URI, such as {URIS[scheme].partition(':')[0]}" in error
+    assert "THREADLOG_CHECKPOINTER_URI" in error
+
+
+@pytest.mark.parametrize("scheme", ["memory", *DATABASES, *ELSEWHERE])
+async def test_an_unknown_option_is_refused(scheme: str) -> None:
+    """Pins that it is named, with those that there are."""
+    error = await refused(URIS.get(scheme), scheme=scheme, options={"max_pool": 3})
+    assert f"The scheme '{scheme}' does not know the option 'max_pool'" in error
+    assert "setup_schema" in error
+    assert ("max_pool_size, min_pool_size" in error) is (scheme in DATABASES)
+
+
+# --- Databases of ours -------------------------------------------------------------
+
+
+async def test_a_database_keeps_checkpoints(database: tuple[str, str]) -> None:
+    """Pins our saver on each, its tables made, and another one that finds what it kept."""
+    scheme, uri = database
+    async with open_checkpointer(uri, scheme=scheme.upper()) as checkpointer:
+        assert isinstance(checkpointer, Saver)
+        await put(checkpointer, "a")
+    async with open_checkpointer(uri, scheme=scheme) as checkpointer:
+        assert await has(checkpointer, "a")
+
+
+@pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "sqlite3:///{}", "sqlite+aiosqlite:///{}"])
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite3"])
+async def test_a_file_may_be_a_path(scheme: str, form: str, tmp_path: Any) -> None:
+    """Pins all ways to name an SQLite file."""
+    path = tmp_path / "a file.db"
+    async with open_checkpointer(form.format(path), scheme=scheme) as checkpointer:
+        await put(checkpointer, "a")
+    async with open_checkpointer(str(path), scheme="sqlite") as checkpointer:
+        assert await has(checkpointer, "a")
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", ":memory:"])
+async def test_a_database_in_memory_is_asked_for_by_name(uri: str) -> None:
+    """Pins that it works, and is not shared."""
+    for _ in range(2):
+        async with open_checkpointer(uri, scheme="sqlite") as checkpointer:
+            assert not await has(checkpointer, "a")
+            await put(checkpointer, "a")
+
+
+async def test_tables_are_not_made_unless_wanted(mysql_database: str) -> None:
+    """Pins setup_schema=False: whoever migrates the database himself."""
+    with pytest.raises(CubepiSchemaError):
+        async with open_checkpointer(
+            mysql_database, scheme="mysql", setup_schema=False
+        ) as checkpointer:
+            await has(checkpointer, "a")
+
+
+async def test_options_reach_the_saver(sqlite_url: str) -> None:
+    """Pins pool sizes, by what is wrong with them, and the serialiser."""
+    serde = JsonPlusSerializer()
+    async with open_checkpointer(
+        sqlite_url, scheme="sqlite", options={"serde": serde, "max_pool_size": 2}
+    ) as checkpointer:
+        assert checkpointer.serde is serde
+    with pytest.raises(ThreadlogError, match="max_pool_size must be an int of at least 1"):
+        await opened(sqlite_url, scheme="sqlite", options={"max_pool_size": 0})
+    with pytest.raises(ConfigurationError, match=r"min_pool_size \(3\) is above"):
+        await opened(sqlite_url, scheme="sqlite", options={"min_pool_size": 3, "max_pool_size": 2})
+
+
+@pytest.mark.parametrize(
+    ("scheme", "uri", "named"),
+    [
+        ("mysql", f"mariadb://root:{SECRET}@h/d", "mariadb"),
+        ("mysql", f"postgresql://root:{SECRET}@h/d", "postgresql"),
+        ("mysql", "sqlite://", "sqlite"),
+        ("sqlite", f"mysql://root:{SECRET}@h/d", "mysql"),
+        ("sqlite3", "mongodb://h/d", "mongodb"),
+    ],
+)
+async def test_the_uri_has_to_fit_the_scheme(scheme: str, uri: str, named: str) -> None:
+    """Pins that the scheme decides, and a URI of another database is no way around it."""
+    error = await refused(uri, scheme=scheme)
+    assert f"The scheme is '{scheme}', and the URI begins with {named}://" in error
+
+
+async def test_what_is_no_url_is_refused() -> None:
+    """Pins the advice of a server's scheme, and that the error does not repeat it."""
+    assert "mysql://user:password@host" in await refused(f"root:{SECRET}@h/d", scheme="mysql")
+
+
+@pytest.mark.parametrize("scheme", UNSUPPORTED)
+@pytest.mark.parametrize("uri", [None, "postgresql://h/d", "mariadb://h/d"])
+async def test_databases_to_come_say_so(scheme: str, uri: str | None) -> None:
+    """Pins that their schemes are known, and which ones this release supports."""
+    error = await refused(uri, scheme=scheme)
+    assert f"The scheme '{scheme}' is for a database that this release" in error
+    assert error.endswith("Use one of these: sqlite, sqlite3, mysql.")
+
+
+# --- Databases of others -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scheme", "extra"), ELSEWHERE.items())
+async def test_a_missing_extra_is_named(scheme: str, extra: str) -> None:
+    """Pins the real thing: neither package is installed here."""
+    with pytest.raises(MissingExtraError) as caught:
+        await opened(URIS[scheme], scheme=scheme)
+    assert (caught.value.package, caught.value.extra) == (f"langgraph-checkpoint-{extra}", extra)
+    assert f"pip install 'threadlog[{extra}]'" in str(caught.value)
+
+
+class StandIn(InMemorySaver):
+    """In the place of a saver of LangGraph's packages; what they are called with is kept."""
+
+    calls: list[Any]
+
+    @classmethod
+    @contextmanager
+    def from_conn_string(cls, conn_string: str, **options: Any) -> Iterator["StandIn"]:
+        """Open one, as MongoDBSaver 0.5.1 does."""
+        cls.calls.append((conn_string, options))
+        yield cls()
+        cls.calls.append("closed")
+
+
+class AsyncStandIn(StandIn):
+    """The same as AsyncRedisSaver 0.5.2 does it."""
+
+    @classmethod
+    @asynccontextmanager
+    async def from_conn_string(  # type: ignore[override]  # the two packages differ
+        cls, conn_string: str, **options: Any
+    ) -> AsyncIterator["AsyncStandIn"]:
+        """Open one."""
+        with super().from_conn_string(conn_string, **options) as saver:
+            yield saver  # type: ignore[misc]  # it is one of cls
+
+
+@pytest.mark.parametrize("scheme", ["mongodb", "mongo"])
+@pytest.mark.parametrize(
+    ("path", "options"),
+    [("", {}), ("/", {}), ("/shop?w=1", {"db_name": "shop"}), ("/a%20b", {"db_name": "a b"})],
+)
+async def test_mongodb_is_langgraphs(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, path: str, options: dict[str, str]
+) -> None:
+    """Pins the call, with a stand-in: the URI as it is, and the database that it names."""
+    monkeypatch.setattr(StandIn, "calls", [], raising=False)
+    module: Any = ModuleType("langgraph.checkpoint.mongodb")
+    module.MongoDBSaver = StandIn
+    monkeypatch.setitem(sys.modules, "langgraph.checkpoint.mongodb", module)
+    uri = f"mongodb+srv://user:p@a,b{path}"
+    async with open_checkpointer(uri, scheme=scheme) as checkpointer:
+        assert isinstance(checkpointer, StandIn)
+        assert StandIn.calls == [(uri, options)]
+    assert StandIn.calls[1:] == ["closed"]
+
+
+async def test_redis_is_langgraphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pins the call, with a stand-in."""
+    monkeypatch.setattr(StandIn, "calls", [], raising=False)
+    module: Any = ModuleType("langgraph.checkpoint.redis.aio")
+    module.AsyncRedisSaver = AsyncStandIn
+    for name in ("langgraph.checkpoint.redis", "langgraph.checkpoint.redis.aio"):
+        monkeypatch.setitem(sys.modules, name, module)
+    async with open_checkpointer(URIS["redis"], scheme="redis") as checkpointer:
+        assert isinstance(checkpointer, AsyncStandIn)
+    assert StandIn.calls == [(URIS["redis"], {}), "closed"]

@@ -1,0 +1,1 @@
+"""skeino, a server of LangGraph agents, on threadlog's plug-in."""
