@@ -10,6 +10,7 @@ from threadlog.cli.check import check
 from threadlog.cli.import_file import import_file
 from threadlog.cli.migrate import migrate
 from threadlog.cli.output import prepare_stdout, without_password
+from threadlog.cli.prune import prune
 from threadlog.cli.release import release
 from threadlog.cli.runs import runs
 from threadlog.cli.show import show
@@ -46,6 +47,7 @@ app.command("threads")(threads)
 app.command("show")(show)
 app.command("runs")(runs)
 app.command("release")(release)
+app.command("prune")(prune)
 app.command("check")(check)
 app.command("migrate")(migrate)
 

@@ -1,8 +1,13 @@
 """Options that several commands have."""
 
-from typing import Annotated, Final, TypeAlias
+import re
+from datetime import timedelta
+from enum import Enum
+from typing import Annotated, Final, TypeAlias, cast
 
 import typer
+
+from threadlog.models import PartName
 
 DEFAULT_URL: Final = "sqlite:///threadlog.db"
 _VARIABLE: Final = "THREADLOG_URL"
@@ -19,6 +24,38 @@ ThreadArgument: TypeAlias = Annotated[
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Write JSON to standard output, for programs.")
 ]
+
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+
+# Five digits are 273 years at most, which is in the range of every database's dates.
+_AGE: Final = re.compile(r"([0-9]{1,5})([mhd])")
+
+
+def age(text: str) -> timedelta:
+    """Read an AGE, such as 30m."""
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is no number of minutes, hours or days up to 99999, such as 30m, 1h or 2d."
+        )
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+class Part(Enum):
+    """A part of the schema, as the command line takes it."""
+
+    messages = "messages"
+    graph = "graph"
+
+
+PartOption: TypeAlias = Annotated[
+    Part | None, typer.Option("--part", show_default=False, help="Only this part of the schema.")
+]
+
+
+def part_name(option: Part | None) -> PartName | None:
+    """Give the name of a part, if one was chosen."""
+    return None if option is None else cast("PartName", option.value)
 
 
 def one_url(context: typer.Context, argument: str | None, option: str) -> str:

@@ -1,6 +1,5 @@
 """``threadlog runs``."""
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Final
@@ -11,26 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from threadlog.cli.opening import existing
-from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
+from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption, age
 from threadlog.cli.output import in_one_line, moment, print_json, run, stderr, stdout
 from threadlog.errors import ThreadNotFoundError
 from threadlog.values import RunSummary
 
 _STYLES: Final = {"open": "cyan", "waiting": "yellow", "completed": "green"}
-_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
-
-# Five digits are 273 years at most, which is in the range of every database's dates.
-_AGE: Final = re.compile(r"([0-9]{1,5})([mhd])")
-
-
-def _age(text: str) -> timedelta:
-    """Read an AGE, such as 30m."""
-    found = _AGE.fullmatch(text)
-    if found is None:
-        raise typer.BadParameter(
-            f"{text!r} is no number of minutes, hours or days up to 99999, such as 30m, 1h or 2d."
-        )
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def runs(
@@ -41,7 +26,7 @@ def runs(
     stale: Annotated[
         timedelta | None,
         typer.Option(
-            parser=_age,
+            parser=age,
             metavar="AGE",
             show_default=False,
             help="List runs of all threads that gave no sign of life for so long: 30m, 1h, 2d.",

@@ -29,3 +29,15 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
     assert done.returncode == 1
     assert done.stdout.startswith("error   connection  2003: ")
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_check_looks_at_the_parts_that_are_there(mysql_database: str) -> None:
+    """Pins the lines of each part, and of one alone for who asks for it."""
+    threadlog("migrate", mysql_database, "--part", "graph")
+    assert len(threadlog("check", mysql_database).stdout.splitlines()) == 7
+    threadlog("migrate", mysql_database)
+    assert len(threadlog("check", mysql_database).stdout.splitlines()) == 13
+    alone = threadlog("check", mysql_database, "--part", "messages")
+    assert len(alone.stdout.splitlines()) == 8
+    assert "graph" not in alone.stdout
+    assert alone.exit_code == 0

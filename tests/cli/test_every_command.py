@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from tests.cli.helpers import SAMPLE, as_process, ask, claim, threadlog, write_lines
 from tests.databases import on_connection
 
-COMMANDS = ["import", "threads", "show", "runs", "release", "check", "migrate"]
+COMMANDS = ["import", "threads", "show", "runs", "release", "prune", "check", "migrate"]
 
 EVIL_ID = "evil\x1b[31m[bold]id"
 EVIL = {

@@ -24,3 +24,16 @@ def test_migrate_tells_what_it_migrated(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     assert "sqlite:///threadlog.db " in threadlog("migrate").stdout
     assert (tmp_path / "threadlog.db").exists()
+
+
+def test_migrate_makes_the_part_that_is_named(mysql_database: str) -> None:
+    """Pins --part, for tables and for their SQL."""
+    sql = threadlog("migrate", mysql_database, "--part", "graph", "--sql")
+    assert "threadlog_checkpoints" in sql.stdout
+    assert "cubepi" not in sql.stdout
+    done = threadlog("migrate", mysql_database, "--part", "graph")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines()[0].endswith("has the graph state's schema of version 1.")
+    assert len(done.stdout.splitlines()) == 1
+    assert threadlog("check", mysql_database, "--part", "messages").exit_code == 1
+    assert threadlog("check", mysql_database, "--part", "graph").exit_code == 0

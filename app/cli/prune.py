@@ -1,0 +1,116 @@
+"""``threadlog prune``."""
+
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from threadlog import operations
+from threadlog.cli.opening import existing_graphs
+from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, age, one_url
+from threadlog.cli.output import ReaderLeft, print_json, run, stderr, stdout
+from threadlog.graph_doors import GraphDoor
+from threadlog.operations.pruning import Pruned, Strategy
+
+# Threads that are looked up at a time.
+_THREADS = 500
+
+
+def prune(
+    context: typer.Context,
+    argument: UrlArgument = None,
+    url: UrlOption = DEFAULT_URL,
+    *,
+    older_than: Annotated[
+        timedelta,
+        typer.Option(
+            parser=age,
+            metavar="AGE",
+            help="Prune what was stored so long ago or longer: 30m, 12h, 90d.",
+        ),
+    ],
+    strategy: Annotated[
+        Strategy,
+        typer.Option(
+            help="keep_latest: old checkpoints but for the newest of each thread and graph; "
+            "delete: whole threads, if all of their checkpoints are old.",
+        ),
+    ] = "keep_latest",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Delete nothing; count what would be deleted.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Delete old checkpoints of graphs.
+
+    Conversations in the message log are not touched. What values of delta
+    channels add up from is kept. Each thread is one transaction: interrupted
+    and run again, it goes on where it was. Do not prune threads that a run
+    goes on from an old checkpoint of.
+
+    \b
+    Example:
+      threadlog prune --older-than 90d --dry-run
+      threadlog prune --older-than 90d --url mysql://user:password@localhost/app
+    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    url = one_url(context, argument, url)
+    found = run(_prune(url, older_than, strategy, stderr(), dry_run=dry_run))
+    with suppress(ReaderLeft):
+        if json:
+            print_json({**asdict(found), "dry_run": dry_run})
+        else:
+            _print(found, dry_run=dry_run)
+
+
+async def _prune(
+    url: str, older_than: timedelta, strategy: Strategy, console: Console, *, dry_run: bool
+) -> Pruned:
+    door = existing_graphs(url)
+    await door.open()
+    try:
+        threads = await _old_threads(door, older_than)
+        total = Pruned()
+        with _progress(console) as progress:
+            for thread_id in progress.track(threads, description="Pruning"):
+                total += await (door.read if dry_run else door.write)(
+                    operations.prune_older, thread_id, older_than, strategy, dry_run=dry_run
+                )
+        return total
+    finally:
+        await door.close()
+
+
+async def _old_threads(door: GraphDoor, older_than: timedelta) -> list[str]:
+    threads: list[str] = []
+    while some := await door.read(
+        operations.old_threads, older_than, after=threads[-1] if threads else None, limit=_THREADS
+    ):
+        threads += some
+    return threads
+
+
+def _progress(console: Console) -> Progress:
+    """Give a bar over the threads, which does nothing unless it is seen."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("threads"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _print(found: Pruned, *, dry_run: bool) -> None:
+    counts = f"{found.checkpoints:,} checkpoints of {found.threads:,} threads"
+    if dry_run:
+        line = f"{counts} would be deleted; nothing was."
+    else:
+        line = f"{counts} deleted, with {found.writes:,} writes and {found.blobs:,} values."
+    stdout().print(Text(line), soft_wrap=True)
