@@ -13,8 +13,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
     """Pins the examples, as a newcomer would paste them."""
-    first, query = re.findall(r"<!-- example.*?-->\n```python\n(.*?)```", README, re.DOTALL)
+    first, graph, query = re.findall(r"<!-- example.*?-->\n```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "example.py").write_text(first, encoding="utf-8")
+    (tmp_path / "graph.py").write_text(graph, encoding="utf-8")
     (tmp_path / "query.py").write_text(query, encoding="utf-8")
     for count in (1, 2):
         shown = subprocess.run(
@@ -22,6 +23,11 @@ def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
         ).stdout
         assert shown.startswith(f"{count} role='user'")
         assert "{'customer': 'u1'}" in shown
+    for count in (1, 2):
+        shown = subprocess.run(
+            [sys.executable, "graph.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+        assert shown == f"{{'said': {['Where is my parcel?', 'In the post.'] * count}}}\n"
     shown = subprocess.run(
         [sys.executable, "query.py"], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
