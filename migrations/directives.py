@@ -4,11 +4,17 @@ Importing this module registers them with Alembic 1.14 or later; hosts import
 `threadlog.migrations.plugin`, which does. Each takes the schema version as an argument,
 because a migration is history: what it does is frozen with the version
 (`threadlog.migrations.definitions`) and never follows the release that runs it.
+
+It also makes what autogenerate writes of threadlog's tables run as it is, see
+`threadlog.migrations.rendering`.
 """
 
 from alembic.operations import MigrateOperation, Operations
 
-from threadlog.migrations import steps
+from threadlog.migrations import rendering, steps
+from threadlog.migrations.graph_state import GRAPH_STATE
+
+rendering.register()
 
 
 @Operations.register_operation("create_threadlog_schema")
@@ -17,7 +23,7 @@ from threadlog.migrations import steps
 @Operations.register_operation("drop_threadlog_schema")
 @Operations.register_operation("write_threadlog_version")
 class SchemaDirectives(MigrateOperation):
-    """What Alembic makes methods of ``op`` from.
+    """What Alembic makes methods of ``op`` from, for the message log.
 
     Each runs Alembic's own operations, so that there is nothing to be invoked, or to be
     rendered by autogenerate, by the names of these.
@@ -25,7 +31,7 @@ class SchemaDirectives(MigrateOperation):
 
     @classmethod
     def create_threadlog_schema(cls, operations: Operations, version: int) -> None:
-        """Create threadlog's tables as they are at a schema version, and write the version.
+        """Create the tables of messages as they are at a schema version, and write the version.
 
         May be run again after a failure, and completes what is there. Tables of that version
         are adopted as they are, and given the indexes that they lack.
@@ -111,3 +117,59 @@ class SchemaDirectives(MigrateOperation):
             ConfigurationError: the version is unknown.
         """
         steps.write_version(operations, version)
+
+
+@Operations.register_operation("create_threadlog_graph_schema")
+@Operations.register_operation("drop_threadlog_graph_schema")
+@Operations.register_operation("write_threadlog_graph_version")
+class GraphDirectives(MigrateOperation):
+    """The same for the graph state: checkpoints, and the threads and runs of a server."""
+
+    @classmethod
+    def create_threadlog_graph_schema(cls, operations: Operations, version: int) -> None:
+        """Create the graph state's tables as they are at a version of it, and write the version.
+
+        May be run again after a failure, and completes what is there, as
+        `SchemaDirectives.create_threadlog_schema` does.
+
+        Args:
+            operations: given by Alembic.
+            version: 1 for this release.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+            CubepiSchemaMismatch: the database holds tables of another version, or without
+                one; nothing was changed.
+        """
+        steps.create_schema(operations, version, GRAPH_STATE)
+
+    @classmethod
+    def drop_threadlog_graph_schema(cls, operations: Operations, version: int) -> None:
+        """Drop the graph state's tables of a version, with all checkpoints in them.
+
+        May be run again after a failure, and on a database that has none of them.
+
+        Args:
+            operations: given by Alembic.
+            version: the version whose tables are dropped.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+        """
+        steps.drop_schema(operations, version, GRAPH_STATE)
+
+    @classmethod
+    def write_threadlog_graph_version(cls, operations: Operations, version: int) -> None:
+        """Make the graph state's version table say a version.
+
+        For a migration that autogenerate wrote from ``graph_metadata``: it makes tables, and
+        puts nothing into them.
+
+        Args:
+            operations: given by Alembic.
+            version: the version that the tables have.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+        """
+        steps.write_version(operations, version, GRAPH_STATE)

@@ -1,36 +1,37 @@
 """Alembic's environment, run by Alembic for each command of `threadlog.migrating`.
 
+``config.attributes["part"]`` is the `SchemaPart` that the revisions are of.
+
 Online, the caller gives a `sqlalchemy.Connection` as ``config.attributes["connection"]``, in a
 transaction that is the caller's to commit. Offline, the caller gives a `sqlalchemy.URL` as
 ``config.attributes["url"]``, of which only the dialect is used.
 
 ``config.attributes["command"]`` is ``upgrade`` or ``downgrade``. An online upgrade leaves in
-``config.attributes["outcome"]`` what it did; see `threadlog.migrating.Outcome`.
+``config.attributes["outcome"]`` what it did; see `threadlog.migrating.Outcome`. One that
+leaves alone what a host may want in migrations of its own has ``config.attributes["chosen"]``
+false: nobody asked for the part by name.
 """
 
 from typing import Final
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection, Inspector, Table, inspect, text
 
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
-from threadlog.models import EXPECTED_SCHEMA_VERSION, SchemaVersion, cubepi_metadata
-
-_VERSION_TABLE: Final = "threadlog_alembic_version"
-"""Where Alembic keeps the revision: not in the host's table."""
+from threadlog.models import PARTS, SchemaPart
 
 _HOSTS_TABLE: Final = "alembic_version"
-_TABLES: Final = cubepi_metadata.tables.keys()
 
 
-def _run_offline(dialect: str) -> None:
+def _run_offline(part: SchemaPart, dialect: str) -> None:
     """Write the statements as text."""
-    context.configure(dialect_name=dialect, version_table=_VERSION_TABLE, literal_binds=True)
+    context.configure(dialect_name=dialect, version_table=part.revision_table, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 
 
-def _run_online(connection: Connection) -> None:
+def _run_online(part: SchemaPart, connection: Connection) -> None:
     """Do the command on a connection; a database that is refused is left as it was.
 
     Raises:
@@ -38,38 +39,55 @@ def _run_online(connection: Connection) -> None:
     """
     tables = set(inspect(connection).get_table_names())
     if context.config.attributes["command"] == "upgrade":
-        _upgrade(connection, tables)
-    elif _VERSION_TABLE in tables:
-        _run_revisions(connection, tables)
+        context.config.attributes["outcome"] = _upgrade(part, connection, tables)
+    elif part.revision_table in tables:
+        _run_revisions(part, connection, tables)
 
 
-def _upgrade(connection: Connection, tables: set[str]) -> None:
-    """Upgrade what is not complete; what is complete and the host's gets no bookkeeping.
+def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:
+    """Upgrade what is not complete, and say what was done.
 
-    The host's next autogenerate would see a table that it has to drop.
+    What is complete and the host's gets no bookkeeping: the host's next autogenerate would
+    see a table that it has to drop. Nor is such a host given another part unasked.
     """
-    attributes = context.config.attributes
-    complete = _is_complete(connection, tables)
-    if complete and _HOSTS_TABLE in tables and _VERSION_TABLE not in tables:
-        attributes["outcome"] = "host's"
-        return
-    if not complete and _VERSION_TABLE in tables:
-        _forget(connection, tables)
-    _run_revisions(connection, tables)
-    attributes["outcome"] = (
-        "there already" if complete else "created" if tables.isdisjoint(_TABLES) else "completed"
+    if _is_hosts(part, connection, tables):
+        return "host's"
+    if not context.config.attributes["chosen"] and _has_a_host(part, connection, tables):
+        return "left out"
+    complete = _is_complete(part, connection, tables)
+    if not complete and part.revision_table in tables:
+        _forget(part, connection, tables)
+    _run_revisions(part, connection, tables)
+    if complete:
+        return "there already"
+    return "created" if tables.isdisjoint(part.tables) else "completed"
+
+
+def _is_hosts(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
+    """Say whether a part is complete, and made by the host's own migrations."""
+    return (
+        _HOSTS_TABLE in tables
+        and part.revision_table not in tables
+        and _is_complete(part, connection, tables)
     )
 
 
-def _is_complete(connection: Connection, tables: set[str]) -> bool:
+def _has_a_host(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
+    """Say whether nothing is there of a part in a database where another is the host's."""
+    return tables.isdisjoint({*part.tables, part.revision_table}) and any(
+        _is_hosts(other, connection, tables) for other in PARTS
+    )
+
+
+def _is_complete(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
     """Say whether tables, columns, indexes and version are all those of the models."""
     inspector = inspect(connection)
-    if not tables >= _TABLES:
+    if not tables >= part.tables:
         return False
-    if not all(_is_whole(inspector, table) for table in cubepi_metadata.tables.values()):
+    if not all(_is_whole(inspector, table) for table in part.metadata.tables.values()):
         return False
-    versions = connection.scalars(text(f"SELECT version FROM {SchemaVersion.__tablename__}"))
-    return list(versions) == [EXPECTED_SCHEMA_VERSION]
+    versions = connection.scalars(text(f"SELECT version FROM {part.version_table.name}"))
+    return list(versions) == [part.version]
 
 
 def _is_whole(inspector: Inspector, table: Table) -> bool:
@@ -79,7 +97,7 @@ def _is_whole(inspector: Inspector, table: Table) -> bool:
     return columns >= set(table.columns.keys()) and indexes >= {i.name for i in table.indexes}
 
 
-def _forget(connection: Connection, tables: set[str]) -> None:
+def _forget(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
     """Forget that the database is at the newest revision, so that it is run again.
 
     Somebody dropped what it made. A revision of a newer release is not forgotten: what is
@@ -89,35 +107,35 @@ def _forget(connection: Connection, tables: set[str]) -> None:
         CubepiSchemaMismatch: the version table was dropped, but not all data tables were.
     """
     deleted = connection.execute(
-        text(f"DELETE FROM {_VERSION_TABLE} WHERE version_num = :head"),
+        text(f"DELETE FROM {part.revision_table} WHERE version_num = :head"),
         {"head": context.get_head_revision()},
     )
-    data_tables = tables & _TABLES
-    if deleted.rowcount and data_tables and SchemaVersion.__tablename__ not in tables:
+    data_tables, version_table = tables & part.tables, part.version_table.name
+    if deleted.rowcount and data_tables and version_table not in tables:
         raise CubepiSchemaMismatch(
-            expected=EXPECTED_SCHEMA_VERSION,
+            expected=part.version,
             actual=0,
             hint=(
                 "threadlog migrated this database, but of its tables only "
                 f"{', '.join(sorted(data_tables))} are left, as after a downgrade that broke "
                 "off. If they hold all of the data, run the statements on "
-                f"{SchemaVersion.__tablename__} that `threadlog migrate URL --sql` shows, then "
+                f"{version_table} that `threadlog migrate URL --sql` shows, then "
                 "migrate again; else restore a backup, or drop them. Nothing was changed."
             ),
         )
 
 
-def _run_revisions(connection: Connection, tables: set[str]) -> None:
+def _run_revisions(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
     """Let Alembic run the revisions; where one refuses, leave no bookkeeping behind."""
     context.configure(
-        connection=connection, target_metadata=cubepi_metadata, version_table=_VERSION_TABLE
+        connection=connection, target_metadata=part.metadata, version_table=part.revision_table
     )
     try:
         with context.begin_transaction():
             context.run_migrations()
-    except CubepiSchemaError:
-        if _VERSION_TABLE not in tables:  # Alembic made it before it asked the revision
-            connection.execute(text(f"DROP TABLE {_VERSION_TABLE}"))
+    except (CubepiSchemaError, CommandError):
+        if part.revision_table not in tables:  # Alembic made it before it asked the revision
+            connection.execute(text(f"DROP TABLE {part.revision_table}"))
         raise
 
 
@@ -125,9 +143,9 @@ def _run() -> None:
     """Run in the mode that Alembic's command asked for."""
     attributes = context.config.attributes
     if context.is_offline_mode():
-        _run_offline(attributes["url"].get_backend_name())
+        _run_offline(attributes["part"], attributes["url"].get_backend_name())
         return
-    _run_online(attributes["connection"])
+    _run_online(attributes["part"], attributes["connection"])
 
 
 _run()

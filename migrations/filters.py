@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from threadlog.models import cubepi_metadata
+from threadlog.models import PARTS
 
-_NAMES: Final = frozenset((*cubepi_metadata.tables, "threadlog_alembic_version"))
+_NAMES: Final = frozenset(name for part in PARTS for name in (*part.tables, part.revision_table))
 
 
 def exclude_threadlog_tables(
@@ -31,7 +31,7 @@ def exclude_threadlog_tables(
         parent_names: where it is; not looked at.
 
     Returns:
-        False for threadlog's tables, its bookkeeping included, in whichever schema; True for
-        all else.
+        False for threadlog's tables of both parts, its bookkeeping included, in whichever
+        schema; True for all else.
     """
     return type_ != "table" or name not in _NAMES

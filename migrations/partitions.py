@@ -56,7 +56,7 @@ def add_comparator(plugin: Plugin) -> None:
     plugin.add_autogenerate_comparator(_compare, "table", "partitions", qualifier="mysql")
 
 
-def _compare(  # noqa: PLR0917 - Alembic calls it so
+def _compare(
     autogen_context: AutogenContext,
     modify_table_ops: ModifyTableOps,
     schema: str | None,

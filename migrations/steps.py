@@ -16,15 +16,14 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 
 from threadlog.errors import ConfigurationError, CubepiSchemaMismatch
-from threadlog.migrations import definitions
-from threadlog.migrations.definitions import VERSION_TABLE, VERSIONS
-from threadlog.migrations.helpers import write_schema_version_op
+from threadlog.migrations.definitions import Definitions, columns
+from threadlog.migrations.message_log import MESSAGE_LOG
 
 _Found: TypeAlias = Mapping[str, set[str]]
 """The columns of those of our tables that the database has."""
 
 
-def create_schema(operations: Operations, version: int) -> None:
+def create_schema(operations: Operations, version: int, part: Definitions = MESSAGE_LOG) -> None:
     """Create what is missing of a version's tables, then write the version row.
 
     The version table is made first and its row written last: data tables beside an *empty*
@@ -32,35 +31,35 @@ def create_schema(operations: Operations, version: int) -> None:
     version table are not ours to judge, and are refused. Tables of this version that another
     tool made are adopted: they stay as they are and are given the indexes that they lack.
 
+    Args:
+        operations: Alembic's, of a migration.
+        version: the version of the part.
+        part: the part of the schema.
+
     Raises:
         ConfigurationError: the version is unknown.
         CubepiSchemaMismatch: the database holds tables that are not of this version; nothing
             was changed.
     """
-    _know(version)
-    found = _look(operations)
-    if found and VERSION_TABLE not in found:
+    _know(part, version)
+    found = _look(operations, part)
+    if found and part.version_table not in found:
         raise CubepiSchemaMismatch(
             expected=version,
             actual=0,
             hint=f"There are data tables ({', '.join(sorted(found))}) but no version table. "
             f"Upgrade them to version {version} with the migrations that made them and let those "
-            f"write {VERSION_TABLE}; nothing was changed.",
+            f"write {part.version_table}; nothing was changed.",
         )
-    _refuse_versions(
-        operations,
-        found,
-        {version},
-        f"Upgrade to version {version} with the migrations that made the tables, or with "
-        "op.upgrade_threadlog_schema() in a migration of your own; nothing was changed.",
-    )
-    _refuse_lacking(operations, found, version, whole=False)
-    _add(operations, found, 0, version)
-    write_version(operations, version)
+    hint = f"Upgrade to version {version} with {part.upgraded_by}; nothing was changed."
+    _refuse_versions(operations, part, found, {version}, hint)
+    _refuse_lacking(operations, part, found, version, whole=False)
+    _add(operations, part, found, 0, version)
+    write_version(operations, version, part)
 
 
 def upgrade_schema(operations: Operations, from_version: int, to_version: int) -> None:
-    """Add to the tables of one version what a later one has, then write the version row.
+    """Add to the message log of one version what a later one has, then write the version row.
 
     Rows keep their values; new columns are NULL. A database that has the later version
     already is completed where something is missing.
@@ -69,28 +68,30 @@ def upgrade_schema(operations: Operations, from_version: int, to_version: int) -
         ConfigurationError: a version is unknown, or the second is not the later one.
         CubepiSchemaMismatch: the database has neither version; nothing was changed.
     """
-    _know_span(from_version, to_version)
-    found = _look(operations)
-    _refuse_unlike(operations, found, (from_version, to_version), from_version)
-    _add(operations, found, from_version, to_version)
-    write_version(operations, to_version)
+    part = MESSAGE_LOG  # the only one that has more than one version
+    _know_span(part, from_version, to_version)
+    found = _look(operations, part)
+    _refuse_unlike(operations, part, found, (from_version, to_version), from_version)
+    _add(operations, part, found, from_version, to_version)
+    write_version(operations, to_version, part)
 
 
 def downgrade_schema(operations: Operations, from_version: int, to_version: int) -> None:
-    """Write an earlier version, then drop what it does not have, with the data in it.
+    """Write an earlier version of the message log, then drop what it does not have.
 
     Raises:
         ConfigurationError: a version is unknown, or the second is not the earlier one.
         CubepiSchemaMismatch: the database has neither version; nothing was changed.
     """
-    _know_span(to_version, from_version)
-    found = _look(operations)
-    _refuse_unlike(operations, found, (from_version, to_version), to_version)
-    write_version(operations, to_version)
-    _remove(operations, found, from_version, to_version)
+    part = MESSAGE_LOG
+    _know_span(part, to_version, from_version)
+    found = _look(operations, part)
+    _refuse_unlike(operations, part, found, (from_version, to_version), to_version)
+    write_version(operations, to_version, part)
+    _remove(operations, part, found, from_version, to_version)
 
 
-def drop_schema(operations: Operations, version: int) -> None:
+def drop_schema(operations: Operations, version: int, part: Definitions = MESSAGE_LOG) -> None:
     """Drop a version's tables with all that they hold.
 
     The version table goes first, so that nobody opens what is half dropped.
@@ -98,51 +99,51 @@ def drop_schema(operations: Operations, version: int) -> None:
     Raises:
         ConfigurationError: the version is unknown.
     """
-    _know(version)
-    found = _look(operations)
-    names = [VERSION_TABLE, *reversed(definitions.tables(version, _dialect(operations)))]
+    _know(part, version)
+    found = _look(operations, part)
+    names = [part.version_table, *reversed(part.tables(version, _dialect(operations)))]
     for table in dict.fromkeys(names):
         if _is_offline(operations) or table in found:
             operations.drop_table(table, if_exists=True)
 
 
-def write_version(operations: Operations, version: int) -> None:
+def write_version(operations: Operations, version: int, part: Definitions = MESSAGE_LOG) -> None:
     """Make the version table say a version, whatever it said.
 
     Raises:
         ConfigurationError: the version is unknown.
     """
-    _know(version)
-    for statement in write_schema_version_op(version).split(";"):
-        operations.execute(statement.strip())
+    _know(part, version)
+    operations.execute(f"DELETE FROM {part.version_table}")
+    operations.execute(f"INSERT INTO {part.version_table} (version) VALUES ({version:d})")
 
 
-def _add(operations: Operations, found: _Found, old: int, new: int) -> None:
+def _add(operations: Operations, part: Definitions, found: _Found, old: int, new: int) -> None:
     """Add what one version has and an older one, or 0, has not, so far as it is missing."""
-    older = definitions.tables(old, _dialect(operations))
-    for table, items in definitions.tables(new, _dialect(operations)).items():
+    older = part.tables(old, _dialect(operations))
+    for table, items in part.tables(new, _dialect(operations)).items():
         if table not in older:
             # IF NOT EXISTS would do, but where the table exists drivers show its warning.
             if table not in found:
-                options = definitions.options(table)
+                options = part.options(table)
                 operations.create_table(table, *items, if_not_exists=True, **options)
             continue
-        had = definitions.columns(older[table]).keys() | found.get(table, set())
-        for name, column in definitions.columns(items).items():
+        had = columns(older[table]).keys() | found.get(table, set())
+        for name, column in columns(items).items():
             if name not in had:
                 operations.add_column(table, column)
-    for index in definitions.indexes(new):
+    for index in part.indexes(new):
         # MySQL has no CREATE INDEX IF NOT EXISTS.
         if index.since > old and index.name not in _index_names(operations, index.table):
             operations.create_index(index.name, index.table, list(index.columns))
 
 
-def _remove(operations: Operations, found: _Found, new: int, old: int) -> None:
+def _remove(operations: Operations, part: Definitions, found: _Found, new: int, old: int) -> None:
     """Drop what one version has and an older one has not, so far as it is there."""
     offline = _is_offline(operations)
-    newer = definitions.tables(new, _dialect(operations))
-    kept = definitions.tables(old, _dialect(operations))
-    for index in reversed(definitions.indexes(new)):
+    newer = part.tables(new, _dialect(operations))
+    kept = part.tables(old, _dialect(operations))
+    for index in reversed(part.indexes(new)):
         gone = index.since > old and index.table in kept  # else it goes with its table
         if gone and (offline or index.name in _index_names(operations, index.table)):
             operations.drop_index(index.name, index.table)
@@ -151,25 +152,26 @@ def _remove(operations: Operations, found: _Found, new: int, old: int) -> None:
             if offline or table in found:
                 operations.drop_table(table, if_exists=True)
             continue
-        stay = definitions.columns(kept[table])
-        for name in reversed(definitions.columns(newer[table])):
+        stay = columns(kept[table])
+        for name in reversed(columns(newer[table])):
             if name not in stay and (offline or name in found[table]):
                 operations.drop_column(table, name)
 
 
-def _know(version: int) -> None:
+def _know(part: Definitions, version: int) -> None:
     """Refuse a version that is not defined."""
-    if version not in VERSIONS:
+    first, last = part.versions[0], part.versions[-1]
+    known = f"versions {first} to {last}" if first < last else f"version {first}"
+    if version not in part.versions:
         raise ConfigurationError(
-            f"This release of threadlog knows the schema versions {VERSIONS[0]} to "
-            f"{VERSIONS[-1]}, not {version!r}."
+            f"This release of threadlog knows the schema {known}, not {version!r}."
         )
 
 
-def _know_span(earlier: int, later: int) -> None:
+def _know_span(part: Definitions, earlier: int, later: int) -> None:
     """Refuse versions that are not defined or in the wrong order."""
-    _know(earlier)
-    _know(later)
+    _know(part, earlier)
+    _know(part, later)
     if earlier >= later:
         raise ConfigurationError(
             "An upgrade goes from an earlier schema version to a later one, a downgrade from a "
@@ -178,40 +180,45 @@ def _know_span(earlier: int, later: int) -> None:
 
 
 def _refuse_unlike(
-    operations: Operations, found: _Found, versions: tuple[int, int], base: int
+    operations: Operations, part: Definitions, found: _Found, versions: tuple[int, int], base: int
 ) -> None:
     """Go on only with a database of one of two versions, or between them.
 
     Args:
         operations: where to look.
+        part: the part of the schema.
         found: what was found there.
         versions: what the version row may say; it may be missing, as between the two
             statements that write it.
         base: the earlier of the two, all of whose columns must be there.
     """
-    goes = f"The migration goes from version {versions[0]} to {versions[1]}"
-    if VERSION_TABLE in found:
-        _refuse_versions(operations, found, set(versions), f"{goes}; nothing was changed.")
-    _refuse_lacking(operations, found, base, whole=True)
+    hint = f"The migration goes from version {versions[0]} to {versions[1]}; nothing was changed."
+    if part.version_table in found:
+        _refuse_versions(operations, part, found, set(versions), hint)
+    _refuse_lacking(operations, part, found, base, whole=True)
 
 
-def _refuse_versions(operations: Operations, found: _Found, allowed: set[int], hint: str) -> None:
+def _refuse_versions(
+    operations: Operations, part: Definitions, found: _Found, allowed: set[int], hint: str
+) -> None:
     """Go on only if the version table says no version but those."""
-    if "version" not in found.get(VERSION_TABLE, ()):
+    if "version" not in found.get(part.version_table, ()):
         return
-    query = sa.text(f"SELECT version FROM {VERSION_TABLE}")
+    query = sa.text(f"SELECT version FROM {part.version_table}")
     if others := set(operations.get_bind().scalars(query)) - allowed:
         raise CubepiSchemaMismatch(expected=min(allowed), actual=max(others), hint=hint)
 
 
-def _refuse_lacking(operations: Operations, found: _Found, version: int, *, whole: bool) -> None:
+def _refuse_lacking(
+    operations: Operations, part: Definitions, found: _Found, version: int, *, whole: bool
+) -> None:
     """Go on only if the tables that are there have the version's columns; none, if `whole`."""
     if _is_offline(operations):
         return
-    for table, items in definitions.tables(version, _dialect(operations)).items():
+    for table, items in part.tables(version, _dialect(operations)).items():
         if table not in found and not whole:
             continue
-        lacking = definitions.columns(items).keys() - found.get(table, set())
+        lacking = columns(items).keys() - found.get(table, set())
         if lacking:
             what = f"{table} lacks {', '.join(sorted(lacking))}"
             raise CubepiSchemaMismatch(
@@ -222,12 +229,12 @@ def _refuse_lacking(operations: Operations, found: _Found, version: int, *, whol
             )
 
 
-def _look(operations: Operations) -> _Found:
-    """Give the tables and columns that the database has; offline it has none."""
+def _look(operations: Operations, part: Definitions) -> _Found:
+    """Give the tables and columns of a part that the database has; offline it has none."""
     if _is_offline(operations):
         return {}
     inspector = sa.inspect(operations.get_bind())
-    ours = definitions.tables(VERSIONS[-1], _dialect(operations)).keys()
+    ours = part.tables(part.versions[-1], _dialect(operations)).keys()
     return {
         table: {str(column["name"]) for column in inspector.get_columns(table)}
         for table in ours & set(inspector.get_table_names())

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, inspect, text
 
 from tests.databases import on_connection
 from threadlog import Checkpointer
-from threadlog.models import cubepi_metadata
+from threadlog.graph_doors import GraphDoor
+from threadlog.models import GRAPH, MESSAGES, PARTS, SchemaPart, cubepi_metadata
 
 TABLES: Final = sorted(cubepi_metadata.tables)
 OWN_TABLE: Final = "threadlog_alembic_version"
@@ -104,16 +105,16 @@ async def run(url: str, *statements: str) -> None:
     await on_connection(url, work)
 
 
-async def definitions(url: str) -> dict[str, str]:
-    """Give what the database says of each of the five tables' making."""
+async def definitions(url: str, part: SchemaPart = MESSAGES) -> dict[str, str]:
+    """Give what the database says of the making of each of a part's tables."""
 
     def work(connection: Connection) -> dict[str, str]:
         if connection.dialect.name == "sqlite":
-            rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master")
-            return {name: _tidy(sql or "") for name, sql in rows if "cubepi" in name}
+            rows = connection.exec_driver_sql("SELECT name, tbl_name, sql FROM sqlite_master")
+            return {name: _tidy(sql or "") for name, table, sql in rows if table in part.tables}
         return {
             table: _sort_keys(connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1])
-            for table in TABLES
+            for table in sorted(part.tables)
         }
 
     return await on_connection(url, work)
@@ -121,7 +122,7 @@ async def definitions(url: str) -> dict[str, str]:
 
 def _sort_keys(sql: str) -> str:
     """Undo the order in which indexes came: a `Table` keeps its own in a set."""
-    pattern = re.compile(r"^  KEY .*,$", re.MULTILINE)
+    pattern = re.compile(r"^  KEY .*?(?=,?$)", re.MULTILINE)
     keys = iter(sorted(pattern.findall(sql)))
     return pattern.sub(lambda _: next(keys), sql)
 
@@ -136,32 +137,42 @@ async def tables(url: str) -> set[str]:
     return await on_connection(url, lambda connection: set(inspect(connection).get_table_names()))
 
 
-async def version_rows(url: str) -> list[int]:
-    """Read the version table."""
-    query = text("SELECT version FROM cubepi_schema_version")
+async def version_rows(url: str, part: SchemaPart = MESSAGES) -> list[int]:
+    """Read a part's version table."""
+    query = text(f"SELECT version FROM {part.version_table.name}")
     return await on_connection(url, lambda connection: list(connection.scalars(query)))
 
 
-async def differences(url: str) -> list[Any]:
-    """Compare a database with the models as a host's autogenerate would."""
+async def differences(url: str, part: SchemaPart = MESSAGES) -> list[Any]:
+    """Compare a database with a part's models as a host's autogenerate would.
+
+    Tables of other parts may be there.
+    """
+    others = {
+        name
+        for other in PARTS
+        if other is not part
+        for name in (*other.tables, other.revision_table)
+    }
 
     def work(connection: Connection) -> list[Any]:
         options = {
-            "version_table": OWN_TABLE,
+            "include_name": lambda name, kind, parents: kind != "table" or name not in others,
+            "version_table": part.revision_table,
             "compare_type": True,
             "compare_server_default": True,
         }
         context = MigrationContext.configure(connection, opts=options)
-        return list(compare_metadata(context, cubepi_metadata))
+        return list(compare_metadata(context, part.metadata))
 
     return await on_connection(url, work)
 
 
-async def expected(url: str) -> dict[str, str]:
-    """Create the models' tables in an empty database, look at them, and drop them again."""
-    await on_connection(url, cubepi_metadata.create_all)
-    found = await definitions(url)
-    await on_connection(url, cubepi_metadata.drop_all)
+async def expected(url: str, part: SchemaPart = MESSAGES) -> dict[str, str]:
+    """Create the tables of a part's models in an empty database, look at them, and drop them."""
+    await on_connection(url, part.metadata.create_all)
+    found = await definitions(url, part)
+    await on_connection(url, part.metadata.drop_all)
     return found
 
 
@@ -171,7 +182,19 @@ def statements_of(sql: str) -> list[str]:
     return [part.strip() for part in plain.split(";") if part.strip()]
 
 
-async def opens(url: str) -> None:
-    """Open and close a checkpointer; raises what opening raises."""
+async def opens(url: str, part: SchemaPart = MESSAGES) -> None:
+    """Use what opens to a part; raises what using it raises."""
+    if part is GRAPH:
+        await _use_graph_door(url)
+        return
     async with Checkpointer(url):
         pass
+
+
+async def _use_graph_door(url: str) -> None:
+    door = GraphDoor(url)
+    await door.open()
+    try:
+        await door.read(lambda store: None)
+    finally:
+        await door.close()

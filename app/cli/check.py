@@ -10,7 +10,15 @@ from rich.text import Text
 
 from threadlog.backends import parse_url, show_url
 from threadlog.checking import Finding, check_database
-from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, one_url
+from threadlog.cli.options import (
+    DEFAULT_URL,
+    JsonOption,
+    PartOption,
+    UrlArgument,
+    UrlOption,
+    one_url,
+    part_name,
+)
 from threadlog.cli.output import (
     ReaderLeft,
     in_one_line,
@@ -28,19 +36,21 @@ def check(
     argument: UrlArgument = None,
     url: UrlOption = DEFAULT_URL,
     *,
+    part: PartOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check that a database is what threadlog needs, and say how to mend it.
 
-    Changes nothing. The exit status is 1 if there is an error; warnings are
-    worth a look.
+    Changes nothing. It looks at the parts of the schema of which there are
+    tables: messages, graph, or both. The exit status is 1 if there is an
+    error; warnings are worth a look.
 
     \b
     Example:
       threadlog check mysql://user:password@localhost:3306/app
     """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
     url = one_url(context, argument, url)
-    findings = run(check_database(url))
+    findings = run(check_database(url, part=part_name(part)))
     with suppress(ReaderLeft):  # the exit status is asked for as well
         if json:
             print_json(_as_json(url, findings))

@@ -1,14 +1,22 @@
 """``threadlog migrate``."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from threadlog.backends import parse_url, show_url
-from threadlog.cli.options import DEFAULT_URL, UrlArgument, UrlOption, one_url
+from threadlog.cli.options import (
+    DEFAULT_URL,
+    PartOption,
+    UrlArgument,
+    UrlOption,
+    one_url,
+    part_name,
+)
 from threadlog.cli.output import fail, run, stdout
 from threadlog.errors import ThreadlogError
-from threadlog.models import EXPECTED_SCHEMA_VERSION
+from threadlog.models import GRAPH, MESSAGES, PartName
 
 if TYPE_CHECKING:
     from threadlog.migrating import Outcome
@@ -22,6 +30,12 @@ _SAID: Final[dict["Outcome", str]] = {
         "to the host's migrations"
     ),
 }
+_SCHEMAS: Final[dict[PartName, str]] = {
+    "messages": f"the schema of version {MESSAGES.version}",
+    "graph": f"the graph state's schema of version {GRAPH.version}",
+}
+
+_MEANT: Final[dict[PartName, str]] = {"messages": "for messages", "graph": "of the graph state"}
 
 
 def migrate(
@@ -29,6 +43,7 @@ def migrate(
     argument: UrlArgument = None,
     url: UrlOption = DEFAULT_URL,
     *,
+    part: PartOption = None,
     sql: Annotated[
         bool,
         typer.Option("--sql", help="Write the SQL for an empty database; change nothing."),
@@ -36,30 +51,45 @@ def migrate(
 ) -> None:
     """Create threadlog's tables, or bring them up to date.
 
-    For databases whose migrations are not your own. If your application has
-    an Alembic history, put threadlog's tables into that instead. Run again,
-    it makes only what is missing.
+    Both parts of them: messages, and the state of graphs. For databases
+    whose migrations are not your own. If your application has an Alembic
+    history, put threadlog's tables into that instead. Run again, it makes
+    only what is missing.
 
     \b
     Example:
       threadlog migrate mysql://user:password@localhost:3306/app
+      threadlog migrate mysql://localhost/app --part graph
       threadlog migrate mysql://localhost/app --sql > schema.sql
     """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
     from threadlog import migrating  # noqa: PLC0415 - no other command needs it
 
     url = one_url(context, argument, url)
+    name = part_name(part)
     if sql:
-        typer.echo(_sql(url), nl=False)
+        typer.echo(_sql(url, name), nl=False)
         return
-    said = _SAID[run(migrating.upgrade(url))]
-    done = f"{show_url(parse_url(url))} has the schema of version {EXPECTED_SCHEMA_VERSION}."
-    stdout().print(f"{said}: {done}", markup=False, soft_wrap=True)
+    # One by one: the first is done even if the second fails.
+    run(migrating.upgrade(url, part=name, report=partial(_report, url)))
 
 
-def _sql(url: str) -> str:
+def _report(url: str, part: PartName, outcome: "Outcome") -> None:
+    """Say what was done with a part, in a line."""
+    shown = show_url(parse_url(url))
+    if outcome == "left out":
+        line = (
+            f"Left out: {shown} has none of the tables {_MEANT[part]}, and threadlog's others "
+            f"there belong to your own Alembic history. To make them all the same: --part {part}"
+        )
+    else:
+        line = f"{_SAID[outcome]}: {shown} has {_SCHEMAS[part]}."
+    stdout().print(line, markup=False, soft_wrap=True)
+
+
+def _sql(url: str, part: PartName | None) -> str:
     from threadlog import migrating  # noqa: PLC0415 - no other command needs it
 
     try:
-        return migrating.upgrade_sql(url)
+        return migrating.upgrade_sql(url, part=part)
     except ThreadlogError as error:
         raise fail(str(error)) from error

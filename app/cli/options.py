@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from enum import Enum
-from typing import Annotated, Final, TypeAlias, cast
+from typing import Annotated, Final, TypeAlias
 
 import typer
 
@@ -55,7 +55,7 @@ PartOption: TypeAlias = Annotated[
 
 def part_name(option: Part | None) -> PartName | None:
     """Give the name of a part, if one was chosen."""
-    return None if option is None else cast("PartName", option.value)
+    return None if option is None else option.value
 
 
 def one_url(context: typer.Context, argument: str | None, option: str) -> str:

@@ -1,6 +1,6 @@
 """The message log: schema version 5, in a database that is empty or holds it already.
 
-Frozen: this file and what `threadlog.migrations.definitions` says of version 5 never change
+Frozen: this file and what `threadlog.migrations.message_log` says of version 5 never change
 with the models. What is created, completed, adopted and refused is said there and in
 `threadlog.migrations.steps`.
 """

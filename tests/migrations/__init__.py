@@ -1,0 +1,1 @@
+"""Migrations by threadlog itself, and the directives for hosts' own."""

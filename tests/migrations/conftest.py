@@ -1,0 +1,12 @@
+"""Fixtures of the tests of migrations."""
+
+import pytest
+
+from threadlog.models import PARTS, SchemaPart
+
+
+@pytest.fixture(params=PARTS, ids=lambda part: part.name)
+def part(request: pytest.FixtureRequest) -> SchemaPart:
+    """Give one part of the schema after the other."""
+    one: SchemaPart = request.param
+    return one

@@ -1,0 +1,66 @@
+"""The SQL that is written without a connection."""
+
+from pathlib import Path
+
+from tests.databases import on_connection
+from tests.migrations.running import upgrade
+from tests.schemas import (
+    PARTITIONS,
+    definitions,
+    expected,
+    opens,
+    run,
+    statements_of,
+)
+from threadlog import migrating
+from threadlog.models import GRAPH, MESSAGES, PARTS
+
+
+async def test_the_script_makes_the_same_tables(mysql_database: str) -> None:
+    """Pins that a DBA who runs the SQL by hand gets what the upgrade makes."""
+    wanted = await expected(mysql_database)
+    script = migrating.upgrade_sql("mysql://user:p%25w@nowhere.invalid/none", part="messages")
+    assert script.count(PARTITIONS) == 2
+    assert script.count("COLLATE utf8mb4_bin") == 10
+    assert "INSERT INTO cubepi_schema_version (version) VALUES (5)" in script
+    await run(mysql_database, *statements_of(script))
+    assert await definitions(mysql_database) == wanted
+    assert await upgrade(mysql_database, MESSAGES) == "there already"
+    await opens(mysql_database)
+
+
+async def test_the_script_of_the_graph_state_makes_the_same_tables(mysql_database: str) -> None:
+    """Pins the same of the other part."""
+    wanted = await expected(mysql_database, GRAPH)
+    script = migrating.upgrade_sql("mysql://user:p%25w@nowhere.invalid/none", part="graph")
+    assert "INSERT INTO threadlog_graph_version (version) VALUES (1)" in script
+    assert "cubepi" not in script
+    await run(mysql_database, *statements_of(script))
+    assert await definitions(mysql_database, GRAPH) == wanted
+    assert await upgrade(mysql_database, GRAPH) == "there already"
+    await opens(mysql_database, GRAPH)
+
+
+async def test_the_script_for_sqlite_makes_the_same_tables(tmp_path: Path) -> None:
+    """Pins that the text follows the URL's dialect."""
+    url = f"sqlite:///{tmp_path}/script.db"
+    script = migrating.upgrade_sql(url)
+    assert "PARTITION" not in script
+    await run(url, *statements_of(script))
+    for part in PARTS:
+        made = await definitions(url, part)
+        await on_connection(url, part.metadata.drop_all)
+        assert made == await expected(url, part)
+
+
+def test_the_script_holds_both_parts_unless_one_is_named() -> None:
+    """Pins that one follows the other, messages first."""
+    url = "mysql://nowhere/none"
+    each = [migrating.upgrade_sql(url, part=part.name) for part in PARTS]
+    assert migrating.upgrade_sql(url) == "".join(each)
+
+
+def test_writing_the_script_touches_no_file(tmp_path: Path) -> None:
+    """Pins that no SQLite file is made for its script."""
+    migrating.upgrade_sql(f"sqlite:///{tmp_path}/script.db")
+    assert not list(tmp_path.iterdir())
