@@ -1,0 +1,1 @@
+"""Real compiled LangGraph graphs on the saver, beside LangGraph's own saver in memory."""

@@ -1,0 +1,115 @@
+"""How MySQL finds what is read: by primary keys, among the rows of 200 other threads."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Connection, event
+
+from tests.databases import fresh_mysql_database, on_connection
+from tests.graph_saver.making import put_chain
+from tests.graphs.databases import create_graph_schema
+from tests.graphs.histories import config_of
+from tests.ways import host_engine
+from threadlog.langgraph import Saver
+
+TABLES: Final = (
+    "threadlog_checkpoints",
+    "threadlog_checkpoint_blobs",
+    "threadlog_checkpoint_writes",
+)
+
+
+async def _fill(url: str) -> None:
+    async with Saver(url) as saver:
+        for thread_id, length in (("t", 300), ("other 0", 5)):
+            for config in await put_chain(saver, thread_id, length):
+                await saver.aput_writes(config, [("a", 1), ("b", 2)], "task")
+        for number in range(1, 200):
+            await saver.acopy_thread("other 0", f"other {number}")
+        await saver.acopy_thread("t", "to be pruned")
+    for table in TABLES:
+        await on_connection(url, lambda c: c.exec_driver_sql(f"ANALYZE TABLE {table}"))  # noqa: B023 - awaited here
+
+
+@pytest.fixture(scope="module")
+def among_others(mysql_server_url: str) -> Iterator[str]:
+    """Give the URL of a database in which 200 threads are stored, and one of 300 checkpoints."""
+    with fresh_mysql_database(mysql_server_url) as url:
+        asyncio.run(on_connection(url, create_graph_schema))
+        asyncio.run(_fill(url))
+        yield url
+
+
+async def plans(url: str, work: Callable[[Saver], Awaitable[object]]) -> list[str]:
+    """Give the server's plan of each statement that is sent."""
+    engine = host_engine(url)
+    sent: list[tuple[str, Any]] = []
+    async with Saver(engine=engine) as saver:
+        await saver.setup()
+        await saver.aget_tuple(config_of("warm"))  # verifies the schema
+        event.listen(
+            engine.sync_engine,
+            "before_cursor_execute",
+            lambda c, cursor, statement, parameters, *rest: sent.append((statement, parameters)),
+        )
+        await work(saver)
+    await engine.dispose()
+
+    def explain(connection: Connection) -> list[str]:
+        return [
+            str(connection.exec_driver_sql(f"EXPLAIN FORMAT=TREE {sql}", given).scalar_one())
+            for sql, given in sent
+            if sql.startswith(("WITH", "SELECT"))
+        ]
+
+    return await on_connection(url, explain)
+
+
+async def _newest(saver: Saver) -> None:
+    assert await saver.aget_tuple(config_of())
+
+
+async def _one(saver: Saver) -> None:
+    page = [found async for found in saver.alist(config_of(), limit=1)]
+    assert await saver.aget_tuple(page[0].config)
+
+
+async def _page(saver: Saver) -> None:
+    assert [found async for found in saver.alist(config_of(), limit=10)]
+
+
+async def _history(saver: Saver) -> None:
+    assert await saver.aget_delta_channel_history(config=config_of(), channels=["step", "same"])
+
+
+async def _prune(saver: Saver) -> None:
+    await saver.aprune(["to be pruned"])
+
+
+@pytest.mark.parametrize("work", [_newest, _one, _page, _history, _prune])
+async def test_what_belongs_to_a_thread_is_found_by_primary_keys(
+    among_others: str, work: Callable[[Saver], Awaitable[object]]
+) -> None:
+    """Pins that no table is scanned, and that each is looked up by its primary key."""
+    found = await plans(among_others, work)
+    assert found
+    for plan in found:
+        print(plan)
+        assert not re.search(rf"(Table|Index) scan on ({'|'.join(TABLES)})", plan), plan
+        accesses = re.findall(rf" on (?:{'|'.join(TABLES)}) using (\w+)", plan)
+        assert set(accesses) == {"PRIMARY"}, plan
+
+
+async def test_the_newest_of_all_threads_is_found_by_an_index(among_others: str) -> None:
+    """Pins that a page of all threads reads as many rows of the index as it has checkpoints."""
+
+    async def work(saver: Saver) -> None:
+        assert [found async for found in saver.alist(None, limit=10)]
+
+    (plan,) = await plans(among_others, work)
+    assert not re.search(rf"Table scan on ({'|'.join(TABLES)})", plan), plan
+    assert re.search(r"Limit: 10 row", plan), plan
+    assert re.search(r"threadlog_checkpoints using ix_threadlog_checkpoints_recent", plan), plan
