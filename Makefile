@@ -98,7 +98,7 @@ mysql: $(VENV)/installed  ## Start a private MySQL, print its URL, stop it with 
 	@$(BIN)/python -m tests.servers.mysql
 
 .PHONY: bench
-bench: $(VENV)/installed  ## Measure appends, loads, and the memory of stream over 100,000 messages
+bench: $(VENV)/installed  ## Measure appends, loads, the memory of stream, and the saver of graphs
 	@$(BIN)/python -m benchmarks
 
 .PHONY: docs

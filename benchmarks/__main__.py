@@ -1,24 +1,24 @@
-"""Measures appending, loading and the memory of streaming, on SQLite and MySQL.
+"""Measures appending, loading, the memory of streaming, and graphs, on SQLite and MySQL.
 
 Run it with: make bench
 """
 
 import asyncio
-import statistics
 import tempfile
-import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import graph
+from benchmarks.rounds import ROUNDS, median_ms
 from tests.databases import create_schema, fresh_mysql_database, on_connection
+from tests.graphs.databases import create_graph_schema
 from tests.servers.mysql import mysql_server
 from threadlog import Checkpointer
 from threadlog.messages import TextContent, UserMessage
 
-ROUNDS = 7
 APPENDS = 100
 LENGTHS = (1_000, 10_000, 100_000)
 
@@ -26,17 +26,6 @@ LENGTHS = (1_000, 10_000, 100_000)
 def message() -> UserMessage:
     """Make a message of about 700 bytes."""
     return UserMessage(content=[TextContent(text="x" * 500)], metadata={"user": "u1"})
-
-
-async def median_ms(work: Callable[[], Awaitable[object]], times: int) -> float:
-    """Give the median over rounds of the milliseconds that one call takes."""
-    rounds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        for _ in range(times):
-            await work()
-        rounds.append((time.perf_counter() - start) / times * 1000)
-    return statistics.median(rounds)
 
 
 async def fill(checkpointer: Checkpointer, thread_id: str, count: int) -> None:
@@ -87,17 +76,21 @@ async def measure(url: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure both databases and print a table."""
+    """Measure both databases and print tables."""
     with (
         tempfile.TemporaryDirectory() as folder,
         mysql_server(durable=True) as server,
         fresh_mysql_database(server.url) as mysql,
     ):
         asyncio.run(on_connection(mysql, create_schema))
-        columns = {
-            "SQLite": asyncio.run(measure(f"sqlite:///{folder}/bench.db")),
-            "MySQL": asyncio.run(measure(mysql)),
-        }
+        asyncio.run(on_connection(mysql, create_graph_schema))
+        urls = {"SQLite": f"sqlite:///{folder}/bench.db", "MySQL": mysql}
+        show({name: asyncio.run(measure(url)) for name, url in urls.items()})
+        graph.show({name: asyncio.run(graph.measure(url)) for name, url in urls.items()})
+
+
+def show(columns: Mapping[str, dict[str, float]]) -> None:
+    """Print the figures of each database."""
     table = Table("", *columns, title=f"medians of {ROUNDS} rounds")
     for name in columns["SQLite"]:
         table.add_row(name, *(f"{found[name]:.2f}" for found in columns.values()))
