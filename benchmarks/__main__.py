@@ -86,7 +86,9 @@ def main() -> None:
         asyncio.run(on_connection(mysql, create_graph_schema))
         urls = {"SQLite": f"sqlite:///{folder}/bench.db", "MySQL": mysql}
         show({name: asyncio.run(measure(url)) for name, url in urls.items()})
-        graph.show({name: asyncio.run(graph.measure(url)) for name, url in urls.items()})
+        graphs = {name: asyncio.run(graph.measure(url)) for name, url in urls.items()}
+        graphs[f"MySQL, {graph.FAR_MS} ms away"] = asyncio.run(graph.measure_far(mysql))
+        graph.show(graphs)
 
 
 def show(columns: Mapping[str, dict[str, float]]) -> None:

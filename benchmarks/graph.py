@@ -10,6 +10,7 @@ from langgraph.checkpoint.base.id import uuid6
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.distance import distance
 from benchmarks.rounds import ROUNDS, medians_ms
 from tests.graph_saver.making import config_for, metadata_of, put_chain
 from threadlog.langgraph import Saver
@@ -18,6 +19,7 @@ LENGTHS: Final = (10, 3_000)
 POOLS: Final = (1, 4, 16)
 WORKERS: Final = 16
 PUTS: Final = 8
+FAR_MS: Final = 2
 
 _STATE: Final = "x" * 500
 
@@ -26,12 +28,12 @@ Figures = dict[str, float]
 
 def newest_of(length: int) -> str:
     """Name the row of reading the newest checkpoint of so many."""
-    return f"read the newest of {length:,} checkpoints, ms"
+    return f"read the newest of {length:,}, ms"
 
 
 def pool_of(size: int) -> str:
     """Name the row of writers that share so many connections."""
-    return f"{WORKERS} workers put, a pool of {size}: puts a second"
+    return f"{WORKERS} workers, pool of {size}: puts/s"
 
 
 def putting(saver: Saver, thread_id: str) -> Callable[[], Awaitable[object]]:
@@ -103,6 +105,12 @@ async def measure_pools(url: str) -> Figures:
     return {name: WORKERS * PUTS / ms * 1000 for name, ms in found.items()}
 
 
+async def measure_far(url: str) -> Figures:
+    """Measure the same writers on a server that is some milliseconds away."""
+    async with distance(url, FAR_MS) as far:
+        return await measure_pools(far)
+
+
 async def _repeat(work: Callable[[], Awaitable[object]]) -> None:
     for _ in range(PUTS):
         await work()
@@ -111,14 +119,18 @@ async def _repeat(work: Callable[[], Awaitable[object]]) -> None:
 def show(columns: Mapping[str, Figures]) -> None:
     """Print the figures of each database, and the ratios that matter."""
     table = Table("", *columns, title=f"graph state, medians of {ROUNDS} alternating rounds")
-    for name in next(iter(columns.values())):
-        table.add_row(name, *(f"{found[name]:.2f}" for found in columns.values()))
+    for row in next(iter(columns.values())):
+        table.add_row(
+            row, *(f"{found[row]:.2f}" if row in found else "" for found in columns.values())
+        )
     Console().print(table)
     short, long = map(newest_of, LENGTHS)
     for name, found in columns.items():
-        print(
-            f"{name}: reading the newest of {LENGTHS[1]:,} checkpoints takes "
-            f"{found[long] / found[short]:.2f} times what it takes of {LENGTHS[0]}"
-        )
-        scaled = [f"{found[pool_of(size)] / found[pool_of(1)]:.2f}" for size in POOLS[1:]]
-        print(f"{name}: pools of {POOLS[1:]} put {', '.join(scaled)} times what one of 1 puts")
+        if long in found:
+            print(
+                f"{name}: reading the newest of {LENGTHS[1]:,} checkpoints takes "
+                f"{found[long] / found[short]:.2f} times what it takes of {LENGTHS[0]}"
+            )
+        for size in POOLS[1:]:
+            ratio = found[pool_of(size)] / found[pool_of(POOLS[0])]
+            print(f"{name}: a pool of {size} puts {ratio:.2f} times what one of {POOLS[0]} puts")

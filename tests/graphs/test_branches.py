@@ -33,9 +33,9 @@ async def test_what_runs_at_once_is_stored_in_its_order(
     assert stored == writes_of(await memory.tuples(config_of()))
 
 
-async def test_a_stream_is_the_same(way: Way) -> None:
+async def test_a_stream_is_the_same(own_way: Way) -> None:
     """Pins what is streamed: values after each step, and checkpoints with their writes."""
-    ours, theirs = way.compile(branches()), reference(way).compile(branches())
+    ours, theirs = own_way.compile(branches()), reference(own_way).compile(branches())
     for mode in ("values", "debug"):
         found = await ours.stream({"said": ["hello"]}, config_of(mode), stream_mode=mode)
         like = await theirs.stream({"said": ["hello"]}, config_of(mode), stream_mode=mode)

@@ -26,13 +26,13 @@ async def test_every_checkpoint_says_which_run_made_it(way: Way) -> None:
     assert [(state.metadata or {})["step"] for state in newest] == [13, 12]
 
 
-async def test_subgraphs_say_it_too(way: Way) -> None:
+async def test_subgraphs_say_it_too(own_way: Way) -> None:
     """Pins the same in a subgraph's namespace, beside what LangGraph's own saver stamps."""
-    memory = reference(way)
+    memory = reference(own_way)
     config = config_of(metadata={"run_id": "r1", "tenant": "acme"})
-    for place in (way, memory):
+    for place in (own_way, memory):
         await place.compile(nested()).run({"said": ["hello"]}, config)
-    ours, theirs = [await place.tuples(config_of()) for place in (way, memory)]
+    ours, theirs = [await place.tuples(config_of()) for place in (own_way, memory)]
     assert len(ours) == len(theirs)
     for stored in ours:
         assert stored.metadata["run_id"] == "r1"
@@ -43,17 +43,17 @@ async def test_subgraphs_say_it_too(way: Way) -> None:
     for space in {found.config["configurable"]["checkpoint_ns"] for found in ours}:
         config = config_of()
         config["configurable"]["checkpoint_ns"] = space
-        assert len(await way.tuples(config, filter={"run_id": "r1"})) == len(
-            await way.tuples(config)
+        assert len(await own_way.tuples(config, filter={"run_id": "r1"})) == len(
+            await own_way.tuples(config)
         )
 
 
-async def test_deleting_a_run_leaves_the_others(way: Way) -> None:
+async def test_deleting_a_run_leaves_the_others(own_way: Way) -> None:
     """Pins that a thread goes on from the run before the one that was deleted."""
-    graph = way.compile(branches())
+    graph = own_way.compile(branches())
     for run_id in ("r1", "r2"):
         await graph.run({"said": [run_id]}, config_of(metadata={"run_id": run_id}))
-    await way.call("delete_for_runs", ["r2"])
+    await own_way.call("delete_for_runs", ["r2"])
     history = await graph.history(config_of())
     assert {(state.metadata or {}).get("run_id") for state in history} == {"r1"}
     result = await graph.run({"said": ["r3"]}, config_of(metadata={"run_id": "r3"}))

@@ -32,10 +32,10 @@ async def test_a_subgraph_has_a_namespace_of_its_own(way: Way, checkpointer: Any
     assert [writes_of(space) for space in found] == [writes_of(space) for space in like]
 
 
-async def test_a_subgraph_that_remembers_can_be_read_by_itself(way: Way) -> None:
+async def test_a_subgraph_that_remembers_can_be_read_by_itself(own_way: Way) -> None:
     """Pins reading and listing its namespace, and the thread's other namespaces beside it."""
     builder = nested(checkpointer=True)
-    ours, theirs = way.compile(builder), reference(way).compile(builder)
+    ours, theirs = own_way.compile(builder), reference(own_way).compile(builder)
     inside = config_of()
     inside["configurable"]["checkpoint_ns"] = "child"
     for graph in (ours, theirs):
@@ -45,14 +45,14 @@ async def test_a_subgraph_that_remembers_can_be_read_by_itself(way: Way) -> None
     assert state.values == (await theirs.state(inside)).values
     assert state.values["said"].count("inner 2") >= 2
     assert comparables(await ours.history(inside)) == comparables(await theirs.history(inside))
-    root = await way.tuples(config_of())
+    root = await own_way.tuples(config_of())
     assert {found.config["configurable"]["checkpoint_ns"] for found in root} == {"", "child"}
 
 
-async def test_a_question_inside_is_seen_from_outside(way: Way) -> None:
+async def test_a_question_inside_is_seen_from_outside(own_way: Way) -> None:
     """Pins get_state(subgraphs=True) while a subgraph waits, and its answer."""
     builder = nested(question=True)
-    ours, theirs = way.compile(builder), reference(way).compile(builder)
+    ours, theirs = own_way.compile(builder), reference(own_way).compile(builder)
     for graph in (ours, theirs):
         waiting = await graph.run({"said": ["hello"]}, config_of())
         assert [found.value for found in waiting["__interrupt__"]] == ["Really?"]

@@ -52,9 +52,9 @@ def _shape(tree: list[tuple[str | None, str]]) -> list[int | None]:
     return [None if parent is None else places[parent] for parent, _ in tree]
 
 
-async def test_an_old_checkpoint_reads_as_it_was(way: Way) -> None:
+async def test_an_old_checkpoint_reads_as_it_was(own_way: Way) -> None:
     """Pins that what came later, on two branches, shows in no older state."""
-    graph = way.compile(branches())
+    graph = own_way.compile(branches())
     await graph.run({"said": ["hello"]}, config_of())
     before = await graph.history(config_of())
     forked = await graph.update(before[2].config, {"said": ["written"]}, as_node="fork")
@@ -68,11 +68,11 @@ async def test_an_old_checkpoint_reads_as_it_was(way: Way) -> None:
     assert [newest.count(line) for line in ("written", "again", BRANCHES[0])] == [1, 1, 2]
 
 
-async def test_an_answered_question_is_asked_again(way: Way) -> None:
+async def test_an_answered_question_is_asked_again(own_way: Way) -> None:
     """Pins that going back behind a question asks it anew, and keeps both answers apart."""
-    memory = reference(way)
+    memory = reference(own_way)
     found = []
-    for place in (way, memory):
+    for place in (own_way, memory):
         graph = place.compile(asking())
         await graph.run({"said": ["hello"]}, config_of())
         first = await graph.run(Command(resume="yes"), config_of())
