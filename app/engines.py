@@ -1,6 +1,7 @@
 """Opens engines that threadlog owns."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from sqlalchemy import URL, Engine, create_engine
@@ -14,7 +15,12 @@ T = TypeVar("T")
 
 
 def open_engine(
-    backend: Backend, url: URL, pool: PoolSize, *, reading: bool = False
+    backend: Backend,
+    url: URL,
+    pool: PoolSize,
+    *,
+    reading: bool = False,
+    patient: bool = False,
 ) -> AsyncEngine:
     """Create an engine of asyncio on a database of this kind; nothing connects yet.
 
@@ -23,6 +29,7 @@ def open_engine(
         url: the database.
         pool: the engine's connections.
         reading: the engine is only to read; each of its statements is a transaction.
+        patient: a statement may take as long as it does, as those of migrations.
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -30,7 +37,8 @@ def open_engine(
     """
     settings = backend.settings(url, pool, reading=reading)
     engine = _create(create_async_engine, settings, backend.asynchronous)
-    backend.attach(engine.sync_engine)
+    limits = replace(settings.limits, statement=None) if patient else settings.limits
+    backend.attach(engine.sync_engine, limits)
     return engine
 
 
@@ -40,7 +48,7 @@ def open_sync_engine(
     """Create a plain engine; see `open_engine`."""
     settings = backend.settings(url, pool, reading=reading, synchronous=True)
     engine = _create(create_engine, settings, backend.synchronous)
-    backend.attach(engine)
+    backend.attach(engine, settings.limits)
     return engine
 
 

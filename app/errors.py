@@ -270,6 +270,24 @@ class ConnectionLostError(StorageError):
     advice = "Nothing was committed. Check that the server runs, then run the operation again."
 
 
+class StatementTimeoutError(ConnectionLostError):
+    """The server did not answer a statement within the limit; the connection was ended."""
+
+    advice = (
+        "Nothing was committed. Check that the server runs and can be reached; where the "
+        "statement needs that long, raise read_timeout in the URL."
+    )
+
+
+class PoolTimeoutError(StorageError):
+    """All connections were in use for too long."""
+
+    advice = (
+        "Nothing was begun. Raise max_pool_size, or find what holds the connections: "
+        "SHOW PROCESSLIST on MySQL; pool_timeout in the URL is how long is waited."
+    )
+
+
 class DeadlockError(StorageError):
     """The server rolled the transaction back so that others could go on."""
 

@@ -16,7 +16,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from threadlog.backends import Backend, PoolSize, backend_named, backend_of, show_url
 from threadlog.engines import open_engine
-from threadlog.errors import ConfigurationError, NotOpenError
+from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
 from threadlog.store import translated
 
 T = TypeVar("T")
@@ -27,13 +27,13 @@ _GRACE_SECONDS: Final = 5.0
 class _Pool:
     """An engine, and as many slots as it has connections.
 
-    First come, first served, for as long as it takes: the engine's own queue would give up
-    after half a minute.
+    First come, first served, which the engine's own queue is not.
     """
 
-    def __init__(self, engine: AsyncEngine, size: PoolSize) -> None:
+    def __init__(self, engine: AsyncEngine, size: PoolSize, seconds: float) -> None:
         self.engine = engine
         self.size = size
+        self._seconds = seconds
         self.slots = asyncio.Semaphore(size.most)
         self._taken = 0
 
@@ -49,6 +49,23 @@ class _Pool:
         async with AsyncExitStack() as opened:
             for _ in range(self.size.least):
                 await opened.enter_async_context(self.engine.connect())
+
+    async def enter(self) -> None:
+        """Take a slot, waiting for one if need be.
+
+        Raises:
+            PoolTimeoutError: there was none for as long as one may wait.
+        """
+        if not self.slots.locked():  # sparing the timer where nobody waits
+            await self.slots.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self.slots.acquire()
+        except TimeoutError as error:
+            raise PoolTimeoutError(
+                f"All {self.size.most} connections were in use for {self._seconds:g} s"
+            ) from error
 
     async def drain(self) -> None:
         """Wait until nothing runs, and let nothing begin."""
@@ -75,7 +92,7 @@ class OwnedSessions:
         """
         self.url = url
         self.backend: Backend = backend_of(url)
-        self.backend.settings(url, pool)
+        self._limits = self.backend.settings(url, pool).limits
         self._size = pool
         self._writing: _Pool | None = None
         self._reading: _Pool | None = None
@@ -109,10 +126,11 @@ class OwnedSessions:
         if self._writing is not None:
             raise entered_already(self)
         writing, reading = self.backend.divide(self._size)
-        self._writing = _Pool(open_engine(self.backend, self.url, writing), writing)
+        seconds = self._limits.pool
+        self._writing = _Pool(open_engine(self.backend, self.url, writing), writing, seconds)
         if reading.most:
             engine = open_engine(self.backend, self.url, reading, reading=True)
-            self._reading = _Pool(engine, reading)
+            self._reading = _Pool(engine, reading, seconds)
 
     async def warm(self) -> None:
         """Open the connections that are to be open at the start.
@@ -160,10 +178,13 @@ class OwnedSessions:
     async def _run(self, pool: _Pool | None, work: Callable[[Session], T]) -> T:
         if pool is None:
             raise not_open(self)
-        async with pool.slots:
+        await pool.enter()
+        try:
             if pool not in self._pools():
                 raise NotOpenError(f"The checkpointer of {self} was closed before it began.")
             return await pool.run(work)
+        finally:
+            pool.slots.release()
 
 
 class HostBind:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
 from tenacity import (
     Retrying,
@@ -16,7 +17,7 @@ from tenacity import (
 )
 
 from threadlog.backends import Backend
-from threadlog.errors import CommitOutcomeUnknownError, ConnectionLostError, StorageError
+from threadlog.errors import CommitOutcomeUnknownError, ConnectionLostError, PoolTimeoutError, StorageError
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 
@@ -163,6 +164,8 @@ def translated(backend: Backend) -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise backend.error_type(error)(_words(error.orig)) from error
+    except PoolLimitError as error:
+        raise PoolTimeoutError("All connections of the pool were in use for too long") from error
     except SQLAlchemyError as error:
         raise StorageError(type(error).__name__) from error
 

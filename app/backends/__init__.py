@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from threadlog.backends.backend import Backend, Driver, EngineSettings, PoolSize
 from threadlog.backends.mysql import MySQLBackend
 from threadlog.backends.sqlite import SQLiteBackend
+from threadlog.backends.time_limits import TimeLimits
 from threadlog.errors import ConfigurationError
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Driver",
     "EngineSettings",
     "PoolSize",
+    "TimeLimits",
     "backend_named",
     "backend_of",
     "parse_url",

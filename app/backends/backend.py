@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from threadlog.backends.time_limits import TimeLimits
 from threadlog.errors import StorageError
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
@@ -26,6 +27,7 @@ class EngineSettings:
 
     url: URL
     options: dict[str, Any] = field(default_factory=dict)
+    limits: TimeLimits = field(default_factory=TimeLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,13 @@ class Backend(Protocol):
             ConfigurationError: the URL cannot be used.
         """
 
-    def attach(self, engine: Engine) -> None:
-        """Attach the listeners that connections of such an engine need."""
+    def attach(self, engine: Engine, limits: TimeLimits) -> None:
+        """Attach the listeners that connections of such an engine need.
+
+        Args:
+            engine: made from `settings`.
+            limits: those of the settings, or others.
+        """
 
     def verify_server(self, uow: UnitOfWork) -> None:
         """Refuse a server of the wrong kind or version.

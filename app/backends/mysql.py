@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize
+from threadlog.backends.time_limits import TimeLimits, limited_connect, take_limits, watch
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ColumnTooShortError,
@@ -17,6 +18,7 @@ from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,
     DeadlockError,
+    StatementTimeoutError,
     StorageError,
     UnsupportedServerError,
 )
@@ -42,6 +44,8 @@ _RECYCLE_SECONDS: Final = 1800
 # How long a migration waits for another; one that creates all tables takes seconds.
 _MIGRATION_SECONDS: Final = 120
 
+_LOST: Final = 2013  # the client library's: while a statement ran
+
 # Error codes of the server and of its client library:
 # dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
 _ERRORS: Final[dict[int, type[StorageError]]] = {
@@ -58,7 +62,7 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
     2002: ConnectionLostError,
     2003: ConnectionLostError,
     2006: ConnectionLostError,
-    2013: ConnectionLostError,
+    _LOST: ConnectionLostError,
     2055: ConnectionLostError,
     4031: ConnectionLostError,  # closed by the server after idling
 }
@@ -99,6 +103,7 @@ class MySQLBackend:
             )
         query = dict(url.query)
         tls = _take_tls(query)
+        limits = take_limits(query)
         _check_options(query)
         return EngineSettings(
             url=url.set(drivername=f"mysql+{driver}", query={**query, "charset": "utf8mb4"}),
@@ -109,7 +114,7 @@ class MySQLBackend:
                 "skip_autocommit_rollback": reading,
                 "pool_size": pool.most,
                 "max_overflow": 0,
-                "pool_timeout": None,  # wait for as long as it takes
+                "pool_timeout": limits.pool,
                 "pool_recycle": _RECYCLE_SECONDS,
                 # Every unit of work ends its transaction itself; the pool's own ROLLBACK
                 # would be one more round trip for each.
@@ -118,12 +123,15 @@ class MySQLBackend:
                     "init_command": _INIT,
                     **tls,
                     **_password(url),
+                    **_connecting(driver, limits),
                 },
             },
+            limits=limits,
         )
 
-    def attach(self, engine: Engine) -> None:
-        """Do nothing: MySQL's connections need no listener."""
+    def attach(self, engine: Engine, limits: TimeLimits) -> None:
+        """Have connections keep the limits."""
+        watch(engine, limits)
 
     def verify_server(self, uow: UnitOfWork) -> None:
         """Refuse MariaDB and releases before 8.0.13."""
@@ -199,6 +207,9 @@ class MySQLBackend:
         arguments = getattr(error.orig, "args", ())
         code = arguments[0] if arguments else None
         if isinstance(code, int) and code in _ERRORS:
+            # PyMySQL's words, and ours for the drivers that have no limit.
+            if code == _LOST and "timed out" in str(arguments[1:]):
+                return StatementTimeoutError
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
 
@@ -243,6 +254,17 @@ def _password(url: URL) -> Mapping[str, bytes]:
     if url.password is None or url.password.isascii():
         return {}
     return {"password": url.password.encode()}
+
+
+def _connecting(driver: str, limits: TimeLimits) -> Mapping[str, Any]:
+    """Give a driver its arguments for the time that a log-in may take.
+
+    PyMySQL reads at this limit until `watch` gives it that of statements.
+    """
+    arguments: dict[str, Any] = {"connect_timeout": limits.connect}
+    if driver in _ASYNCHRONOUS:
+        return {**arguments, "async_creator_fn": limited_connect(driver, limits)}
+    return {**arguments, "read_timeout": limits.connect, "write_timeout": limits.statement}
 
 
 def _take_tls(query: dict[str, Any]) -> Mapping[str, Any]:

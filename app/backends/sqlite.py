@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize
+from threadlog.backends.time_limits import TimeLimits, take_limits
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
@@ -70,12 +71,15 @@ class SQLiteBackend:
             raise ConfigurationError(
                 f"The driver {driver!r} is not {kind} driver. Use sqlite:///file.db."
             )
-        url = url.set(drivername=f"sqlite+{driver}")
+        query = dict(url.query)
+        # A statement waits for nobody but for a lock, which has a limit of its own.
+        limits = take_limits(query, ("pool_timeout",))
+        url = url.set(drivername=f"sqlite+{driver}", query=query)
         options: dict[str, Any] = {
             "poolclass": QueuePool if synchronous else AsyncAdaptedQueuePool,
             "pool_size": pool.most,
             "max_overflow": 0,
-            "pool_timeout": None,  # wait for as long as it takes
+            "pool_timeout": limits.pool,
             # Every unit of work ends its transaction itself.
             "pool_reset_on_return": None,
         }
@@ -90,9 +94,9 @@ class SQLiteBackend:
                 database=f"file:threadlog-{uuid4().hex}",
                 query={"mode": "memory", "cache": "shared", "uri": "true"},
             )
-        return EngineSettings(url, options)
+        return EngineSettings(url, options, limits)
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: Engine, limits: TimeLimits) -> None:
         """Take transactions into our own hands, and keep a database in memory alive."""
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
