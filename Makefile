@@ -101,6 +101,10 @@ mysql: $(VENV)/installed  ## Start a private MySQL, print its URL, stop it with 
 bench: $(VENV)/installed  ## Measure appends, loads, the memory of stream, and the saver of graphs
 	@$(BIN)/python -m benchmarks
 
+.PHONY: chaos
+chaos: $(VENV)/installed  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY=
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ONLY)
+
 .PHONY: docs
 docs: .venv-docs/installed  ## Build the documentation into site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --clean

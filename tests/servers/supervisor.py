@@ -18,10 +18,12 @@ from tests.servers.docker import running_container
 from tests.servers.error import SourceFailedError
 from tests.servers.mysqld import running_mysqld
 from tests.servers.readiness import requester_gone
+from tests.servers.restarting import restarting_mysqld
 
 _KINDS: Final[Mapping[str, Callable[..., AbstractContextManager[dict[str, str]]]]] = {
     "mysqld": running_mysqld,
     "docker": running_container,
+    "restarting": restarting_mysqld,
 }
 _STOP_SECONDS: Final = 90
 
@@ -31,8 +33,8 @@ def supervised(kind: str, **arguments: Any) -> Iterator[dict[str, str]]:
     """Have a supervisor run a server for as long as the block and this process last.
 
     Args:
-        kind: "mysqld" or "docker".
-        arguments: those of `running_mysqld` or `running_container`.
+        kind: "mysqld", "docker" or "restarting".
+        arguments: those of `running_mysqld`, `running_container` or `restarting_mysqld`.
 
     Yields:
         What these yield.

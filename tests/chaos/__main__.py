@@ -1,0 +1,82 @@
+"""Runs the scenarios: ``make chaos``, ``make chaos SEED=7``, ``make chaos QUICK=1``."""
+
+import argparse
+import asyncio
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.scenarios import SCENARIOS, Scenario
+from tests.chaos.stage import Server, chaos_server, staged
+
+# Twice what a fresh server takes: what is to fill up must do so in seconds.
+_DISK: Final = "480m"
+
+
+async def run(name: str, scenario: Scenario, server: Server, seed: int, *, quick: bool) -> bool:
+    """Run a scenario and print a line; gives whether all is well."""
+    begun = time.monotonic()
+    async with staged(server, name.replace("-", "_"), seed, quick=quick) as stage:
+        broken = await scenario(stage)
+        statuses = await stage.end()
+        verdict = await stage.verdict()
+    if any(statuses):
+        verdict.faults.append(f"workers ended with {statuses}")
+    well = "ok" if not verdict.faults else "FAULT"
+    seconds = time.monotonic() - begun
+    print(f"{well} {name} (seed {seed}, {seconds:.0f} s): {broken}; {verdict.line()}", flush=True)
+    for text, count in verdict.logged.most_common(5):
+        print(f"    logged {count} times: {text[:300]}")
+    for fault in verdict.faults[:20]:
+        print(f"    {fault[:600]}", flush=True)
+    return not verdict.faults
+
+
+@contextmanager
+def small_disk() -> Iterator[Path | None]:
+    """Mount a file system in memory that is soon full; gives None where one may not."""
+    with tempfile.TemporaryDirectory(prefix="threadlog-disk-") as folder:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", folder]
+        try:
+            subprocess.run(mount, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            yield None
+            return
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", folder], check=True)  # noqa: S607 - as above
+
+
+def main() -> int:
+    """Run what the arguments name; gives 1 where something was lost or left behind."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos")
+    parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("scenarios", nargs="*", default=list(SCENARIOS), metavar="SCENARIO")
+    given = parser.parse_args()
+    print(f"seed {given.seed}; the same again: make chaos SEED={given.seed}", flush=True)
+    well = True
+    with ExitStack() as stack:
+        server = stack.enter_context(chaos_server())
+        for name in given.scenarios:
+            where = server
+            if name == "full-disk":
+                disk = stack.enter_context(small_disk())
+                if disk is None:
+                    print("left out full-disk: mounting a tmpfs needs root", flush=True)
+                    continue
+                where = stack.enter_context(chaos_server(disk))
+            done = run(name, SCENARIOS[name], where, given.seed, quick=given.quick)
+            well = asyncio.run(done) and well
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What is broken, while eight processes of four tasks each work on the same threads.
+
+A scenario gives a few words on how much it broke. Half of the processes use a `Checkpointer`,
+the others a `SyncCheckpointer` on threads.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.chaos.stage import Stage
+from tests.databases import execute
+from tests.servers.mysqld import HOST
+from tests.servers.proxy import Proxy
+
+Scenario = Callable[[Stage], Awaitable[str]]
+
+# Shorter than the defaults, so that a run is not spent waiting.
+_HASTY: Final = "read_timeout=3&connect_timeout=2&pool_timeout=20"
+
+
+async def cancellation(stage: Stage) -> str:
+    """Cancel a third of the calls of asyncio tasks after up to 20 ms."""
+    await stage.start_all(cancel=0.3)
+    await asyncio.sleep(8 if stage.quick else 60)
+    return "a third of the asynchronous calls cancelled"
+
+
+async def kill_connections(stage: Stage) -> str:
+    """KILL connections of the workers, at random moments and while they commit."""
+    await stage.start_all()
+    engine = create_async_engine(
+        stage.url.replace("mysql://", "mysql+asyncmy://"), isolation_level="AUTOCOMMIT"
+    )
+    working = text(
+        "SELECT id, info LIKE 'COMMIT%' FROM performance_schema.processlist "
+        "WHERE db = DATABASE() AND id <> CONNECTION_ID()"
+    )
+    killed = committing = 0
+    ends = time.monotonic() + (8 if stage.quick else 60)
+    async with engine.connect() as connection:
+        while time.monotonic() < ends:
+            # Every other time one that commits just now, which takes some looks to find.
+            for _ in range(stage.dice.choice([1, 40])):
+                rows = (await connection.execute(working)).all()
+                some = [row for row in rows if row[1]] or rows
+                if any(row[1] for row in some):
+                    break
+            if some:
+                row = stage.dice.choice(some)
+                with suppress(DBAPIError):  # gone already
+                    await connection.execute(text(f"KILL {row[0]}"))
+                    killed += 1
+                    committing += bool(row[1])
+            await asyncio.sleep(stage.dice.random() * 0.05)
+    await engine.dispose()
+    return f"{killed} connections killed, {committing} of them in COMMIT"
+
+
+async def kill_server(stage: Stage) -> str:
+    """Kill the server with SIGKILL, again and again; something starts it again."""
+    await stage.start_all()
+    times, away = 3 if stage.quick else 20, 0.0
+    for _ in range(times):
+        await asyncio.sleep(0.5 + stage.dice.random() * 2)
+        begun = time.monotonic()
+        await stage.server.kill()
+        away += time.monotonic() - begun
+    await asyncio.sleep(1)
+    return f"server killed {times} times, away {away / times:.1f} s each time"
+
+
+async def break_network(stage: Stage) -> str:
+    """Stall, cut, half-close and forget what passes between workers and server."""
+    broken = {"stalled": 0, "cut": 0, "half-closed": 0, "forgotten": 0}
+    async with Proxy(stage.server.port) as proxy:
+        through = make_url(stage.url).set(host=HOST, port=proxy.port)
+        await stage.start_all(url=f"{through.render_as_string(hide_password=False)}?{_HASTY}")
+        ends = time.monotonic() + (15 if stage.quick else 90)
+        while time.monotonic() < ends:
+            await asyncio.sleep(stage.dice.random())
+            kind = stage.dice.choice(list(broken))
+            broken[kind] += 1
+            await _break(proxy, kind, stage.dice.choice([0.1, 1.0, 4.0]))
+        proxy.resume()
+        await stage.end()
+    return ", ".join(f"{kind} {count} times" for kind, count in broken.items())
+
+
+async def _break(proxy: Proxy, kind: str, seconds: float) -> None:
+    match kind:
+        case "cut":
+            proxy.cut()
+        case "half-closed":
+            proxy.half_close()
+        case "forgotten":
+            proxy.forget()
+        case "stalled":
+            proxy.stall()
+            await asyncio.sleep(seconds)
+            proxy.resume()
+
+
+async def kill_clients(stage: Stage) -> str:
+    """Kill workers with SIGKILL at random moments, and start others in their place."""
+    await stage.start_all()
+    times = 8 if stage.quick else 60
+    for _ in range(times):
+        await asyncio.sleep(stage.dice.random() * 0.6)
+        victim = stage.dice.choice(stage.workers)
+        stage.workers.remove(victim)
+        victim.kill()
+        await victim.communicate(b"")
+        await stage.start()
+    await asyncio.sleep(1)
+    return f"{times} processes killed"
+
+
+async def read_only(stage: Stage) -> str:
+    """Forbid writing for a moment, again and again."""
+    await stage.start_all()
+    times = 3 if stage.quick else 15
+    for _ in range(times):
+        await asyncio.sleep(0.5 + stage.dice.random())
+        await execute(stage.server.url, "SET GLOBAL super_read_only = ON")
+        await asyncio.sleep(stage.dice.random())
+        await execute(
+            stage.server.url, "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"
+        )
+    return f"read-only {times} times"
+
+
+async def full_disk(stage: Stage) -> str:
+    """Fill the disk until appends fail, then make room."""
+    await stage.start_all(bytes=20_000)
+    times = 2 if stage.quick else 6
+    failed = 0
+    for _ in range(times):
+        with _ballast(stage.server.data_folder):
+            ends = time.monotonic() + 20
+            before = _refused(stage)
+            # What happens there is another process's.
+            while _refused(stage) < before + 20 and time.monotonic() < ends:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+            failed += _refused(stage) - before
+        await asyncio.sleep(0.5)
+    assert failed, "the disk was never full"
+    return f"disk full {times} times, {failed} calls refused"
+
+
+def _refused(stage: Stage) -> int:
+    return stage.journal.read_text(encoding="utf-8").count('"event": "error"')
+
+
+@contextmanager
+def _ballast(folder: Path) -> Iterator[None]:
+    """Take what room there is on a file system that holds nothing else."""
+    file = folder.parent / "ballast"
+    with file.open("wb") as ballast:
+        room = os.statvfs(folder)
+        os.posix_fallocate(ballast.fileno(), 0, room.f_bavail * room.f_frsize)
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "cancellation": cancellation,
+    "kill-connections": kill_connections,
+    "kill-server": kill_server,
+    "break-network": break_network,
+    "kill-clients": kill_clients,
+    "read-only": read_only,
+    "full-disk": full_disk,
+}
