@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.verdict import judge
+from tests.chaos.verdict import Stored, judge
 
 Event = dict[str, Any]
 
@@ -97,5 +97,5 @@ def test_what_may_not_be(
 def test_a_gap_in_seq_is_seen() -> None:
     """Pins that seq is to be contiguous from 1."""
     messages = batch(1)
-    stored = {"t": ([(1, messages[0]), (3, messages[1])], {})}
+    stored: Stored = {"t": ([(1, messages[0]), (3, messages[1])], {})}
     assert judge(append(1), stored).faults == ["t: seq has gaps or repeats"]

@@ -102,7 +102,7 @@ class MySQLBackend:
                 "The URL names no database. Write mysql://user:password@host:3306/database."
             )
         query = dict(url.query)
-        tls = _take_tls(query)
+        tls = _take_tls(query, driver)
         limits = take_limits(query)
         _check_options(query)
         return EngineSettings(
@@ -267,7 +267,7 @@ def _connecting(driver: str, limits: TimeLimits) -> Mapping[str, Any]:
     return {**arguments, "read_timeout": limits.connect, "write_timeout": limits.statement}
 
 
-def _take_tls(query: dict[str, Any]) -> Mapping[str, Any]:
+def _take_tls(query: dict[str, Any], driver: str) -> Mapping[str, Any]:
     """Take the TLS options out of a URL's query and make the driver's argument of them.
 
     Understands the client's own names, with underscores or hyphens: ``ssl_mode``
@@ -281,7 +281,8 @@ def _take_tls(query: dict[str, Any]) -> Mapping[str, Any]:
     options = {name: str(query.pop(key)) for name, key in given.items()}
     mode = _ssl_mode(options)
     if mode == "DISABLED":
-        return {}
+        # Left alone, PyMySQL encrypts where the server can.
+        return {"ssl_disabled": True} if driver in _SYNCHRONOUS else {}
     try:
         context = ssl.create_default_context(
             cafile=options.pop("ssl_ca", None), capath=options.pop("ssl_capath", None)

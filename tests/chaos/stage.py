@@ -31,6 +31,7 @@ from tests.servers.supervisor import supervised
 from threadlog import Checkpointer
 
 PROCESSES: Final = 8
+QUICK_PROCESSES: Final = 3
 THREADS: Final = 6
 _ENDING_SECONDS: Final = 150.0
 _RESTART_SECONDS: Final = 120.0
@@ -123,8 +124,9 @@ class Stage:
         self.workers.append(worker)
         return worker
 
-    async def start_all(self, count: int = PROCESSES, **changes: Any) -> None:
+    async def start_all(self, **changes: Any) -> None:
         """Start workers, and wait until all of them work."""
+        count = QUICK_PROCESSES if self.quick else PROCESSES
         await asyncio.gather(*(self.start(**changes) for _ in range(count)))
         for worker in self.workers:
             assert worker.stdout is not None
