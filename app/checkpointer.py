@@ -55,13 +55,15 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
                 ``mysql+aiomysql://``), ``sqlite:///file.db`` or ``sqlite://`` for a database
                 in memory. Query arguments go to the driver; on MySQL those for TLS are
-                ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``.
+                ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds are
+                ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
             engine: an engine of the host's, in place of a URL.
             session_factory: an ``async_sessionmaker`` of the host's, in place of a URL.
             min_pool_size: connections to a URL that are opened on entering; on MySQL 1 opens
                 two, as some are kept for reading.
-            max_pool_size: the most connections to a URL at once; further operations wait.
-                SQLite, which has one writer at a time, is always given one connection.
+            max_pool_size: the most connections to a URL at once; further operations wait,
+                for up to ``pool_timeout``. SQLite, which has one writer at a time, is always
+                given one connection.
 
         Raises:
             ConfigurationError: none or several of the first three are given, or one cannot
