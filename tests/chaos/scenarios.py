@@ -41,7 +41,7 @@ async def kill_connections(stage: Stage) -> str:
         stage.url.replace("mysql://", "mysql+asyncmy://"), isolation_level="AUTOCOMMIT"
     )
     working = text(
-        "SELECT id, info LIKE 'COMMIT%' FROM performance_schema.processlist "
+        "SELECT id, state LIKE '%commit%' FROM performance_schema.processlist "
         "WHERE db = DATABASE() AND id <> CONNECTION_ID()"
     )
     killed = committing = 0

@@ -180,7 +180,10 @@ class Stage:
 
 @asynccontextmanager
 async def staged(server: Server, name: str, seed: int, *, quick: bool) -> AsyncIterator[Stage]:
-    """Prepare a scenario; what still runs in the end is killed."""
+    """Prepare a scenario; what still runs in the end is killed.
+
+    The database is left to the server, whose data folder is thrown away.
+    """
     url = await create_database(server.url, f"chaos_{name}")
     with tempfile.TemporaryDirectory(prefix="threadlog-chaos-") as folder:
         journal = Path(folder) / "journal"
@@ -201,4 +204,3 @@ async def staged(server: Server, name: str, seed: int, *, quick: bool) -> AsyncI
                 if worker.returncode is None:
                     worker.kill()
                     await worker.wait()
-    await execute(server.url, f"DROP DATABASE chaos_{name}")
