@@ -76,13 +76,16 @@ def _process_options() -> list[str]:
 
 
 @contextmanager
-def running_mysqld(*, command: Sequence[str], data: str, durable: bool) -> Iterator[dict[str, str]]:
+def running_mysqld(
+    *, command: Sequence[str], data: str, durable: bool, more: Sequence[str] = ()
+) -> Iterator[dict[str, str]]:
     """Run a mysqld on a copy of a data folder; stop it and remove the copy in the end.
 
     Args:
         command: a program's command.
         data: the data folder to copy.
         durable: see `settings`.
+        more: further options, which win over the usual ones.
 
     Yields:
         The server's URL and its data folder.
@@ -93,7 +96,7 @@ def running_mysqld(*, command: Sequence[str], data: str, durable: bool) -> Itera
     folder = Path(tempfile.mkdtemp(prefix="threadlog-mysql-"))
     try:
         shutil.copytree(data, folder / "data")
-        port, process = _start(command, folder, durable=durable)
+        port, process = _start(command, folder, [*settings(durable=durable), *more])
         try:
             yield {"url": f"mysql://root@{HOST}:{port}/", "data_folder": str(folder / "data")}
         finally:
@@ -103,21 +106,21 @@ def running_mysqld(*, command: Sequence[str], data: str, durable: bool) -> Itera
 
 
 def _start(
-    command: Sequence[str], folder: Path, *, durable: bool
+    command: Sequence[str], folder: Path, options: Sequence[str]
 ) -> tuple[int, subprocess.Popen[bytes]]:
     """Start a server on a free port; try again when someone else was faster to take it."""
     for _ in range(_PORT_ATTEMPTS - 1):
         with suppress(_PortTakenError):
-            return _start_once(command, folder, durable=durable)
-    return _start_once(command, folder, durable=durable)
+            return _start_once(command, folder, options)
+    return _start_once(command, folder, options)
 
 
 def _start_once(
-    command: Sequence[str], folder: Path, *, durable: bool
+    command: Sequence[str], folder: Path, options: Sequence[str]
 ) -> tuple[int, subprocess.Popen[bytes]]:
     """Start a server on a port that is free, or was just now."""
-    port = _free_port()
-    process = _spawn(command, folder, port, durable=durable)
+    port = free_port()
+    process = _spawn(command, folder, port, options)
     try:
         _wait(process, folder / "log", port)
     except BaseException:
@@ -127,21 +130,20 @@ def _start_once(
 
 
 def _spawn(
-    command: Sequence[str], folder: Path, port: int, *, durable: bool
+    command: Sequence[str], folder: Path, port: int, options: Sequence[str]
 ) -> subprocess.Popen[bytes]:
     """Start the process, in a group of its own, writing to a log file."""
-    options = [
+    own = [
         f"--datadir={folder / 'data'}",
         f"--bind-address={HOST}",
         f"--port={port}",
         "--socket=mysql.sock",  # in the data folder: the full path may be too long for a socket
         f"--pid-file={folder / 'pid'}",
         *_process_options(),
-        *settings(durable=durable),
     ]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [*command, *options],
+            [*command, *own, *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -175,7 +177,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Ask the system for a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))

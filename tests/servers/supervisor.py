@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn
 from tests.servers.cache import PROJECT
 from tests.servers.docker import running_container
 from tests.servers.error import SourceFailedError
+from tests.servers.group import running_group
 from tests.servers.mysqld import running_mysqld
 from tests.servers.readiness import requester_gone
 from tests.servers.restarting import restarting_mysqld
@@ -23,6 +24,7 @@ from tests.servers.restarting import restarting_mysqld
 _KINDS: Final[Mapping[str, Callable[..., AbstractContextManager[dict[str, str]]]]] = {
     "mysqld": running_mysqld,
     "docker": running_container,
+    "group": running_group,
     "restarting": restarting_mysqld,
 }
 _STOP_SECONDS: Final = 90
@@ -33,8 +35,9 @@ def supervised(kind: str, **arguments: Any) -> Iterator[dict[str, str]]:
     """Have a supervisor run a server for as long as the block and this process last.
 
     Args:
-        kind: "mysqld", "docker" or "restarting".
-        arguments: those of `running_mysqld`, `running_container` or `restarting_mysqld`.
+        kind: "mysqld", "docker", "group" or "restarting".
+        arguments: those of `running_mysqld`, `running_container`, `running_group` or
+            `restarting_mysqld`.
 
     Yields:
         What these yield.
