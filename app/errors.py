@@ -288,6 +288,25 @@ class PoolTimeoutError(StorageError):
     )
 
 
+class NotWritableError(StorageError):
+    """The server takes no writes: it is read-only, or no primary of its group any more."""
+
+    retryable = True
+    advice = (
+        "Nothing was committed. Find out why the server is read-only; where another is the "
+        "primary now, name all of them in the URL."
+    )
+
+
+class NoPrimaryError(NotWritableError):
+    """None of the hosts in the URL takes writes, as while a group elects its primary."""
+
+    advice = (
+        "Nothing was committed. Look at performance_schema.replication_group_members on each "
+        "host; a group elects a primary by itself as long as most of its members run."
+    )
+
+
 class DeadlockError(StorageError):
     """The server rolled the transaction back so that others could go on."""
 

@@ -11,13 +11,21 @@ from sqlalchemy.orm import Session
 from tenacity import (
     Retrying,
     retry_if_exception,
+    retry_if_exception_type,
     stop_after_attempt,
     stop_after_delay,
+    wait_random,
     wait_random_exponential,
 )
 
 from threadlog.backends import Backend
-from threadlog.errors import CommitOutcomeUnknownError, ConnectionLostError, PoolTimeoutError, StorageError
+from threadlog.errors import (
+    CommitOutcomeUnknownError,
+    ConnectionLostError,
+    NoPrimaryError,
+    PoolTimeoutError,
+    StorageError,
+)
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 
@@ -25,6 +33,11 @@ T = TypeVar("T")
 
 _ATTEMPTS: Final = 10
 _SECONDS: Final = 30.0
+
+# A group notices after five seconds that its primary is gone, expels it after five more and
+# elects another; a machine that has much to catch up with takes longer. Asking is cheap.
+_ELECTION_SECONDS: Final = 60.0
+_BETWEEN_LOOKS: Final = (0.1, 0.5)
 
 
 def retry_policy(sleep: Callable[[float], None]) -> Retrying:
@@ -37,6 +50,24 @@ def retry_policy(sleep: Callable[[float], None]) -> Retrying:
         retry=retry_if_exception(_may_succeed_again),
         wait=wait_random_exponential(multiplier=0.01, max=1),
         stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(_SECONDS),
+        sleep=sleep,
+        reraise=True,
+    )
+
+
+def election_policy(sleep: Callable[[float], None]) -> Retrying:
+    """Build what runs units of work again while none of several hosts takes writes.
+
+    Attempts are not counted, as those of `retry_policy` are: each is a look at the hosts, and
+    only time tells whether there will be a primary.
+
+    Args:
+        sleep: waits so many seconds between two attempts.
+    """
+    return Retrying(
+        retry=retry_if_exception_type(NoPrimaryError),
+        wait=wait_random(*_BETWEEN_LOOKS),
+        stop=stop_after_delay(_ELECTION_SECONDS),
         sleep=sleep,
         reraise=True,
     )
@@ -118,13 +149,21 @@ class OwnedStore(Store):
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in one transaction and end it."""
-        result: T = self._retrying(self._once, work, writes=False)
-        return result
+        return self._run(self._once, work, writes=False)
 
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
         """Run a block in one transaction and commit it."""
-        once = self._once_more if idempotent else self._once
-        result: T = self._retrying(once, work, writes=True)
+        return self._run(self._once_more if idempotent else self._once, work, writes=True)
+
+    def _run(
+        self, once: Callable[..., T], work: Callable[[UnitOfWork], T], *, writes: bool
+    ) -> T:
+        result: T
+        try:
+            result = self._retrying(once, work, writes=writes)
+        except NoPrimaryError:
+            waiting = election_policy(self._retrying.sleep)
+            result = waiting(self._retrying, once, work, writes=writes)
         return result
 
     def _once_more(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
@@ -177,4 +216,5 @@ def _words(error: BaseException | None) -> str:
 
 
 def _may_succeed_again(error: BaseException) -> bool:
-    return isinstance(error, StorageError) and error.retryable
+    waits = isinstance(error, NoPrimaryError)  # see `election_policy`
+    return isinstance(error, StorageError) and error.retryable and not waits

@@ -20,6 +20,7 @@ from threadlog.errors import (
     CommitOutcomeUnknownError,
     ConnectionLostError,
     DeadlockError,
+    NotWritableError,
     StorageError,
 )
 
@@ -212,9 +213,11 @@ class DriverError(Exception):
     """What a driver raises."""
 
 
-def wrapped(*arguments: object, lost: bool = False) -> OperationalError:
+def wrapped(
+    *arguments: object, lost: bool = False, statement: str = "statement"
+) -> OperationalError:
     """Wrap a driver's error as SQLAlchemy does."""
-    return OperationalError("statement", {}, DriverError(*arguments), connection_invalidated=lost)
+    return OperationalError(statement, {}, DriverError(*arguments), connection_invalidated=lost)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +230,19 @@ def wrapped(*arguments: object, lost: bool = False) -> OperationalError:
         (wrapped(4031, "The client was disconnected"), ConnectionLostError),
         (wrapped("network operation failed", lost=True), ConnectionLostError),
         (wrapped(1062, "Duplicate entry"), StorageError),
+        (
+            wrapped(1062, "Duplicate entry", statement="INSERT INTO cubepi_messages (x"),
+            DeadlockError,
+        ),
+        (wrapped(1062, "Duplicate entry", statement="INSERT INTO cubepi_messages2"), StorageError),
+        (wrapped(1180, "Got error 149 - 'Lock deadlock' during COMMIT"), DeadlockError),
+        (wrapped(1180, "Got error 28 - 'No space left' during COMMIT"), StorageError),
+        (wrapped(1290, "running with the --super-read-only option"), NotWritableError),
+        (wrapped(1290, "running with the --secure-file-priv option"), StorageError),
+        (wrapped(1836, "Running in read-only mode"), NotWritableError),
+        (wrapped(3100, "Error on observer"), NotWritableError),
+        (wrapped(3797, "Error while waiting"), NotWritableError),
+        (wrapped(3032, "The server is currently in offline mode"), ConnectionLostError),
         (wrapped(), StorageError),
     ],
 )

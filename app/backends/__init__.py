@@ -7,6 +7,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from threadlog.backends.backend import Backend, Driver, EngineSettings, PoolSize
+from threadlog.backends.hosts import spread
 from threadlog.backends.mysql import MySQLBackend
 from threadlog.backends.sqlite import SQLiteBackend
 from threadlog.backends.time_limits import TimeLimits
@@ -31,14 +32,16 @@ _BACKENDS: dict[str, type[Backend]] = {"mysql": MySQLBackend, "sqlite": SQLiteBa
 
 
 def parse_url(url: str | URL) -> URL:
-    """Parse a database URL.
+    """Parse a database URL, which may list several hosts.
 
     Raises:
         ConfigurationError: it is no URL. The error does not repeat it: it may hold a
             password.
     """
+    if isinstance(url, URL) and "," in (url.host or ""):
+        url = url.render_as_string(hide_password=False)
     try:
-        parsed = make_url(url)
+        parsed = make_url(spread(url) if isinstance(url, str) else url)
     except (ArgumentError, ValueError):
         # No cause: SQLAlchemy's error quotes the URL.
         raise ConfigurationError(
@@ -78,4 +81,5 @@ def backend_named(name: str) -> Backend:
 
 def show_url(url: URL) -> str:
     """Write a URL for people: without its password and without options, which may hold one."""
-    return url.set(query={}).render_as_string(hide_password=True)
+    hosts = {name: value for name, value in url.query.items() if name == "host"}
+    return url.set(query=hosts).render_as_string(hide_password=True).replace("%3A", ":")

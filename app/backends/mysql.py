@@ -10,6 +10,8 @@ from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize
+from threadlog.backends.hosts import hosts_of
+from threadlog.backends.primary import code_of, follow_primary, refuses_writes
 from threadlog.backends.time_limits import TimeLimits, limited_connect, take_limits, watch
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
@@ -18,11 +20,12 @@ from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,
     DeadlockError,
+    NotWritableError,
     StatementTimeoutError,
     StorageError,
     UnsupportedServerError,
 )
-from threadlog.models import SchemaPart
+from threadlog.models import Message, SchemaPart
 from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (8, 0, 13)
@@ -59,6 +62,8 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
     1040: ConnectionLostError,  # too many connections
     1053: ConnectionLostError,  # shutdown in progress
     1927: ConnectionLostError,  # connection was killed
+    3032: ConnectionLostError,  # in offline mode, as a member that its group expelled
+    3169: ConnectionLostError,  # session was killed
     2002: ConnectionLostError,
     2003: ConnectionLostError,
     2006: ConnectionLostError,
@@ -66,6 +71,11 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
     2055: ConnectionLostError,
     4031: ConnectionLostError,  # closed by the server after idling
 }
+
+_FAILED_COMMIT: Final = 1180
+_IN_DEADLOCK: Final = "error 149"  # HA_ERR_LOCK_DEADLOCK
+_DUPLICATE: Final = 1062
+_INTO_LOG: Final = f"INSERT INTO {Message.__tablename__} "
 
 
 class MySQLBackend:
@@ -101,6 +111,7 @@ class MySQLBackend:
             raise ConfigurationError(
                 "The URL names no database. Write mysql://user:password@host:3306/database."
             )
+        hosts_of(url)  # refuses what is none
         query = dict(url.query)
         tls = _take_tls(query, driver)
         limits = take_limits(query)
@@ -130,8 +141,9 @@ class MySQLBackend:
         )
 
     def attach(self, engine: Engine, limits: TimeLimits) -> None:
-        """Have connections keep the limits."""
+        """Have connections keep the limits, and go to the primary where there are several hosts."""
         watch(engine, limits)
+        follow_primary(engine)
 
     def verify_server(self, uow: UnitOfWork) -> None:
         """Refuse MariaDB and releases before 8.0.13."""
@@ -204,14 +216,28 @@ class MySQLBackend:
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Tell by the server's error code, and by whether the connection is gone."""
-        arguments = getattr(error.orig, "args", ())
-        code = arguments[0] if arguments else None
-        if isinstance(code, int) and code in _ERRORS:
+        code = code_of(error.orig)
+        if refuses_writes(error.orig):
+            return NotWritableError
+        if _lost_to_another_member(code, error):
+            return DeadlockError
+        if code in _ERRORS:
             # PyMySQL's words, and ours for the drivers that have no limit.
-            if code == _LOST and "timed out" in str(arguments[1:]):
+            if code == _LOST and "timed out" in str(error.orig):
                 return StatementTimeoutError
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
+
+
+def _lost_to_another_member(code: int | None, error: DBAPIError) -> bool:
+    """Say whether another member of a group wrote to the thread at the same time.
+
+    Locks are a member's own. What another one committed arrives between the read that finds
+    the last seq and the insert behind it, or in COMMIT; on one server neither can be.
+    """
+    if code == _DUPLICATE:
+        return (error.statement or "").startswith(_INTO_LOG)
+    return code == _FAILED_COMMIT and _IN_DEADLOCK in str(error.orig)
 
 
 def _driver(url: URL, default: Driver) -> str:

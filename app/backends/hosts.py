@@ -1,0 +1,64 @@
+"""Several hosts in one URL.
+
+They are written as people write them, ``mysql://user:password@h1:3306,h2:3306/database``, or as
+SQLAlchemy does for other databases, ``mysql://user:password@/database?host=h1:3306&host=h2:3306``.
+Inside, only the second kind is used: SQLAlchemy's `URL` cannot hold several ports otherwise.
+"""
+
+import re
+from typing import Final, NamedTuple
+from urllib.parse import quote
+
+from sqlalchemy import URL
+
+from threadlog.errors import ConfigurationError
+
+_DEFAULT_PORT: Final = 3306
+
+_LISTED: Final = re.compile(
+    r"(?P<head>mysql(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)"
+    r"(?P<hosts>[^/?@]+,[^/?@]*)"
+    r"(?P<path>/[^?]*)?(?:\?(?P<query>.*))?"
+)
+_ADDRESS: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.%]+\]|[^:\[\],\s]+)(?::(?P<port>\d{1,5}))?")
+
+
+class Host(NamedTuple):
+    """Where a server listens."""
+
+    name: str
+    port: int
+
+    def __str__(self) -> str:
+        """Write it as a URL does."""
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
+
+def spread(url: str) -> str:
+    """Write a URL that lists several hosts as SQLAlchemy can hold it; others stay as they are."""
+    listed = _LISTED.fullmatch(url)
+    if listed is None:
+        return url
+    options = [f"host={quote(host, safe='[]:')}" for host in listed["hosts"].split(",")]
+    options += [listed["query"]] if listed["query"] else []
+    return f"{listed['head']}{listed['path'] or '/'}?{'&'.join(options)}"
+
+
+def hosts_of(url: URL) -> tuple[Host, ...]:
+    """Give the hosts of a URL that `spread` may have written; none where it has one as usual.
+
+    Raises:
+        ConfigurationError: one of them is no host.
+    """
+    given = url.query.get("host", ())
+    return tuple(map(_parse, (given,) if isinstance(given, str) else given))
+
+
+def _parse(text: str) -> Host:
+    address = _ADDRESS.fullmatch(text)
+    if address is None:
+        raise ConfigurationError(
+            f"The URL names {text!r} among its hosts, which is none. Write several as "
+            "mysql://user:password@host1:3306,host2:3306/database."
+        )
+    return Host(address["name"].strip("[]"), int(address["port"] or _DEFAULT_PORT))
