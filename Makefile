@@ -81,6 +81,10 @@ $(FRAMEWORKS:%=test-%): test-%: .venv-%/installed
 test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported
 	@$(OLDEST)/bin/python -m pytest $(ARGS)
 
+.PHONY: chaos-nodes
+chaos-nodes: $(VENV)/installed  ## Kill the primary of three real servers under writers; SEED repeats a run
+	@THREADLOG_SEED=$(SEED) $(BIN)/python -m pytest tests/nodes -s $(ARGS)
+
 .PHONY: check
 check: $(VENV)/installed  ## Lint, formatting, types and the architecture test
 	@$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""Failover between real servers, which takes minutes: ``make chaos-nodes``, not ``make test``."""

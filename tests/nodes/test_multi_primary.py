@@ -1,0 +1,56 @@
+"""A group of which every member takes writes, and writers that meet in one thread."""
+
+import asyncio
+import threading
+from collections import Counter
+from contextlib import AsyncExitStack
+
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
+
+from tests.databases import engines_of
+from tests.nodes.conftest import url_of
+from tests.nodes.writers import Record, Writer, examine
+from tests.servers.group import Node
+from threadlog import Checkpointer
+from threadlog.backends.primary import code_of
+
+WRITERS_OF_EACH = 2
+BATCHES = 40
+
+
+async def test_writers_of_one_thread_on_different_members(
+    multi_primary: list[Node], seed: int
+) -> None:
+    """Pins that what the group certifies against us is run again: no gap, nothing lost."""
+    print(f"\nseed {seed}")
+    record, errors = Record(), Counter[int | None]()
+    async with AsyncExitStack() as stack:
+        doors = [
+            await stack.enter_async_context(Checkpointer(url_of([node]))) for node in multi_primary
+        ]
+        for door in doors:
+            _count_errors(door, errors)
+        await asyncio.gather(
+            *(
+                Writer(f"w{n}.{m}", "t", seed, record, threading.Event(), BATCHES).run(door)
+                for n, door in enumerate(doors)
+                for m in range(WRITERS_OF_EACH)
+            )
+        )
+        found = await examine(doors[0], ["t"], record)
+    print(
+        f"multi-primary, {WRITERS_OF_EACH} writers of one thread on each of {len(doors)} members: "
+        f"{found}, {len(record.failed)} appends failed, server errors run again: {dict(errors)}"
+    )
+    assert found.clean, found
+    assert not record.failed, record.failed[0]
+    assert errors, "the writers never met: nothing was tested"
+
+
+def _count_errors(checkpointer: Checkpointer, errors: Counter[int | None]) -> None:
+    def count(context: ExceptionContext) -> None:
+        errors[code_of(context.original_exception)] += 1
+
+    for engine in engines_of(checkpointer):
+        event.listen(engine.sync_engine, "handle_error", count)
