@@ -1,5 +1,6 @@
 """threadlog keeps what an AI agent must not lose in the SQL database a team already runs."""
 
+from threadlog.backends import follow_primary
 from threadlog.checkpointer import Checkpointer, MySQLCheckpointer
 from threadlog.codec import MESSAGE_CODEC, MessageCodec
 from threadlog.errors import ThreadlogError
@@ -21,4 +22,5 @@ __all__ = [
     "ThreadSummary",
     "ThreadlogError",
     "Vocabulary",
+    "follow_primary",
 ]

@@ -53,10 +53,11 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
 
         Args:
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
-                ``mysql+aiomysql://``), ``sqlite:///file.db`` or ``sqlite://`` for a database
-                in memory. Query arguments go to the driver; on MySQL those for TLS are
-                ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds are
-                ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
+                ``mysql+aiomysql://``; ``host1:3306,host2:3306`` for several servers, of
+                which the one that takes writes is used), ``sqlite:///file.db`` or ``sqlite://``
+                for a database in memory. Query arguments go to the driver; on MySQL those for
+                TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
+                are ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
             engine: an engine of the host's, in place of a URL.
             session_factory: an ``async_sessionmaker`` of the host's, in place of a URL.
             min_pool_size: connections to a URL that are opened on entering; on MySQL 1 opens

@@ -9,6 +9,7 @@ from sqlalchemy.exc import ArgumentError
 from threadlog.backends.backend import Backend, Driver, EngineSettings, PoolSize
 from threadlog.backends.hosts import spread
 from threadlog.backends.mysql import MySQLBackend
+from threadlog.backends.primary import follow_primary
 from threadlog.backends.sqlite import SQLiteBackend
 from threadlog.backends.time_limits import TimeLimits
 from threadlog.errors import ConfigurationError
@@ -21,6 +22,7 @@ __all__ = [
     "TimeLimits",
     "backend_named",
     "backend_of",
+    "follow_primary",
     "parse_url",
     "show_url",
 ]

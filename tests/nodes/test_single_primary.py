@@ -12,11 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.factories import UserFactory
 from tests.nodes.conftest import DATABASE, url_of
 from tests.nodes.writers import Findings, Record, Writer, examine
 from tests.servers.group import Node, ask, catch_up
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.errors import CommitOutcomeUnknownError
+from threadlog.errors import CommitOutcomeUnknownError, NotWritableError
 
 WRITERS = 8
 THREADS = ("t0", "t1", "t2", "t3")
@@ -48,7 +51,7 @@ async def test_a_killed_primary_loses_and_doubles_nothing(
     _print(found, record, killed)
     assert found.clean, found
     assert all(isinstance(error, CommitOutcomeUnknownError) for _, error in record.failed)
-    _assert_same_everywhere(single_primary)
+    await _assert_same_everywhere(single_primary)
 
 
 def _started(
@@ -97,13 +100,21 @@ def _print(found: Findings, record: Record, killed: float) -> None:
     )
 
 
-def _assert_same_everywhere(nodes: list[Node]) -> None:
-    """Pins that the members that are left hold the same rows, once they have caught up."""
+async def _assert_same_everywhere(nodes: list[Node]) -> None:
+    """Pins that the members that are left hold the same rows, once they have caught up.
+
+    And that one that is read-only can be read from, by a URL of its own, and is not written to.
+    """
     query = f"SELECT COUNT(*), SUM(CRC32(payload)) FROM {DATABASE}.cubepi_messages"
     left = [node for node in nodes if _runs(node.pid)]
     assert len(left) == len(nodes) - 1
     catch_up(sorted(left, key=lambda node: ask(node.url, "SELECT @@read_only")))  # primary first
     assert len({str(ask(node.url, query)) for node in left}) == 1
+    secondary = next(node for node in left if ask(node.url, "SELECT @@read_only") == [(1,)])
+    async with Checkpointer(url_of([secondary])) as replica:
+        assert await replica.read(THREADS[0], limit=1)
+        with pytest.raises(NotWritableError):
+            await replica.append(THREADS[0], [UserFactory()])
 
 
 def _runs(pid: int) -> bool:
