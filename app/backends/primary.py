@@ -140,7 +140,10 @@ class _Finder:
             else:
                 self._last = host
                 return connection
-        raise _nobody(found)
+        # Begin next time where somebody answers: a machine that is gone costs a timeout.
+        answered = [host for host, error in found.items() if isinstance(error, _UnfitError)]
+        self._last = answered[0] if answered else self._last
+        raise _nobody(found) from found[self._last]
 
 
 def _nobody(found: Mapping[Host, Exception]) -> StorageError:
