@@ -108,7 +108,8 @@ def _print(found: Findings, record: Record, killed: float, elected: float) -> No
     print(
         f"single-primary, primary killed under {WRITERS} writers: {found}, "
         f"{record.longest_gap(killed):.1f} s without service "
-        f"(the group had a new primary after {elected - killed:.1f} s), errors raised: {dict(kinds)}"
+        f"(the group had a new primary after {elected - killed:.1f} s), "
+        f"errors raised: {dict(kinds)}"
     )
 
 
