@@ -1,19 +1,27 @@
 """The side of asynchronous doors that faces the database."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from threadlog import operations
 from threadlog.backends import PoolSize, parse_url
 from threadlog.door import Door, check_one_source, check_pool
 from threadlog.errors import ConfigurationError, ThreadlogError
-from threadlog.sessions import BoundSession, HostSessions, OwnedSessions, entered_already
+from threadlog.operations.message import NewAppend, Outcome
+from threadlog.sessions import (
+    BoundSession,
+    HostSessions,
+    OwnedSessions,
+    entered_already,
+    not_open,
+)
 from threadlog.store import Store, retry_policy
 
 P = ParamSpec("P")
@@ -87,6 +95,28 @@ class AsyncDoor(Door):
         except ThreadlogError as error:
             self._say(error)
             raise
+
+    async def _write_together(
+        self, sessions: OwnedSessions, encode: Callable[[int], NewAppend | None]
+    ) -> None:
+        """Append in a transaction with what others append at the same moment.
+
+        Args:
+            sessions: the door's own.
+            encode: checks and encodes what to append, for statements of so many bytes.
+        """
+        try:
+            if not sessions.is_open:
+                raise not_open(sessions)
+            new = encode(self._statement_limit)
+            if new is not None:
+                await sessions.append(new, self._append_all, self._statement_limit)
+        except ThreadlogError as error:
+            self._say(error)
+            raise
+
+    def _append_all(self, session: Session, appends: Sequence[NewAppend]) -> list[Outcome]:
+        return operations.append_together(self._store(session), appends)
 
     async def _read(
         self,

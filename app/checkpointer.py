@@ -13,7 +13,7 @@ from threadlog.async_door import AsyncDoor
 from threadlog.codec import MessageT
 from threadlog.errors import ConfigurationError
 from threadlog.repositories.thread import ThreadOrder
-from threadlog.sessions import BoundSession
+from threadlog.sessions import BoundSession, OwnedSessions
 from threadlog.speaking import SpeakingDoor
 from threadlog.validation import check_count
 from threadlog.values import RunSummary, StoredMessage, ThreadSummary
@@ -166,7 +166,14 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             InvalidMessageError: a message cannot be stored.
             TooLargeError: a message does not fit into a statement.
         """
-        await self._write(operations.append, self.vocabulary, thread_id, messages)
+        sessions, words = self._sessions, self.vocabulary
+        if isinstance(sessions, OwnedSessions):
+            await self._write_together(
+                sessions,
+                lambda limit: operations.encode_append(words, thread_id, messages, limit),
+            )
+        else:
+            await self._write(operations.append, words, thread_id, messages)
 
     async def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Merge values into a thread's `extra`; the thread is created if need be.

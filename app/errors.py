@@ -341,5 +341,5 @@ class CommitOutcomeUnknownError(StorageError):
 
     advice = (
         "Load the thread, or list its runs(), to see whether the last write is there before "
-        "writing it again; threadlog does not repeat it, since that could store it twice."
+        "writing it again; threadlog could not find out."
     )

@@ -94,6 +94,11 @@ def _message_size(message: NewMessage) -> int:
     return row_size(message.payload, metadata) + _ROW_OVERHEAD
 
 
+def statement_size(messages: Iterable[NewMessage]) -> int:
+    """Give the most bytes that a statement needs which inserts these messages."""
+    return _STATEMENT_OVERHEAD + sum(map(_message_size, messages))
+
+
 def check_size(value: object, what: str, limit: int) -> None:
     """Refuse a JSON value that does not fit into one statement.
 
@@ -103,6 +108,13 @@ def check_size(value: object, what: str, limit: int) -> None:
     size = _literal_size(json.dumps(value).encode()) + _ROW_OVERHEAD
     if size > limit - _STATEMENT_OVERHEAD:
         raise TooLargeError(what=what, size=size, limit=limit)
+
+
+def _row_size(message: NewMessage) -> int:
+    size = _literal_size(message.payload) + _ROW_OVERHEAD
+    if message.metadata:
+        size += _literal_size(json.dumps(message.metadata).encode())
+    return size
 
 
 def _literal_size(value: bytes) -> int:

@@ -14,9 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
+from threadlog.append_queue import AppendQueue, Work
 from threadlog.backends import Backend, PoolSize, backend_named, backend_of, show_url
 from threadlog.engines import open_engine
 from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
+from threadlog.operations.message import NewAppend
 from threadlog.store import translated
 
 T = TypeVar("T")
@@ -35,14 +37,16 @@ class _Pool:
         self.size = size
         self._seconds = seconds
         self.slots = asyncio.Semaphore(size.most)
+        self.appends = AppendQueue(self.slots, self._run, _GRACE_SECONDS)
         self._taken = 0
 
     async def run(self, work: Callable[[Session], T]) -> T:
-        """Run synchronous work in one greenlet; it closes the session itself.
+        """Run synchronous work in one greenlet; it closes the session itself."""
+        return await _undisturbed(self._run(work))
 
-        Leaving that to AsyncSession would cost a second greenlet and a task each time.
-        """
-        return await _undisturbed(AsyncSession(self.engine).run_sync(work))
+    async def _run(self, work: Callable[[Session], T]) -> T:
+        # Leaving closing to AsyncSession would cost a second greenlet and a task each time.
+        return await AsyncSession(self.engine).run_sync(work)
 
     async def warm(self) -> None:
         """Open connections until there are as many as there are to be at the least."""
@@ -154,9 +158,17 @@ class OwnedSessions:
             pool = pool if writing.slots.locked() else writing
         return await self._run(pool, work)
 
+    async def append(self, append: NewAppend, work: Work, statement_limit: int) -> None:
+        """Run work that appends, together with what waits at the same moment."""
+        if self._writing is None:
+            raise not_open(self)
+        await self._writing.appends.put(append, work, statement_limit)
+
     async def close(self) -> None:
         """Close the connections when what runs has finished, or after a grace period."""
         pools = self._pools()
+        for pool in pools:
+            pool.appends.close(self._closed)
         self._writing = self._reading = None
         try:
             async with asyncio.timeout(_GRACE_SECONDS):
@@ -181,10 +193,13 @@ class OwnedSessions:
         await pool.enter()
         try:
             if pool not in self._pools():
-                raise NotOpenError(f"The checkpointer of {self} was closed before it began.")
+                raise self._closed()
             return await pool.run(work)
         finally:
             pool.slots.release()
+
+    def _closed(self) -> NotOpenError:
+        return NotOpenError(f"The checkpointer of {self} was closed before it began.")
 
 
 class HostBind:

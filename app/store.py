@@ -110,7 +110,8 @@ class Store(ABC):
         Args:
             work: the block.
             idempotent: whether it stores no more when it is run again than when it is run
-                once: it is then, where nobody knows whether a COMMIT was done.
+                once: it is then, where nobody knows whether a COMMIT was done. A block that
+                must know finds it in `UnitOfWork.lost_commits`.
 
         Raises:
             StorageError: the database refused or failed.
@@ -125,6 +126,8 @@ class OwnedStore(Store):
     raises `CommitOutcomeUnknownError` where the connection was lost during COMMIT, unless it
     is idempotent.
     """
+
+    _lost_commits: tuple[CommitOutcomeUnknownError, ...] = ()
 
     def __init__(
         self,
@@ -156,7 +159,14 @@ class OwnedStore(Store):
 
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
         """Run a block in one transaction and commit it."""
-        return self._run(self._once_more if idempotent else self._once, work, writes=True)
+        self._lost_commits = ()
+        try:
+            return self._run(self._once_more if idempotent else self._once, work, writes=True)
+        except StorageError as error:
+            # "Nothing was committed" would be true of the last try alone.
+            if self._lost_commits:
+                raise CommitOutcomeUnknownError(error.reason) from error
+            raise
 
     def _run(
         self, once: Callable[..., T], work: Callable[[UnitOfWork], T], *, writes: bool
@@ -173,11 +183,13 @@ class OwnedStore(Store):
         try:
             return self._once(work, writes=writes)
         except CommitOutcomeUnknownError as error:
+            self._lost_commits = (*self._lost_commits, error)
             raise ConnectionLostError(error.reason) from error
 
     def _once(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
         read_committed = self._backend.read_committed and not self._hosts_engine
         unit = OwnedUnitOfWork(self._session, writes=writes, read_committed=read_committed)
+        unit.lost_commits = self._lost_commits
         with translated(self._backend), unit as uow:
             if writes and self._hosts_engine:
                 self._backend.lock_for_writing(uow, self.part)
@@ -197,6 +209,17 @@ class JoinedStore(Store):
         with translated(self._backend), JoinedUnitOfWork(self._session) as uow:
             self._backend.lock_for_writing(uow, self.part)
             return work(uow)
+
+
+def known(outcome: T | CommitOutcomeUnknownError) -> T:
+    """Give what a unit of work found out, unless that is that it cannot be found out.
+
+    Raises:
+        CommitOutcomeUnknownError: it cannot.
+    """
+    if isinstance(outcome, CommitOutcomeUnknownError):
+        raise outcome
+    return outcome
 
 
 @contextmanager

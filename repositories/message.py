@@ -66,6 +66,11 @@ _NEWEST: Final = _log(
         0,
     )
 )
+_STORED: Final = (
+    select(_MESSAGES.c.role, _MESSAGES.c.payload, _MESSAGES.c.run_id)
+    .where(_OF_THREAD, _MESSAGES.c.seq > bindparam("after"), _MESSAGES.c.seq <= bindparam("last"))
+    .order_by(_MESSAGES.c.seq)
+)
 _PAGE: Final = (
     select(
         _MESSAGES.c.seq,
@@ -87,6 +92,16 @@ class NewMessage(NamedTuple):
     metadata: dict[str, Any]
     payload: bytes
     run_id: str | None
+
+
+class PlacedMessages(NamedTuple):
+    """Messages ready to be inserted, and where."""
+
+    thread_id: str
+    after_seq: int
+    """The seq that the first of them follows."""
+
+    messages: Sequence[NewMessage]
 
 
 class MessageRow(NamedTuple):
@@ -138,12 +153,24 @@ class MessageRepository:
         """
         seq = after_seq
         for batch in batches:
-            rows = [
-                {"thread_id": thread_id, "seq": seq + place, **message._asdict()}
-                for place, message in enumerate(batch, start=1)
-            ]
-            self._session.execute(_INSERT, rows)
-            seq += len(rows)
+            self.insert_together([PlacedMessages(thread_id, seq, batch)])
+            seq += len(batch)
+
+    def insert_together(self, placed: Iterable[PlacedMessages]) -> None:
+        """Insert messages of several threads in one statement; the caller holds their locks."""
+        rows = [
+            {"thread_id": thread_id, "seq": after_seq + place, **message._asdict()}
+            for thread_id, after_seq, messages in placed
+            for place, message in enumerate(messages, start=1)
+        ]
+        self._session.execute(_INSERT, rows)
+
+    def are_stored(self, placed: PlacedMessages) -> bool:
+        """Say whether these very messages are at their seqs: role, payload and run id."""
+        thread_id, after, messages = placed
+        keys = {"thread_id": thread_id, "after": after, "last": after + len(messages)}
+        stored = [tuple(row) for row in self._session.execute(_STORED, keys)]
+        return stored == [(new.role, new.payload, new.run_id) for new in messages]
 
     def log(self, thread_id: str, *, last: int | None = None) -> LogRows | None:
         """Read a thread and its messages, or the newest `last` of them, in one statement.

@@ -1,13 +1,15 @@
 """Threads: locking, listing and deleting them, and their `extra`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
     Executable,
+    Select,
     Table,
     Text,
     and_,
@@ -64,9 +66,11 @@ _COMPLETED_RUN: Final = (
 )
 
 
+_BEHIND: Final = _THREADS.c.updated_at < clock_time()
+
+
 def _lock_tail(completed_run: ColumnElement[Any]) -> Executable:
-    behind = _THREADS.c.updated_at < clock_time()
-    tail = select(func.coalesce(_LAST_SEQ, 0), behind, completed_run)
+    tail = select(func.coalesce(_LAST_SEQ, 0), _BEHIND, completed_run)
     return tail.where(_IS_THREAD).with_for_update()
 
 
@@ -79,7 +83,18 @@ _LOCK_EXTRA: Final[Executable] = (
     .with_for_update()
 )
 _LOCK: Final = select(_THREADS.c.thread_id).where(_IS_THREAD).with_for_update()
-_TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+# In the order of the key, so that two that lock several threads never wait for each other.
+_LOCK_SEVERAL: Final = (
+    select(_THREADS.c.thread_id, _BEHIND)
+    .where(_THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True)))
+    .order_by(_THREADS.c.thread_id)
+)
+_LOCK_ALL: Final = _LOCK_SEVERAL.with_for_update()
+_LOCK_FREE: Final = _LOCK_SEVERAL.with_for_update(skip_locked=True)
+_WRITE_EXTRA: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_TOUCH: Final = update(_THREADS).where(
+    _THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
+)
 
 _SUMMARY: Final = select(
     _THREADS.c.thread_id,
@@ -156,9 +171,29 @@ class ThreadRepository:
         row = self._lock_or_create(statement, thread_id, more)
         return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
 
-    def touch(self, thread_id: str) -> None:
-        """Set the thread's ``updated_at`` to now; the caller holds its lock."""
-        self._session.execute(_TOUCH, {"id": thread_id})
+    def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
+        """Lock several threads, and read where their logs end, in two statements.
+
+        A thread that there is not yet is left out. Only for sessions that read at READ
+        COMMITTED: the second statement sees what was committed before the first got its locks.
+        (One statement would need a subquery that depends on the row: MySQL reads, and locks,
+        all messages of each thread for it.)
+
+        Args:
+            thread_ids: the threads.
+            wait: whether to wait for those that others hold; if not, they are left out too.
+
+        Returns:
+            Each thread's end, as `lock_tail` gives it, without a completed run.
+        """
+        statement = _LOCK_ALL if wait else _LOCK_FREE
+        rows = self._session.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
+        last = self._last_seqs([row[0] for row in rows])
+        return {row[0]: ThreadTail(last[row[0]], bool(row[1]), None) for row in rows}
+
+    def touch(self, *thread_ids: str) -> None:
+        """Set the threads' ``updated_at`` to now; the caller holds their locks."""
+        self._session.execute(_TOUCH, {"thread_ids": thread_ids})
 
     def lock_extra(self, thread_id: str) -> dict[str, Any]:
         """Lock a thread, creating it if need be, and read its `extra`.
@@ -170,7 +205,7 @@ class ThreadRepository:
 
     def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Replace the thread's `extra`; the caller holds its lock."""
-        self._session.execute(_TOUCH.values(extra=extra), {"id": thread_id})
+        self._session.execute(_WRITE_EXTRA.values(extra=extra), {"id": thread_id})
 
     def page(self, *, after: ThreadKey | None, limit: int, order: ThreadOrder) -> list[ThreadRow]:
         """List up to `limit` threads that come behind `after`, each with its last seq.
@@ -241,14 +276,22 @@ class ThreadRepository:
         found: dict[str, int] = {}
         for start in range(0, len(thread_ids), _LAST_SEQS_AT_ONCE):
             some = thread_ids[start : start + _LAST_SEQS_AT_ONCE]
-            looks = [
-                select(func.coalesce(func.max(_MESSAGES.c.seq), 0))
-                .where(_MESSAGES.c.thread_id == thread_id)
-                .scalar_subquery()
-                for thread_id in some
-            ]
-            found.update(zip(some, self._session.execute(select(*looks)).one(), strict=True))
+            keys = {f"id_{place}": thread_id for place, thread_id in enumerate(some)}
+            seqs = self._session.execute(_looks(len(some)), keys).one()
+            found.update(zip(some, seqs, strict=True))
         return found
+
+
+@cache
+def _looks(count: int) -> Select[Any]:
+    """Build one look for each of so many threads: parameters ``id_0`` and so on."""
+    looks = [
+        select(func.coalesce(func.max(_MESSAGES.c.seq), 0))
+        .where(_MESSAGES.c.thread_id == bindparam(f"id_{place}"))
+        .scalar_subquery()
+        for place in range(count)
+    ]
+    return select(*looks)
 
 
 def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class UnitOfWork:
     `JoinedUnitOfWork`, which leaves that to the host.
     """
 
+    lost_commits: tuple[CommitOutcomeUnknownError, ...] = ()
+    """What earlier tries of the block raised that lost their connection during COMMIT: what
+    they wrote may be stored."""
+
     def __init__(self, session: Session, *, read_committed: bool) -> None:
         """Bind the repositories to a session.
 

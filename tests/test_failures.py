@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import event, text
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.util import await_only
 
 from tests.databases import engines_of, on_connection
 from tests.factories import UserFactory
@@ -17,7 +16,6 @@ from threadlog.backends.mysql import MySQLBackend
 from threadlog.backends.sqlite import SQLiteBackend
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
-    CommitOutcomeUnknownError,
     ConnectionLostError,
     DeadlockError,
     NotWritableError,
@@ -89,28 +87,6 @@ async def test_every_pooled_connection_killed_between_calls(
             await other.execute(text(f"KILL {number}"))
     await asyncio.gather(*(opened.append("t", [UserFactory()]) for _ in range(10)))
     assert [s.seq for s in await opened.read("t")] == list(range(1, 12))
-
-
-async def test_a_connection_lost_during_commit_is_reported_not_repeated(
-    opened: Checkpointer, other: AsyncConnection
-) -> None:
-    """Pins that what may be stored already is not written a second time."""
-    engine = engines_of(opened)[0].sync_engine
-    kills: list[int] = []
-
-    def kill(connection: Connection) -> None:
-        number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
-        kills.append(number)
-        await_only(other.execute(text(f"KILL {number}")))
-
-    event.listen(engine, "commit", kill)
-    with pytest.raises(CommitOutcomeUnknownError, match="Load the thread"):
-        await opened.append("t", UserFactory.build_batch(2))
-    event.remove(engine, "commit", kill)
-    assert len(kills) == 1
-    assert [s.seq for s in await opened.read("t")] == [1]
-    await opened.append("t", [UserFactory()])
-    assert [s.seq for s in await opened.read("t")] == [1, 2]
 
 
 async def test_a_lock_timeout_is_run_again(

@@ -21,7 +21,13 @@ from threadlog.operations.hitl_answer import (
     load_hitl_answer,
     save_hitl_answer,
 )
-from threadlog.operations.message import append, load, read
+from threadlog.operations.message import (
+    append,
+    append_together,
+    encode_append,
+    load,
+    read,
+)
 from threadlog.operations.pending_request import (
     clear_pending_request_if_matches,
     load_pending,
@@ -46,6 +52,7 @@ from threadlog.operations.thread import delete_thread, list_threads, save_extra
 
 __all__ = [
     "append",
+    "append_together",
     "claim_run",
     "clear_hitl_answers",
     "clear_pending_request_if_matches",
@@ -53,6 +60,7 @@ __all__ = [
     "delete_for_run",
     "delete_graph_thread",
     "delete_thread",
+    "encode_append",
     "fork",
     "list_checkpoints",
     "list_threads",

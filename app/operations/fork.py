@@ -3,11 +3,16 @@
 from typing import Any
 
 from threadlog.codec import MessageT
-from threadlog.errors import RunNotCompletedError, ThreadAlreadyExistsError, ThreadNotFoundError
+from threadlog.errors import (
+    CommitOutcomeUnknownError,
+    RunNotCompletedError,
+    ThreadAlreadyExistsError,
+    ThreadNotFoundError,
+)
 from threadlog.packing import check_size
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.thread import parse_extra
-from threadlog.store import Store
+from threadlog.store import Store, known
 from threadlog.validation import check_id, check_json, check_json_object
 from threadlog.vocabulary import Vocabulary
 
@@ -40,8 +45,10 @@ def fork(
 ) -> None:
     """Copy the finished part of a thread; see `Checkpointer.fork`."""
 
-    def copy(uow: UnitOfWork) -> None:
+    def copy(uow: UnitOfWork) -> CommitOutcomeUnknownError | None:
         source = uow.forks.lock_source(src_thread_id, after_run_id, new_thread_id)
+        if uow.lost_commits and (source is None or source.new_is_taken):
+            return uow.lost_commits[-1]  # made by this call, or by another since
         if source is None:
             raise ThreadNotFoundError(thread_id=src_thread_id)
         if source.cutoff is None:
@@ -53,6 +60,7 @@ def fork(
             extra["fork"] = metadata
         check_size(extra, "extra", store.statement_limit)
         uow.forks.copy(src_thread_id, new_thread_id, source.cutoff, extra)
+        return None
 
     check_id(src_thread_id, "src_thread_id")
     check_id(new_thread_id, "new_thread_id")
@@ -60,4 +68,4 @@ def fork(
     if metadata is not None:
         check_json_object(metadata, "metadata")
         check_json({"fork": metadata}, "extra")  # a level deeper
-    store.write(copy)
+    known(store.write(copy, idempotent=True))

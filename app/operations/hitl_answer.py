@@ -31,7 +31,7 @@ def save_hitl_answer(
     check_id(question_id, "question_id")
     value = plain_json(answer, "answer")
     check_size(value, "answer", store.statement_limit)
-    store.write(save)
+    store.write(save, idempotent=True)
 
 
 def load_hitl_answer(store: Store, thread_id: str, question_id: str, *, run_id: str | None) -> Any:
@@ -66,7 +66,7 @@ def clear_hitl_answers(
         questions = check_ids(question_ids, "question_ids")
         if not questions:
             return
-    store.write(lambda uow: uow.hitl_answers.clear(thread_id, run_id, questions))
+    store.write(lambda uow: uow.hitl_answers.clear(thread_id, run_id, questions), idempotent=True)
 
 
 def _check(thread_id: str, run_id: str | None) -> None:

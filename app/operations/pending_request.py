@@ -3,13 +3,17 @@
 import json
 from typing import Any
 
-from threadlog.errors import CheckpointCorruptionError, InvalidInputError
+from threadlog.errors import (
+    CheckpointCorruptionError,
+    CommitOutcomeUnknownError,
+    InvalidInputError,
+)
 from threadlog.models import Thread
 from threadlog.packing import check_size
 from threadlog.plain import plain_json
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.pending_request import PendingRequestRow
-from threadlog.store import Store
+from threadlog.store import Store, known
 from threadlog.validation import check_id
 from threadlog.vocabulary import RequestT, Vocabulary
 
@@ -25,13 +29,13 @@ def save_pending_request(
     """Keep a question, or remove it; see `Checkpointer.save_pending_request`."""
     check_id(thread_id)
     if request is None:
-        store.write(lambda uow: uow.pending_requests.clear(thread_id))
+        store.write(lambda uow: uow.pending_requests.clear(thread_id), idempotent=True)
         return
     if run_id is not None:
         check_id(run_id, "run_id")
     content = _encode(vocabulary, request)
     check_size(content, "request", store.statement_limit)
-    store.write(lambda uow: uow.pending_requests.save(thread_id, content, run_id))
+    store.write(lambda uow: uow.pending_requests.save(thread_id, content, run_id), idempotent=True)
 
 
 def load_pending(
@@ -54,14 +58,20 @@ def clear_pending_request_if_matches(
     store: Store, thread_id: str, *, question_id: str, run_id: str
 ) -> bool:
     """Remove a certain question; see `Checkpointer.clear_pending_request_if_matches`."""
+    removed = False
 
-    def clear(uow: UnitOfWork) -> bool:
-        return uow.pending_requests.clear_if_same(thread_id, question_id, run_id)
+    def clear(uow: UnitOfWork) -> bool | CommitOutcomeUnknownError:
+        nonlocal removed
+        was_removed = removed
+        removed = uow.pending_requests.clear_if_same(thread_id, question_id, run_id)
+        if uow.lost_commits and was_removed and not removed:
+            return uow.lost_commits[-1]  # removed by this call, or by another since
+        return removed
 
     check_id(thread_id)
     check_id(question_id, "question_id")
     check_id(run_id, "run_id")
-    return store.write(clear)
+    return known(store.write(clear, idempotent=True))
 
 
 def _encode(vocabulary: Vocabulary[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:

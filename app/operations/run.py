@@ -5,6 +5,7 @@ from datetime import timedelta
 from math import ceil
 
 from threadlog.errors import (
+    CommitOutcomeUnknownError,
     InvalidInputError,
     RunAlreadyClaimedError,
     RunAlreadyCompletedError,
@@ -14,7 +15,7 @@ from threadlog.errors import (
 from threadlog.operations.times import moment
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.run import RunRow
-from threadlog.store import Store
+from threadlog.store import Store, known
 from threadlog.validation import check_id
 from threadlog.values import RunState, RunSummary
 
@@ -22,10 +23,12 @@ from threadlog.values import RunState, RunSummary
 def claim_run(store: Store, thread_id: str, run_id: str) -> None:
     """Claim a run; see `Checkpointer.claim_run`."""
 
-    def claim(uow: UnitOfWork) -> None:
+    def claim(uow: UnitOfWork) -> CommitOutcomeUnknownError | None:
         uow.threads.lock(thread_id)
         if uow.runs.claim(thread_id, run_id):
-            return
+            return None
+        if uow.lost_commits:  # claimed by this call, or by another since
+            return uow.lost_commits[-1]
         completed = uow.runs.completed(thread_id, run_id)
         if completed is None:
             raise RunIdCollisionError(thread_id=thread_id, run_id=run_id)
@@ -33,7 +36,7 @@ def claim_run(store: Store, thread_id: str, run_id: str) -> None:
         raise refused(thread_id=thread_id, run_id=run_id)
 
     _check(thread_id, run_id)
-    store.write(claim)
+    known(store.write(claim, idempotent=True))
 
 
 def mark_run_complete(store: Store, thread_id: str, run_id: str) -> None:
@@ -47,7 +50,7 @@ def mark_run_complete(store: Store, thread_id: str, run_id: str) -> None:
             uow.runs.complete(thread_id, run_id, found.last_seq + 1)
 
     _check(thread_id, run_id)
-    store.write(complete)
+    store.write(complete, idempotent=True)
 
 
 def release_run(
@@ -60,8 +63,10 @@ def release_run(
     """Give up a claim; see `Checkpointer.release_run`."""
     seconds = None if older_than is None else _seconds(older_than)
 
-    def release(uow: UnitOfWork) -> None:
+    def release(uow: UnitOfWork) -> CommitOutcomeUnknownError | None:
         found = uow.runs.lock_completion(thread_id, run_id)
+        if uow.lost_commits:  # what is there may be another's claim since
+            return None if found.completed is None else uow.lost_commits[-1]
         if found.completed is None:
             raise RunNotClaimedError(thread_id=thread_id, run_id=run_id)
         if found.completed:
@@ -69,9 +74,10 @@ def release_run(
         if seconds is not None and not uow.runs.is_stale(thread_id, run_id, seconds):
             raise RunAlreadyClaimedError(thread_id=thread_id, run_id=run_id)
         uow.runs.release(thread_id, run_id)
+        return None
 
     _check(thread_id, run_id)
-    store.write(release)
+    known(store.write(release, idempotent=True))
 
 
 def runs(store: Store, thread_id: str) -> list[RunSummary]:

@@ -16,7 +16,8 @@ def save_extra(store: Store, thread_id: str, extra: dict[str, Any]) -> None:
     """Merge `extra` into the thread's; see `Checkpointer.save_extra`."""
     check_id(thread_id)
     check_json_object(extra, "extra")
-    store.write(lambda uow: merge_extra(uow, thread_id, extra, store.statement_limit))
+    limit = store.statement_limit
+    store.write(lambda uow: merge_extra(uow, thread_id, extra, limit), idempotent=True)
 
 
 def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: int) -> None:
@@ -44,8 +45,17 @@ def list_threads(
 
 def delete_thread(store: Store, thread_id: str, *, detach_forks: bool) -> bool:
     """Delete a thread and all that belongs to it; see `Checkpointer.delete_thread`."""
+    found = False
+
+    def delete(uow: UnitOfWork) -> bool:
+        nonlocal found
+        # There was such a thread as well where a try found it whose COMMIT was lost.
+        found = found and bool(uow.lost_commits)
+        found = uow.threads.delete(thread_id, detach_forks=detach_forks) or found
+        return found
+
     check_id(thread_id)
-    return store.write(lambda uow: uow.threads.delete(thread_id, detach_forks=detach_forks))
+    return store.write(delete, idempotent=True)
 
 
 def _key(after: ThreadSummary | str | None, order: ThreadOrder) -> ThreadKey | None:

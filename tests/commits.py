@@ -1,0 +1,53 @@
+"""Connections that are lost during COMMIT, before or after the server has done it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import await_only
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+@contextmanager
+def lost_commits(
+    engine: Engine,
+    other: AsyncConnection,
+    *,
+    arrives: bool,
+    times: int = 1,
+    then: Callable[[], Any] = _nothing,
+) -> Iterator[list[int]]:
+    """Kill the connection of the next COMMITs of an engine of asyncio.
+
+    Args:
+        engine: the engine.
+        other: a connection that kills.
+        arrives: whether the server has done the COMMIT by then.
+        times: how many to kill.
+        then: runs after each, before the caller learns of it.
+
+    Yields:
+        The ids of the connections that were killed.
+    """
+    killed: list[int] = []
+
+    def kill(connection: Connection) -> None:
+        if len(killed) == times:
+            return
+        number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+        killed.append(number)
+        if arrives:
+            connection.exec_driver_sql("COMMIT")
+        await_only(other.execute(text(f"KILL {number}")))
+        then()
+
+    event.listen(engine, "commit", kill)
+    try:
+        yield killed
+    finally:
+        event.remove(engine, "commit", kill)
