@@ -156,9 +156,14 @@ class OwnedUnitOfWork(UnitOfWork):
             self.session.close()
 
     def _commit(self) -> None:
+        connection = self.session.connection()
         try:
             self.session.commit()
         except DBAPIError as error:
+            # What could not be committed may still be open, with its locks, and SQLAlchemy
+            # takes it for ended: nobody else is to be given that connection.
+            if not connection.invalidated:
+                connection.invalidate(error)
             if error.connection_invalidated:
                 raise CommitOutcomeUnknownError(str(error.orig)) from error
             raise

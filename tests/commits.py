@@ -1,5 +1,6 @@
 """Connections that are lost during COMMIT, before or after the server has done it."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,14 @@ from sqlalchemy.util import await_only
 
 def _nothing() -> None:
     """Do nothing."""
+
+
+_ONE_AT_A_TIME = asyncio.Lock()
+
+
+async def _kill(other: AsyncConnection, number: int) -> None:
+    async with _ONE_AT_A_TIME:
+        await other.execute(text(f"KILL {number}"))
 
 
 @contextmanager
@@ -43,7 +52,7 @@ def lost_commits(
         killed.append(number)
         if arrives:
             connection.exec_driver_sql("COMMIT")
-        await_only(other.execute(text(f"KILL {number}")))
+        await_only(_kill(other, number))
         then()
 
     event.listen(engine, "commit", kill)
