@@ -30,9 +30,10 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             data = await checkpointer.load("order-17")
 
     Any number of tasks may use one checkpointer, and any number of processes one database.
-    A method's writes are one transaction: when it returns they are durable, when it raises
+    A method's writes are in one transaction: when it returns they are durable, when it raises
     nothing was written (but for `CommitOutcomeUnknownError`). After a deadlock, a lock
-    timeout or a lost connection the transaction is run again by itself.
+    timeout or a lost connection the transaction is run again by itself; where the connection
+    was lost during COMMIT, it is found out first what became of that.
 
     Cancelling a method lets the transaction that runs finish, for up to five seconds, and
     then raises: what it wrote is stored wholly or not at all.
@@ -155,6 +156,16 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         one thread follow one another, those to different threads do not wait. An empty
         list does nothing, without a connection.
 
+        With a URL, appends of this checkpointer that wait at the same moment share a
+        transaction, and those to one thread are stored in the order of the calls. Each
+        returns when its own messages are durable; one that is refused hinders no other.
+
+        If the connection is lost during COMMIT, the messages are looked for, byte for byte,
+        at the seqs that they had been given, under the thread's lock: they are stored once.
+        Two things cannot be told apart from that: identical messages that another writer put
+        at those very seqs in the moment between, which are taken for these; and a thread that
+        was deleted in that moment, which is begun again with them.
+
         Args:
             thread_id: the thread.
             messages: messages of the vocabulary's three classes.
@@ -165,6 +176,8 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             InvalidInputError: `messages` is no list of messages.
             InvalidMessageError: a message cannot be stored.
             TooLargeError: a message does not fit into a statement.
+            CommitOutcomeUnknownError: the connection was lost during COMMIT, and again
+                whenever threadlog looked.
         """
         sessions, words = self._sessions, self.vocabulary
         if isinstance(sessions, OwnedSessions):
@@ -323,6 +336,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             RunAlreadyCompletedError: it is completed.
             RunAlreadyClaimedError: it is not as old as that.
             InvalidInputError: `older_than` is no timedelta, or negative.
+            CommitOutcomeUnknownError: it is claimed, still or again.
         """
         await self._write(operations.release_run, thread_id, run_id, older_than=older_than)
 

@@ -1,7 +1,7 @@
 """Between messages and rows: MessagePack payloads and what stands in columns beside them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Generic
 
 import msgpack
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypeVar
 
+from threadlog.collector import collector_paused
 from threadlog.errors import (
     CheckpointCorruptionError,
     InvalidIdError,
@@ -17,7 +18,7 @@ from threadlog.errors import (
 )
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 from threadlog.models import Message as StoredRow
-from threadlog.repositories.message import NewMessage
+from threadlog.repositories.message import MessageRow, NewMessage
 from threadlog.validation import check_id, check_json_object, holds_surrogate
 
 MessageT = TypeVar("MessageT", bound=BaseModel, default=Message)
@@ -87,6 +88,11 @@ class MessageCodec(Generic[MessageT]):
                 seq=seq,
                 reason=self._reason(role, error),
             ) from error
+
+    def decode_all(self, thread_id: str, rows: Iterable[MessageRow]) -> list[MessageT]:
+        """Turn the rows of a thread into its messages; see `decode`."""
+        with collector_paused():
+            return [self.decode(thread_id, *row) for row in rows]
 
     def from_row(self, row: StoredRow) -> MessageT:
         """Turn a row that a host queried with the ORM into its message; see `decode`."""

@@ -133,7 +133,7 @@ class OwnedUnitOfWork(UnitOfWork):
 
     def __enter__(self) -> Self:
         """Begin the transaction."""
-        self.session.connection(execution_options={WRITES: self._writes})
+        self._connection = self.session.connection(execution_options={WRITES: self._writes})
         return self
 
     def __exit__(
@@ -156,14 +156,13 @@ class OwnedUnitOfWork(UnitOfWork):
             self.session.close()
 
     def _commit(self) -> None:
-        connection = self.session.connection()
         try:
             self.session.commit()
         except DBAPIError as error:
             # What could not be committed may still be open, with its locks, and SQLAlchemy
             # takes it for ended: nobody else is to be given that connection.
-            if not connection.invalidated:
-                connection.invalidate(error)
+            if not self._connection.invalidated:
+                self._connection.invalidate(error)
             if error.connection_invalidated:
                 raise CommitOutcomeUnknownError(str(error.orig)) from error
             raise

@@ -32,7 +32,7 @@ def snapshot(
         raise ThreadNotFoundError(thread_id=thread_id)
     if not found.completed:
         raise RunNotCompletedError(thread_id=thread_id, run_id=after_run_id)
-    return [vocabulary.messages.decode(thread_id, *row) for row in found.messages]
+    return vocabulary.messages.decode_all(thread_id, found.messages)
 
 
 def fork(

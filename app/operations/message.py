@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from threadlog.codec import MessageT
+from threadlog.collector import collector_paused
 from threadlog.errors import RunAlreadyCompletedError
 from threadlog.operations.times import moment
 from threadlog.packing import in_batches
@@ -34,7 +35,7 @@ def load(
     if log is None:
         return None
     return vocabulary.data(
-        messages=[vocabulary.messages.decode(thread_id, *row) for row in log.messages],
+        messages=vocabulary.messages.decode_all(thread_id, log.messages),
         extra={} if log.extra is None else parse_extra(thread_id, log.extra),
         parent_thread_id=log.parent_thread_id,
     )
@@ -224,7 +225,8 @@ def read(
         check_count(limit, "limit", least=1)
     rows = store.read(lambda uow: uow.messages.page(thread_id, after_seq=after_seq, limit=limit))
     decode = vocabulary.messages.decode
-    return [
-        StoredMessage(seq, moment(created_at), decode(thread_id, seq, role, meta, payload))
-        for seq, created_at, role, meta, payload in rows
-    ]
+    with collector_paused():
+        return [
+            StoredMessage(seq, moment(created_at), decode(thread_id, seq, role, meta, payload))
+            for seq, created_at, role, meta, payload in rows
+        ]
