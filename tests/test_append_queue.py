@@ -162,8 +162,9 @@ async def test_a_group_reads_no_more_than_the_ends_of_threads(
 
 async def test_one_refused_append_hinders_no_other(checkpointer: Checkpointer) -> None:
     """Pins that completed runs, bad messages and bad ids are their callers' own affair."""
+    for number in range(WRITERS):
+        await checkpointer.append(f"t{number}", said(-1))
     for thread_id in ("t3", "t5"):
-        await checkpointer.append(thread_id, said(-1))
         await checkpointer.claim_run(thread_id, "done")
         await checkpointer.mark_run_complete(thread_id, "done")
 
@@ -182,9 +183,8 @@ async def test_one_refused_append_hinders_no_other(checkpointer: Checkpointer) -
     assert isinstance(outcomes[7], InvalidMessageError)
     assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [3, 7]
     for number in range(WRITERS):
-        before = [-1] if number in {3, 5} else []
         new = [] if number in {3, 7} else [number]
-        assert await batches(checkpointer, f"t{number}") == before + new
+        assert await batches(checkpointer, f"t{number}") == [-1, *new]
     assert sorted(await batches(checkpointer, "shared")) == [
         n for n in range(WRITERS) if n not in {3, 7}
     ]
@@ -358,6 +358,26 @@ async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
         assert not later.done()
     await later
     assert await batches(opened, "t5") == [-1, 1]
+
+
+async def test_a_group_outlasts_a_caller_that_was_cancelled(
+    opened: Checkpointer, mysql_url: str
+) -> None:
+    """Pins that the grace period of one ends nobody else's transaction."""
+    queue_of(opened)._grace_seconds = 0.1
+    insert = "INSERT INTO cubepi_messages (thread_id, seq, role, payload) VALUES ('t5', 2, 'x', '')"
+    async with locked(mysql_url, "elsewhere") as intruder, asyncio.timeout(30):
+        await intruder.execute(text(insert))  # without the thread's lock: the group waits for it
+        appends = [asyncio.create_task(opened.append(f"t{n}", said(n))) for n in range(WRITERS)]
+        await asyncio.gather(*appends[:2])
+        appends[7].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await appends[7]
+        assert not any(append.done() for append in (*appends[2:7], *appends[8:]))
+        await intruder.rollback()
+        await asyncio.gather(*appends[2:7], *appends[8:])
+    for n in range(WRITERS):
+        assert await batches(opened, f"t{n}") == [-1, n]
 
 
 async def test_cancelling_any_of_sixteen_stores_whole_batches_or_nothing(
