@@ -21,6 +21,8 @@ from tests.servers.readiness import greets, wait_until_ready
 HOST: Final = "127.0.0.1"
 """The only address that test servers listen on."""
 
+_DURABLE: Final = ("--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1", "--log-bin=binlog")
+_FAST: Final = ("--innodb-flush-log-at-trx-commit=2", "--disable-log-bin")
 _START_SECONDS: Final = 120
 _STOP_SECONDS: Final = 10
 _PORT_ATTEMPTS: Final = 3
@@ -34,14 +36,10 @@ def settings(*, durable: bool) -> list[str]:
     """List the server options that every kind of test server gets.
 
     Args:
-        durable: whether a commit waits for the disk, as in production; tests need not.
+        durable: whether a commit waits for the disk, the binary log's too, as in production;
+            tests need not.
     """
-    return [
-        "--loose-mysqlx=OFF",
-        "--disable-log-bin",
-        "--max-connections=500",
-        f"--innodb-flush-log-at-trx-commit={1 if durable else 2}",
-    ]
+    return ["--loose-mysqlx=OFF", "--max-connections=500", *(_DURABLE if durable else _FAST)]
 
 
 def data_folder_of(program: Program) -> Path:
