@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 FRAMEWORKS := cubeloop cubepi
-SEPARATE := $(FRAMEWORKS) docs
+SEPARATE := $(FRAMEWORKS) bench docs
 FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
 URL ?= sqlite:///demo.db
 
@@ -33,8 +33,8 @@ $(VENV)/installed: $(VENV)/packages pyproject.toml $(FOLDERS)
 $(VENV)/packages: requirements-dev.txt
 	$(install-packages)
 
-# One environment for each agent framework, with the framework's own backend, and one for
-# the documentation.
+# One environment for each agent framework, with the framework's own backend, one for all that
+# threadlog is measured against, and one for the documentation.
 $(SEPARATE:%=.venv-%/installed): .venv-%/installed: .venv-%/packages pyproject.toml $(FOLDERS)
 	$(install-threadlog)
 
@@ -102,8 +102,13 @@ mysql: $(VENV)/installed  ## Start a private MySQL, print its URL, stop it with 
 	@$(BIN)/python -m tests.servers.mysql
 
 .PHONY: bench
-bench: $(VENV)/installed  ## Measure appends, loads, the memory of stream, and the saver of graphs
-	@$(BIN)/python -m benchmarks
+bench: .venv-bench/installed  ## Measure threadlog beside others, about ten minutes; QUICK=1, ROUNDS=7
+	@.venv-bench/bin/python -m benchmarks --scale $(if $(QUICK),quick,full) $(if $(ROUNDS),--rounds $(ROUNDS))
+	@.venv-bench/bin/python -m benchmarks.graph
+
+.PHONY: bench-check
+bench-check: .venv-bench/installed  ## Test the benchmark, and count an agent's statements beside cubeloop's own
+	@.venv-bench/bin/python -m pytest tests/benchmarks $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/installed  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY=
@@ -132,6 +137,7 @@ lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRA
 	@for framework in $(FRAMEWORKS); do \
 		$(COMPILE) --group $$framework --output-file requirements-$$framework.txt || exit 1; \
 	done
+	@$(COMPILE) --extra langgraph --group bench --output-file requirements-bench.txt
 	@$(COMPILE_GROUP) --group docs --output-file requirements-docs.txt
 
 .PHONY: clean

@@ -1,1 +1,4 @@
-"""Measurements. Ratios matter, not the numbers: machines differ and are noisy."""
+"""Measurements beside what users would pick instead: ``make bench``.
+
+Ratios matter, not the numbers: machines differ and are noisy.
+"""

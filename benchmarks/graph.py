@@ -1,6 +1,10 @@
-"""Measures the saver of graphs: reading the newest checkpoint, putting, and its pool."""
+"""Measures the saver of graphs: reading the newest checkpoint, putting, and its pool.
+
+Run it with: make bench, or alone with: python -m benchmarks.graph
+"""
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
@@ -12,7 +16,10 @@ from rich.table import Table
 
 from benchmarks.distance import distance
 from benchmarks.rounds import ROUNDS, medians_ms
+from tests.databases import fresh_mysql_database, on_connection
 from tests.graph_saver.making import config_for, metadata_of, put_chain
+from tests.graphs.databases import create_graph_schema
+from tests.servers.mysql import mysql_server
 from threadlog.langgraph import Saver
 
 LENGTHS: Final = (10, 3_000)
@@ -134,3 +141,21 @@ def show(columns: Mapping[str, Figures]) -> None:
         for size in POOLS[1:]:
             ratio = found[pool_of(size)] / found[pool_of(POOLS[0])]
             print(f"{name}: a pool of {size} puts {ratio:.2f} times what one of {POOLS[0]} puts")
+
+
+def main() -> None:
+    """Measure both databases and print a table."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mysql_server(durable=True) as server,
+        fresh_mysql_database(server.url) as mysql,
+    ):
+        asyncio.run(on_connection(mysql, create_graph_schema))
+        urls = {"SQLite": f"sqlite:///{folder}/bench.db", "MySQL": mysql}
+        found = {name: asyncio.run(measure(url)) for name, url in urls.items()}
+        found[f"MySQL, {FAR_MS} ms away"] = asyncio.run(measure_far(mysql))
+        show(found)
+
+
+if __name__ == "__main__":
+    main()

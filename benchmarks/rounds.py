@@ -10,11 +10,6 @@ ROUNDS: Final = 7
 Work: TypeAlias = Callable[[], Awaitable[object]]
 
 
-async def median_ms(work: Work, times: int) -> float:
-    """Give the median over rounds of the milliseconds that one call takes."""
-    return (await medians_ms({"": work}, times))[""]
-
-
 async def medians_ms(works: Mapping[str, Work], times: int) -> dict[str, float]:
     """Give the same of several pieces of work, which take turns in each round.
 

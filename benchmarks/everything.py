@@ -1,0 +1,90 @@
+"""Everything that is measured, in order."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from benchmarks.peers.agents_sdk import AgentsSDK
+from benchmarks.peers.cubeloop_tables import CubeloopTables
+from benchmarks.peers.floor import Floor
+from benchmarks.peers.framework import Framework
+from benchmarks.peers.graph_savers import opened_savers
+from benchmarks.peers.names import OURS, OURS_ON_SQLITE
+from benchmarks.peers.ours import Ours
+from benchmarks.peers.ours_sync import OursSync
+from benchmarks.piece import Piece
+from benchmarks.scale import Scale
+from benchmarks.setting import Setting
+from benchmarks.work import agent_turn, appending, graph_state, loading, streaming, writing
+from tests.counting import StatementCount
+from threadlog.cubeloop import Checkpointer
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pieces of work whose rounds alternate with each other."""
+
+    pieces: Sequence[Piece]
+    rounds: int
+
+
+@asynccontextmanager
+async def everything(scale: Scale, mysql: str, folder: Path) -> AsyncIterator[Sequence[Group]]:
+    """Open all contenders and give all work, as long as they are open.
+
+    Args:
+        scale: how much of it.
+        mysql: the URL of a MySQL database with threadlog's schema.
+        folder: where files of SQLite are made.
+    """
+    async with AsyncExitStack() as stack:
+        engine = await _engine(stack, make_url(mysql).set(drivername="mysql+asyncmy"))
+        tables = CubeloopTables(engine)
+        ours = await stack.enter_async_context(Ours.opened(mysql, tables))
+        theirs = await stack.enter_async_context(Framework.opened(mysql, tables))
+        peers = [
+            await stack.enter_async_context(Floor.opened(mysql, tables)),
+            await stack.enter_async_context(AgentsSDK.opened(mysql)),
+            await stack.enter_async_context(OursSync.opened(mysql, tables)),
+        ]
+        savers = await stack.enter_async_context(opened_savers(mysql, folder))
+        counting = StatementCount(await stack.enter_async_context(engine.connect()))
+        on_sqlite = await _on_sqlite(stack, f"sqlite:///{folder}/stream.db")
+        work = [
+            *_of_logs(Setting(scale, [ours, theirs, *peers])),
+            agent_turn.turns([ours, theirs], counting, scale.turns),
+            graph_state.graphs(savers, scale.supersteps),
+        ]
+        streams = {OURS: (ours.checkpointer, tables), OURS_ON_SQLITE: on_sqlite}
+        yield [
+            *(Group(pieces, scale.rounds) for pieces in work if pieces),
+            Group(streaming.streams(streams, scale.streamed), 1),  # what is counted is the same
+        ]
+
+
+def _of_logs(setting: Setting) -> list[Sequence[Piece]]:
+    return [
+        appending.one_writer(setting),
+        writing.own_threads(setting),
+        writing.one_thread(setting),
+        loading.whole_threads(setting),
+        loading.newest_messages(setting),
+        appending.to_lengths(setting),
+    ]
+
+
+async def _on_sqlite(stack: AsyncExitStack, url: str) -> tuple[Checkpointer, CubeloopTables]:
+    """Open a database of SQLite, which makes its tables, and an engine that fills them."""
+    checkpointer = await stack.enter_async_context(Checkpointer(url))
+    engine = await _engine(stack, make_url(url).set(drivername="sqlite+aiosqlite"))
+    return checkpointer, CubeloopTables(engine)
+
+
+async def _engine(stack: AsyncExitStack, url: URL) -> AsyncEngine:
+    engine = create_async_engine(url)
+    stack.push_async_callback(engine.dispose)
+    return engine

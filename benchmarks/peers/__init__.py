@@ -1,0 +1,1 @@
+"""Who is measured: threadlog, and what users would pick instead."""

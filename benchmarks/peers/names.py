@@ -1,0 +1,11 @@
+"""What the contenders are called in tables and plots."""
+
+from typing import Final
+
+OURS: Final = "threadlog"
+SYNC: Final = "threadlog, sync"
+FRAMEWORK: Final = "cubeloop's own"
+FLOOR: Final = "asyncmy by hand"
+AGENTS_SDK: Final = "OpenAI Agents SDK"
+LANGGRAPH: Final = "LangGraph's SQLite saver"
+OURS_ON_SQLITE: Final = "threadlog, SQLite"

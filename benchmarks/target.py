@@ -1,0 +1,68 @@
+"""What is promised: ratios of medians that were measured side by side."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.figure import Figures
+from benchmarks.peers.names import FRAMEWORK, OURS, SYNC
+from benchmarks.scale import Scale
+from benchmarks.work import agent_turn, appending, loading, writing
+
+
+@dataclass(frozen=True)
+class Target:
+    """One figure as a multiple of another, and what it should be."""
+
+    work: str
+    contender: str
+    base_work: str
+    base_contender: str
+    bound: float
+
+    least: bool = False
+    """Whether the ratio should be at least the bound, and not at most."""
+
+    def ratio(self, figures: Figures) -> float | None:
+        """Give the ratio; None where a figure is missing."""
+        base = figures.median(self.base_work, self.base_contender)
+        median = figures.median(self.work, self.contender)
+        return median / base if base and median is not None else None
+
+    def is_met(self, ratio: float) -> bool:
+        """Say whether a ratio is good enough."""
+        return ratio >= self.bound if self.least else ratio <= self.bound
+
+    @property
+    def wording(self) -> str:
+        """The bound in words."""
+        against = self.base_contender if self.base_work == self.work else self.base_work
+        return f"at {'least' if self.least else 'most'} {self.bound:g} of {against}"
+
+    def as_json(self, figures: Figures) -> dict[str, Any]:
+        """Give what is written to the file."""
+        ratio = self.ratio(figures)
+        met = None if ratio is None else self.is_met(ratio)
+        return {**asdict(self), "ratio": ratio, "met": met}
+
+
+def targets(scale: Scale) -> Sequence[Target]:
+    """Give the targets for what is measured at a scale."""
+    most = scale.writers[-1]
+    loads = [loading.whole_of(length) for length in (min(scale.loads), max(scale.loads))]
+    newest, longest = loading.newest_of(scale.last_of), appending.to_length(scale.lengths[-1])
+    return [
+        _beside_the_framework(appending.ONE_WRITER, 0.8),
+        _beside_the_framework(writing.on_own_threads(most), 1.7, least=True),
+        _beside_the_framework(writing.on_one_thread(most), 4, least=True),
+        *(_beside_the_framework(work, 0.75) for work in loads),
+        Target(newest, OURS, loading.SHORT, OURS, 1.2),
+        Target(longest, OURS, appending.to_length(scale.lengths[0]), OURS, 1.2),
+        _beside_the_framework(agent_turn.TIME, 0.6),
+        _beside_the_framework(agent_turn.STATEMENTS, 0.5),
+        Target(appending.ONE_WRITER, SYNC, appending.ONE_WRITER, OURS, 1.1),
+    ]
+
+
+def _beside_the_framework(work: str, bound: float, *, least: bool = False) -> Target:
+    return Target(work, OURS, work, FRAMEWORK, bound, least)

@@ -1,0 +1,65 @@
+"""Graph state: a graph of LangGraph whose every step stores a checkpoint."""
+
+import operator
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import Annotated, Any, Final, TypedDict
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import END, START, StateGraph
+
+from benchmarks.piece import Piece, Run
+from benchmarks.stopwatch import ms_each
+
+STEP: Final = "a step of a graph, stored"
+LATEST: Final = "the latest checkpoint of that graph"
+
+_numbers = count()
+
+
+class State(TypedDict):
+    """What the graph keeps: a list that grows by a text in each step."""
+
+    said: Annotated[list[str], operator.add]
+
+
+def graphs(savers: Mapping[str, Any], supersteps: int) -> Sequence[Piece]:
+    """Give the work of a graph with each saver; none where there are no savers."""
+    if not savers:
+        return []
+    steps = [Run(name, partial(_step, saver, supersteps)) for name, saver in savers.items()]
+    latest = [Run(name, partial(_latest, saver, supersteps)) for name, saver in savers.items()]
+    return [Piece(STEP, "ms", steps), Piece(LATEST, "ms", latest)]
+
+
+async def _step(saver: Any, supersteps: int) -> float:
+    return await ms_each(_ran(saver, supersteps), supersteps)
+
+
+async def _latest(saver: Any, supersteps: int) -> float:
+    config = await _ran(saver, supersteps)
+    times = 10
+
+    async def read() -> None:
+        for _ in range(times):
+            found = await saver.aget_tuple(config)
+            assert len(found.checkpoint["channel_values"]["said"]) == supersteps  # noqa: S101 - a wrong read is no figure
+
+    return await ms_each(read(), times)
+
+
+async def _ran(saver: Any, supersteps: int) -> RunnableConfig:
+    """Run the graph on a new thread, and give the thread's config."""
+    builder = StateGraph(State)
+    builder.add_node("say", lambda state: {"said": ["x" * 200]})
+    builder.add_edge(START, "say")
+    builder.add_conditional_edges(
+        "say", lambda state: END if len(state["said"]) >= supersteps else "say"
+    )
+    config: RunnableConfig = {
+        "configurable": {"thread_id": f"graph {next(_numbers)}"},
+        "recursion_limit": supersteps + 5,
+    }
+    await builder.compile(checkpointer=saver).ainvoke({"said": []}, config)
+    return config

@@ -1,0 +1,1 @@
+"""Tests of the benchmark, in its own environment: make bench-check."""

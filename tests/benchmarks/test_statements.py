@@ -1,0 +1,21 @@
+"""What CI holds of the benchmark: counts of statements, which do not vary as times do."""
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from benchmarks.peers.cubeloop_tables import CubeloopTables
+from benchmarks.peers.framework import Framework
+from benchmarks.peers.ours import Ours
+from benchmarks.work.agent_turn import counted_turn
+from tests.counting import StatementCount
+
+
+async def test_an_agents_turn_takes_half_the_statements(
+    mysql_url: str, count: StatementCount
+) -> None:
+    """Pins a turn with two tools, by a real agent, beside the framework's own backend."""
+    tables = CubeloopTables(create_async_engine("sqlite+aiosqlite://"))  # it fills none
+    async with Ours.opened(mysql_url, tables) as ours, Framework.opened(mysql_url, tables) as own:
+        sent = await counted_turn(ours.checkpointer, count)
+        theirs = await counted_turn(own.checkpointer, count)
+    print(f"statements of a turn: ours {sent:.0f}, the framework's own {theirs:.0f}")
+    assert sent <= 0.5 * theirs
