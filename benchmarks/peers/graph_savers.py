@@ -19,12 +19,11 @@ async def opened_savers(mysql: str, folder: Path) -> AsyncIterator[Mapping[str, 
         mysql: the URL of a database for ours.
         folder: where the files of the two on SQLite are made.
     """
+    ours = _ours()
+    if ours is None:
+        yield {}
+        return
     async with AsyncExitStack() as stack:
-        try:
-            ours = import_module("threadlog.langgraph").Saver
-        except ImportError:
-            yield {}
-            return
         theirs = AsyncSqliteSaver.from_conn_string(str(folder / "langgraph.db"))
         savers = {
             OURS_ON_SQLITE: await stack.enter_async_context(ours(f"sqlite:///{folder}/graph.db")),
@@ -34,3 +33,10 @@ async def opened_savers(mysql: str, folder: Path) -> AsyncIterator[Mapping[str, 
         for saver in savers.values():
             await saver.setup()
         yield savers
+
+
+def _ours() -> Any:
+    try:
+        return import_module("threadlog.langgraph").Saver
+    except ImportError:
+        return None
