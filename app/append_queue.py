@@ -12,6 +12,7 @@ from threadlog.errors import (
     CommitOutcomeUnknownError,
     ConnectionFailedError,
     ConnectionLostError,
+    PoolTimeoutError,
     ThreadlogError,
     restored,
 )
@@ -81,18 +82,26 @@ class AppendQueue:
     does each append of a group that the database refused.
     """
 
-    def __init__(self, slots: asyncio.Semaphore, run: Run, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        slots: asyncio.Semaphore,
+        run: Run,
+        grace_seconds: float,
+        wait_seconds: float,
+    ) -> None:
         """Take what gives out connections, and what runs work on one.
 
         Args:
             slots: one for each connection; shared with other work.
             run: runs work on a session, while a slot is held.
+            wait_seconds: for how long an append may wait for its turn.
             grace_seconds: for how long a transaction may still run when its callers are
                 cancelled.
         """
         self._slots = slots
         self._run = run
         self._grace_seconds = grace_seconds
+        self._wait_seconds = wait_seconds
         self._most_bytes = _MOST_BYTES
         self._waiting: dict[str, deque[_Caller]] = {}
         self._busy: set[str] = set()
@@ -113,6 +122,7 @@ class AppendQueue:
 
         Raises:
             RunAlreadyCompletedError: a message belongs to a completed run.
+            PoolTimeoutError: its turn did not come for as long as one may wait.
             StorageError: the database refused or failed.
         """
         self._most_bytes = min(_MOST_BYTES, statement_limit)
@@ -125,6 +135,10 @@ class AppendQueue:
             self._start()
         else:
             self._lead()
+        waits = None
+        if caller.group is None:  # sparing the timer where nobody waits
+            loop = asyncio.get_running_loop()
+            waits = loop.call_later(self._wait_seconds, self._give_up, caller)
         try:
             await caller.done
         except asyncio.CancelledError:
@@ -133,6 +147,16 @@ class AppendQueue:
             else:
                 await caller.group.outlast(self._grace_seconds)
             raise
+        finally:
+            if waits is not None:
+                waits.cancel()
+
+    def _give_up(self, caller: _Caller) -> None:
+        """Tell an append that still waits that it has waited for too long."""
+        if caller.group is None:
+            self._withdraw(caller)
+            reason = f"No connection was to be had for {self._wait_seconds:g} s"
+            _settle(caller, PoolTimeoutError(reason))
 
     def close(self, refusal: Callable[[], ThreadlogError]) -> None:
         """Refuse what waits, and what would have to wait again; let finish what runs."""

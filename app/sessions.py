@@ -37,7 +37,7 @@ class _Pool:
         self.size = size
         self._seconds = seconds
         self.slots = asyncio.Semaphore(size.most)
-        self.appends = AppendQueue(self.slots, self._run, _GRACE_SECONDS)
+        self.appends = AppendQueue(self.slots, self._run, _GRACE_SECONDS, seconds)
         self._taken = 0
 
     async def run(self, work: Callable[[Session], T]) -> T:

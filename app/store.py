@@ -168,9 +168,7 @@ class OwnedStore(Store):
                 raise CommitOutcomeUnknownError(error.reason) from error
             raise
 
-    def _run(
-        self, once: Callable[..., T], work: Callable[[UnitOfWork], T], *, writes: bool
-    ) -> T:
+    def _run(self, once: Callable[..., T], work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
         result: T
         try:
             result = self._retrying(once, work, writes=writes)
