@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
@@ -168,7 +168,7 @@ class OwnedStore(Store):
                 raise CommitOutcomeUnknownError(error.reason) from error
             raise
 
-    def _run(self, once: Callable[..., T], work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
+    def _run(self, once: Callable[..., Any], work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
         result: T
         try:
             result = self._retrying(once, work, writes=writes)

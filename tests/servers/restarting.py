@@ -17,10 +17,10 @@ class _Keeper(threading.Thread):
         super().__init__(daemon=True)
         self._command = command
         self._folder = folder
-        self._durable = durable
+        self._options = mysqld.settings(durable=durable)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self.port, self._process = mysqld._start(command, folder, durable=durable)
+        self.port, self._process = mysqld._start(command, folder, self._options)
 
     def run(self) -> None:
         while True:
@@ -40,9 +40,7 @@ class _Keeper(threading.Thread):
         with self._lock:
             if self._stopping.is_set():
                 return False
-            self._process = mysqld._spawn(
-                self._command, self._folder, self.port, durable=self._durable
-            )
+            self._process = mysqld._spawn(self._command, self._folder, self.port, self._options)
             return True
 
 
