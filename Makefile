@@ -9,6 +9,10 @@ FRAMEWORKS := cubeloop cubepi
 SEPARATE := $(FRAMEWORKS) bench docs
 FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
 URL ?= sqlite:///demo.db
+# Tests run in processes side by side, each with a MySQL of its own; not where some are picked,
+# since -s would show nothing, nor on one server for all, which counts everybody's statements.
+JOBS ?= $(if $(ARGS)$(THREADLOG_TEST_MYSQL_URL),1,auto)
+PYTEST = -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --maxprocesses 4 --dist loadfile)
 
 define install-packages
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -68,7 +72,7 @@ example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is 
 
 .PHONY: test
 test: $(VENV)/installed  ## Run all tests on SQLite and on a real MySQL, which is set up too
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python $(PYTEST) $(ARGS)
 	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
 
 .PHONY: $(FRAMEWORKS:%=test-%)
@@ -79,7 +83,7 @@ $(FRAMEWORKS:%=test-%): test-%: .venv-%/installed
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported
-	@$(OLDEST)/bin/python -m pytest $(ARGS)
+	@$(OLDEST)/bin/python $(PYTEST) $(ARGS)
 
 .PHONY: chaos-nodes
 chaos-nodes: $(VENV)/installed  ## Kill the primary of three real servers under writers; SEED repeats a run

@@ -8,10 +8,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.counting import StatementCount
 from tests.databases import SharedDatabase, fresh_mysql_database
+from tests.seeds import FRESH
 from tests.servers.mysql import MySQLServer
 from tests.servers.mysql import mysql_server as start_mysql_server
 from tests.ways import WAYS
 from threadlog import Checkpointer
+
+
+def pytest_report_header() -> str:
+    """Tell how to have the same random again."""
+    return f"THREADLOG_SEED={FRESH}"
 
 
 @pytest.fixture(scope="session")
