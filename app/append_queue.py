@@ -155,8 +155,10 @@ class AppendQueue:
         """Tell an append that still waits that it has waited for too long."""
         if caller.group is None:
             self._withdraw(caller)
-            reason = f"No connection was to be had for {self._wait_seconds:g} s"
-            _settle(caller, PoolTimeoutError(reason))
+            reason = f"Connections, or the thread, were in use for {self._wait_seconds:g} s"
+            error = PoolTimeoutError(reason)
+            error.__cause__ = TimeoutError()
+            _settle(caller, error)
 
     def close(self, refusal: Callable[[], ThreadlogError]) -> None:
         """Refuse what waits, and what would have to wait again; let finish what runs."""

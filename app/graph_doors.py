@@ -22,7 +22,7 @@ from threadlog.models import GRAPH
 from threadlog.repositories.unit_of_work import WRITES
 from threadlog.schema import verify_schema
 from threadlog.sessions import HostSessions, OwnedSessions, not_open
-from threadlog.store import Store
+from threadlog.store import Store, translated
 from threadlog.sync_door import SyncDoor
 from threadlog.sync_sessions import SyncOwnedSessions
 
@@ -118,8 +118,9 @@ class GraphDoor(_VerifiesLater, AsyncDoor):
             await self._read(_verify)
         except CubepiSchemaError:
             sleep: Callable[[float], None] = lambda seconds: await_only(asyncio.sleep(seconds))  # noqa: E731
-            async with self._engine().connect() as connection:
-                await connection.run_sync(self._create, sleep)
+            with translated(self._sessions.backend):
+                async with self._engine().connect() as connection:
+                    await connection.run_sync(self._create, sleep)
 
     def _create(self, connection: Connection, sleep: Callable[[float], None]) -> None:
         _create(self, connection, sleep)
@@ -190,7 +191,7 @@ class SyncGraphDoor(_VerifiesLater, SyncDoor):
         try:
             self._read(_verify)
         except CubepiSchemaError:
-            with self._engine().connect() as connection:
+            with translated(self._sessions.backend), self._engine().connect() as connection:
                 _create(self, connection, time.sleep)
 
     def _engine(self) -> Engine:

@@ -19,7 +19,6 @@ from threadlog import Checkpointer, SyncCheckpointer, store
 from threadlog.backends import parse_url, primary
 from threadlog.backends.primary import follow_primary, outside_of_group
 from threadlog.errors import (
-    CommitOutcomeUnknownError,
     ConnectionFailedError,
     ConnectionLostError,
     NoPrimaryError,
@@ -211,18 +210,22 @@ async def test_a_commit_that_is_refused_is_run_again(
         assert [stored.seq for stored in await checkpointer.read("t")] == [1, 2]
 
 
+@pytest.mark.parametrize("stored", [True, False])
 async def test_a_commit_that_the_group_may_have_is_not_run_again_blindly(
-    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+    mysql_url: str, monkeypatch: pytest.MonkeyPatch, *, stored: bool
 ) -> None:
     """Pins 3100 in COMMIT: the member may have sent the transaction before it failed."""
     async with Checkpointer(mysql_url) as checkpointer:
-        fail_first_commit(engines_of(checkpointer)[0].sync_engine, monkeypatch, signal(3100))
-        with pytest.raises(CommitOutcomeUnknownError):
-            await checkpointer.append("t", UserFactory.build_batch(2))
+        engine = engines_of(checkpointer)[0].sync_engine
+        fail_first_commit(engine, monkeypatch, signal(3100), stored=stored)
+        await checkpointer.append("t", UserFactory.build_batch(2))
+        assert [one.seq for one in await checkpointer.read("t")] == [1, 2]
 
 
-def fail_first_commit(engine: Engine, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
-    """Have the server roll back in place of the next COMMIT, and raise an error."""
+def fail_first_commit(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, statement: str, *, stored: bool = False
+) -> None:
+    """Have the server raise an error for the next COMMIT, which it does or rolls back."""
     commit = engine.dialect.do_commit
     failed: list[PoolProxiedConnection] = []
 
@@ -231,7 +234,7 @@ def fail_first_commit(engine: Engine, monkeypatch: pytest.MonkeyPatch, statement
             commit(connection)
             return
         failed.append(connection)
-        connection.rollback()
+        (connection.commit if stored else connection.rollback)()
         cursor = connection.cursor()
         cursor.execute(statement)
 
