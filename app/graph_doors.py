@@ -117,10 +117,9 @@ class GraphDoor(_VerifiesLater, AsyncDoor):
         try:
             await self._read(_verify)
         except CubepiSchemaError:
-            sleep: Callable[[float], None] = lambda seconds: await_only(asyncio.sleep(seconds))  # noqa: E731
             with translated(self._sessions.backend):
                 async with self._engine().connect() as connection:
-                    await connection.run_sync(self._create, sleep)
+                    await connection.run_sync(self._create, _sleep)
 
     def _create(self, connection: Connection, sleep: Callable[[float], None]) -> None:
         _create(self, connection, sleep)
@@ -265,6 +264,11 @@ class SharedDoor:
     def opened(self) -> GraphDoor | None:
         """The door, if it is open."""
         return self.asynchronous if self.asynchronous.is_open else None
+
+
+def _sleep(seconds: float) -> None:
+    """Wait inside a greenlet, while the event loop goes on."""
+    await_only(asyncio.sleep(seconds))
 
 
 def _verify(store: Store) -> None:

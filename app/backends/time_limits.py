@@ -127,7 +127,8 @@ class _SyncWatch:
 
     def begin(self, *, ping: bool = False) -> None:
         # The driver looks at it before each read; it has no other way to change it.
-        self._raw._read_timeout = self._limits.connect if ping else self._limits.statement  # noqa: SLF001
+        seconds = self._limits.connect if ping else self._limits.statement
+        self._raw._read_timeout = seconds  # noqa: SLF001 - see above
 
 
 class _AsyncWatch:

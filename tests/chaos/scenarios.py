@@ -151,8 +151,7 @@ async def full_disk(stage: Stage) -> str:
         with _ballast(stage.server.data_folder):
             ends = time.monotonic() + 20
             before = _refused(stage)
-            # What happens there is another process's.
-            while _refused(stage) < before + 20 and time.monotonic() < ends:  # noqa: ASYNC110
+            while _refused(stage) < before + 20 and time.monotonic() < ends:  # noqa: ASYNC110 - in another process
                 await asyncio.sleep(0.2)
             failed += _refused(stage) - before
         await asyncio.sleep(0.5)

@@ -108,18 +108,22 @@ class Both:
         """List once; LangGraph's own goes namespace by namespace, ours by id alone."""
         expected = sorted(
             (comparable(found) for found in self.theirs.list(config, **options)),
-            key=lambda found: (found[0]["checkpoint_id"], *sorted(found[0].items())),
+            key=_by_name,
         )
         found = [comparable(one) async for one in self.ours.alist(config, **options)]
         ids = [one[0]["checkpoint_id"] for one in found]
         assert ids == sorted(ids, reverse=True)
-        key = lambda one: (one[0]["checkpoint_id"], *sorted(one[0].items()))  # noqa: E731
-        assert sorted(found, key=key) == expected
+        assert sorted(found, key=_by_name) == expected
         for limit in (0, 1, 3):
             some = [
                 comparable(one) async for one in self.ours.alist(config, **options, limit=limit)
             ]
             assert some == found[:limit]
+
+
+def _by_name(found: Any) -> Any:
+    """Give what sorts compared tuples in the same way, whoever listed them."""
+    return (found[0]["checkpoint_id"], *sorted(found[0].items()))
 
 
 def comparable(found: CheckpointTuple | None) -> Any:
