@@ -192,10 +192,20 @@ def _check(engine: Engine, raw: Any, entry: ConnectionPoolEntry) -> None:
     if idle_since is not None and time.monotonic() - idle_since > _IDLE_SECONDS:
         watching.begin(ping=True)
         try:
-            engine.dialect.do_ping(raw)
+            _ping(raw)
         except engine.dialect.loaded_dbapi.Error as error:
             raise DisconnectionError("a connection died while it idled") from error
     watching.begin()
+
+
+def _ping(raw: Any) -> None:
+    """Have the server answer. SQLAlchemy 2.0.43 cannot call the ping() of asyncmy."""
+    cursor = raw.cursor()
+    try:
+        cursor.execute("SELECT 1")
+        cursor.fetchone()
+    finally:
+        cursor.close()
 
 
 def _mark(connection: Connection) -> None:
