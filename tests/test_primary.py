@@ -145,6 +145,7 @@ def test_an_account_that_may_not_see_the_group_may_write(mysql_url: str, dead_po
         url = listed(limited, f"127.0.0.1:{dead_port}", address(limited))
         with SyncCheckpointer(url) as checkpointer:
             checkpointer.append("t", [UserFactory()])
+            assert [each.seq for each in checkpointer.read("t")] == [1]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,8 @@ async def test_tasks_of_one_process_set_up_at_once(empty_url: str) -> None:
         async with asyncio.timeout(60):
             await asyncio.gather(*(saver.setup() for saver in savers))
             await asyncio.gather(*(put_chain(s, f"t{n}", 1) for n, s in enumerate(savers)))
+        stored = [await savers[0].aget_tuple(config_for(f"t{n}")) for n in range(len(savers))]
+        assert None not in stored
     finally:
         for saver in savers:
             await saver.__aexit__(None, None, None)

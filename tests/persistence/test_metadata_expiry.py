@@ -424,10 +424,13 @@ async def test_what_is_no_interval(seconds: Any) -> None:
             pass
 
 
-async def test_a_store_that_is_closed_first(sqlite_url: str) -> None:
-    """Pins that closing the store in the block does not break it."""
+async def test_a_store_that_is_closed_first(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pins that closing the store in the block does not break it, and that sweeps say so."""
     store = MetadataStore(sqlite_url)
     await store.setup()
     async with sweep_every(store, 0.01):
         await store.aclose()
         await asyncio.sleep(0.05)
+    assert "Expiring threads failed: NotOpenError" in caplog.text
