@@ -1,18 +1,21 @@
 """Fixtures that every test may use."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.counting import StatementCount
-from tests.databases import SharedDatabase, fresh_mysql_database
+from tests.databases import SharedDatabase, fresh_mysql_database, on_connection
 from tests.seeds import FRESH
 from tests.servers.mysql import MySQLServer
 from tests.servers.mysql import mysql_server as start_mysql_server
 from tests.ways import WAYS
 from threadlog import Checkpointer
+from threadlog.models import GRAPH, graph_metadata
 
 
 def pytest_report_header() -> str:
@@ -52,6 +55,28 @@ def shared_database(mysql_server_url: str) -> Iterator[SharedDatabase]:
 def mysql_url(shared_database: SharedDatabase) -> str:
     """Give the URL of a MySQL database with the schema, and nothing else, in it."""
     return shared_database.empty()
+
+
+@pytest.fixture(scope="session")
+def shared_graph_database(mysql_server_url: str) -> Iterator[str]:
+    """Give the URL of the MySQL database that these tests use in turn."""
+    with fresh_mysql_database(mysql_server_url) as url:
+        asyncio.run(on_connection(url, _create_graph_tables))
+        yield url
+
+
+@pytest.fixture
+def mysql_graph_url(shared_graph_database: str) -> str:
+    """Give the URL of a MySQL database with the graph's tables, and nothing in them."""
+    asyncio.run(on_connection(shared_graph_database, _empty_graph_tables))
+    return shared_graph_database
+
+
+@pytest.fixture(params=["sqlite", "mysql"])
+def graph_url(request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database, one kind after the other."""
+    name = "sqlite_url" if request.param == "sqlite" else "mysql_graph_url"
+    return str(request.getfixturevalue(name))
 
 
 @pytest.fixture
@@ -95,3 +120,14 @@ async def count(mysql_server_url: str) -> AsyncIterator[StatementCount]:
     async with engine.connect() as connection:
         yield StatementCount(connection)
     await engine.dispose()
+
+
+def _create_graph_tables(connection: Connection) -> None:
+    graph_metadata.create_all(connection)
+    connection.exec_driver_sql(f"INSERT INTO {GRAPH.version_table} VALUES ({GRAPH.version})")
+
+
+def _empty_graph_tables(connection: Connection) -> None:
+    for table in reversed(graph_metadata.sorted_tables):
+        if table is not GRAPH.version_table:
+            connection.execute(text(f"DELETE FROM {table}"))
