@@ -12,6 +12,7 @@ from threadlog.errors import (
     CommitOutcomeUnknownError,
     ConnectionFailedError,
     ConnectionLostError,
+    NotWritableError,
     PoolTimeoutError,
     ThreadlogError,
     restored,
@@ -35,7 +36,12 @@ _MOST_APPENDS: Final = 64
 _MOST_BYTES: Final = 1_000_000
 
 # What says nothing against one append of a group more than against another.
-_OF_ALL: Final = (CommitOutcomeUnknownError, ConnectionFailedError, ConnectionLostError)
+_OF_ALL: Final = (
+    CommitOutcomeUnknownError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    NotWritableError,
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -135,10 +141,8 @@ class AppendQueue:
             self._start()
         else:
             self._lead()
-        waits = None
         if caller.group is None:  # sparing the timer where nobody waits
-            loop = asyncio.get_running_loop()
-            waits = loop.call_later(self._wait_seconds, self._give_up, caller)
+            self._limit_waiting(caller)
         try:
             await caller.done
         except asyncio.CancelledError:
@@ -147,9 +151,10 @@ class AppendQueue:
             else:
                 await caller.group.outlast(self._grace_seconds)
             raise
-        finally:
-            if waits is not None:
-                waits.cancel()
+
+    def _limit_waiting(self, caller: _Caller) -> None:
+        timer = asyncio.get_running_loop().call_later(self._wait_seconds, self._give_up, caller)
+        caller.done.add_done_callback(lambda _: timer.cancel())
 
     def _give_up(self, caller: _Caller) -> None:
         """Tell an append that still waits that it has waited for too long."""
@@ -173,16 +178,13 @@ class AppendQueue:
 
     def _lead(self) -> None:
         """See to it that what waits, and may go, goes when connections are free."""
-        if self._leader is None and self._has_free():
+        if (self._leader is None or self._leader.done()) and self._has_free():
             self._leader = asyncio.create_task(self._take_slots())
 
     async def _take_slots(self) -> None:
-        try:
-            while self._has_free():
-                await self._slots.acquire()
-                self._start()
-        finally:
-            self._leader = None
+        while self._has_free():
+            await self._slots.acquire()
+            self._start()
 
     def _start(self) -> None:
         """Start the transaction of a group, whose slot is held; or give the slot back."""
@@ -200,15 +202,17 @@ class AppendQueue:
         taken: list[_Caller] = []
         room = self._most_bytes
         for thread_id in [each for each in self._waiting if each not in self._busy]:
-            callers = self._waiting[thread_id]
+            callers, before = self._waiting[thread_id], len(taken)
             while callers and len(taken) < _MOST_APPENDS:
                 size = callers[0].size
                 if taken and (size is None or size > room):
                     break
                 taken.append(callers.popleft())
                 room = 0 if size is None else room - size
-            if not callers:
+            if len(taken) > before:  # what is left goes behind other threads
                 del self._waiting[thread_id]
+                if callers:
+                    self._waiting[thread_id] = callers
         return taken
 
     async def _carry(self, group: _Group) -> None:
@@ -257,6 +261,7 @@ class AppendQueue:
             return
         caller.group, caller.size = None, None
         self._waiting.setdefault(caller.append.thread_id, deque()).appendleft(caller)
+        self._limit_waiting(caller)
 
     def _withdraw(self, caller: _Caller) -> None:
         callers = self._waiting.get(caller.append.thread_id)

@@ -19,10 +19,13 @@ from threadlog.errors import (
     ColumnTooShortError,
     InvalidMessageError,
     NotOpenError,
+    NotWritableError,
+    PoolTimeoutError,
     RunAlreadyCompletedError,
     TooLargeError,
 )
 from threadlog.messages import Message, UserMessage
+from threadlog.operations.message import Outcome, ThreadNotLocked
 from threadlog.sessions import OwnedSessions
 
 WRITERS = 16
@@ -443,3 +446,64 @@ async def test_closing_refuses_what_waits_at_once(mysql_url: str) -> None:
         await asyncio.gather(appends[0], closing)
     async with checkpointer:
         assert await batches(checkpointer, "t") == [0, 1]
+
+
+async def test_a_busy_thread_lets_others_go(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that with one connection what is left of a thread goes behind other threads."""
+    monkeypatch.setattr("threadlog.append_queue._MOST_APPENDS", 4)
+    done: list[str] = []
+    async with Checkpointer(sqlite_url) as checkpointer:
+
+        async def one(thread_id: str, number: int) -> None:
+            await checkpointer.append(thread_id, said(number))
+            done.append(thread_id)
+
+        await asyncio.gather(*(one("busy", n) for n in range(40)), one("other", 0))
+        assert await batches(checkpointer, "busy") == list(range(40))
+    assert done.index("other") < 20
+
+
+async def test_what_is_put_back_waits_no_longer_than_it_may(
+    opened: Checkpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins the limit for appends whose first one passed while they were tried together."""
+    queue, ends = queue_of(opened), asyncio.Event()
+    queue._wait_seconds = 0.1
+
+    async def run(work: object) -> list[Outcome]:
+        (group,) = queue._running
+        if len(group.callers) == 1:
+            if group.callers[0].size is None:  # put back
+                await ends.wait()
+            return [None]
+        await asyncio.sleep(0.3)
+        return [ThreadNotLocked() for _ in group.callers]
+
+    monkeypatch.setattr(queue, "_run", run)
+    async with asyncio.timeout(20):
+        appends = [asyncio.create_task(opened.append("t0", said(n))) for n in range(6)]
+        outcomes = await asyncio.gather(*appends[2:], return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [PoolTimeoutError] * 4
+        ends.set()
+        await asyncio.gather(*appends[:2])
+
+
+async def test_a_server_that_takes_no_writes_is_asked_once_for_a_group(
+    opened: Checkpointer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that each caller is told, instead of waiting for an election by itself."""
+    calls = 0
+
+    async def run(work: object) -> list[Outcome]:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0)
+        raise NotWritableError("read-only")
+
+    monkeypatch.setattr(queue_of(opened), "_run", run)
+    appends = (opened.append(f"t{n}", said(n)) for n in range(WRITERS))
+    outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [NotWritableError] * WRITERS
+    assert calls == 3
