@@ -7,7 +7,7 @@ LangGraph call ``setup()`` inside the block; the schema is verified before the f
 import asyncio
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine
@@ -119,10 +119,7 @@ class GraphDoor(_VerifiesLater, AsyncDoor):
         except CubepiSchemaError:
             with translated(self._sessions.backend):
                 async with self._engine().connect() as connection:
-                    await connection.run_sync(self._create, _sleep)
-
-    def _create(self, connection: Connection, sleep: Callable[[float], None]) -> None:
-        _create(self, connection, sleep)
+                    await connection.run_sync(partial(_create, self), _sleep)
 
     def _engine(self) -> AsyncEngine:
         sessions = self._sessions
