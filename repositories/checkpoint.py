@@ -14,7 +14,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
-    insert,
     literal,
     null,
     or_,
@@ -33,7 +32,7 @@ from threadlog.models.dialects import (
     utc_now,
 )
 from threadlog.repositories.digests import ns_digest
-from threadlog.repositories.rows import affected
+from threadlog.repositories.rows import affected, copy_thread, delete_thread
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
@@ -237,12 +236,18 @@ class CheckpointRepository:
             for ns, id_, parent, keys, counters, is_old in rows
         ]
 
-    def threads_of_runs(self, run_ids: Sequence[str]) -> list[tuple[str, str, str]]:
-        """Find the checkpoints that runs made: thread, hash of the namespace, id."""
-        wanted = select(*(_CHECKPOINTS.c[name] for name in _KEY)).where(
-            _CHECKPOINTS.c.run_id.in_(run_ids)
+    def threads_of_runs(self, run_ids: Sequence[str]) -> list[str]:
+        """Name the threads in which runs made checkpoints, in order."""
+        column = _CHECKPOINTS.c.thread_id
+        wanted = select(column).distinct().where(_CHECKPOINTS.c.run_id.in_(run_ids))
+        return list(self._session.scalars(wanted.order_by(column)))
+
+    def of_runs(self, thread_id: str, run_ids: Sequence[str]) -> set[tuple[str, str]]:
+        """Find the checkpoints of a thread that runs made: hash of the namespace, id."""
+        wanted = select(_CHECKPOINTS.c.ns_digest, _CHECKPOINTS.c.checkpoint_id).where(
+            _CHECKPOINTS.c.thread_id == thread_id, _CHECKPOINTS.c.run_id.in_(run_ids)
         )
-        return [(row[0], row[1], row[2]) for row in self._session.execute(wanted)]
+        return {(row[0], row[1]) for row in self._session.execute(wanted)}
 
     def threads_with_old(self, *, seconds_ago: float, after: str | None, limit: int) -> list[str]:
         """Name threads that have a checkpoint as old as that, a page at a time, in order."""
@@ -271,17 +276,15 @@ class CheckpointRepository:
 
     def delete_thread(self, thread_id: str) -> int:
         """Delete a thread's checkpoints; gives how many there were."""
-        return affected(
-            self._session.execute(delete(_CHECKPOINTS).where(_CHECKPOINTS.c.thread_id == thread_id))
-        )
+        return delete_thread(self._session, _CHECKPOINTS, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread's checkpoints inside the database; the target has none of them."""
-        others = [column.name for column in _CHECKPOINTS.columns if column.name != "thread_id"]
-        rows = select(literal(target_thread_id), *(_CHECKPOINTS.c[name] for name in others)).where(
-            _CHECKPOINTS.c.thread_id == source_thread_id
-        )
-        self._session.execute(insert(_CHECKPOINTS).from_select(["thread_id", *others], rows))
+        """Copy a thread's checkpoints inside the database; the target has none of them.
+
+        The source's stay locked: nobody deletes them, nor what they refer to, which is to be
+        copied by later statements.
+        """
+        copy_thread(self._session, _CHECKPOINTS, source_thread_id, target_thread_id, lock=True)
 
 
 def _targets(*conditions: ColumnElement[bool]) -> Select[Any]:

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from sqlalchemy import Table, delete, insert, literal, or_, select
+from sqlalchemy import Table, delete, or_, select
 from sqlalchemy.orm import Session
 
 from threadlog.models import CheckpointBlob
 from threadlog.models.dialects import insert_if_absent, many_rows
-from threadlog.repositories.rows import affected
+from threadlog.repositories.rows import affected, copy_thread, delete_thread
 
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
 
@@ -83,14 +83,8 @@ class CheckpointBlobRepository:
 
     def delete_thread(self, thread_id: str) -> int:
         """Delete a thread's values; gives how many there were."""
-        return affected(
-            self._session.execute(delete(_BLOBS).where(_BLOBS.c.thread_id == thread_id))
-        )
+        return delete_thread(self._session, _BLOBS, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's values inside the database; the target has none of them."""
-        others = [column.name for column in _BLOBS.columns if column.name != "thread_id"]
-        rows = select(literal(target_thread_id), *(_BLOBS.c[name] for name in others)).where(
-            _BLOBS.c.thread_id == source_thread_id
-        )
-        self._session.execute(insert(_BLOBS).from_select(["thread_id", *others], rows))
+        copy_thread(self._session, _BLOBS, source_thread_id, target_thread_id)

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Table, delete, insert, literal, null, select, union_all
+from sqlalchemy import Table, delete, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import insert_if_absent, insert_or_replace_where, many_rows
 from threadlog.repositories.checkpoint import StoredBlob, StoredWrite
-from threadlog.repositories.rows import affected
+from threadlog.repositories.rows import affected, copy_thread, delete_thread
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
@@ -129,17 +129,11 @@ class CheckpointWriteRepository:
 
     def delete_thread(self, thread_id: str) -> int:
         """Delete a thread's writes; gives how many there were."""
-        return affected(
-            self._session.execute(delete(_WRITES).where(_WRITES.c.thread_id == thread_id))
-        )
+        return delete_thread(self._session, _WRITES, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's writes inside the database; the target has none of them."""
-        others = [column.name for column in _WRITES.columns if column.name != "thread_id"]
-        rows = select(literal(target_thread_id), *(_WRITES.c[name] for name in others)).where(
-            _WRITES.c.thread_id == source_thread_id
-        )
-        self._session.execute(insert(_WRITES).from_select(["thread_id", *others], rows))
+        copy_thread(self._session, _WRITES, source_thread_id, target_thread_id)
 
 
 def _of(table: Table, here: Mapping[str, str]) -> Any:

@@ -1,8 +1,9 @@
-"""Counting the rows that a statement affected."""
+"""What is alike for the rows of several tables."""
 
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Result
+from sqlalchemy import CursorResult, Result, Table, delete, insert, literal, select
+from sqlalchemy.orm import Session
 
 
 def affected(result: Result[Any]) -> int:
@@ -12,3 +13,28 @@ def affected(result: Result[Any]) -> int:
     which SQLAlchemy's dialects for it set.
     """
     return cast("CursorResult[Any]", result).rowcount
+
+
+def copy_thread(
+    session: Session, table: Table, source: str, target: str, *, lock: bool = False
+) -> None:
+    """Copy a thread's rows inside the database, in one statement; the target has none.
+
+    Args:
+        session: what the statement runs on.
+        table: any with a column ``thread_id``.
+        source: the thread whose rows are read.
+        target: the thread that gets them.
+        lock: whether the source's rows are locked against deletion.
+    """
+    others = [column for column in table.columns if column.name != "thread_id"]
+    rows = select(literal(target), *others).where(table.c.thread_id == source)
+    if lock:
+        rows = rows.with_for_update(read=True)
+    names = ["thread_id", *(column.name for column in others)]
+    session.execute(insert(table).from_select(names, rows))
+
+
+def delete_thread(session: Session, table: Table, thread_id: str) -> int:
+    """Delete a thread's rows; gives how many there were."""
+    return affected(session.execute(delete(table).where(table.c.thread_id == thread_id)))

@@ -1,14 +1,15 @@
 """What the database does to a transaction of the saver's, and what callers see of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Self
+from typing import Any, Self
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.util import await_only
 
-from tests.graph_saver.making import checkpoint_of, config_for, ids, metadata_of, put_chain
+from tests.graph_saver.making import checkpoint_of, config_for, id_of, ids, metadata_of, put_chain
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.langgraph import Saver
 from threadlog.sessions import OwnedSessions
@@ -24,15 +25,20 @@ async def other(mysql_graph_url: str) -> AsyncIterator[AsyncConnection]:
     await engine.dispose()
 
 
+def engine_of(saver: Saver) -> Engine:
+    """Give the engine that a saver on a URL opened for itself."""
+    sessions = saver._doors.asynchronous._sessions
+    assert isinstance(sessions, OwnedSessions)
+    assert sessions.engine is not None
+    return sessions.engine.sync_engine
+
+
 class Killed:
     """Kills a saver's connection before its next COMMIT, so that nobody knows what became of it."""
 
     def __init__(self, saver: Saver, other: AsyncConnection) -> None:
         """Take the saver, and a connection to kill with."""
-        sessions = saver._doors.asynchronous._sessions
-        assert isinstance(sessions, OwnedSessions)
-        assert sessions.engine is not None
-        self.engine = sessions.engine.sync_engine
+        self.engine = engine_of(saver)
         self.other = other
         self.kills = 0
 
@@ -105,3 +111,29 @@ async def test_every_pooled_connection_killed_between_calls(
                 await other.execute(text(f"KILL {number}"))
         assert await saver.aget_tuple(config_for("t")) is not None
         await put_chain(saver, "u", 2)
+
+
+async def test_what_is_pruned_while_it_is_copied_is_copied_whole(mysql_graph_url: str) -> None:
+    """Pins that a copy's checkpoints get their values, which later statements copy."""
+    async with Saver(mysql_graph_url) as saver, Saver(mysql_graph_url) as pruner:
+        stored = await put_chain(saver, "t", 3)
+        pruning: list[asyncio.Task[None]] = []
+
+        def prune(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("INSERT INTO threadlog_checkpoints "):
+                pruning.append(asyncio.create_task(pruner.aprune(["t"])))
+                await_only(asyncio.wait(pruning, timeout=0.5))
+
+        event.listen(engine_of(saver), "after_cursor_execute", prune)
+        await saver.acopy_thread("t", "copy")
+        await asyncio.gather(*pruning)
+        assert len(pruning) == 1
+        steps = [
+            found.checkpoint["channel_values"] async for found in saver.alist(config_for("copy"))
+        ]
+        assert steps == [
+            {"step": 2, "same": "x"},
+            {"step": 1, "same": "x"},
+            {"step": 0, "same": "x"},
+        ]
+        assert await ids(saver.alist(config_for("t"))) == [id_of(stored[-1])]
