@@ -32,10 +32,19 @@ class _Apart:
         Two stores have no transaction in common: if the process dies between them, the graph
         state of a thread that is gone stays. A checkpointer that cannot prune keeps what
         ``keep_latest`` is to remove.
+
+        Raises:
+            Exception: the first that the checkpointer raised, after all threads had their turn.
         """
         expired = await self._persistence.metadata_store.expire_threads(limit=limit)
+        failures: list[Exception] = []
         for thread in expired:
-            await self._forget(thread)
+            try:
+                await self._forget(thread)
+            except Exception as error:  # noqa: BLE001 - the rows of the others are gone as well
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return expired
 
     async def _forget(self, thread: ExpiredThread) -> None:

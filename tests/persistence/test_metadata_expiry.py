@@ -27,6 +27,8 @@ from threadlog.persistence import (
     ThreadTtl,
     sweep_every,
 )
+from threadlog.persistence.expiring import expiring
+from threadlog.persistence.registry import Persistence
 from threadlog.repositories.app_run import AppRunRepository
 
 # Whose text is that of a time long ago where its zone is overlooked.
@@ -434,3 +436,30 @@ async def test_a_store_that_is_closed_first(
         await store.aclose()
         await asyncio.sleep(0.05)
     assert "Expiring threads failed: NotOpenError" in caplog.text
+
+
+class _Stubborn(InMemorySaver):
+    """Fails to delete one thread."""
+
+    stuck = ""
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete, or fail."""
+        if thread_id == self.stuck:
+            raise OSError("no")
+        await super().adelete_thread(thread_id)
+
+
+async def test_one_graph_state_that_stays_keeps_no_other() -> None:
+    """Pins that where the two are kept apart all threads have their turn, and the error comes."""
+    saver, store = _Stubborn(), InMemoryMetadataStore()
+    over = [await thread(store, ttl=ThreadTtl(0)) for _ in range(3)]
+    for thread_id in over:
+        await put_chain(saver, thread_id, 2)
+    saver.stuck = over[0]
+    apart = expiring(Persistence(saver, store), apart=True)
+    assert apart is not None
+    with pytest.raises(OSError, match="no"):
+        await apart.expire_threads()
+    left = [t for t in over if await saver.aget_tuple(config_for(t)) is not None]
+    assert left == over[:1]
