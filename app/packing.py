@@ -110,12 +110,5 @@ def check_size(value: object, what: str, limit: int) -> None:
         raise TooLargeError(what=what, size=size, limit=limit)
 
 
-def _row_size(message: NewMessage) -> int:
-    size = _literal_size(message.payload) + _ROW_OVERHEAD
-    if message.metadata:
-        size += _literal_size(json.dumps(message.metadata).encode())
-    return size
-
-
 def _literal_size(value: bytes) -> int:
     return 2 * len(value) - len(value.translate(None, _ESCAPED))

@@ -45,8 +45,8 @@ def create_run(
             created_at=now,
             updated_at=now,
             status="pending",
-            metadata=as_stored(metadata),
-            kwargs=as_stored(kwargs),
+            metadata=stored_metadata,
+            kwargs=stored_kwargs,
             multitask_strategy=multitask_strategy,
             error=None,
         )
@@ -55,6 +55,7 @@ def create_run(
         run_id, thread_id, assistant_id, metadata, kwargs, multitask_strategy
     )
     check_size([metadata, kwargs], "metadata with kwargs", store.statement_limit)
+    stored_metadata, stored_kwargs = as_stored(metadata), as_stored(kwargs)
     values = {
         "assistant_id": assistant_id,
         "status": "pending",

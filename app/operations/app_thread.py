@@ -63,14 +63,15 @@ def create_thread(
             created_at=now,
             updated_at=now,
             state_updated_at=None,
-            metadata=as_stored(metadata),
-            config=as_stored(config),
+            metadata=stored_metadata,
+            config=stored_config,
             status="idle",
             ttl=stored_ttl,
         )
 
     key = check_new_thread(thread_id, metadata, config, ttl, if_exists)
     check_size([metadata, config], "metadata with config", store.statement_limit)
+    stored_metadata, stored_config = as_stored(metadata), as_stored(config)
     for _ in range(_ATTEMPTS):
         try:
             return store.write(create)

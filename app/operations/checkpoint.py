@@ -22,10 +22,10 @@ _WALKS: Final = 5
 
 def put_checkpoint(store: Store, new: NewCheckpoint, blobs: Sequence[Batch[NewBlob]]) -> None:
     """Store a checkpoint and the values that have a new version, in one transaction."""
+    digest = ns_digest(new.checkpoint_ns)
 
     def put(uow: UnitOfWork) -> None:
         for batch in blobs:
-            digest = ns_digest(new.checkpoint_ns)
             uow.checkpoint_blobs.put(new.thread_id, digest, batch.rows, batch.size)
         uow.checkpoints.put(new)
 
@@ -175,7 +175,9 @@ def _walk(
         chain = uow.checkpoints.chain(thread_id, checkpoint_ns, step, _DEPTH + 1)
         new = chain[1:]
         candidates = {key for _, _, keys in new for key in ancestry.keys_of(keys).values()}
-        valued = uow.checkpoint_blobs.existing(thread_id, digest, sorted(candidates))
+        valued: set[str] = set()
+        if candidates:
+            valued = uow.checkpoint_blobs.existing(thread_id, digest, sorted(candidates))
         for id_, _, keys in new:
             if id_ in seen:  # its own ancestor: nothing is to be found behind it
                 return ancestry

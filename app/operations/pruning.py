@@ -89,11 +89,7 @@ def delete_for_run(store: Store, thread_id: str, run_ids: Sequence[str]) -> Prun
     """Delete what runs stored of one thread, in one transaction; see `Saver.delete_for_runs`."""
 
     def delete(uow: UnitOfWork) -> Pruned:
-        doomed = {
-            (digest, checkpoint_id)
-            for thread, digest, checkpoint_id in uow.checkpoints.threads_of_runs(run_ids)
-            if thread == thread_id
-        }
+        doomed = uow.checkpoints.of_runs(thread_id, run_ids)
         outlines = uow.checkpoints.outline(thread_id, seconds_ago=0)
         kept = [o for o in outlines if (o.ns_digest, o.checkpoint_id) not in doomed]
         return _delete_others(uow, thread_id, outlines, kept)
@@ -103,8 +99,7 @@ def delete_for_run(store: Store, thread_id: str, run_ids: Sequence[str]) -> Prun
 
 def threads_of_runs(store: Store, run_ids: Sequence[str]) -> list[str]:
     """Name the threads in which runs stored checkpoints."""
-    found = store.read(lambda uow: uow.checkpoints.threads_of_runs(run_ids))
-    return sorted({thread_id for thread_id, _, _ in found})
+    return store.read(lambda uow: uow.checkpoints.threads_of_runs(run_ids))
 
 
 def delete_all(uow: UnitOfWork, thread_id: str) -> Pruned:
