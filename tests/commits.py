@@ -14,14 +14,6 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-_ONE_AT_A_TIME = asyncio.Lock()
-
-
-async def _kill(other: AsyncConnection, number: int) -> None:
-    async with _ONE_AT_A_TIME:
-        await other.execute(text(f"KILL {number}"))
-
-
 @contextmanager
 def lost_commits(
     engine: Engine,
@@ -44,6 +36,11 @@ def lost_commits(
         The ids of the connections that were killed.
     """
     killed: list[int] = []
+    one_at_a_time = asyncio.Lock()  # of this event loop: each test has its own
+
+    async def kill_on_other(number: int) -> None:
+        async with one_at_a_time:
+            await other.execute(text(f"KILL {number}"))
 
     def kill(connection: Connection) -> None:
         if len(killed) == times:
@@ -52,7 +49,7 @@ def lost_commits(
         killed.append(number)
         if arrives:
             connection.exec_driver_sql("COMMIT")
-        await_only(_kill(other, number))
+        await_only(kill_on_other(number))
         then()
 
     event.listen(engine, "commit", kill)
