@@ -36,6 +36,7 @@ def lost_commits(
         The ids of the connections that were killed.
     """
     killed: list[int] = []
+    left = times
     one_at_a_time = asyncio.Lock()  # of this event loop: each test has its own
 
     async def kill_on_other(number: int) -> None:
@@ -43,8 +44,10 @@ def lost_commits(
             await other.execute(text(f"KILL {number}"))
 
     def kill(connection: Connection) -> None:
-        if len(killed) == times:
+        nonlocal left
+        if not left:
             return
+        left -= 1  # before others commit, while this one waits
         number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
         killed.append(number)
         if arrives:
