@@ -137,7 +137,7 @@ COMPILE = $(COMPILE_GROUP) pyproject.toml --extra mysql --extra mysql-sync --ext
 lock: UPGRADE ?= --upgrade
 lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRADE= keeps versions
 	@$(BIN)/pip install --quiet uv
-	@$(COMPILE) --extra cli --extra langgraph --extra skeino --group dev --output-file requirements-dev.txt
+	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino --group dev --output-file requirements-dev.txt
 	@for framework in $(FRAMEWORKS); do \
 		$(COMPILE) --group $$framework --output-file requirements-$$framework.txt || exit 1; \
 	done
