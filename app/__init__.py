@@ -1,7 +1,7 @@
 """threadlog keeps what an AI agent must not lose in the SQL database a team already runs."""
 
 from threadlog.backends import follow_primary
-from threadlog.checkpointer import Checkpointer, MySQLCheckpointer
+from threadlog.checkpointer import Checkpointer, MariaDBCheckpointer, MySQLCheckpointer
 from threadlog.codec import MESSAGE_CODEC, MessageCodec
 from threadlog.errors import ThreadlogError
 from threadlog.hitl import HitlRequest
@@ -14,6 +14,7 @@ __all__ = [
     "CheckpointData",
     "Checkpointer",
     "HitlRequest",
+    "MariaDBCheckpointer",
     "MessageCodec",
     "MySQLCheckpointer",
     "RunSummary",

@@ -230,7 +230,7 @@ def translated(backend: Backend) -> Iterator[None]:
     except PoolLimitError as error:
         raise PoolTimeoutError("All connections of the pool were in use for too long") from error
     except SQLAlchemyError as error:
-        raise StorageError(type(error).__name__) from error
+        raise backend.refusal(error) or StorageError(type(error).__name__) from error
 
 
 def _words(error: BaseException | None) -> str:

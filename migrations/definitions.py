@@ -7,10 +7,13 @@ hosts have run were made from it. A newer version is added.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+
+MYSQL: Final = ("mysql", "mariadb")
+"""The dialects for which there are MySQL's types."""
 
 Items: TypeAlias = Sequence[sa.Column[Any] | sa.Constraint]
 """Columns and constraints of a table, not yet attached to one."""
@@ -79,7 +82,7 @@ class Definitions:
         return self.since.get(name, 1) <= version
 
 
-OPTIONS: Mapping[str, Any] = {"mysql_engine": "InnoDB"}
+OPTIONS: Mapping[str, Any] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 """The options of a table that has no others."""
 
 
@@ -100,9 +103,9 @@ def identifier() -> sa.String:
 
 def exact_text(length: int) -> sa.String:
     """Give a type of text that is compared byte by byte."""
-    return sa.String(length).with_variant(mysql.VARCHAR(length, collation="utf8mb4_bin"), "mysql")
+    return sa.String(length).with_variant(mysql.VARCHAR(length, collation="utf8mb4_bin"), *MYSQL)
 
 
 def packed() -> sa.LargeBinary:
     """Give the type of bytes of any length."""
-    return sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+    return sa.LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
 from threadlog.migrations.definitions import (
+    MYSQL,
     Definitions,
     Index,
     Items,
@@ -124,7 +125,7 @@ def _app_runs() -> Items:
 def _digest(length: int) -> sa.String:
     """Give the type of a hash in hexadecimal digits."""
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
-    return sa.String(length).with_variant(kind, "mysql")
+    return sa.String(length).with_variant(kind, *MYSQL)
 
 
 def _uuid() -> sa.String:
@@ -134,12 +135,12 @@ def _uuid() -> sa.String:
 
 def _long_text() -> sa.Text:
     """Give the type of text of any length that is compared byte by byte."""
-    return sa.Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql")
+    return sa.Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), *MYSQL)
 
 
 def _time(name: str, *, nullable: bool = False) -> sa.Column[Any]:
     """Give a column of times in UTC, to the microsecond; text on SQLite."""
-    kind = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
+    kind = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MYSQL)
     return sa.Column(name, kind.with_variant(sa.String(32), "sqlite"), nullable=nullable)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from threadlog.migrations.definitions import (
+    MYSQL,
     OPTIONS,
     Definitions,
     Index,
@@ -40,6 +41,8 @@ _PARTITIONED: Final[Mapping[str, Any]] = {
     **OPTIONS,
     "mysql_partition_by": "KEY (thread_id)",
     "mysql_partitions": "64",
+    "mariadb_partition_by": "KEY (thread_id)",
+    "mariadb_partitions": "64",
 }
 
 
@@ -57,7 +60,7 @@ def _newest(dialect: str) -> dict[str, Items]:
 def _threads(dialect: str) -> Items:
     """Give the threads table; its row is the lock under which seqs are allocated."""
     now = "CURRENT_TIMESTAMP"
-    on_update = f"{now} ON UPDATE {now}" if dialect == "mysql" else now
+    on_update = f"{now} ON UPDATE {now}" if dialect in MYSQL else now
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
         sa.Column("parent_thread_id", identifier(), nullable=True),

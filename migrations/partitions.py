@@ -1,4 +1,5 @@
-"""Lets autogenerate see partitions: those of ``cubepi_messages`` and ``cubepi_runs`` on MySQL.
+"""Lets autogenerate see partitions: those of ``cubepi_messages`` and ``cubepi_runs`` on MySQL and
+MariaDB.
 
 Alembic itself creates them with a table, and from then on looks at them no more.
 """
@@ -53,7 +54,8 @@ class PartitionTableOp(ExecuteSQLOp):
 
 def add_comparator(plugin: Plugin) -> None:
     """Add the comparison to a plugin; a host opts in by naming that in its ``env.py``."""
-    plugin.add_autogenerate_comparator(_compare, "table", "partitions", qualifier="mysql")
+    for dialect in ("mysql", "mariadb"):
+        plugin.add_autogenerate_comparator(_compare, "table", "partitions", qualifier=dialect)
 
 
 def _compare(
@@ -73,7 +75,8 @@ def _compare(
     connection, dialect = autogen_context.connection, autogen_context.dialect
     if found is None or wanted is None or name not in _TABLES or not connection or not dialect:
         return PriorityDispatchResult.CONTINUE
-    by, count = (wanted.kwargs.get(f"mysql_{option}") for option in ("partition_by", "partitions"))
+    options = (f"{dialect.name}_{option}" for option in ("partition_by", "partitions"))
+    by, count = (wanted.kwargs.get(option) for option in options)
     if by is not None and _shape(connection, schema, name) != (_plain(by), int(count or 1)):
         table = dialect.identifier_preparer.format_table(wanted)
         clause = f"PARTITION BY {by} PARTITIONS {count or 1}"
@@ -96,7 +99,8 @@ def _plain(clause: str) -> str:
 def _clause(connection: Connection, table: str) -> str:
     """Give the partitions that a table has, of whichever kind, as ``ALTER TABLE`` takes them."""
     made = str(connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1])
-    # /*!50100 PARTITION BY KEY (thread_id)
-    # PARTITIONS 64 */
-    partitions = re.search(r"/\*!\d+ (PARTITION BY .*?)\s*\*/\s*$", made, re.DOTALL)
+    # At the end: /*!50100 PARTITION BY KEY (thread_id)
+    # PARTITIONS 64 */, without the marks of a comment on MariaDB.
+    found = r"^ ?(?:/\*!\d+ )?(PARTITION BY .*?)(?:\s*\*/)?\s*\Z"
+    partitions = re.search(found, made, re.DOTALL | re.MULTILINE)
     return " ".join(partitions[1].split()) if partitions else _NONE

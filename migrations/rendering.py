@@ -21,6 +21,7 @@ from alembic.operations.ops import (
 )
 from sqlalchemy import MetaData, TypeDecorator
 from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.types import TypeEngine
 
@@ -28,7 +29,11 @@ from threadlog.models import PARTS
 
 _TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
 _OURS: Final = f"{__name__.partition('.')[0]}."
-_DIALECTS: Final = {"mysql": mysql.dialect, "sqlite": sqlite.dialect}
+_DIALECTS: Final = {
+    "mysql": mysql.dialect,
+    "mariadb": MariaDBDialect,
+    "sqlite": sqlite.dialect,
+}
 
 
 class IndexesOfNewTable(ModifyTableOps):

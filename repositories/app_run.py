@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import utc_now
+from threadlog.models.dialects import dialect_of, utc_now
 from threadlog.repositories.rows import affected
 
 IN_FLIGHT: Final = ("pending", "running")
@@ -190,7 +190,7 @@ class AppRunRepository:
 
     @property
     def _dialect(self) -> str:
-        return self._session.get_bind().dialect.name
+        return dialect_of(self._session)
 
     def _now(self) -> ColumnElement[datetime]:
         return utc_now(self._dialect)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
-from threadlog.models.dialects import utc_now
+from threadlog.models.dialects import dialect_of, utc_now
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
 _PARTITIONS: Final = text(
@@ -68,7 +68,7 @@ class CatalogueRepository:
 
     def now(self) -> datetime:
         """Give the database's time: in UTC, to the microsecond."""
-        now = self._session.scalar(select(utc_now(self._session.get_bind().dialect.name)))
+        now = self._session.scalar(select(utc_now(dialect_of(self._session))))
         return cast("datetime", now)
 
     def server_version(self) -> tuple[int, ...]:

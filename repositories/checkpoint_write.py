@@ -7,7 +7,12 @@ from sqlalchemy import Table, delete, literal, null, select, union_all
 from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
-from threadlog.models.dialects import insert_if_absent, insert_or_replace_where, many_rows
+from threadlog.models.dialects import (
+    dialect_of,
+    insert_if_absent,
+    insert_or_replace_where,
+    many_rows,
+)
 from threadlog.repositories.checkpoint import StoredBlob, StoredWrite
 from threadlog.repositories.rows import affected, copy_thread, delete_thread
 
@@ -66,7 +71,7 @@ class CheckpointWriteRepository:
             batch: the writes.
             size: about how many bytes they are in a statement.
         """
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         rows = [{**key, **new._asdict()} for new in batch]
         if all(new.idx >= 0 for new in batch):
             statement = insert_if_absent(_WRITES, dialect)

@@ -7,7 +7,7 @@ from sqlalchemy import Table, Text, bindparam, delete, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from threadlog.models import HitlAnswer
-from threadlog.models.dialects import bytes_of, exact_json, insert_or_replace, same_id
+from threadlog.models.dialects import bytes_of, dialect_of, exact_json, insert_or_replace, same_id
 
 _ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]
 
@@ -50,7 +50,7 @@ class HitlAnswerRepository:
             question_id: the question.
             answer: a JSON value.
         """
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         row = {
             "thread_id": thread_id,
             "run_id": run_id or _NO_RUN,

@@ -29,6 +29,7 @@ from threadlog.models import HitlAnswer, Message, Run, Thread
 from threadlog.models.dialects import (
     bytes_of,
     clock_time,
+    dialect_of,
     from_epoch,
     insert_if_absent,
     to_epoch,
@@ -264,7 +265,7 @@ class ThreadRepository:
 
     def _create(self, thread_id: str) -> None:
         """Lock the thread's row, which is made if need be, in one statement."""
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         self._session.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
 
     def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:

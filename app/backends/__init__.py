@@ -8,7 +8,7 @@ from sqlalchemy.exc import ArgumentError
 
 from threadlog.backends.backend import Backend, Driver, EngineSettings, PoolSize
 from threadlog.backends.hosts import spread
-from threadlog.backends.mysql import MySQLBackend
+from threadlog.backends.mysql import MariaDBBackend, MySQLBackend
 from threadlog.backends.primary import follow_primary
 from threadlog.backends.sqlite import SQLiteBackend
 from threadlog.backends.time_limits import TimeLimits
@@ -30,7 +30,11 @@ __all__ = [
 # SQLAlchemy 2.0 leaves a database's name percent-encoded, 2.1 decodes it.
 _DECODES: Final = make_url("mysql://host/%41").database == "A"
 
-_BACKENDS: dict[str, type[Backend]] = {"mysql": MySQLBackend, "sqlite": SQLiteBackend}
+_BACKENDS: dict[str, type[Backend]] = {
+    "mysql": MySQLBackend,
+    "mariadb": MariaDBBackend,
+    "sqlite": SQLiteBackend,
+}
 
 
 def parse_url(url: str | URL) -> URL:

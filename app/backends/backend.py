@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from threadlog.backends.time_limits import TimeLimits
-from threadlog.errors import StorageError
+from threadlog.errors import StorageError, ThreadlogError
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
@@ -89,8 +89,11 @@ class Backend(Protocol):
             limits: those of the settings, or others.
         """
 
-    def verify_server(self, uow: UnitOfWork) -> None:
+    def verify_server(self, uow: UnitOfWork) -> str:
         """Refuse a server of the wrong kind or version.
+
+        Returns:
+            The kind of server for people, which may be another than `name`.
 
         Raises:
             UnsupportedServerError: it is one.
@@ -134,3 +137,6 @@ class Backend(Protocol):
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Say which of threadlog's errors a driver's error is."""
+
+    def refusal(self, error: SQLAlchemyError) -> ThreadlogError | None:
+        """Give what to raise in place of an error of SQLAlchemy's own, if there is more to say."""

@@ -16,7 +16,7 @@ from threadlog.errors import ConfigurationError
 _DEFAULT_PORT: Final = 3306
 
 _LISTED: Final = re.compile(
-    r"(?P<head>mysql(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)"
+    r"(?P<head>(?:mysql|mariadb)(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)"
     r"(?P<hosts>[^/?@]+,[^/?@]*)"
     r"(?P<path>/[^?]*)?(?:\?(?P<query>.*))?"
 )

@@ -24,6 +24,7 @@ from threadlog.models.dialects.inserts import (
     many_rows,
 )
 from threadlog.models.dialects.json import exact_json, json_items, json_member_is
+from threadlog.models.dialects.names import MYSQL, dialect_of
 from threadlog.models.dialects.times import (
     clock_time,
     from_epoch,
@@ -34,6 +35,7 @@ from threadlog.models.dialects.times import (
 )
 
 __all__ = [
+    "MYSQL",
     "PARTITIONED_BY_THREAD",
     "PARTITION_COUNT",
     "TABLE_OPTIONS",
@@ -41,6 +43,7 @@ __all__ = [
     "UuidText",
     "bytes_of",
     "clock_time",
+    "dialect_of",
     "digest",
     "exact_json",
     "exact_text",

@@ -8,17 +8,24 @@ from sqlalchemy import DateTime, Dialect, LargeBinary, String, Text, TypeDecorat
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
+from threadlog.models.dialects.names import MYSQL
+
 PARTITION_COUNT: Final = 64
 """Partitions of the messages and runs tables, where the database partitions them."""
 
-TABLE_OPTIONS: Final[dict[str, Any]] = {"mysql_engine": "InnoDB"}
-"""Options of every table."""
+TABLE_OPTIONS: Final[dict[str, Any]] = {
+    "mysql_engine": "InnoDB",
+    "mariadb_engine": "InnoDB",
+}
+"""Options of every table; SQLAlchemy heeds those with the name that begins the URL."""
 
 PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
     **TABLE_OPTIONS,
     "mysql_partition_by": "KEY (thread_id)",
+    "mariadb_partition_by": "KEY (thread_id)",
     # A string: SQLAlchemy joins the rendered options and raises TypeError on an int.
     "mysql_partitions": str(PARTITION_COUNT),
+    "mariadb_partitions": str(PARTITION_COUNT),
 }
 """Options of a table that is spread over its partitions by thread_id."""
 
@@ -34,17 +41,17 @@ def exact_text(type_: String) -> String:
     MySQL's default collations take ``R1`` and ``r1`` for one key; ``utf8mb4_bin`` does
     not. SQLite compares bytes as it is.
     """
-    return type_.with_variant(mysql.VARCHAR(type_.length, collation="utf8mb4_bin"), "mysql")
+    return type_.with_variant(mysql.VARCHAR(type_.length, collation="utf8mb4_bin"), *MYSQL)
 
 
 def packed() -> LargeBinary:
     """Give the type of a message's packed bytes, which holds up to 4 GiB on MySQL."""
-    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+    return LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
 
 
 def long_text() -> Text:
     """Give the type of text of any length that is compared byte by byte."""
-    return Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql")
+    return Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), *MYSQL)
 
 
 def digest(length: int) -> String:
@@ -53,7 +60,7 @@ def digest(length: int) -> String:
     Digits rather than bytes: every server compares them with what stands in JSON.
     """
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
-    return String(length).with_variant(kind, "mysql")
+    return String(length).with_variant(kind, *MYSQL)
 
 
 class UuidText(TypeDecorator[UUID]):
@@ -64,7 +71,7 @@ class UuidText(TypeDecorator[UUID]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Compare byte by byte on MySQL."""
-        if dialect.name == "mysql":
+        if dialect.name in MYSQL:
             return dialect.type_descriptor(mysql.CHAR(36, charset="ascii", collation="ascii_bin"))
         return dialect.type_descriptor(String(36))
 
@@ -89,7 +96,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the type of the database."""
-        if dialect.name == "mysql":
+        if dialect.name in MYSQL:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         if dialect.name == "sqlite":
             return dialect.type_descriptor(String(32))
@@ -104,7 +111,7 @@ class UtcTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         if dialect.name == "sqlite":
             return utc.isoformat(timespec="microseconds")
-        return utc.replace(tzinfo=None) if dialect.name == "mysql" else utc
+        return utc.replace(tzinfo=None) if dialect.name in MYSQL else utc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read a time."""

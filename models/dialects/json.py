@@ -23,6 +23,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 
+from threadlog.models.dialects.json_on_mariadb import has_member, member_equals
+from threadlog.models.dialects.names import MYSQL
+
 
 def exact_json(value: Any, dialect: str) -> Any:
     """Give what to insert into a JSON column so that a number alone keeps its digits.
@@ -47,7 +50,7 @@ class _json_items(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     inherit_cache = True
 
 
-@compiles(_json_items, "mysql")
+@compiles(_json_items, *MYSQL)
 def _json_items_mysql(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
     # Of the collation that the keys have, whose index would not be used otherwise.
     item = "value VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$'"
@@ -78,6 +81,9 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
         value: any JSON value.
         dialect: the name of the session's dialect.
     """
+    if dialect == "mariadb":
+        same = member_equals(document, key, value)
+        return same if value is not None else or_(not_(has_member(document, key)), same)
     if dialect == "mysql":
         # In quotes a path takes the escapes of a JSON string.
         member = func.json_extract(document, literal(f"$.{json.dumps(key)}", String()))

@@ -119,12 +119,13 @@ def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transac
     refused: list[str] = []
 
     class Watched(SQLiteBackend):
-        def verify_server(self, uow: UnitOfWork) -> None:
+        def verify_server(self, uow: UnitOfWork) -> str:
             other = sqlite3.connect(tmp_path / "threads.db", timeout=0)
             with pytest.raises(sqlite3.OperationalError, match="locked") as caught:
                 other.execute("BEGIN IMMEDIATE")
             refused.append(str(caught.value))
             other.close()
+            return super().verify_server(uow)
 
     engine = create_engine(f"sqlite:///{tmp_path}/threads.db")
     if transactions == "BEGIN":
