@@ -42,7 +42,7 @@ BAD_JSON: dict[str, Any] = {
     "infinity": {"a": [float("inf")]},
     "int above 64 bits": {"a": 2**64},
     "int below 64 bits": {"a": -(2**63) - 1},
-    "too deep": {"a": nested(100)},
+    "too deep": {"a": nested(32)},
     "lone surrogate": {"a": "\udfff"},
     "lone surrogate in a key": {"\udfff": 1},
     "key of too many bytes": {"é" * 32_768: 1},
@@ -50,7 +50,7 @@ BAD_JSON: dict[str, Any] = {
 GOOD_JSON: dict[str, Any] = {
     "\ufffd": "\ufffd",
     "a": [2**64 - 1, -(2**63), 1.5, -0.0, 1e300, True, None, ""],
-    "deep": nested(99),
+    "deep": nested(31),
     "NUL \0 and '\\\"": "\0'\\\"\r\n\x1a",
     "": {},
     "🙂": "é",
