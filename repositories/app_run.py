@@ -7,15 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    String,
     Table,
-    Text,
     bindparam,
     delete,
     insert,
     literal,
     select,
-    type_coerce,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -23,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import dialect_of, utc_now
+from threadlog.models.dialects import as_text, dialect_of, utc_now
 from threadlog.repositories.rows import affected
 
 IN_FLIGHT: Final = ("pending", "running")
@@ -33,14 +30,14 @@ _RUNS: Final[Table] = AppRun.metadata.tables[AppRun.__tablename__]
 _THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
-    "run_id": type_coerce(_RUNS.c.run_id, String),
-    "thread_id": type_coerce(_RUNS.c.thread_id, String),
+    "run_id": as_text(_RUNS.c.run_id),
+    "thread_id": as_text(_RUNS.c.thread_id),
     "assistant_id": _RUNS.c.assistant_id,
     "created_at": _RUNS.c.created_at,
     "updated_at": _RUNS.c.updated_at,
     "status": _RUNS.c.status,
-    "metadata": type_coerce(_RUNS.c.metadata, Text),
-    "kwargs": type_coerce(_RUNS.c.kwargs, Text),
+    "metadata": as_text(_RUNS.c.metadata),
+    "kwargs": as_text(_RUNS.c.kwargs),
     "multitask_strategy": _RUNS.c.multitask_strategy,
     "error": _RUNS.c.error,
 }

@@ -78,7 +78,7 @@ class CatalogueRepository:
 
     def is_mariadb(self) -> bool:
         """Say whether a server that speaks MySQL's protocol is MariaDB."""
-        return bool(getattr(self._session.connection().dialect, "is_mariadb", False))
+        return dialect_of(self._session) == "mariadb"
 
     def tables(self, part: SchemaPart) -> set[str]:
         """Name those of a part's tables that exist."""

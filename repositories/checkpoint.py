@@ -10,7 +10,6 @@ from sqlalchemy import (
     CompoundSelect,
     Select,
     Table,
-    Text,
     and_,
     bindparam,
     delete,
@@ -19,13 +18,13 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    type_coerce,
     union_all,
 )
 from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
+    as_text,
     dialect_of,
     insert_or_replace,
     json_items,
@@ -326,8 +325,8 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         _CHECKPOINTS.c.type,
         _CHECKPOINTS.c.checkpoint.label("content"),
         # As text: a row whose JSON is broken must be named, not fail in the driver's hands.
-        type_coerce(_CHECKPOINTS.c.metadata, Text).label("metadata"),
-        type_coerce(_CHECKPOINTS.c.blob_keys, Text).label("keys"),
+        as_text(_CHECKPOINTS.c.metadata).label("metadata"),
+        as_text(_CHECKPOINTS.c.blob_keys).label("keys"),
     ).join(target, _same_key(_CHECKPOINTS, target))
     blobs = select(
         literal(_BLOB),

@@ -6,20 +6,18 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Table,
-    Text,
     bindparam,
     func,
     insert,
     literal,
     null,
     select,
-    type_coerce,
     union_all,
 )
 from sqlalchemy.orm import Session
 
 from threadlog.models import Message, Thread
-from threadlog.models.dialects import to_epoch
+from threadlog.models.dialects import as_text, to_epoch
 
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -27,7 +25,7 @@ _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 _INSERT: Final = insert(_MESSAGES)
 _OF_THREAD: Final = _MESSAGES.c.thread_id == bindparam("thread_id")
 # As text: a row whose JSON is broken must be named by its seq, not fail in the driver's hands.
-_METADATA: Final = type_coerce(_MESSAGES.c.metadata, Text)
+_METADATA: Final = as_text(_MESSAGES.c.metadata)
 
 
 # Stands where a message has its seq, and sorts before every one of them.
@@ -39,7 +37,7 @@ def _log(newest: ColumnElement[bool] | None = None) -> Any:
     thread = select(
         literal(THREAD_ROW).label("seq"),
         null().label("role"),
-        type_coerce(_THREADS.c.extra, Text).label("metadata"),
+        as_text(_THREADS.c.extra).label("metadata"),
         null().label("payload"),
         _THREADS.c.parent_thread_id,
     ).where(_THREADS.c.thread_id == bindparam("thread_id"))

@@ -1,8 +1,9 @@
 """What is alike for the rows of several tables."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Result, Table, delete, insert, literal, select
+from sqlalchemy import CursorResult, Executable, Result, Row, Table, delete, insert, literal, select
 from sqlalchemy.orm import Session
 
 
@@ -13,6 +14,24 @@ def affected(result: Result[Any]) -> int:
     which SQLAlchemy's dialects for it set.
     """
     return cast("CursorResult[Any]", result).rowcount
+
+
+def first_of(
+    session: Session, statements: Sequence[Executable], parameters: Mapping[str, Any]
+) -> Row[Any] | None:
+    """Run the statements of a `LockingRead`; gives what the last one reads, if all find a row.
+
+    Args:
+        session: what they run on.
+        statements: the statements.
+        parameters: those of all of them.
+    """
+    row = None
+    for statement in statements:
+        row = session.execute(statement, parameters).first()
+        if row is None:
+            break
+    return row
 
 
 def copy_thread(

@@ -5,16 +5,15 @@ is added by giving each construct its rendering here.
 """
 
 from threadlog.models.dialects.columns import (
-    PARTITION_COUNT,
-    PARTITIONED_BY_THREAD,
-    TABLE_OPTIONS,
     UtcTime,
     UuidText,
     digest,
     exact_text,
     identifier,
     long_text,
+    moment,
     packed,
+    word,
 )
 from threadlog.models.dialects.comparison import bytes_of, same_id
 from threadlog.models.dialects.inserts import (
@@ -23,28 +22,50 @@ from threadlog.models.dialects.inserts import (
     insert_or_replace_where,
     many_rows,
 )
-from threadlog.models.dialects.json import exact_json, json_items, json_member_is
+from threadlog.models.dialects.json import (
+    ExactJson,
+    as_text,
+    empty_object,
+    exact_json,
+    json_items,
+    json_member_is,
+)
+from threadlog.models.dialects.locking import LockingRead, marking
 from threadlog.models.dialects.names import MYSQL, dialect_of
+from threadlog.models.dialects.tables import (
+    MESSAGES_BY_THREAD,
+    OF_THREAD,
+    PARTITION_COUNT,
+    PARTITIONED_BY_THREAD,
+    TABLE_OPTIONS,
+)
 from threadlog.models.dialects.times import (
     clock_time,
     from_epoch,
     now_and_on_update,
     seconds_ago,
+    statement_time,
     to_epoch,
     utc_now,
 )
 
 __all__ = [
+    "MESSAGES_BY_THREAD",
     "MYSQL",
+    "OF_THREAD",
     "PARTITIONED_BY_THREAD",
     "PARTITION_COUNT",
     "TABLE_OPTIONS",
+    "ExactJson",
+    "LockingRead",
     "UtcTime",
     "UuidText",
+    "as_text",
     "bytes_of",
     "clock_time",
     "dialect_of",
     "digest",
+    "empty_object",
     "exact_json",
     "exact_text",
     "from_epoch",
@@ -56,10 +77,14 @@ __all__ = [
     "json_member_is",
     "long_text",
     "many_rows",
+    "marking",
+    "moment",
     "now_and_on_update",
     "packed",
     "same_id",
     "seconds_ago",
+    "statement_time",
     "to_epoch",
     "utc_now",
+    "word",
 ]

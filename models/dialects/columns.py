@@ -1,33 +1,22 @@
-"""Column types and table options."""
+"""Column types."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Dialect, LargeBinary, String, Text, TypeDecorator
-from sqlalchemy.dialects import mysql
+from sqlalchemy import (
+    TIMESTAMP,
+    DateTime,
+    Dialect,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.names import MYSQL
-
-PARTITION_COUNT: Final = 64
-"""Partitions of the messages and runs tables, where the database partitions them."""
-
-TABLE_OPTIONS: Final[dict[str, Any]] = {
-    "mysql_engine": "InnoDB",
-    "mariadb_engine": "InnoDB",
-}
-"""Options of every table; SQLAlchemy heeds those with the name that begins the URL."""
-
-PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
-    **TABLE_OPTIONS,
-    "mysql_partition_by": "KEY (thread_id)",
-    "mariadb_partition_by": "KEY (thread_id)",
-    # A string: SQLAlchemy joins the rendered options and raises TypeError on an int.
-    "mysql_partitions": str(PARTITION_COUNT),
-    "mariadb_partitions": str(PARTITION_COUNT),
-}
-"""Options of a table that is spread over its partitions by thread_id."""
 
 
 def identifier() -> String:
@@ -39,9 +28,26 @@ def exact_text(type_: String) -> String:
     """Give a text type of the same length that compares byte by byte.
 
     MySQL's default collations take ``R1`` and ``r1`` for one key; ``utf8mb4_bin`` does
-    not. SQLite compares bytes as it is.
+    not. SQLite compares bytes as it is. On PostgreSQL text has no length, as everywhere in
+    the framework's tables; the collation says by what it is sorted, and lets an index serve
+    a search for what it begins with.
     """
-    return type_.with_variant(mysql.VARCHAR(type_.length, collation="utf8mb4_bin"), *MYSQL)
+    kind = mysql.VARCHAR(type_.length, collation="utf8mb4_bin")
+    return type_.with_variant(kind, *MYSQL).with_variant(_bytewise(), "postgresql")
+
+
+def word() -> String:
+    """Give the type of a short word of a few that there are, such as a role: 32 characters."""
+    return String(32).with_variant(postgresql.TEXT(), "postgresql")
+
+
+def moment() -> TIMESTAMP:
+    """Give the type of a point in time; with a time zone where the database has that."""
+    return TIMESTAMP().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
+
+
+def _bytewise() -> postgresql.TEXT:
+    return postgresql.TEXT(collation="C")
 
 
 def packed() -> LargeBinary:
@@ -51,7 +57,8 @@ def packed() -> LargeBinary:
 
 def long_text() -> Text:
     """Give the type of text of any length that is compared byte by byte."""
-    return Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), *MYSQL)
+    kind = mysql.LONGTEXT(collation="utf8mb4_bin")
+    return Text().with_variant(kind, *MYSQL).with_variant(_bytewise(), "postgresql")
 
 
 def digest(length: int) -> String:
@@ -60,17 +67,22 @@ def digest(length: int) -> String:
     Digits rather than bytes: every server compares them with what stands in JSON.
     """
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
-    return String(length).with_variant(kind, *MYSQL)
+    return String(length).with_variant(kind, *MYSQL).with_variant(_bytewise(), "postgresql")
 
 
 class UuidText(TypeDecorator[UUID]):
-    """A UUID as its 36 characters, as other tools write and people read it."""
+    """A UUID as its 36 characters, as other tools write and people read it.
+
+    On PostgreSQL, which has a type for it, of that type.
+    """
 
     impl = String(36)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Compare byte by byte on MySQL."""
+        """Choose the type of the database."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.UUID(as_uuid=False))
         if dialect.name in MYSQL:
             return dialect.type_descriptor(mysql.CHAR(36, charset="ascii", collation="ascii_bin"))
         return dialect.type_descriptor(String(36))
@@ -88,7 +100,7 @@ class UtcTime(TypeDecorator[datetime]):
     """A point in time to the microsecond, in UTC; aware in Python.
 
     DATETIME(6) on MySQL, whose TIMESTAMP ends in 2038 and depends on the session's time zone;
-    text in ISO 8601 on SQLite, which sorts as the times do.
+    text in ISO 8601 on SQLite, which sorts as the times do; TIMESTAMPTZ on PostgreSQL.
     """
 
     impl = DateTime(timezone=True)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from sqlalchemy import Dialect
 from sqlalchemy.orm import Session
 
 MYSQL: Final = ("mysql", "mariadb")
@@ -15,4 +16,9 @@ def dialect_of(session: Session) -> str:
     SQLAlchemy gives the dialect. The session is connected if it was not.
     """
     dialect = session.connection().dialect
-    return "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+    return "mariadb" if met_mariadb(dialect) else dialect.name
+
+
+def met_mariadb(dialect: Dialect) -> bool:
+    """Say whether a dialect, once it is connected, has met MariaDB."""
+    return bool(getattr(dialect, "is_mariadb", False))

@@ -54,8 +54,36 @@ def _clock_time_mysql(element: clock_time, compiler: SQLCompiler, **kw: Any) -> 
     return "SYSDATE()"
 
 
+@compiles(clock_time, "postgresql")
+def _clock_time_postgresql(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return "date_trunc('second', clock_timestamp())"
+
+
+class statement_time(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """The server's time at which the statement began.
+
+    On PostgreSQL CURRENT_TIMESTAMP is that at which the transaction began.
+    """
+
+    type = DateTime()
+    inherit_cache = True
+
+
+@compiles(statement_time)
+def _statement_time(element: statement_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(statement_time, "postgresql")
+def _statement_time_postgresql(element: statement_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return "statement_timestamp()"
+
+
 class to_epoch(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
-    """A timestamp column as whole seconds since 1970 UTC, whatever the session's time zone."""
+    """A timestamp column as seconds since 1970 UTC, whatever the session's time zone.
+
+    Whole ones, but on PostgreSQL, whose timestamps have microseconds.
+    """
 
     type = Integer()
     inherit_cache = True
@@ -69,6 +97,12 @@ def _to_epoch_mysql(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(to_epoch, "sqlite")
 def _to_epoch_sqlite(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST(strftime('%s', {compiler.process(element.clauses, **kw)}) AS INTEGER)"
+
+
+@compiles(to_epoch, "postgresql")
+def _to_epoch_postgresql(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    text = compiler.process(element.clauses, **kw)
+    return f"CAST(EXTRACT(EPOCH FROM {text}) AS DOUBLE PRECISION)"
 
 
 class from_epoch(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
@@ -88,6 +122,11 @@ def _from_epoch_sqlite(element: from_epoch, compiler: SQLCompiler, **kw: Any) ->
     return f"datetime({compiler.process(element.clauses, **kw)}, 'unixepoch')"
 
 
+@compiles(from_epoch, "postgresql")
+def _from_epoch_postgresql(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"to_timestamp({compiler.process(element.clauses, **kw)})"
+
+
 class seconds_ago(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     """The server's time so many seconds ago, to compare a timestamp column with."""
 
@@ -105,6 +144,11 @@ def _seconds_ago_sqlite(element: seconds_ago, compiler: SQLCompiler, **kw: Any) 
     return f"datetime('now', '-' || {compiler.process(element.clauses, **kw)} || ' seconds')"
 
 
+@compiles(seconds_ago, "postgresql")
+def _seconds_ago_postgresql(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
+    return _ago_postgresql(compiler.process(element.clauses, **kw))
+
+
 class _utc_timestamp(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function
     """The server's time so many seconds ago, in UTC, to the microsecond."""
 
@@ -116,6 +160,15 @@ class _utc_timestamp(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL 
 def _utc_timestamp_mysql(element: _utc_timestamp, compiler: SQLCompiler, **kw: Any) -> str:
     ago = compiler.process(element.clauses, **kw)
     return f"(UTC_TIMESTAMP(6) - INTERVAL {ago} * 1000000 MICROSECOND)"
+
+
+@compiles(_utc_timestamp, "postgresql")
+def _utc_timestamp_postgresql(element: _utc_timestamp, compiler: SQLCompiler, **kw: Any) -> str:
+    return _ago_postgresql(compiler.process(element.clauses, **kw))
+
+
+def _ago_postgresql(seconds: str) -> str:
+    return f"(statement_timestamp() - make_interval(secs => {seconds}))"
 
 
 def utc_now(dialect: str, *, seconds_ago: float = 0) -> ColumnElement[datetime]:

@@ -1,0 +1,63 @@
+"""Table options, and what belongs to a table beside its columns."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sqlalchemy import DDL
+
+PARTITION_COUNT: Final = 64
+"""Partitions of the messages and runs tables, where the database partitions them."""
+
+TABLE_OPTIONS: Final[dict[str, Any]] = {
+    "mysql_engine": "InnoDB",
+    "mariadb_engine": "InnoDB",
+}
+"""Options of every table; SQLAlchemy heeds those with the name that begins the URL."""
+
+# Here and not in the metadata, where a host's autogenerate would find them for MySQL too, which
+# forbids a foreign key on a partitioned table and has no such index.
+_FOREIGN_KEY: Final = (
+    "ALTER TABLE %(fullname)s ADD FOREIGN KEY (thread_id) "
+    "REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
+)
+_METADATA_INDEX: Final = (
+    "CREATE INDEX ix_cubepi_messages_metadata_gin ON %(fullname)s "
+    "USING gin (metadata jsonb_path_ops)"
+)
+_PARTITIONS: Final = tuple(
+    f"CREATE TABLE %(fullname)s_p{place:02d} PARTITION OF %(fullname)s "
+    f"FOR VALUES WITH (modulus {PARTITION_COUNT}, remainder {place})"
+    for place in range(PARTITION_COUNT)
+)
+
+
+def _on_postgresql(statements: Iterable[str]) -> dict[str, Any]:
+    """Give the option that has PostgreSQL execute statements after it created the table."""
+    listeners = [DDL(statement).execute_if(dialect="postgresql") for statement in statements]
+    return {"listeners": [("after_create", listener) for listener in listeners]}
+
+
+OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_FOREIGN_KEY])}
+"""Options of a table whose rows belong to threads, and go with them on PostgreSQL."""
+
+_PARTITIONED: Final[dict[str, Any]] = {
+    **TABLE_OPTIONS,
+    "mysql_partition_by": "KEY (thread_id)",
+    "mariadb_partition_by": "KEY (thread_id)",
+    # A string: SQLAlchemy joins the rendered options and raises TypeError on an int.
+    "mysql_partitions": str(PARTITION_COUNT),
+    "mariadb_partitions": str(PARTITION_COUNT),
+    "postgresql_partition_by": "HASH (thread_id)",
+}
+
+PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
+    **_PARTITIONED,
+    **_on_postgresql([_FOREIGN_KEY, *_PARTITIONS]),
+}
+"""Options of a table like `OF_THREAD` that is spread over its partitions by thread_id."""
+
+MESSAGES_BY_THREAD: Final[dict[str, Any]] = {
+    **_PARTITIONED,
+    **_on_postgresql([_FOREIGN_KEY, _METADATA_INDEX, *_PARTITIONS]),
+}
+"""The same of the messages, whose metadata PostgreSQL indexes whatever is in them."""
