@@ -6,14 +6,19 @@ hosts have run were made from it. A newer version is added.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, postgresql
 
 MYSQL: Final = ("mysql", "mariadb")
 """The dialects for which there are MySQL's types."""
+
+POSTGRESQL: Final = "postgresql"
+"""The dialect for which there are PostgreSQL's types."""
+
+_POSTGRESQL: Final = postgresql.dialect()
 
 Items: TypeAlias = Sequence[sa.Column[Any] | sa.Constraint]
 """Columns and constraints of a table, not yet attached to one."""
@@ -28,6 +33,12 @@ class Index:
     columns: tuple[str, ...]
     since: int
     """The first version that has it."""
+
+    dialect: str | None = None
+    """The one dialect that has it; None for all."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options for ``op.create_index``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,9 @@ class Definitions:
     all_options: Mapping[str, Mapping[str, Any]]
     """The options of tables that have others than `OPTIONS`."""
 
+    hash_partitioned: tuple[str, ...]
+    """The tables whose rows PostgreSQL keeps in partitions, see `hash_partitions`."""
+
     upgraded_by: str
     """What takes tables of an older version to a newer one, for people."""
 
@@ -70,12 +84,16 @@ class Definitions:
             if self._has(version, table)
         }
 
-    def indexes(self, version: int) -> list[Index]:
+    def indexes(self, version: int, dialect: str) -> list[Index]:
         """Give a version's indexes, in the order of creation."""
-        return [index for index in self.all_indexes if index.since <= version]
+        return [
+            index
+            for index in self.all_indexes
+            if index.since <= version and index.dialect in {None, dialect}
+        ]
 
     def options(self, table: str) -> dict[str, Any]:
-        """Give a table's options, for ``op.create_table``: its engine and partitions on MySQL."""
+        """Give a table's options, for ``op.create_table``: its engine and how it is partitioned."""
         return dict(self.all_options.get(table, OPTIONS))
 
     def _has(self, version: int, name: str) -> bool:
@@ -91,6 +109,14 @@ def columns(items: Items) -> dict[str, sa.Column[Any]]:
     return {item.name: item for item in items if isinstance(item, sa.Column)}
 
 
+def collate(items: Items, collation: str | None) -> None:
+    """Give columns of text that is sorted byte by byte on PostgreSQL another collation there."""
+    name = None if collation in {None, "default"} else collation
+    for column in columns(items).values():
+        if getattr(column.type.dialect_impl(_POSTGRESQL), "collation", None):
+            column.type = postgresql.TEXT(collation=name)
+
+
 def version_column() -> sa.Column[Any]:
     """Give the one column of a version table."""
     return sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
@@ -102,10 +128,21 @@ def identifier() -> sa.String:
 
 
 def exact_text(length: int) -> sa.String:
-    """Give a type of text that is compared byte by byte."""
-    return sa.String(length).with_variant(mysql.VARCHAR(length, collation="utf8mb4_bin"), *MYSQL)
+    """Give a type of text that is compared byte by byte, of any length on PostgreSQL."""
+    kind = mysql.VARCHAR(length, collation="utf8mb4_bin")
+    return sa.String(length).with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
+
+
+def bytewise() -> postgresql.TEXT:
+    """Give PostgreSQL's type of text that is sorted byte by byte."""
+    return postgresql.TEXT(collation="C")
 
 
 def packed() -> sa.LargeBinary:
     """Give the type of bytes of any length."""
     return sa.LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
+
+
+def document() -> sa.JSON:
+    """Give the type of a JSON document."""
+    return sa.JSON().with_variant(postgresql.JSONB(), POSTGRESQL)

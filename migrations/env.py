@@ -19,9 +19,18 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Inspector, Table, inspect, text
 
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
-from threadlog.models import PARTS, SchemaPart
+from threadlog.migrations import hash_partitions
+from threadlog.migrations.definitions import POSTGRESQL, Definitions
+from threadlog.migrations.graph_state import GRAPH_STATE
+from threadlog.migrations.message_log import MESSAGE_LOG
+from threadlog.models import PARTS, PartName, SchemaPart
 
 _HOSTS_TABLE: Final = "alembic_version"
+
+_DEFINITIONS: Final[dict[PartName, Definitions]] = {
+    "messages": MESSAGE_LOG,
+    "graph": GRAPH_STATE,
+}
 
 
 def _run_offline(part: SchemaPart, dialect: str) -> None:
@@ -80,21 +89,42 @@ def _has_a_host(part: SchemaPart, connection: Connection, tables: set[str]) -> b
 
 
 def _is_complete(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
-    """Say whether tables, columns, indexes and version are all those of the models."""
+    """Say whether tables, columns, indexes, partitions and version are all there."""
     inspector = inspect(connection)
     if not tables >= part.tables:
         return False
-    if not all(_is_whole(inspector, table) for table in part.metadata.tables.values()):
+    if not all(_has_columns(inspector, table) for table in part.metadata.tables.values()):
+        return False
+    if not _has_layout(part, connection, inspector):
         return False
     versions = connection.scalars(text(f"SELECT version FROM {part.version_table.name}"))
     return list(versions) == [part.version]
 
 
-def _is_whole(inspector: Inspector, table: Table) -> bool:
+def _has_columns(inspector: Inspector, table: Table) -> bool:
     """Say whether an existing table has the columns and indexes of the models."""
     columns = {column["name"] for column in inspector.get_columns(table.name)}
-    indexes = {index["name"] for index in inspector.get_indexes(table.name)}
+    indexes = _indexes(inspector, table.name)
     return columns >= set(table.columns.keys()) and indexes >= {i.name for i in table.indexes}
+
+
+def _has_layout(part: SchemaPart, connection: Connection, inspector: Inspector) -> bool:
+    """Say whether existing tables have what only migrations know of."""
+    made, dialect = _DEFINITIONS[part.name], connection.dialect.name
+    wanted = {
+        (index.table, index.name)
+        for index in made.indexes(part.version, dialect)
+        if index.dialect is not None
+    }
+    if any(name not in _indexes(inspector, table) for table, name in wanted):
+        return False
+    return dialect != POSTGRESQL or not any(
+        hash_partitions.are_missing(connection, table) for table in made.hash_partitioned
+    )
+
+
+def _indexes(inspector: Inspector, table: str) -> set[str | None]:
+    return {index["name"] for index in inspector.get_indexes(table)}
 
 
 def _forget(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
