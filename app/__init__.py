@@ -1,7 +1,7 @@
 """threadlog keeps what an AI agent must not lose in the SQL database a team already runs."""
 
 from threadlog.backends import follow_primary
-from threadlog.checkpointer import Checkpointer, MySQLCheckpointer
+from threadlog.checkpointer import Checkpointer, MySQLCheckpointer, PostgresCheckpointer
 from threadlog.codec import MESSAGE_CODEC, MessageCodec
 from threadlog.errors import ThreadlogError
 from threadlog.hitl import HitlRequest
@@ -16,6 +16,7 @@ __all__ = [
     "HitlRequest",
     "MessageCodec",
     "MySQLCheckpointer",
+    "PostgresCheckpointer",
     "RunSummary",
     "StoredMessage",
     "SyncCheckpointer",
