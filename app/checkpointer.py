@@ -54,8 +54,9 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
 
         Args:
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
-                ``mysql+aiomysql://``; ``host1:3306,host2:3306`` for several servers, of
-                which the one that takes writes is used), ``sqlite:///file.db`` or ``sqlite://``
+                ``mysql+aiomysql://``), ``postgresql://user:password@host:5432/database``
+                (``host1:3306,host2:3306`` for several servers, of which the one that takes
+                writes is used), ``sqlite:///file.db`` or ``sqlite://``
                 for a database in memory. Query arguments go to the driver; on MySQL those for
                 TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
                 are ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
@@ -582,3 +583,9 @@ class MariaDBCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
 
     server = "MariaDB"
     also = ("MySQL",)
+
+
+class PostgresCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes only PostgreSQL."""
+
+    server = "PostgreSQL"

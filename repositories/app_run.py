@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    Insert,
     Table,
     bindparam,
     delete,
@@ -20,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, dialect_of, utc_now
+from threadlog.models.dialects import as_text, dialect_of, marking, utc_now
 from threadlog.repositories.rows import affected
 
 IN_FLIGHT: Final = ("pending", "running")
@@ -111,7 +113,8 @@ class AppRunRepository:
         """
         row = {"run_id": run_id, "created_at": now, "updated_at": now, **values}
         try:
-            return affected(self._session.execute(_INSERT, {**row, "of_thread": thread_id})) > 0
+            statement = _inserting(self._dialect)
+            return affected(self._session.execute(statement, {**row, "of_thread": thread_id})) > 0
         except IntegrityError as error:
             # The thread is locked, so that only the run's key can be in the way.
             raise RunAlreadyExistsError(thread_id=str(thread_id), run_id=str(run_id)) from error
@@ -191,6 +194,11 @@ class AppRunRepository:
 
     def _now(self) -> ColumnElement[datetime]:
         return utc_now(self._dialect)
+
+
+@cache
+def _inserting(dialect: str) -> Insert:
+    return marking(_INSERT, _THREADS, _THREADS.c.thread_id == _THREAD, dialect)
 
 
 def _chunks(run_ids: Sequence[UUID]) -> list[Sequence[UUID]]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Table, delete, literal, null, select, union_all
+from sqlalchemy import Table, delete, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
@@ -12,6 +12,7 @@ from threadlog.models.dialects import (
     insert_if_absent,
     insert_or_replace_where,
     many_rows,
+    no_value,
 )
 from threadlog.repositories.checkpoint import StoredBlob, StoredWrite
 from threadlog.repositories.rows import affected, copy_thread, delete_thread
@@ -107,15 +108,18 @@ class CheckpointWriteRepository:
         w, b = _WRITES.c, _BLOBS.c
         statement = union_all(
             stored.with_only_columns(
-                *(literal(_CHECKPOINT), _CHECKPOINTS.c.checkpoint_id, null(), null(), null()),
-                *(null(), null(), null()),
+                *(literal(_CHECKPOINT), _CHECKPOINTS.c.checkpoint_id),
+                *(no_value(c.type) for c in (w.task_path, w.task_id, w.idx)),
+                *(no_value(c.type) for c in (w.channel, w.type, w.value)),
             ),
             writes.with_only_columns(
                 *(literal(_WRITE), w.checkpoint_id, w.task_path, w.task_id, w.idx),
                 *(w.channel, w.type, w.value),
             ),
             blobs.with_only_columns(
-                *(literal(_BLOB), b.blob_key, null(), null(), null(), b.channel, b.type, b.value)
+                *(literal(_BLOB), b.blob_key),
+                *(no_value(c.type) for c in (w.task_path, w.task_id, w.idx)),
+                *(b.channel, b.type, b.value),
             ),
         )
         return _history(self._session.execute(statement).all())

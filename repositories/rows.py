@@ -47,7 +47,9 @@ def copy_thread(
         lock: whether the source's rows are locked against deletion.
     """
     others = [column for column in table.columns if column.name != "thread_id"]
-    rows = select(literal(target), *others).where(table.c.thread_id == source)
+    rows = select(literal(target, table.c.thread_id.type), *others).where(
+        table.c.thread_id == source
+    )
     if lock:
         rows = rows.with_for_update(read=True)
     names = ["thread_id", *(column.name for column in others)]

@@ -12,6 +12,7 @@ from threadlog.models.dialects.columns import (
     identifier,
     long_text,
     moment,
+    no_value,
     packed,
     word,
 )
@@ -30,7 +31,7 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
-from threadlog.models.dialects.locking import LockingRead, marking
+from threadlog.models.dialects.locking import LockingRead, lock_first, marking
 from threadlog.models.dialects.names import MYSQL, dialect_of
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
@@ -75,10 +76,12 @@ __all__ = [
     "insert_or_replace_where",
     "json_items",
     "json_member_is",
+    "lock_first",
     "long_text",
     "many_rows",
     "marking",
     "moment",
+    "no_value",
     "now_and_on_update",
     "packed",
     "same_id",

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Executable, Select, Table, Update, select, update
+from sqlalchemy import ColumnElement, Executable, Insert, Select, Table, Update, select, update
+
+S = TypeVar("S", Insert, Update)
 
 Lock: TypeAlias = Callable[[Select[Any]], Select[Any]]
 """Has a subquery read what is committed, and not the transaction's snapshot."""
@@ -42,9 +44,8 @@ class LockingRead:
 
     def _statements(self, dialect: str) -> Sequence[Executable]:
         """Give the statements in their order; the last one reads."""
-        if dialect == "postgresql":
-            lock = select(next(iter(self._table.primary_key))).where(self._is_row)
-            return lock.with_for_update(), select(*self._columns(_plain)).where(self._is_row)
+        if locks := lock_first(self._table, self._is_row, dialect):
+            return *locks, select(*self._columns(_plain)).where(self._is_row)
         locking = self._after_the_row if dialect == "mariadb" else _locking
         return (select(*self._columns(locking)).where(self._is_row).with_for_update(),)
 
@@ -52,15 +53,28 @@ class LockingRead:
         return _locking(subquery.where(self._is_row).correlate(self._table))
 
 
-def marking(statement: Update, row: Table, is_row: ColumnElement[bool], dialect: str) -> Update:
-    """Have an UPDATE of what a row's lock guards tell transactions that began before.
+def lock_first(table: Table, is_row: ColumnElement[bool], dialect: str) -> Sequence[Executable]:
+    """Give what to execute before a statement that changes a row by what its lock guards.
+
+    Args:
+        table: the table of the row.
+        is_row: the row's condition.
+        dialect: the name of the session's dialect.
+    """
+    if dialect != "postgresql":
+        return ()
+    return (select(next(iter(table.primary_key))).where(is_row).with_for_update(),)
+
+
+def marking(statement: S, row: Table, is_row: ColumnElement[bool], dialect: str) -> S:
+    """Have a change of what a row's lock guards tell transactions that began before.
 
     Those would lock the row, and read what they knew. On PostgreSQL it is written to, without
     a change, and one that has an older snapshot is refused its lock. MySQL's locking reads
     need no telling.
 
     Args:
-        statement: the UPDATE.
+        statement: the INSERT or UPDATE.
         row: the table of the row.
         is_row: the row's condition.
         dialect: the name of the session's dialect.
