@@ -18,8 +18,6 @@ MYSQL: Final = ("mysql", "mariadb")
 POSTGRESQL: Final = "postgresql"
 """The dialect for which there are PostgreSQL's types."""
 
-_POSTGRESQL: Final = postgresql.dialect()
-
 Items: TypeAlias = Sequence[sa.Column[Any] | sa.Constraint]
 """Columns and constraints of a table, not yet attached to one."""
 
@@ -109,11 +107,17 @@ def columns(items: Items) -> dict[str, sa.Column[Any]]:
     return {item.name: item for item in items if isinstance(item, sa.Column)}
 
 
-def collate(items: Items, collation: str | None) -> None:
-    """Give columns of text that is sorted byte by byte on PostgreSQL another collation there."""
-    name = None if collation in {None, "default"} else collation
+def collate(items: Items, dialect: sa.Dialect, collation: str | None) -> None:
+    """Give columns of text that name a collation on a dialect another one.
+
+    Args:
+        items: of a table; they are changed.
+        dialect: PostgreSQL's.
+        collation: its name; ``default`` for the database's own.
+    """
+    name = None if collation == "default" else collation
     for column in columns(items).values():
-        if getattr(column.type.dialect_impl(_POSTGRESQL), "collation", None):
+        if getattr(column.type.dialect_impl(dialect), "collation", None):
             column.type = postgresql.TEXT(collation=name)
 
 

@@ -29,9 +29,7 @@ __all__ = [
     "write_schema_version_op",
 ]
 
-_THREAD: Final = (
-    "thread_id TEXT NOT NULL REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
-)
+_THREAD: Final = "thread_id TEXT NOT NULL REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
 _NOW: Final = "TIMESTAMPTZ NOT NULL DEFAULT now()"
 
 
@@ -64,14 +62,20 @@ def upgrade_v3_to_v4_op() -> str:
     return ";\n".join(
         [
             "ALTER TABLE cubepi_messages ADD COLUMN IF NOT EXISTS run_id TEXT",
-            "CREATE INDEX IF NOT EXISTS ix_cubepi_messages_thread_run "
-            "ON cubepi_messages (thread_id, run_id)",
-            f"CREATE TABLE IF NOT EXISTS cubepi_runs ({_THREAD}, "
-            f"run_id TEXT NOT NULL, claimed_at {_NOW}, completed_at TIMESTAMPTZ, "
-            "completion_seq BIGINT, PRIMARY KEY (thread_id, run_id)"
-            ") PARTITION BY HASH (thread_id)",
-            "CREATE INDEX IF NOT EXISTS ix_cubepi_runs_thread_seq "
-            "ON cubepi_runs (thread_id, completion_seq)",
+            (
+                "CREATE INDEX IF NOT EXISTS ix_cubepi_messages_thread_run "
+                "ON cubepi_messages (thread_id, run_id)"
+            ),
+            (
+                f"CREATE TABLE IF NOT EXISTS cubepi_runs ({_THREAD}, "
+                f"run_id TEXT NOT NULL, claimed_at {_NOW}, completed_at TIMESTAMPTZ, "
+                "completion_seq BIGINT, PRIMARY KEY (thread_id, run_id)"
+                ") PARTITION BY HASH (thread_id)"
+            ),
+            (
+                "CREATE INDEX IF NOT EXISTS ix_cubepi_runs_thread_seq "
+                "ON cubepi_runs (thread_id, completion_seq)"
+            ),
             create_runs_partitions_op(),
         ]
     )
@@ -81,10 +85,14 @@ def upgrade_v4_to_v5_op() -> str:
     """Give the statements from version 4 to 5, without that of the version."""
     return ";\n".join(
         [
-            f"CREATE TABLE IF NOT EXISTS cubepi_hitl_answers ({_THREAD}, "
-            "run_id TEXT NOT NULL, question_id TEXT NOT NULL, answer JSONB NOT NULL, "
-            f"answered_at {_NOW}, PRIMARY KEY (thread_id, run_id, question_id))",
-            "CREATE INDEX IF NOT EXISTS ix_cubepi_threads_recent "
-            "ON cubepi_threads (updated_at, thread_id)",
+            (
+                f"CREATE TABLE IF NOT EXISTS cubepi_hitl_answers ({_THREAD}, "
+                "run_id TEXT NOT NULL, question_id TEXT NOT NULL, answer JSONB NOT NULL, "
+                f"answered_at {_NOW}, PRIMARY KEY (thread_id, run_id, question_id))"
+            ),
+            (
+                "CREATE INDEX IF NOT EXISTS ix_cubepi_threads_recent "
+                "ON cubepi_threads (updated_at, thread_id)"
+            ),
         ]
     )

@@ -161,7 +161,7 @@ def _as_found(
     if there and _dialect(operations) == POSTGRESQL:
         collation = operations.get_bind().scalar(_COLLATION, {"table": there[0]})
         for items in tables.values():
-            collate(items, collation)
+            collate(items, operations.get_context().dialect, collation)
     return tables
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from threadlog.backends.time_limits import TimeLimits
 from threadlog.errors import StorageError, ThreadlogError
+from threadlog.finding import Check
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
@@ -64,8 +65,8 @@ class Backend(Protocol):
     read_committed: bool
     """Whether engines made from `settings` read at READ COMMITTED."""
 
-    has_layout: bool
-    """Whether tables have partitions, a storage engine and collations that may be wrong."""
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give the checks of what only this kind of database has, by their names, in order."""
 
     def missing_file(self, url: URL) -> str | None:
         """Name the file that the first use of the database would create, if any."""

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.backends.hosts import hosts_of
+from threadlog.backends.mysql_layout import layout_checks
 from threadlog.backends.primary import code_of, follow_primary, refuses_writes
 from threadlog.backends.time_limits import TimeLimits, limited_connect, take_limits, watch
 from threadlog.errors import (
@@ -26,6 +27,7 @@ from threadlog.errors import (
     ThreadlogError,
     UnsupportedServerError,
 )
+from threadlog.finding import Check
 from threadlog.models import Message, SchemaPart
 from threadlog.models.dialects import MYSQL
 from threadlog.repositories import UnitOfWork
@@ -95,7 +97,10 @@ class MySQLBackend:
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
     read_committed = True
-    has_layout = True
+
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give those of engines, partitions and collations."""
+        return layout_checks(part)
 
     def missing_file(self, url: URL) -> str | None:
         """Give None: a server's database is never created by using it."""

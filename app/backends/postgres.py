@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.backends.hosts import hosts_of
 from threadlog.backends.postgres_errors import error_type
+from threadlog.backends.postgres_layout import layout_checks
 from threadlog.backends.postgres_servers import connect_to_servers
 from threadlog.backends.time_limits import TimeLimits, take_limits, watch
 from threadlog.errors import (
@@ -23,6 +24,7 @@ from threadlog.errors import (
     ThreadlogError,
     UnsupportedServerError,
 )
+from threadlog.finding import Check
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
@@ -73,7 +75,10 @@ class PostgresBackend:
     asynchronous = Driver("asyncpg", "postgres")
     synchronous = Driver("psycopg", "postgres")
     read_committed = True
-    has_layout = True
+
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give those of types, keys, partitions and collations."""
+        return layout_checks(part)
 
     def missing_file(self, url: URL) -> str | None:
         """Give None: a server's database is never created by using it."""

@@ -21,6 +21,7 @@ from threadlog.errors import (
     ThreadlogError,
     UnsupportedServerError,
 )
+from threadlog.finding import Check
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
@@ -45,7 +46,10 @@ class SQLiteBackend:
     asynchronous = Driver("aiosqlite", "sqlite")
     synchronous = Driver("pysqlite", None)
     read_committed = False
-    has_layout = False
+
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give none: there is nothing that could be wrong."""
+        return []
 
     def missing_file(self, url: URL) -> str | None:
         """Name the file of a URL where there is none yet."""

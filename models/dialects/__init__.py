@@ -5,6 +5,7 @@ is added by giving each construct its rendering here.
 """
 
 from threadlog.models.dialects.columns import (
+    BytewiseText,
     UtcTime,
     UuidText,
     digest,
@@ -17,6 +18,7 @@ from threadlog.models.dialects.columns import (
     word,
 )
 from threadlog.models.dialects.comparison import bytes_of, same_id
+from threadlog.models.dialects.generated import computed
 from threadlog.models.dialects.inserts import (
     insert_if_absent,
     insert_or_replace,
@@ -35,10 +37,14 @@ from threadlog.models.dialects.locking import LockingRead, lock_first, marking
 from threadlog.models.dialects.names import MYSQL, dialect_of
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
+    METADATA_INDEX,
     OF_THREAD,
     PARTITION_COUNT,
     PARTITIONED_BY_THREAD,
     TABLE_OPTIONS,
+    foreign_key,
+    metadata_index,
+    partition,
 )
 from threadlog.models.dialects.times import (
     clock_time,
@@ -52,11 +58,13 @@ from threadlog.models.dialects.times import (
 
 __all__ = [
     "MESSAGES_BY_THREAD",
+    "METADATA_INDEX",
     "MYSQL",
     "OF_THREAD",
     "PARTITIONED_BY_THREAD",
     "PARTITION_COUNT",
     "TABLE_OPTIONS",
+    "BytewiseText",
     "ExactJson",
     "LockingRead",
     "UtcTime",
@@ -64,11 +72,13 @@ __all__ = [
     "as_text",
     "bytes_of",
     "clock_time",
+    "computed",
     "dialect_of",
     "digest",
     "empty_object",
     "exact_json",
     "exact_text",
+    "foreign_key",
     "from_epoch",
     "identifier",
     "insert_if_absent",
@@ -80,10 +90,12 @@ __all__ = [
     "long_text",
     "many_rows",
     "marking",
+    "metadata_index",
     "moment",
     "no_value",
     "now_and_on_update",
     "packed",
+    "partition",
     "same_id",
     "seconds_ago",
     "statement_time",
