@@ -92,7 +92,7 @@ async def test_graph_tables_on_mysql_have_collations_and_times(mysql_database: s
 async def test_runs_are_deleted_with_their_thread(empty_url: str) -> None:
     """Pins that the database does it, whoever deletes the thread."""
     await upgrade(empty_url, GRAPH)
-    enforced = [] if empty_url.startswith("mysql") else ["PRAGMA foreign_keys = ON"]
+    enforced = ["PRAGMA foreign_keys = ON"] if empty_url.startswith("sqlite") else []
     await run(empty_url, *enforced, *ROWS["graph"], "DELETE FROM app_threads")
     left = await on_connection(
         empty_url,

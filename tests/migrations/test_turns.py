@@ -20,7 +20,11 @@ from threadlog.errors import CheckpointerLockTimeoutError
 from threadlog.graph_doors import GraphDoor, SyncGraphDoor
 from threadlog.models import GRAPH, MESSAGES, PARTS
 
-_DRIVERS: Final = {"mysql": ("asyncmy", "pymysql"), "sqlite": ("aiosqlite", "pysqlite")}
+_DRIVERS: Final = {
+    "mysql": ("asyncmy", "pymysql"),
+    "postgresql": ("asyncpg", "psycopg"),
+    "sqlite": ("aiosqlite", "pysqlite"),
+}
 
 
 def _driven(url: str) -> tuple[URL, URL]:
