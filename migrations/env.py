@@ -16,7 +16,7 @@ from typing import Final
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, Inspector, Table, inspect, text
+from sqlalchemy import Column, Connection, Inspector, MetaData, String, Table, inspect, text
 
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.migrations import hash_partitions
@@ -162,11 +162,21 @@ def _run_revisions(part: SchemaPart, connection: Connection, tables: set[str]) -
     )
     try:
         with context.begin_transaction():
+            _bookkeeping(part).create(connection, checkfirst=True)
             context.run_migrations()
     except (CubepiSchemaError, CommandError):
         if part.revision_table not in tables:  # Alembic made it before it asked the revision
             connection.execute(text(f"DROP TABLE {part.revision_table}"))
         raise
+
+
+def _bookkeeping(part: SchemaPart) -> Table:
+    """Give the table that Alembic would make, but for a name of its key.
+
+    MariaDB warns that it ignores the name, and drivers pass that on.
+    """
+    key = Column("version_num", String(32), primary_key=True)
+    return Table(part.revision_table, MetaData(), key)
 
 
 def _run() -> None:

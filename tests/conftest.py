@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.counting import StatementCount, statement_count
-from tests.databases import DATABASES, SERVERS, SharedDatabases, fresh_database
+from tests.databases import DATABASES, INNODB, SERVERS, SharedDatabases, fresh_database
 from tests.seeds import FRESH
 from tests.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
 from tests.servers.server import Server, running_server
@@ -213,6 +213,36 @@ def server_database(server_name: str, request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{server_name}_database"))
 
 
+@pytest.fixture(params=INNODB)
+def innodb_name(request: pytest.FixtureRequest) -> str:
+    """Name MySQL, then MariaDB, so far as the tests run on them."""
+    return str(request.param)
+
+
+@pytest.fixture
+def innodb_server_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the server's URL, without a database."""
+    return str(request.getfixturevalue(f"{innodb_name}_server_url"))
+
+
+@pytest.fixture
+def innodb_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_url"))
+
+
+@pytest.fixture
+def innodb_graph_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database for graphs, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_graph_url"))
+
+
+@pytest.fixture
+def innodb_database(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a database without tables, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_database"))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that are marked ``every_way`` on each way to have a checkpointer."""
     if "facade" in metafunc.fixturenames:
@@ -229,9 +259,9 @@ async def checkpointer(facade: str, database_url: str) -> AsyncIterator[Checkpoi
 
 @pytest.fixture
 def counted_server_url(request: pytest.FixtureRequest) -> str:
-    """Give the server that the test is on: that of `server_name`, or else MySQL."""
-    named = "server_name" in request.fixturenames
-    name = request.getfixturevalue("server_name") if named else MYSQL.name
+    """Give the server that the test is on: that of a fixture that names one, or else MySQL."""
+    named = [name for name in ("server_name", "innodb_name") if name in request.fixturenames]
+    name = request.getfixturevalue(named[0]) if named else MYSQL.name
     return str(request.getfixturevalue(f"{name}_server_url"))
 
 

@@ -45,6 +45,9 @@ DATABASES: Final = tuple(
 SERVERS: Final = tuple(name for name in DATABASES if name != "sqlite")
 """Those of them that are servers."""
 
+INNODB: Final = tuple(name for name in SERVERS if name in {"mysql", "mariadb"})
+"""Those of the servers whose SQL is MySQL's."""
+
 # Where one is in no database, which PostgreSQL has not.
 _HOME: Final = {"postgresql": "postgres"}
 # MySQL and MariaDB drop a database whoever is in it.

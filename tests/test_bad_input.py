@@ -235,9 +235,9 @@ async def test_a_messages_run_id_is_checked_too(checkpointer: Checkpointer, bad:
     await assert_nothing_stored(checkpointer)
 
 
-async def test_a_message_above_the_servers_packet_limit(mysql_url: str) -> None:
+async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None:
     """Pins the clear error instead of a lost connection, on the real limit of the server."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         limit = checkpointer._statement_limit
         assert limit >= 1_000_000
         fits = UserMessage(content=[TextContent(text="x" * (limit - 5_000))])

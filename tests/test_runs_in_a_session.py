@@ -5,9 +5,10 @@ from typing import TypeVar
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from tests.databases import engine_for
 from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.codec import MESSAGE_CODEC
@@ -20,12 +21,10 @@ T = TypeVar("T")
 
 
 @pytest.fixture
-async def session(mysql_url: str) -> AsyncIterator[AsyncSession]:
+async def session(innodb_url: str) -> AsyncIterator[AsyncSession]:
     """Give a session at MySQL's own level whose snapshot holds an open run, ``r``, and no more."""
-    engine = create_async_engine(
-        mysql_url.replace("mysql://", "mysql+asyncmy://"), isolation_level="REPEATABLE READ"
-    )
-    async with Checkpointer(mysql_url) as other, AsyncSession(engine) as session:
+    engine = engine_for(innodb_url, isolation_level="REPEATABLE READ")
+    async with Checkpointer(innodb_url) as other, AsyncSession(engine) as session:
         await other.claim_run("t", "r")
         await other.append("t", [UserFactory(run_id="r")])
         count = select(func.count()).select_from(Run)
@@ -36,9 +35,9 @@ async def session(mysql_url: str) -> AsyncIterator[AsyncSession]:
 
 
 @pytest.fixture
-async def other(mysql_url: str) -> AsyncIterator[Checkpointer]:
+async def other(innodb_url: str) -> AsyncIterator[Checkpointer]:
     """Give another writer, whose commits the snapshot does not show."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         yield checkpointer
 
 

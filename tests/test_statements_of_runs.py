@@ -13,9 +13,9 @@ from threadlog import Checkpointer
 
 
 @pytest.fixture
-async def opened(mysql_url: str) -> AsyncIterator[Checkpointer]:
+async def opened(innodb_url: str) -> AsyncIterator[Checkpointer]:
     """Give a checkpointer on MySQL with a thread."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
 
@@ -86,9 +86,9 @@ async def test_forks_and_lists(
     assert await count.of(lambda: opened.runs("t")) == 1
 
 
-async def test_one_partition_and_its_key_are_read(mysql_url: str) -> None:
+async def test_one_partition_and_its_key_are_read(innodb_url: str) -> None:
     """Pins partition pruning and the use of keys in each statement on runs and messages."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         for number in range(120):
             await checkpointer.claim_run("t", f"r{number}")
             await checkpointer.append("t", UserFactory.build_batch(2, run_id=f"r{number}"))
@@ -113,7 +113,7 @@ async def test_one_partition_and_its_key_are_read(mysql_url: str) -> None:
         step
         for statement in sent
         if "VALUES" not in statement
-        for step in await explain(mysql_url, statement)
+        for step in await explain(innodb_url, statement)
         if step["select_type"] != "INSERT" and not str(step["table"]).startswith(("None", "<"))
     ]
     assert len(steps) > 20

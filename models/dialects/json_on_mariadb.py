@@ -1,8 +1,9 @@
 """Equality of JSON values on MariaDB, where JSON is text and equal values may be written unlike.
 
 JSON_EQUALS, which compares values, came with 10.7, and takes large numbers for equal that are
-not. JSON_EXTRACT finds a member only where its name is escaped as in the path. The functions
-used here read escapes, in names and in text: https://mariadb.com/kb/en/json-functions/.
+not. JSON_EXTRACT finds a member only where its name is escaped as in the path, and JSON_CONTAINS
+text only where it is escaped alike. JSON_VALUE, JSON_QUERY and JSON_EXISTS read escapes:
+https://mariadb.com/kb/en/json-functions/.
 """
 
 import json
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Numeric, String, and_, cast, func, literal
+
+from threadlog.models.dialects.comparison import bytes_of
 
 # Above it not every int is a double, which numbers are compared as otherwise.
 _EXACT: Final = 2**53
@@ -49,14 +52,31 @@ def _is_like(
         yield func.json_query(document, path).is_not(None)
         yield func.json_length(document, path) == len(item)
         return
-    yield func.json_query(document, path).is_(None)  # an array contains what one of its items is
+    yield func.json_query(document, path).is_(None)
+    found = func.json_value(document, path)
+    if isinstance(item, str):
+        yield bytes_of(found) == bytes_of(literal(item, String()))
+        if _may_be_no_text(item):
+            yield func.json_contains(document, literal(item, String()), path) == 0
+        return
     yield func.json_contains(document, literal(json.dumps(item), String()), path) == 1
     if isinstance(item, int | float) and not isinstance(item, bool):
         # JSON_CONTAINS tells a number from text, but takes numbers for equal that are close.
-        found = func.json_value(document, path)
         yield found + literal(0.0) == literal(item)
         if isinstance(item, int) and abs(item) > _EXACT:
             yield cast(found, Numeric(65, 0)) == literal(item)
+
+
+def _may_be_no_text(text: str) -> bool:
+    """Say whether a number, or true or false, is given as this text by JSON_VALUE."""
+    try:
+        return isinstance(json.loads(text, parse_constant=_refuse), int | float)
+    except ValueError:
+        return False
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)  # NaN and the infinities, which are not JSON
 
 
 def _member(path: str, name: str) -> str:

@@ -59,7 +59,7 @@ async def lose(url: str, part: SchemaPart, what: str) -> None:
 
 def _losing(part: SchemaPart, what: str) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
-        if connection.dialect.name == "mysql":
+        if connection.dialect.name in {"mysql", "mariadb"}:
             connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 0")
         if what == "version row":
             connection.exec_driver_sql(f"DELETE FROM {part.version_table.name}")
@@ -73,8 +73,8 @@ def _losing(part: SchemaPart, what: str) -> Callable[[Connection], None]:
 
 
 def is_mysql(url: str) -> bool:
-    """Say whether a URL is one of MySQL."""
-    return make_url(url).get_backend_name() == "mysql"
+    """Say whether a URL is one of MySQL or MariaDB."""
+    return make_url(url).get_backend_name() in {"mysql", "mariadb"}
 
 
 def fail(*args: object, **options: object) -> None:

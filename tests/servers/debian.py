@@ -95,6 +95,13 @@ def _program(root: Path, product: Product) -> Program:
     path = next(root.glob(product.packages.program), None)
     if path is None:
         raise SourceFailedError(f"the unpacked packages in {root} lack a server; delete the folder")
+    try:
+        run(["test", "-x", str(path)], seconds=30, user=product.user)
+    except SourceFailedError as error:
+        raise SourceFailedError(
+            f"{product.user} may not run {path}: let everybody into the folders above it, or let "
+            "somebody else than root run the tests"
+        ) from error
     return described(product, path, prefix=_prefix(root), options=product.packages.options(root))
 
 
