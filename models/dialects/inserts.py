@@ -1,6 +1,6 @@
 """INSERT statements that meet a row which is there already."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -15,7 +15,10 @@ _JOINED_BYTES: Final = 900_000
 
 
 # Of those that know ON CONFLICT, which is spelt alike.
-_INSERT: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_INSERT: Final[Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 
 
 @cache
@@ -58,7 +61,9 @@ def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Ins
         return new.on_duplicate_key_update({name: new.inserted[name] for name in row})
     given = _INSERT[dialect](table).values(row)
     key = [column.name for column in table.primary_key]
-    return given.on_conflict_do_update(key, set_={name: given.excluded[name] for name in row})
+    return given.on_conflict_do_update(
+        index_elements=key, set_={name: given.excluded[name] for name in row}
+    )
 
 
 def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement[bool]) -> Insert:
@@ -78,7 +83,9 @@ def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement
         )
     given = _INSERT[dialect](table)
     return given.on_conflict_do_update(
-        sorted(key), set_={name: given.excluded[name] for name in others}, where=condition
+        index_elements=sorted(key),
+        set_={name: given.excluded[name] for name in others},
+        where=condition,
     )
 
 
