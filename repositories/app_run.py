@@ -52,11 +52,15 @@ _IS_IN_FLIGHT: Final = _RUNS.c.status.in_(IN_FLIGHT)
 # Made of the thread's row, which is locked: no run without a thread, also where the database
 # enforces no foreign keys, and no deletion or expiry between the look and the commit.
 _NEW: Final = [column for column in _RUNS.columns if column.name not in {"thread_id", "error"}]
-_INSERT: Final = insert(_RUNS).from_select(
-    ["thread_id", *(column.name for column in _NEW)],
-    select(_THREADS.c.thread_id, *(bindparam(c.name, type_=c.type) for c in _NEW))
-    .where(_THREADS.c.thread_id == _THREAD)
-    .with_for_update(read=True),
+_INSERT: Final = (
+    insert(_RUNS)
+    .from_select(
+        ["thread_id", *(column.name for column in _NEW)],
+        select(_THREADS.c.thread_id, *(bindparam(c.name, type_=c.type) for c in _NEW))
+        .where(_THREADS.c.thread_id == _THREAD)
+        .with_for_update(read=True),
+    )
+    .execution_options(preserve_rowcount=True)
 )
 _GET: Final = _ROW.where(_OF_THREAD, _IS_RUN)
 _PAGE: Final = (

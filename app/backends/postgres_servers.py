@@ -6,7 +6,7 @@ to write. Where the URL has one host it is taken as it is.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.engine import ExceptionContext
@@ -92,7 +92,8 @@ def _connected(
             LimitedConnection,
         )
 
-        return LimitedConnection.connect(*arguments, **options)
+        connection: Any = LimitedConnection.connect(*arguments, **options)
+        return cast("DBAPIConnection", connection)
     except dialect.loaded_dbapi.Error:
         raise
     except TimeoutError as error:
