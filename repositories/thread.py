@@ -31,6 +31,7 @@ from threadlog.models.dialects import (
     clock_time,
     from_epoch,
     insert_if_absent,
+    same_id,
     to_epoch,
 )
 
@@ -53,17 +54,13 @@ _LAST_SEQ: Final = (
     .with_for_update()
     .scalar_subquery()
 )
-_COMPLETED_RUN: Final = (
-    select(func.min(_RUNS.c.run_id))
-    .where(
-        _RUNS.c.thread_id == bindparam("thread_id"),
-        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
-        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
-        _RUNS.c.completed_at.is_not(None),
+
+
+def _completed_among(*of_run: ColumnElement[bool]) -> ColumnElement[Any]:
+    completed = select(func.min(_RUNS.c.run_id)).where(
+        _RUNS.c.thread_id == bindparam("thread_id"), *of_run, _RUNS.c.completed_at.is_not(None)
     )
-    .with_for_update()
-    .scalar_subquery()
-)
+    return completed.with_for_update().scalar_subquery()
 
 
 _BEHIND: Final = _THREADS.c.updated_at < clock_time()
@@ -75,7 +72,16 @@ def _lock_tail(completed_run: ColumnElement[Any]) -> Executable:
 
 
 _LOCK_TAIL: Final = _lock_tail(null())
-_LOCK_TAIL_AND_RUNS: Final = _lock_tail(_COMPLETED_RUN)
+# Nearly always it is one run, and a list of parameters is rendered anew each time.
+_LOCK_TAIL_AND_RUN: Final = _lock_tail(
+    _completed_among(same_id(_RUNS.c.run_id, bindparam("run_id")))
+)
+_LOCK_TAIL_AND_RUNS: Final = _lock_tail(
+    _completed_among(
+        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
+    )
+)
 # The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
 _LOCK_EXTRA: Final[Executable] = (
     select(_THREADS.c.thread_id, type_coerce(_THREADS.c.extra, Text))
@@ -92,7 +98,8 @@ _LOCK_SEVERAL: Final = (
 _LOCK_ALL: Final = _LOCK_SEVERAL.with_for_update()
 _LOCK_FREE: Final = _LOCK_SEVERAL.with_for_update(skip_locked=True)
 _WRITE_EXTRA: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
-_TOUCH: Final = update(_THREADS).where(
+_TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_TOUCH_SEVERAL: Final = update(_THREADS).where(
     _THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
 )
 
@@ -165,9 +172,15 @@ class ThreadRepository:
             thread_id: the thread.
             run_ids: runs of which one is looked for that is completed.
         """
-        statement, more = _LOCK_TAIL, {}
-        if run_ids:
-            statement, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
+        statement: Executable
+        more: Mapping[str, Any]
+        match run_ids:
+            case []:
+                statement, more = _LOCK_TAIL, {}
+            case [run_id]:
+                statement, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
+            case _:
+                statement, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
         row = self._lock_or_create(statement, thread_id, more)
         return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
 
@@ -193,7 +206,10 @@ class ThreadRepository:
 
     def touch(self, *thread_ids: str) -> None:
         """Set the threads' ``updated_at`` to now; the caller holds their locks."""
-        self._session.execute(_TOUCH, {"thread_ids": thread_ids})
+        if len(thread_ids) == 1:
+            self._session.execute(_TOUCH, {"id": thread_ids[0]})
+        else:
+            self._session.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
 
     def lock_extra(self, thread_id: str) -> dict[str, Any]:
         """Lock a thread, creating it if need be, and read its `extra`.
