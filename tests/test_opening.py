@@ -11,7 +11,7 @@ from sqlalchemy import Connection, make_url, text
 
 from tests.databases import engines_of, on_connection, sent_by
 from tests.factories import UserFactory
-from tests.servers.mysql import MySQLServer
+from tests.servers.server import Server
 from threadlog import Checkpointer, MySQLCheckpointer
 from threadlog.backends import PoolSize, backend_of, parse_url
 from threadlog.backends.mysql import MySQLBackend
@@ -252,9 +252,7 @@ def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: s
     assert shown.split()[-1] == extra
 
 
-async def test_tls_options_of_the_url_are_honoured(
-    mysql_url: str, mysql_server: MySQLServer
-) -> None:
+async def test_tls_options_of_the_url_are_honoured(mysql_url: str, mysql_server: Server) -> None:
     """Pins encryption, a CA that is verified, and a CA that is not the server's."""
     cipher = text(
         "SELECT variable_value FROM performance_schema.session_status "

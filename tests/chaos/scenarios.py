@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.chaos.stage import Stage
 from tests.databases import execute
-from tests.servers.mysqld import HOST
+from tests.servers.product import HOST
 from tests.servers.proxy import Proxy
 
 Scenario = Callable[[Stage], Awaitable[str]]
