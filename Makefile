@@ -154,4 +154,4 @@ lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRA
 
 .PHONY: clean
 clean:  ## Remove what make has made, but for the downloaded servers
-	@rm -rf $(VENV) $(OLDEST) $(SEPARATE:%=.venv-%) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*
+	@rm -rf $(VENV) $(OLDEST) $(SEPARATE:%=.venv-%) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*

@@ -1,7 +1,7 @@
 """Threads: locking, listing and deleting them, and their `extra`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -32,6 +32,7 @@ from threadlog.models.dialects import (
     dialect_of,
     from_epoch,
     insert_if_absent,
+    same_id,
     to_epoch,
 )
 from threadlog.models.dialects.locking import Lock
@@ -60,20 +61,28 @@ def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
     return func.coalesce(last_seq.scalar_subquery(), 0), _BEHIND, null()
 
 
-def _tail_and_runs(lock: Lock) -> Sequence[ColumnElement[Any]]:
-    completed_run = lock(
-        select(func.min(_RUNS.c.run_id)).where(
-            _RUNS.c.thread_id == bindparam("thread_id"),
-            _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
-            bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
-            _RUNS.c.completed_at.is_not(None),
-        )
+def _tail_and_completed(
+    *of_run: ColumnElement[bool],
+) -> Callable[[Lock], Sequence[ColumnElement[Any]]]:
+    completed = select(func.min(_RUNS.c.run_id)).where(
+        _RUNS.c.thread_id == bindparam("thread_id"), *of_run, _RUNS.c.completed_at.is_not(None)
     )
-    return *_tail(lock)[:2], completed_run.scalar_subquery()
+    return lambda lock: (*_tail(lock)[:2], lock(completed).scalar_subquery())
 
 
 _LOCK_TAIL: Final = LockingRead(_THREADS, _IS_THREAD, _tail)
-_LOCK_TAIL_AND_RUNS: Final = LockingRead(_THREADS, _IS_THREAD, _tail_and_runs)
+# Nearly always it is one run, and a list of parameters is rendered anew each time.
+_LOCK_TAIL_AND_RUN: Final = LockingRead(
+    _THREADS, _IS_THREAD, _tail_and_completed(same_id(_RUNS.c.run_id, bindparam("run_id")))
+)
+_LOCK_TAIL_AND_RUNS: Final = LockingRead(
+    _THREADS,
+    _IS_THREAD,
+    _tail_and_completed(
+        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
+    ),
+)
 # The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
 _LOCK_EXTRA: Final[Executable] = (
     select(_THREADS.c.thread_id, as_text(_THREADS.c.extra)).where(_IS_THREAD).with_for_update()
@@ -88,7 +97,8 @@ _LOCK_SEVERAL: Final = (
 _LOCK_ALL: Final = _LOCK_SEVERAL.with_for_update()
 _LOCK_FREE: Final = _LOCK_SEVERAL.with_for_update(skip_locked=True)
 _WRITE_EXTRA: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
-_TOUCH: Final = update(_THREADS).where(
+_TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_TOUCH_SEVERAL: Final = update(_THREADS).where(
     _THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
 )
 
@@ -161,10 +171,15 @@ class ThreadRepository:
             thread_id: the thread.
             run_ids: runs of which one is looked for that is completed.
         """
-        statement, more = _LOCK_TAIL, {}
-        if run_ids:
-            statement, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
-        row = self._lock_or_create(statement.statements(self._dialect), thread_id, more)
+        more: Mapping[str, Any]
+        match run_ids:
+            case []:
+                read, more = _LOCK_TAIL, {}
+            case [run_id]:
+                read, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
+            case _:
+                read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
+        row = self._lock_or_create(read.statements(self._dialect), thread_id, more)
         return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
 
     def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
@@ -189,7 +204,10 @@ class ThreadRepository:
 
     def touch(self, *thread_ids: str) -> None:
         """Set the threads' ``updated_at`` to now; the caller holds their locks."""
-        self._session.execute(_TOUCH, {"thread_ids": thread_ids})
+        if len(thread_ids) == 1:
+            self._session.execute(_TOUCH, {"id": thread_ids[0]})
+        else:
+            self._session.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
 
     def lock_extra(self, thread_id: str) -> dict[str, Any]:
         """Lock a thread, creating it if need be, and read its `extra`.

@@ -14,7 +14,8 @@ from threadlog import Checkpointer
 from threadlog.codec import MESSAGE_CODEC
 from threadlog.errors import RunAlreadyCompletedError
 from threadlog.models import Run
-from threadlog.operations.message import insert_behind
+from threadlog.operations.message import NewAppend, _Insertion
+from threadlog.packing import in_batches
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
 
 T = TypeVar("T")
@@ -83,9 +84,9 @@ async def test_an_append_sees_a_completion_behind_the_snapshot(
 ) -> None:
     """Pins the locking read of completed runs."""
     await other.mark_run_complete("t", "r")
-    batch = MESSAGE_CODEC.encode([UserFactory(run_id="r")])
-    with pytest.raises(RunAlreadyCompletedError):
-        await joined(session, lambda uow: insert_behind(uow, "t", [batch]))
+    new = NewAppend("t", in_batches(MESSAGE_CODEC.encode([UserFactory(run_id="r")]), 10_000))
+    (outcome,) = await joined(session, _Insertion([new]))
+    assert isinstance(outcome, RunAlreadyCompletedError)
 
 
 async def test_a_fork_sees_what_was_committed_behind_the_snapshot(

@@ -14,7 +14,8 @@ from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.codec import MESSAGE_CODEC
 from threadlog.models import Message, Thread
-from threadlog.operations.message import insert_behind
+from threadlog.operations.message import NewAppend, _Insertion
+from threadlog.packing import in_batches
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 
 T = TypeVar("T")
@@ -40,7 +41,8 @@ def host_engine(url: str, level: str | None = None) -> AsyncEngine:
 
 def append(uow: UnitOfWork, thread_id: str, count: int = 1) -> None:
     """Append messages in a unit of work."""
-    insert_behind(uow, thread_id, [MESSAGE_CODEC.encode(UserFactory.build_batch(count))])
+    rows = MESSAGE_CODEC.encode(UserFactory.build_batch(count))
+    assert _Insertion([NewAppend(thread_id, in_batches(rows, 1_000_000))])(uow) == [None]
 
 
 async def length(url: str, thread_id: str) -> int:
