@@ -33,7 +33,7 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
-from threadlog.models.dialects.locking import LockingRead, lock_first, marking
+from threadlog.models.dialects.locking import LockingRead, from_kept, lock_first, marking
 from threadlog.models.dialects.names import MYSQL, dialect_of
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
@@ -80,6 +80,7 @@ __all__ = [
     "exact_text",
     "foreign_key",
     "from_epoch",
+    "from_kept",
     "identifier",
     "insert_if_absent",
     "insert_or_replace",
