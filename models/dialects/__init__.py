@@ -30,6 +30,7 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
+from threadlog.models.dialects.last_rows import LastRows
 from threadlog.models.dialects.locking import LockingRead, marking
 from threadlog.models.dialects.names import MYSQL, dialect_of
 from threadlog.models.dialects.tables import (
@@ -57,6 +58,7 @@ __all__ = [
     "PARTITION_COUNT",
     "TABLE_OPTIONS",
     "ExactJson",
+    "LastRows",
     "LockingRead",
     "UtcTime",
     "UuidText",
