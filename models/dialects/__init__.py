@@ -33,6 +33,7 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
+from threadlog.models.dialects.last_rows import LastRows
 from threadlog.models.dialects.locking import LockingRead, from_kept, lock_first, marking
 from threadlog.models.dialects.names import MYSQL, dialect_of
 from threadlog.models.dialects.tables import (
@@ -66,6 +67,7 @@ __all__ = [
     "TABLE_OPTIONS",
     "BytewiseText",
     "ExactJson",
+    "LastRows",
     "LockingRead",
     "UtcTime",
     "UuidText",
