@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from tests.counting import StatementCount
-from tests.databases import engines_of, on_connection, pools_of, sent_by
+from tests.databases import on_connection, pools_of, sent_by
 from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.backends import PoolSize
@@ -128,42 +128,3 @@ def test_connections_are_divided(
     """Pins that both pools together have no more connections than were asked for."""
     divided = MySQLBackend().divide(PoolSize(least, most))
     assert divided == (PoolSize(*writing), PoolSize(*reading))
-
-
-async def explain(url: str, statement: str) -> str:
-    """Give the server's plan as text."""
-    sql = text(f"EXPLAIN FORMAT=TREE {statement}")
-    return await on_connection(url, lambda c: str(c.execute(sql).scalar_one()))
-
-
-async def test_reading_touches_one_partition_and_its_key(mysql_url: str) -> None:
-    """Pins partition pruning, and that neither paging nor the newest n sorts a thread."""
-    async with Checkpointer(mysql_url) as checkpointer:
-        await checkpointer.append("t", UserFactory.build_batch(300))
-        sent: list[tuple[str, tuple[object, ...]]] = []
-        for engine in engines_of(checkpointer):
-            event.listen(
-                engine.sync_engine,
-                "before_cursor_execute",
-                lambda c, cursor, statement, parameters, *rest: sent.append(
-                    (statement, parameters)
-                ),
-            )
-        await checkpointer.load("t")
-        await checkpointer.load("t", last=10)
-        await checkpointer.read("t", after_seq=100, limit=10)
-    literal = [statement % tuple(map(repr, parameters)) for statement, parameters in sent]
-    await on_connection(
-        mysql_url, lambda c: c.execute(text("ANALYZE TABLE cubepi_messages")) and None
-    )
-    plans = [await explain(mysql_url, statement) for statement in literal]
-    for plan in plans:
-        assert "Sort" not in plan
-        assert "using PRIMARY" in plan
-    assert "291 <= seq" in plans[1]
-    traditional = text(f"EXPLAIN FORMAT=TRADITIONAL {literal[2]}")
-    partitions = await on_connection(
-        mysql_url, lambda c: str(c.execute(traditional).mappings().one()["partitions"])
-    )
-    assert partitions.count(",") == 0
-    assert partitions.startswith("p")

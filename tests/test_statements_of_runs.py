@@ -1,13 +1,10 @@
 """What the server is sent for runs, questions and forks: counted by the server itself."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from tests.counting import StatementCount
-from tests.databases import engines_of, on_connection
 from tests.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer
 
@@ -84,46 +81,3 @@ async def test_forks_and_lists(
     assert await count.of(lambda: opened.snapshot("t", after_run_id="r")) == 1
     assert await count.of(lambda: opened.fork("t", next(names), after_run_id="r")) == 5
     assert await count.of(lambda: opened.runs("t")) == 1
-
-
-async def test_one_partition_and_its_key_are_read(mysql_url: str) -> None:
-    """Pins partition pruning and the use of keys in each statement on runs and messages."""
-    async with Checkpointer(mysql_url) as checkpointer:
-        for number in range(120):
-            await checkpointer.claim_run("t", f"r{number}")
-            await checkpointer.append("t", UserFactory.build_batch(2, run_id=f"r{number}"))
-        await checkpointer.mark_run_complete("t", "r7")
-        sent: list[str] = []
-        for engine in engines_of(checkpointer):
-            event.listen(
-                engine.sync_engine,
-                "before_cursor_execute",
-                lambda c, cursor, statement, parameters, *rest: sent.append(
-                    statement % tuple(map(repr, parameters))
-                ),
-            )
-        await checkpointer.claim_run("t", "new")
-        await checkpointer.append("t", [UserFactory(run_id="new", content=[])])
-        await checkpointer.mark_run_complete("t", "new")
-        await checkpointer.snapshot("t", after_run_id="new")
-        await checkpointer.fork("t", "f", after_run_id="new")
-        await checkpointer.runs("t")
-        await checkpointer.load_hitl_answer("t", "q", run_id="new")
-    steps = [
-        step
-        for statement in sent
-        if "VALUES" not in statement
-        for step in await explain(mysql_url, statement)
-        if step["select_type"] != "INSERT" and not str(step["table"]).startswith(("None", "<"))
-    ]
-    assert len(steps) > 20
-    assert [step for step in steps if "," in (step["partitions"] or "")] == []
-    assert [step for step in steps if step["type"] == "ALL"] == []
-
-
-async def explain(url: str, statement: str) -> list[dict[str, Any]]:
-    """Give the steps of the server's plan."""
-    sql = f"EXPLAIN FORMAT=TRADITIONAL {statement.replace('%', '%%')}"
-    return await on_connection(
-        url, lambda c: [dict(step) for step in c.exec_driver_sql(sql).mappings()]
-    )
