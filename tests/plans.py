@@ -34,7 +34,10 @@ class Step(NamedTuple):
     """Those that are looked into; none where the table has none."""
 
     key: str | None
-    """What it is found by; None where the table is read whole."""
+    """The index that is used; None where there is none."""
+
+    whole: bool
+    """Whether table or index are read from one end, and to the other unless something stops it."""
 
 
 class Plan(NamedTuple):
@@ -70,8 +73,17 @@ def analyze(connection: Connection, *tables: str) -> None:
     connection.exec_driver_sql(statement).close()
 
 
-def explain(connection: Connection, sent: Sent) -> list[Plan]:
-    """Give the server's plan of each statement that reads a table."""
+def explain(connection: Connection, sent: Sent, *, small: bool = False) -> list[Plan]:
+    """Give the server's plan of each statement that reads a table.
+
+    Args:
+        connection: to a server.
+        sent: the statements.
+        small: whether a table may be so small that PostgreSQL finds it faster to read it whole;
+            then it is asked for its plan where it has to avoid that.
+    """
+    if small and connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
     plans = [_explain(connection, statement, parameters) for statement, parameters in sent]
     return [plan for plan in plans if plan.steps]
 
@@ -101,17 +113,19 @@ def _reads(node: dict[str, Any]) -> bool:
 
 def _step_of_node(node: dict[str, Any]) -> Step:
     table = node["Relation Name"]
-    indexes = [inner["Index Name"] for inner in _nodes(node) if "Index Name" in inner]
+    looks = [inner for inner in _nodes(node) if "Index Name" in inner]
     partitions = (table,) if _PARTITION.fullmatch(table) else ()
-    return Step(table, partitions, indexes[0] if indexes else None)
+    whole = not any("Index Cond" in look for look in looks)
+    return Step(table, partitions, looks[0]["Index Name"] if looks else None, whole)
 
 
 def _is_read(row: dict[str, Any]) -> bool:
     """Leave out what is inserted into, and what statements make themselves."""
     is_table = row["table"] is not None and not row["table"].startswith("<")
-    return is_table and row["select_type"] != "INSERT"
+    is_made = "Table function" in (row["Extra"] or "")
+    return is_table and not is_made and row["select_type"] != "INSERT"
 
 
 def _step_of_row(row: dict[str, Any]) -> Step:
     partitions = tuple(row["partitions"].split(",")) if row["partitions"] else ()
-    return Step(row["table"], partitions, None if row["type"] == "ALL" else row["key"])
+    return Step(row["table"], partitions, row["key"], row["type"] in {"ALL", "index"})

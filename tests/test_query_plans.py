@@ -86,21 +86,8 @@ async def sent_by_work(url: str, work: Callable[[Checkpointer], Awaitable[object
 
 
 async def plans_of(url: str, sent: Sent, *, small: bool = False) -> list[Plan]:
-    """Give the server's plans.
-
-    Args:
-        url: the database.
-        sent: statements.
-        small: whether a table may be so small that PostgreSQL reads it faster whole; then it is
-            asked whether it could do otherwise.
-    """
-
-    def run(connection: Connection) -> list[Plan]:
-        if small and connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        return explain(connection, sent)
-
-    return await on_connection(url, run)
+    """Give the server's plans; see `explain`."""
+    return await on_connection(url, lambda connection: explain(connection, sent, small=small))
 
 
 async def _load(checkpointer: Checkpointer) -> None:
