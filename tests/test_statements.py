@@ -9,7 +9,7 @@ from sqlalchemy import event, text
 from tests.counting import StatementCount
 from tests.databases import engines_of, on_connection, pools_of, sent_by
 from tests.factories import UserFactory
-from tests.plans import plan_of, rows_read
+from tests.reading import plan_of, rows_read
 from threadlog import Checkpointer
 from threadlog.backends import PoolSize
 from threadlog.backends.mysql import MySQLBackend

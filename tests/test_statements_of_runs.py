@@ -3,12 +3,9 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from sqlalchemy import event
 
 from tests.counting import StatementCount
-from tests.databases import engines_of
 from tests.factories import HitlRequestFactory, UserFactory
-from tests.plans import plan_of
 from threadlog import Checkpointer
 
 
@@ -84,38 +81,3 @@ async def test_forks_and_lists(
     assert await count.of(lambda: opened.snapshot("t", after_run_id="r")) == 1
     assert await count.of(lambda: opened.fork("t", next(names), after_run_id="r")) == 5
     assert await count.of(lambda: opened.runs("t")) == 1
-
-
-async def test_one_partition_and_its_key_are_read(innodb_url: str) -> None:
-    """Pins partition pruning and the use of keys in each statement on runs and messages."""
-    async with Checkpointer(innodb_url) as checkpointer:
-        for number in range(120):
-            await checkpointer.claim_run("t", f"r{number}")
-            await checkpointer.append("t", UserFactory.build_batch(2, run_id=f"r{number}"))
-        await checkpointer.mark_run_complete("t", "r7")
-        sent: list[str] = []
-        for engine in engines_of(checkpointer):
-            event.listen(
-                engine.sync_engine,
-                "before_cursor_execute",
-                lambda c, cursor, statement, parameters, *rest: sent.append(
-                    statement % tuple(map(repr, parameters))
-                ),
-            )
-        await checkpointer.claim_run("t", "new")
-        await checkpointer.append("t", [UserFactory(run_id="new", content=[])])
-        await checkpointer.mark_run_complete("t", "new")
-        await checkpointer.snapshot("t", after_run_id="new")
-        await checkpointer.fork("t", "f", after_run_id="new")
-        await checkpointer.runs("t")
-        await checkpointer.load_hitl_answer("t", "q", run_id="new")
-    steps = [
-        step
-        for statement in sent
-        if "VALUES" not in statement
-        for step in await plan_of(innodb_url, statement)
-        if step["select_type"] != "INSERT" and not str(step["table"]).startswith(("None", "<"))
-    ]
-    assert len(steps) > 20
-    assert [step for step in steps if "," in (step["partitions"] or "")] == []
-    assert [step for step in steps if step["type"] == "ALL"] == []

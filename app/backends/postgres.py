@@ -31,7 +31,11 @@ from threadlog.repositories import UnitOfWork
 MINIMUM_VERSION: Final = (13,)
 
 # What is stored does not depend on them, but for how long is waited for locks: as on MySQL.
-_SETTINGS: Final = "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=50s"
+# A plan for whatever thread comes, which the server makes of a statement that it met five times,
+# locks all partitions, and writers then queue for the server's table of locks.
+_SETTINGS: Final = (
+    "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=50s -c plan_cache_mode=force_custom_plan"
+)
 
 # Words of PostgreSQL's own client library that both drivers know.
 _TLS_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
