@@ -4,6 +4,7 @@ Callers use the names below and never ask which database they run on. A further 
 is added by giving each construct its rendering here.
 """
 
+from threadlog.models.dialects.carried import CarriedJson, CarriedTime, as_held, carried, size_of
 from threadlog.models.dialects.columns import (
     PARTITION_COUNT,
     PARTITIONED_BY_THREAD,
@@ -37,9 +38,13 @@ __all__ = [
     "PARTITIONED_BY_THREAD",
     "PARTITION_COUNT",
     "TABLE_OPTIONS",
+    "CarriedJson",
+    "CarriedTime",
     "UtcTime",
     "UuidText",
+    "as_held",
     "bytes_of",
+    "carried",
     "clock_time",
     "digest",
     "exact_json",
@@ -57,6 +62,7 @@ __all__ = [
     "packed",
     "same_id",
     "seconds_ago",
+    "size_of",
     "to_epoch",
     "utc_now",
 ]
