@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.copying.ends import KINDS, Ends
 from tests.counting import StatementCount
 from tests.databases import SharedDatabase, fresh_mysql_database, on_connection
 from tests.seeds import FRESH
@@ -83,6 +85,35 @@ def graph_url(request: pytest.FixtureRequest) -> str:
 def sqlite_url(tmp_path: Path) -> str:
     """Give the URL of an SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path}/threadlog.db"
+
+
+@pytest.fixture(scope="session")
+def other_shared_database(mysql_server_url: str) -> Iterator[SharedDatabase]:
+    """Keep a second MySQL database, for tests that need two."""
+    shared = SharedDatabase(mysql_server_url)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def other_mysql_url(other_shared_database: SharedDatabase) -> str:
+    """Give the URL of a second MySQL database with the schema, and nothing else, in it."""
+    return other_shared_database.empty()
+
+
+@pytest.fixture
+def other_sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of a second SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/other.db"
+
+
+@pytest.fixture(params=product(KINDS, KINDS), ids="-to-".join)
+def ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases of each pair of kinds in turn."""
+    source, target = request.param
+    return Ends(
+        request.getfixturevalue(f"{source}_url"), request.getfixturevalue(f"other_{target}_url")
+    )
 
 
 @pytest.fixture(params=["sqlite", "mysql"])
