@@ -203,28 +203,36 @@ class _End:
 
         return self.store(self.session(), part).read(work)
 
+    def meet(self) -> None:
+        """Connect for the first time, and verify the server; for use in a greenlet.
+
+        Raises:
+            CopyEndError: it cannot be reached, or is another one than is needed.
+        """
+        # The last three are what drivers raise about options of a URL.
+        with self.named(ThreadlogError, TypeError, ValueError, OverflowError):
+            self.store(self.session(), MESSAGES).read(self._backend.verify_server)
+
     def verify(self, part: SchemaPart, *, creates: bool) -> None:
-        """Verify the server and a part of the schema; for use in a greenlet.
+        """Verify a part of the schema; for use in a greenlet.
 
         Args:
             part: the part.
             creates: whether an embedded database without tables is given them.
 
         Raises:
-            CopyEndError: one is not what is needed.
+            CopyEndError: the database has not what is needed.
         """
 
         def work(uow: UnitOfWork) -> int:
-            self._backend.verify_server(uow)
             if creates:
                 self._backend.initialise_schema(uow, part)
             verify_schema(uow, part)
             return self._backend.statement_limit(uow)
 
-        # The last three are what drivers raise about options of a URL.
-        with self.named(ThreadlogError, TypeError, ValueError, OverflowError):
-            store = self.store(self.session(), part)
-            self._limit = store.write(work) if creates else store.read(work)
+        store = self.store(self.session(), part)
+        with self.named(ThreadlogError):
+            self._limit = store.write(work, idempotent=True) if creates else store.read(work)
 
     @contextmanager
     def named(self, *errors: type[Exception]) -> Iterator[None]:
@@ -273,13 +281,18 @@ class _Walk:
 
     async def begin(self, part: PartName | None, *, creates: bool) -> list[RowGroup]:
         """Verify both ends; give the groups of rows to look at."""
+        # The target last, which may be a file that is created.
+        await greenlet_spawn(self._source.meet)
         parts = [one for one in PARTS if part == one.name]
         if part is None:
             parts = [one for one in PARTS if await greenlet_spawn(self._source.has_rows, one)]
-        for one in parts or [MESSAGES]:
+        parts = parts or [MESSAGES]
+        for one in parts:
             await greenlet_spawn(self._source.verify, one, creates=False)
+        await greenlet_spawn(self._target.meet)
+        for one in parts:
             await greenlet_spawn(self._target.verify, one, creates=creates)
-        return _groups_of(parts or [MESSAGES])
+        return _groups_of(parts)
 
     async def go(self, group: RowGroup, *, writes: bool) -> Copied:
         """Carry the threads of a group, or only compare them."""

@@ -64,6 +64,9 @@ class RowGroup:
 
     def went_on(self, table: Table, source: CarriedRow, target: CarriedRow) -> bool:
         """Say whether a row of the target is an earlier state of the source's row."""
+        if table is _WRITES:
+            # Errors, interrupts and answers of a task, which LangGraph writes anew.
+            return bool(source["idx"] < 0)
         if source.get("created_at") != target.get("created_at"):
             return False
         times = self.changing.get(table, ())
@@ -80,6 +83,7 @@ def _table(model: Any) -> Table:
 
 
 _THREADS, _RUNS, _ANSWERS = _table(Thread), _table(Run), _table(HitlAnswer)
+_WRITES = _table(CheckpointWrite)
 _APP_THREADS, _APP_RUNS = _table(AppThread), _table(AppRun)
 
 ROW_GROUPS: Final = (
@@ -99,7 +103,7 @@ ROW_GROUPS: Final = (
     RowGroup(
         "checkpoints",
         GRAPH,
-        (_table(CheckpointBlob), _table(CheckpointWrite), _table(Checkpoint)),
+        (_table(CheckpointBlob), _WRITES, _table(Checkpoint)),
     ),
     RowGroup(
         "metadata",

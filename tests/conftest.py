@@ -107,6 +107,43 @@ def other_sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/other.db"
 
 
+@pytest.fixture(scope="session")
+def other_shared_graph_database(mysql_server_url: str) -> Iterator[str]:
+    """Give the URL of a second MySQL database that these tests use in turn."""
+    with fresh_mysql_database(mysql_server_url) as url:
+        asyncio.run(on_connection(url, _create_graph_tables))
+        yield url
+
+
+@pytest.fixture
+def other_mysql_graph_url(other_shared_graph_database: str) -> str:
+    """Give the URL of a second MySQL database with the graph's tables, and nothing in them."""
+    asyncio.run(on_connection(other_shared_graph_database, _empty_graph_tables))
+    return other_shared_graph_database
+
+
+@pytest.fixture
+def sqlite_graph_url(sqlite_url: str) -> str:
+    """Give the URL of an SQLite file that does not exist yet."""
+    return sqlite_url
+
+
+@pytest.fixture
+def other_sqlite_graph_url(other_sqlite_url: str) -> str:
+    """Give the URL of a second SQLite file that does not exist yet."""
+    return other_sqlite_url
+
+
+@pytest.fixture(params=product(KINDS, KINDS), ids="-to-".join)
+def graph_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two databases for the state of graphs, of each pair of kinds in turn."""
+    source, target = request.param
+    return Ends(
+        request.getfixturevalue(f"{source}_graph_url"),
+        request.getfixturevalue(f"other_{target}_graph_url"),
+    )
+
+
 @pytest.fixture(params=product(KINDS, KINDS), ids="-to-".join)
 def ends(request: pytest.FixtureRequest) -> Ends:
     """Give two empty databases of each pair of kinds in turn."""

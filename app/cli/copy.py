@@ -182,7 +182,7 @@ def _conclusion(request: _Request, groups: Sequence[Copied]) -> str:
     what = "these threads" if request.threads else "all of it"
     if not request.compare and not any(group.copied for group in groups):
         return f"Nothing to do: the target has {what} already."
-    return f"Compared: the target has {what}, as it is in the source."
+    return f"Compared: the target has {what} as in the source."
 
 
 def _as_json(request: _Request, groups: Sequence[Copied], *, same: bool) -> dict[str, object]:

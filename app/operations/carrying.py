@@ -82,21 +82,27 @@ def carry(
     Raises:
         CopyEndError: one end cannot be used any more.
     """
+    written = False
+
+    def note(rows: int) -> None:
+        nonlocal written
+        written = True
+        wrote(rows)
 
     def work(uow: UnitOfWork) -> Outcome:
         # Before the first row is read, and with it the point in time chosen.
         now = uow.catalogue.now() if settled and group.head is not None else None
         if not _has_any(uow, group, thread_id):
             return Outcome("missing")
-        found = target.read(lambda at: _compare_if_any(uow, at, group, thread_id))
-        if found.same:
-            return Outcome("unchanged")
+        found = _compare_if_any(uow, target, group, thread_id)
+        if found.same:  # after a lost connection, what was written before that
+            return Outcome("copied" if written else "unchanged")
         if found.conflict:
             return Outcome("conflict", found.in_words("different", "extra"))
         hindrance = _hindrance(uow, target, group, thread_id, now)
         if hindrance is not None:
             return hindrance
-        return _bring(uow, target, group, thread_id, found.taken_back, wrote)
+        return _bring(uow, target, group, thread_id, found.taken_back, note)
 
     return source.read(work)
 
@@ -107,17 +113,17 @@ def differ(source: Store, target: Store, group: RowGroup, thread_id: Any) -> Out
     def work(uow: UnitOfWork) -> Outcome:
         if not _has_any(uow, group, thread_id):
             return Outcome("missing")
-        found = target.read(lambda at: compare(uow, at, group, thread_id))
+        found = compare(uow, target, group, thread_id)
         return Outcome("unchanged" if found.same else "different", found.in_words())
 
     return source.read(work)
 
 
 def _compare_if_any(
-    source: UnitOfWork, target: UnitOfWork, group: RowGroup, thread_id: Any
+    source: UnitOfWork, target: Store, group: RowGroup, thread_id: Any
 ) -> Comparison:
     """Compare, unless the target has nothing of the thread: then all is missing."""
-    if _has_any(target, group, thread_id):
+    if target.read(lambda uow: _has_any(uow, group, thread_id)):
         return compare(source, target, group, thread_id)
     found = Comparison()
     found.counts["missing"] = 1
@@ -161,7 +167,7 @@ def _bring(
             wrote(target.write(put, idempotent=True))
             taken_back = ()
     except _ConflictError:
-        found = target.read(lambda at: compare(uow, at, group, thread_id))
+        found = compare(uow, target, group, thread_id)
         return Outcome("conflict", found.in_words("different", "extra"))
     except TooLargeError as error:
         reason = (
@@ -174,7 +180,7 @@ def _bring(
         if not isinstance(refused, _REFUSALS) or type(refused) not in _REFUSALS:
             raise  # a kind of error that is the database's own
         return Outcome("failed", [f"the target refused it: {refused.reason}"])
-    found = target.read(lambda at: compare(uow, at, group, thread_id))
+    found = compare(uow, target, group, thread_id)
     return Outcome("copied" if found.same else "different", found.in_words())
 
 

@@ -1,17 +1,22 @@
 """Comparing a thread at both ends, by value, with one page of its rows in memory."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import Table
 
 from threadlog.models.dialects import CarriedJson, carried
-from threadlog.operations.paging import Page, pages, pages_of_keys
+from threadlog.operations.paging import Page, loads
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.carried_row import CarriedRow, RowKey
 from threadlog.row_groups import RowGroup
 from threadlog.same_json import same_json
+from threadlog.store import Store
+
+_KEYS_AT_ONCE: Final = 400
 
 _TOLD: Final = 5
 """Differences of a kind that are named; the others are counted."""
@@ -86,8 +91,10 @@ class Comparison:
         return [*words, *([f"and {more:,} rows more"] if more else [])]
 
 
-def compare(source: UnitOfWork, target: UnitOfWork, group: RowGroup, thread_id: Any) -> Comparison:
+def compare(source: UnitOfWork, target: Store, group: RowGroup, thread_id: Any) -> Comparison:
     """Compare all rows of a thread.
+
+    The two ends are read in turn, so that each has its own errors, and its own second try.
 
     Args:
         source: where the rows are that are to be at the target.
@@ -96,18 +103,24 @@ def compare(source: UnitOfWork, target: UnitOfWork, group: RowGroup, thread_id: 
         thread_id: the thread, as the group's tables have it.
     """
     found = Comparison()
-    only_there = Counter(target.count_rows(group.tables, thread_id))
-    for page in pages(source, group.tables, thread_id):
-        differences = differences_of(target, group, page, thread_id).values()
-        known = len(page.rows) - sum(what.kind == "missing" for what in differences)
-        only_there[page.table] -= known
-        for difference in differences:
-            found.add(difference)
-            found.head_went_on |= difference.kind == "earlier" and page.table is group.head
+    counts = target.read(lambda uow: uow.count_rows(group.tables, thread_id))
+    for load in loads(source, group.tables, thread_id):
+        for page, differences in target.read(partial(_compare_load, group, load, thread_id)):
+            missing = sum(what.kind == "missing" for what in differences.values())
+            counts[page.table] -= len(page.rows) - missing
+            for difference in differences.values():
+                found.add(difference)
+                found.head_went_on |= difference.kind == "earlier" and page.table is group.head
     for table in group.tables:
-        if only_there[table]:
+        if counts[table]:
             _find_extra(found, source, target, group, table, thread_id)
     return found
+
+
+def _compare_load(
+    group: RowGroup, load: Sequence[Page], thread_id: Any, uow: UnitOfWork
+) -> list[tuple[Page, dict[RowKey, Difference]]]:
+    return [(page, differences_of(uow, group, page, thread_id)) for page in load]
 
 
 def differences_of(
@@ -145,18 +158,24 @@ def _differing(table: Table, one: CarriedRow, other: CarriedRow) -> tuple[str, .
 def _find_extra(
     found: Comparison,
     source: UnitOfWork,
-    target: UnitOfWork,
+    target: Store,
     group: RowGroup,
     table: Table,
     thread_id: Any,
 ) -> None:
     """Find the rows that only the target has."""
-    rows = target.carried_rows(table)
-    for sized in pages_of_keys(rows, thread_id):
-        keys = [key for key, _ in sized]
-        present = source.carried_rows(table).present(thread_id, keys)
+    rows = source.carried_rows(table)
+    after: RowKey | None = None
+    while keys := target.read(partial(_some_keys, table, thread_id, after)):
+        present = rows.present(thread_id, keys)
         for key in keys:
             if key not in present:
                 found.add(Difference(table, rows.key_in_words(key), "extra"))
                 if table in group.taken_back:
                     found.taken_back.append((table, key))
+        after = keys[-1]
+
+
+def _some_keys(table: Table, thread_id: Any, after: RowKey | None, uow: UnitOfWork) -> list[RowKey]:
+    keys = uow.carried_rows(table).keys(thread_id, after=after, limit=_KEYS_AT_ONCE)
+    return [key for key, _ in keys]

@@ -9,7 +9,6 @@ from threadlog.packing import row_size
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.carried_row import (
     CarriedRow,
-    CarriedRowRepository,
     RowKey,
     SizedKey,
 )
@@ -27,27 +26,27 @@ class Page(NamedTuple):
     """In the order of their keys."""
 
 
-def pages(uow: UnitOfWork, tables: Sequence[Table], thread_id: Any) -> Iterator[Page]:
-    """Read a thread's rows in pages, table after table; one page at a time is in memory."""
+def loads(uow: UnitOfWork, tables: Sequence[Table], thread_id: Any) -> Iterator[list[Page]]:
+    """Read a thread in what is written together: a short one as a whole, a long one in parts."""
     counts = uow.count_rows(tables, thread_id)
+    load: list[Page] = []
     for table in tables:
-        if counts[table]:
-            yield from _pages(uow, table, thread_id)
+        for page in _pages(uow, table, thread_id) if counts[table] else ():
+            if _is_full([*load, page]):
+                yield load
+                load = []
+            load.append(page)
+    if load:
+        yield load
 
 
 def _pages(uow: UnitOfWork, table: Table, thread_id: Any) -> Iterator[Page]:
     rows = uow.carried_rows(table)
-    for keys in pages_of_keys(rows, thread_id):
+    after: RowKey | None = None
+    while keys := rows.keys(thread_id, after=after, limit=PAGE_ROWS):
         for some in _divide(keys):
             found = rows.get(thread_id, some)
             yield Page(table, {key: found[key] for key in some if key in found})
-
-
-def pages_of_keys(rows: CarriedRowRepository, thread_id: Any) -> Iterator[list[SizedKey]]:
-    """Read the keys of a thread's rows in pages."""
-    after: RowKey | None = None
-    while keys := rows.keys(thread_id, after=after, limit=PAGE_ROWS):
-        yield keys
         if len(keys) < PAGE_ROWS:
             return
         after = keys[-1].key
@@ -64,18 +63,6 @@ def _divide(keys: Sequence[SizedKey]) -> Iterator[list[RowKey]]:
         some.append(key)
         total += size
     yield some
-
-
-def loads(uow: UnitOfWork, tables: Sequence[Table], thread_id: Any) -> Iterator[list[Page]]:
-    """Read a thread in what is written together: a short one as a whole, a long one in parts."""
-    load: list[Page] = []
-    for page in pages(uow, tables, thread_id):
-        if _is_full([*load, page]):
-            yield load
-            load = []
-        load.append(page)
-    if load:
-        yield load
 
 
 def _is_full(load: Sequence[Page]) -> bool:
