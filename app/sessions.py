@@ -42,7 +42,7 @@ class _Pool:
 
     async def run(self, work: Callable[[Session], T]) -> T:
         """Run synchronous work, on a slot that was entered, and give the slot back."""
-        return await _undisturbed(self._run_and_leave(work))
+        return await undisturbed(self._run_and_leave(work))
 
     async def _run_and_leave(self, work: Callable[[Session], T]) -> T:
         try:
@@ -266,7 +266,7 @@ class HostSessions(HostBind):
         """Run work that may write on a new session, which it closes."""
         if not self.is_open:
             raise not_open(self)
-        return await _undisturbed(self._factory().run_sync(work))
+        return await undisturbed(self._factory().run_sync(work))
 
     read = write
 
@@ -334,7 +334,7 @@ async def _dispose_late(pools: Sequence[_Pool], old: Sequence[Pool]) -> None:
         await greenlet_spawn(each.dispose)
 
 
-async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
+async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
     """Await work that a cancellation of the caller does not break off in the middle.
 
     Breaking off costs the connection, and a log entry for each; a transaction takes

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from tests.copying.ends import RING, Ends, two_ends
 from tests.counting import StatementCount, statement_count
 from tests.databases import DATABASES, INNODB, SERVERS, SharedDatabases, fresh_database
 from tests.seeds import FRESH
@@ -50,6 +52,13 @@ def mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
         yield shared
 
 
+@pytest.fixture(scope="session")
+def other_mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep two more MySQL databases, for what needs two of a kind."""
+    with closing(SharedDatabases(mysql_server_url)) as shared:
+        yield shared
+
+
 @pytest.fixture
 def mysql_database(mysql_server_url: str) -> Iterator[str]:
     """Give the URL of an empty MySQL database of the test's own."""
@@ -85,6 +94,13 @@ def mariadb_server_url(mariadb_server: Server) -> str:
 @pytest.fixture(scope="session")
 def mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
     """Keep the MariaDB databases that tests use in turn."""
+    with closing(SharedDatabases(mariadb_server_url)) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def other_mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep two more MariaDB databases, for what needs two of a kind."""
     with closing(SharedDatabases(mariadb_server_url)) as shared:
         yield shared
 
@@ -128,6 +144,13 @@ def postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
         yield shared
 
 
+@pytest.fixture(scope="session")
+def other_postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep two more PostgreSQL databases, for what needs two of a kind."""
+    with closing(SharedDatabases(postgres_server_url)) as shared:
+        yield shared
+
+
 @pytest.fixture
 def postgres_database(postgres_server_url: str) -> Iterator[str]:
     """Give the URL of an empty PostgreSQL database of the test's own."""
@@ -151,6 +174,12 @@ def postgres_graph_url(postgres_shared: SharedDatabases) -> str:
 def sqlite_url(tmp_path: Path) -> str:
     """Give the URL of an SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path}/threadlog.db"
+
+
+@pytest.fixture
+def other_sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of a second SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/other.db"
 
 
 @pytest.fixture
@@ -187,6 +216,24 @@ def graph_url(database_name: str, request: pytest.FixtureRequest) -> str:
 def empty_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Give the URL of a database without tables, one kind after the other."""
     return str(request.getfixturevalue(f"{database_name}_database"))
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases; each kind is a source once, and once a target."""
+    return two_ends(request, *request.param)
+
+
+@pytest.fixture(params=product(DATABASES, DATABASES), ids="-to-".join)
+def every_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases of each pair of kinds in turn."""
+    return two_ends(request, *request.param)
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def graph_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two databases for the state of graphs; each kind is a source and a target."""
+    return two_ends(request, *request.param, graph=True)
 
 
 @pytest.fixture(params=SERVERS)

@@ -4,6 +4,7 @@ Callers use the names below and never ask which database they run on. A further 
 is added by giving each construct its rendering here.
 """
 
+from threadlog.models.dialects.carried import CarriedJson, CarriedTime, as_held, carried, size_of
 from threadlog.models.dialects.columns import (
     BytewiseText,
     UtcTime,
@@ -66,13 +67,17 @@ __all__ = [
     "PARTITION_COUNT",
     "TABLE_OPTIONS",
     "BytewiseText",
+    "CarriedJson",
+    "CarriedTime",
     "ExactJson",
     "LastRows",
     "LockingRead",
     "UtcTime",
     "UuidText",
+    "as_held",
     "as_text",
     "bytes_of",
+    "carried",
     "clock_time",
     "computed",
     "dialect_of",
@@ -101,6 +106,7 @@ __all__ = [
     "partition",
     "same_id",
     "seconds_ago",
+    "size_of",
     "statement_time",
     "to_epoch",
     "utc_now",
