@@ -31,7 +31,14 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
-from threadlog.models.dialects.locking import LockingRead, lock_first, marking
+from threadlog.models.dialects.locking import (
+    LockingRead,
+    in_turn,
+    is_turn,
+    lock_first,
+    lock_thread,
+    marking,
+)
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
     OF_THREAD,
@@ -68,12 +75,15 @@ __all__ = [
     "exact_text",
     "from_epoch",
     "identifier",
+    "in_turn",
     "insert_if_absent",
     "insert_or_replace",
     "insert_or_replace_where",
+    "is_turn",
     "json_items",
     "json_member_is",
     "lock_first",
+    "lock_thread",
     "long_text",
     "many_rows",
     "marking",
