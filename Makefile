@@ -147,7 +147,7 @@ lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRA
 	@$(BIN)/pip install --quiet uv
 	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino --group dev --output-file requirements-dev.txt
 	@for framework in $(FRAMEWORKS); do \
-		$(COMPILE) --group $$framework --output-file requirements-$$framework.txt || exit 1; \
+		$(COMPILE) --extra postgres --group $$framework --output-file requirements-$$framework.txt || exit 1; \
 	done
 	@$(COMPILE) --extra langgraph --group bench --output-file requirements-bench.txt
 	@$(COMPILE_GROUP) --group docs --output-file requirements-docs.txt
