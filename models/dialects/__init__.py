@@ -32,7 +32,7 @@ from threadlog.models.dialects.json import (
 )
 from threadlog.models.dialects.last_rows import LastRows
 from threadlog.models.dialects.locking import LockingRead, marking
-from threadlog.models.dialects.names import MYSQL, dialect_of
+from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
     OF_THREAD,
@@ -80,6 +80,7 @@ __all__ = [
     "long_text",
     "many_rows",
     "marking",
+    "met_mariadb",
     "moment",
     "now_and_on_update",
     "packed",

@@ -31,6 +31,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 
+import threadlog.migrations.plugin  # noqa: F401 - looks through what autogenerate finds
 from tests.factories import UserFactory
 from tests.ways import host_engine
 from threadlog import Checkpointer
@@ -44,6 +45,11 @@ Message.price = metadata_column("$.price", Numeric(10, 2))
 Message.vip = metadata_column("$.vip", Boolean())
 
 MESSAGES = Message.metadata.tables["cubepi_messages"]
+EXPLAIN = {
+    "mysql": "EXPLAIN FORMAT=TRADITIONAL",
+    "mariadb": "EXPLAIN",
+    "sqlite": "EXPLAIN QUERY PLAN",
+}
 STORED = ("thread_id", "seq", "role", "metadata", "payload", "created_at")
 
 
@@ -104,11 +110,7 @@ async def ask(engine: AsyncEngine) -> dict[str, Any]:
             query = MESSAGES.select().where(condition)
             rows = (await connection.execute(query)).all()
             sql = query.compile(engine.sync_engine, compile_kwargs={"literal_binds": True})
-            word = (
-                "EXPLAIN FORMAT=TRADITIONAL"
-                if engine.dialect.name == "mysql"
-                else "EXPLAIN QUERY PLAN"
-            )
+            word = EXPLAIN[engine.dialect.name]
             plan = (
                 await connection.execute(text(f"{word} {str(sql).replace(':', chr(92) + ':')}"))
             ).mappings()
@@ -140,12 +142,13 @@ async def main(url: str, count: int) -> None:
         await checkpointer.append("rich", [UserFactory(metadata=extras, run_id="r")])
         await checkpointer.mark_run_complete("rich", "r")
         await checkpointer.fork("rich", "fork", after_run_id="r")
-        if engine.dialect.name == "mysql":
+        if engine.dialect.name != "sqlite":
             async with engine.begin() as connection:
                 await connection.execute(text("ANALYZE TABLE cubepi_messages"))
         report = await ask(engine)
         seqs = [stored.seq for stored in await checkpointer.read("live")]
     report |= {"appended": appended, "seqs": seqs, "differences": differences}
+    report["version"] = engine.dialect.server_version_info
     print(json.dumps(report))
     await engine.dispose()
 
