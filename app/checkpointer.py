@@ -54,8 +54,9 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
 
         Args:
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
-                ``mysql+aiomysql://``; ``host1:3306,host2:3306`` for several servers, of
-                which the one that takes writes is used), ``sqlite:///file.db`` or ``sqlite://``
+                ``mysql+aiomysql://``), ``postgresql://user:password@host:5432/database``
+                (``host1:3306,host2:3306`` for several servers, of which the one that takes
+                writes is used), ``sqlite:///file.db`` or ``sqlite://``
                 for a database in memory. Query arguments go to the driver; on MySQL those for
                 TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
                 are ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
@@ -529,8 +530,8 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         await self._write(operations.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
 
 
-class OneDatabaseCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
-    """A `Checkpointer` that takes only one kind of database; what its subclasses share."""
+class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes one kind of server."""
 
     server: ClassVar[str]
 
@@ -565,7 +566,7 @@ class OneDatabaseCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
             )
 
 
-class MySQLCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+class MySQLCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only MySQL: ``mysql://`` URLs whose server is no MariaDB.
 
     The server is asked on entering, which raises `UnsupportedServerError` on MariaDB.
@@ -574,7 +575,7 @@ class MySQLCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
     server = "MySQL"
 
 
-class MariaDBCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+class MariaDBCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only MariaDB: by a ``mariadb://`` URL, or a ``mysql://`` one.
 
     The server is asked on entering, which raises `UnsupportedServerError` on MySQL.
@@ -582,3 +583,9 @@ class MariaDBCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
 
     server = "MariaDB"
     also = ("MySQL",)
+
+
+class PostgresCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes only PostgreSQL."""
+
+    server = "PostgreSQL"

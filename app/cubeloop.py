@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from cubeloop.hitl.types import HitlRequest
     from cubeloop.providers.base import Message
 
-__all__ = ["VOCABULARY", "Checkpointer", "MariaDBCheckpointer", "MySQLCheckpointer"]
+__all__ = [
+    "VOCABULARY",
+    "Checkpointer",
+    "MariaDBCheckpointer",
+    "MySQLCheckpointer",
+    "PostgresCheckpointer",
+]
 
 VOCABULARY: Final["threadlog.Vocabulary[Message, HitlRequest, CheckpointData]"] = vocabulary_of(
     "cubeloop"
@@ -43,5 +49,13 @@ class MariaDBCheckpointer(
     threadlog.MariaDBCheckpointer["Message", "HitlRequest", "CheckpointData"]
 ):
     """A `threadlog.MariaDBCheckpointer` that speaks cubeloop's classes."""
+
+    vocabulary = VOCABULARY
+
+
+class PostgresCheckpointer(
+    threadlog.PostgresCheckpointer["Message", "HitlRequest", "CheckpointData"]
+):
+    """A `threadlog.PostgresCheckpointer` that speaks cubeloop's classes."""
 
     vocabulary = VOCABULARY

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from cubepi.hitl.types import HitlRequest
     from cubepi.providers.base import Message
 
-__all__ = ["VOCABULARY", "Checkpointer", "MariaDBCheckpointer", "MySQLCheckpointer"]
+__all__ = [
+    "VOCABULARY",
+    "Checkpointer",
+    "MariaDBCheckpointer",
+    "MySQLCheckpointer",
+    "PostgresCheckpointer",
+]
 
 VOCABULARY: Final["threadlog.Vocabulary[Message, HitlRequest, CheckpointData]"] = vocabulary_of(
     "cubepi"
@@ -43,5 +49,13 @@ class MariaDBCheckpointer(
     threadlog.MariaDBCheckpointer["Message", "HitlRequest", "CheckpointData"]
 ):
     """A `threadlog.MariaDBCheckpointer` that speaks cubepi's classes."""
+
+    vocabulary = VOCABULARY
+
+
+class PostgresCheckpointer(
+    threadlog.PostgresCheckpointer["Message", "HitlRequest", "CheckpointData"]
+):
+    """A `threadlog.PostgresCheckpointer` that speaks cubepi's classes."""
 
     vocabulary = VOCABULARY

@@ -234,9 +234,13 @@ def translated(backend: Backend) -> Iterator[None]:
 
 
 def _words(error: BaseException | None) -> str:
-    """Give a driver's own words, which name neither statement nor parameters."""
-    arguments = getattr(error, "args", ())
-    return ": ".join(map(str, arguments)) or type(error).__name__
+    """Give a driver's own words, which name neither statement nor parameters.
+
+    Their first lines: in those behind, PostgreSQL tells what is in a row. An exception among
+    them says again what stands before it.
+    """
+    words = (arg for arg in getattr(error, "args", ()) if not isinstance(arg, BaseException))
+    return ": ".join(str(word).partition("\n")[0] for word in words) or type(error).__name__
 
 
 def _gives_up(state: RetryCallState) -> bool:

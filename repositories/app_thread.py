@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, dialect_of, json_member_is, utc_now
+from threadlog.models.dialects import as_text, dialect_of, json_member_is, lock_first, utc_now
 from threadlog.repositories.app_run import IN_FLIGHT
 from threadlog.repositories.rows import affected
 
@@ -154,6 +154,8 @@ class AppThreadRepository:
 
     def release_busy(self, thread_id: UUID, status: str) -> bool:
         """Set the status of a busy thread that has no run in flight; say whether it was one."""
+        for lock in lock_first(_THREADS, _IS_THREAD, self._dialect):
+            self._session.execute(lock, {"id": thread_id})
         statement = _RELEASE.values(status=status, updated_at=self._now())
         return affected(self._session.execute(statement, {"id": thread_id})) > 0
 

@@ -29,6 +29,11 @@ _ENGINES: Final = text(
 
 _SESSION: Final = text("SELECT @@autocommit, @@character_set_client, @@sql_mode")
 
+# Of PostgreSQL, which does not know whether its client commits each statement by itself: the
+# time at which the transaction began tells.
+_ENCODINGS: Final = text("SELECT current_setting('server_encoding'), pg_client_encoding()")
+_BEGAN: Final = text("SELECT transaction_timestamp()")
+
 _COLLATE: Final = re.compile(r"\bCOLLATE (\w+)")
 
 
@@ -98,6 +103,16 @@ class CatalogueRepository:
         driver = self._session.get_bind().dialect.driver
         autocommit, charset, sql_mode = self._session.execute(_SESSION).one()
         return SessionSettings(driver, bool(autocommit), charset, sql_mode)
+
+    def encodings(self) -> tuple[str, str]:
+        """Give the encodings of the database and of the session, on PostgreSQL."""
+        database, session = self._session.execute(_ENCODINGS).one()
+        return database, session
+
+    def commits_each_statement(self) -> bool:
+        """Say whether each statement is a transaction of its own, on PostgreSQL."""
+        began = self._session.scalar(_BEGAN)
+        return bool(self._session.scalar(_BEGAN) != began)
 
     def write_nothing(self, part: SchemaPart) -> None:
         """Execute a statement that writes, but no row."""

@@ -10,11 +10,11 @@ from sqlalchemy import (
     CompoundSelect,
     Select,
     Table,
+    Text,
     and_,
     bindparam,
     delete,
     literal,
-    null,
     or_,
     select,
     true,
@@ -29,6 +29,7 @@ from threadlog.models.dialects import (
     insert_or_replace,
     json_items,
     json_member_is,
+    no_value,
     utc_now,
 )
 from threadlog.repositories.digests import ns_digest
@@ -37,6 +38,8 @@ from threadlog.repositories.rows import affected, copy_thread, delete_thread
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
 _WRITES: Final[Table] = CheckpointWrite.metadata.tables[CheckpointWrite.__tablename__]
+
+_TEXT: Final = Text()
 
 _KEY: Final = ("thread_id", "ns_digest", "checkpoint_id")
 _COUNTERS: Final = "counters_since_delta_snapshot"
@@ -321,7 +324,7 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         *(_CHECKPOINTS.c[name] for name in _KEY),
         _CHECKPOINTS.c.checkpoint_ns.label("name"),
         _CHECKPOINTS.c.parent_checkpoint_id.label("parent"),
-        null().label("idx"),
+        no_value(_WRITES.c.idx.type).label("idx"),
         _CHECKPOINTS.c.type,
         _CHECKPOINTS.c.checkpoint.label("content"),
         # As text: a row whose JSON is broken must be named, not fail in the driver's hands.
@@ -331,7 +334,8 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
     blobs = select(
         literal(_BLOB),
         *(_BLOBS.c.thread_id, _BLOBS.c.ns_digest, _BLOBS.c.blob_key, _BLOBS.c.channel),
-        *(null(), null(), _BLOBS.c.type, _BLOBS.c.value, null(), null()),
+        *(no_value(_TEXT), no_value(_WRITES.c.idx.type), _BLOBS.c.type, _BLOBS.c.value),
+        *(no_value(_TEXT), no_value(_TEXT)),
     ).join(
         wanted,
         and_(
@@ -344,7 +348,7 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         literal(_WRITE),
         *(_WRITES.c[name] for name in _KEY),
         *(_WRITES.c.channel, _WRITES.c.task_id, _WRITES.c.idx, _WRITES.c.type, _WRITES.c.value),
-        *(_WRITES.c.task_path, null()),
+        *(_WRITES.c.task_path, no_value(_TEXT)),
     ).join(target, _same_key(_WRITES, target))
     return union_all(checkpoints, blobs, writes)
 

@@ -38,7 +38,7 @@ _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 
-_SOURCE: Final[BindParameter[str]] = bindparam("source")
+_SOURCE: Final[BindParameter[str]] = bindparam("source", type_=_THREADS.c.thread_id.type)
 _IS_SOURCE: Final = _THREADS.c.thread_id == _SOURCE
 
 _LAST_RUN: Final = _RUNS.alias("last_run")
@@ -93,7 +93,7 @@ def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
 
 _LOCK_SOURCE: Final = LockingRead(_THREADS, _IS_SOURCE, _source)
 
-_NEW: Final[BindParameter[str]] = bindparam("new")
+_NEW: Final[BindParameter[str]] = bindparam("new", type_=_THREADS.c.thread_id.type)
 _UP_TO: Final = bindparam("cutoff", type_=BigInteger)
 _COPY_THREAD: Final = insert(_THREADS).from_select(
     ["thread_id", "parent_thread_id", "forked_at_seq", "extra"],

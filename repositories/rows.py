@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Executable, Result, Row, Table, delete, insert, literal, select
+from sqlalchemy import CursorResult, Executable, Result, Table, delete, insert, literal, select
 from sqlalchemy.orm import Session
 
 
@@ -11,14 +11,15 @@ def affected(result: Result[Any]) -> int:
     """Give how many rows an UPDATE or DELETE matched, or an INSERT made.
 
     MySQL counts rows that an UPDATE leaves unchanged too on connections with FOUND_ROWS,
-    which SQLAlchemy's dialects for it set.
+    which SQLAlchemy's dialects for it set. An INSERT needs the option ``preserve_rowcount``:
+    psycopg forgets the number when its cursor is closed.
     """
     return cast("CursorResult[Any]", result).rowcount
 
 
 def first_of(
     session: Session, statements: Sequence[Executable], parameters: Mapping[str, Any]
-) -> Row[Any] | None:
+) -> Sequence[Any] | None:
     """Run the statements of a `LockingRead`; gives what the last one reads, if all find a row.
 
     Args:
@@ -26,7 +27,7 @@ def first_of(
         statements: the statements.
         parameters: those of all of them.
     """
-    row = None
+    row: Sequence[Any] | None = None
     for statement in statements:
         row = session.execute(statement, parameters).first()
         if row is None:
@@ -47,7 +48,9 @@ def copy_thread(
         lock: whether the source's rows are locked against deletion.
     """
     others = [column for column in table.columns if column.name != "thread_id"]
-    rows = select(literal(target), *others).where(table.c.thread_id == source)
+    rows = select(literal(target, table.c.thread_id.type), *others).where(
+        table.c.thread_id == source
+    )
     if lock:
         rows = rows.with_for_update(read=True)
     names = ["thread_id", *(column.name for column in others)]

@@ -46,14 +46,17 @@ _IS_RUN: Final = and_(_OF_THREAD, same_id(_RUNS.c.run_id, bindparam("run_id")))
 
 # By the column's own collation: what that takes for the same key cannot be inserted. All
 # reads lock, as a plain one would read the transaction's snapshot under REPEATABLE READ.
+_NEW_RUN: Final = bindparam("run_id", type_=_RUNS.c.run_id.type)
 _IS_TAKEN: Final = exists(
-    select(_RUNS.c.run_id)
-    .where(_OF_THREAD, _RUNS.c.run_id == bindparam("run_id"))
-    .with_for_update()
+    select(_RUNS.c.run_id).where(_OF_THREAD, _RUNS.c.run_id == _NEW_RUN).with_for_update()
 )
-_CLAIM: Final = insert(_RUNS).from_select(
-    ["thread_id", "run_id"],
-    select(_THREADS.c.thread_id, bindparam("run_id")).where(_IS_THREAD, ~_IS_TAKEN),
+_CLAIM: Final = (
+    insert(_RUNS)
+    .from_select(
+        ["thread_id", "run_id"],
+        select(_THREADS.c.thread_id, _NEW_RUN).where(_IS_THREAD, ~_IS_TAKEN),
+    )
+    .execution_options(preserve_rowcount=True)
 )
 _IS_COMPLETED: Final = select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN).with_for_update()
 

@@ -45,13 +45,15 @@ BAD_JSON: dict[str, Any] = {
     "too deep": {"a": nested(32)},
     "lone surrogate": {"a": "\udfff"},
     "lone surrogate in a key": {"\udfff": 1},
+    "NUL": {"a": ["\0"]},
+    "NUL in a key": {"a\0": 1},
     "key of too many bytes": {"é" * 32_768: 1},
 }
 GOOD_JSON: dict[str, Any] = {
     "\ufffd": "\ufffd",
     "a": [2**64 - 1, -(2**63), 1.5, -0.0, 1e300, True, None, ""],
     "deep": nested(31),
-    "NUL \0 and '\\\"": "\0'\\\"\r\n\x1a",
+    "\x1a and '\\\"": "'\\\"\r\n\x1a",
     "": {},
     "🙂": "é",
 }

@@ -32,6 +32,7 @@ from tests.servers.finding import program_on_path
 from tests.servers.process import data_folder_of
 from tests.servers.product import Product
 from tests.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
+from tests.servers.readiness import answers
 from tests.servers.server import Server, own_program, running_server
 from tests.servers.supervisor import supervised
 
@@ -344,6 +345,19 @@ def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
         user.kill()
         user.wait(10)
         assert _eventually(lambda: not _runs(pid) and not folder.exists())
+
+
+@each_product
+def test_a_server_that_is_killed_comes_back_where_it_was(product: Product) -> None:
+    """What a service manager does for servers is done for those that tests kill."""
+    program = own_program(product)
+    data = str(data_folder_of(product, program))
+    arguments = {"product": product.name, "command": program.command, "data": data}
+    with supervised("restarting", **arguments, durable=True) as report:
+        pid, folder = _traces(report)
+        os.kill(pid, signal.SIGKILL)
+        assert _eventually(lambda: answers(product, report["url"]) and _traces(report)[0] != pid)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 
-from threadlog.backends.backend import Driver, EngineSettings, PoolSize
+from threadlog.backends.backend import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.backends.hosts import hosts_of
 from threadlog.backends.primary import code_of, follow_primary, refuses_writes
 from threadlog.backends.time_limits import TimeLimits, limited_connect, take_limits, watch
@@ -103,13 +103,7 @@ class MySQLBackend:
 
     def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
         """Set a third aside for reading, which saves each read its ROLLBACK."""
-        reading = pool.most // 3
-        writing = pool.most - reading
-        warm = min(reading, max(1, pool.least - writing)) if pool.least else 0
-        # One of each kind at least: a connection that is opened late delays its operation.
-        return PoolSize(max(pool.least - warm, min(pool.least, 1)), writing), PoolSize(
-            warm, reading
-        )
+        return third_for_reading(pool)
 
     def settings(
         self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False

@@ -42,7 +42,7 @@ from threadlog.operations.pruning import Pruned, Strategy, check_strategy
 from threadlog.repositories.checkpoint import CheckpointQuery, Place
 from threadlog.sessions import entered_already, not_open
 from threadlog.store import Store
-from threadlog.validation import check_ids, check_searchable
+from threadlog.validation import check_ids, check_json_object
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -526,7 +526,7 @@ def _query(
     before: RunnableConfig | None,
 ) -> CheckpointQuery:
     """Make of what LangGraph asks for a query."""
-    check_searchable(metadata or {}, "filter")
+    check_json_object(metadata or {}, "filter")
     return CheckpointQuery(
         thread_id=None if config is None else thread_id_of(config),
         checkpoint_ns=None if config is None else configurable_of(config).get("checkpoint_ns"),

@@ -12,6 +12,7 @@ from threadlog.models.dialects.columns import (
     identifier,
     long_text,
     moment,
+    no_value,
     packed,
     word,
 )
@@ -31,7 +32,7 @@ from threadlog.models.dialects.json import (
     json_member_is,
 )
 from threadlog.models.dialects.last_rows import LastRows
-from threadlog.models.dialects.locking import LockingRead, marking
+from threadlog.models.dialects.locking import LockingRead, from_kept, lock_first, marking
 from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
@@ -71,17 +72,20 @@ __all__ = [
     "exact_json",
     "exact_text",
     "from_epoch",
+    "from_kept",
     "identifier",
     "insert_if_absent",
     "insert_or_replace",
     "insert_or_replace_where",
     "json_items",
     "json_member_is",
+    "lock_first",
     "long_text",
     "many_rows",
     "marking",
     "met_mariadb",
     "moment",
+    "no_value",
     "now_and_on_update",
     "packed",
     "same_id",

@@ -12,8 +12,13 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    cast,
+    null,
 )
 from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.names import MYSQL
@@ -29,11 +34,10 @@ def exact_text(type_: String) -> String:
 
     MySQL's default collations take ``R1`` and ``r1`` for one key; ``utf8mb4_bin`` does
     not. SQLite compares bytes as it is. On PostgreSQL text has no length, as everywhere in
-    the framework's tables; the collation says by what it is sorted, and lets an index serve
-    a search for what it begins with.
+    the framework's tables; see `BytewiseText`.
     """
     kind = mysql.VARCHAR(type_.length, collation="utf8mb4_bin")
-    return type_.with_variant(kind, *MYSQL).with_variant(_bytewise(), "postgresql")
+    return type_.with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 def word() -> String:
@@ -46,8 +50,18 @@ def moment() -> TIMESTAMP:
     return TIMESTAMP().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
 
 
-def _bytewise() -> postgresql.TEXT:
-    return postgresql.TEXT(collation="C")
+class BytewiseText(postgresql.TEXT):
+    """Text that PostgreSQL sorts byte by byte.
+
+    The collation is the column's alone, not that of what it is compared with: against a column
+    of another collation, as the framework's own tables have, it would keep the server from
+    using the index.
+    """
+
+
+@compiles(BytewiseText, "postgresql")
+def _bytewise_text(type_: BytewiseText, compiler: Any, **kw: Any) -> str:
+    return 'TEXT COLLATE "C"'
 
 
 def packed() -> LargeBinary:
@@ -58,7 +72,7 @@ def packed() -> LargeBinary:
 def long_text() -> Text:
     """Give the type of text of any length that is compared byte by byte."""
     kind = mysql.LONGTEXT(collation="utf8mb4_bin")
-    return Text().with_variant(kind, *MYSQL).with_variant(_bytewise(), "postgresql")
+    return Text().with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 def digest(length: int) -> String:
@@ -67,7 +81,7 @@ def digest(length: int) -> String:
     Digits rather than bytes: every server compares them with what stands in JSON.
     """
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
-    return String(length).with_variant(kind, *MYSQL).with_variant(_bytewise(), "postgresql")
+    return String(length).with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 class UuidText(TypeDecorator[UUID]):
@@ -131,3 +145,24 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+class no_value(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expression
+    """NULL, of a type: in a UNION of three PostgreSQL takes one without for text."""
+
+    inherit_cache = True
+
+    def __init__(self, type_: TypeEngine[Any]) -> None:
+        """Take the type of what other parts of the UNION have in its place."""
+        super().__init__()
+        self.type = type_
+
+
+@compiles(no_value)
+def _no_value(element: no_value, compiler: SQLCompiler, **kw: Any) -> str:
+    return "NULL"
+
+
+@compiles(no_value, "postgresql")
+def _no_value_postgresql(element: no_value, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(cast(null(), element.type), **kw)

@@ -1,6 +1,6 @@
 """INSERT statements that meet a row which is there already."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -17,7 +17,10 @@ _JOINED_BYTES: Final = 900_000
 
 
 # Of those that know ON CONFLICT, which is spelt alike.
-_INSERT: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_INSERT: Final[Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
 
 
 @cache
@@ -60,7 +63,9 @@ def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Ins
         return new.on_duplicate_key_update({name: new.inserted[name] for name in row})
     given = _INSERT[dialect](table).values(row)
     key = [column.name for column in table.primary_key]
-    return given.on_conflict_do_update(key, set_={name: given.excluded[name] for name in row})
+    return given.on_conflict_do_update(
+        index_elements=key, set_={name: given.excluded[name] for name in row}
+    )
 
 
 def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement[bool]) -> Insert:
@@ -80,7 +85,9 @@ def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement
         )
     given = _INSERT[dialect](table)
     return given.on_conflict_do_update(
-        sorted(key), set_={name: given.excluded[name] for name in others}, where=condition
+        index_elements=sorted(key),
+        set_={name: given.excluded[name] for name in others},
+        where=condition,
     )
 
 

@@ -211,9 +211,9 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
             return same
         return or_(member.is_(None), same)
     if dialect == "postgresql":
-        member = document.op("->")(literal(key, String()))
-        same = member == literal(value, ExactJson())
-        return same if value is not None else or_(member.is_(None), same)
+        found = document.op("->")(literal(key, String()))
+        equal = found == literal(value, ExactJson())
+        return equal if value is not None else or_(found.is_(None), equal)
     text = type_coerce(document, String)
     if value is not None:
         return _has_member(text, key, value)

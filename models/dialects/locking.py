@@ -42,14 +42,46 @@ class LockingRead:
 
     def _statements(self, dialect: str) -> Sequence[Executable]:
         """Give the statements in their order; the last one reads."""
-        if dialect == "postgresql":
-            lock = select(next(iter(self._table.primary_key))).where(self._is_row)
-            return lock.with_for_update(), select(*self._columns(_plain)).where(self._is_row)
+        if locks := lock_first(self._table, self._is_row, dialect):
+            return *locks, select(*self._columns(_plain)).where(self._is_row)
         locking = self._after_the_row if dialect == "mariadb" else _locking
         return (select(*self._columns(locking)).where(self._is_row).with_for_update(),)
 
     def _after_the_row(self, subquery: Select[Any]) -> Select[Any]:
         return _locking(subquery.where(self._is_row).correlate(self._table))
+
+
+def lock_first(table: Table, is_row: ColumnElement[bool], dialect: str) -> Sequence[Executable]:
+    """Give what to execute before a statement that changes a row by what its lock guards.
+
+    Args:
+        table: the table of the row.
+        is_row: the row's condition.
+        dialect: the name of the session's dialect.
+    """
+    if dialect != "postgresql":
+        return ()
+    return (select(next(iter(table.primary_key))).where(is_row).with_for_update(),)
+
+
+def from_kept(
+    row: Table, is_row: ColumnElement[bool], columns: Sequence[ColumnElement[Any]], dialect: str
+) -> Select[Any]:
+    """Select a row's key, and more, and keep the row until the transaction ends.
+
+    Nobody changes or deletes it until then; see `marking` for those that began before.
+
+    Args:
+        row: the table of the row.
+        is_row: the row's condition.
+        columns: what to select behind the key.
+        dialect: the name of the session's dialect.
+    """
+    key = next(iter(row.primary_key))
+    if dialect == "postgresql":
+        marked = _mark(row, is_row).returning(key).cte("marked")
+        return select(marked.c[key.name], *columns)
+    return select(key, *columns).where(is_row).with_for_update(read=True)
 
 
 def marking(statement: Update, row: Table, is_row: ColumnElement[bool], dialect: str) -> Update:
@@ -67,8 +99,13 @@ def marking(statement: Update, row: Table, is_row: ColumnElement[bool], dialect:
     """
     if dialect != "postgresql":
         return statement
-    key = next(iter(row.primary_key))
-    return statement.add_cte(update(row).where(is_row).values({key.name: key}).cte("marked"))
+    return statement.add_cte(_mark(row, is_row).cte("marked"))
+
+
+def _mark(row: Table, is_row: ColumnElement[bool]) -> Update:
+    """Write to a row without a change, to its time of change neither."""
+    same = {c.name: c for c in row.columns if c.primary_key or c.onupdate is not None}
+    return update(row).where(is_row).values(same)
 
 
 def _locking(subquery: Select[Any]) -> Select[Any]:
