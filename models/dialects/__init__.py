@@ -44,7 +44,7 @@ from threadlog.models.dialects.locking import (
     lock_thread,
     marking,
 )
-from threadlog.models.dialects.names import MYSQL, dialect_of
+from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
     METADATA_INDEX,
@@ -109,6 +109,7 @@ __all__ = [
     "long_text",
     "many_rows",
     "marking",
+    "met_mariadb",
     "metadata_index",
     "moment",
     "no_value",
