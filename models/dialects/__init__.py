@@ -31,7 +31,7 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
-from threadlog.models.dialects.locking import LockingRead, lock_first, marking
+from threadlog.models.dialects.locking import LockingRead, from_kept, lock_first, marking
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
     OF_THREAD,
@@ -67,6 +67,7 @@ __all__ = [
     "exact_json",
     "exact_text",
     "from_epoch",
+    "from_kept",
     "identifier",
     "insert_if_absent",
     "insert_or_replace",
