@@ -15,9 +15,9 @@ from threadlog.backends.mysql import MySQLBackend
 
 
 @pytest.fixture
-async def opened(mysql_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on MySQL with a thread that was written to a moment ago."""
-    async with Checkpointer(mysql_url) as checkpointer:
+async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
+    """Give a checkpointer on a server with a thread that was written to a moment ago."""
+    async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", UserFactory.build_batch(3))
         yield checkpointer
 
@@ -40,12 +40,12 @@ async def test_append_is_three_statements(opened: Checkpointer, count: Statement
 
 
 async def test_append_to_a_new_second_is_four(
-    opened: Checkpointer, count: StatementCount, mysql_url: str
+    opened: Checkpointer, count: StatementCount, server_url: str
 ) -> None:
     """Pins the one statement more that moves updated_at."""
     counts = []
     for _ in range(3):
-        await make_old(mysql_url)
+        await make_old(server_url)
         before = await count.questions()
         await opened.append("t", [UserFactory()])
         counts.append(await count.questions() - before - 1)
@@ -66,10 +66,10 @@ async def test_load_is_one_statement(opened: Checkpointer, count: StatementCount
 
 
 async def test_a_checkpointer_without_reading_connections_loads_in_two(
-    mysql_url: str, count: StatementCount
+    server_url: str, count: StatementCount
 ) -> None:
     """Pins that two connections, both for writing, end a read's transaction too."""
-    async with Checkpointer(mysql_url, max_pool_size=2) as checkpointer:
+    async with Checkpointer(server_url, max_pool_size=2) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         assert await count.of(lambda: checkpointer.load("t")) == 2
 
@@ -88,9 +88,9 @@ async def test_listing_a_page_is_two_statements(
     assert await count.of(lambda: opened.list_threads(limit=100, order="recent")) == 2
 
 
-async def test_no_ddl_is_sent_to_mysql_at_run_time(mysql_url: str) -> None:
+async def test_no_ddl_is_sent_to_mysql_at_run_time(server_url: str) -> None:
     """Pins that the schema of a server belongs to migrations."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(server_url) as checkpointer:
         sent = sent_by(checkpointer)
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.save_extra("t", {"a": 1})
@@ -99,9 +99,9 @@ async def test_no_ddl_is_sent_to_mysql_at_run_time(mysql_url: str) -> None:
         assert verbs == {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
 
-async def test_the_pools_open_their_least_and_keep_their_most(mysql_url: str) -> None:
+async def test_the_pools_open_their_least_and_keep_their_most(server_url: str) -> None:
     """Pins min_pool_size and max_pool_size, both pools together."""
-    async with Checkpointer(mysql_url, min_pool_size=3, max_pool_size=4) as checkpointer:
+    async with Checkpointer(server_url, min_pool_size=3, max_pool_size=4) as checkpointer:
         pools = pools_of(checkpointer)
         assert [pool.checkedin() for pool in pools] == [2, 1]
         await asyncio.gather(

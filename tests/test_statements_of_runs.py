@@ -10,9 +10,9 @@ from threadlog import Checkpointer
 
 
 @pytest.fixture
-async def opened(mysql_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on MySQL with a thread."""
-    async with Checkpointer(mysql_url) as checkpointer:
+async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
+    """Give a checkpointer on a server with a thread."""
+    async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
 

@@ -17,9 +17,9 @@ from threadlog.sessions import OwnedSessions
 
 
 @pytest.fixture
-async def store(mysql_graph_url: str) -> AsyncIterator[MetadataStore]:
-    """Give a store on MySQL that has verified its schema."""
-    async with MetadataStore(mysql_graph_url) as opened:
+async def store(server_graph_url: str) -> AsyncIterator[MetadataStore]:
+    """Give a store on a server that has verified its schema."""
+    async with MetadataStore(server_graph_url) as opened:
         await opened.fetch_thread_row(name())
         yield opened
 
