@@ -5,6 +5,7 @@ import json
 import random
 import sys
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,10 @@ from sqlalchemy.util import await_only
 
 from tests.databases import engine_for, engines_of, on_connection, pools_of
 from tests.factories import UserFactory
-from threadlog import Checkpointer, operations
+from tests.ways import sync_host_engine
+from threadlog import Checkpointer, SyncCheckpointer, operations
 from threadlog.backends import backend_of, parse_url
-from threadlog.errors import NotOpenError
+from threadlog.errors import DeadlockError, NotOpenError
 from threadlog.importing import parse_line
 from threadlog.messages import Message, UserMessage
 from threadlog.models import MESSAGES
@@ -137,6 +139,69 @@ async def test_first_writers_race_under_repeatable_read(server_name: str, server
     assert attempts <= THREADS // 10 or server_name == "postgres"
 
 
+async def test_hosts_that_have_read_append_under_repeatable_read(server_url: str) -> None:
+    """Pins seq without gap or duplicate where each transaction has an old snapshot.
+
+    PostgreSQL refuses some of them, which their hosts run again.
+    """
+    refused = 0
+
+    async def write(engine: AsyncEngine, checkpointer: Checkpointer, writer: int) -> None:
+        nonlocal refused
+        said: list[Message] = [
+            UserMessage(content=[], metadata={"w": writer, "n": n}) for n in range(10)
+        ]
+        while said:
+            try:
+                async with AsyncSession(engine) as session, session.begin():
+                    bound = checkpointer.bind(session)
+                    await bound.load("t", last=1)
+                    await asyncio.sleep(0)
+                    await bound.append("t", said[:1])
+            except DeadlockError:
+                refused += 1
+            else:
+                del said[0]
+
+    async with repeatable_read(server_url) as engine, Checkpointer(engine=engine) as checkpointer:
+        await asyncio.gather(*(write(engine, checkpointer, w) for w in range(WRITERS)))
+        stored = [(s.seq, s.message.metadata) for s in await checkpointer.read("t")]
+    print(f"{refused} run again")
+    assert [seq for seq, _ in stored] == list(range(1, 10 * WRITERS + 1))
+    for writer in range(WRITERS):
+        assert [said["n"] for _, said in stored if said["w"] == writer] == list(range(10))
+
+
+def test_plain_hosts_that_have_read_append_under_repeatable_read(server_url: str) -> None:
+    """Pins the same of the synchronous drivers."""
+    engine = sync_host_engine(server_url, isolation_level="REPEATABLE READ", pool_size=WRITERS)
+
+    def once(checkpointer: SyncCheckpointer, message: Message) -> bool:
+        try:
+            with Session(engine) as session, session.begin():
+                bound = checkpointer.bind(session)
+                bound.load("t", last=1)
+                bound.append("t", [message])
+        except DeadlockError:
+            return False
+        return True
+
+    def write(checkpointer: SyncCheckpointer, writer: int) -> None:
+        for n in range(10):
+            message = UserMessage(content=[], metadata={"w": writer, "n": n})
+            while not once(checkpointer, message):
+                pass
+
+    with SyncCheckpointer(engine=engine) as checkpointer:
+        with ThreadPoolExecutor(WRITERS) as threads:
+            list(threads.map(lambda writer: write(checkpointer, writer), range(WRITERS)))
+        stored = [(s.seq, s.message.metadata) for s in checkpointer.read("t")]
+    engine.dispose()
+    assert [seq for seq, _ in stored] == list(range(1, 10 * WRITERS + 1))
+    for writer in range(WRITERS):
+        assert [said["n"] for _, said in stored if said["w"] == writer] == list(range(10))
+
+
 async def test_each_writers_own_order_is_kept(checkpointer: Checkpointer) -> None:
     """Pins all-or-nothing batches of random sizes from 8 tasks, contiguous each."""
     seed = random.randrange(2**32)
@@ -174,7 +239,7 @@ async def test_each_writers_own_order_is_kept(checkpointer: Checkpointer) -> Non
 WRITE = """
 import asyncio, json, sys
 from threadlog import Checkpointer
-from threadlog.errors import NotOpenError
+from threadlog.errors import DeadlockError, NotOpenError
 from threadlog.messages import TextContent, UserMessage
 
 async def main(url, writer, threads, count):

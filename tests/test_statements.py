@@ -71,9 +71,7 @@ async def test_load_is_one_statement(opened: Checkpointer, count: StatementCount
     assert await count.of(lambda: opened.read("t", limit=2)) == 1
 
 
-async def test_loading_without_reading_connections(
-    server_url: str, count: StatementCount
-) -> None:
+async def test_loading_without_reading_connections(server_url: str, count: StatementCount) -> None:
     """Pins that two connections, both for writing, end a read's transaction too."""
     async with Checkpointer(server_url, max_pool_size=2) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
