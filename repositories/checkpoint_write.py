@@ -1,6 +1,6 @@
 """Writes of tasks: storing them once, and reading what channels' values add up from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, delete, literal, select, union_all
@@ -72,7 +72,7 @@ class CheckpointWriteRepository:
             size: about how many bytes they are in a statement.
         """
         dialect = self._session.get_bind().dialect.name
-        rows = [{**key, **new._asdict()} for new in batch]
+        rows = [{**key, **new._asdict()} for new in _each_once(batch)]
         if all(new.idx >= 0 for new in batch):
             statement = insert_if_absent(_WRITES, dialect)
             self._session.execute(*many_rows(statement, rows, size, dialect))
@@ -142,6 +142,18 @@ class CheckpointWriteRepository:
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's writes inside the database; the target has none of them."""
         copy_thread(self._session, _WRITES, source_thread_id, target_thread_id)
+
+
+def _each_once(batch: Sequence[NewWrite]) -> Iterable[NewWrite]:
+    """Give what would be left of writes that were stored one after the other.
+
+    PostgreSQL refuses a statement that would replace what itself inserted.
+    """
+    kept: dict[tuple[str, int], NewWrite] = {}
+    for new in batch:
+        if new.idx < 0 or (new.task_id, new.idx) not in kept:
+            kept[new.task_id, new.idx] = new
+    return kept.values()
 
 
 def _of(table: Table, here: Mapping[str, str]) -> Any:

@@ -33,6 +33,7 @@ from threadlog.models.dialects.json import (
 )
 from threadlog.models.dialects.locking import (
     LockingRead,
+    from_kept,
     in_turn,
     is_turn,
     lock_first,
@@ -74,6 +75,7 @@ __all__ = [
     "exact_json",
     "exact_text",
     "from_epoch",
+    "from_kept",
     "identifier",
     "in_turn",
     "insert_if_absent",

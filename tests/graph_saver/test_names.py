@@ -154,7 +154,7 @@ async def test_threads_that_could_not_be_kept_apart_are_refused(
         ({"run_id": "r "}, InvalidIdError, "run_id ends in a space"),
         ({"note": float("nan")}, InvalidJsonError, r"metadata\['note'\] is nan"),
         ({"note": 2**65}, InvalidJsonError, "beyond 64 bits"),
-        ({"note": ["a\0b"]}, InvalidJsonError, "metadata holds a NUL"),
+        ({"note": ["a\0b"]}, InvalidJsonError, r"metadata\['note'\]\[0\] holds a NUL"),
         ({"note": object()}, InvalidJsonError, "of type object"),
     ],
 )
