@@ -82,6 +82,7 @@ class MySQLBackend:
     """MySQL through asyncmy, or aiomysql where the URL asks for it."""
 
     name = "MySQL"
+    word = "mysql"
     dialects: tuple[str, ...] = ("mysql",)
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
