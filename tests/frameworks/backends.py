@@ -1,9 +1,11 @@
 """The framework's own backends of servers, and the tables as it tells hosts to create them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
+import pytest
 from sqlalchemy import Connection, text
 
 from tests.databases import SERVERS
@@ -20,6 +22,12 @@ class Backend:
     partitions: Callable[[Any], Sequence[str]]
     """Gives the scripts that make partitions, from its helpers."""
 
+    first_prompt: int
+    """The most statements that an agent's first prompt takes on our backend, BEGIN included."""
+
+    about_nul: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Expects what the database says about U+0000 in JSON: PostgreSQL's JSONB lacks it."""
+
 
 BACKENDS: Final[Mapping[str, Backend]] = {
     "mysql": Backend(
@@ -28,6 +36,7 @@ BACKENDS: Final[Mapping[str, Backend]] = {
             f"ALTER TABLE cubepi_messages {helpers.messages_partition_clause()}",
             f"ALTER TABLE cubepi_runs {helpers.runs_partition_clause()}",
         ],
+        20,
     ),
     "postgres": Backend(
         "PostgresCheckpointer",
@@ -35,6 +44,8 @@ BACKENDS: Final[Mapping[str, Backend]] = {
             helpers.create_message_partitions_op(),
             helpers.create_runs_partitions_op(),
         ],
+        25,
+        lambda: pytest.raises(Exception, match="unsupported Unicode escape sequence"),
     ),
 }
 """By the name of the database. The framework has none of MariaDB's own."""
