@@ -73,12 +73,11 @@ example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is 
 
 .PHONY: test test-all
 test:  ## Run all tests on SQLite and on a real MySQL, which is set up too
-# Not of the frameworks' tests, whose environments lack PostgreSQL's drivers.
 test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
 test-all:  ## The same on SQLite and on real MySQL, PostgreSQL and MariaDB servers
 test test-all: $(VENV)/installed
 	@$(ON) $(BIN)/python $(PYTEST) $(ARGS)
-	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
+	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(ON) $(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
 
 .PHONY: $(FRAMEWORKS:%=test-%)
 test-cubeloop:  ## Run agents of cubeloop, and its own backend beside ours

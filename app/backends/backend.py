@@ -56,6 +56,9 @@ class Backend(Protocol):
     name: str
     """Its name for people."""
 
+    word: str
+    """Its name in the frameworks' errors."""
+
     dialects: tuple[str, ...]
     """The names of SQLAlchemy's dialects for it."""
 

@@ -98,6 +98,7 @@ class MySQLBackend:
     """MySQL or MariaDB through asyncmy, or aiomysql where the URL asks for it."""
 
     name = "MySQL"
+    word = "mysql"
     dialects: tuple[str, ...] = MYSQL
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")

@@ -75,6 +75,7 @@ class PostgresBackend:
     """
 
     name = "PostgreSQL"
+    word = "postgres"
     dialects: tuple[str, ...] = ("postgresql",)
     asynchronous = Driver("asyncpg", "postgres")
     synchronous = Driver("psycopg", "postgres")

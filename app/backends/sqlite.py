@@ -42,6 +42,7 @@ class SQLiteBackend:
     """SQLite through aiosqlite."""
 
     name = "SQLite"
+    word = "sqlite"
     dialects: tuple[str, ...] = ("sqlite",)
     asynchronous = Driver("aiosqlite", "sqlite")
     synchronous = Driver("pysqlite", None)
