@@ -9,9 +9,10 @@ FRAMEWORKS := cubeloop cubepi
 SEPARATE := $(FRAMEWORKS) bench docs
 FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
 URL ?= sqlite:///demo.db
-# Tests run in processes side by side, each with a MySQL of its own; not where some are picked,
+# Tests run in processes side by side, each with servers of its own; not where some are picked,
 # since -s would show nothing, nor on one server for all, which counts everybody's statements.
-JOBS ?= $(if $(ARGS)$(THREADLOG_TEST_MYSQL_URL),1,auto)
+ONE_FOR_ALL = $(THREADLOG_TEST_MYSQL_URL)$(THREADLOG_TEST_MARIADB_URL)$(THREADLOG_TEST_POSTGRES_URL)
+JOBS ?= $(if $(ARGS)$(ONE_FOR_ALL),1,auto)
 PYTEST = -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --maxprocesses 4 --dist loadfile)
 
 define install-packages
@@ -70,9 +71,13 @@ example-agent: $(VENV)/installed  ## An agent is killed, carries on, and waits f
 example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is kept and said, or neither
 	@$(BIN)/python -m examples.shop.killed $(URL)
 
-.PHONY: test
-test: $(VENV)/installed  ## Run all tests on SQLite and on a real MySQL, which is set up too
-	@$(BIN)/python $(PYTEST) $(ARGS)
+.PHONY: test test-all
+test:  ## Run all tests on SQLite and on a real MySQL, which is set up too
+# Not of the frameworks' tests, whose environments lack PostgreSQL's drivers.
+test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
+test-all:  ## The same on SQLite and on real MySQL, PostgreSQL and MariaDB servers
+test test-all: $(VENV)/installed
+	@$(ON) $(BIN)/python $(PYTEST) $(ARGS)
 	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
 
 .PHONY: $(FRAMEWORKS:%=test-%)
@@ -101,9 +106,12 @@ format: $(VENV)/installed  ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 
-.PHONY: mysql
-mysql: $(VENV)/installed  ## Start a private MySQL, print its URL, stop it with Ctrl-C
-	@$(BIN)/python -m tests.servers.mysql
+.PHONY: mysql postgres mariadb
+mysql:  ## Start a private MySQL, print its URL, stop it with Ctrl-C
+postgres:  ## The same with PostgreSQL
+mariadb:  ## The same with MariaDB
+mysql postgres mariadb: $(VENV)/installed
+	@$(BIN)/python -m tests.servers.$@
 
 .PHONY: bench
 bench: .venv-bench/installed  ## Measure threadlog beside others, about ten minutes; QUICK=1, ROUNDS=7
@@ -137,7 +145,7 @@ COMPILE = $(COMPILE_GROUP) pyproject.toml --extra mysql --extra mysql-sync --ext
 lock: UPGRADE ?= --upgrade
 lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRADE= keeps versions
 	@$(BIN)/pip install --quiet uv
-	@$(COMPILE) --extra cli --extra langgraph --extra skeino --group dev --output-file requirements-dev.txt
+	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino --group dev --output-file requirements-dev.txt
 	@for framework in $(FRAMEWORKS); do \
 		$(COMPILE) --group $$framework --output-file requirements-$$framework.txt || exit 1; \
 	done
@@ -145,5 +153,5 @@ lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRA
 	@$(COMPILE_GROUP) --group docs --output-file requirements-docs.txt
 
 .PHONY: clean
-clean:  ## Remove what make has made, but for the downloaded MySQL
-	@rm -rf $(VENV) $(OLDEST) $(SEPARATE:%=.venv-%) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*
+clean:  ## Remove what make has made, but for the downloaded servers
+	@rm -rf $(VENV) $(OLDEST) $(SEPARATE:%=.venv-%) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*

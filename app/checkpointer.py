@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -54,8 +54,9 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
 
         Args:
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
-                ``mysql+aiomysql://``; ``host1:3306,host2:3306`` for several servers, of
-                which the one that takes writes is used), ``sqlite:///file.db`` or ``sqlite://``
+                ``mysql+aiomysql://``), ``postgresql://user:password@host:5432/database``
+                (``host1:3306,host2:3306`` for several servers, of which the one that takes
+                writes is used), ``sqlite:///file.db`` or ``sqlite://``
                 for a database in memory. Query arguments go to the driver; on MySQL those for
                 TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
                 are ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
@@ -529,8 +530,13 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         await self._write(operations.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
 
 
-class MySQLCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
-    """A `Checkpointer` that takes only MySQL."""
+class OneDatabaseCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes only one kind of database; what its subclasses share."""
+
+    server: ClassVar[str]
+
+    also: ClassVar[tuple[str, ...]] = ()
+    """Databases whose URLs may lead to such a server too."""
 
     def __init__(
         self,
@@ -541,7 +547,7 @@ class MySQLCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
     ) -> None:
-        """Take a ``mysql://`` URL, or what the host has; see `Checkpointer`.
+        """Take a URL of the database, or what the host has; see `Checkpointer`.
 
         Raises:
             ConfigurationError: it is of another database.
@@ -553,8 +559,33 @@ class MySQLCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
             min_pool_size=min_pool_size,
             max_pool_size=max_pool_size,
         )
-        if "mysql" not in self._sessions.backend.dialects:
+        if self._sessions.backend.name not in {self.server, *self.also}:
             raise ConfigurationError(
-                f"MySQLCheckpointer takes mysql:// URLs, not {self._sessions}. Use Checkpointer, "
-                "which takes all."
+                f"{type(self).__name__} takes {self.server.lower()}:// URLs, not "
+                f"{self._sessions}. Use Checkpointer, which takes all."
             )
+
+
+class MySQLCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes only MySQL: ``mysql://`` URLs whose server is no MariaDB.
+
+    The server is asked on entering, which raises `UnsupportedServerError` on MariaDB.
+    """
+
+    server = "MySQL"
+
+
+class MariaDBCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes only MariaDB: by a ``mariadb://`` URL, or a ``mysql://`` one.
+
+    The server is asked on entering, which raises `UnsupportedServerError` on MySQL.
+    """
+
+    server = "MariaDB"
+    also = ("MySQL",)
+
+
+class PostgresCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes only PostgreSQL."""
+
+    server = "PostgreSQL"

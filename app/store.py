@@ -171,7 +171,15 @@ class OwnedStore(Store):
     def _run(self, once: Callable[..., Any], work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
         result: T
         try:
-            result = self._retrying(once, work, writes=writes)
+            result = once(work, writes=writes)  # sparing the policy where nothing fails
+        except StorageError as error:
+            if not error.retryable:
+                raise
+            again = _raising_first(error, once)
+        else:
+            return result
+        try:
+            result = self._retrying(again, work, writes=writes)
         except NoPrimaryError:
             waiting = election_policy(self._retrying.sleep)
             result = waiting(self._retrying, once, work, writes=writes)
@@ -230,13 +238,29 @@ def translated(backend: Backend) -> Iterator[None]:
     except PoolLimitError as error:
         raise PoolTimeoutError("All connections of the pool were in use for too long") from error
     except SQLAlchemyError as error:
-        raise StorageError(type(error).__name__) from error
+        raise backend.refusal(error) or StorageError(type(error).__name__) from error
 
 
 def _words(error: BaseException | None) -> str:
-    """Give a driver's own words, which name neither statement nor parameters."""
-    arguments = getattr(error, "args", ())
-    return ": ".join(map(str, arguments)) or type(error).__name__
+    """Give a driver's own words, which name neither statement nor parameters.
+
+    Their first lines: in those behind, PostgreSQL tells what is in a row. An exception among
+    them says again what stands before it.
+    """
+    words = (arg for arg in getattr(error, "args", ()) if not isinstance(arg, BaseException))
+    return ": ".join(str(word).partition("\n")[0] for word in words) or type(error).__name__
+
+
+def _raising_first(error: StorageError, once: Callable[..., T]) -> Callable[..., T]:
+    """Make a block whose first try, which was made already, ends as it did."""
+    errors = [error]
+
+    def run(*args: Any, **kwargs: Any) -> T:
+        if errors:
+            raise errors.pop()
+        return once(*args, **kwargs)
+
+    return run
 
 
 def _gives_up(state: RetryCallState) -> bool:

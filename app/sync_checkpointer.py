@@ -46,7 +46,7 @@ class SyncCheckpointer(SpeakingDoor[MessageT, RequestT, DataT], SyncDoor):
 
         Args:
             url: as for `Checkpointer`, but through PyMySQL: ``mysql://`` or
-                ``mysql+pymysql://``; and ``sqlite:///file.db``.
+                ``mysql+pymysql://``; ``postgresql://`` through psycopg; and ``sqlite:///file.db``.
             engine: an engine of the host's, in place of a URL.
             session_factory: a ``sessionmaker`` of the host's, in place of a URL.
             min_pool_size: as for `Checkpointer`.

@@ -14,8 +14,9 @@ from threadlog.errors import InvalidIdError, InvalidInputError, InvalidJsonError
 MAX_ID_LENGTH: Final = 255
 """Characters that an identifier column holds."""
 
-MAX_JSON_DEPTH: Final = 100
-"""Levels that a JSON document may have on MySQL (error 3157 beyond), scalars included."""
+MAX_JSON_DEPTH: Final = 31
+"""Objects and arrays that may be inside each other in a JSON document; MariaDB takes a deeper
+one for no JSON (error 4025), MySQL one of over 100 levels (error 3157)."""
 
 _MAX_JSON_KEY_BYTES: Final = 65_535
 _MIN_INT: Final = -(2**63)
@@ -171,24 +172,14 @@ def check_json_object(value: object, name: str) -> None:
     check_json(value, name)
 
 
-def check_searchable(value: object, name: str) -> None:
-    """Refuse what is no dict of JSON values that every database finds again by them.
-
-    Raises:
-        InvalidJsonError: see `check_json`; or a text holds NUL, where SQLite's functions end it.
-    """
-    check_json_object(value, name)
-    if any(isinstance(leaf, str) and "\0" in leaf for leaf in _leaves(value)):
-        raise InvalidJsonError(path=name, reason="holds a NUL character")
-
-
 def check_json(value: object, name: str) -> None:
     """Refuse a value that a JSON column would reject or give back changed.
 
     Raises:
         InvalidJsonError: in it is a key that is no string, a value that JSON lacks, NaN or
-            an infinity, an int beyond 64 bits, half of a surrogate pair, or more than 100
-            levels.
+            an infinity, an int beyond 64 bits, half of a surrogate pair, a NUL character, which
+            PostgreSQL's JSONB lacks and ends texts in SQLite's functions, or more than 31
+            objects and arrays inside each other.
     """
     # A stack of our own: recursion would meet Python's limit in a hostile value.
     stack: list[tuple[str, Any, int]] = [(name, value, 1)]
@@ -207,10 +198,10 @@ def check_json(value: object, name: str) -> None:
 
 
 def _json_fault(item: object, depth: int) -> str | None:
-    if depth > MAX_JSON_DEPTH:
+    if depth > MAX_JSON_DEPTH and isinstance(item, dict | list | tuple):
         return f"is nested deeper than {MAX_JSON_DEPTH} levels"
     if isinstance(item, str):
-        return "holds half of a surrogate pair" if _has_surrogate(item) else None
+        return _text_fault(item)
     if item is None or isinstance(item, bool | dict | list | tuple):
         return None
     if isinstance(item, int):
@@ -220,11 +211,17 @@ def _json_fault(item: object, depth: int) -> str | None:
     return f"is of type {type(item).__name__}, which JSON lacks"
 
 
+def _text_fault(text: str) -> str | None:
+    if "\0" in text:
+        return "holds a NUL character"
+    return "holds half of a surrogate pair" if _has_surrogate(text) else None
+
+
 def _key_fault(key: object) -> str | None:
     if not isinstance(key, str):
         return f"has the key {key!r}, which is no string"
-    if _has_surrogate(key):
-        return "has a key with half of a surrogate pair"
+    if (reason := _text_fault(key)) is not None:
+        return f"has a key that {reason}"
     if len(key.encode()) > _MAX_JSON_KEY_BYTES:
         return f"has a key of over {_MAX_JSON_KEY_BYTES:,} bytes"
     return None

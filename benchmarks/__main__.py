@@ -21,8 +21,9 @@ from benchmarks.plot import draw
 from benchmarks.report import Report
 from benchmarks.scale import FULL, QUICK, TINY, Scale
 from benchmarks.target import targets
-from tests.databases import create_schema, fresh_mysql_database, on_connection
-from tests.servers.mysql import mysql_server
+from tests.databases import create_schema, fresh_database, on_connection
+from tests.servers.products import MYSQL
+from tests.servers.server import running_server
 
 _SCALES: Final = {"full": FULL, "quick": QUICK, "tiny": TINY}
 _WIDTH: Final = 110
@@ -50,8 +51,8 @@ def report(scale: Scale, command: str) -> Report:
     """Start a server, measure, and stop it."""
     with (
         tempfile.TemporaryDirectory(prefix="threadlog-bench-") as folder,
-        mysql_server(durable=True) as server,
-        fresh_mysql_database(server.url) as mysql,
+        running_server(MYSQL, durable=True) as server,
+        fresh_database(server.url) as mysql,
     ):
         asyncio.run(on_connection(mysql, create_schema))
         told = asyncio.run(conditions(mysql, command=command, rounds=scale.rounds))

@@ -16,10 +16,11 @@ from rich.table import Table
 
 from benchmarks.distance import distance
 from benchmarks.rounds import ROUNDS, medians_ms
-from tests.databases import fresh_mysql_database, on_connection
+from tests.databases import fresh_database, on_connection
 from tests.graph_saver.making import config_for, metadata_of, put_chain
 from tests.graphs.databases import create_graph_schema
-from tests.servers.mysql import mysql_server
+from tests.servers.products import MYSQL
+from tests.servers.server import running_server
 from threadlog.langgraph import Saver
 
 LENGTHS: Final = (10, 3_000)
@@ -147,8 +148,8 @@ def main() -> None:
     """Measure both databases and print a table."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        mysql_server(durable=True) as server,
-        fresh_mysql_database(server.url) as mysql,
+        running_server(MYSQL, durable=True) as server,
+        fresh_database(server.url) as mysql,
     ):
         asyncio.run(on_connection(mysql, create_graph_schema))
         urls = {"SQLite": f"sqlite:///{folder}/bench.db", "MySQL": mysql}

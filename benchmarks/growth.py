@@ -17,8 +17,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, insert, text
 
-from tests.databases import create_schema, fresh_mysql_database, on_connection
-from tests.servers.mysql import mysql_server
+from tests.databases import create_schema, fresh_database, on_connection
+from tests.servers.products import MYSQL
+from tests.servers.server import running_server
 from threadlog import MESSAGE_CODEC
 from threadlog.messages import TextContent, UserMessage
 from threadlog.models import PARTITION_COUNT, Message
@@ -145,7 +146,7 @@ def report(found: Measured) -> Iterator[str]:
 
 def main() -> None:
     """Measure, and print."""
-    with mysql_server() as server, fresh_mysql_database(server.url) as url:
+    with running_server(MYSQL) as server, fresh_database(server.url) as url:
         asyncio.run(on_connection(url, create_schema))
         found = asyncio.run(on_connection(url, measure))
     print(*report(found), sep="\n")

@@ -4,11 +4,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import TABLE_OPTIONS, UtcTime, UuidText, exact_text, long_text
+from threadlog.models.dialects import (
+    TABLE_OPTIONS,
+    ExactJson,
+    UtcTime,
+    UuidText,
+    exact_text,
+    long_text,
+)
 
 
 class AppRun(GraphBase):
@@ -43,10 +50,10 @@ class AppRun(GraphBase):
     ``interrupted``.
     """
 
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", ExactJson())
     """The host's own values: a JSON object."""
 
-    kwargs: Mapped[dict[str, Any]] = mapped_column(JSON)
+    kwargs: Mapped[dict[str, Any]] = mapped_column(ExactJson())
     """What the run was asked for: a JSON object."""
 
     multitask_strategy: Mapped[str] = mapped_column(exact_text(String(32)))

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import JSON, Index, String
+from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import TABLE_OPTIONS, UtcTime, UuidText, exact_text
+from threadlog.models.dialects import TABLE_OPTIONS, ExactJson, UtcTime, UuidText, exact_text
 
 
 class AppThread(GraphBase):
@@ -33,14 +33,14 @@ class AppThread(GraphBase):
     state_updated_at: Mapped[datetime | None] = mapped_column(UtcTime())
     """When the graph's state was last changed; NULL while it never was."""
 
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", ExactJson())
     """The host's own values, a JSON object, to search by."""
 
-    config: Mapped[dict[str, Any]] = mapped_column(JSON)
+    config: Mapped[dict[str, Any]] = mapped_column(ExactJson())
     """The configuration of the thread's runs: a JSON object."""
 
     status: Mapped[str] = mapped_column(exact_text(String(32)))
     """``idle``, ``busy``, ``interrupted`` or ``error``."""
 
-    ttl: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    ttl: Mapped[dict[str, Any] | None] = mapped_column(ExactJson(none_as_null=True))
     """``strategy``, ``ttl_minutes`` and ``expires_at``; NULL where the thread stays for ever."""

@@ -3,12 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index, String
+from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
 from threadlog.models.dialects import (
     TABLE_OPTIONS,
+    ExactJson,
     UtcTime,
     digest,
     identifier,
@@ -52,10 +53,10 @@ class Checkpoint(GraphBase):
     checkpoint: Mapped[bytes] = mapped_column(packed())
     """The checkpoint, serialised."""
 
-    blob_keys: Mapped[list[str]] = mapped_column(JSON)
+    blob_keys: Mapped[list[str]] = mapped_column(ExactJson())
     """The keys of the channels' values, as a JSON array; of channels that are empty too."""
 
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", ExactJson())
     """Source, step, run id and what else the run was configured with: a JSON object.
 
     (``metadata`` itself is a reserved name in declarative classes.)

@@ -3,18 +3,19 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, TIMESTAMP, text
+from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import TABLE_OPTIONS, identifier
+from threadlog.models.dialects import OF_THREAD, ExactJson, identifier, moment
+from threadlog.models.thread import Thread
 
 
 class HitlAnswer(Base):
     """One answer, kept so that a run that resumes does not ask again."""
 
     __tablename__ = "cubepi_hitl_answers"
-    __table_args__ = TABLE_OPTIONS
+    __table_args__ = OF_THREAD
 
     thread_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
     """The thread in which the question was asked."""
@@ -25,10 +26,15 @@ class HitlAnswer(Base):
     question_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
     """The question's id."""
 
-    answer: Mapped[Any] = mapped_column(JSON, nullable=False)
+    answer: Mapped[Any] = mapped_column(ExactJson(), nullable=False)
     """The answer: any JSON value."""
 
     answered_at: Mapped[datetime] = mapped_column(
-        TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")
+        moment(), server_default=text("CURRENT_TIMESTAMP")
     )
     """When the answer was saved."""
+
+
+HitlAnswer.metadata.tables[HitlAnswer.__tablename__].add_is_dependent_on(
+    Thread.metadata.tables[Thread.__tablename__]
+)

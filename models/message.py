@@ -3,23 +3,32 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, TIMESTAMP, BigInteger, Index, String, text
+from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier, packed
+from threadlog.models.dialects import (
+    MESSAGES_BY_THREAD,
+    ExactJson,
+    empty_object,
+    identifier,
+    moment,
+    packed,
+    word,
+)
+from threadlog.models.thread import Thread
 
 
 class Message(Base):
     """One message of a thread, never changed after it was written.
 
-    There is no foreign key to the thread: MySQL forbids one on a partitioned table.
+    The foreign key to the thread is PostgreSQL's alone: MySQL forbids one on a partitioned table.
     """
 
     __tablename__ = "cubepi_messages"
     __table_args__ = (
         Index("ix_cubepi_messages_thread_run", "thread_id", "run_id"),
-        PARTITIONED_BY_THREAD,
+        MESSAGES_BY_THREAD,
     )
 
     thread_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
@@ -28,11 +37,11 @@ class Message(Base):
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     """The message's place in its thread: 1, 2, 3, …"""
 
-    role: Mapped[str] = mapped_column(String(32))
+    role: Mapped[str] = mapped_column(word())
     """Who spoke: ``user``, ``assistant`` or ``tool``."""
 
     metadata_: Mapped[dict[str, Any]] = mapped_column(
-        "metadata", JSON, server_default=text("(JSON_OBJECT())")
+        "metadata", ExactJson(), server_default=empty_object()
     )
     """The message's metadata as a JSON object, for queries; on reading it wins over the
     copy in the payload. (``metadata`` itself is a reserved name in declarative classes.)
@@ -44,7 +53,10 @@ class Message(Base):
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that wrote the message; NULL where none did."""
 
-    created_at: Mapped[datetime] = mapped_column(
-        TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")
-    )
+    created_at: Mapped[datetime] = mapped_column(moment(), server_default=text("CURRENT_TIMESTAMP"))
     """When the message was stored, to the second; in UTC as `Thread.created_at` is."""
+
+
+Message.metadata.tables[Message.__tablename__].add_is_dependent_on(
+    Thread.metadata.tables[Thread.__tablename__]
+)

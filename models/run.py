@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import TIMESTAMP, BigInteger, Index, text
+from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier
+from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier, moment
+from threadlog.models.thread import Thread
 
 
 class Run(Base):
@@ -24,13 +25,16 @@ class Run(Base):
     run_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
     """Name of the run, unique in its thread; compared byte by byte."""
 
-    claimed_at: Mapped[datetime] = mapped_column(
-        TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")
-    )
+    claimed_at: Mapped[datetime] = mapped_column(moment(), server_default=text("CURRENT_TIMESTAMP"))
     """When the run was claimed."""
 
-    completed_at: Mapped[datetime | None] = mapped_column(TIMESTAMP)
+    completed_at: Mapped[datetime | None] = mapped_column(moment())
     """When the run was completed; NULL while it is open."""
 
     completion_seq: Mapped[int | None] = mapped_column(BigInteger)
     """The run's place among the thread's completed runs: 1, 2, 3, …"""
+
+
+Run.metadata.tables[Run.__tablename__].add_is_dependent_on(
+    Thread.metadata.tables[Thread.__tablename__]
+)

@@ -3,11 +3,19 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, TIMESTAMP, BigInteger, ForeignKey, Index, func, text
+from sqlalchemy import BigInteger, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import TABLE_OPTIONS, identifier, now_and_on_update
+from threadlog.models.dialects import (
+    TABLE_OPTIONS,
+    ExactJson,
+    empty_object,
+    identifier,
+    moment,
+    now_and_on_update,
+    statement_time,
+)
 
 if TYPE_CHECKING:
     from threadlog.models.message import Message
@@ -17,7 +25,7 @@ class Thread(Base):
     """One conversation. Its row is the lock under which a thread's seq is allocated.
 
     Times are in the session's time zone on MySQL (UTC on sessions that threadlog opens)
-    and in UTC on SQLite, to the second.
+    and in UTC on SQLite, to the second; on PostgreSQL they have a time zone and microseconds.
     """
 
     __tablename__ = "cubepi_threads"
@@ -37,22 +45,20 @@ class Thread(Base):
     forked_at_seq: Mapped[int | None] = mapped_column(BigInteger)
     """The seq of the last message that the fork copied from its parent."""
 
-    extra: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("(JSON_OBJECT())"))
+    extra: Mapped[dict[str, Any]] = mapped_column(ExactJson(), server_default=empty_object())
     """The host's own values for the thread: a JSON object, merged by ``save_extra``."""
 
-    pending_request: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    pending_request: Mapped[dict[str, Any] | None] = mapped_column(ExactJson(none_as_null=True))
     """The question that waits for a person's answer; NULL where none does."""
 
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that asked the pending question."""
 
-    created_at: Mapped[datetime] = mapped_column(
-        TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")
-    )
+    created_at: Mapped[datetime] = mapped_column(moment(), server_default=text("CURRENT_TIMESTAMP"))
     """When the thread was first written to."""
 
     updated_at: Mapped[datetime] = mapped_column(
-        TIMESTAMP, server_default=now_and_on_update(), onupdate=func.current_timestamp()
+        moment(), server_default=now_and_on_update(), onupdate=statement_time()
     )
     """When the thread was last written to, its messages included."""
 

@@ -2,20 +2,19 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    String,
+    Insert,
     Table,
-    Text,
     bindparam,
     delete,
     insert,
     literal,
     select,
-    type_coerce,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -23,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import utc_now
+from threadlog.models.dialects import as_text, dialect_of, from_kept, utc_now
 from threadlog.repositories.rows import affected
 
 IN_FLIGHT: Final = ("pending", "running")
@@ -33,14 +32,14 @@ _RUNS: Final[Table] = AppRun.metadata.tables[AppRun.__tablename__]
 _THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
-    "run_id": type_coerce(_RUNS.c.run_id, String),
-    "thread_id": type_coerce(_RUNS.c.thread_id, String),
+    "run_id": as_text(_RUNS.c.run_id),
+    "thread_id": as_text(_RUNS.c.thread_id),
     "assistant_id": _RUNS.c.assistant_id,
     "created_at": _RUNS.c.created_at,
     "updated_at": _RUNS.c.updated_at,
     "status": _RUNS.c.status,
-    "metadata": type_coerce(_RUNS.c.metadata, Text),
-    "kwargs": type_coerce(_RUNS.c.kwargs, Text),
+    "metadata": as_text(_RUNS.c.metadata),
+    "kwargs": as_text(_RUNS.c.kwargs),
     "multitask_strategy": _RUNS.c.multitask_strategy,
     "error": _RUNS.c.error,
 }
@@ -53,12 +52,6 @@ _IS_IN_FLIGHT: Final = _RUNS.c.status.in_(IN_FLIGHT)
 # Made of the thread's row, which is locked: no run without a thread, also where the database
 # enforces no foreign keys, and no deletion or expiry between the look and the commit.
 _NEW: Final = [column for column in _RUNS.columns if column.name not in {"thread_id", "error"}]
-_INSERT: Final = insert(_RUNS).from_select(
-    ["thread_id", *(column.name for column in _NEW)],
-    select(_THREADS.c.thread_id, *(bindparam(c.name, type_=c.type) for c in _NEW))
-    .where(_THREADS.c.thread_id == _THREAD)
-    .with_for_update(read=True),
-)
 _GET: Final = _ROW.where(_OF_THREAD, _IS_RUN)
 _PAGE: Final = (
     select(_RUNS.c.run_id)
@@ -113,8 +106,10 @@ class AppRunRepository:
             RunAlreadyExistsError: there is a run of this id; the transaction may be over.
         """
         row = {"run_id": run_id, "created_at": now, "updated_at": now, **values}
+        given = {f"new_{name}": value for name, value in row.items()}
         try:
-            return affected(self._session.execute(_INSERT, {**row, "of_thread": thread_id})) > 0
+            statement = _inserting(self._dialect)
+            return affected(self._session.execute(statement, {**given, "of_thread": thread_id})) > 0
         except IntegrityError as error:
             # The thread is locked, so that only the run's key can be in the way.
             raise RunAlreadyExistsError(thread_id=str(thread_id), run_id=str(run_id)) from error
@@ -190,10 +185,18 @@ class AppRunRepository:
 
     @property
     def _dialect(self) -> str:
-        return self._session.get_bind().dialect.name
+        return dialect_of(self._session)
 
     def _now(self) -> ColumnElement[datetime]:
         return utc_now(self._dialect)
+
+
+@cache
+def _inserting(dialect: str) -> Insert:
+    values = [bindparam(f"new_{column.name}", type_=column.type) for column in _NEW]
+    row = from_kept(_THREADS, _THREADS.c.thread_id == _THREAD, values, dialect)
+    names = ["thread_id", *(column.name for column in _NEW)]
+    return insert(_RUNS).from_select(names, row).execution_options(preserve_rowcount=True)
 
 
 def _chunks(run_ids: Sequence[UUID]) -> list[Sequence[UUID]]:

@@ -7,15 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    String,
     Table,
-    Text,
     bindparam,
     delete,
     exists,
     insert,
     select,
-    type_coerce,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -23,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import json_member_is, utc_now
+from threadlog.models.dialects import as_text, dialect_of, json_member_is, lock_first, utc_now
 from threadlog.repositories.app_run import IN_FLIGHT
 from threadlog.repositories.rows import affected
 
@@ -31,14 +28,14 @@ _THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
 _RUNS: Final[Table] = AppRun.metadata.tables[AppRun.__tablename__]
 
 _ROW: Final = select(
-    type_coerce(_THREADS.c.thread_id, String),
+    as_text(_THREADS.c.thread_id),
     _THREADS.c.created_at,
     _THREADS.c.updated_at,
     _THREADS.c.state_updated_at,
-    type_coerce(_THREADS.c.metadata, Text),
-    type_coerce(_THREADS.c.config, Text),
+    as_text(_THREADS.c.metadata),
+    as_text(_THREADS.c.config),
     _THREADS.c.status,
-    type_coerce(_THREADS.c.ttl, Text),
+    as_text(_THREADS.c.ttl),
 )
 # MySQL sorts rows with all of their columns that a statement reads, and lacks the memory to
 # where they hold large JSON (error 1038). So ids are sorted, metadata are looked at in
@@ -75,7 +72,7 @@ _OVER: Final = (
     .limit(bindparam("limit"))
 )
 _CLAIM_OVER: Final = (
-    select(_THREADS.c.thread_id, type_coerce(_THREADS.c.ttl, Text))
+    select(_THREADS.c.thread_id, as_text(_THREADS.c.ttl))
     .where(_IS_THREAD, _IS_OVER)
     .with_for_update(skip_locked=True)
 )
@@ -157,6 +154,8 @@ class AppThreadRepository:
 
     def release_busy(self, thread_id: UUID, status: str) -> bool:
         """Set the status of a busy thread that has no run in flight; say whether it was one."""
+        for lock in lock_first(_THREADS, _IS_THREAD, self._dialect):
+            self._session.execute(lock, {"id": thread_id})
         statement = _RELEASE.values(status=status, updated_at=self._now())
         return affected(self._session.execute(statement, {"id": thread_id})) > 0
 
@@ -184,7 +183,7 @@ class AppThreadRepository:
 
     @property
     def _dialect(self) -> str:
-        return self._session.get_bind().dialect.name
+        return dialect_of(self._session)
 
     def _now(self) -> ColumnElement[datetime]:
         return utc_now(self._dialect)

@@ -15,20 +15,21 @@ from sqlalchemy import (
     bindparam,
     delete,
     literal,
-    null,
     or_,
     select,
     true,
-    type_coerce,
     union_all,
 )
 from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
+    as_text,
+    dialect_of,
     insert_or_replace,
     json_items,
     json_member_is,
+    no_value,
     utc_now,
 )
 from threadlog.repositories.digests import ns_digest
@@ -37,6 +38,8 @@ from threadlog.repositories.rows import affected, copy_thread, delete_thread
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
 _WRITES: Final[Table] = CheckpointWrite.metadata.tables[CheckpointWrite.__tablename__]
+
+_TEXT: Final = Text()
 
 _KEY: Final = ("thread_id", "ns_digest", "checkpoint_id")
 _COUNTERS: Final = "counters_since_delta_snapshot"
@@ -154,7 +157,7 @@ class CheckpointRepository:
 
     def put(self, new: NewCheckpoint) -> None:
         """Insert a checkpoint, or overwrite the one of this id."""
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         row = {
             **new._asdict(),
             "ns_digest": ns_digest(new.checkpoint_ns),
@@ -180,7 +183,7 @@ class CheckpointRepository:
 
     def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
         """Read up to `limit` checkpoints, newest first, all of them in one statement."""
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         target = _targets(*_conditions(query, dialect)).limit(limit)
         return self._read(_whole(target.cte("target")), {})
 
@@ -219,7 +222,7 @@ class CheckpointRepository:
             thread_id: the thread.
             seconds_ago: how long ago one must have been stored to be old.
         """
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         old = _CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago)
         rows = self._session.execute(
             select(
@@ -251,7 +254,7 @@ class CheckpointRepository:
 
     def threads_with_old(self, *, seconds_ago: float, after: str | None, limit: int) -> list[str]:
         """Name threads that have a checkpoint as old as that, a page at a time, in order."""
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         column = _CHECKPOINTS.c.thread_id
         query = (
             select(column)
@@ -321,17 +324,18 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         *(_CHECKPOINTS.c[name] for name in _KEY),
         _CHECKPOINTS.c.checkpoint_ns.label("name"),
         _CHECKPOINTS.c.parent_checkpoint_id.label("parent"),
-        null().label("idx"),
+        no_value(_WRITES.c.idx.type).label("idx"),
         _CHECKPOINTS.c.type,
         _CHECKPOINTS.c.checkpoint.label("content"),
         # As text: a row whose JSON is broken must be named, not fail in the driver's hands.
-        type_coerce(_CHECKPOINTS.c.metadata, Text).label("metadata"),
-        type_coerce(_CHECKPOINTS.c.blob_keys, Text).label("keys"),
+        as_text(_CHECKPOINTS.c.metadata).label("metadata"),
+        as_text(_CHECKPOINTS.c.blob_keys).label("keys"),
     ).join(target, _same_key(_CHECKPOINTS, target))
     blobs = select(
         literal(_BLOB),
         *(_BLOBS.c.thread_id, _BLOBS.c.ns_digest, _BLOBS.c.blob_key, _BLOBS.c.channel),
-        *(null(), null(), _BLOBS.c.type, _BLOBS.c.value, null(), null()),
+        *(no_value(_TEXT), no_value(_WRITES.c.idx.type), _BLOBS.c.type, _BLOBS.c.value),
+        *(no_value(_TEXT), no_value(_TEXT)),
     ).join(
         wanted,
         and_(
@@ -344,7 +348,7 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         literal(_WRITE),
         *(_WRITES.c[name] for name in _KEY),
         *(_WRITES.c.channel, _WRITES.c.task_id, _WRITES.c.idx, _WRITES.c.type, _WRITES.c.value),
-        *(_WRITES.c.task_path, null()),
+        *(_WRITES.c.task_path, no_value(_TEXT)),
     ).join(target, _same_key(_WRITES, target))
     return union_all(checkpoints, blobs, writes)
 

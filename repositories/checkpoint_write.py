@@ -1,13 +1,19 @@
 """Writes of tasks: storing them once, and reading what channels' values add up from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Table, delete, literal, null, select, union_all
+from sqlalchemy import Table, delete, literal, select, union_all
 from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
-from threadlog.models.dialects import insert_if_absent, insert_or_replace_where, many_rows
+from threadlog.models.dialects import (
+    dialect_of,
+    insert_if_absent,
+    insert_or_replace_where,
+    many_rows,
+    no_value,
+)
 from threadlog.repositories.checkpoint import StoredBlob, StoredWrite
 from threadlog.repositories.rows import affected, copy_thread, delete_thread
 
@@ -66,8 +72,8 @@ class CheckpointWriteRepository:
             batch: the writes.
             size: about how many bytes they are in a statement.
         """
-        dialect = self._session.get_bind().dialect.name
-        rows = [{**key, **new._asdict()} for new in batch]
+        dialect = dialect_of(self._session)
+        rows = [{**key, **new._asdict()} for new in _each_once(batch)]
         if all(new.idx >= 0 for new in batch):
             statement = insert_if_absent(_WRITES, dialect)
             self._session.execute(*many_rows(statement, rows, size, dialect))
@@ -102,15 +108,18 @@ class CheckpointWriteRepository:
         w, b = _WRITES.c, _BLOBS.c
         statement = union_all(
             stored.with_only_columns(
-                *(literal(_CHECKPOINT), _CHECKPOINTS.c.checkpoint_id, null(), null(), null()),
-                *(null(), null(), null()),
+                *(literal(_CHECKPOINT), _CHECKPOINTS.c.checkpoint_id),
+                *(no_value(c.type) for c in (w.task_path, w.task_id, w.idx)),
+                *(no_value(c.type) for c in (w.channel, w.type, w.value)),
             ),
             writes.with_only_columns(
                 *(literal(_WRITE), w.checkpoint_id, w.task_path, w.task_id, w.idx),
                 *(w.channel, w.type, w.value),
             ),
             blobs.with_only_columns(
-                *(literal(_BLOB), b.blob_key, null(), null(), null(), b.channel, b.type, b.value)
+                *(literal(_BLOB), b.blob_key),
+                *(no_value(c.type) for c in (w.task_path, w.task_id, w.idx)),
+                *(b.channel, b.type, b.value),
             ),
         )
         return _history(self._session.execute(statement).all())
@@ -134,6 +143,18 @@ class CheckpointWriteRepository:
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's writes inside the database; the target has none of them."""
         copy_thread(self._session, _WRITES, source_thread_id, target_thread_id)
+
+
+def _each_once(batch: Sequence[NewWrite]) -> Iterable[NewWrite]:
+    """Give what would be left of writes that were stored one after the other.
+
+    PostgreSQL refuses a statement that would replace what itself inserted.
+    """
+    kept: dict[tuple[str, int], NewWrite] = {}
+    for new in batch:
+        if new.idx < 0 or (new.task_id, new.idx) not in kept:
+            kept[new.task_id, new.idx] = new
+    return kept.values()
 
 
 def _of(table: Table, here: Mapping[str, str]) -> Any:

@@ -4,16 +4,15 @@ That part is the messages without a run, and those of runs completed at or befor
 one; the rest of the thread may still change.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnElement,
-    Executable,
     Select,
     Table,
-    Text,
     and_,
     bindparam,
     exists,
@@ -23,7 +22,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    type_coerce,
     union_all,
 )
 from sqlalchemy.exc import IntegrityError
@@ -31,14 +29,16 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import same_id
+from threadlog.models.dialects import LockingRead, as_text, dialect_of, same_id
+from threadlog.models.dialects.locking import Lock
 from threadlog.repositories.message import THREAD_ROW, MessageRow
+from threadlog.repositories.rows import first_of
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 
-_SOURCE: Final[BindParameter[str]] = bindparam("source")
+_SOURCE: Final[BindParameter[str]] = bindparam("source", type_=_THREADS.c.thread_id.type)
 _IS_SOURCE: Final = _THREADS.c.thread_id == _SOURCE
 
 _LAST_RUN: Final = _RUNS.alias("last_run")
@@ -73,29 +73,27 @@ _SNAPSHOT: Final = union_all(
         _CUTOFF.scalar_subquery(),
         _MESSAGES.c.seq,
         _MESSAGES.c.role,
-        type_coerce(_MESSAGES.c.metadata, Text),
+        as_text(_MESSAGES.c.metadata),
         _MESSAGES.c.payload,
         null(),
     ),
 )
 
 _NEWS: Final = _THREADS.alias("new_thread")
-_LOCK_SOURCE: Final[Executable] = (
-    select(
-        _CUTOFF.with_for_update().scalar_subquery(),
-        type_coerce(_THREADS.c.extra, Text),
-        or_(
-            *(
-                exists(select(table.c.thread_id).where(table.c.thread_id == bindparam("new")))
-                for table in (_NEWS, _MESSAGES.alias("remains"), _RUNS.alias("remains_of_runs"))
-            )
-        ),
-    )
-    .where(_IS_SOURCE)
-    .with_for_update()
-)
 
-_NEW: Final[BindParameter[str]] = bindparam("new")
+
+def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    places = (_NEWS, _MESSAGES.alias("remains"), _RUNS.alias("remains_of_runs"))
+    taken = (
+        exists(select(table.c.thread_id).where(table.c.thread_id == bindparam("new")))
+        for table in places
+    )
+    return lock(_CUTOFF).scalar_subquery(), as_text(_THREADS.c.extra), or_(*taken)
+
+
+_LOCK_SOURCE: Final = LockingRead(_THREADS, _IS_SOURCE, _source)
+
+_NEW: Final[BindParameter[str]] = bindparam("new", type_=_THREADS.c.thread_id.type)
 _UP_TO: Final = bindparam("cutoff", type_=BigInteger)
 _COPY_THREAD: Final = insert(_THREADS).from_select(
     ["thread_id", "parent_thread_id", "forked_at_seq", "extra"],
@@ -164,7 +162,8 @@ class ForkRepository:
         Until the transaction ends nobody appends to it, or claims or completes its runs.
         """
         key = {"source": thread_id, "after_run_id": after_run_id, "new": new}
-        row = self._session.execute(_LOCK_SOURCE, key).first()
+        statements = _LOCK_SOURCE.statements(dialect_of(self._session))
+        row = first_of(self._session, statements, key)
         return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
 
     def copy(self, source: str, new: str, cutoff: int, extra: dict[str, Any]) -> None:

@@ -3,11 +3,19 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Table, Text, bindparam, delete, func, select, type_coerce
+from sqlalchemy import Table, bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from threadlog.models import HitlAnswer
-from threadlog.models.dialects import bytes_of, exact_json, insert_or_replace, same_id
+from threadlog.models.dialects import (
+    as_text,
+    bytes_of,
+    dialect_of,
+    exact_json,
+    insert_or_replace,
+    same_id,
+    statement_time,
+)
 
 _ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]
 
@@ -17,7 +25,7 @@ _OF_RUN: Final = (
 )
 _IS_QUESTION: Final = same_id(_ANSWERS.c.question_id, bindparam("question_id"))
 # The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
-_LOAD: Final = select(_ANSWERS.c.question_id, type_coerce(_ANSWERS.c.answer, Text)).where(
+_LOAD: Final = select(_ANSWERS.c.question_id, as_text(_ANSWERS.c.answer)).where(
     *_OF_RUN, _IS_QUESTION
 )
 _CLEAR: Final = delete(_ANSWERS).where(*_OF_RUN)
@@ -50,13 +58,13 @@ class HitlAnswerRepository:
             question_id: the question.
             answer: a JSON value.
         """
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         row = {
             "thread_id": thread_id,
             "run_id": run_id or _NO_RUN,
             "question_id": question_id,
             "answer": exact_json(answer, dialect),
-            "answered_at": func.current_timestamp(),
+            "answered_at": statement_time(),
         }
         self._session.execute(insert_or_replace(_ANSWERS, dialect, row))
 

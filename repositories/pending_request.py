@@ -2,11 +2,11 @@
 
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Table, Text, bindparam, select, type_coerce, update
+from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from threadlog.models import Thread
-from threadlog.models.dialects import bytes_of, insert_if_absent
+from threadlog.models.dialects import as_text, bytes_of, dialect_of, insert_if_absent
 from threadlog.repositories.rows import affected
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -27,7 +27,7 @@ _CLEAR_IF_SAME: Final = _CLEAR.where(
     bytes_of(_THREADS.c.run_id) == bytes_of(bindparam("of_run")),
 )
 # The run first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
-_LOAD: Final = select(_THREADS.c.run_id, type_coerce(_THREADS.c.pending_request, Text)).where(
+_LOAD: Final = select(_THREADS.c.run_id, as_text(_THREADS.c.pending_request)).where(
     _THREADS.c.thread_id == bindparam("thread_id"), _THREADS.c.pending_request.is_not(None)
 )
 
@@ -57,7 +57,7 @@ class PendingRequestRepository:
         values = {"id": thread_id, "request": request, "of_run": run_id}
         if self._read_committed and affected(self._session.execute(_SAVE, values)):
             return
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         self._session.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
         self._session.execute(_SAVE, values)
 

@@ -1,12 +1,14 @@
 """Runs: claiming, completing, releasing and listing them."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    Executable,
+    ColumnElement,
     Select,
     Table,
+    Update,
     and_,
     bindparam,
     case,
@@ -22,8 +24,17 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import same_id, seconds_ago, to_epoch
-from threadlog.repositories.rows import affected
+from threadlog.models.dialects import (
+    LockingRead,
+    dialect_of,
+    marking,
+    same_id,
+    seconds_ago,
+    statement_time,
+    to_epoch,
+)
+from threadlog.models.dialects.locking import Lock
+from threadlog.repositories.rows import affected, first_of
 
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -35,34 +46,35 @@ _IS_RUN: Final = and_(_OF_THREAD, same_id(_RUNS.c.run_id, bindparam("run_id")))
 
 # By the column's own collation: what that takes for the same key cannot be inserted. All
 # reads lock, as a plain one would read the transaction's snapshot under REPEATABLE READ.
+_NEW_RUN: Final = bindparam("run_id", type_=_RUNS.c.run_id.type)
 _IS_TAKEN: Final = exists(
-    select(_RUNS.c.run_id)
-    .where(_OF_THREAD, _RUNS.c.run_id == bindparam("run_id"))
-    .with_for_update()
+    select(_RUNS.c.run_id).where(_OF_THREAD, _RUNS.c.run_id == _NEW_RUN).with_for_update()
 )
-_CLAIM: Final = insert(_RUNS).from_select(
-    ["thread_id", "run_id"],
-    select(_THREADS.c.thread_id, bindparam("run_id")).where(_IS_THREAD, ~_IS_TAKEN),
+_CLAIM: Final = (
+    insert(_RUNS)
+    .from_select(
+        ["thread_id", "run_id"],
+        select(_THREADS.c.thread_id, _NEW_RUN).where(_IS_THREAD, ~_IS_TAKEN),
+    )
+    .execution_options(preserve_rowcount=True)
 )
 _IS_COMPLETED: Final = select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN).with_for_update()
-_LOCK_COMPLETION: Final[Executable] = (
-    select(
-        _IS_COMPLETED.scalar_subquery(),
-        select(func.coalesce(func.max(_RUNS.c.completion_seq), 0))
-        .where(_OF_THREAD)
-        .with_for_update()
-        .scalar_subquery(),
-    )
-    .where(_IS_THREAD)
-    .with_for_update()
-)
+
+
+def _completion(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    completed = lock(select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN))
+    last_seq = lock(select(func.coalesce(func.max(_RUNS.c.completion_seq), 0)).where(_OF_THREAD))
+    return completed.scalar_subquery(), last_seq.scalar_subquery()
+
+
+_LOCK_COMPLETION: Final = LockingRead(_THREADS, _IS_THREAD, _completion)
 _COMPLETE: Final = (
     update(_RUNS)
     .where(
         _RUNS.c.thread_id == bindparam("of_thread"),
         same_id(_RUNS.c.run_id, bindparam("of_run")),
     )
-    .values(completed_at=func.current_timestamp(), completion_seq=bindparam("seq"))
+    .values(completed_at=statement_time(), completion_seq=bindparam("seq"))
 )
 _COMPLETED: Final = select(_RUNS.c.thread_id, _RUNS.c.run_id).where(
     tuple_(_RUNS.c.thread_id, _RUNS.c.run_id).in_(bindparam("keys", expanding=True)),
@@ -127,8 +139,8 @@ class RunRow(NamedTuple):
 
     thread_id: str
     run_id: str
-    claimed_at: int
-    completed_at: int | None
+    claimed_at: float
+    completed_at: float | None
     completion_seq: int | None
     waits: int
     """Whether (1 or 0) it is open and its thread's pending question is, or may be, its own."""
@@ -182,9 +194,9 @@ class RunRepository:
         return found
 
     def lock_completion(self, thread_id: str, run_id: str) -> Completion:
-        """Lock a thread, in one statement, and read what completing one of its runs needs."""
+        """Lock a thread, and read what completing one of its runs needs."""
         key = {"thread_id": thread_id, "run_id": run_id}
-        row = self._session.execute(_LOCK_COMPLETION, key).first()
+        row = first_of(self._session, _LOCK_COMPLETION.statements(self._dialect), key)
         if row is None or row[0] is None:
             return Completion(None, 0)
         return Completion(bool(row[0]), row[1])
@@ -192,7 +204,7 @@ class RunRepository:
     def complete(self, thread_id: str, run_id: str, completion_seq: int) -> None:
         """Mark a run as completed now; the caller holds the thread's lock."""
         values = {"of_thread": thread_id, "of_run": run_id, "seq": completion_seq}
-        self._session.execute(_COMPLETE, values)
+        self._session.execute(_completing(self._dialect), values)
 
     def release(self, thread_id: str, run_id: str) -> None:
         """Delete a run; the caller holds the thread's lock."""
@@ -213,6 +225,15 @@ class RunRepository:
         A sign of life is the claim, or a message of the run. Reads all runs.
         """
         return _rows(self._session.execute(_STALE, {"seconds": seconds}).all())
+
+    @property
+    def _dialect(self) -> str:
+        return dialect_of(self._session)
+
+
+@cache
+def _completing(dialect: str) -> Update:
+    return marking(_COMPLETE, _THREADS, _THREADS.c.thread_id == bindparam("of_thread"), dialect)
 
 
 def _rows(rows: Sequence[Any]) -> list[RunRow]:

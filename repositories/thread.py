@@ -1,7 +1,7 @@
 """Threads: locking, listing and deleting them, and their `extra`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -11,7 +11,6 @@ from sqlalchemy import (
     Executable,
     Select,
     Table,
-    Text,
     and_,
     bindparam,
     delete,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    type_coerce,
     update,
 )
 from sqlalchemy.orm import Session
@@ -27,12 +25,18 @@ from sqlalchemy.orm import Session
 from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
 from threadlog.models import HitlAnswer, Message, Run, Thread
 from threadlog.models.dialects import (
+    LockingRead,
+    as_text,
     bytes_of,
     clock_time,
+    dialect_of,
     from_epoch,
     insert_if_absent,
+    same_id,
     to_epoch,
 )
+from threadlog.models.dialects.locking import Lock
+from threadlog.repositories.rows import first_of
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]
 
@@ -45,42 +49,43 @@ _OF_THREAD: Final = tuple(
 
 _IS_THREAD: Final = _THREADS.c.thread_id == bindparam("thread_id")
 
-# Both reads lock. A plain subquery would read the transaction's snapshot under REPEATABLE
-# READ, miss seqs that others committed since, and allocate them a second time.
-_LAST_SEQ: Final = (
-    select(func.max(_MESSAGES.c.seq))
-    .where(_MESSAGES.c.thread_id == bindparam("thread_id"))
-    .with_for_update()
-    .scalar_subquery()
-)
-_COMPLETED_RUN: Final = (
-    select(func.min(_RUNS.c.run_id))
-    .where(
-        _RUNS.c.thread_id == bindparam("thread_id"),
-        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
-        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
-        _RUNS.c.completed_at.is_not(None),
-    )
-    .with_for_update()
-    .scalar_subquery()
-)
-
-
 _BEHIND: Final = _THREADS.c.updated_at < clock_time()
 
 
-def _lock_tail(completed_run: ColumnElement[Any]) -> Executable:
-    tail = select(func.coalesce(_LAST_SEQ, 0), _BEHIND, completed_run)
-    return tail.where(_IS_THREAD).with_for_update()
+# Every read locks. A plain subquery would read the transaction's snapshot under REPEATABLE
+# READ, miss seqs that others committed since, and allocate them a second time.
+def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    last_seq = lock(
+        select(func.max(_MESSAGES.c.seq)).where(_MESSAGES.c.thread_id == bindparam("thread_id"))
+    )
+    return func.coalesce(last_seq.scalar_subquery(), 0), _BEHIND, null()
 
 
-_LOCK_TAIL: Final = _lock_tail(null())
-_LOCK_TAIL_AND_RUNS: Final = _lock_tail(_COMPLETED_RUN)
+def _tail_and_completed(
+    *of_run: ColumnElement[bool],
+) -> Callable[[Lock], Sequence[ColumnElement[Any]]]:
+    completed = select(func.min(_RUNS.c.run_id)).where(
+        _RUNS.c.thread_id == bindparam("thread_id"), *of_run, _RUNS.c.completed_at.is_not(None)
+    )
+    return lambda lock: (*_tail(lock)[:2], lock(completed).scalar_subquery())
+
+
+_LOCK_TAIL: Final = LockingRead(_THREADS, _IS_THREAD, _tail)
+# Nearly always it is one run, and a list of parameters is rendered anew each time.
+_LOCK_TAIL_AND_RUN: Final = LockingRead(
+    _THREADS, _IS_THREAD, _tail_and_completed(same_id(_RUNS.c.run_id, bindparam("run_id")))
+)
+_LOCK_TAIL_AND_RUNS: Final = LockingRead(
+    _THREADS,
+    _IS_THREAD,
+    _tail_and_completed(
+        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
+    ),
+)
 # The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
 _LOCK_EXTRA: Final[Executable] = (
-    select(_THREADS.c.thread_id, type_coerce(_THREADS.c.extra, Text))
-    .where(_IS_THREAD)
-    .with_for_update()
+    select(_THREADS.c.thread_id, as_text(_THREADS.c.extra)).where(_IS_THREAD).with_for_update()
 )
 _LOCK: Final = select(_THREADS.c.thread_id).where(_IS_THREAD).with_for_update()
 # In the order of the key, so that two that lock several threads never wait for each other.
@@ -92,7 +97,8 @@ _LOCK_SEVERAL: Final = (
 _LOCK_ALL: Final = _LOCK_SEVERAL.with_for_update()
 _LOCK_FREE: Final = _LOCK_SEVERAL.with_for_update(skip_locked=True)
 _WRITE_EXTRA: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
-_TOUCH: Final = update(_THREADS).where(
+_TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_TOUCH_SEVERAL: Final = update(_THREADS).where(
     _THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
 )
 
@@ -127,8 +133,8 @@ class ThreadRow(NamedTuple):
     thread_id: str
     parent_thread_id: str | None
     forked_at_seq: int | None
-    created_at: int
-    updated_at: int
+    created_at: float
+    updated_at: float
     last_seq: int
 
 
@@ -136,7 +142,7 @@ class ThreadKey(NamedTuple):
     """A thread's place in a listing: where the next page begins after."""
 
     thread_id: str
-    updated_at: int
+    updated_at: float
 
 
 class ThreadRepository:
@@ -159,16 +165,21 @@ class ThreadRepository:
 
         The row lock is held until the transaction ends: between this call and that point
         nobody else allocates a seq of the thread. On an existing thread it is one
-        statement.
+        statement, or two where the database needs them.
 
         Args:
             thread_id: the thread.
             run_ids: runs of which one is looked for that is completed.
         """
-        statement, more = _LOCK_TAIL, {}
-        if run_ids:
-            statement, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
-        row = self._lock_or_create(statement, thread_id, more)
+        more: Mapping[str, Any]
+        match run_ids:
+            case []:
+                read, more = _LOCK_TAIL, {}
+            case [run_id]:
+                read, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
+            case _:
+                read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
+        row = self._lock_or_create(read.statements(self._dialect), thread_id, more)
         return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
 
     def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
@@ -193,7 +204,10 @@ class ThreadRepository:
 
     def touch(self, *thread_ids: str) -> None:
         """Set the threads' ``updated_at`` to now; the caller holds their locks."""
-        self._session.execute(_TOUCH, {"thread_ids": thread_ids})
+        if len(thread_ids) == 1:
+            self._session.execute(_TOUCH, {"id": thread_ids[0]})
+        else:
+            self._session.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
 
     def lock_extra(self, thread_id: str) -> dict[str, Any]:
         """Lock a thread, creating it if need be, and read its `extra`.
@@ -201,7 +215,7 @@ class ThreadRepository:
         Raises:
             CheckpointCorruptionError: what the row holds is not a JSON object.
         """
-        return parse_extra(thread_id, self._lock_or_create(_LOCK_EXTRA, thread_id)[1])
+        return parse_extra(thread_id, self._lock_or_create([_LOCK_EXTRA], thread_id)[1])
 
     def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Replace the thread's `extra`; the caller holds its lock."""
@@ -247,7 +261,10 @@ class ThreadRepository:
         return True
 
     def _lock_or_create(
-        self, statement: Executable, thread_id: str, more: Mapping[str, Any] = MappingProxyType({})
+        self,
+        statements: Sequence[Executable],
+        thread_id: str,
+        more: Mapping[str, Any] = MappingProxyType({}),
     ) -> Sequence[Any]:
         """Run a locking read of the thread's row; where there is no row, make one first.
 
@@ -256,16 +273,20 @@ class ThreadRepository:
         """
         parameters = {"thread_id": thread_id, **more}
         if self._read_committed:
-            row = self._session.execute(statement, parameters).first()
+            row = first_of(self._session, statements, parameters)
             if row is not None:
                 return row
-        self._create(thread_id)
-        return self._session.execute(statement, parameters).one()
+        self._create(thread_id)  # locks it too
+        return self._session.execute(statements[-1], parameters).one()
 
     def _create(self, thread_id: str) -> None:
         """Lock the thread's row, which is made if need be, in one statement."""
-        dialect = self._session.get_bind().dialect.name
-        self._session.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
+        statement = insert_if_absent(_THREADS, self._dialect)
+        self._session.execute(statement, {"thread_id": thread_id})
+
+    @property
+    def _dialect(self) -> str:
+        return dialect_of(self._session)
 
     def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
         """Find each thread's last seq by one look at the end of its index.

@@ -161,10 +161,8 @@ class OwnedUnitOfWork(UnitOfWork):
         try:
             if exc is None and self._writes:
                 self._commit()
-            else:
-                self.session.rollback()
         finally:
-            self.session.close()
+            self.session.close()  # rolls back what was not committed
 
     def _commit(self) -> None:
         try:

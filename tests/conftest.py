@@ -1,84 +1,153 @@
 """Fixtures that every test may use."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from itertools import product
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.copying.ends import KINDS, Ends
-from tests.counting import StatementCount
-from tests.databases import SharedDatabase, fresh_mysql_database, on_connection
+from tests.copying.ends import PAIRS, RING, Ends
+from tests.counting import StatementCount, statement_count
+from tests.databases import DATABASES, INNODB, SERVERS, SharedDatabases, fresh_database
 from tests.seeds import FRESH
-from tests.servers.mysql import MySQLServer
-from tests.servers.mysql import mysql_server as start_mysql_server
+from tests.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
+from tests.servers.server import Server, running_server
 from tests.ways import WAYS
 from threadlog import Checkpointer
-from threadlog.models import GRAPH, graph_metadata
+from threadlog.models import PartName
+
+
+def pytest_configure() -> None:
+    """Refuse names of databases that there are not."""
+    unknown = set(DATABASES) - {"sqlite", *PRODUCTS}
+    if unknown:
+        raise pytest.UsageError(
+            f"THREADLOG_TEST_DATABASES has {', '.join(sorted(unknown))}; "
+            f"there are sqlite, {', '.join(PRODUCTS)}, with commas between them"
+        )
 
 
 def pytest_report_header() -> str:
-    """Tell how to have the same random again."""
-    return f"THREADLOG_SEED={FRESH}"
+    """Tell how to have the same random again, and what the tests run on."""
+    return f"THREADLOG_SEED={FRESH} THREADLOG_TEST_DATABASES={','.join(DATABASES)}"
 
 
 @pytest.fixture(scope="session")
-def mysql_server() -> Iterator[MySQLServer]:
+def mysql_server() -> Iterator[Server]:
     """Run the MySQL server of the whole test run; without one the run fails."""
-    with start_mysql_server() as server:
+    with running_server(MYSQL) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def mysql_server_url(mysql_server: MySQLServer) -> str:
+def mysql_server_url(mysql_server: Server) -> str:
     """Give the server's URL, without a database."""
     return mysql_server.url
+
+
+@pytest.fixture(scope="session")
+def mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep the MySQL databases that tests use in turn."""
+    with closing(SharedDatabases(mysql_server_url)) as shared:
+        yield shared
 
 
 @pytest.fixture
 def mysql_database(mysql_server_url: str) -> Iterator[str]:
     """Give the URL of an empty MySQL database of the test's own."""
-    with fresh_mysql_database(mysql_server_url) as url:
+    with fresh_database(mysql_server_url) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
-def shared_database(mysql_server_url: str) -> Iterator[SharedDatabase]:
-    """Keep the MySQL database that tests use in turn."""
-    shared = SharedDatabase(mysql_server_url)
-    yield shared
-    shared.close()
-
-
 @pytest.fixture
-def mysql_url(shared_database: SharedDatabase) -> str:
+def mysql_url(mysql_shared: SharedDatabases) -> str:
     """Give the URL of a MySQL database with the schema, and nothing else, in it."""
-    return shared_database.empty()
+    return mysql_shared.messages.empty()
+
+
+@pytest.fixture
+def mysql_graph_url(mysql_shared: SharedDatabases) -> str:
+    """Give the URL of a MySQL database with the graph's tables, and nothing in them."""
+    return mysql_shared.graph.empty()
 
 
 @pytest.fixture(scope="session")
-def shared_graph_database(mysql_server_url: str) -> Iterator[str]:
-    """Give the URL of the MySQL database that these tests use in turn."""
-    with fresh_mysql_database(mysql_server_url) as url:
-        asyncio.run(on_connection(url, _create_graph_tables))
+def mariadb_server() -> Iterator[Server]:
+    """Run the MariaDB server of the whole test run; without one the run fails."""
+    with running_server(MARIADB) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server_url(mariadb_server: Server) -> str:
+    """Give the server's URL, without a database."""
+    return mariadb_server.url
+
+
+@pytest.fixture(scope="session")
+def mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep the MariaDB databases that tests use in turn."""
+    with closing(SharedDatabases(mariadb_server_url)) as shared:
+        yield shared
+
+
+@pytest.fixture
+def mariadb_database(mariadb_server_url: str) -> Iterator[str]:
+    """Give the URL of an empty MariaDB database of the test's own."""
+    with fresh_database(mariadb_server_url) as url:
         yield url
 
 
 @pytest.fixture
-def mysql_graph_url(shared_graph_database: str) -> str:
-    """Give the URL of a MySQL database with the graph's tables, and nothing in them."""
-    asyncio.run(on_connection(shared_graph_database, _empty_graph_tables))
-    return shared_graph_database
+def mariadb_url(mariadb_shared: SharedDatabases) -> str:
+    """Give the URL of a MariaDB database with the schema, and nothing else, in it."""
+    return mariadb_shared.messages.empty()
 
 
-@pytest.fixture(params=["sqlite", "mysql"])
-def graph_url(request: pytest.FixtureRequest) -> str:
-    """Give the URL of a fresh database, one kind after the other."""
-    name = "sqlite_url" if request.param == "sqlite" else "mysql_graph_url"
-    return str(request.getfixturevalue(name))
+@pytest.fixture
+def mariadb_graph_url(mariadb_shared: SharedDatabases) -> str:
+    """Give the URL of a MariaDB database with the graph's tables, and nothing in them."""
+    return mariadb_shared.graph.empty()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """Run the PostgreSQL server of the whole test run; without one the run fails."""
+    with running_server(POSTGRES) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server_url(postgres_server: Server) -> str:
+    """Give the server's URL, without a database."""
+    return postgres_server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep the PostgreSQL databases that tests use in turn."""
+    with closing(SharedDatabases(postgres_server_url)) as shared:
+        yield shared
+
+
+@pytest.fixture
+def postgres_database(postgres_server_url: str) -> Iterator[str]:
+    """Give the URL of an empty PostgreSQL database of the test's own."""
+    with fresh_database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_shared: SharedDatabases) -> str:
+    """Give the URL of a PostgreSQL database with the schema, and nothing else, in it."""
+    return postgres_shared.messages.empty()
+
+
+@pytest.fixture
+def postgres_graph_url(postgres_shared: SharedDatabases) -> str:
+    """Give the URL of a PostgreSQL database with the graph's tables, and nothing in them."""
+    return postgres_shared.graph.empty()
 
 
 @pytest.fixture
@@ -87,77 +156,153 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/threadlog.db"
 
 
-@pytest.fixture(scope="session")
-def other_shared_database(mysql_server_url: str) -> Iterator[SharedDatabase]:
-    """Keep a second MySQL database, for tests that need two."""
-    shared = SharedDatabase(mysql_server_url)
-    yield shared
-    shared.close()
-
-
-@pytest.fixture
-def other_mysql_url(other_shared_database: SharedDatabase) -> str:
-    """Give the URL of a second MySQL database with the schema, and nothing else, in it."""
-    return other_shared_database.empty()
-
-
-@pytest.fixture
-def other_sqlite_url(tmp_path: Path) -> str:
-    """Give the URL of a second SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path}/other.db"
-
-
-@pytest.fixture(scope="session")
-def other_shared_graph_database(mysql_server_url: str) -> Iterator[str]:
-    """Give the URL of a second MySQL database that these tests use in turn."""
-    with fresh_mysql_database(mysql_server_url) as url:
-        asyncio.run(on_connection(url, _create_graph_tables))
-        yield url
-
-
-@pytest.fixture
-def other_mysql_graph_url(other_shared_graph_database: str) -> str:
-    """Give the URL of a second MySQL database with the graph's tables, and nothing in them."""
-    asyncio.run(on_connection(other_shared_graph_database, _empty_graph_tables))
-    return other_shared_graph_database
-
-
 @pytest.fixture
 def sqlite_graph_url(sqlite_url: str) -> str:
-    """Give the URL of an SQLite file that does not exist yet."""
+    """Give the same: whoever opens the file creates the tables."""
     return sqlite_url
 
 
 @pytest.fixture
-def other_sqlite_graph_url(other_sqlite_url: str) -> str:
-    """Give the URL of a second SQLite file that does not exist yet."""
-    return other_sqlite_url
+def sqlite_database(sqlite_url: str) -> str:
+    """Give the same."""
+    return sqlite_url
 
 
-@pytest.fixture(params=product(KINDS, KINDS), ids="-to-".join)
-def graph_ends(request: pytest.FixtureRequest) -> Ends:
-    """Give two databases for the state of graphs, of each pair of kinds in turn."""
-    source, target = request.param
-    return Ends(
-        request.getfixturevalue(f"{source}_graph_url"),
-        request.getfixturevalue(f"other_{target}_graph_url"),
-    )
+@pytest.fixture(params=DATABASES)
+def database_name(request: pytest.FixtureRequest) -> str:
+    """Name one kind of database after the other."""
+    return str(request.param)
 
 
-@pytest.fixture(params=product(KINDS, KINDS), ids="-to-".join)
-def ends(request: pytest.FixtureRequest) -> Ends:
-    """Give two empty databases of each pair of kinds in turn."""
-    source, target = request.param
-    return Ends(
-        request.getfixturevalue(f"{source}_url"), request.getfixturevalue(f"other_{target}_url")
-    )
-
-
-@pytest.fixture(params=["sqlite", "mysql"])
-def database_url(request: pytest.FixtureRequest) -> str:
+@pytest.fixture
+def database_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Give the URL of a fresh database, one kind after the other."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
-    return url
+    return str(request.getfixturevalue(f"{database_name}_url"))
+
+
+@pytest.fixture
+def graph_url(database_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database for graphs, one kind after the other."""
+    return str(request.getfixturevalue(f"{database_name}_graph_url"))
+
+
+@pytest.fixture
+def empty_url(database_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a database without tables, one kind after the other."""
+    return str(request.getfixturevalue(f"{database_name}_database"))
+
+
+@pytest.fixture(params=SERVERS)
+def server_name(request: pytest.FixtureRequest) -> str:
+    """Name one kind of server after the other."""
+    return str(request.param)
+
+
+@pytest.fixture
+def server_url(server_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database, one kind of server after the other."""
+    return str(request.getfixturevalue(f"{server_name}_url"))
+
+
+@pytest.fixture
+def server_graph_url(server_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database for graphs, one kind of server after the other."""
+    return str(request.getfixturevalue(f"{server_name}_graph_url"))
+
+
+@pytest.fixture
+def server_database(server_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a database without tables, one kind of server after the other."""
+    return str(request.getfixturevalue(f"{server_name}_database"))
+
+
+@pytest.fixture(params=INNODB)
+def innodb_name(request: pytest.FixtureRequest) -> str:
+    """Name MySQL, then MariaDB, so far as the tests run on them."""
+    return str(request.param)
+
+
+@pytest.fixture
+def innodb_server_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the server's URL, without a database."""
+    return str(request.getfixturevalue(f"{innodb_name}_server_url"))
+
+
+@pytest.fixture
+def innodb_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_url"))
+
+
+@pytest.fixture
+def innodb_graph_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database for graphs, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_graph_url"))
+
+
+@pytest.fixture
+def innodb_database(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a database without tables, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_database"))
+
+
+@pytest.fixture(scope="session")
+def second_shared() -> Iterator[Callable[[str], SharedDatabases]]:
+    """Keep second databases of each server, for tests that need two; gives them by its URL."""
+    with ExitStack() as stack:
+
+        @cache
+        def of(server_url: str) -> SharedDatabases:
+            return stack.enter_context(closing(SharedDatabases(server_url)))
+
+        yield of
+
+
+@pytest.fixture
+def second_sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of a second SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/second.db"
+
+
+@pytest.fixture
+def second_mysql_url(mysql_server_url: str, second_shared: Callable[[str], SharedDatabases]) -> str:
+    """Give the URL of a second MySQL database with the schema, and nothing else, in it."""
+    return second_shared(mysql_server_url).messages.empty()
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases: each kind once as the source, once as the target."""
+    return _ends(request, "messages")
+
+
+@pytest.fixture(params=PAIRS, ids="-to-".join)
+def every_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases of each pair of kinds in turn."""
+    return _ends(request, "messages")
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def graph_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two databases for the state of graphs, as `ends` does."""
+    return _ends(request, "graph")
+
+
+@pytest.fixture(params=PAIRS, ids="-to-".join)
+def every_graph_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two databases for the state of graphs, as `every_ends` does."""
+    return _ends(request, "graph")
+
+
+def _ends(request: pytest.FixtureRequest, part: PartName) -> Ends:
+    source, target = request.param
+    url = {"messages": f"{source}_url", "graph": f"{source}_graph_url"}[part]
+    if target == "sqlite":
+        second = request.getfixturevalue("second_sqlite_url")
+    else:
+        shared = request.getfixturevalue("second_shared")
+        second = getattr(shared(request.getfixturevalue(f"{target}_server_url")), part).empty()
+    return Ends(request.getfixturevalue(url), second)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -174,28 +319,16 @@ async def checkpointer(facade: str, database_url: str) -> AsyncIterator[Checkpoi
         yield opened
 
 
-@pytest.fixture(params=["sqlite_url", "mysql_database"], ids=["sqlite", "mysql"])
-def empty_url(request: pytest.FixtureRequest) -> str:
-    """Give the URL of a database without tables, one kind after the other."""
-    return str(request.getfixturevalue(request.param))
+@pytest.fixture
+def counted_server_url(request: pytest.FixtureRequest) -> str:
+    """Give the server that the test is on: that of a fixture that names one, or else MySQL."""
+    named = [name for name in ("server_name", "innodb_name") if name in request.fixturenames]
+    name = request.getfixturevalue(named[0]) if named else MYSQL.name
+    return str(request.getfixturevalue(f"{name}_server_url"))
 
 
 @pytest.fixture
-async def count(mysql_server_url: str) -> AsyncIterator[StatementCount]:
+async def count(counted_server_url: str) -> AsyncIterator[StatementCount]:
     """Give a count of what the server gets."""
-    url = mysql_server_url.replace("mysql://", "mysql+asyncmy://")
-    engine = create_async_engine(url)
-    async with engine.connect() as connection:
-        yield StatementCount(connection)
-    await engine.dispose()
-
-
-def _create_graph_tables(connection: Connection) -> None:
-    graph_metadata.create_all(connection)
-    connection.exec_driver_sql(f"INSERT INTO {GRAPH.version_table} VALUES ({GRAPH.version})")
-
-
-def _empty_graph_tables(connection: Connection) -> None:
-    for table in reversed(graph_metadata.sorted_tables):
-        if table is not GRAPH.version_table:
-            connection.execute(text(f"DELETE FROM {table}"))
+    async with statement_count(counted_server_url) as counting:
+        yield counting

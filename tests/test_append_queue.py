@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Connection, event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from tests.counting import StatementCount
-from tests.databases import engines_of, execute, pools_of
+from tests.databases import engine_for, engines_of, execute, pools_of
 from tests.factories import UserFactory
 from threadlog import Checkpointer
-from threadlog.append_queue import AppendQueue
+from threadlog.append_queue import AppendQueue, _Caller
 from threadlog.errors import (
     ColumnTooShortError,
     InvalidMessageError,
@@ -70,7 +70,7 @@ async def batches(checkpointer: Checkpointer, thread_id: str) -> list[int]:
 @asynccontextmanager
 async def locked(url: str, thread_id: str) -> AsyncIterator[AsyncConnection]:
     """Hold a thread's lock, as another application's transaction may."""
-    engine = create_async_engine(url.replace("mysql://", "mysql+asyncmy://"))
+    engine = engine_for(url)
     async with engine.connect() as connection:
         await connection.execute(
             text("SELECT 1 FROM cubepi_threads WHERE thread_id = :id FOR UPDATE"),
@@ -81,9 +81,9 @@ async def locked(url: str, thread_id: str) -> AsyncIterator[AsyncConnection]:
 
 
 @pytest.fixture
-async def opened(mysql_url: str) -> AsyncIterator[Checkpointer]:
+async def opened(innodb_url: str) -> AsyncIterator[Checkpointer]:
     """Give a checkpointer with 16 threads that were written to a moment ago."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         await asyncio.gather(*(checkpointer.append(f"t{n}", said(-1)) for n in range(WRITERS)))
         yield checkpointer
         assert_idle(checkpointer)
@@ -128,12 +128,12 @@ async def test_appends_of_runs_cost_one_statement_more(
 
 
 async def test_appends_in_a_new_second_cost_one_statement_more(
-    opened: Checkpointer, count: StatementCount, mysql_url: str
+    opened: Checkpointer, count: StatementCount, innodb_url: str
 ) -> None:
     """Pins that the threads of a group are touched together, all of them."""
     counts = []
     for _ in range(3):
-        await execute(mysql_url, "UPDATE cubepi_threads SET updated_at = '2026-01-01'")
+        await execute(innodb_url, "UPDATE cubepi_threads SET updated_at = '2026-01-01'")
         before = await count.questions()
         await asyncio.gather(*(opened.append(f"t{n}", said(n)) for n in range(WRITERS)))
         counts.append(await count.questions() - before - 1)
@@ -143,7 +143,7 @@ async def test_appends_in_a_new_second_cost_one_statement_more(
 
 
 async def test_a_group_reads_no_more_than_the_ends_of_threads(
-    opened: Checkpointer, mysql_url: str
+    opened: Checkpointer, innodb_url: str
 ) -> None:
     """Pins that what a group costs the server does not grow with its threads."""
     await opened.append("t3", said(0, 3_000))
@@ -240,10 +240,10 @@ async def test_an_oversized_append_hinders_no_other(opened: Checkpointer) -> Non
 
 
 async def test_an_error_of_the_database_is_its_callers_alone(
-    opened: Checkpointer, mysql_url: str
+    opened: Checkpointer, innodb_url: str
 ) -> None:
     """Pins that each append of a transaction that the database refused is tried by itself."""
-    await execute(mysql_url, "ALTER TABLE cubepi_messages MODIFY run_id VARCHAR(8)")
+    await execute(innodb_url, "ALTER TABLE cubepi_messages MODIFY run_id VARCHAR(8)")
 
     async def one(number: int) -> None:
         run_id = "too long for it" if number in {4, 11} else "short"
@@ -261,9 +261,9 @@ async def test_an_error_of_the_database_is_its_callers_alone(
         assert await batches(opened, f"t{thread}") == [-1, *expected]
 
 
-async def test_a_group_does_not_wait_for_a_lock(opened: Checkpointer, mysql_url: str) -> None:
+async def test_a_group_does_not_wait_for_a_lock(opened: Checkpointer, innodb_url: str) -> None:
     """Pins that a thread which somebody else holds keeps back its own appends only."""
-    async with locked(mysql_url, "t5") as holder, asyncio.timeout(30):
+    async with locked(innodb_url, "t5") as holder, asyncio.timeout(30):
         appends = {
             (thread, number): asyncio.create_task(opened.append(f"t{thread}", said(number)))
             for number in range(3)
@@ -316,25 +316,24 @@ async def test_a_group_is_bounded(
     monkeypatch.setattr(f"threadlog.append_queue.{limit}", 4)
     queue = queue_of(opened)
     sizes: list[int] = []
-    take = queue._take
+    start = queue._start
 
-    def note() -> list[object]:
-        taken = take()
-        sizes.append(len(taken))
-        return list(taken)
+    def note(callers: Sequence[_Caller]) -> None:
+        sizes.append(len(callers))
+        start(callers)
 
-    monkeypatch.setattr(queue, "_take", note)
+    monkeypatch.setattr(queue, "_start", note)
     await asyncio.gather(*(opened.append(f"t{n}", said(n)) for n in range(WRITERS)))
-    assert [size for size in sizes if size] == groups
+    assert sizes == groups
 
 
 async def test_cancelling_what_waits_takes_it_out_of_the_queue(
-    mysql_url: str,
+    innodb_url: str,
 ) -> None:
     """Pins that an append which was not begun is never stored, and holds nobody up."""
-    async with Checkpointer(mysql_url, max_pool_size=1) as checkpointer:
+    async with Checkpointer(innodb_url, max_pool_size=1) as checkpointer:
         await checkpointer.append("t", said(0))
-        async with locked(mysql_url, "t") as holder:
+        async with locked(innodb_url, "t") as holder:
             appends = [
                 asyncio.create_task(checkpointer.append(thread, said(n)))
                 for n in range(1, 4)
@@ -354,11 +353,11 @@ async def test_cancelling_what_waits_takes_it_out_of_the_queue(
 
 
 async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
-    opened: Checkpointer, mysql_url: str
+    opened: Checkpointer, innodb_url: str
 ) -> None:
     """Pins that a caller is not kept for as long as somebody else holds the thread."""
     queue_of(opened)._grace_seconds = 0.2
-    async with locked(mysql_url, "t5"), asyncio.timeout(20):
+    async with locked(innodb_url, "t5"), asyncio.timeout(20):
         append = asyncio.create_task(opened.append("t5", said(0)))
         later = asyncio.create_task(opened.append("t5", said(1)))
         await asyncio.sleep(0.1)
@@ -371,12 +370,12 @@ async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
 
 
 async def test_a_group_outlasts_a_caller_that_was_cancelled(
-    opened: Checkpointer, mysql_url: str
+    opened: Checkpointer, innodb_url: str
 ) -> None:
     """Pins that the grace period of one ends nobody else's transaction."""
     queue_of(opened)._grace_seconds = 0.1
     insert = "INSERT INTO cubepi_messages (thread_id, seq, role, payload) VALUES ('t5', 2, 'x', '')"
-    async with locked(mysql_url, "elsewhere") as intruder, asyncio.timeout(30):
+    async with locked(innodb_url, "elsewhere") as intruder, asyncio.timeout(30):
         await intruder.execute(text(insert))  # without the thread's lock: the group waits for it
         appends = [asyncio.create_task(opened.append(f"t{n}", said(n))) for n in range(WRITERS)]
         await asyncio.gather(*appends[:2])
@@ -431,12 +430,12 @@ async def test_cancelling_any_of_sixteen_stores_whole_batches_or_nothing(
     assert caplog.records == []
 
 
-async def test_closing_refuses_what_waits_at_once(mysql_url: str) -> None:
+async def test_closing_refuses_what_waits_at_once(innodb_url: str) -> None:
     """Pins that what waits behind a thread is not kept until that is free, and is not stored."""
-    checkpointer = Checkpointer(mysql_url)
+    checkpointer = Checkpointer(innodb_url)
     await checkpointer.__aenter__()
     await checkpointer.append("t", said(0))
-    async with locked(mysql_url, "t") as holder, asyncio.timeout(20):
+    async with locked(innodb_url, "t") as holder, asyncio.timeout(20):
         appends = [asyncio.create_task(checkpointer.append("t", said(n))) for n in range(1, 5)]
         await asyncio.sleep(0.05)
         closing = asyncio.create_task(checkpointer.__aexit__(None, None, None))

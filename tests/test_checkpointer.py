@@ -129,7 +129,7 @@ async def test_stream_holds_no_connection_between_batches(database_url: str) -> 
 async def test_a_batch_larger_than_the_drivers_statement(checkpointer: Checkpointer) -> None:
     """Pins that many large messages are stored whole and in order."""
     said: list[Message] = [
-        UserMessage(content=[], metadata={"n": n, "pad": "'\\\0\n" * 20_000}) for n in range(30)
+        UserMessage(content=[], metadata={"n": n, "pad": "'\\\x1a\n" * 20_000}) for n in range(30)
     ]
     await checkpointer.append("t", said)
     data = await checkpointer.load("t")

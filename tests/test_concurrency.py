@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
-from tests.databases import engines_of, on_connection, pools_of
+from tests.databases import engine_for, engines_of, on_connection, pools_of
 from tests.factories import UserFactory
 from threadlog import Checkpointer, operations
 from threadlog.backends import backend_of, parse_url
@@ -36,11 +36,7 @@ WRITERS = 8
 @asynccontextmanager
 async def repeatable_read(url: str) -> AsyncIterator[AsyncEngine]:
     """Give an engine at MySQL's own default level, as a host may have it."""
-    engine = create_async_engine(
-        url.replace("mysql://", "mysql+asyncmy://"),
-        isolation_level="REPEATABLE READ",
-        pool_size=WRITERS,
-    )
+    engine = engine_for(url, isolation_level="REPEATABLE READ", pool_size=WRITERS)
     yield engine
     await engine.dispose()
 
@@ -107,18 +103,18 @@ async def test_first_writers_race_under_read_committed(database_url: str) -> Non
     await assert_contiguous(database_url, ids, WRITERS)
 
 
-async def test_first_writers_race_under_repeatable_read(mysql_url: str) -> None:
+async def test_first_writers_race_under_repeatable_read(innodb_url: str) -> None:
     """Pins the same at MySQL's default level: the row is made before it is locked."""
     ids = [f"t{number}" for number in range(THREADS)]
     attempts = 0
-    async with repeatable_read(mysql_url) as engine:
+    async with repeatable_read(innodb_url) as engine:
         for thread_id in ids:
             tries = await asyncio.gather(
-                *(append_on(engine, mysql_url, thread_id, by_writer(w)) for w in range(WRITERS))
+                *(append_on(engine, innodb_url, thread_id, by_writer(w)) for w in range(WRITERS))
             )
             attempts += sum(tries)
     print(f"{THREADS} races of {WRITERS} first writers: {attempts} run again")
-    await assert_contiguous(mysql_url, ids, WRITERS)
+    await assert_contiguous(innodb_url, ids, WRITERS)
     # Measured: none. Locking the missing row first deadlocks in most of the races.
     assert attempts <= THREADS // 10
 
@@ -310,9 +306,9 @@ async def test_a_busy_task_does_not_starve_others(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize("size", [3])
-async def test_closing_lets_what_runs_finish(mysql_url: str, size: int) -> None:
+async def test_closing_lets_what_runs_finish(innodb_url: str, size: int) -> None:
     """Pins that closing leaves no connection, and says to those that wait why."""
-    checkpointer = Checkpointer(mysql_url, max_pool_size=size)
+    checkpointer = Checkpointer(innodb_url, max_pool_size=size)
     await checkpointer.__aenter__()
     appends = [
         asyncio.create_task(checkpointer.append(f"t{n}", [UserFactory()])) for n in range(12)
@@ -325,20 +321,20 @@ async def test_closing_lets_what_runs_finish(mysql_url: str, size: int) -> None:
     writing = 2  # of three connections one is for reading
     assert len(outcomes) - len(refused) == writing
     mine = text("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()")
-    assert await on_connection(mysql_url, lambda c: c.execute(mine).scalar_one()) == 1
+    assert await on_connection(innodb_url, lambda c: c.execute(mine).scalar_one()) == 1
     async with checkpointer:
         assert len(await checkpointer.list_threads()) == writing
 
 
 async def test_connections_that_come_back_after_closing_are_closed(
-    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+    innodb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins that closing too early for what runs leaves no connection in the end."""
     monkeypatch.setattr("threadlog.sessions._GRACE_SECONDS", 0.2)
     mine = text("SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()")
-    holder = create_async_engine(mysql_url.replace("mysql://", "mysql+asyncmy://"))
+    holder = engine_for(innodb_url)
     async with holder.connect() as connection:
-        checkpointer = Checkpointer(mysql_url)
+        checkpointer = Checkpointer(innodb_url)
         await checkpointer.__aenter__()
         await checkpointer.append("t", [UserFactory()])
         await connection.execute(text("SELECT * FROM cubepi_threads FOR UPDATE"))
@@ -355,10 +351,10 @@ async def test_connections_that_come_back_after_closing_are_closed(
     await holder.dispose()
 
 
-async def test_reads_do_not_wait_behind_blocked_writers(mysql_url: str) -> None:
+async def test_reads_do_not_wait_behind_blocked_writers(innodb_url: str) -> None:
     """Pins that reads keep to their connections where those that write are all taken."""
-    holder = create_async_engine(mysql_url.replace("mysql://", "mysql+asyncmy://"))
-    async with Checkpointer(mysql_url) as checkpointer, holder.connect() as connection:
+    holder = engine_for(innodb_url)
+    async with Checkpointer(innodb_url) as checkpointer, holder.connect() as connection:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.append("other", [UserFactory()])
         await connection.execute(

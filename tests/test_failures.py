@@ -9,7 +9,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from tests.databases import engines_of, on_connection
+from tests.databases import engine_for, engines_of, on_connection
 from tests.factories import UserFactory
 from threadlog import Checkpointer, ThreadlogError, errors
 from threadlog.backends.mysql import MySQLBackend
@@ -29,20 +29,18 @@ WAITING = text(
 
 
 @pytest.fixture
-async def other(mysql_url: str) -> AsyncIterator[AsyncConnection]:
+async def other(innodb_url: str) -> AsyncIterator[AsyncConnection]:
     """Give another application's connection to the database."""
-    engine = create_async_engine(
-        mysql_url.replace("mysql://", "mysql+asyncmy://"), isolation_level="AUTOCOMMIT"
-    )
+    engine = engine_for(innodb_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
     await engine.dispose()
 
 
 @pytest.fixture
-async def opened(mysql_url: str) -> AsyncIterator[Checkpointer]:
+async def opened(innodb_url: str) -> AsyncIterator[Checkpointer]:
     """Give a checkpointer with a thread of one message."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
 
@@ -58,10 +56,10 @@ async def waiting(other: AsyncConnection) -> int:
 
 
 async def test_a_killed_connection_is_replaced_and_the_append_run_again(
-    opened: Checkpointer, mysql_url: str, other: AsyncConnection
+    opened: Checkpointer, innodb_url: str, other: AsyncConnection
 ) -> None:
     """Pins that a connection lost before COMMIT costs the caller nothing but time."""
-    blocker = create_async_engine(mysql_url.replace("mysql://", "mysql+asyncmy://"))
+    blocker = engine_for(innodb_url)
     async with blocker.connect() as lock:
         await lock.execute(text("SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"))
         append = asyncio.create_task(opened.append("t", UserFactory.build_batch(2)))
@@ -90,7 +88,7 @@ async def test_every_pooled_connection_killed_between_calls(
 
 
 async def test_a_lock_timeout_is_run_again(
-    opened: Checkpointer, mysql_url: str, other: AsyncConnection
+    opened: Checkpointer, innodb_url: str, other: AsyncConnection
 ) -> None:
     """Pins error 1205 on the real server: retried until the lock is free."""
     engine = engines_of(opened)[0].sync_engine
@@ -105,7 +103,7 @@ async def test_a_lock_timeout_is_run_again(
         seen.set()
 
     event.listen(engine, "handle_error", note)
-    blocker = create_async_engine(mysql_url.replace("mysql://", "mysql+asyncmy://"))
+    blocker = engine_for(innodb_url)
     async with blocker.connect() as lock:
         await lock.execute(text("SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"))
         append = asyncio.create_task(opened.append("t", UserFactory.build_batch(2)))
@@ -118,7 +116,7 @@ async def test_a_lock_timeout_is_run_again(
 
 
 async def test_a_deadlock_is_run_again(
-    opened: Checkpointer, mysql_url: str, other: AsyncConnection
+    opened: Checkpointer, innodb_url: str, other: AsyncConnection
 ) -> None:
     """Pins error 1213 on the real server: a heavier transaction wins, ours runs again."""
     engine = engines_of(opened)[0].sync_engine
@@ -132,7 +130,7 @@ async def test_a_deadlock_is_run_again(
     await other.execute(
         text("INSERT INTO cubepi_threads (thread_id, parent_thread_id) VALUES ('f', 'parent')")
     )
-    blocker = create_async_engine(mysql_url.replace("mysql://", "mysql+asyncmy://"))
+    blocker = engine_for(innodb_url)
     async with blocker.connect() as heavy:
         # InnoDB rolls back the transaction that changed fewer rows.
         await heavy.execute(
@@ -157,10 +155,10 @@ async def test_a_deadlock_is_run_again(
     }
 
 
-async def test_a_server_that_refuses_says_why(opened: Checkpointer, mysql_url: str) -> None:
+async def test_a_server_that_refuses_says_why(opened: Checkpointer, innodb_url: str) -> None:
     """Pins an error that running again does not help: raised at once, cause chained."""
     drop = text("DROP TABLE cubepi_messages")
-    await on_connection(mysql_url, lambda c: c.execute(drop) and None)
+    await on_connection(innodb_url, lambda c: c.execute(drop) and None)
     with pytest.raises(StorageError, match="1146") as caught:
         await opened.append("t", [UserFactory(metadata={"secret": "what was said"})])
     assert caught.value.retryable is False

@@ -122,10 +122,10 @@ async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> No
         assert await checkpointer.load("f") is None
 
 
-async def test_a_fork_waits_for_the_lock_of_its_source(mysql_url: str) -> None:
+async def test_a_fork_waits_for_the_lock_of_its_source(innodb_url: str) -> None:
     """Pins that what is committed meanwhile is copied, and counted in forked_at_seq."""
-    holder = host_engine(mysql_url)
-    async with Checkpointer(mysql_url) as checkpointer, AsyncSession(holder) as session:
+    holder = host_engine(innodb_url)
+    async with Checkpointer(innodb_url) as checkpointer, AsyncSession(holder) as session:
         await talk(checkpointer)
         async with Checkpointer(engine=holder) as other:
             await other.bind(session).append("t", [UserFactory()])
@@ -135,17 +135,17 @@ async def test_a_fork_waits_for_the_lock_of_its_source(mysql_url: str) -> None:
             await session.commit()
             await fork
         assert [s.seq for s in await checkpointer.read("f")] == [1, 2, 5, 7, 8]
-        assert (await row(mysql_url, "f"))[1] == 8
+        assert (await row(innodb_url, "f"))[1] == 8
     await holder.dispose()
 
 
-async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(mysql_url: str) -> None:
+async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(innodb_url: str) -> None:
     """Pins that the host may commit what it did besides."""
-    hosts = host_engine(mysql_url)
+    hosts = host_engine(innodb_url)
     async with Checkpointer(engine=hosts) as checkpointer, AsyncSession(hosts) as session:
         await talk(checkpointer)
         await checkpointer.append("f", [UserFactory()])
-        await execute(mysql_url, "DELETE FROM cubepi_threads WHERE thread_id = 'f'")
+        await execute(innodb_url, "DELETE FROM cubepi_threads WHERE thread_id = 'f'")
         with pytest.raises(ThreadAlreadyExistsError):
             await checkpointer.bind(session).fork("t", "f", after_run_id="a")
         await session.commit()
@@ -207,12 +207,21 @@ async def test_what_cannot_be_forked(checkpointer: Checkpointer) -> None:
 async def test_remains_of_a_thread_are_not_forked_over(
     checkpointer: Checkpointer, database_url: str, table: str
 ) -> None:
-    """Pins the typed error where a host deleted the thread's row alone."""
+    """Pins the typed error where a host deleted the thread's row alone.
+
+    On PostgreSQL a foreign key takes all that belongs to it along.
+    """
     await talk(checkpointer)
     await checkpointer.claim_run("f", "a")
     await checkpointer.append("f", [UserFactory()])
     others = {"cubepi_messages", "cubepi_runs", "cubepi_threads"} - {table}
     await execute(database_url, *[f"DELETE FROM {t} WHERE thread_id = 'f'" for t in others])
+    if database_url.startswith("postgresql"):
+        await checkpointer.fork("t", "f", after_run_id="a")
+        assert len(await checkpointer.read("f")) == len(
+            await checkpointer.snapshot("t", after_run_id="a")
+        )
+        return
     with pytest.raises(ThreadAlreadyExistsError):
         await checkpointer.fork("t", "f", after_run_id="a")
     assert "f" not in [thread.thread_id for thread in await checkpointer.list_threads()]
@@ -231,13 +240,14 @@ async def test_a_source_whose_extra_is_corrupt_is_not_forked(
 
 
 async def test_no_payload_leaves_the_server(database_url: str) -> None:
-    """Pins that messages are copied by INSERT … SELECT, and locked by one statement."""
+    """Pins that messages are copied by INSERT … SELECT, and what is sent to lock them."""
     async with Checkpointer(database_url) as checkpointer:
         await talk(checkpointer)
         sent = sent_by(checkpointer)
         await checkpointer.fork("t", "f", after_run_id="c")
     verbs = [statement.split()[0] for statement in sent if not statement.startswith("BEGIN")]
-    assert verbs == ["SELECT", "INSERT", "INSERT", "INSERT"]
+    locks = ["SELECT", "SELECT"] if database_url.startswith("postgresql") else ["SELECT"]
+    assert verbs == [*locks, "INSERT", "INSERT", "INSERT"]
     read = [statement for statement in sent if not statement.startswith("INSERT")]
     assert "payload" not in "".join(read)
 

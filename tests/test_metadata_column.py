@@ -15,7 +15,7 @@ from threadlog.errors import InvalidInputError
 from threadlog.models import metadata_column
 
 ROOT = Path(__file__).parent.parent
-COUNTS = {"mysql": 200_000, "sqlite": 20_000}
+COUNTS = {"mysql": 200_000, "mariadb": 20_000, "postgresql": 200_000, "sqlite": 20_000}
 INDEXED = {
     "column": "ix_cubepi_messages_user_id",
     "number": "ix_cubepi_messages_score",

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.servers.mysqld import HOST
+from tests.servers.product import HOST
 from tests.servers.proxy import Proxy
 
 

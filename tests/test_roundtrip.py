@@ -26,13 +26,23 @@ pytestmark = pytest.mark.every_way
 text = st.text(st.characters(codec="utf-8"), max_size=40)
 run_ids = text.filter(lambda s: s != "" and not s.endswith(" ") and "\0" not in s)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | numbers | text
-json_values: st.SearchStrategy[Any] = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
-    max_leaves=12,
-)
+scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | numbers
+
+
+def values(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    """Make JSON values in which all texts, keys too, are of a strategy."""
+    return st.recursive(
+        scalars | texts,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+        max_leaves=12,
+    )
+
+
+json_values = values(text)
 json_objects = st.dictionaries(text, json_values, max_size=5)
+# JSON columns have no NUL, which is refused; payloads have.
+column_text = st.text(st.characters(codec="utf-8", min_codepoint=1), max_size=40)
+column_objects = st.dictionaries(column_text, values(column_text), max_size=5)
 
 texts = st.builds(TextContent, text=text)
 images = st.builds(ImageContent, source=text, media_type=text)
@@ -41,7 +51,7 @@ calls = st.builds(ToolCall, id=text, name=text, arguments=json_objects)
 common: dict[str, Any] = {
     "id": text,
     "timestamp": st.none() | numbers,
-    "metadata": json_objects,
+    "metadata": column_objects,
     "run_id": st.none() | run_ids,
 }
 contents = st.lists(texts | images, max_size=4)
@@ -78,7 +88,7 @@ def test_generated_messages_come_back_equal(database_url: str) -> None:
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
-        @given(batch=st.lists(messages, min_size=1, max_size=6), extra=json_objects)
+        @given(batch=st.lists(messages, min_size=1, max_size=6), extra=column_objects)
         def check(batch: list[Message], extra: dict[str, Any]) -> None:
             thread_id = f"t{next(numbered)}"
             runner.run(checkpointer.append(thread_id, batch))

@@ -1,5 +1,6 @@
 """How the tests' own MySQL server is found, started and stopped."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,27 +10,35 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, make_url
 
-from tests.servers import debian, fake_mysqld, mysql
+from tests.databases import fresh_database, on_connection
+from tests.servers import debian, fake_mysqld, serving
 from tests.servers.apt_source import (
     AptSource,
+    debian_source,
     machine_sources,
     parse_deb822,
     parse_one_line,
-    sid_source,
 )
 from tests.servers.cache import PROJECT, cache_lock, draft
-from tests.servers.error import URL_VARIABLE, SourceFailedError, unavailable
-from tests.servers.mysql import MySQLServer, ServerUnavailableError, mysql_server
-from tests.servers.program import described, supported_version
-from tests.servers.readiness import announced_version
+from tests.servers.error import ServerUnavailableError, SourceFailedError
+from tests.servers.finding import program_on_path
+from tests.servers.process import data_folder_of
+from tests.servers.product import Product
+from tests.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
+from tests.servers.readiness import answers
+from tests.servers.server import Server, own_program, running_server
 from tests.servers.supervisor import supervised
 
 _FAKE = (sys.executable, str(Path(fake_mysqld.__file__)))
+
+each_product = pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
 
 _DEB822 = """\
 # made by an installer
@@ -73,47 +82,78 @@ deb [arch=amd64 signed-by=/keys/debian.gpg] https://mirror.example/debian stable
 
 
 @pytest.mark.parametrize(
-    ("text", "version"),
+    ("product", "text", "version"),
     [
-        ("/usr/sbin/mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))", (9, 7, 4)),
-        ("mysqld  Ver 8.0.13 for Linux on x86_64 (MySQL Community Server - GPL)", (8, 0, 13)),
-        ("mysqld  Ver 8.0.36-28 for Linux on x86_64 (Percona Server (GPL))", (8, 0, 36)),
-        ("8.4.0", (8, 4, 0)),
+        (MYSQL, "/usr/sbin/mysqld  Ver 9.7.4-2 for Linux on x86_64 ((Debian))", (9, 7, 4)),
+        (MYSQL, "mysqld  Ver 8.0.13 for Linux on x86_64 (MySQL Community - GPL)", (8, 0, 13)),
+        (MYSQL, "mysqld  Ver 8.0.36-28 for Linux on x86_64 (Percona Server)", (8, 0, 36)),
+        (MYSQL, "8.4.0", (8, 4, 0)),
+        (MARIADB, "mariadbd  Ver 10.6.0-MariaDB for debian-linux-gnu on x86_64", (10, 6, 0)),
+        (MARIADB, "5.5.5-10.11.18-MariaDB-0+deb12u1", (10, 11, 18)),
+        (MARIADB, "11.8.3-MariaDB-ubu2404", (11, 8, 3)),
+        (POSTGRES, "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", (15, 18)),
+        (POSTGRES, "postgres (PostgreSQL) 19devel", (19, 0)),
+        (POSTGRES, "13.0", (13, 0)),
     ],
 )
-def test_supported_versions(text: str, version: tuple[int, int, int]) -> None:
-    """Versions are read from the command's output and from a greeting."""
-    assert supported_version(text) == version
+def test_supported_versions(product: Product, text: str, version: tuple[int, ...]) -> None:
+    """Versions are read from what programs print and from what servers tell."""
+    assert product.supported_version(text) == version
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("product", "text", "reason"),
     [
-        ("mysqld  Ver 10.11.6-MariaDB-0+deb12u1 for debian-linux-gnu on x86_64", "MariaDB"),
-        ("5.5.5-11.4.2-MariaDB-log", "MariaDB"),
-        ("mysqld  Ver 8.0.12 for Linux on x86_64", r"8\.0\.12 is older than 8\.0\.13"),
-        ("mysqld  Ver 5.7.44 for Linux on x86_64", r"5\.7\.44 is older"),
-        ("something else", "no MySQL version"),
+        (MYSQL, "mysqld  Ver 10.11.6-MariaDB-0+deb12u1 for Linux", "no MySQL: .*MariaDB"),
+        (MYSQL, "5.5.5-11.4.2-MariaDB-log", "no MySQL: .*MariaDB"),
+        (MYSQL, "mysqld  Ver 8.0.12 for Linux on x86_64", r"8\.0\.12 is older than 8\.0\.13"),
+        (MYSQL, "mysqld  Ver 5.7.44 for Linux on x86_64", r"5\.7\.44 is older"),
+        (MYSQL, "something else", "no MySQL: 'something else'"),
+        (MARIADB, "mariadbd  Ver 10.5.29-MariaDB for Linux", r"10\.5\.29 is older than 10\.6"),
+        (MARIADB, "mysqld  Ver 9.7.4 for Linux on x86_64", "no MariaDB"),
+        (MARIADB, "8.4.0", "no MariaDB"),
+        (POSTGRES, "postgres (PostgreSQL) 12.22", r"12\.22 is older than 13"),
+        (POSTGRES, "8.4.0-cluster", r"8\.4 is older"),
+        (POSTGRES, "something else", "no PostgreSQL"),
     ],
 )
-def test_refused_versions(text: str, reason: str) -> None:
-    """MariaDB, old releases and other programs are not the MySQL that the tests need."""
+def test_refused_versions(product: Product, text: str, reason: str) -> None:
+    """Old releases and other products are not what the tests need."""
     with pytest.raises(SourceFailedError, match=reason):
-        supported_version(text)
+        product.supported_version(text)
 
 
-def test_mysqld_of_mariadb_is_refused(tmp_path: Path) -> None:
-    """A program called mysqld may be MariaDB's; it is asked before it is used."""
+def test_a_program_of_that_name_is_asked_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program called mysqld may be MariaDB's: it is refused by the one, taken by the other."""
     program = tmp_path / "mysqld"
     program.write_text("#!/bin/sh\necho 'mysqld  Ver 11.8.3-MariaDB for Linux on x86_64'\n")
     program.chmod(0o755)
-    with pytest.raises(SourceFailedError, match="MariaDB, not MySQL"):
-        described((str(program),))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceFailedError, match=f"{program}: this is no MySQL: .*MariaDB"):
+        program_on_path(MYSQL)
+    assert program_on_path(replace(MARIADB, folders=())).version == (11, 8, 3)
+
+
+def test_the_newest_of_several_releases_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian keeps each PostgreSQL in a folder of its own, and none on PATH."""
+    for release in ("9", "15", "13"):
+        program = tmp_path / release / "bin" / "postgres"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {release}.1'\n")
+        program.chmod(0o755)
+    tmp_path.chmod(0o755)
+    monkeypatch.setenv("PATH", "")
+    anybody = replace(POSTGRES, folders=(f"{tmp_path.relative_to('/')}/*/bin",), user=None)
+    assert program_on_path(anybody).version == (15, 1)
 
 
 def test_sid_from_deb822_sources() -> None:
     """Of several stanzas the one of Debian's main archive is taken, with its key."""
-    lines = sid_source(parse_deb822(_DEB822)).splitlines()
+    lines = debian_source(parse_deb822(_DEB822), "sid").splitlines()
     assert lines[:4] == [
         "Types: deb",
         "URIs: https://mirror.example/debian/",
@@ -124,13 +164,18 @@ def test_sid_from_deb822_sources() -> None:
     assert lines[5:] == [" .", " bm90IGEga2V5", " -----END PGP PUBLIC KEY BLOCK-----"]
 
 
+def test_the_machines_own_release() -> None:
+    """Where no suite is named it is that of the machine, and not its updates."""
+    assert "Suites: trixie" in debian_source(parse_deb822(_DEB822), None).splitlines()
+
+
 def test_one_line_sources() -> None:
     """Comments, source packages and broken lines are passed over."""
     sources = list(parse_one_line(_ONE_LINE))
     mirror = "https://mirror.example/debian"
     assert sources[-1].signed_by == "/keys/debian.gpg"
     assert [source.mirror() for source in sources] == [None, None, mirror]
-    assert sid_source(iter(sources)) == (
+    assert debian_source(iter(sources), "sid") == (
         f"Types: deb\nURIs: {mirror}\nSuites: sid\nComponents: main\nSigned-By: /keys/debian.gpg\n"
     )
 
@@ -151,44 +196,79 @@ def test_no_debian_mirror() -> None:
     """A machine of another distribution is told so."""
     ubuntu = AptSource(("http://mirror.example/ubuntu",), ("noble",), ("main",))
     with pytest.raises(SourceFailedError, match="no mirror of Debian's main archive"):
-        sid_source(iter([ubuntu]))
+        debian_source(iter([ubuntu]), None)
 
 
-def test_unavailable_says_what_was_tried_and_what_to_do() -> None:
-    """The error names each source with its reason, in order, and the ways out."""
-    text = str(unavailable([("mysqld", "none on PATH"), ("Docker", "first\nsecond\n")]))
-    assert text.splitlines()[1:4] == ["- mysqld: none on PATH", "- Docker: first", "    second"]
-    assert all(part in text for part in (URL_VARIABLE, "8.0.13", "install mysqld", "Docker"))
+@each_product
+def test_nothing_available(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, product: Product
+) -> None:
+    """A machine that offers nothing gets an error, and never a silent skip.
 
-
-def test_nothing_available(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine that offers nothing gets the error, and never a silent skip."""
-    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    It names each source with its reason, in order, and the ways out.
+    """
+    monkeypatch.delenv(product.variable, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(debian, "CACHE", tmp_path)
-    with pytest.raises(ServerUnavailableError) as raised, mysql_server():
+    bare = replace(product, folders=())
+    with pytest.raises(ServerUnavailableError) as raised, running_server(bare):
         pass
-    for reason in ("not set", "no mysqld on PATH", "no docker on PATH", "not a Debian machine"):
-        assert reason in str(raised.value)
+    lines = str(raised.value).splitlines()
+    assert lines[0] == f"There is no {product.title} server for the tests. Tried:"
+    assert lines[1] == f"- {product.variable}: not set"
+    program = product.programs[0]
+    assert lines[2].startswith(f"- {program} on PATH: there is no {program}")
+    assert lines[3] == f"- Docker image {product.image.name}: there is no docker on PATH"
+    assert lines[4].startswith("- Debian's packages: not a Debian machine: no apt-get")
+    oldest = ".".join(map(str, product.minimum))
+    assert all(part in lines[5] for part in (product.variable, oldest, f"install {program}"))
 
 
-def test_server_by_url(monkeypatch: pytest.MonkeyPatch, mysql_server_url: str) -> None:
+@each_product
+def test_server_by_url(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, product: Product
+) -> None:
     """A server named by the environment is used as it is."""
-    monkeypatch.setenv(URL_VARIABLE, mysql_server_url)
-    with mysql_server() as server:
-        assert server == MySQLServer(mysql_server_url, None, URL_VARIABLE)
+    url = request.getfixturevalue(f"{product.name}_server_url")
+    monkeypatch.setenv(product.variable, url)
+    with running_server(product) as server:
+        assert server == Server(product, url, None, product.variable)
 
 
-def test_server_by_url_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+@each_product
+def test_server_by_url_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, product: Product
+) -> None:
     """A wrong URL is an error, not a reason to start another server."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    monkeypatch.setenv(URL_VARIABLE, f"mysql://root@127.0.0.1:{port}/")
+    monkeypatch.setenv(product.variable, product.url(port).replace("@", ":secret@"))
     with (
-        pytest.raises(ServerUnavailableError, match=f"no MySQL server answers at .*:{port}"),
-        mysql_server(),
+        pytest.raises(ServerUnavailableError, match=f"no server answers at .*:{port}") as raised,
+        running_server(product),
     ):
         pass
+    assert "secret" not in str(raised.value)
+
+
+def test_server_by_url_of_another_product(
+    monkeypatch: pytest.MonkeyPatch, mariadb_server_url: str
+) -> None:
+    """A MariaDB is not taken for a MySQL."""
+    monkeypatch.setenv(MYSQL.variable, mariadb_server_url.replace("mariadb:", "mysql:"))
+    with pytest.raises(ServerUnavailableError, match=r"no MySQL: .*MariaDB"), running_server(MYSQL):
+        pass
+
+
+@each_product
+def test_a_server_listens_on_loopback_alone(
+    request: pytest.FixtureRequest, product: Product
+) -> None:
+    """No other machine can reach it, whose accounts have no passwords."""
+    ask = "SHOW listen_addresses" if product is POSTGRES else "SELECT @@bind_address"
+    url = request.getfixturevalue(f"{product.name}_database")
+    listening = on_connection(url, lambda c: str(c.exec_driver_sql(ask).scalar_one()))
+    assert asyncio.run(listening) == "127.0.0.1"
 
 
 def test_draft_is_all_or_nothing(tmp_path: Path) -> None:
@@ -226,10 +306,11 @@ def test_lock_lasts_as_long_as_a_command_left_behind(tmp_path: Path) -> None:
 
 def test_supervised_server_stops_with_the_block(pristine: Path) -> None:
     """The server greets inside the block; after it, process and data folder are gone."""
-    with supervised("mysqld", command=_FAKE, data=str(pristine), durable=False) as report:
+    with supervised(
+        "process", product="mysql", command=_FAKE, data=str(pristine), durable=False
+    ) as report:
         pid, folder = _traces(report)
-        port = int(report["url"].rstrip("/").rpartition(":")[2])
-        assert announced_version("127.0.0.1", port) == "8.4.0-fake"
+        assert MYSQL.announced(make_url(report["url"])) == "8.4.0-fake"
         assert _runs(pid)
     assert not _runs(pid)
     assert not folder.exists()
@@ -240,13 +321,43 @@ def test_supervised_server_stops_when_its_user_is_killed(
     pristine: Path, signal_number: signal.Signals
 ) -> None:
     """However a test run ends, its server and the data folder go within seconds."""
-    with _user(pristine) as user:
-        assert user.stdout is not None
-        pid, folder = _traces(json.loads(user.stdout.readline()))
+    with _user(_fake(pristine)) as user:
+        pid, folder = _traces(_report(user))
         assert _runs(pid)
         user.send_signal(signal_number)
         user.wait(10)
         assert _eventually(lambda: not _runs(pid) and not folder.exists())
+
+
+@each_product
+def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
+    product: Product,
+) -> None:
+    """What measures and breaks servers has them as in production, and leaves nothing behind."""
+    program = own_program(product)
+    data = str(data_folder_of(product, program))
+    arguments = {"product": product.name, "command": program.command, "data": data}
+    with _user({**arguments, "durable": True}) as user:
+        report = _report(user)
+        pid, folder = _traces(report)
+        with fresh_database(report["url"]) as url:
+            assert asyncio.run(on_connection(url, _durability)) in {"111", "ononon"}
+        user.kill()
+        user.wait(10)
+        assert _eventually(lambda: not _runs(pid) and not folder.exists())
+
+
+@each_product
+def test_a_server_that_is_killed_comes_back_where_it_was(product: Product) -> None:
+    """What a service manager does for servers is done for those that tests kill."""
+    program = own_program(product)
+    data = str(data_folder_of(product, program))
+    arguments = {"product": product.name, "command": program.command, "data": data}
+    with supervised("restarting", **arguments, durable=True) as report:
+        pid, folder = _traces(report)
+        os.kill(pid, signal.SIGKILL)
+        assert _eventually(lambda: answers(product, report["url"]) and _traces(report)[0] != pid)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
@@ -255,17 +366,17 @@ def test_the_command_heeds_signals_that_it_was_started_to_ignore(
 ) -> None:
     """Shells without job control start background commands with SIGINT ignored."""
 
-    def serve(*, durable: bool) -> None:
+    def serve(product: Product, *, durable: bool) -> None:
         os.kill(os.getpid(), signal_number)
         time.sleep(10)
         raise AssertionError(durable)
 
-    monkeypatch.setattr(mysql, "_serve", serve)
+    monkeypatch.setattr(serving, "_serve", serve)
     monkeypatch.setattr(sys, "argv", ["mysql"])
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         signal.signal(signal_number, signal.SIG_IGN)
-        assert mysql.main() == 0
+        assert serving.main(MYSQL) == 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -276,7 +387,7 @@ def test_server_that_ends_while_starting(pristine: Path) -> None:
     (pristine / "failure").write_text("first line\nthe disk is full\n", encoding="utf-8")
     with (
         pytest.raises(SourceFailedError, match=r"(?s)ended while starting.*the disk is full"),
-        supervised("mysqld", command=_FAKE, data=str(pristine), durable=False),
+        supervised("process", **_fake(pristine)),
     ):
         pass
 
@@ -284,7 +395,9 @@ def test_server_that_ends_while_starting(pristine: Path) -> None:
 def test_port_taken_by_another_process(pristine: Path) -> None:
     """A port that is lost between choosing and binding is replaced by another."""
     (pristine / "failure").write_text("bind: Address already in use\n", encoding="utf-8")
-    with supervised("mysqld", command=_FAKE, data=str(pristine), durable=False) as report:
+    with supervised(
+        "process", product="mysql", command=_FAKE, data=str(pristine), durable=False
+    ) as report:
         assert _runs(_traces(report)[0])
 
 
@@ -296,14 +409,18 @@ def pristine(tmp_path: Path) -> Path:
     return folder
 
 
+def _fake(pristine: Path) -> dict[str, Any]:
+    """Give the arguments that run what stands in for mysqld."""
+    return {"product": "mysql", "command": _FAKE, "data": str(pristine), "durable": False}
+
+
 @contextmanager
-def _user(pristine: Path) -> Iterator[subprocess.Popen[str]]:
+def _user(arguments: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     """Start a process that uses a supervised server and tells where it is."""
-    arguments: dict[str, Any] = {"command": _FAKE, "data": str(pristine), "durable": False}
     code = (
         "import json, sys, time\n"
         "from tests.servers.supervisor import supervised\n"
-        "with supervised('mysqld', **json.loads(sys.argv[1])) as report:\n"
+        "with supervised('process', **json.loads(sys.argv[1])) as report:\n"
         "    print(json.dumps(report), flush=True)\n"
         "    time.sleep(60)\n"
     )
@@ -315,6 +432,22 @@ def _user(pristine: Path) -> Iterator[subprocess.Popen[str]]:
             yield user
         finally:
             user.kill()
+
+
+def _report(user: subprocess.Popen[str]) -> dict[str, str]:
+    """Read where the server is."""
+    assert user.stdout is not None
+    report: dict[str, str] = json.loads(user.stdout.readline())
+    return report
+
+
+def _durability(connection: Connection) -> str:
+    """Ask a server for the settings that make a commit wait for the disk."""
+    if connection.dialect.name == "postgresql":
+        names = ("fsync", "synchronous_commit", "full_page_writes")
+        return "".join(connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names)
+    names = ("innodb_flush_log_at_trx_commit", "sync_binlog", "log_bin")
+    return "".join(str(connection.exec_driver_sql(f"SELECT @@{n}").scalar_one()) for n in names)
 
 
 def _traces(report: dict[str, str]) -> tuple[int, Path]:

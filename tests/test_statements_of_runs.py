@@ -1,21 +1,21 @@
 """What the server is sent for runs, questions and forks: counted by the server itself."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
 from sqlalchemy import event
 
 from tests.counting import StatementCount
-from tests.databases import engines_of, on_connection
+from tests.databases import engines_of
 from tests.factories import HitlRequestFactory, UserFactory
+from tests.plans import plan_of
 from threadlog import Checkpointer
 
 
 @pytest.fixture
-async def opened(mysql_url: str) -> AsyncIterator[Checkpointer]:
+async def opened(innodb_url: str) -> AsyncIterator[Checkpointer]:
     """Give a checkpointer on MySQL with a thread."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
 
@@ -86,9 +86,9 @@ async def test_forks_and_lists(
     assert await count.of(lambda: opened.runs("t")) == 1
 
 
-async def test_one_partition_and_its_key_are_read(mysql_url: str) -> None:
+async def test_one_partition_and_its_key_are_read(innodb_url: str) -> None:
     """Pins partition pruning and the use of keys in each statement on runs and messages."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         for number in range(120):
             await checkpointer.claim_run("t", f"r{number}")
             await checkpointer.append("t", UserFactory.build_batch(2, run_id=f"r{number}"))
@@ -113,17 +113,9 @@ async def test_one_partition_and_its_key_are_read(mysql_url: str) -> None:
         step
         for statement in sent
         if "VALUES" not in statement
-        for step in await explain(mysql_url, statement)
+        for step in await plan_of(innodb_url, statement)
         if step["select_type"] != "INSERT" and not str(step["table"]).startswith(("None", "<"))
     ]
     assert len(steps) > 20
     assert [step for step in steps if "," in (step["partitions"] or "")] == []
     assert [step for step in steps if step["type"] == "ALL"] == []
-
-
-async def explain(url: str, statement: str) -> list[dict[str, Any]]:
-    """Give the steps of the server's plan."""
-    sql = f"EXPLAIN FORMAT=TRADITIONAL {statement.replace('%', '%%')}"
-    return await on_connection(
-        url, lambda c: [dict(step) for step in c.exec_driver_sql(sql).mappings()]
-    )

@@ -15,7 +15,7 @@ from tenacity import Retrying, stop_after_attempt
 
 from tests.databases import engines_of, pools_of
 from tests.factories import UserFactory
-from tests.servers.mysqld import HOST
+from tests.servers.product import HOST
 from tests.servers.proxy import Proxy
 from tests.ways import EachInAThread, host_engine, own
 from threadlog import Checkpointer, SyncCheckpointer, migrating

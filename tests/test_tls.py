@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.servers.mysql import MySQLServer
+from tests.servers.server import Server
 from tests.test_time_limits import WAYS
 from threadlog.errors import ConnectionLostError, StorageError
 
@@ -32,7 +32,7 @@ async def secure_url(mysql_url: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def ca(mysql_server: MySQLServer) -> Path:
+def ca(mysql_server: Server) -> Path:
     """Give the CA that the server made when it was initialised."""
     if mysql_server.data_folder is None:
         raise AssertionError("the CA of a server that was not started here cannot be read")

@@ -14,25 +14,25 @@ from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
-    create_async_engine,
 )
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from tests.databases import create_schema, on_connection, pools_of
+from tests.databases import create_schema, engine_for, on_connection, pools_of
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import StorageError
 
-ASYNCHRONOUS: Final = {"mysql": "mysql+asyncmy", "sqlite": "sqlite+aiosqlite"}
-SYNCHRONOUS: Final = {"mysql": "mysql+pymysql", "sqlite": "sqlite+pysqlite"}
+SYNCHRONOUS: Final = {
+    "mariadb": "mariadb+pymysql",
+    "mysql": "mysql+pymysql",
+    "postgresql": "postgresql+psycopg",
+    "sqlite": "sqlite+pysqlite",
+}
 
 
 def host_engine(url: str, **options: Any) -> AsyncEngine:
     """Create an engine as an asynchronous host would."""
-    plain = make_url(url)
-    drivername = ASYNCHRONOUS[plain.get_backend_name()]
-    options = {"poolclass": AsyncAdaptedQueuePool, **options}
-    return create_async_engine(plain.set(drivername=drivername), **options)
+    return engine_for(url, **{"poolclass": AsyncAdaptedQueuePool, **options})
 
 
 def sync_host_engine(url: str, **options: Any) -> Engine:

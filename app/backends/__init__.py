@@ -8,7 +8,8 @@ from sqlalchemy.exc import ArgumentError
 
 from threadlog.backends.backend import Backend, Driver, EngineSettings, PoolSize
 from threadlog.backends.hosts import spread
-from threadlog.backends.mysql import MySQLBackend
+from threadlog.backends.mysql import MariaDBBackend, MySQLBackend
+from threadlog.backends.postgres import PostgresBackend
 from threadlog.backends.primary import follow_primary
 from threadlog.backends.sqlite import SQLiteBackend
 from threadlog.backends.time_limits import TimeLimits
@@ -30,7 +31,15 @@ __all__ = [
 # SQLAlchemy 2.0 leaves a database's name percent-encoded, 2.1 decodes it.
 _DECODES: Final = make_url("mysql://host/%41").database == "A"
 
-_BACKENDS: dict[str, type[Backend]] = {"mysql": MySQLBackend, "sqlite": SQLiteBackend}
+_BACKENDS: dict[str, type[Backend]] = {
+    "mysql": MySQLBackend,
+    "mariadb": MariaDBBackend,
+    "postgresql": PostgresBackend,
+    "sqlite": SQLiteBackend,
+}
+
+# What SQLAlchemy calls by another name.
+_ALIASES: Final = {"postgres": "postgresql"}
 
 
 def parse_url(url: str | URL) -> URL:
@@ -51,6 +60,8 @@ def parse_url(url: str | URL) -> URL:
             "mysql://user:password@host:3306/database or sqlite:///file.db, with special "
             "characters of user and password percent-encoded."
         ) from None
+    name, plus, driver = parsed.drivername.partition("+")
+    parsed = parsed.set(drivername=f"{_ALIASES.get(name, name)}{plus}{driver}")
     encoded = isinstance(url, str) and not _DECODES
     if encoded and parsed.database and parsed.get_backend_name() != "sqlite":
         return parsed.set(database=unquote(parsed.database))

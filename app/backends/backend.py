@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from threadlog.backends.time_limits import TimeLimits
-from threadlog.errors import StorageError
+from threadlog.errors import StorageError, ThreadlogError
+from threadlog.finding import Check
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
@@ -19,6 +20,16 @@ class PoolSize:
 
     least: int
     most: int
+
+
+def third_for_reading(pool: PoolSize) -> tuple[PoolSize, PoolSize]:
+    """Set a third of the connections aside for reading, which saves each read its ROLLBACK."""
+    reading = pool.most // 3
+    writing = pool.most - reading
+    warm = min(reading, max(1, pool.least - writing)) if pool.least else 0
+    # One of each kind at least: a connection that is opened late delays its operation.
+    least = max(pool.least - warm, min(pool.least, 1))
+    return PoolSize(least, writing), PoolSize(warm, reading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +65,8 @@ class Backend(Protocol):
     read_committed: bool
     """Whether engines made from `settings` read at READ COMMITTED."""
 
-    has_layout: bool
-    """Whether tables have partitions, a storage engine and collations that may be wrong."""
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give the checks of what only this kind of database has, by their names, in order."""
 
     def missing_file(self, url: URL) -> str | None:
         """Name the file that the first use of the database would create, if any."""
@@ -89,8 +100,11 @@ class Backend(Protocol):
             limits: those of the settings, or others.
         """
 
-    def verify_server(self, uow: UnitOfWork) -> None:
+    def verify_server(self, uow: UnitOfWork) -> str:
         """Refuse a server of the wrong kind or version.
+
+        Returns:
+            The kind of server for people, which may be another than `name`.
 
         Raises:
             UnsupportedServerError: it is one.
@@ -134,3 +148,6 @@ class Backend(Protocol):
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Say which of threadlog's errors a driver's error is."""
+
+    def refusal(self, error: SQLAlchemyError) -> ThreadlogError | None:
+        """Give what to raise in place of an error of SQLAlchemy's own, if there is more to say."""

@@ -13,10 +13,10 @@ from sqlalchemy import URL
 
 from threadlog.errors import ConfigurationError
 
-_DEFAULT_PORT: Final = 3306
+_DEFAULT_PORTS: Final = {"mysql": 3306, "mariadb": 3306, "postgresql": 5432}
 
 _LISTED: Final = re.compile(
-    r"(?P<head>mysql(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)"
+    r"(?P<head>(?:mysql|mariadb|postgres(?:ql)?)(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)"
     r"(?P<hosts>[^/?@]+,[^/?@]*)"
     r"(?P<path>/[^?]*)?(?:\?(?P<query>.*))?"
 )
@@ -51,14 +51,27 @@ def hosts_of(url: URL) -> tuple[Host, ...]:
         ConfigurationError: one of them is no host.
     """
     given = url.query.get("host", ())
-    return tuple(map(_parse, (given,) if isinstance(given, str) else given))
+    port = _DEFAULT_PORTS[url.get_backend_name()]
+    return tuple(_parse(text, port) for text in ((given,) if isinstance(given, str) else given))
 
 
-def _parse(text: str) -> Host:
+def servers_of(url: URL) -> tuple[Host, ...]:
+    """Give all hosts of a URL, be it one or several; none where no server is needed.
+
+    Raises:
+        ConfigurationError: one of them is no host.
+    """
+    port = _DEFAULT_PORTS.get(url.get_backend_name())
+    if port is None:
+        return ()
+    return hosts_of(url) or (Host(url.host or "localhost", url.port or port),)
+
+
+def _parse(text: str, default_port: int) -> Host:
     address = _ADDRESS.fullmatch(text)
     if address is None:
         raise ConfigurationError(
             f"The URL names {text!r} among its hosts, which is none. Write several as "
             "mysql://user:password@host1:3306,host2:3306/database."
         )
-    return Host(address["name"].strip("[]"), int(address["port"] or _DEFAULT_PORT))
+    return Host(address["name"].strip("[]"), int(address["port"] or default_port))

@@ -1,4 +1,4 @@
-"""MySQL 8.0.13 and later."""
+"""MySQL 8.0.13 and later, and MariaDB 10.6 and later, which a URL of either may lead to."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -7,10 +7,11 @@ from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 
-from threadlog.backends.backend import Driver, EngineSettings, PoolSize
+from threadlog.backends.backend import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.backends.hosts import hosts_of
+from threadlog.backends.mysql_layout import layout_checks
 from threadlog.backends.primary import code_of, follow_primary, refuses_writes
 from threadlog.backends.time_limits import TimeLimits, limited_connect, take_limits, watch
 from threadlog.errors import (
@@ -23,13 +24,19 @@ from threadlog.errors import (
     NotWritableError,
     StatementTimeoutError,
     StorageError,
+    ThreadlogError,
     UnsupportedServerError,
 )
+from threadlog.finding import Check
 from threadlog.models import Message, SchemaPart
+from threadlog.models.dialects import MYSQL
 from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (8, 0, 13)
-"""The first release in which a JSON column may have an expression as its default."""
+"""The first release of MySQL in which a JSON column may have an expression as its default."""
+
+MINIMUM_MARIADB: Final = (10, 6, 0)
+"""The first release of MariaDB that has JSON_TABLE and SKIP LOCKED."""
 
 _ASYNCHRONOUS: Final = ("asyncmy", "aiomysql")
 _SYNCHRONOUS: Final = ("pymysql",)
@@ -49,11 +56,13 @@ _MIGRATION_SECONDS: Final = 120
 
 _LOST: Final = 2013  # the client library's: while a statement ran
 
-# Error codes of the server and of its client library:
+# Error codes of the servers and of the client library:
 # dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
+# mariadb.com/kb/en/mariadb-error-code-reference/
 _ERRORS: Final[dict[int, type[StorageError]]] = {
     1205: CheckpointerLockTimeoutError,
     1213: DeadlockError,
+    1020: DeadlockError,  # MariaDB's innodb_snapshot_isolation: changed since it was read
     3101: DeadlockError,  # group replication: another member was first
     1406: ColumnTooShortError,
     1044: ConnectionFailedError,
@@ -72,6 +81,8 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
     4031: ConnectionLostError,  # closed by the server after idling
 }
 
+_NOT_MARIADB: Final = "is not a MariaDB variant"  # SQLAlchemy's words
+
 _FAILED_COMMIT: Final = 1180
 _IN_DEADLOCK: Final = "error 149"  # HA_ERR_LOCK_DEADLOCK
 _DUPLICATE: Final = 1062
@@ -79,14 +90,17 @@ _INTO_LOG: Final = f"INSERT INTO {Message.__tablename__} "
 
 
 class MySQLBackend:
-    """MySQL through asyncmy, or aiomysql where the URL asks for it."""
+    """MySQL or MariaDB through asyncmy, or aiomysql where the URL asks for it."""
 
     name = "MySQL"
-    dialects: tuple[str, ...] = ("mysql",)
+    dialects: tuple[str, ...] = MYSQL
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
     read_committed = True
-    has_layout = True
+
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give those of engines, partitions and collations."""
+        return layout_checks(part)
 
     def missing_file(self, url: URL) -> str | None:
         """Give None: a server's database is never created by using it."""
@@ -94,13 +108,7 @@ class MySQLBackend:
 
     def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
         """Set a third aside for reading, which saves each read its ROLLBACK."""
-        reading = pool.most // 3
-        writing = pool.most - reading
-        warm = min(reading, max(1, pool.least - writing)) if pool.least else 0
-        # One of each kind at least: a connection that is opened late delays its operation.
-        return PoolSize(max(pool.least - warm, min(pool.least, 1)), writing), PoolSize(
-            warm, reading
-        )
+        return third_for_reading(pool)
 
     def settings(
         self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
@@ -109,7 +117,8 @@ class MySQLBackend:
         driver = _driver(url, self.synchronous if synchronous else self.asynchronous)
         if not url.database:
             raise ConfigurationError(
-                "The URL names no database. Write mysql://user:password@host:3306/database."
+                f"The URL names no database. Write {url.get_backend_name()}://user:password@"
+                "host:3306/database."
             )
         hosts_of(url)  # refuses what is none
         query = dict(url.query)
@@ -117,6 +126,8 @@ class MySQLBackend:
         limits = take_limits(query)
         _check_options(query)
         return EngineSettings(
+            # Of these names SQLAlchemy itself makes sure with "mariadb" alone which server
+            # it meets, and refuses MySQL.
             url=url.set(drivername=f"mysql+{driver}", query={**query, "charset": "utf8mb4"}),
             options={
                 # Under REPEATABLE READ, MySQL's default, first writers of a thread meet in
@@ -145,15 +156,18 @@ class MySQLBackend:
         watch(engine, limits)
         follow_primary(engine)
 
-    def verify_server(self, uow: UnitOfWork) -> None:
-        """Refuse MariaDB and releases before 8.0.13."""
-        version = uow.catalogue.server_version()
-        shown = ".".join(map(str, version))
-        required = f"MySQL {'.'.join(map(str, MINIMUM_VERSION))} or later"
+    def verify_server(self, uow: UnitOfWork) -> str:
+        """Refuse releases of MySQL before 8.0.13 and of MariaDB before 10.6."""
+        name, least = "MySQL", MINIMUM_VERSION
         if uow.catalogue.is_mariadb():
-            raise UnsupportedServerError(found=f"MariaDB {shown}", required=required)
-        if version[:3] < MINIMUM_VERSION:
-            raise UnsupportedServerError(found=f"MySQL {shown}", required=required)
+            name, least = "MariaDB", MINIMUM_MARIADB
+        version = uow.catalogue.server_version()
+        if version[:3] < least:
+            raise UnsupportedServerError(
+                found=f"{name} {'.'.join(map(str, version))}",
+                required=f"{name} {'.'.join(map(str, least))} or later",
+            )
+        return name
 
     def verify_session(self, uow: UnitOfWork) -> None:
         """Refuse autocommit, other character sets and NO_BACKSLASH_ESCAPES."""
@@ -228,6 +242,23 @@ class MySQLBackend:
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
 
+    def refusal(self, error: SQLAlchemyError) -> ThreadlogError | None:
+        """Tell that an engine of a host's is for MariaDB alone and has met MySQL."""
+        if not isinstance(error, InvalidRequestError) or _NOT_MARIADB not in str(error):
+            return None
+        return ConfigurationError(
+            "The engine's URL begins with mariadb, and its server is MySQL. Begin it with mysql, "
+            "as in mysql+asyncmy://, with which SQLAlchemy takes both."
+        )
+
+
+class MariaDBBackend(MySQLBackend):
+    """The same, where the URL says MariaDB."""
+
+    name = "MariaDB"
+    asynchronous = Driver("asyncmy", "mariadb")
+    synchronous = Driver("pymysql", "mariadb")
+
 
 def _lost_to_another_member(code: int | None, error: DBAPIError) -> bool:
     """Say whether another member of a group wrote to the thread at the same time.
@@ -242,16 +273,17 @@ def _lost_to_another_member(code: int | None, error: DBAPIError) -> bool:
 
 def _driver(url: URL, default: Driver) -> str:
     """Give the driver that a URL names, or the default, of the same kind as the default."""
-    name = url.drivername.partition("+")[2] or default.name
+    scheme, _, name = url.drivername.partition("+")
+    name = name or default.name
     if default.name in _SYNCHRONOUS and name not in _SYNCHRONOUS:
         raise ConfigurationError(
-            f"The driver {name!r} is not a synchronous one. Use mysql:// for PyMySQL, or "
+            f"The driver {name!r} is not a synchronous one. Use {scheme}:// for PyMySQL, or "
             "threadlog.Checkpointer with asyncio."
         )
     if default.name in _ASYNCHRONOUS and name not in _ASYNCHRONOUS:
         raise ConfigurationError(
-            f"The driver {name!r} is not an asyncio driver. Use mysql:// for asyncmy, or "
-            "mysql+aiomysql://; threadlog.SyncCheckpointer takes mysql+pymysql://."
+            f"The driver {name!r} is not an asyncio driver. Use {scheme}:// for asyncmy, or "
+            f"{scheme}+aiomysql://; threadlog.SyncCheckpointer takes {scheme}+pymysql://."
         )
     return name
 

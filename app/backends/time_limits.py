@@ -3,7 +3,8 @@
 Nobody resets such a connection, so without a limit whoever waits for it waits for ever.
 PyMySQL has limits of its own. The asyncio drivers have none that hold: asyncmy's does not end
 a connection whose sent bytes nobody takes, and costs a task for each read; aiomysql has none
-for reading. So on theirs a timer looks at the connection, and ends it.
+for reading; asyncpg's asks the server to cancel, which may be gone. So on theirs a timer
+looks at the connection, and ends it.
 """
 
 import asyncio
@@ -103,22 +104,36 @@ def limited_connect(driver: str, limits: TimeLimits) -> Callable[..., Coroutine[
     return connect
 
 
-def watch(engine: Engine, limits: TimeLimits) -> None:
-    """Have connections of an engine keep the limits, and look at those that idled."""
+def watch(
+    engine: Engine,
+    limits: TimeLimits,
+    *,
+    code: tuple[int, ...] = (_LOST,),
+    ping: Callable[[Any], Any] | None = None,
+) -> None:
+    """Have connections of an engine keep the limits, and look at those that idled.
+
+    Args:
+        engine: the engine.
+        limits: the limits.
+        code: what a driver's error begins with that says that a statement took too long.
+        ping: asks a connection for a sign of life, where SELECT 1 would begin a transaction.
+    """
+    ask = ping or _ping
     asynchronous = engine.dialect.is_async
     make = partial(_AsyncWatch if asynchronous else _SyncWatch, limits)
     event.listen(engine, "connect", lambda raw, entry: _begin(make(raw), entry), insert=True)
     event.listen(engine, "checkin", lambda raw, entry: _rest(entry))
-    event.listen(engine, "checkout", lambda raw, entry, proxy: _check(engine, raw, entry))
+    event.listen(engine, "checkout", lambda raw, entry, proxy: _check(engine, raw, entry, ask))
     if asynchronous:
         event.listen(engine, "before_cursor_execute", lambda connection, *rest: _mark(connection))
         event.listen(engine, "commit", _mark)
         event.listen(engine, "rollback", _mark)
-        event.listen(engine, "handle_error", _explain)
+        event.listen(engine, "handle_error", partial(_explain, code))
 
 
 class _SyncWatch:
-    """Leaves the limits to PyMySQL, which may be given others between statements."""
+    """Leaves the limits to the driver, which may be given others between statements."""
 
     def __init__(self, limits: TimeLimits, raw: Any) -> None:
         self._limits = limits
@@ -126,7 +141,8 @@ class _SyncWatch:
         self.idle_since: float | None = None
 
     def begin(self, *, ping: bool = False) -> None:
-        # The driver looks at it before each read; it has no other way to change it.
+        # PyMySQL looks at it before each read; it has no other way to change it. So does what
+        # `threadlog.backends.psycopg_limits` makes of psycopg.
         seconds = self._limits.connect if ping else self._limits.statement
         self._raw._read_timeout = seconds  # noqa: SLF001 - see above
 
@@ -181,7 +197,7 @@ def _rest(entry: ConnectionPoolEntry) -> None:
         entry.info[_WATCH].idle_since = time.monotonic()
 
 
-def _check(engine: Engine, raw: Any, entry: ConnectionPoolEntry) -> None:
+def _check(engine: Engine, raw: Any, entry: ConnectionPoolEntry, ask: Callable[[Any], Any]) -> None:
     """Ask a connection that idled for a sign of life; a dead one is replaced.
 
     Raises:
@@ -192,7 +208,7 @@ def _check(engine: Engine, raw: Any, entry: ConnectionPoolEntry) -> None:
     if idle_since is not None and time.monotonic() - idle_since > _IDLE_SECONDS:
         watching.begin(ping=True)
         try:
-            _ping(raw)
+            ask(raw)
         except engine.dialect.loaded_dbapi.Error as error:
             raise DisconnectionError("a connection died while it idled") from error
     watching.begin()
@@ -215,14 +231,14 @@ def _mark(connection: Connection) -> None:
     connection.info[_WATCH].asked = time.monotonic()
 
 
-def _explain(context: ExceptionContext) -> None:
+def _explain(code: tuple[int, ...], context: ExceptionContext) -> None:
     """Have the driver's error say that it was the limit, where it was."""
     if context.connection is None or context.connection.invalidated:
         return
     expired = context.connection.info[_WATCH].expired
     if expired is not None:
         context.original_exception.args = (
-            _LOST,
+            *code,
             f"timed out: no answer within {expired:g} s (read_timeout)",
         )
 

@@ -29,7 +29,7 @@ from threadlog.repositories.checkpoint import (
 from threadlog.repositories.checkpoint_blob import NewBlob
 from threadlog.repositories.checkpoint_write import NewWrite
 from threadlog.repositories.digests import blob_key
-from threadlog.validation import check_id, check_name, check_searchable
+from threadlog.validation import check_id, check_json_object, check_name
 
 _MAX_TASK_ID = 128
 
@@ -54,7 +54,7 @@ def encode_checkpoint(
         InvalidInputError: something cannot be stored as it is.
     """
     check_id(checkpoint["id"], "checkpoint id")
-    check_searchable(metadata, "metadata")
+    check_json_object(metadata, "metadata")
     run_id = metadata.get("run_id")
     if run_id is not None:
         check_id(run_id, "run_id")

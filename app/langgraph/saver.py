@@ -42,7 +42,7 @@ from threadlog.operations.pruning import Pruned, Strategy, check_strategy
 from threadlog.repositories.checkpoint import CheckpointQuery, Place
 from threadlog.sessions import entered_already, not_open
 from threadlog.store import Store
-from threadlog.validation import check_ids, check_searchable
+from threadlog.validation import check_ids, check_json_object
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,9 +66,10 @@ class Saver(BaseCheckpointSaver[str]):
     Inside ``async with`` the synchronous methods work too, in other threads than the loop's.
 
     Any number of tasks, threads and processes may use one database; nothing but the database
-    makes one wait for another. What a method writes is one transaction: when it returns it is
-    durable, when it raises nothing was written. After a deadlock, a lock timeout or a lost
-    connection the transaction is run again by itself.
+    makes one wait for another. What a method writes is one transaction, of `prune`,
+    `prune_older_than` and `delete_for_runs` one for each thread: when it returns it is durable,
+    when it raises nothing was written of that transaction. After a deadlock, a lock timeout or
+    a lost connection the transaction is run again by itself.
 
     Threads' ids have up to 255 characters; names of namespaces and channels may be of any
     length and hold whatever but NUL. Nothing is ever cut.
@@ -526,7 +527,7 @@ def _query(
     before: RunnableConfig | None,
 ) -> CheckpointQuery:
     """Make of what LangGraph asks for a query."""
-    check_searchable(metadata or {}, "filter")
+    check_json_object(metadata or {}, "filter")
     return CheckpointQuery(
         thread_id=None if config is None else thread_id_of(config),
         checkpoint_ns=None if config is None else configurable_of(config).get("checkpoint_ns"),

@@ -24,7 +24,6 @@ from threadlog.validation import (
     check_json_object,
     check_number,
     check_one_of,
-    check_searchable,
     check_text,
     check_uuid,
 )
@@ -54,7 +53,7 @@ def check_new_thread(
 ) -> UUID:
     """Check a thread that is to be created, and give its id."""
     key = check_uuid(thread_id, "thread_id")
-    check_searchable(metadata, "metadata")
+    check_json_object(metadata, "metadata")
     check_json_object(config, "config")
     if ttl is not None:
         check_one_of(ttl.strategy, "ttl.strategy", get_args(TtlStrategy))
@@ -77,14 +76,14 @@ def check_thread_update(thread_id: str, status: object, config: object, metadata
     if config is not None:
         check_json_object(config, "config")
     if metadata is not None:
-        check_searchable(metadata, "metadata")
+        check_json_object(metadata, "metadata")
     return key
 
 
 def check_search(request: Search) -> CheckedSearch:
     """Check a search of threads, and fill in what it leaves out."""
     metadata = request.metadata or {}
-    check_searchable(metadata, "metadata")
+    check_json_object(metadata, "metadata")
     if request.status is not None:
         check_one_of(request.status, "status", get_args(ThreadStatus))
     check_count(request.limit, "limit", least=1)
@@ -114,7 +113,7 @@ def check_new_run(
     """Check a run that is to be created, and give its id and its thread's."""
     keys = check_uuid(run_id, "run_id"), check_uuid(thread_id, "thread_id")
     check_id(assistant_id, "assistant_id")
-    check_searchable(metadata, "metadata")
+    check_json_object(metadata, "metadata")
     check_json_object(kwargs, "kwargs")
     check_one_of(multitask_strategy, "multitask_strategy", get_args(MultitaskStrategy))
     return keys

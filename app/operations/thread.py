@@ -63,7 +63,7 @@ def _key(after: ThreadSummary | str | None, order: ThreadOrder) -> ThreadKey | N
         case None:
             return None
         case ThreadSummary():
-            return ThreadKey(after.thread_id, int(after.updated_at.timestamp()))
+            return ThreadKey(after.thread_id, after.updated_at.timestamp())
         case str() if order == "id":
             check_text(after, "after")
             return ThreadKey(after, 0)

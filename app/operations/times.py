@@ -3,6 +3,6 @@
 from datetime import UTC, datetime
 
 
-def moment(epoch: int) -> datetime:
-    """Make an aware datetime of whole seconds since 1970 UTC."""
+def moment(epoch: float) -> datetime:
+    """Make an aware datetime of seconds since 1970 UTC."""
     return datetime.fromtimestamp(epoch, UTC)

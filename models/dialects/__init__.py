@@ -6,63 +6,109 @@ is added by giving each construct its rendering here.
 
 from threadlog.models.dialects.carried import CarriedJson, CarriedTime, as_held, carried, size_of
 from threadlog.models.dialects.columns import (
-    PARTITION_COUNT,
-    PARTITIONED_BY_THREAD,
-    TABLE_OPTIONS,
+    BytewiseText,
     UtcTime,
     UuidText,
     digest,
     exact_text,
     identifier,
     long_text,
+    moment,
+    no_value,
     packed,
+    word,
 )
 from threadlog.models.dialects.comparison import bytes_of, same_id
+from threadlog.models.dialects.generated import computed
 from threadlog.models.dialects.inserts import (
     insert_if_absent,
     insert_or_replace,
     insert_or_replace_where,
     many_rows,
 )
-from threadlog.models.dialects.json import exact_json, json_items, json_member_is
+from threadlog.models.dialects.json import (
+    ExactJson,
+    as_text,
+    empty_object,
+    exact_json,
+    json_items,
+    json_member_is,
+)
+from threadlog.models.dialects.last_rows import LastRows
+from threadlog.models.dialects.locking import LockingRead, from_kept, lock_first, marking
+from threadlog.models.dialects.names import MYSQL, dialect_of
+from threadlog.models.dialects.tables import (
+    MESSAGES_BY_THREAD,
+    METADATA_INDEX,
+    OF_THREAD,
+    PARTITION_COUNT,
+    PARTITIONED_BY_THREAD,
+    TABLE_OPTIONS,
+    foreign_key,
+    metadata_index,
+    partition,
+)
 from threadlog.models.dialects.times import (
     clock_time,
     from_epoch,
     now_and_on_update,
     seconds_ago,
+    statement_time,
     to_epoch,
     utc_now,
 )
 
 __all__ = [
+    "MESSAGES_BY_THREAD",
+    "METADATA_INDEX",
+    "MYSQL",
+    "OF_THREAD",
     "PARTITIONED_BY_THREAD",
     "PARTITION_COUNT",
     "TABLE_OPTIONS",
+    "BytewiseText",
     "CarriedJson",
     "CarriedTime",
+    "ExactJson",
+    "LastRows",
+    "LockingRead",
     "UtcTime",
     "UuidText",
     "as_held",
+    "as_text",
     "bytes_of",
     "carried",
     "clock_time",
+    "computed",
+    "dialect_of",
     "digest",
+    "empty_object",
     "exact_json",
     "exact_text",
+    "foreign_key",
     "from_epoch",
+    "from_kept",
     "identifier",
     "insert_if_absent",
     "insert_or_replace",
     "insert_or_replace_where",
     "json_items",
     "json_member_is",
+    "lock_first",
     "long_text",
     "many_rows",
+    "marking",
+    "metadata_index",
+    "moment",
+    "no_value",
     "now_and_on_update",
     "packed",
+    "partition",
     "same_id",
     "seconds_ago",
     "size_of",
+    "statement_time",
     "to_epoch",
     "utc_now",
+    "word",
 ]

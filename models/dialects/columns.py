@@ -1,26 +1,27 @@
-"""Column types and table options."""
+"""Column types."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Dialect, LargeBinary, String, Text, TypeDecorator
-from sqlalchemy.dialects import mysql
+from sqlalchemy import (
+    TIMESTAMP,
+    DateTime,
+    Dialect,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    cast,
+    null,
+)
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
-PARTITION_COUNT: Final = 64
-"""Partitions of the messages and runs tables, where the database partitions them."""
-
-TABLE_OPTIONS: Final[dict[str, Any]] = {"mysql_engine": "InnoDB"}
-"""Options of every table."""
-
-PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
-    **TABLE_OPTIONS,
-    "mysql_partition_by": "KEY (thread_id)",
-    # A string: SQLAlchemy joins the rendered options and raises TypeError on an int.
-    "mysql_partitions": str(PARTITION_COUNT),
-}
-"""Options of a table that is spread over its partitions by thread_id."""
+from threadlog.models.dialects.names import MYSQL
 
 
 def identifier() -> String:
@@ -32,19 +33,46 @@ def exact_text(type_: String) -> String:
     """Give a text type of the same length that compares byte by byte.
 
     MySQL's default collations take ``R1`` and ``r1`` for one key; ``utf8mb4_bin`` does
-    not. SQLite compares bytes as it is.
+    not. SQLite compares bytes as it is. On PostgreSQL text has no length, as everywhere in
+    the framework's tables; see `BytewiseText`.
     """
-    return type_.with_variant(mysql.VARCHAR(type_.length, collation="utf8mb4_bin"), "mysql")
+    kind = mysql.VARCHAR(type_.length, collation="utf8mb4_bin")
+    return type_.with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
+
+
+def word() -> String:
+    """Give the type of a short word of a few that there are, such as a role: 32 characters."""
+    return String(32).with_variant(postgresql.TEXT(), "postgresql")
+
+
+def moment() -> TIMESTAMP:
+    """Give the type of a point in time; with a time zone where the database has that."""
+    return TIMESTAMP().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
+
+
+class BytewiseText(postgresql.TEXT):
+    """Text that PostgreSQL sorts byte by byte.
+
+    The collation is the column's alone, not that of what it is compared with: against a column
+    of another collation, as the framework's own tables have, it would keep the server from
+    using the index.
+    """
+
+
+@compiles(BytewiseText, "postgresql")
+def _bytewise_text(type_: BytewiseText, compiler: Any, **kw: Any) -> str:
+    return 'TEXT COLLATE "C"'
 
 
 def packed() -> LargeBinary:
     """Give the type of a message's packed bytes, which holds up to 4 GiB on MySQL."""
-    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+    return LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
 
 
 def long_text() -> Text:
     """Give the type of text of any length that is compared byte by byte."""
-    return Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql")
+    kind = mysql.LONGTEXT(collation="utf8mb4_bin")
+    return Text().with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 def digest(length: int) -> String:
@@ -53,18 +81,23 @@ def digest(length: int) -> String:
     Digits rather than bytes: every server compares them with what stands in JSON.
     """
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
-    return String(length).with_variant(kind, "mysql")
+    return String(length).with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 class UuidText(TypeDecorator[UUID]):
-    """A UUID as its 36 characters, as other tools write and people read it."""
+    """A UUID as its 36 characters, as other tools write and people read it.
+
+    On PostgreSQL, which has a type for it, of that type.
+    """
 
     impl = String(36)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Compare byte by byte on MySQL."""
-        if dialect.name == "mysql":
+        """Choose the type of the database."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.UUID(as_uuid=False))
+        if dialect.name in MYSQL:
             return dialect.type_descriptor(mysql.CHAR(36, charset="ascii", collation="ascii_bin"))
         return dialect.type_descriptor(String(36))
 
@@ -81,7 +114,7 @@ class UtcTime(TypeDecorator[datetime]):
     """A point in time to the microsecond, in UTC; aware in Python.
 
     DATETIME(6) on MySQL, whose TIMESTAMP ends in 2038 and depends on the session's time zone;
-    text in ISO 8601 on SQLite, which sorts as the times do.
+    text in ISO 8601 on SQLite, which sorts as the times do; TIMESTAMPTZ on PostgreSQL.
     """
 
     impl = DateTime(timezone=True)
@@ -89,7 +122,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the type of the database."""
-        if dialect.name == "mysql":
+        if dialect.name in MYSQL:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         if dialect.name == "sqlite":
             return dialect.type_descriptor(String(32))
@@ -104,7 +137,7 @@ class UtcTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         if dialect.name == "sqlite":
             return utc.isoformat(timespec="microseconds")
-        return utc.replace(tzinfo=None) if dialect.name == "mysql" else utc
+        return utc.replace(tzinfo=None) if dialect.name in MYSQL else utc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read a time."""
@@ -112,3 +145,24 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+class no_value(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expression
+    """NULL, of a type: in a UNION of three PostgreSQL takes one without for text."""
+
+    inherit_cache = True
+
+    def __init__(self, type_: TypeEngine[Any]) -> None:
+        """Take the type of what other parts of the UNION have in its place."""
+        super().__init__()
+        self.type = type_
+
+
+@compiles(no_value)
+def _no_value(element: no_value, compiler: SQLCompiler, **kw: Any) -> str:
+    return "NULL"
+
+
+@compiles(no_value, "postgresql")
+def _no_value_postgresql(element: no_value, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(cast(null(), element.type), **kw)

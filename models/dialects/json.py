@@ -1,13 +1,19 @@
 """JSON columns: what goes in as it is, and what is looked up in them."""
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
+    Dialect,
     LargeBinary,
+    Null,
     Select,
     String,
+    Text,
+    TypeDecorator,
     and_,
     case,
     exists,
@@ -18,10 +24,120 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
+from sqlalchemy.types import TypeEngine
+
+from threadlog.models.dialects.json_on_mariadb import has_member, member_equals
+from threadlog.models.dialects.names import MYSQL, met_mariadb
+
+# From here on a float has no decimal point in JSON: 1e+16.
+_EXPONENT: Final = "e+"
+
+
+class ExactJson(TypeDecorator[Any]):
+    """A JSON document, whose floats stay what they are: JSONB on PostgreSQL.
+
+    JSONB takes ``1e+23`` for an integer and gives back its 24 digits, which are not those of
+    the float. It forgets the sign of ``-0.0``. MariaDB, where JSON is text, finds members by
+    their names only where those are written as in the path, which has no escapes.
+    """
+
+    impl = JSON
+    cache_ok = True
+
+    def __init__(self, *, none_as_null: bool = False) -> None:
+        """Say whether None is stored as NULL, and not as JSON's null."""
+        super().__init__(none_as_null=none_as_null)
+        self.none_as_null = none_as_null
+        self.should_evaluate_none = not none_as_null
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the type of the database."""
+        kind = postgresql.JSONB if dialect.name == "postgresql" else JSON
+        return dialect.type_descriptor(kind(none_as_null=self.none_as_null))
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
+        """Look into documents as JSON itself does."""
+        coerced: TypeEngine[Any] = self.impl_instance.coerce_compared_value(op, value)
+        return coerced
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Write a document."""
+        if dialect.name == "postgresql":
+            return self._write
+        if met_mariadb(dialect):
+            return self._write_unescaped
+        return super().bind_processor(dialect)
+
+    def _write_unescaped(self, value: Any) -> str | None:
+        if value is JSON.NULL:
+            return "null"
+        if isinstance(value, Null) or (value is None and self.none_as_null):
+            return None
+        return json.dumps(value, ensure_ascii=False)
+
+    def _write(self, value: Any) -> str | None:
+        if value is JSON.NULL:
+            return "null"
+        if isinstance(value, Null) or (value is None and self.none_as_null):
+            return None
+        text = json.dumps(value)
+        return _positional(value) if _EXPONENT in text else text
+
+
+def _positional(value: Any) -> str:
+    """Write JSON in which every float has a decimal point."""
+    match value:
+        case dict():
+            items = (f"{json.dumps(key)}: {_positional(item)}" for key, item in value.items())
+            return f"{{{', '.join(items)}}}"
+        case list() | tuple():
+            return f"[{', '.join(map(_positional, value))}]"
+        case float():
+            text = json.dumps(value)
+            return f"{value:.1f}" if _EXPONENT in text else text
+        case _:
+            return json.dumps(value)
+
+
+class empty_object(ColumnElement[Any]):  # noqa: N801 - reads as a SQL expression
+    """A server default: the JSON object without members."""
+
+    inherit_cache = True
+
+
+@compiles(empty_object)
+def _empty_object(element: empty_object, compiler: SQLCompiler, **kw: Any) -> str:
+    return "(JSON_OBJECT())"
+
+
+@compiles(empty_object, "postgresql")
+def _empty_object_postgresql(element: empty_object, compiler: SQLCompiler, **kw: Any) -> str:
+    return "'{}'::jsonb"
+
+
+class as_text(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """The text of a JSON document, or of a UUID, as the server writes it.
+
+    A row whose JSON is broken must be named, not fail in the hands of the driver.
+    """
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(as_text)
+def _as_text(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(as_text, "postgresql")
+def _as_text_postgresql(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **kw)} AS TEXT)"
 
 
 def exact_json(value: Any, dialect: str) -> Any:
@@ -47,7 +163,7 @@ class _json_items(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     inherit_cache = True
 
 
-@compiles(_json_items, "mysql")
+@compiles(_json_items, *MYSQL)
 def _json_items_mysql(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
     # Of the collation that the keys have, whose index would not be used otherwise.
     item = "value VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$'"
@@ -57,6 +173,11 @@ def _json_items_mysql(element: _json_items, compiler: SQLCompiler, **kw: Any) ->
 @compiles(_json_items, "sqlite")
 def _json_items_sqlite(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
     return f"json_each({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_json_items, "postgresql")
+def _json_items_postgresql(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"jsonb_array_elements_text({compiler.process(element.clauses, **kw)})"
 
 
 def json_items(array: ColumnElement[Any], name: str) -> TableValuedAlias:
@@ -78,6 +199,9 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
         value: any JSON value.
         dialect: the name of the session's dialect.
     """
+    if dialect == "mariadb":
+        same = member_equals(document, key, value)
+        return same if value is not None else or_(not_(has_member(document, key)), same)
     if dialect == "mysql":
         # In quotes a path takes the escapes of a JSON string.
         member = func.json_extract(document, literal(f"$.{json.dumps(key)}", String()))
@@ -86,6 +210,10 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
         if value is not None:
             return same
         return or_(member.is_(None), same)
+    if dialect == "postgresql":
+        found = document.op("->")(literal(key, String()))
+        equal = found == literal(value, ExactJson())
+        return equal if value is not None else or_(found.is_(None), equal)
     text = type_coerce(document, String)
     if value is not None:
         return _has_member(text, key, value)

@@ -9,6 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from threadlog.models.dialects.columns import UtcTime
+from threadlog.models.dialects.names import MYSQL
 
 
 class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL function
@@ -27,7 +28,7 @@ def _now(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
     return "CURRENT_TIMESTAMP"
 
 
-@compiles(now_and_on_update, "mysql")
+@compiles(now_and_on_update, *MYSQL)
 def _now_mysql(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
     return "CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"
 
@@ -48,19 +49,47 @@ def _clock_time(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
     return "CURRENT_TIMESTAMP"
 
 
-@compiles(clock_time, "mysql")
+@compiles(clock_time, *MYSQL)
 def _clock_time_mysql(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
     return "SYSDATE()"
 
 
+@compiles(clock_time, "postgresql")
+def _clock_time_postgresql(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return "date_trunc('second', clock_timestamp())"
+
+
+class statement_time(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """The server's time at which the statement began.
+
+    On PostgreSQL CURRENT_TIMESTAMP is that at which the transaction began.
+    """
+
+    type = DateTime()
+    inherit_cache = True
+
+
+@compiles(statement_time)
+def _statement_time(element: statement_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(statement_time, "postgresql")
+def _statement_time_postgresql(element: statement_time, compiler: SQLCompiler, **kw: Any) -> str:
+    return "statement_timestamp()"
+
+
 class to_epoch(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
-    """A timestamp column as whole seconds since 1970 UTC, whatever the session's time zone."""
+    """A timestamp column as seconds since 1970 UTC, whatever the session's time zone.
+
+    Whole ones, but on PostgreSQL, whose timestamps have microseconds.
+    """
 
     type = Integer()
     inherit_cache = True
 
 
-@compiles(to_epoch, "mysql")
+@compiles(to_epoch, *MYSQL)
 def _to_epoch_mysql(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
     return f"UNIX_TIMESTAMP({compiler.process(element.clauses, **kw)})"
 
@@ -70,6 +99,12 @@ def _to_epoch_sqlite(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str
     return f"CAST(strftime('%s', {compiler.process(element.clauses, **kw)}) AS INTEGER)"
 
 
+@compiles(to_epoch, "postgresql")
+def _to_epoch_postgresql(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    text = compiler.process(element.clauses, **kw)
+    return f"CAST(EXTRACT(EPOCH FROM {text}) AS DOUBLE PRECISION)"
+
+
 class from_epoch(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     """Seconds since 1970 UTC as a value to compare a timestamp column with."""
 
@@ -77,7 +112,7 @@ class from_epoch(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     inherit_cache = True
 
 
-@compiles(from_epoch, "mysql")
+@compiles(from_epoch, *MYSQL)
 def _from_epoch_mysql(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
     return f"FROM_UNIXTIME({compiler.process(element.clauses, **kw)})"
 
@@ -87,6 +122,11 @@ def _from_epoch_sqlite(element: from_epoch, compiler: SQLCompiler, **kw: Any) ->
     return f"datetime({compiler.process(element.clauses, **kw)}, 'unixepoch')"
 
 
+@compiles(from_epoch, "postgresql")
+def _from_epoch_postgresql(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"to_timestamp({compiler.process(element.clauses, **kw)})"
+
+
 class seconds_ago(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     """The server's time so many seconds ago, to compare a timestamp column with."""
 
@@ -94,7 +134,7 @@ class seconds_ago(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     inherit_cache = True
 
 
-@compiles(seconds_ago, "mysql")
+@compiles(seconds_ago, *MYSQL)
 def _seconds_ago_mysql(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(CURRENT_TIMESTAMP - INTERVAL {compiler.process(element.clauses, **kw)} SECOND)"
 
@@ -104,6 +144,11 @@ def _seconds_ago_sqlite(element: seconds_ago, compiler: SQLCompiler, **kw: Any) 
     return f"datetime('now', '-' || {compiler.process(element.clauses, **kw)} || ' seconds')"
 
 
+@compiles(seconds_ago, "postgresql")
+def _seconds_ago_postgresql(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
+    return _ago_postgresql(compiler.process(element.clauses, **kw))
+
+
 class _utc_timestamp(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function
     """The server's time so many seconds ago, in UTC, to the microsecond."""
 
@@ -111,10 +156,19 @@ class _utc_timestamp(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL 
     inherit_cache = True
 
 
-@compiles(_utc_timestamp, "mysql")
+@compiles(_utc_timestamp, *MYSQL)
 def _utc_timestamp_mysql(element: _utc_timestamp, compiler: SQLCompiler, **kw: Any) -> str:
     ago = compiler.process(element.clauses, **kw)
     return f"(UTC_TIMESTAMP(6) - INTERVAL {ago} * 1000000 MICROSECOND)"
+
+
+@compiles(_utc_timestamp, "postgresql")
+def _utc_timestamp_postgresql(element: _utc_timestamp, compiler: SQLCompiler, **kw: Any) -> str:
+    return _ago_postgresql(compiler.process(element.clauses, **kw))
+
+
+def _ago_postgresql(seconds: str) -> str:
+    return f"(statement_timestamp() - make_interval(secs => {seconds}))"
 
 
 def utc_now(dialect: str, *, seconds_ago: float = 0) -> ColumnElement[datetime]:

@@ -13,7 +13,7 @@ from benchmarks.peers.names import AGENTS_SDK, FLOOR, FRAMEWORK, OURS, SYNC
 from benchmarks.scale import TINY
 from benchmarks.target import targets
 from benchmarks.work.graph_state import graphs
-from tests.servers.error import URL_VARIABLE
+from tests.servers.products import MYSQL
 
 ROOT = Path(__file__).parent.parent.parent
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -24,7 +24,7 @@ def test_a_run_prints_tables_and_writes_a_file_and_a_plot(
 ) -> None:
     """Pins that each contender is measured, no target is without figures, and all is written."""
     command = [sys.executable, "-m", "benchmarks", "--scale", "tiny", "--folder", str(tmp_path)]
-    environment = {**os.environ, URL_VARIABLE: mysql_server_url}
+    environment = {**os.environ, MYSQL.variable: mysql_server_url}
     ran = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )

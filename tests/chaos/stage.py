@@ -20,13 +20,11 @@ from sqlalchemy.exc import DBAPIError
 from tests.chaos.journal import lines
 from tests.chaos.verdict import Verdict, judge
 from tests.chaos.worker import Order
-from tests.databases import execute, on_connection
+from tests.databases import create_database, execute, on_connection
 from tests.servers.cache import PROJECT
-from tests.servers.debian import program_from_debian
-from tests.servers.error import SourceFailedError
-from tests.servers.mysql import create_database
-from tests.servers.mysqld import data_folder_of
-from tests.servers.program import Program, program_on_path
+from tests.servers.process import data_folder_of
+from tests.servers.products import MYSQL
+from tests.servers.server import own_program
 from tests.servers.supervisor import supervised
 from threadlog import Checkpointer
 
@@ -78,23 +76,16 @@ def chaos_server(parent: Path | None = None) -> Iterator[Server]:
     Args:
         parent: where the data folder is to lie.
     """
-    program = _program()
+    program = own_program(MYSQL)
     arguments: dict[str, Any] = {
+        "product": MYSQL.name,
         "command": program.command,
-        "data": str(data_folder_of(program)),
+        "data": str(data_folder_of(MYSQL, program)),
         "durable": True,
         "parent": str(parent) if parent else None,
     }
     with supervised("restarting", **arguments) as report:
         yield Server(report["url"], Path(report["pid_file"]), Path(report["data_folder"]))
-
-
-def _program() -> Program:
-    # A container's server could not be killed by its process id, nor its disk be filled.
-    try:
-        return program_on_path()
-    except SourceFailedError:
-        return program_from_debian()
 
 
 @dataclass

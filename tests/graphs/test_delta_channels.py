@@ -32,15 +32,15 @@ async def test_the_value_adds_up_in_the_order_of_the_branches(own_way: Way, ever
 
 
 @pytest.mark.parametrize("name", list(WAYS))
-async def test_another_process_reads_the_same(name: str, graphs_url: str) -> None:
+async def test_another_process_reads_the_same(name: str, graph_url: str) -> None:
     """Pins that nothing but the database holds the value, as of every checkpoint."""
-    async with WAYS[name](graphs_url) as way:
+    async with WAYS[name](graph_url) as way:
         graph = way.compile(delta_branches(4))
         for _ in range(3):
             await graph.run({"said": ["hello"]}, config_of())
         expected = [state.values["said"] for state in await graph.history(config_of())]
     assert expected[0] == ["hello", *ONE_RUN] * 3
-    assert run_worker("read_delta", graphs_url, name, "4") == [expected]
+    assert run_worker("read_delta", graph_url, name, "4") == [expected]
 
 
 @pytest.mark.parametrize("seed", [1, FRESH])
@@ -171,9 +171,9 @@ async def test_a_channel_that_is_never_written_keeps_nothing(own_way: Way) -> No
     assert len(await own_way.tuples(config_of())) == 1
 
 
-async def test_runs_side_by_side_add_up_each_by_itself(graphs_url: str) -> None:
+async def test_runs_side_by_side_add_up_each_by_itself(graph_url: str) -> None:
     """Pins sixteen threads at once on one saver."""
-    async with WAYS["own"](graphs_url) as way:
+    async with WAYS["own"](graph_url) as way:
         graph = way.compile(delta_branches(3))
 
         async def work(thread_id: str) -> None:

@@ -60,18 +60,18 @@ async def fill(saver: Saver) -> list[str]:
 
 
 @pytest.fixture
-async def long_thread(graphs_url: str) -> AsyncIterator[tuple[str, list[str]]]:
+async def long_thread(graph_url: str) -> AsyncIterator[tuple[str, list[str]]]:
     """Give the URL of a database with the thread, and its ids; it is deleted afterwards."""
     start = time.perf_counter()
-    async with Saver(graphs_url) as saver:
+    async with Saver(graph_url) as saver:
         await saver.setup()
         ids = await fill(saver)
     print(f"{LENGTH} checkpoints put in {time.perf_counter() - start:.1f} s")
-    yield graphs_url, ids
-    if graphs_url.startswith("sqlite"):  # pytest keeps folders of tests for a while
-        _remove(graphs_url)
+    yield graph_url, ids
+    if graph_url.startswith("sqlite"):  # pytest keeps folders of tests for a while
+        _remove(graph_url)
     else:
-        await on_connection(graphs_url, empty_graph_schema)
+        await on_connection(graph_url, empty_graph_schema)
 
 
 def _remove(url: str) -> None:

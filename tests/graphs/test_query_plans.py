@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Connection, event
 
-from tests.databases import fresh_mysql_database, on_connection
+from tests.databases import fresh_database, on_connection
 from tests.graph_saver.making import put_chain
 from tests.graphs.databases import create_graph_schema
 from tests.graphs.histories import config_of
@@ -37,7 +37,7 @@ async def _fill(url: str) -> None:
 @pytest.fixture(scope="module")
 def among_others(mysql_server_url: str) -> Iterator[str]:
     """Give the URL of a database in which 200 threads are stored, and one of 300 checkpoints."""
-    with fresh_mysql_database(mysql_server_url) as url:
+    with fresh_database(mysql_server_url) as url:
         asyncio.run(on_connection(url, create_graph_schema))
         asyncio.run(_fill(url))
         yield url

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import make_url
 
-from tests.servers.debian import program_from_debian
-from tests.servers.error import SourceFailedError
+from tests.databases import create_database
 from tests.servers.group import Node, catch_up, nodes_of
-from tests.servers.mysql import create_database
-from tests.servers.mysqld import data_folder_of
-from tests.servers.program import Program, program_on_path
+from tests.servers.process import data_folder_of
+from tests.servers.products import MYSQL
+from tests.servers.server import own_program
 from tests.servers.supervisor import supervised
 
 DATABASE = "threadlog"
@@ -42,8 +41,8 @@ def multi_primary() -> Iterator[list[Node]]:
 
 @contextmanager
 def _group(*, multi_primary: bool) -> Iterator[list[Node]]:
-    program = _program()
-    data = str(data_folder_of(program))
+    program = own_program(MYSQL)
+    data = str(data_folder_of(MYSQL, program))
     with supervised(
         "group", command=program.command, data=data, durable=True, multi_primary=multi_primary
     ) as report:
@@ -51,13 +50,6 @@ def _group(*, multi_primary: bool) -> Iterator[list[Node]]:
         asyncio.run(create_database(nodes[0].url, DATABASE))
         catch_up(nodes)
         yield nodes
-
-
-def _program() -> Program:
-    try:
-        return program_on_path()
-    except SourceFailedError:
-        return program_from_debian()
 
 
 def url_of(nodes: list[Node]) -> str:

@@ -4,13 +4,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.databases import SERVERS
 from tests.persistence.stores import KINDS, SHARED_KINDS, Opened
 
 
 def url_for(kind: str, request: pytest.FixtureRequest) -> str:
     """Give the URL of a fresh database for a kind of store."""
-    name = "mysql_graph_url" if kind.startswith("mysql") else "sqlite_url"
-    return str(request.getfixturevalue(name))
+    database = kind.partition("-")[0]
+    name = database if database in SERVERS else "sqlite"
+    return str(request.getfixturevalue(f"{name}_graph_url"))
 
 
 @pytest.fixture(params=KINDS)

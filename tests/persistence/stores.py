@@ -11,7 +11,7 @@ from skeino.persistence import InMemoryMetadataStore as SkeinoInMemoryMetadataSt
 from skeino.persistence.sqlite_store import SqliteMetadataStore
 from sqlalchemy import Connection, QueuePool, inspect, select, text, update
 
-from tests.databases import on_connection
+from tests.databases import DATABASES, on_connection
 from tests.ways import host_engine
 from threadlog.models import GRAPH, AppRun, AppThread, graph_metadata
 from threadlog.persistence import InMemoryMetadataStore, MetadataStore
@@ -166,10 +166,8 @@ Opener = Callable[[str], AbstractAsyncContextManager[Opened]]
 
 KINDS: Final[dict[str, Opener]] = {
     "memory": _memory,
-    "sqlite": _by_url,
-    "sqlite-engine": _by_engine,
-    "mysql": _by_url,
-    "mysql-engine": _by_engine,
+    **dict.fromkeys(DATABASES, _by_url),
+    **{f"{name}-engine": _by_engine for name in DATABASES},
 }
 SHARED_KINDS: Final[dict[str, Opener]] = {
     "skeino-memory": _skeinos_memory,

@@ -256,34 +256,34 @@ class Held:
         await on_connection(self._url, work)
 
 
-@pytest.fixture(params=["mysql", "mysql-engine"])
-def server_kind(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=["", "-engine"], ids=["url", "engine"])
+def server_kind(server_name: str, request: pytest.FixtureRequest) -> str:
     """Name the kinds of store that have row locks: at READ COMMITTED, and a host's level."""
-    return str(request.param)
+    return f"{server_name}{request.param}"
 
 
 async def test_a_run_that_is_being_changed_is_not_waited_for(
-    server_kind: str, mysql_graph_url: str
+    server_kind: str, server_graph_url: str
 ) -> None:
     """Pins SKIP LOCKED: whoever changes a run is alive, and other runs are swept meanwhile."""
-    async with KINDS[server_kind](mysql_graph_url) as opened:
+    async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         busy, gone = [await run(opened.store, thread_id) for _ in range(2)]
-        await age_all(server_kind, mysql_graph_url, opened.store)
+        await age_all(server_kind, server_graph_url, opened.store)
         beat = update(RUNS).where(RUNS.c.run_id == busy).values(updated_at=ago(0))
-        async with Held(mysql_graph_url, beat), asyncio.timeout(5):
+        async with Held(server_graph_url, beat), asyncio.timeout(5):
             assert await stale(opened.store) == [gone]
         assert await stale(opened.store) == []
 
 
 async def test_a_thread_is_not_released_under_a_run_that_begins(
-    server_kind: str, mysql_graph_url: str
+    server_kind: str, server_graph_url: str
 ) -> None:
     """Pins that the release waits for a run that is being created, and then sees it."""
-    async with KINDS[server_kind](mysql_graph_url) as opened:
+    async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         await opened.store.update_thread(thread_id, status_value="busy")
-        async with Held(mysql_graph_url, *creating_a_run(thread_id)) as held:
+        async with Held(server_graph_url, *creating_a_run(thread_id)) as held:
             release = asyncio.create_task(opened.store.release_busy_thread(thread_id))
             await asyncio.sleep(0.3)
             assert not release.done()
@@ -292,15 +292,15 @@ async def test_a_thread_is_not_released_under_a_run_that_begins(
 
 
 async def test_a_release_waits_for_a_run_that_is_being_finished(
-    server_kind: str, mysql_graph_url: str
+    server_kind: str, server_graph_url: str
 ) -> None:
     """Pins that whoever finishes the last run, just not yet committed, is not overlooked."""
-    async with KINDS[server_kind](mysql_graph_url) as opened:
+    async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         await opened.store.update_thread(thread_id, status_value="busy")
         run_id = await run(opened.store, thread_id)
         finish = update(RUNS).where(RUNS.c.run_id == run_id).values(status="success")
-        async with Held(mysql_graph_url, finish) as held:
+        async with Held(server_graph_url, finish) as held:
             release = asyncio.create_task(opened.store.release_busy_thread(thread_id))
             await asyncio.sleep(0.3)
             assert not release.done()
@@ -309,12 +309,12 @@ async def test_a_release_waits_for_a_run_that_is_being_finished(
 
 
 async def test_a_thread_does_not_expire_under_a_run_that_begins(
-    server_kind: str, mysql_graph_url: str
+    server_kind: str, server_graph_url: str
 ) -> None:
     """Pins that the sweep leaves it to whoever has it, and does not wait."""
-    async with KINDS[server_kind](mysql_graph_url) as opened:
+    async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store, ttl=ThreadTtl(0))
-        async with Held(mysql_graph_url, *creating_a_run(thread_id)), asyncio.timeout(5):
+        async with Held(server_graph_url, *creating_a_run(thread_id)), asyncio.timeout(5):
             assert await opened.store.expire_threads() == []
         assert await opened.store.expire_threads() == []
         (row,) = await opened.store.list_run_rows(thread_id, limit=9, offset=0, status_value=None)
@@ -323,14 +323,14 @@ async def test_a_thread_does_not_expire_under_a_run_that_begins(
 
 
 async def test_a_run_waits_for_a_thread_that_is_being_expired(
-    server_kind: str, mysql_graph_url: str
+    server_kind: str, server_graph_url: str
 ) -> None:
     """Pins that a run which is created meanwhile is refused, and does not outlive its thread."""
-    async with KINDS[server_kind](mysql_graph_url) as opened:
+    async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         lock = THREADS.select().where(THREADS.c.thread_id == thread_id).with_for_update()
         gone = THREADS.delete().where(THREADS.c.thread_id == thread_id)
-        async with Held(mysql_graph_url, lock, gone) as held:
+        async with Held(server_graph_url, lock, gone) as held:
             begin = asyncio.create_task(run(opened.store, thread_id))
             await asyncio.sleep(0.3)
             assert not begin.done()

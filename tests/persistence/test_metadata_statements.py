@@ -17,9 +17,9 @@ from threadlog.sessions import OwnedSessions
 
 
 @pytest.fixture
-async def store(mysql_graph_url: str) -> AsyncIterator[MetadataStore]:
+async def store(innodb_graph_url: str) -> AsyncIterator[MetadataStore]:
     """Give a store on MySQL that has verified its schema."""
-    async with MetadataStore(mysql_graph_url) as opened:
+    async with MetadataStore(innodb_graph_url) as opened:
         await opened.fetch_thread_row(name())
         yield opened
 
@@ -74,13 +74,13 @@ async def test_runs(store: MetadataStore, count: StatementCount, fresh: Iterator
     assert await count.of(lambda: store.delete_run(thread_id, next(fresh))) == 2
 
 
-async def test_sweeping(store: MetadataStore, count: StatementCount, mysql_graph_url: str) -> None:
+async def test_sweeping(store: MetadataStore, count: StatementCount, innodb_graph_url: str) -> None:
     """Pins lock, update, commit however many runs are stale; two statements where nothing is."""
     thread_id = await thread(store)
     counts = []
     for _ in range(3):
         made = [await run(store, thread_id) for _ in range(40)]
-        await age_all("mysql", mysql_graph_url, store)
+        await age_all("mysql", innodb_graph_url, store)
         before = await count.questions()
         rows = await store.fail_stale_runs(
             stale_after_seconds=60, exclude_run_ids=[name()], error="gone"
@@ -93,7 +93,7 @@ async def test_sweeping(store: MetadataStore, count: StatementCount, mysql_graph
     assert await count.of(store.expire_threads) == 2
 
 
-async def test_no_table_is_read_whole(store: MetadataStore, mysql_graph_url: str) -> None:
+async def test_no_table_is_read_whole(store: MetadataStore, innodb_graph_url: str) -> None:
     """Pins that statements of every minute use keys, by the server's own plans."""
     sent: list[str] = []
     sessions = store._door._sessions
@@ -108,12 +108,12 @@ async def test_no_table_is_read_whole(store: MetadataStore, mysql_graph_url: str
             ),
         )
     threads = [await thread(store) for _ in range(50)]
-    await on_connection(mysql_graph_url, lambda c: c.execute(THREADS.insert(), others()) and None)
+    await on_connection(innodb_graph_url, lambda c: c.execute(THREADS.insert(), others()) and None)
     runs = [await run(store, thread_id) for thread_id in threads for _ in range(10)]
     for run_id in runs[10:]:
         await store.update_run_status(run_id, "success")
     await on_connection(
-        mysql_graph_url,
+        innodb_graph_url,
         lambda c: c.exec_driver_sql("ANALYZE TABLE app_threads, app_runs").all() and None,
     )
     sent.clear()
@@ -130,7 +130,7 @@ async def test_no_table_is_read_whole(store: MetadataStore, mysql_graph_url: str
     await store.search_thread_rows(ThreadSearch(status="busy", limit=5, sort_order="asc"))
     await store.delete_run(threads[1], runs[19])
     await store.delete_thread(threads[1])
-    plans = {one: await explain(mysql_graph_url, one) for one in sent if "app_" in one}
+    plans = {one: await explain(innodb_graph_url, one) for one in sent if "app_" in one}
     assert len(plans) == 14
     for statement, steps in plans.items():
         for step in (step for step in steps if is_read(step)):

@@ -26,9 +26,13 @@ class AptSource:
 
     def mirror(self) -> str | None:
         """Find the address of a Debian mirror, if this is Debian's main archive."""
-        if "main" not in self.components or not any(map(_SUITE.fullmatch, self.suites)):
+        if "main" not in self.components or self.release() is None:
             return None
         return next((uri for uri in self.uris if _MIRROR.search(uri)), None)
+
+    def release(self) -> str | None:
+        """Find the suite that is a release, if there is one."""
+        return next(filter(_SUITE.fullmatch, self.suites), None)
 
 
 def parse_deb822(text: str) -> Iterator[AptSource]:
@@ -59,8 +63,12 @@ def parse_one_line(text: str) -> Iterator[AptSource]:
         yield AptSource((uri,), (suite,), tuple(components), signed_by)
 
 
-def sid_source(sources: Iterator[AptSource]) -> str:
-    """Name Debian's unstable suite on the machine's mirror, in ``.sources`` style.
+def debian_source(sources: Iterator[AptSource], suite: str | None) -> str:
+    """Name a suite of Debian on the machine's mirror, in ``.sources`` style.
+
+    Args:
+        sources: the machine's.
+        suite: which; None for the machine's own release.
 
     Raises:
         SourceFailedError: none of the sources is Debian's main archive.
@@ -68,7 +76,8 @@ def sid_source(sources: Iterator[AptSource]) -> str:
     for source in sources:
         mirror = source.mirror()
         if mirror is not None:
-            lines = ["Types: deb", f"URIs: {mirror}", "Suites: sid", "Components: main"]
+            lines = ["Types: deb", f"URIs: {mirror}", f"Suites: {suite or source.release()}"]
+            lines.append("Components: main")
             if source.signed_by:
                 lines.append(f"Signed-By: {source.signed_by}")
             return "\n".join(lines) + "\n"

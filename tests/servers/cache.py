@@ -14,15 +14,15 @@ from tests.servers.command import say
 PROJECT: Final = Path(__file__).resolve().parents[2]
 """The repository's top folder."""
 
-CACHE: Final = PROJECT / ".cache" / "mysql"
-"""What may be deleted at any time when no tests run; git ignores it."""
+CACHE: Final = PROJECT / ".cache"
+"""What may be deleted at any time when no tests run, a folder for each product; git ignores it."""
 
 _DRAFT: Final = ".draft-"
 
 
 @contextmanager
-def cache_lock(cache: Path = CACHE) -> Iterator[None]:
-    """Let one process at a time change the cache.
+def cache_lock(cache: Path) -> Iterator[None]:
+    """Let one process at a time change a product's folder.
 
     The lock ends with the process, or with the last command that it left behind when it was
     killed: such a command still writes, and mysqld hangs when its folder is taken away.
@@ -63,5 +63,5 @@ def _lock(file: IO[str]) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        say("waiting for another process that prepares MySQL ...")
+        say("waiting for another process that prepares this server ...")
         fcntl.flock(file, fcntl.LOCK_EX)

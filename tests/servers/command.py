@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.servers.error import SourceFailedError
+from tests.servers.user import as_user
 
 _TAIL_LINES: Final = 15
 
@@ -30,20 +31,23 @@ def tail(text: str) -> str:
     return "\n".join(text.strip().splitlines()[-_TAIL_LINES:])
 
 
-def run(command: Sequence[str], *, seconds: float, folder: Path | None = None) -> str:
+def run(
+    command: Sequence[str], *, seconds: float, folder: Path | None = None, user: str | None = None
+) -> str:
     """Run a command to its end and return its standard output.
 
     Args:
         command: the program and its arguments.
         seconds: how long it may take.
         folder: the folder to run it in.
+        user: who is to run it where root asks, see `as_user`.
 
     Raises:
         SourceFailedError: it cannot be started, takes too long or fails.
     """
     try:
         done: subprocess.CompletedProcess[str] = subprocess.run(
-            command, cwd=folder, timeout=seconds, check=False, **_STREAMS
+            command, cwd=folder, timeout=seconds, check=False, **_STREAMS, **as_user(user)
         )
     except OSError as error:
         raise SourceFailedError(f"{command[0]} cannot be started: {error}") from error

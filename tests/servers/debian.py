@@ -1,38 +1,39 @@
-"""MySQL from Debian's packages, unpacked beside the tests and not installed."""
+"""Servers from Debian's packages, unpacked beside the tests and not installed."""
 
 import re
 import shutil
 from pathlib import Path
 from typing import Final
 
-from tests.servers.apt_source import machine_sources, sid_source
+from tests.servers.apt_source import debian_source, machine_sources
 from tests.servers.cache import CACHE, cache_lock, draft
 from tests.servers.command import run, say
 from tests.servers.error import SourceFailedError
-from tests.servers.program import Program, described
+from tests.servers.finding import described
+from tests.servers.product import Packages, Product
+from tests.servers.program import Program
 
-_WANTED: Final = ("mysql-server-core", "mysql-client-core")
-_NEEDLESS: Final = re.compile(r"perl|libdb|libgdbm")  # of scripts that nobody runs here
 _ONLY_DEPENDS: Final = tuple(
     f"--no-{kind}"
     for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 )
 
 
-def program_from_debian() -> Program:
-    """Find MySQL in the cache, or download and unpack it first.
+def program_from_debian(product: Product) -> Program:
+    """Find a server in the cache, or download and unpack it first.
 
     Raises:
         SourceFailedError: this is no Debian, or the download failed.
     """
-    folder = CACHE / "debian"
+    cache = CACHE / product.name
+    folder = cache / "debian"
     if not folder.exists():
         _require("apt-get", "apt-cache", "dpkg-deb")
-        with cache_lock():
+        with cache_lock(cache):
             if not folder.exists():
                 with draft(folder) as work:
-                    _unpack(work)
-    return _program(folder)
+                    _unpack(work, product)
+    return _program(folder, product)
 
 
 def _require(*commands: str) -> None:
@@ -42,28 +43,29 @@ def _require(*commands: str) -> None:
         raise SourceFailedError(f"not a Debian machine: no {', '.join(missing)}")
 
 
-def _unpack(root: Path) -> None:
-    """Download the packages and unpack them into a folder."""
-    source = sid_source(machine_sources())
-    say("downloading MySQL from Debian sid (about 60 MB, once) ...")
+def _unpack(root: Path, product: Product) -> None:
+    """Download the packages and unpack them into a folder that everybody may read."""
+    source = debian_source(machine_sources(), product.packages.suite)
+    say(f"downloading {product.title} from Debian's packages (some dozen MB, once) ...")
     apt = root / "apt"
     debs = apt / "debs"
     options = _private_apt(apt, source)
     run(["apt-get", *options, "--quiet", "update"], seconds=300)
-    names = _with_dependencies(options)
+    names = _with_dependencies(options, product.packages)
     run(["apt-get", *options, "--quiet", "download", *names], seconds=900, folder=debs)
     say(f"unpacking {len(names)} packages ...")
     for deb in sorted(debs.glob("*.deb")):
         run(["dpkg-deb", "--extract", str(deb), str(root)], seconds=120)
     shutil.rmtree(apt)
+    root.chmod(0o755)  # whoever runs the server is not always who unpacks it
 
 
 def _private_apt(apt: Path, source: str) -> list[str]:
     """Lay out a package state apart from the machine's, and return the options that name it."""
     for name in ("sources", "lists/partial", "cache/archives/partial", "debs"):
         (apt / name).mkdir(parents=True)
-    (apt / "sources" / "sid.sources").write_text(source, encoding="utf-8")
-    (apt / "status").touch()  # nothing is installed: every package comes from sid
+    (apt / "sources" / "debian.sources").write_text(source, encoding="utf-8")
+    (apt / "status").touch()  # nothing is installed: so every package is listed
     settings = {
         "Dir::Etc::SourceList": "/dev/null",
         "Dir::Etc::SourceParts": apt / "sources",
@@ -81,27 +83,32 @@ def _private_apt(apt: Path, source: str) -> list[str]:
     return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
 
 
-def _with_dependencies(options: list[str]) -> list[str]:
-    """List the wanted packages and all that they depend on."""
-    command = ["apt-cache", *options, "depends", "--recurse", *_ONLY_DEPENDS, *_WANTED]
+def _with_dependencies(options: list[str], packages: Packages) -> list[str]:
+    """List the packages and what is wanted of all that they depend on."""
+    command = ["apt-cache", *options, "depends", "--recurse", *_ONLY_DEPENDS, *packages.names]
     lines = run(command, seconds=60).splitlines()
-    names = {line for line in lines if re.match(r"\w", line) and not _NEEDLESS.match(line)}
-    return sorted(names)
+    return sorted({line for line in lines if re.match(r"\w", line) and packages.kept.match(line)})
 
 
-def _program(root: Path) -> Program:
-    """Call the unpacked mysqld with the C library that was unpacked with it."""
+def _program(root: Path, product: Product) -> Program:
+    """Call the unpacked program with the libraries that were unpacked with it."""
+    path = next(root.glob(product.packages.program), None)
+    if path is None:
+        raise SourceFailedError(f"the unpacked packages in {root} lack a server; delete the folder")
+    try:
+        run(["test", "-x", str(path)], seconds=30, user=product.user)
+    except SourceFailedError as error:
+        raise SourceFailedError(
+            f"{product.user} may not run {path}: let everybody into the folders above it, or let "
+            "somebody else than root run the tests"
+        ) from error
+    return described(product, path, prefix=_prefix(root), options=product.packages.options(root))
+
+
+def _prefix(root: Path) -> tuple[str, ...]:
+    """Give what runs an unpacked program: with the C library among the packages its loader."""
+    libraries = ":".join(map(str, (*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*"))))
     loader = next(root.glob("usr/lib/*/ld-linux*.so.*"), None)
     if loader is None:
-        raise SourceFailedError(f"the unpacked packages in {root} lack a loader; delete the folder")
-    libraries, mysqld = str(loader.parent), str(root / "usr/sbin/mysqld")
-    share = root / "usr/share/mysql"
-    return described(
-        (str(loader), "--library-path", libraries, mysqld),
-        (
-            f"--basedir={root / 'usr'}",
-            f"--lc-messages-dir={share}",
-            f"--character-sets-dir={share / 'charsets'}",
-            f"--plugin-dir={root / 'usr/lib/mysql/plugin'}",
-        ),
-    )
+        return ("/usr/bin/env", f"LD_LIBRARY_PATH={libraries}")
+    return (str(loader), "--library-path", libraries)

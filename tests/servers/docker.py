@@ -1,4 +1,4 @@
-"""MySQL in a Docker container."""
+"""Servers in Docker containers."""
 
 import shutil
 import time
@@ -8,17 +8,15 @@ from typing import Final
 
 from tests.servers.command import run, say, tail
 from tests.servers.error import SourceFailedError
-from tests.servers.mysqld import HOST, settings
-from tests.servers.readiness import greets, wait_until_ready
-
-IMAGE: Final = "mysql:8.4"
-"""The image to run."""
+from tests.servers.product import HOST, Product
+from tests.servers.products import PRODUCTS
+from tests.servers.readiness import answers, wait_until_ready
 
 _START_SECONDS: Final = 180
 
 
-def require_docker() -> None:
-    """Check that Docker works here and has the image, which is pulled if need be.
+def require_docker(image: str) -> None:
+    """Check that Docker works here and has an image, which is pulled if need be.
 
     Raises:
         SourceFailedError: Docker is not installed, does not answer, or cannot pull.
@@ -27,18 +25,19 @@ def require_docker() -> None:
         raise SourceFailedError("there is no docker on PATH")
     run(["docker", "info"], seconds=15)
     try:
-        run(["docker", "image", "inspect", IMAGE], seconds=30)
+        run(["docker", "image", "inspect", image], seconds=30)
     except SourceFailedError:
-        say(f"pulling the Docker image {IMAGE} (some hundred MB, once) ...")
-        run(["docker", "pull", "--quiet", IMAGE], seconds=900)
+        say(f"pulling the Docker image {image} (some hundred MB, once) ...")
+        run(["docker", "pull", "--quiet", image], seconds=900)
 
 
 @contextmanager
-def running_container(*, durable: bool) -> Iterator[dict[str, str]]:
-    """Run MySQL in a container that goes when the block ends.
+def running_container(*, product: str, durable: bool) -> Iterator[dict[str, str]]:
+    """Run a server in a container that goes when the block ends.
 
     Args:
-        durable: see `settings`.
+        product: the server's name.
+        durable: see `Product.settings`.
 
     Yields:
         The server's URL.
@@ -46,29 +45,31 @@ def running_container(*, durable: bool) -> Iterator[dict[str, str]]:
     Raises:
         SourceFailedError: it does not start.
     """
-    container = _start(durable=durable)
+    server = PRODUCTS[product]
+    container = _start(server, durable=durable)
     try:
-        port = int(run(["docker", "port", container, "3306/tcp"], seconds=30).rpartition(":")[2])
-        _wait(container, port)
-        yield {"url": f"mysql://root@{HOST}:{port}/"}
+        published = run(["docker", "port", container, f"{server.port}/tcp"], seconds=30)
+        url = server.url(int(published.rpartition(":")[2]))
+        _wait(server, container, url)
+        yield {"url": url}
     finally:
         with suppress(SourceFailedError):  # it may have ended by itself
             run(["docker", "stop", "--time", "5", container], seconds=60)
 
 
-def _start(*, durable: bool) -> str:
+def _start(product: Product, *, durable: bool) -> str:
     """Start a container and return its id."""
-    options = ["--detach", "--rm", "--publish", f"{HOST}::3306"]
-    environment = ["--env", "MYSQL_ALLOW_EMPTY_PASSWORD=yes"]
-    command = ["docker", "run", *options, *environment, IMAGE, *settings(durable=durable)]
+    options = ["--detach", "--rm", "--publish", f"{HOST}::{product.port}"]
+    image = ["--env", product.image.environment, product.image.name]
+    command = ["docker", "run", *options, *image, *product.settings(durable)]
     return run(command, seconds=120).strip()
 
 
-def _wait(container: str, port: int) -> None:
-    """Wait until the server in the container greets."""
+def _wait(product: Product, container: str, url: str) -> None:
+    """Wait until the server in the container serves clients."""
     try:
         wait_until_ready(
-            lambda: greets(HOST, port),
+            lambda: answers(product, url),
             lambda: _runs(container),
             seconds=_START_SECONDS,
         )

@@ -12,7 +12,9 @@ from sqlalchemy import Connection, create_engine, make_url
 
 from tests.servers.command import say
 from tests.servers.error import SourceFailedError
-from tests.servers.mysqld import HOST, free_port, running_mysqld
+from tests.servers.process import free_port, running_process
+from tests.servers.product import HOST
+from tests.servers.products import MYSQL
 
 NODES: Final = 3
 """The fewest that outvote one that is gone."""
@@ -46,7 +48,7 @@ def running_group(
     Args:
         command: a program's command.
         data: the data folder to copy, three times.
-        durable: see `settings`.
+        durable: see `Product.settings`.
         multi_primary: whether every member takes writes, and not one.
 
     Yields:
@@ -61,7 +63,9 @@ def running_group(
         report: dict[str, str] = {}
         for number in range(NODES):
             more = _options(name, ports, number, multi_primary=multi_primary)
-            server = running_mysqld(command=command, data=data, durable=durable, more=more)
+            server = running_process(
+                product=MYSQL.name, command=command, data=data, durable=durable, more=more
+            )
             started = stack.enter_context(server)
             report[f"url{number}"] = started["url"]
             report[f"pid{number}"] = _pid(Path(started["data_folder"]))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from tests.servers.mysqld import HOST
+from tests.servers.product import HOST
 
 _CHUNK: Final = 65_536
 # On, for 0 seconds: closing sends a reset in place of a farewell.

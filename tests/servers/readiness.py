@@ -2,38 +2,20 @@
 
 import os
 import select
-import socket
 import sys
 import time
 from collections.abc import Callable
 
+from sqlalchemy import make_url
+
 from tests.servers.error import SourceFailedError
+from tests.servers.product import Product
 
 
-def announced_version(host: str, port: int) -> str:
-    """Read the version that a MySQL server greets with.
-
-    Raises:
-        SourceFailedError: no MySQL server greets there.
-    """
+def answers(product: Product, url: str) -> bool:
+    """Look whether a server serves clients."""
     try:
-        with (
-            socket.create_connection((host, port), timeout=5) as connection,
-            connection.makefile("rb") as stream,
-        ):
-            length = int.from_bytes(stream.read(4)[:3], "little")
-            greeting = stream.read(length)
-    except OSError as error:
-        raise SourceFailedError(f"no MySQL server answers at {host}:{port}: {error}") from error
-    if greeting[:1] != b"\x0a":  # the protocol's version; an error packet has another byte
-        raise SourceFailedError(f"what answers at {host}:{port} does not greet as MySQL does")
-    return greeting[1:].partition(b"\0")[0].decode("ascii", "replace")
-
-
-def greets(host: str, port: int) -> bool:
-    """Look whether a MySQL server accepts connections."""
-    try:
-        announced_version(host, port)
+        product.announced(make_url(url))
     except SourceFailedError:
         return False
     return True

@@ -17,15 +17,15 @@ from tests.servers.cache import PROJECT
 from tests.servers.docker import running_container
 from tests.servers.error import SourceFailedError
 from tests.servers.group import running_group
-from tests.servers.mysqld import running_mysqld
+from tests.servers.process import running_process
 from tests.servers.readiness import requester_gone
-from tests.servers.restarting import restarting_mysqld
+from tests.servers.restarting import restarting_process
 
 _KINDS: Final[Mapping[str, Callable[..., AbstractContextManager[dict[str, str]]]]] = {
-    "mysqld": running_mysqld,
+    "process": running_process,
     "docker": running_container,
     "group": running_group,
-    "restarting": restarting_mysqld,
+    "restarting": restarting_process,
 }
 _STOP_SECONDS: Final = 90
 
@@ -35,9 +35,9 @@ def supervised(kind: str, **arguments: Any) -> Iterator[dict[str, str]]:
     """Have a supervisor run a server for as long as the block and this process last.
 
     Args:
-        kind: "mysqld", "docker", "group" or "restarting".
-        arguments: those of `running_mysqld`, `running_container`, `running_group` or
-            `restarting_mysqld`.
+        kind: "process", "docker", "group" or "restarting".
+        arguments: those of `running_process`, `running_container`, `running_group` or
+            `restarting_process`.
 
     Yields:
         What these yield.

@@ -1,0 +1,80 @@
+"""What the errors of PostgreSQL's drivers mean."""
+
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from threadlog.errors import (
+    CheckpointerLockTimeoutError,
+    ColumnTooShortError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    DeadlockError,
+    NotWritableError,
+    StatementTimeoutError,
+    StorageError,
+)
+from threadlog.models import Message, Run
+
+# postgresql.org/docs/current/errcodes-appendix.html
+_ERRORS: Final[dict[str, type[StorageError]]] = {
+    "40001": DeadlockError,  # another transaction came first, under REPEATABLE READ
+    "40P01": DeadlockError,
+    "55P03": CheckpointerLockTimeoutError,
+    "57014": StatementTimeoutError,
+    "25006": NotWritableError,
+    "22001": ColumnTooShortError,
+    "3D000": ConnectionFailedError,
+    "53300": ConnectionLostError,  # too many connections
+    "25P03": ConnectionLostError,  # closed by the server after idling
+}
+_CLASSES: Final[dict[str, type[StorageError]]] = {
+    "28": ConnectionFailedError,
+    "08": ConnectionLostError,
+}
+# The server, or somebody, ends the session.
+_ENDS: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
+
+_DUPLICATE: Final = "23505"
+# Under its thread's lock a key is free, but in a transaction whose snapshot is older.
+_UNDER_LOCK: Final = tuple(f"INSERT INTO {m.__tablename__} " for m in (Message, Run))
+
+# psycopg has no code of what the server says to a client that connects.
+_REFUSALS: Final = ("authentication failed", "does not exist", "pg_hba.conf", "permission denied")
+
+
+def error_type(error: DBAPIError) -> type[StorageError]:
+    """Say which of threadlog's errors a driver's error is."""
+    code, words = sqlstate_of(error.orig), str(error.orig)
+    if "(read_timeout)" in words:  # ours: the drivers have no such limit
+        return StatementTimeoutError
+    if code is None:
+        lost = error.connection_invalidated or isinstance(error, OperationalError)
+        if lost and any(refusal in words for refusal in _REFUSALS):
+            return ConnectionFailedError
+        return ConnectionLostError if lost else StorageError
+    if code == _DUPLICATE and (error.statement or "").startswith(_UNDER_LOCK):
+        return DeadlockError
+    if code in _ENDS or (error.connection_invalidated and code not in _ERRORS):
+        return ConnectionLostError
+    return _ERRORS.get(code) or _CLASSES.get(code[:2]) or StorageError
+
+
+def ends_session(error: BaseException | None) -> bool:
+    """Say whether a driver's error means that the server ends the session."""
+    return sqlstate_of(error) in _ENDS
+
+
+def refuses_writes(error: BaseException | None) -> bool:
+    """Say whether a driver's error means that its server does not take writes (any more)."""
+    return sqlstate_of(error) == "25006"
+
+
+def sqlstate_of(error: BaseException | None) -> str | None:
+    """Give the server's code of a driver's error."""
+    while error is not None:
+        code = getattr(error, "sqlstate", None)
+        if isinstance(code, str):
+            return code
+        error = error.__cause__
+    return None
