@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only, greenlet_spawn
 
 from threadlog.backends import PoolSize, backend_of, parse_url, show_url
-from threadlog.backends.hosts import hosts_of
+from threadlog.backends.hosts import servers_of
 from threadlog.engines import open_engine
 from threadlog.errors import ConfigurationError, CopyEndError, StorageError, ThreadlogError
 from threadlog.models import MESSAGES, PARTS, PartName, SchemaPart
@@ -406,23 +406,23 @@ def _groups_of(parts: Sequence[SchemaPart]) -> list[RowGroup]:
 
 
 def _are_one(one: URL, other: URL) -> bool:
-    """Say whether two URLs lead to the same database, as far as URLs tell."""
-    if one.get_backend_name() != other.get_backend_name():
-        return False
-    hosts, others = _addresses(one), _addresses(other)
-    if hosts or others:
-        return one.database == other.database and not hosts.isdisjoint(others)
+    """Say whether two URLs lead to the same database, as far as URLs tell.
+
+    Raises:
+        ConfigurationError: a URL names a host that is none.
+    """
+    servers, others = _addresses(one), _addresses(other)
+    if servers or others:
+        return one.database == other.database and not servers.isdisjoint(others)
     files = [Path(url.database or "") for url in (one, other)]
     return all(file.is_file() for file in files) and files[0].samefile(files[1])
 
 
-def _addresses(url: URL) -> set[tuple[str, int | None]]:
+def _addresses(url: URL) -> set[tuple[str, int]]:
     """Give where the servers of a URL listen; none where the database is a file."""
-    hosts: list[tuple[str, int | None]] = [(host.name, host.port) for host in hosts_of(url)]
-    if not hosts and url.host:
-        hosts = [(url.host, url.port)]
-    found: set[tuple[str, int | None]] = set(hosts)
-    for name, port in hosts:
+    found: set[tuple[str, int]] = set()
+    for name, port in servers_of(url):
+        found.add((name, port))
         with suppress(OSError):  # whoever connects to it will say so
             found |= {(str(known[4][0]), port) for known in socket.getaddrinfo(name, None)}
     return found

@@ -25,6 +25,7 @@ from threadlog.models.dialects import (
     CarriedTime,
     as_held,
     carried,
+    dialect_of,
     insert_if_absent,
     insert_or_replace,
     size_of,
@@ -182,7 +183,7 @@ class CarriedRowRepository:
 
     @property
     def _dialect(self) -> str:
-        return self._session.get_bind().dialect.name
+        return dialect_of(self._session)
 
 
 def _behind(columns: Sequence[Column[Any]], key: RowKey) -> ColumnElement[bool]:

@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
-from itertools import product
 from pathlib import Path
 
 import pytest
 
-from tests.copying.ends import RING, Ends, two_ends
+from tests.copying.ends import PAIRS, RING, Ends
 from tests.counting import StatementCount, statement_count
 from tests.databases import DATABASES, INNODB, SERVERS, SharedDatabases, fresh_database
 from tests.seeds import FRESH
@@ -15,6 +14,7 @@ from tests.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
 from tests.servers.server import Server, running_server
 from tests.ways import WAYS
 from threadlog import Checkpointer
+from threadlog.models import PartName
 
 
 def pytest_configure() -> None:
@@ -53,8 +53,8 @@ def mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
 
 
 @pytest.fixture(scope="session")
-def other_mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
-    """Keep two more MySQL databases, for what needs two of a kind."""
+def second_mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second MySQL databases, for tests that need two."""
     with closing(SharedDatabases(mysql_server_url)) as shared:
         yield shared
 
@@ -99,8 +99,8 @@ def mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
 
 
 @pytest.fixture(scope="session")
-def other_mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
-    """Keep two more MariaDB databases, for what needs two of a kind."""
+def second_mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second MariaDB databases, for tests that need two."""
     with closing(SharedDatabases(mariadb_server_url)) as shared:
         yield shared
 
@@ -145,8 +145,8 @@ def postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
 
 
 @pytest.fixture(scope="session")
-def other_postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
-    """Keep two more PostgreSQL databases, for what needs two of a kind."""
+def second_postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second PostgreSQL databases, for tests that need two."""
     with closing(SharedDatabases(postgres_server_url)) as shared:
         yield shared
 
@@ -174,12 +174,6 @@ def postgres_graph_url(postgres_shared: SharedDatabases) -> str:
 def sqlite_url(tmp_path: Path) -> str:
     """Give the URL of an SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path}/threadlog.db"
-
-
-@pytest.fixture
-def other_sqlite_url(tmp_path: Path) -> str:
-    """Give the URL of a second SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path}/other.db"
 
 
 @pytest.fixture
@@ -216,24 +210,6 @@ def graph_url(database_name: str, request: pytest.FixtureRequest) -> str:
 def empty_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Give the URL of a database without tables, one kind after the other."""
     return str(request.getfixturevalue(f"{database_name}_database"))
-
-
-@pytest.fixture(params=RING, ids="-to-".join)
-def ends(request: pytest.FixtureRequest) -> Ends:
-    """Give two empty databases; each kind is a source once, and once a target."""
-    return two_ends(request, *request.param)
-
-
-@pytest.fixture(params=product(DATABASES, DATABASES), ids="-to-".join)
-def every_ends(request: pytest.FixtureRequest) -> Ends:
-    """Give two empty databases of each pair of kinds in turn."""
-    return two_ends(request, *request.param)
-
-
-@pytest.fixture(params=RING, ids="-to-".join)
-def graph_ends(request: pytest.FixtureRequest) -> Ends:
-    """Give two databases for the state of graphs; each kind is a source and a target."""
-    return two_ends(request, *request.param, graph=True)
 
 
 @pytest.fixture(params=SERVERS)
@@ -288,6 +264,53 @@ def innodb_graph_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
 def innodb_database(innodb_name: str, request: pytest.FixtureRequest) -> str:
     """Give the URL of a database without tables, one of the two after the other."""
     return str(request.getfixturevalue(f"{innodb_name}_database"))
+
+
+@pytest.fixture
+def second_sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of a second SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/second.db"
+
+
+@pytest.fixture
+def second_mysql_url(second_mysql_shared: SharedDatabases) -> str:
+    """Give the URL of a second MySQL database with the schema, and nothing else, in it."""
+    return second_mysql_shared.messages.empty()
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases: each kind once as the source, once as the target."""
+    return _ends(request, "messages")
+
+
+@pytest.fixture(params=PAIRS, ids="-to-".join)
+def every_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases of each pair of kinds in turn."""
+    return _ends(request, "messages")
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def graph_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two databases for the state of graphs, as `ends` does."""
+    return _ends(request, "graph")
+
+
+@pytest.fixture(params=PAIRS, ids="-to-".join)
+def every_graph_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two databases for the state of graphs, as `every_ends` does."""
+    return _ends(request, "graph")
+
+
+def _ends(request: pytest.FixtureRequest, part: PartName) -> Ends:
+    source, target = request.param
+    url = {"messages": f"{source}_url", "graph": f"{source}_graph_url"}[part]
+    if target == "sqlite":
+        second = request.getfixturevalue("second_sqlite_url")
+    else:
+        shared = request.getfixturevalue(f"second_{target}_shared")
+        second = getattr(shared, part).empty()
+    return Ends(request.getfixturevalue(url), second)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

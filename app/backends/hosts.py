@@ -55,6 +55,18 @@ def hosts_of(url: URL) -> tuple[Host, ...]:
     return tuple(_parse(text, port) for text in ((given,) if isinstance(given, str) else given))
 
 
+def servers_of(url: URL) -> tuple[Host, ...]:
+    """Give all hosts of a URL, be it one or several; none where no server is needed.
+
+    Raises:
+        ConfigurationError: one of them is no host.
+    """
+    port = _DEFAULT_PORTS.get(url.get_backend_name())
+    if port is None:
+        return ()
+    return hosts_of(url) or (Host(url.host or "localhost", url.port or port),)
+
+
 def _parse(text: str, default_port: int) -> Host:
     address = _ADDRESS.fullmatch(text)
     if address is None:

@@ -1,10 +1,11 @@
 """Tables with the types under which their values are carried to another database as they are.
 
-JSON goes as its text, so that nothing on the way makes another number or another order of it.
-Times of the message log go as points in time, to what the column can hold.
+JSON is read as its text, so that nothing on the way makes another number of one, and written
+as the target's own. Times of the message log go as points in time, to what the column can hold.
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -12,7 +13,6 @@ from typing import Any, Final
 from sqlalchemy import (
     JSON,
     TIMESTAMP,
-    BindParameter,
     Column,
     ColumnElement,
     DateTime,
@@ -25,73 +25,70 @@ from sqlalchemy import (
     func,
     type_coerce,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
+
+from threadlog.models.dialects.columns import UtcTime
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.names import MYSQL
 
 # Where the columns of the message log are to the second: TIMESTAMP of MySQL and MariaDB, and
 # on SQLite what CURRENT_TIMESTAMP writes, with which others are compared as text.
-_TO_THE_SECOND: Final = frozenset({"mysql", "mariadb", "sqlite"})
-
-
-class _text_of_json(FunctionElement[str]):  # noqa: N801 - reads as a SQL function
-    """The text of a JSON column."""
-
-    inherit_cache = True
-
-
-@compiles(_text_of_json)
-def _text_of_json_itself(element: _text_of_json, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(element.clauses, **kw)
-
-
-@compiles(_text_of_json, "postgresql")
-def _text_of_json_cast(element: _text_of_json, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **kw)} AS TEXT)"
-
-
-class _json_of_text(FunctionElement[str]):  # noqa: N801 - reads as a SQL function
-    """A JSON column's value, given as text."""
-
-    inherit_cache = True
-
-
-@compiles(_json_of_text)
-def _json_of_text_itself(element: _json_of_text, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(element.clauses, **kw)
-
-
-@compiles(_json_of_text, "postgresql")
-def _json_of_text_cast(element: _json_of_text, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **kw)} AS JSONB)"
+_TO_THE_SECOND: Final = frozenset({"sqlite", *MYSQL})
 
 
 class CarriedJson(TypeDecorator[str]):
     """A JSON column as text; None is NULL, and ``null`` the JSON value."""
 
-    impl = Text
+    impl = JSON
     cache_ok = True
+
+    def __init__(self, column_type: TypeEngine[Any]) -> None:
+        """Take the column's type, which writes documents as they are found again."""
+        super().__init__()
+        self.column_type = column_type
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Have statements treat it as the column."""
+        return self.column_type.dialect_impl(dialect)
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """Read text, where the driver would parse it."""
-        return type_coerce(_text_of_json(column), self)
+        return type_coerce(as_text(column), _TextOfJson())
 
-    def bind_expression(self, bindparam: BindParameter[Any]) -> ColumnElement[Any]:
-        """Write text, where the column takes none."""
-        return _json_of_text(bindparam)
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Write the document as the column's type does; a number alone as `exact_json` does."""
+        write = self.column_type.dialect_impl(dialect).bind_processor(dialect) or _itself
+        in_bytes = dialect.name == "sqlite"
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Write a number alone as bytes on SQLite; see `exact_json`."""
-        if value is not None and dialect.name == "sqlite" and value.lstrip()[:1] in "-0123456789":
-            return value.encode()
-        return value
+        def process(text: str | None) -> Any:
+            if text is None:
+                return None
+            try:
+                value = json.loads(text)
+            except (ValueError, RecursionError):
+                return text  # no JSON: the database is to say so, where it minds
+            if in_bytes and isinstance(value, int | float) and not isinstance(value, bool):
+                return json.dumps(value).encode()
+            return write(JSON.NULL if value is None else value)
+
+        return process
+
+
+class _TextOfJson(TypeDecorator[str]):
+    """The text of a JSON document, also where SQLite made a number of a number alone."""
+
+    impl = Text
+    cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        """Read what SQLite may have made of a number alone as its text."""
+        """Read it."""
         if isinstance(value, bytes):
             return value.decode()
         return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 class CarriedTime(TypeDecorator[Any]):
@@ -151,9 +148,11 @@ def carried(table: Table) -> Table:
 
 
 def _carried(type_: TypeEngine[Any]) -> TypeEngine[Any]:
-    match type_:
+    match getattr(type_, "impl_instance", type_):
+        case _ if isinstance(type_, UtcTime):
+            return type_
         case JSON():
-            return CarriedJson()
+            return CarriedJson(type_)
         case DateTime():
             return CarriedTime()
         case _:
@@ -162,5 +161,5 @@ def _carried(type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 def size_of(column: ColumnElement[Any]) -> ColumnElement[int]:
     """Give about how many bytes a value of a carried table has; 0 for NULL."""
-    value = _text_of_json(column) if isinstance(column.type, CarriedJson) else column
+    value = as_text(column) if isinstance(column.type, CarriedJson) else column
     return func.coalesce(func.length(value), 0)

@@ -147,12 +147,12 @@ def test_copy_writes_json_for_programs(filled: Ends) -> None:
     }
 
 
-def test_copy_shows_its_progress_on_a_terminal(sqlite_url: str, other_sqlite_url: str) -> None:
+def test_copy_shows_its_progress_on_a_terminal(sqlite_url: str, second_sqlite_url: str) -> None:
     """Pins that the bar is on standard error, and only if that is a terminal."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     ours, theirs = pty.openpty()
     done = subprocess.run(
-        [sys.executable, "-m", "threadlog", "copy", sqlite_url, other_sqlite_url, "--json"],
+        [sys.executable, "-m", "threadlog", "copy", sqlite_url, second_sqlite_url, "--json"],
         stdout=subprocess.PIPE,
         stderr=theirs,
         check=True,
@@ -167,10 +167,10 @@ def test_copy_shows_its_progress_on_a_terminal(sqlite_url: str, other_sqlite_url
     assert json.loads(done.stdout)["same"] is True
 
 
-def test_the_urls_may_come_from_the_environment(sqlite_url: str, other_sqlite_url: str) -> None:
+def test_the_urls_may_come_from_the_environment(sqlite_url: str, second_sqlite_url: str) -> None:
     """Pins the variables, which keep passwords out of the shell's history."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
-    variables = {"THREADLOG_SOURCE_URL": sqlite_url, "THREADLOG_TARGET_URL": other_sqlite_url}
+    variables = {"THREADLOG_SOURCE_URL": sqlite_url, "THREADLOG_TARGET_URL": second_sqlite_url}
     assert succeed(**variables)[0].startswith("messages: 3 copied")
     assert threadlog("copy", sqlite_url).exit_code == 2
     shown = threadlog("copy", "--help", **dict.fromkeys(variables, "mysql://a:geheim@h/d"))
@@ -190,6 +190,8 @@ def test_one_database_at_both_ends_is_refused(
         (mysql_url, mysql_url),
         (mysql_url, mysql_url.replace("127.0.0.1", "localhost")),
         (mysql_url, f"{mysql_url}?connect_timeout=5"),
+        (mysql_url, mysql_url.replace("mysql:", "mariadb:")),
+        ("mysql://root@127.0.0.1/app", "mysql://127.0.0.1:3306/app"),
     ):
         assert refused(*ends).startswith("Error: The source and the target are the same database")
 
@@ -236,23 +238,23 @@ def test_a_part_that_the_target_lacks_is_named(sqlite_url: str, mysql_url: str) 
     assert succeed(sqlite_url, mysql_url, "--part", "messages")
 
 
-def test_an_old_schema_is_refused(sqlite_url: str, other_sqlite_url: str) -> None:
+def test_an_old_schema_is_refused(sqlite_url: str, second_sqlite_url: str) -> None:
     """Pins that nothing is copied between two versions."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     asyncio.run(execute(sqlite_url, "UPDATE cubepi_schema_version SET version = 4"))
-    assert "schema version 4; 5 is needed" in refused(sqlite_url, other_sqlite_url)
+    assert "schema version 4; 5 is needed" in refused(sqlite_url, second_sqlite_url)
 
 
 def _both(result: Result) -> str:
     return result.stdout + result.stderr
 
 
-def test_ids_cannot_steer_the_terminal(sqlite_url: str, other_sqlite_url: str) -> None:
+def test_ids_cannot_steer_the_terminal(sqlite_url: str, second_sqlite_url: str) -> None:
     """Pins that control characters of ids are written out where they are reported."""
     evil = "evil\x1b[31m[bold]id"
     asyncio.run(say(sqlite_url, evil, "a"))
-    asyncio.run(say(other_sqlite_url, evil, "b"))
+    asyncio.run(say(second_sqlite_url, evil, "b"))
     for options in ((), ("--json",)):
-        shown = _both(threadlog("copy", sqlite_url, other_sqlite_url, *options))
+        shown = _both(threadlog("copy", sqlite_url, second_sqlite_url, *options))
         assert "[bold]id" in shown
         assert "\x1b" not in shown

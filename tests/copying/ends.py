@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from typing import Any, Final, NamedTuple
 
-import pytest
 from sqlalchemy import TIMESTAMP, Connection, Table, insert, select, update
 
 from tests.databases import DATABASES, on_connection
@@ -15,8 +15,11 @@ from threadlog.messages import TextContent, UserMessage
 from threadlog.models import MESSAGES, HitlAnswer, Message, Run, SchemaPart, Thread
 from threadlog.models.dialects import from_epoch, to_epoch
 
-RING: Final = list(zip(DATABASES, (*DATABASES[1:], DATABASES[0]), strict=True))
-"""Pairs of kinds of databases, of which each is a source and a target once."""
+PAIRS: Final = tuple(product(DATABASES, DATABASES))
+"""The kinds of databases that are copied from and to: all pairs."""
+
+RING: Final = tuple(zip(DATABASES, [*DATABASES[1:], DATABASES[0]], strict=True))
+"""Pairs in which each kind is the source once, and once the target."""
 
 Rows = dict[str, dict[tuple[Any, ...], dict[str, Any]]]
 """Rows by table and primary key."""
@@ -48,19 +51,12 @@ class Ends(NamedTuple):
     target: str
 
 
-def two_ends(
-    request: pytest.FixtureRequest, source: str, target: str, *, graph: bool = False
-) -> Ends:
-    """Give two empty databases of certain kinds, with the tables of one part of the schema."""
-    first = request.getfixturevalue(f"{source}_graph_url" if graph else f"{source}_url")
-    if target == "sqlite":
-        return Ends(first, request.getfixturevalue("other_sqlite_url"))
-    shared = request.getfixturevalue(f"other_{target}_shared")
-    return Ends(first, (shared.graph if graph else shared.messages).empty())
-
-
 async def rows_of(url: str, part: SchemaPart = MESSAGES) -> Rows:
-    """Read all rows of a part of the schema but its version; times in seconds since 1970."""
+    """Read all rows of a part of the schema but its version.
+
+    Times of the message log are seconds since 1970, with a fraction where the database has that;
+    other numbers are decimals.
+    """
 
     def read(connection: Connection) -> Rows:
         return {
@@ -72,13 +68,35 @@ async def rows_of(url: str, part: SchemaPart = MESSAGES) -> Rows:
     return await on_connection(url, read)
 
 
+async def source_rows(ends: "Ends", part: SchemaPart = MESSAGES) -> Rows:
+    """Read what the target is to have: the source's rows, with times as the target holds them."""
+    return held_by(ends.target, await rows_of(ends.source, part))
+
+
+def held_by(url: str, rows: Rows) -> Rows:
+    """Cut the times of a message log to the second, but for PostgreSQL, which holds more."""
+    if url.startswith("postgresql"):
+        return rows
+    return {
+        table: {
+            key: {name: _cut(value) for name, value in row.items()} for key, row in found.items()
+        }
+        for table, found in rows.items()
+    }
+
+
+def _cut(value: Any) -> Any:
+    return int(value) if type(value) is float else value
+
+
 def _rows_of(connection: Connection, table: Table) -> dict[tuple[Any, ...], dict[str, Any]]:
+    times = {column.name for column in table.columns if type(column.type) is TIMESTAMP}
     columns = [
-        to_epoch(column).label(column.name) if type(column.type) is TIMESTAMP else column
+        to_epoch(column).label(column.name) if column.name in times else column
         for column in table.columns
     ]
     rows = [
-        {name: _plain(value) for name, value in row.items()}
+        {name: value if name in times else _plain(value) for name, value in row.items()}
         for row in connection.execute(select(*columns)).mappings()
     ]
     return {tuple(row[column.name] for column in table.primary_key): row for row in rows}
@@ -165,5 +183,7 @@ async def fill(url: str) -> None:
     await change(url, Message, ("m", 2), metadata={"by": "host", "n": 1e-7, "": [None]})
     await change(url, Message, ("m", 3), created_at=LONG_AGO)
     await change(url, Thread, ("m",), created_at=LONG_AGO, updated_at=LONG_AGO + 1)
+    for place, thread_id in enumerate(("empty", "z", "M", "a")):
+        await change(url, Thread, (thread_id,), updated_at=LONG_AGO + place)
     await change(url, Run, ("m", "r"), claimed_at=LONG_AGO, completed_at=LONG_AGO + 3)
     await change(url, HitlAnswer, ("m", "R", "text"), answered_at=LONG_AGO)

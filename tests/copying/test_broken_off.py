@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tests.commits import lost_commits
-from tests.copying.ends import Ends, Rows, fill, rows_of, said, say
+from tests.copying.ends import Ends, Rows, fill, rows_of, said, say, source_rows
 from tests.databases import on_connection
 from tests.seeds import FRESH
 from threadlog import Checkpointer
@@ -75,7 +75,7 @@ async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) ->
     chance = random.Random(FRESH)
     print(f"THREADLOG_SEED={FRESH}")
     await fill_more(ends.source)
-    whole = await rows_of(ends.source)
+    whole = await source_rows(ends)
     async with Checkpointer(ends.target):
         pass  # the file has its tables before anybody looks at it
     killed = 0
@@ -94,7 +94,7 @@ async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) ->
     assert process.returncode == 0, errors
     assert json.loads(output)["same"] is True
     assert await rows_of(ends.target) == whole
-    assert await rows_of(ends.source) == whole
+    assert await source_rows(ends) == whole
 
 
 async def test_an_interrupted_copy_says_how_to_go_on(ends: Ends) -> None:
@@ -108,7 +108,7 @@ async def test_an_interrupted_copy_says_how_to_go_on(ends: Ends) -> None:
         output, errors = process.communicate()
     assert (process.returncode, output) == (1, "")
     assert errors == "Error: Interrupted. Run it again, and it goes on where it was.\n"
-    whole = await rows_of(ends.source)
+    whole = await source_rows(ends)
     assert_is_beginning(await rows_of(ends.target), whole)
     await copy_database(*ends)
     assert await rows_of(ends.target) == whole
@@ -127,7 +127,7 @@ async def test_a_cancelled_copy_ends_behind_a_transaction(
     with pytest.raises(asyncio.CancelledError):
         await task
     await copy_database(*ends)
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 @pytest.fixture
@@ -144,31 +144,31 @@ async def other(mysql_url: str) -> AsyncIterator[AsyncConnection]:
 @pytest.mark.parametrize("arrives", [True, False], ids=["done", "not done"])
 async def test_a_lost_commit_is_no_loss(
     sqlite_url: str,
-    other_mysql_url: str,
+    second_mysql_url: str,
     other: AsyncConnection,
     monkeypatch: pytest.MonkeyPatch,
     arrives: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     """Pins that a transaction whose COMMIT got no answer is looked for, and not doubled."""
     monkeypatch.setattr(paging, "PAGE_ROWS", 10)
-    ends = Ends(sqlite_url, other_mysql_url)
+    ends = Ends(sqlite_url, second_mysql_url)
     await say(ends.source, "t", *map(str, range(95)))
     with lost_commits(Engine, other, arrives=arrives, times=6) as killed:  # type: ignore[arg-type]  # of all engines
         (group,) = await copy_database(*ends)
     assert len(killed) == 6
     assert (group.copied, group.faults) == (1, [])
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_connections_that_are_lost_are_made_again(
     mysql_url: str,
-    other_mysql_url: str,
+    second_mysql_url: str,
     other: AsyncConnection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Pins that both ends may lose theirs between any two pages."""
     monkeypatch.setattr(paging, "PAGE_ROWS", 10)
-    ends = Ends(mysql_url, other_mysql_url)
+    ends = Ends(mysql_url, second_mysql_url)
     await fill(ends.source)
     await say(ends.source, "t", *map(str, range(60)))
     kills = 0
@@ -192,4 +192,4 @@ async def test_connections_that_are_lost_are_made_again(
     await asyncio.gather(*pending)
     assert kills
     assert (group.copied, group.faults) == (7, [])
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)

@@ -8,15 +8,18 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from tests.copying.ends import (
+    ANSWERS,
     LONG_AGO,
     TABLES,
     Ends,
     add,
     change,
     fill,
+    held_by,
     rows_of,
     said,
     say,
+    source_rows,
 )
 from tests.databases import execute, on_connection
 from tests.factories import HitlRequestFactory
@@ -45,41 +48,39 @@ def _text(message: Any) -> str:
     return text
 
 
-async def test_everything_arrives_as_it_is(ends: Ends) -> None:
-    """Pins every column of every row, and that the source is what it was."""
-    await fill(ends.source)
-    before = await rows_of(ends.source)
-    group = await copied(ends)
+async def test_everything_arrives_as_it_is(every_ends: Ends) -> None:
+    """Pins every column of every row, that the source stays, and that once is enough."""
+    await fill(every_ends.source)
+    before = await rows_of(every_ends.source)
+    group = await copied(every_ends)
     assert (group.copied, group.unchanged) == (6, 0)
     assert group.rows == sum(map(len, before.values()))
-    assert await rows_of(ends.target) == before
-    assert await rows_of(ends.source) == before
+    there = await rows_of(every_ends.target)
+    assert there == held_by(every_ends.target, before)
     assert before["cubepi_threads"][("m",)]["created_at"] == LONG_AGO
-
-
-async def test_a_second_copy_changes_nothing(ends: Ends) -> None:
-    """Pins that all is compared, and nothing written."""
-    await fill(ends.source)
-    await copied(ends)
-    before = await rows_of(ends.target)
-    group = await copied(ends)
+    group = await copied(every_ends)
     assert (group.copied, group.rows, group.unchanged) == (0, 0, 6)
-    assert await rows_of(ends.target) == before
+    assert await rows_of(every_ends.target) == there
+    assert await rows_of(every_ends.source) == before
 
 
-async def test_what_was_copied_is_used_as_before(ends: Ends) -> None:
+async def test_what_was_copied_is_used_as_before(every_ends: Ends) -> None:
     """Pins that the target goes on: order of recent threads, pages of it, appends, answers."""
-    await fill(ends.source)
-    await copied(ends)
-    async with Checkpointer(ends.source) as source, Checkpointer(ends.target) as target:
-        listed = await source.list_threads(order="recent")
-        assert listed == await target.list_threads(order="recent")
-        for after in listed:
-            behind = await source.list_threads(after=after, order="recent")
-            assert behind == await target.list_threads(after=after, order="recent")
-        assert await source.load("a") == await target.load("a")
-        answer = await target.load_hitl_answer("m", "larger", run_id="R")
-        assert answer == await source.load_hitl_answer("m", "larger", run_id="R")
+    await fill(every_ends.source)
+    await copied(every_ends)
+    async with Checkpointer(every_ends.source) as source, Checkpointer(every_ends.target) as target:
+        listed = [await end.list_threads(order="recent") for end in (source, target)]
+        assert [t.thread_id for t in listed[0]] == [t.thread_id for t in listed[1]]
+        for place, after in enumerate(listed[1]):
+            behind = await target.list_threads(after=after, order="recent")
+            assert behind == listed[1][place + 1 :]
+        for thread_id in ("m", "M", "a"):
+            assert await source.load(thread_id) == await target.load(thread_id)
+        for question_id in ANSWERS:
+            answers = [
+                await at.load_hitl_answer("m", question_id, run_id="R") for at in (source, target)
+            ]
+            assert repr(answers[0]) == repr(answers[1])
         await target.mark_run_complete("m", "R")
         await target.append("m", said("more"))
         assert [stored.seq for stored in await target.read("m")] == [1, 2, 3, 4]
@@ -89,9 +90,10 @@ async def test_what_was_copied_is_used_as_before(ends: Ends) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 async def test_conversations_go_to_another_database_and_back(
-    ends: Ends, tmp_path: Path, file: Path
+    every_ends: Ends, tmp_path: Path, file: Path
 ) -> None:
     """Pins the real conversations, there and back again."""
+    ends = every_ends
     process = start_import(file, ends.source)
     process.communicate()
     assert process.returncode == 0
@@ -99,7 +101,7 @@ async def test_conversations_go_to_another_database_and_back(
     assert group.copied == len(lines(file))
     back = f"sqlite:///{tmp_path}/back.db"
     await copied(Ends(ends.target, back))
-    assert await rows_of(back) == await rows_of(ends.source)
+    assert await rows_of(back) == held_by(back, await rows_of(ends.source))
     await assert_holds(back, lines(file))
     (compared,) = await compare_databases(ends.source, back)
     assert (compared.unchanged, compared.faults) == (len(lines(file)), [])
@@ -122,7 +124,7 @@ async def test_what_went_on_in_the_source_is_brought_by_the_next_copy(ends: Ends
         await source.save_hitl_answer("a", "new", 1)
     group = await copied(ends)
     assert (group.copied, group.unchanged) == (4, 3)
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_a_write_right_behind_the_copy_is_told_from_what_was_copied(ends: Ends) -> None:
@@ -134,7 +136,7 @@ async def test_a_write_right_behind_the_copy_is_told_from_what_was_copied(ends: 
             await copied(ends)
             await source.save_extra("t", {"number": -number - 1})
         await copied(ends)
-        assert await rows_of(ends.target) == await rows_of(ends.source)
+        assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_a_thread_is_of_one_point_in_time(
@@ -160,9 +162,9 @@ async def test_a_thread_is_of_one_point_in_time(
         group = await copied(ends, report=write)
     assert pages > 3
     assert group.copied == 1
-    assert await rows_of(ends.target) == before
+    assert await rows_of(ends.target) == held_by(ends.target, before)
     await copied(ends)
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_copies_while_the_source_is_written_to_bring_prefixes(ends: Ends) -> None:
@@ -193,7 +195,7 @@ async def test_copies_while_the_source_is_written_to_bring_prefixes(ends: Ends) 
                     assert data.extra.get("number", 0) in {len(texts), len(texts) - 1}
     await writer
     await copied(ends)
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 @pytest.mark.parametrize("limit", ["rows", "bytes"])
@@ -209,7 +211,7 @@ async def test_long_threads_go_in_pages(
             await source.save_hitl_answer("t", f"q{number}", number, run_id=f"r{number % 3}")
     seen: list[int] = []
     await copied(ends, report=lambda group, fault: seen.append(group.rows))
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
     assert len(set(seen)) > 9
     assert (await copied(ends)).unchanged == 1
 
@@ -218,20 +220,20 @@ async def test_rows_that_are_larger_than_a_page_go_too(ends: Ends) -> None:
     """Pins messages of several megabytes among small ones."""
     await say(ends.source, "t", "a", "b" * 5_000_000, "c", "\0'\\" * 1_500_000, "d")
     await copied(ends)
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_rows_without_a_thread_go_too(
-    sqlite_url: str, mysql_url: str, other_sqlite_url: str
+    sqlite_url: str, mysql_url: str, second_sqlite_url: str
 ) -> None:
     """Pins messages, runs and answers of threads that have no row, where databases allow it."""
     await say(sqlite_url, "t", "a")
     await add(sqlite_url, Message, thread_id="u", seq=2, role="user", payload=b"\xff", metadata={})
     await add(sqlite_url, Run, thread_id="v", run_id="r")
     await add(sqlite_url, HitlAnswer, thread_id="w", run_id="", question_id="q", answer=[1])
-    for ends in (Ends(sqlite_url, mysql_url), Ends(mysql_url, other_sqlite_url)):
+    for ends in (Ends(sqlite_url, mysql_url), Ends(mysql_url, second_sqlite_url)):
         assert (await copied(ends)).copied == 4
-        assert await rows_of(ends.target) == await rows_of(ends.source)
+        assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_more_threads_than_are_listed_at_once_go_too(
@@ -243,7 +245,7 @@ async def test_more_threads_than_are_listed_at_once_go_too(
         for number in range(10):
             await source.save_extra(f"{number}", {"n": number})
     assert (await copied(ends)).copied == 10
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_only_the_named_threads_are_copied(ends: Ends) -> None:
@@ -277,7 +279,7 @@ async def test_forks_of_forks_go_behind_their_parents(ends: Ends) -> None:
             await source.fork(f"{number}", f"{number - 1}", after_run_id="r")
     group = await copied(ends)
     assert (group.copied, group.unchanged) == (40, 0)
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_a_thread_that_holds_something_else_is_left_as_it_is(ends: Ends) -> None:
@@ -395,7 +397,7 @@ async def test_two_copies_at_the_same_time_double_nothing(ends: Ends) -> None:
     await fill(ends.source)
     await asyncio.gather(*(faults(ends) for _ in range(3)))
     assert (await copied(ends)).unchanged == 6
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 async def test_a_column_that_a_host_added_for_metadata_is_left_to_the_database(
@@ -412,7 +414,7 @@ async def test_a_column_that_a_host_added_for_metadata_is_left_to_the_database(
             "GENERATED ALWAYS AS (json_extract(metadata, '$.by')) VIRTUAL",
         )
     await copied(ends)
-    assert await rows_of(ends.target) == await rows_of(ends.source)
+    assert await rows_of(ends.target) == await source_rows(ends)
 
 
 def _insert_nan(connection: Connection) -> None:

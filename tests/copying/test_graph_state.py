@@ -41,20 +41,20 @@ async def copied(ends: Ends, **options: Any) -> dict[str, Copied]:
     return {group.group: group for group in groups}
 
 
-async def test_all_of_it_arrives_as_it_is(graph_ends: Ends) -> None:
+async def test_all_of_it_arrives_as_it_is(every_graph_ends: Ends) -> None:
     """Pins every column of every row, and that a second copy changes nothing."""
-    await fill(graph_ends.source)
-    before = await rows_of(graph_ends.source, GRAPH)
+    await fill(every_graph_ends.source)
+    before = await rows_of(every_graph_ends.source, GRAPH)
     assert all(before.values())
-    groups = await copied(graph_ends)
+    groups = await copied(every_graph_ends)
     assert {name: group.copied for name, group in groups.items()} == {
         "checkpoints": 3,
         "metadata": 1,
     }
-    assert await rows_of(graph_ends.target, GRAPH) == before
-    groups = await copied(graph_ends)
+    assert await rows_of(every_graph_ends.target, GRAPH) == before
+    groups = await copied(every_graph_ends)
     assert {name: group.rows for name, group in groups.items()} == {"checkpoints": 0, "metadata": 0}
-    assert await rows_of(graph_ends.source, GRAPH) == before
+    assert await rows_of(every_graph_ends.source, GRAPH) == before
 
 
 async def test_it_goes_in_pages(graph_ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,10 +126,10 @@ async def test_only_the_named_threads_are_copied(graph_ends: Ends) -> None:
 
 
 async def test_both_parts_are_copied_unless_one_is_named(
-    sqlite_url: str, other_sqlite_url: str
+    sqlite_url: str, second_sqlite_url: str
 ) -> None:
     """Pins the default: what the source has rows of."""
-    ends = Ends(sqlite_url, other_sqlite_url)
+    ends = Ends(sqlite_url, second_sqlite_url)
     await say(ends.source, "t", "a")
     assert list(await copied(ends)) == ["messages"]
     await fill(ends.source)
