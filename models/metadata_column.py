@@ -76,6 +76,8 @@ def _typed(value: Any, type_: TypeEngine[Any]) -> ColumnElement[Any]:
             typed = value.as_boolean()
         case Integer():
             typed = value.as_integer()
+            # PostgreSQL's INTEGER has 32 bits.
+            typed.type = type_
         case Float():
             typed = value.as_float()
         case Numeric(precision=int(), scale=int()):

@@ -12,7 +12,9 @@ class _Generated(Computed):
 
     inherit_cache = True
 
-    def _copy(self, *, target_table: Table | None = None, **kw: Any) -> Computed:
+    def _copy(  # type: ignore[override]  # as that of Computed itself
+        self, *, target_table: Table | None = None, **kw: Any
+    ) -> Computed:
         copied = super()._copy(target_table=target_table, **kw)
         return _Generated(copied.sqltext, persisted=copied.persisted)
 
