@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, dialect_of, marking, utc_now
+from threadlog.models.dialects import as_text, dialect_of, from_kept, utc_now
 from threadlog.repositories.rows import affected
 
 IN_FLIGHT: Final = ("pending", "running")
@@ -52,16 +52,6 @@ _IS_IN_FLIGHT: Final = _RUNS.c.status.in_(IN_FLIGHT)
 # Made of the thread's row, which is locked: no run without a thread, also where the database
 # enforces no foreign keys, and no deletion or expiry between the look and the commit.
 _NEW: Final = [column for column in _RUNS.columns if column.name not in {"thread_id", "error"}]
-_INSERT: Final = (
-    insert(_RUNS)
-    .from_select(
-        ["thread_id", *(column.name for column in _NEW)],
-        select(_THREADS.c.thread_id, *(bindparam(c.name, type_=c.type) for c in _NEW))
-        .where(_THREADS.c.thread_id == _THREAD)
-        .with_for_update(read=True),
-    )
-    .execution_options(preserve_rowcount=True)
-)
 _GET: Final = _ROW.where(_OF_THREAD, _IS_RUN)
 _PAGE: Final = (
     select(_RUNS.c.run_id)
@@ -116,9 +106,10 @@ class AppRunRepository:
             RunAlreadyExistsError: there is a run of this id; the transaction may be over.
         """
         row = {"run_id": run_id, "created_at": now, "updated_at": now, **values}
+        given = {f"new_{name}": value for name, value in row.items()}
         try:
             statement = _inserting(self._dialect)
-            return affected(self._session.execute(statement, {**row, "of_thread": thread_id})) > 0
+            return affected(self._session.execute(statement, {**given, "of_thread": thread_id})) > 0
         except IntegrityError as error:
             # The thread is locked, so that only the run's key can be in the way.
             raise RunAlreadyExistsError(thread_id=str(thread_id), run_id=str(run_id)) from error
@@ -202,7 +193,10 @@ class AppRunRepository:
 
 @cache
 def _inserting(dialect: str) -> Insert:
-    return marking(_INSERT, _THREADS, _THREADS.c.thread_id == _THREAD, dialect)
+    values = [bindparam(f"new_{column.name}", type_=column.type) for column in _NEW]
+    row = from_kept(_THREADS, _THREADS.c.thread_id == _THREAD, values, dialect)
+    names = ["thread_id", *(column.name for column in _NEW)]
+    return insert(_RUNS).from_select(names, row).execution_options(preserve_rowcount=True)
 
 
 def _chunks(run_ids: Sequence[UUID]) -> list[Sequence[UUID]]:

@@ -184,14 +184,15 @@ class CatalogueRepository:
         """Write the one statement that gives columns of MySQL the type that models have.
 
         One for all of them: a foreign key refuses to have its two ends changed in turn. Empty
-        where one leads from a table to another, which no one statement changes.
+        where one leads from a table to another, which no one statement changes; nor does it on
+        MariaDB where it leads to its own table.
         """
         ends = {
             (end.table.name, end.name)
             for other in part.metadata.tables.values()
             for key in other.foreign_keys
             for end in (key.parent, key.column)
-            if key.parent.table is not key.column.table
+            if key.parent.table is not key.column.table or self.is_mariadb()
         }
         if any((table, column) in ends for column in columns):
             return ""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from importlib import import_module
 
 import pytest
 from sqlalchemy import event, text
@@ -18,9 +19,11 @@ from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConnectionLostError,
     DeadlockError,
+    MissingExtraError,
     NotWritableError,
     StorageError,
 )
+from threadlog.store import translated
 
 WAITING = text(
     "SELECT id FROM information_schema.processlist WHERE db = DATABASE() "
@@ -199,6 +202,8 @@ def wrapped(
     [
         (wrapped(1213, "Deadlock found"), DeadlockError),
         (wrapped(3101, "Plugin instructed the server to rollback"), DeadlockError),
+        (wrapped(1020, "Record has changed since last read"), DeadlockError),
+        (wrapped(1290, "running with the --read-only option"), NotWritableError),
         (wrapped(1205, "Lock wait timeout exceeded"), CheckpointerLockTimeoutError),
         (wrapped(2013, "Lost connection"), ConnectionLostError),
         (wrapped(4031, "The client was disconnected"), ConnectionLostError),
@@ -223,6 +228,14 @@ def wrapped(
 def test_mysql_errors_are_told_apart(error: OperationalError, kind: type[StorageError]) -> None:
     """Pins which errors a transaction survives by being run again."""
     assert MySQLBackend().error_type(error) is kind
+
+
+def test_a_package_that_a_log_in_needs_is_named() -> None:
+    """Pins the driver's own words, for an account of MariaDB that uses ed25519."""
+    with pytest.raises(MissingExtraError, match="pip install pynacl"), translated(MySQLBackend()):
+        import_module("pymysql._auth").ed25519_password(b"secret", b"x" * 32)
+    with pytest.raises(RuntimeError, match="of another"), translated(MySQLBackend()):
+        raise RuntimeError("of another")
 
 
 def test_sqlite_errors_are_told_apart() -> None:

@@ -1,14 +1,14 @@
 """What the server is sent for runs, questions and forks: counted by the server itself."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
 from sqlalchemy import event
 
 from tests.counting import StatementCount
-from tests.databases import engines_of, on_connection
+from tests.databases import engines_of
 from tests.factories import HitlRequestFactory, UserFactory
+from tests.plans import plan_of
 from threadlog import Checkpointer
 
 
@@ -113,17 +113,9 @@ async def test_one_partition_and_its_key_are_read(innodb_url: str) -> None:
         step
         for statement in sent
         if "VALUES" not in statement
-        for step in await explain(innodb_url, statement)
+        for step in await plan_of(innodb_url, statement)
         if step["select_type"] != "INSERT" and not str(step["table"]).startswith(("None", "<"))
     ]
     assert len(steps) > 20
     assert [step for step in steps if "," in (step["partitions"] or "")] == []
     assert [step for step in steps if step["type"] == "ALL"] == []
-
-
-async def explain(url: str, statement: str) -> list[dict[str, Any]]:
-    """Give the steps of the server's plan."""
-    sql = f"EXPLAIN FORMAT=TRADITIONAL {statement.replace('%', '%%')}"
-    return await on_connection(
-        url, lambda c: [dict(step) for step in c.exec_driver_sql(sql).mappings()]
-    )

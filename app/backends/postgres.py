@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from sqlalchemy import URL, Connection, Engine, func, select, true
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.backends.hosts import hosts_of
@@ -195,8 +195,8 @@ class PostgresBackend:
         """Tell by the server's error code, and by whether the connection is gone."""
         return error_type(error)
 
-    def refusal(self, error: SQLAlchemyError) -> ThreadlogError | None:
-        """Do nothing: SQLAlchemy itself refuses none of its servers."""
+    def refusal(self, error: Exception) -> ThreadlogError | None:
+        """Do nothing: no other server speaks its protocol to SQLAlchemy."""
 
 
 def _driver(url: URL, default: Driver) -> str:

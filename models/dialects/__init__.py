@@ -33,8 +33,9 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
-from threadlog.models.dialects.locking import LockingRead, lock_first, marking
-from threadlog.models.dialects.names import MYSQL, dialect_of
+from threadlog.models.dialects.last_rows import LastRows
+from threadlog.models.dialects.locking import LockingRead, from_kept, lock_first, marking
+from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
     METADATA_INDEX,
@@ -66,6 +67,7 @@ __all__ = [
     "TABLE_OPTIONS",
     "BytewiseText",
     "ExactJson",
+    "LastRows",
     "LockingRead",
     "UtcTime",
     "UuidText",
@@ -80,6 +82,7 @@ __all__ = [
     "exact_text",
     "foreign_key",
     "from_epoch",
+    "from_kept",
     "identifier",
     "insert_if_absent",
     "insert_or_replace",
@@ -90,6 +93,7 @@ __all__ = [
     "long_text",
     "many_rows",
     "marking",
+    "met_mariadb",
     "metadata_index",
     "moment",
     "no_value",

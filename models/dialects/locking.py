@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Executable, Insert, Select, Table, Update, select, update
-
-S = TypeVar("S", Insert, Update)
+from sqlalchemy import ColumnElement, Executable, Select, Table, Update, select, update
 
 Lock: TypeAlias = Callable[[Select[Any]], Select[Any]]
 """Has a subquery read what is committed, and not the transaction's snapshot."""
@@ -66,23 +64,48 @@ def lock_first(table: Table, is_row: ColumnElement[bool], dialect: str) -> Seque
     return (select(next(iter(table.primary_key))).where(is_row).with_for_update(),)
 
 
-def marking(statement: S, row: Table, is_row: ColumnElement[bool], dialect: str) -> S:
-    """Have a change of what a row's lock guards tell transactions that began before.
+def from_kept(
+    row: Table, is_row: ColumnElement[bool], columns: Sequence[ColumnElement[Any]], dialect: str
+) -> Select[Any]:
+    """Select a row's key, and more, and keep the row until the transaction ends.
+
+    Nobody changes or deletes it until then; see `marking` for those that began before.
+
+    Args:
+        row: the table of the row.
+        is_row: the row's condition.
+        columns: what to select behind the key.
+        dialect: the name of the session's dialect.
+    """
+    key = next(iter(row.primary_key))
+    if dialect == "postgresql":
+        marked = _mark(row, is_row).returning(key).cte("marked")
+        return select(marked.c[key.name], *columns)
+    return select(key, *columns).where(is_row).with_for_update(read=True)
+
+
+def marking(statement: Update, row: Table, is_row: ColumnElement[bool], dialect: str) -> Update:
+    """Have an UPDATE of what a row's lock guards tell transactions that began before.
 
     Those would lock the row, and read what they knew. On PostgreSQL it is written to, without
     a change, and one that has an older snapshot is refused its lock. MySQL's locking reads
     need no telling.
 
     Args:
-        statement: the INSERT or UPDATE.
+        statement: the UPDATE.
         row: the table of the row.
         is_row: the row's condition.
         dialect: the name of the session's dialect.
     """
     if dialect != "postgresql":
         return statement
-    key = next(iter(row.primary_key))
-    return statement.add_cte(update(row).where(is_row).values({key.name: key}).cte("marked"))
+    return statement.add_cte(_mark(row, is_row).cte("marked"))
+
+
+def _mark(row: Table, is_row: ColumnElement[bool]) -> Update:
+    """Write to a row without a change, to its time of change neither."""
+    same = {c.name: c for c in row.columns if c.primary_key or c.onupdate is not None}
+    return update(row).where(is_row).values(same)
 
 
 def _locking(subquery: Select[Any]) -> Select[Any]:

@@ -12,7 +12,7 @@ from tests.schemas import (
     statements_of,
     version_rows,
 )
-from threadlog import Checkpointer, MySQLCheckpointer
+from threadlog import Checkpointer
 from threadlog.messages import TextContent, UserMessage
 from threadlog.models import GRAPH, MESSAGES
 
@@ -27,7 +27,7 @@ async def test_a_database_of_the_framework_is_adopted(innodb_database: str) -> N
     assert "`run_id` varchar(64)" in after["cubepi_threads"]
     assert before | {"cubepi_threads": ""} == after | {"cubepi_threads": ""}
     assert await version_rows(innodb_database) == [5]
-    async with MySQLCheckpointer(innodb_database) as checkpointer:
+    async with Checkpointer(innodb_database) as checkpointer:
         message = UserMessage(content=[TextContent(text="hi")], run_id="R")
         await checkpointer.append("t", [message])
         loaded = await checkpointer.load("t")

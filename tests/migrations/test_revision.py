@@ -71,7 +71,8 @@ async def test_tables_have_partitions_and_collations(innodb_database: str) -> No
         "cubepi_hitl_answers": 3,
     }.items():
         assert len(_BYTEWISE.findall(found[table])) == count
-    assert "DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP" in found["cubepi_threads"]
+    threads = found["cubepi_threads"].upper().replace("()", "")
+    assert "DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP" in threads
     assert all("ENGINE=InnoDB" in made for made in found.values())
 
 

@@ -31,7 +31,7 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 
-import threadlog.migrations.plugin  # noqa: F401 - as the host's env.py does
+import threadlog.migrations.plugin  # noqa: F401 - looks through what autogenerate finds
 from tests.factories import UserFactory
 from tests.ways import host_engine
 from threadlog import Checkpointer
@@ -45,17 +45,21 @@ Message.price = metadata_column("$.price", Numeric(10, 2))
 Message.vip = metadata_column("$.vip", Boolean())
 
 MESSAGES = Message.metadata.tables["cubepi_messages"]
-STORED = ("thread_id", "seq", "role", "metadata", "payload", "created_at")
-
-
-DIALECTS = {"mysql": mysql, "postgresql": postgresql}
 EXPLAIN = {
     "mysql": "EXPLAIN FORMAT=TRADITIONAL",
     "mariadb": "EXPLAIN",
     "postgresql": "EXPLAIN",
     "sqlite": "EXPLAIN QUERY PLAN",
 }
-ANALYZE = {"mysql": "ANALYZE TABLE cubepi_messages", "postgresql": "ANALYZE cubepi_messages"}
+STORED = ("thread_id", "seq", "role", "metadata", "payload", "created_at")
+
+
+DIALECTS = {"mysql": mysql, "postgresql": postgresql}
+ANALYZE = {
+    "mysql": "ANALYZE TABLE cubepi_messages",
+    "mariadb": "ANALYZE TABLE cubepi_messages",
+    "postgresql": "ANALYZE cubepi_messages",
+}
 
 
 def of(name: str) -> InstrumentedAttribute[Any]:
@@ -155,6 +159,7 @@ async def main(url: str, count: int) -> None:
         report = await ask(engine)
         seqs = [stored.seq for stored in await checkpointer.read("live")]
     report |= {"appended": appended, "seqs": seqs, "differences": differences}
+    report["version"] = engine.dialect.server_version_info
     print(json.dumps(report))
     await engine.dispose()
 
