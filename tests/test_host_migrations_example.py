@@ -9,17 +9,17 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from tests.databases import ASYNCHRONOUS
 from tests.schemas import PARTITIONS, opens, run, statements_of, tables, version_rows
 from tests.test_architecture import ROOT
 
 PROJECT = ROOT / "examples" / "host_migrations"
-DRIVERS = {"mysql": "mysql+asyncmy", "sqlite": "sqlite+aiosqlite"}
 
 
 def driven(url: str) -> str:
     """Name an asynchronous driver in a URL, as the host's own engine does."""
     plain = make_url(url)
-    driver = DRIVERS[plain.get_backend_name()]
+    driver = ASYNCHRONOUS[plain.get_backend_name()]
     return plain.set(drivername=driver).render_as_string(hide_password=False)
 
 
