@@ -73,12 +73,11 @@ example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is 
 
 .PHONY: test test-all
 test:  ## Run all tests on SQLite and on a real MySQL, which is set up too
-# Not of the frameworks' tests, whose environments lack PostgreSQL's drivers.
 test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
 test-all:  ## The same on SQLite and on real MySQL, PostgreSQL and MariaDB servers
 test test-all: $(VENV)/installed
 	@$(ON) $(BIN)/python $(PYTEST) $(ARGS)
-	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
+	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(ON) $(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
 
 .PHONY: $(FRAMEWORKS:%=test-%)
 test-cubeloop:  ## Run agents of cubeloop, and its own backend beside ours
@@ -147,11 +146,11 @@ lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRA
 	@$(BIN)/pip install --quiet uv
 	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino --group dev --output-file requirements-dev.txt
 	@for framework in $(FRAMEWORKS); do \
-		$(COMPILE) --group $$framework --output-file requirements-$$framework.txt || exit 1; \
+		$(COMPILE) --extra postgres --group $$framework --output-file requirements-$$framework.txt || exit 1; \
 	done
 	@$(COMPILE) --extra langgraph --group bench --output-file requirements-bench.txt
 	@$(COMPILE_GROUP) --group docs --output-file requirements-docs.txt
 
 .PHONY: clean
 clean:  ## Remove what make has made, but for the downloaded servers
-	@rm -rf $(VENV) $(OLDEST) $(SEPARATE:%=.venv-%) build site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*
+	@rm -rf $(VENV) $(OLDEST) $(SEPARATE:%=.venv-%) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.db*

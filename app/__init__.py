@@ -1,7 +1,12 @@
 """threadlog keeps what an AI agent must not lose in the SQL database a team already runs."""
 
 from threadlog.backends import follow_primary
-from threadlog.checkpointer import Checkpointer, MySQLCheckpointer, PostgresCheckpointer
+from threadlog.checkpointer import (
+    Checkpointer,
+    MariaDBCheckpointer,
+    MySQLCheckpointer,
+    PostgresCheckpointer,
+)
 from threadlog.codec import MESSAGE_CODEC, MessageCodec
 from threadlog.errors import ThreadlogError
 from threadlog.hitl import HitlRequest
@@ -14,6 +19,7 @@ __all__ = [
     "CheckpointData",
     "Checkpointer",
     "HitlRequest",
+    "MariaDBCheckpointer",
     "MessageCodec",
     "MySQLCheckpointer",
     "PostgresCheckpointer",

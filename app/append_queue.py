@@ -18,7 +18,7 @@ from threadlog.errors import (
     restored,
 )
 from threadlog.operations.message import NewAppend, Outcome, ThreadNotLocked
-from threadlog.packing import statement_size
+from threadlog.packing import STATEMENT_OVERHEAD
 
 Work: TypeAlias = Callable[[Session, Sequence[NewAppend]], list[Outcome]]
 """Runs appends in one transaction, and says what became of each."""
@@ -51,7 +51,7 @@ class _Caller:
     append: NewAppend
     work: Work
     size: int | None
-    """Bytes of a statement that it takes; None where it needs a transaction of its own."""
+    """Bytes that its rows are in a statement; None where it needs a transaction of its own."""
     done: asyncio.Future[None]
     group: "_Group | None" = None
 
@@ -132,14 +132,14 @@ class AppendQueue:
             StorageError: the database refused or failed.
         """
         self._most_bytes = min(_MOST_BYTES, statement_limit)
-        size = statement_size(append.messages) if len(append.batches) == 1 else None
+        size = append.batches[0].size if len(append.batches) == 1 else None
         done = asyncio.get_running_loop().create_future()
         caller = _Caller(append, work, size, done)
-        self._waiting.setdefault(append.thread_id, deque()).append(caller)
-        if len(self._running) < _AT_ONCE and self._has_free() and not self._slots.locked():
+        if self._may_go(append.thread_id):
             await self._slots.acquire()  # returns at once: it is not locked
-            self._start()
+            self._start([caller])
         else:
+            self._waiting.setdefault(append.thread_id, deque()).append(caller)
             self._lead()
         if caller.group is None:  # sparing the timer where nobody waits
             self._limit_waiting(caller)
@@ -173,6 +173,12 @@ class AppendQueue:
                 _settle(caller, refusal())
         self._waiting.clear()
 
+    def _may_go(self, thread_id: str) -> bool:
+        """Say whether an append goes at once, as it overtakes nobody and waits for nobody."""
+        if self._waiting or thread_id in self._busy:
+            return False
+        return len(self._running) < _AT_ONCE and not self._slots.locked()
+
     def _has_free(self) -> bool:
         return any(thread_id not in self._busy for thread_id in self._waiting)
 
@@ -184,14 +190,14 @@ class AppendQueue:
     async def _take_slots(self) -> None:
         while self._has_free():
             await self._slots.acquire()
-            self._start()
+            callers = self._take()
+            if callers:
+                self._start(callers)
+            else:
+                self._slots.release()
 
-    def _start(self) -> None:
-        """Start the transaction of a group, whose slot is held; or give the slot back."""
-        callers = self._take()
-        if not callers:
-            self._slots.release()
-            return
+    def _start(self, callers: Sequence[_Caller]) -> None:
+        """Start the transaction of a group, whose slot is held."""
         group = _Group(callers)
         self._running.add(group)
         self._busy.update(caller.append.thread_id for caller in callers)
@@ -200,7 +206,7 @@ class AppendQueue:
     def _take(self) -> list[_Caller]:
         """Take what may go together out of the queue; of each thread what came first."""
         taken: list[_Caller] = []
-        room = self._most_bytes
+        room = self._most_bytes - STATEMENT_OVERHEAD
         for thread_id in [each for each in self._waiting if each not in self._busy]:
             callers, before = self._waiting[thread_id], len(taken)
             while callers and len(taken) < _MOST_APPENDS:

@@ -70,6 +70,7 @@ class AsyncDoor(Door):
                     hosts_engine=sessions.hosts_engine,
                     initialise=self.initialises,
                     verify=self.verifies_on_opening,
+                    only=self.server,
                 )
                 await sessions.warm()
         except BaseException:

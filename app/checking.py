@@ -98,8 +98,8 @@ def _connection(uow: UnitOfWork) -> list[Finding]:
 
 
 def _server(uow: UnitOfWork, backend: Backend) -> list[Finding]:
-    backend.verify_server(uow)
-    return [Finding("server", "ok", f"It is {backend.name}, and new enough.")]
+    name = backend.verify_server(uow)
+    return [Finding("server", "ok", f"It is {name}, and new enough.")]
 
 
 def _unreachable(error: StorageError) -> str:

@@ -531,9 +531,12 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
 
 
 class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
-    """A `Checkpointer` that takes one kind of database."""
+    """A `Checkpointer` that takes one kind of server."""
 
-    _dialect: ClassVar[str]
+    server: ClassVar[str]
+
+    also: ClassVar[tuple[str, ...]] = ()
+    """Databases whose URLs may lead to such a server too."""
 
     def __init__(
         self,
@@ -556,20 +559,33 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
             min_pool_size=min_pool_size,
             max_pool_size=max_pool_size,
         )
-        if self._dialect not in self._sessions.backend.dialects:
+        if self._sessions.backend.name not in {self.server, *self.also}:
             raise ConfigurationError(
-                f"{type(self).__name__} takes {self._dialect}:// URLs, not {self._sessions}. Use "
-                "Checkpointer, which takes all."
+                f"{type(self).__name__} takes {self.server.lower()}:// URLs, not "
+                f"{self._sessions}. Use Checkpointer, which takes all."
             )
 
 
 class MySQLCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
-    """A `Checkpointer` that takes only MySQL."""
+    """A `Checkpointer` that takes only MySQL: ``mysql://`` URLs whose server is no MariaDB.
 
-    _dialect = "mysql"
+    The server is asked on entering, which raises `UnsupportedServerError` on MariaDB.
+    """
+
+    server = "MySQL"
+
+
+class MariaDBCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes only MariaDB: by a ``mariadb://`` URL, or a ``mysql://`` one.
+
+    The server is asked on entering, which raises `UnsupportedServerError` on MySQL.
+    """
+
+    server = "MariaDB"
+    also = ("MySQL",)
 
 
 class PostgresCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only PostgreSQL."""
 
-    _dialect = "postgresql"
+    server = "PostgreSQL"

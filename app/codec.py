@@ -80,7 +80,8 @@ class MessageCodec(Generic[MessageT]):
         try:
             data = msgpack.unpackb(payload, raw=False)
             data["metadata"] = _json_object(metadata)
-            return self._by_role[role].model_validate(data)
+            # What model_validate() calls; without it a tenth of the time is saved.
+            message: MessageT = self._by_role[role].__pydantic_validator__.validate_python(data)
         except Exception as error:
             raise CheckpointCorruptionError(
                 table=StoredRow.__tablename__,
@@ -88,6 +89,7 @@ class MessageCodec(Generic[MessageT]):
                 seq=seq,
                 reason=self._reason(role, error),
             ) from error
+        return message
 
     def decode_all(self, thread_id: str, rows: Iterable[MessageRow]) -> list[MessageT]:
         """Turn the rows of a thread into its messages; see `decode`."""

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from cubeloop.hitl.types import HitlRequest
     from cubeloop.providers.base import Message
 
-__all__ = ["VOCABULARY", "Checkpointer", "MySQLCheckpointer", "PostgresCheckpointer"]
+__all__ = [
+    "VOCABULARY",
+    "Checkpointer",
+    "MariaDBCheckpointer",
+    "MySQLCheckpointer",
+    "PostgresCheckpointer",
+]
 
 VOCABULARY: Final["threadlog.Vocabulary[Message, HitlRequest, CheckpointData]"] = vocabulary_of(
     "cubeloop"
@@ -35,6 +41,14 @@ class Checkpointer(threadlog.Checkpointer["Message", "HitlRequest", "CheckpointD
 
 class MySQLCheckpointer(threadlog.MySQLCheckpointer["Message", "HitlRequest", "CheckpointData"]):
     """A `threadlog.MySQLCheckpointer` that speaks cubeloop's classes."""
+
+    vocabulary = VOCABULARY
+
+
+class MariaDBCheckpointer(
+    threadlog.MariaDBCheckpointer["Message", "HitlRequest", "CheckpointData"]
+):
+    """A `threadlog.MariaDBCheckpointer` that speaks cubeloop's classes."""
 
     vocabulary = VOCABULARY
 

@@ -45,6 +45,9 @@ class Door:
     verifies_on_opening: ClassVar[bool] = True
     """Whether it stays closed where its schema is missing or of another version."""
 
+    server: ClassVar[str | None] = None
+    """The one kind of server that it takes; None for each that a URL may lead to."""
+
     initialises: bool = True
     """Whether an embedded database without tables is given them on opening."""
 

@@ -21,6 +21,7 @@ def open_engine(
     *,
     reading: bool = False,
     patient: bool = False,
+    snapshots: bool = False,
 ) -> AsyncEngine:
     """Create an engine of asyncio on a database of this kind; nothing connects yet.
 
@@ -30,12 +31,15 @@ def open_engine(
         pool: the engine's connections.
         reading: the engine is only to read; each of its statements is a transaction.
         patient: a statement may take as long as it does, as those of migrations.
+        snapshots: all that a transaction reads is to be of one point in time.
 
     Raises:
         ConfigurationError: the URL cannot be used.
         MissingExtraError: its driver is not installed.
     """
     settings = backend.settings(url, pool, reading=reading)
+    if snapshots and backend.read_committed:
+        settings.options["isolation_level"] = "REPEATABLE READ"
     engine = _create(create_async_engine, settings, backend.asynchronous)
     limits = replace(settings.limits, statement=None) if patient else settings.limits
     backend.attach(engine.sync_engine, limits)

@@ -78,6 +78,17 @@ class CubepiSchemaMismatch(CubepiSchemaError):  # noqa: N818 - a name of the che
         self.hint = hint
 
 
+class CopyEndError(ThreadlogError):
+    """One of the two databases of a copy cannot be used; ``__cause__`` says why."""
+
+    def __init__(self, *, end: str, url: str, reason: str) -> None:
+        """Name the end, ``source`` or ``target``, its URL without a password, and the fault."""
+        super().__init__(f"The {end}, {url}: {reason}")
+        self.end = end
+        self.url = url
+        self.reason = reason
+
+
 # --- Input -------------------------------------------------------------------------
 
 

@@ -123,7 +123,8 @@ def _append_missing(
     held = _count_held(uow, thread_id, rows) if tail.last_seq else 0
     missing = rows[held:]
     if missing or not tail.last_seq:
-        uow.messages.insert(thread_id, tail.last_seq, in_batches(missing, limit))
+        batches = in_batches(missing, limit)
+        uow.messages.insert(thread_id, tail.last_seq, (batch.rows for batch in batches))
         if tail.behind:
             uow.threads.touch(thread_id)
         if extra:

@@ -17,7 +17,8 @@ _ESCAPED: Final = b"\0\n\r\x1a\"'\\"
 
 # Room for ids, keywords and punctuation: two ids of 255 characters take up to 4 bytes each.
 _ROW_OVERHEAD: Final = 3_000
-_STATEMENT_OVERHEAD: Final = 1_000
+STATEMENT_OVERHEAD: Final = 1_000
+"""Bytes of a statement that are not its rows'."""
 
 # Quotes, comma, and what says that a value is binary.
 _VALUE_OVERHEAD: Final = 16
@@ -31,7 +32,7 @@ class Batch(NamedTuple, Generic[T]):
     """About how many bytes they are in it."""
 
 
-def in_batches(messages: Iterable[NewMessage], limit: int) -> list[list[NewMessage]]:
+def in_batches(messages: Iterable[NewMessage], limit: int) -> list[Batch[NewMessage]]:
     """Divide encoded messages, in order, so that each batch fits into one statement.
 
     Args:
@@ -45,7 +46,7 @@ def in_batches(messages: Iterable[NewMessage], limit: int) -> list[list[NewMessa
         (message, f"messages[{index}]", _message_size(message))
         for index, message in enumerate(messages)
     )
-    return [batch.rows for batch in batches(sized, limit)]
+    return batches(sized, limit)
 
 
 def batches(rows: Iterable[tuple[T, str, int]], limit: int) -> list[Batch[T]]:
@@ -60,7 +61,7 @@ def batches(rows: Iterable[tuple[T, str, int]], limit: int) -> list[Batch[T]]:
     """
     found: list[list[T]] = []
     sizes: list[int] = []
-    room = limit - _STATEMENT_OVERHEAD
+    room = limit - STATEMENT_OVERHEAD
     for row, what, size in rows:
         if size > room:
             raise TooLargeError(what=what, size=size, limit=limit)
@@ -85,18 +86,13 @@ def check_row(what: str, *values: bytes | str, limit: int) -> None:
         TooLargeError: it does not.
     """
     size = row_size(*values)
-    if size > limit - _STATEMENT_OVERHEAD:
+    if size > limit - STATEMENT_OVERHEAD:
         raise TooLargeError(what=what, size=size, limit=limit)
 
 
 def _message_size(message: NewMessage) -> int:
     metadata = json.dumps(message.metadata).encode() if message.metadata else b""
     return row_size(message.payload, metadata) + _ROW_OVERHEAD
-
-
-def statement_size(messages: Iterable[NewMessage]) -> int:
-    """Give the most bytes that a statement needs which inserts these messages."""
-    return _STATEMENT_OVERHEAD + sum(map(_message_size, messages))
 
 
 def check_size(value: object, what: str, limit: int) -> None:
@@ -106,7 +102,7 @@ def check_size(value: object, what: str, limit: int) -> None:
         TooLargeError: it does not.
     """
     size = _literal_size(json.dumps(value).encode()) + _ROW_OVERHEAD
-    if size > limit - _STATEMENT_OVERHEAD:
+    if size > limit - STATEMENT_OVERHEAD:
         raise TooLargeError(what=what, size=size, limit=limit)
 
 

@@ -41,12 +41,19 @@ class _Pool:
         self._taken = 0
 
     async def run(self, work: Callable[[Session], T]) -> T:
-        """Run synchronous work in one greenlet; it closes the session itself."""
-        return await _undisturbed(self._run(work))
+        """Run synchronous work, on a slot that was entered, and give the slot back."""
+        return await undisturbed(self._run_and_leave(work))
+
+    async def _run_and_leave(self, work: Callable[[Session], T]) -> T:
+        try:
+            return await self._run(work)
+        finally:
+            self.slots.release()
 
     async def _run(self, work: Callable[[Session], T]) -> T:
-        # Leaving closing to AsyncSession would cost a second greenlet and a task each time.
-        return await AsyncSession(self.engine).run_sync(work)
+        """Run synchronous work in one greenlet; it closes the session itself."""
+        # Without an AsyncSession: closing one costs a second greenlet and a task each time.
+        return await greenlet_spawn(work, Session(self.engine.sync_engine))
 
     async def warm(self) -> None:
         """Open connections until there are as many as there are to be at the least."""
@@ -191,12 +198,10 @@ class OwnedSessions:
         if pool is None:
             raise not_open(self)
         await pool.enter()
-        try:
-            if pool not in self._pools():
-                raise self._closed()
-            return await pool.run(work)
-        finally:
+        if pool not in self._pools():
             pool.slots.release()
+            raise self._closed()
+        return await pool.run(work)
 
     def _closed(self) -> NotOpenError:
         return NotOpenError(f"The checkpointer of {self} was closed before it began.")
@@ -261,7 +266,7 @@ class HostSessions(HostBind):
         """Run work that may write on a new session, which it closes."""
         if not self.is_open:
             raise not_open(self)
-        return await _undisturbed(self._factory().run_sync(work))
+        return await undisturbed(self._factory().run_sync(work))
 
     read = write
 
@@ -329,25 +334,36 @@ async def _dispose_late(pools: Sequence[_Pool], old: Sequence[Pool]) -> None:
         await greenlet_spawn(each.dispose)
 
 
-async def _undisturbed(work: Coroutine[Any, Any, T]) -> T:
+async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
     """Await work that a cancellation of the caller does not break off in the middle.
 
     Breaking off costs the connection, and a log entry for each; a transaction takes
     milliseconds. Beyond a grace period the work is cancelled after all.
     """
-    task = asyncio.create_task(work)
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(_tell(done, work))
     try:
-        return await asyncio.shield(task)
+        return await done
     except asyncio.CancelledError:
         try:
             await asyncio.wait({task}, timeout=_GRACE_SECONDS)
         finally:
             task.cancel()
-            task.add_done_callback(_retrieve)
+            if done.done() and not done.cancelled():
+                done.exception()  # nobody waits for it any more: it is not to be logged
         raise
 
 
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Look at a task's exception, which nobody waits for any more, so that none is logged."""
-    if not task.cancelled():
-        task.exception()
+async def _tell(done: asyncio.Future[T], work: Coroutine[Any, Any, T]) -> None:
+    """Run work and tell who waits, which is quicker than `asyncio.shield`."""
+    try:
+        result = await work
+    except asyncio.CancelledError:
+        done.cancel()
+        raise
+    except Exception as error:  # noqa: BLE001 - it is the caller's to handle
+        if not done.done():
+            done.set_exception(error)
+    else:
+        if not done.done():
+            done.set_result(result)

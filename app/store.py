@@ -171,7 +171,15 @@ class OwnedStore(Store):
     def _run(self, once: Callable[..., Any], work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
         result: T
         try:
-            result = self._retrying(once, work, writes=writes)
+            result = once(work, writes=writes)  # sparing the policy where nothing fails
+        except StorageError as error:
+            if not error.retryable:
+                raise
+            again = _raising_first(error, once)
+        else:
+            return result
+        try:
+            result = self._retrying(again, work, writes=writes)
         except NoPrimaryError:
             waiting = election_policy(self._retrying.sleep)
             result = waiting(self._retrying, once, work, writes=writes)
@@ -229,8 +237,12 @@ def translated(backend: Backend) -> Iterator[None]:
         raise backend.error_type(error)(_words(error.orig)) from error
     except PoolLimitError as error:
         raise PoolTimeoutError("All connections of the pool were in use for too long") from error
-    except SQLAlchemyError as error:
-        raise StorageError(type(error).__name__) from error
+    except (SQLAlchemyError, RuntimeError) as error:
+        if told := backend.refusal(error):
+            raise told from error
+        if isinstance(error, SQLAlchemyError):
+            raise StorageError(type(error).__name__) from error
+        raise
 
 
 def _words(error: BaseException | None) -> str:
@@ -241,6 +253,18 @@ def _words(error: BaseException | None) -> str:
     """
     words = (arg for arg in getattr(error, "args", ()) if not isinstance(arg, BaseException))
     return ": ".join(str(word).partition("\n")[0] for word in words) or type(error).__name__
+
+
+def _raising_first(error: StorageError, once: Callable[..., T]) -> Callable[..., T]:
+    """Make a block whose first try, which was made already, ends as it did."""
+    errors = [error]
+
+    def run(*args: Any, **kwargs: Any) -> T:
+        if errors:
+            raise errors.pop()
+        return once(*args, **kwargs)
+
+    return run
 
 
 def _gives_up(state: RetryCallState) -> bool:

@@ -63,6 +63,7 @@ class SyncDoor(Door):
                     hosts_engine=sessions.hosts_engine,
                     initialise=self.initialises,
                     verify=self.verifies_on_opening,
+                    only=self.server,
                 )
                 sessions.warm()
         except BaseException:

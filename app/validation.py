@@ -14,8 +14,9 @@ from threadlog.errors import InvalidIdError, InvalidInputError, InvalidJsonError
 MAX_ID_LENGTH: Final = 255
 """Characters that an identifier column holds."""
 
-MAX_JSON_DEPTH: Final = 100
-"""Levels that a JSON document may have on MySQL (error 3157 beyond), scalars included."""
+MAX_JSON_DEPTH: Final = 31
+"""Objects and arrays that may be inside each other in a JSON document; MariaDB takes a deeper
+one for no JSON (error 4025), MySQL one of over 100 levels (error 3157)."""
 
 _MAX_JSON_KEY_BYTES: Final = 65_535
 _MIN_INT: Final = -(2**63)
@@ -177,8 +178,8 @@ def check_json(value: object, name: str) -> None:
     Raises:
         InvalidJsonError: in it is a key that is no string, a value that JSON lacks, NaN or
             an infinity, an int beyond 64 bits, half of a surrogate pair, a NUL character, which
-            PostgreSQL's JSONB lacks and ends texts in SQLite's functions, or more than 100
-            levels.
+            PostgreSQL's JSONB lacks and ends texts in SQLite's functions, or more than 31
+            objects and arrays inside each other.
     """
     # A stack of our own: recursion would meet Python's limit in a hostile value.
     stack: list[tuple[str, Any, int]] = [(name, value, 1)]
@@ -197,7 +198,7 @@ def check_json(value: object, name: str) -> None:
 
 
 def _json_fault(item: object, depth: int) -> str | None:
-    if depth > MAX_JSON_DEPTH:
+    if depth > MAX_JSON_DEPTH and isinstance(item, dict | list | tuple):
         return f"is nested deeper than {MAX_JSON_DEPTH} levels"
     if isinstance(item, str):
         return _text_fault(item)

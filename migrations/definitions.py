@@ -6,11 +6,17 @@ hosts have run were made from it. A newer version is added.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, postgresql
+
+MYSQL: Final = ("mysql", "mariadb")
+"""The dialects for which there are MySQL's types."""
+
+POSTGRESQL: Final = "postgresql"
+"""The dialect for which there are PostgreSQL's types."""
 
 Items: TypeAlias = Sequence[sa.Column[Any] | sa.Constraint]
 """Columns and constraints of a table, not yet attached to one."""
@@ -25,6 +31,12 @@ class Index:
     columns: tuple[str, ...]
     since: int
     """The first version that has it."""
+
+    dialect: str | None = None
+    """The one dialect that has it; None for all."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options for ``op.create_index``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,9 @@ class Definitions:
     all_options: Mapping[str, Mapping[str, Any]]
     """The options of tables that have others than `OPTIONS`."""
 
+    hash_partitioned: tuple[str, ...]
+    """The tables whose rows PostgreSQL keeps in partitions, see `hash_partitions`."""
+
     upgraded_by: str
     """What takes tables of an older version to a newer one, for people."""
 
@@ -67,25 +82,43 @@ class Definitions:
             if self._has(version, table)
         }
 
-    def indexes(self, version: int) -> list[Index]:
+    def indexes(self, version: int, dialect: str) -> list[Index]:
         """Give a version's indexes, in the order of creation."""
-        return [index for index in self.all_indexes if index.since <= version]
+        return [
+            index
+            for index in self.all_indexes
+            if index.since <= version and index.dialect in {None, dialect}
+        ]
 
     def options(self, table: str) -> dict[str, Any]:
-        """Give a table's options, for ``op.create_table``: its engine and partitions on MySQL."""
+        """Give a table's options, for ``op.create_table``: its engine and how it is partitioned."""
         return dict(self.all_options.get(table, OPTIONS))
 
     def _has(self, version: int, name: str) -> bool:
         return self.since.get(name, 1) <= version
 
 
-OPTIONS: Mapping[str, Any] = {"mysql_engine": "InnoDB"}
+OPTIONS: Mapping[str, Any] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
 """The options of a table that has no others."""
 
 
 def columns(items: Items) -> dict[str, sa.Column[Any]]:
     """Give the columns of a table by name, in their order."""
     return {item.name: item for item in items if isinstance(item, sa.Column)}
+
+
+def collate(items: Items, dialect: sa.Dialect, collation: str | None) -> None:
+    """Give columns of text that name a collation on a dialect another one.
+
+    Args:
+        items: of a table; they are changed.
+        dialect: PostgreSQL's.
+        collation: its name; ``default`` for the database's own.
+    """
+    name = None if collation == "default" else collation
+    for column in columns(items).values():
+        if getattr(column.type.dialect_impl(dialect), "collation", None):
+            column.type = postgresql.TEXT(collation=name)
 
 
 def version_column() -> sa.Column[Any]:
@@ -99,10 +132,21 @@ def identifier() -> sa.String:
 
 
 def exact_text(length: int) -> sa.String:
-    """Give a type of text that is compared byte by byte."""
-    return sa.String(length).with_variant(mysql.VARCHAR(length, collation="utf8mb4_bin"), "mysql")
+    """Give a type of text that is compared byte by byte, of any length on PostgreSQL."""
+    kind = mysql.VARCHAR(length, collation="utf8mb4_bin")
+    return sa.String(length).with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
+
+
+def bytewise() -> postgresql.TEXT:
+    """Give PostgreSQL's type of text that is sorted byte by byte."""
+    return postgresql.TEXT(collation="C")
 
 
 def packed() -> sa.LargeBinary:
     """Give the type of bytes of any length."""
-    return sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+    return sa.LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
+
+
+def document() -> sa.JSON:
+    """Give the type of a JSON document."""
+    return sa.JSON().with_variant(postgresql.JSONB(), POSTGRESQL)

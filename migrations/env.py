@@ -16,12 +16,21 @@ from typing import Final
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, Inspector, Table, inspect, text
+from sqlalchemy import Column, Connection, Inspector, MetaData, String, Table, inspect, text
 
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
-from threadlog.models import PARTS, SchemaPart
+from threadlog.migrations import hash_partitions
+from threadlog.migrations.definitions import POSTGRESQL, Definitions
+from threadlog.migrations.graph_state import GRAPH_STATE
+from threadlog.migrations.message_log import MESSAGE_LOG
+from threadlog.models import PARTS, PartName, SchemaPart
 
 _HOSTS_TABLE: Final = "alembic_version"
+
+_DEFINITIONS: Final[dict[PartName, Definitions]] = {
+    "messages": MESSAGE_LOG,
+    "graph": GRAPH_STATE,
+}
 
 
 def _run_offline(part: SchemaPart, dialect: str) -> None:
@@ -80,21 +89,42 @@ def _has_a_host(part: SchemaPart, connection: Connection, tables: set[str]) -> b
 
 
 def _is_complete(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
-    """Say whether tables, columns, indexes and version are all those of the models."""
+    """Say whether tables, columns, indexes, partitions and version are all there."""
     inspector = inspect(connection)
     if not tables >= part.tables:
         return False
-    if not all(_is_whole(inspector, table) for table in part.metadata.tables.values()):
+    if not all(_has_columns(inspector, table) for table in part.metadata.tables.values()):
+        return False
+    if not _has_layout(part, connection, inspector):
         return False
     versions = connection.scalars(text(f"SELECT version FROM {part.version_table.name}"))
     return list(versions) == [part.version]
 
 
-def _is_whole(inspector: Inspector, table: Table) -> bool:
+def _has_columns(inspector: Inspector, table: Table) -> bool:
     """Say whether an existing table has the columns and indexes of the models."""
     columns = {column["name"] for column in inspector.get_columns(table.name)}
-    indexes = {index["name"] for index in inspector.get_indexes(table.name)}
+    indexes = _indexes(inspector, table.name)
     return columns >= set(table.columns.keys()) and indexes >= {i.name for i in table.indexes}
+
+
+def _has_layout(part: SchemaPart, connection: Connection, inspector: Inspector) -> bool:
+    """Say whether existing tables have what only migrations know of."""
+    made, dialect = _DEFINITIONS[part.name], connection.dialect.name
+    wanted = {
+        (index.table, index.name)
+        for index in made.indexes(part.version, dialect)
+        if index.dialect is not None
+    }
+    if any(name not in _indexes(inspector, table) for table, name in wanted):
+        return False
+    return dialect != POSTGRESQL or not any(
+        hash_partitions.are_missing(connection, table) for table in made.hash_partitioned
+    )
+
+
+def _indexes(inspector: Inspector, table: str) -> set[str | None]:
+    return {index["name"] for index in inspector.get_indexes(table)}
 
 
 def _forget(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
@@ -132,11 +162,21 @@ def _run_revisions(part: SchemaPart, connection: Connection, tables: set[str]) -
     )
     try:
         with context.begin_transaction():
+            _bookkeeping(part).create(connection, checkfirst=True)
             context.run_migrations()
     except (CubepiSchemaError, CommandError):
         if part.revision_table not in tables:  # Alembic made it before it asked the revision
             connection.execute(text(f"DROP TABLE {part.revision_table}"))
         raise
+
+
+def _bookkeeping(part: SchemaPart) -> Table:
+    """Give the table that Alembic would make, but for a name of its key.
+
+    MariaDB warns that it ignores the name, and drivers pass that on.
+    """
+    key = Column("version_num", String(32), primary_key=True)
+    return Table(part.revision_table, MetaData(), key)
 
 
 def _run() -> None:

@@ -3,9 +3,14 @@
 from collections.abc import Mapping
 from typing import Final
 
+from threadlog.migrations import hash_partitions
+from threadlog.migrations.message_log import MESSAGE_LOG
 from threadlog.models import PARTS
 
-_NAMES: Final = frozenset(name for part in PARTS for name in (*part.tables, part.revision_table))
+_NAMES: Final = frozenset(
+    [name for part in PARTS for name in (*part.tables, part.revision_table)]
+    + [name for table in MESSAGE_LOG.hash_partitioned for name in hash_partitions.names(table)]
+)
 
 
 def exclude_threadlog_tables(
@@ -31,7 +36,7 @@ def exclude_threadlog_tables(
         parent_names: where it is; not looked at.
 
     Returns:
-        False for threadlog's tables of both parts, its bookkeeping included, in whichever
-        schema; True for all else.
+        False for threadlog's tables of both parts, their partitions on PostgreSQL and its
+        bookkeeping included, in whichever schema; True for all else.
     """
     return type_ != "table" or name not in _NAMES

@@ -3,12 +3,16 @@
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, postgresql
 
 from threadlog.migrations.definitions import (
+    MYSQL,
+    POSTGRESQL,
     Definitions,
     Index,
     Items,
+    bytewise,
+    document,
     exact_text,
     identifier,
     packed,
@@ -55,8 +59,8 @@ def _checkpoints() -> Items:
         sa.Column("parent_checkpoint_id", identifier(), nullable=True),
         sa.Column("type", sa.String(255), nullable=False),
         sa.Column("checkpoint", packed(), nullable=False),
-        sa.Column("blob_keys", sa.JSON, nullable=False),
-        sa.Column("metadata", sa.JSON, nullable=False),
+        sa.Column("blob_keys", document(), nullable=False),
+        sa.Column("metadata", document(), nullable=False),
         sa.Column("run_id", identifier(), nullable=True),
         _time("created_at"),
     ]
@@ -97,10 +101,10 @@ def _app_threads() -> Items:
         _time("created_at"),
         _time("updated_at"),
         _time("state_updated_at", nullable=True),
-        sa.Column("metadata", sa.JSON, nullable=False),
-        sa.Column("config", sa.JSON, nullable=False),
+        sa.Column("metadata", document(), nullable=False),
+        sa.Column("config", document(), nullable=False),
         sa.Column("status", exact_text(32), nullable=False),
-        sa.Column("ttl", sa.JSON, nullable=True),
+        sa.Column("ttl", document(), nullable=True),
     ]
 
 
@@ -113,8 +117,8 @@ def _app_runs() -> Items:
         _time("created_at"),
         _time("updated_at"),
         sa.Column("status", exact_text(32), nullable=False),
-        sa.Column("metadata", sa.JSON, nullable=False),
-        sa.Column("kwargs", sa.JSON, nullable=False),
+        sa.Column("metadata", document(), nullable=False),
+        sa.Column("kwargs", document(), nullable=False),
         sa.Column("multitask_strategy", exact_text(32), nullable=False),
         sa.Column("error", _long_text(), nullable=True),
         sa.ForeignKeyConstraint(["thread_id"], ["app_threads.thread_id"], ondelete="CASCADE"),
@@ -124,22 +128,24 @@ def _app_runs() -> Items:
 def _digest(length: int) -> sa.String:
     """Give the type of a hash in hexadecimal digits."""
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
-    return sa.String(length).with_variant(kind, "mysql")
+    return sa.String(length).with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
 
 
 def _uuid() -> sa.String:
-    """Give the type of a UUID as its 36 characters, which is kept as a hash is."""
-    return _digest(36)
+    """Give the type of a UUID: its 36 characters, which are kept as a hash is, or PostgreSQL's."""
+    kind = mysql.CHAR(36, charset="ascii", collation="ascii_bin")
+    return sa.String(36).with_variant(kind, *MYSQL).with_variant(postgresql.UUID(), POSTGRESQL)
 
 
 def _long_text() -> sa.Text:
     """Give the type of text of any length that is compared byte by byte."""
-    return sa.Text().with_variant(mysql.LONGTEXT(collation="utf8mb4_bin"), "mysql")
+    kind = mysql.LONGTEXT(collation="utf8mb4_bin")
+    return sa.Text().with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
 
 
 def _time(name: str, *, nullable: bool = False) -> sa.Column[Any]:
     """Give a column of times in UTC, to the microsecond; text on SQLite."""
-    kind = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
+    kind = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MYSQL)
     return sa.Column(name, kind.with_variant(sa.String(32), "sqlite"), nullable=nullable)
 
 
@@ -150,6 +156,7 @@ GRAPH_STATE: Final = Definitions(
     since={},
     all_indexes=_INDEXES,
     all_options={},
+    hash_partitioned=(),
     upgraded_by="the migrations that made the tables",
 )
 """Checkpoints, and a server's threads and runs, of version 1."""

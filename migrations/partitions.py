@@ -1,6 +1,8 @@
-"""Lets autogenerate see partitions: those of ``cubepi_messages`` and ``cubepi_runs`` on MySQL.
+"""Lets autogenerate see the partitions of ``cubepi_messages`` and ``cubepi_runs``.
 
-Alembic itself creates them with a table, and from then on looks at them no more.
+Alembic itself creates those of MySQL and MariaDB with a table, and from then on looks at them
+no more. On PostgreSQL it takes each for a table of its own; there `PartitionsOp` creates those
+that are missing. How a table is partitioned cannot be changed there.
 """
 
 import re
@@ -9,9 +11,12 @@ from typing import Any, Final
 from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import ExecuteSQLOp, ModifyTableOps
 from alembic.runtime.plugins import Plugin
-from alembic.util import PriorityDispatchResult
+from alembic.util import PriorityDispatchResult, warn
 from sqlalchemy import Connection, Table, text
 
+from threadlog.migrations import hash_partitions
+from threadlog.migrations.beside_metadata import PartitionsOp
+from threadlog.migrations.definitions import MYSQL, POSTGRESQL
 from threadlog.models import Message, Run
 
 _TABLES: Final = (Message.__tablename__, Run.__tablename__)
@@ -53,7 +58,9 @@ class PartitionTableOp(ExecuteSQLOp):
 
 def add_comparator(plugin: Plugin) -> None:
     """Add the comparison to a plugin; a host opts in by naming that in its ``env.py``."""
-    plugin.add_autogenerate_comparator(_compare, "table", "partitions", qualifier="mysql")
+    for dialect in MYSQL:
+        plugin.add_autogenerate_comparator(_compare, "table", "partitions", qualifier=dialect)
+    plugin.add_autogenerate_comparator(_complete, "table", "partitions", qualifier=POSTGRESQL)
 
 
 def _compare(
@@ -73,11 +80,32 @@ def _compare(
     connection, dialect = autogen_context.connection, autogen_context.dialect
     if found is None or wanted is None or name not in _TABLES or not connection or not dialect:
         return PriorityDispatchResult.CONTINUE
-    by, count = (wanted.kwargs.get(f"mysql_{option}") for option in ("partition_by", "partitions"))
+    options = (f"{dialect.name}_{option}" for option in ("partition_by", "partitions"))
+    by, count = (wanted.kwargs.get(option) for option in options)
     if by is not None and _shape(connection, schema, name) != (_plain(by), int(count or 1)):
         table = dialect.identifier_preparer.format_table(wanted)
         clause = f"PARTITION BY {by} PARTITIONS {count or 1}"
         modify_table_ops.ops.append(PartitionTableOp(table, clause, _clause(connection, table)))
+    return PriorityDispatchResult.CONTINUE
+
+
+def _complete(
+    autogen_context: AutogenContext,
+    modify_table_ops: ModifyTableOps,
+    schema: str | None,
+    name: str,
+    found: Table | None,
+    wanted: Table | None,
+) -> PriorityDispatchResult:
+    """Emit an operation where a table of PostgreSQL lacks partitions; see `_compare`."""
+    connection = autogen_context.connection
+    if found is None or wanted is None or name not in _TABLES or not connection or schema:
+        return PriorityDispatchResult.CONTINUE
+    by = wanted.kwargs.get("postgresql_partition_by")
+    if by is not None and hash_partitions.key(connection, name) != by:
+        warn(f"{name} is not partitioned by {by}, which cannot be changed: create it anew")
+    elif by is not None and hash_partitions.are_missing(connection, name):
+        modify_table_ops.ops.append(PartitionsOp(name))
     return PriorityDispatchResult.CONTINUE
 
 
@@ -96,7 +124,8 @@ def _plain(clause: str) -> str:
 def _clause(connection: Connection, table: str) -> str:
     """Give the partitions that a table has, of whichever kind, as ``ALTER TABLE`` takes them."""
     made = str(connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1])
-    # /*!50100 PARTITION BY KEY (thread_id)
-    # PARTITIONS 64 */
-    partitions = re.search(r"/\*!\d+ (PARTITION BY .*?)\s*\*/\s*$", made, re.DOTALL)
+    # At the end: /*!50100 PARTITION BY KEY (thread_id)
+    # PARTITIONS 64 */, without the marks of a comment on MariaDB.
+    found = r"^ ?(?:/\*!\d+ )?(PARTITION BY .*?)(?:\s*\*/)?\s*\Z"
+    partitions = re.search(found, made, re.DOTALL | re.MULTILINE)
     return " ".join(partitions[1].split()) if partitions else _NONE

@@ -3,24 +3,30 @@
 MySQL commits each DDL statement by itself, so a run may break off anywhere and must be able
 to begin again: every step looks first whether it is done, and the version row is written
 when all else is there, or, on the way down, before anything goes. Nobody opens what is half
-done.
+done. On PostgreSQL and SQLite a migration is one transaction, if whoever runs it begins one.
 
 Offline (``alembic upgrade --sql``) there is nothing to look at: the text is that of a run
 in which everything is as the versions say.
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import sqlalchemy as sa
 from alembic.operations import Operations
 
 from threadlog.errors import ConfigurationError, CubepiSchemaMismatch
-from threadlog.migrations.definitions import Definitions, columns
+from threadlog.migrations import hash_partitions
+from threadlog.migrations.definitions import POSTGRESQL, Definitions, Items, collate, columns
 from threadlog.migrations.message_log import MESSAGE_LOG
 
 _Found: TypeAlias = Mapping[str, set[str]]
 """The columns of those of our tables that the database has."""
+
+_COLLATION: Final = sa.text(
+    "SELECT collname FROM pg_attribute JOIN pg_collation ON pg_collation.oid = attcollation "
+    "WHERE attrelid = to_regclass(:table) AND attname = 'thread_id'"
+)
 
 
 def create_schema(operations: Operations, version: int, part: Definitions = MESSAGE_LOG) -> None:
@@ -120,22 +126,49 @@ def write_version(operations: Operations, version: int, part: Definitions = MESS
 
 def _add(operations: Operations, part: Definitions, found: _Found, old: int, new: int) -> None:
     """Add what one version has and an older one, or 0, has not, so far as it is missing."""
-    older = part.tables(old, _dialect(operations))
-    for table, items in part.tables(new, _dialect(operations)).items():
+    dialect = _dialect(operations)
+    older = part.tables(old, dialect)
+    for table, items in _as_found(operations, part, found, new).items():
         if table not in older:
             # IF NOT EXISTS would do, but where the table exists drivers show its warning.
             if table not in found:
                 options = part.options(table)
                 operations.create_table(table, *items, if_not_exists=True, **options)
+            if dialect == POSTGRESQL and table in part.hash_partitioned:
+                _add_partitions(operations, table)
             continue
         had = columns(older[table]).keys() | found.get(table, set())
         for name, column in columns(items).items():
             if name not in had:
                 operations.add_column(table, column)
-    for index in part.indexes(new):
+    for index in part.indexes(new, dialect):
         # MySQL has no CREATE INDEX IF NOT EXISTS.
         if index.since > old and index.name not in _index_names(operations, index.table):
-            operations.create_index(index.name, index.table, list(index.columns))
+            names = list(index.columns)
+            operations.create_index(index.name, index.table, names, **index.options)
+
+
+def _as_found(
+    operations: Operations, part: Definitions, found: _Found, version: int
+) -> dict[str, Items]:
+    """Give a version's tables, their text collated as that of tables which are there already.
+
+    PostgreSQL compares no two columns that are collated unlike, and the framework's tables
+    have the database's own collation.
+    """
+    tables = part.tables(version, _dialect(operations))
+    there = [table for table in tables if "thread_id" in found.get(table, ())]
+    if there and _dialect(operations) == POSTGRESQL:
+        collation = operations.get_bind().scalar(_COLLATION, {"table": there[0]})
+        for items in tables.values():
+            collate(items, operations.get_context().dialect, collation)
+    return tables
+
+
+def _add_partitions(operations: Operations, table: str) -> None:
+    """Create what a table of PostgreSQL lacks of its partitions."""
+    if _is_offline(operations) or hash_partitions.are_missing(operations.get_bind(), table):
+        operations.execute(hash_partitions.statement(table))
 
 
 def _remove(operations: Operations, part: Definitions, found: _Found, new: int, old: int) -> None:
@@ -143,7 +176,7 @@ def _remove(operations: Operations, part: Definitions, found: _Found, new: int, 
     offline = _is_offline(operations)
     newer = part.tables(new, _dialect(operations))
     kept = part.tables(old, _dialect(operations))
-    for index in reversed(part.indexes(new)):
+    for index in reversed(part.indexes(new, _dialect(operations))):
         gone = index.since > old and index.table in kept  # else it goes with its table
         if gone and (offline or index.name in _index_names(operations, index.table)):
             operations.drop_index(index.name, index.table)

@@ -3,12 +3,12 @@
 import re
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Boolean, ColumnElement, Computed, Float, Integer, Numeric, String, Table
+from sqlalchemy import Boolean, ColumnElement, Float, Integer, Numeric, String, Table
 from sqlalchemy.orm import MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from threadlog.errors import InvalidInputError
-from threadlog.models.dialects import exact_text
+from threadlog.models.dialects import computed, exact_text
 from threadlog.models.message import Message
 
 T = TypeVar("T")
@@ -25,19 +25,21 @@ def metadata_column(
     """Make a column of messages that the database computes from their metadata.
 
     Attach it to the mapped class before the first query, then let Alembic's autogenerate
-    find it; it is virtual, so that adding it rewrites no row::
+    find it; it is virtual, so that adding it rewrites no row, but on PostgreSQL, where it is
+    stored::
 
         Message.user_id = metadata_column("$.user_id", String(64), index=True)
 
     With an index both of these are found by it on MySQL, which takes the second for the
-    first (https://dev.mysql.com/doc/refman/9.7/en/generated-column-index-optimizations.html)::
+    first (https://dev.mysql.com/doc/refman/9.7/en/generated-column-index-optimizations.html),
+    and on MariaDB from 11.8 on; before that the first alone is::
 
         Message.user_id == "u"
         Message.metadata_["user_id"].as_string() == "u"
 
-    Every message's metadata must fit the type from then on: on MySQL a longer text, or text
-    where a number is expected, makes its append fail. Where the value is missing or null the
-    column is NULL.
+    Every message's metadata must fit the type from then on: on MySQL and MariaDB a longer text,
+    or text where a number is expected, makes its append fail; on PostgreSQL, whose text has no
+    length, the latter. Where the value is missing or null the column is NULL.
 
     Args:
         path: a JSON path of keys and places: ``$.user_id``, ``$.order.lines[0]``, or with
@@ -54,7 +56,7 @@ def metadata_column(
     """
     value = _typed(_MESSAGES.c.metadata[_parse(path)], type_)
     stored = exact_text(type_) if isinstance(type_, String) else type_
-    return mapped_column(stored, Computed(value, persisted=False), nullable=True, index=index)
+    return mapped_column(stored, computed(value), nullable=True, index=index)
 
 
 def _parse(path: str) -> tuple[str | int, ...]:

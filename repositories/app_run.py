@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, from_kept, utc_now
+from threadlog.models.dialects import as_text, dialect_of, from_kept, utc_now
 from threadlog.repositories.rows import affected
 
 IN_FLIGHT: Final = ("pending", "running")
@@ -185,7 +185,7 @@ class AppRunRepository:
 
     @property
     def _dialect(self) -> str:
-        return self._session.get_bind().dialect.name
+        return dialect_of(self._session)
 
     def _now(self) -> ColumnElement[datetime]:
         return utc_now(self._dialect)

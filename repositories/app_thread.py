@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, json_member_is, lock_first, utc_now
+from threadlog.models.dialects import as_text, dialect_of, json_member_is, lock_first, utc_now
 from threadlog.repositories.app_run import IN_FLIGHT
 from threadlog.repositories.rows import affected
 
@@ -183,7 +183,7 @@ class AppThreadRepository:
 
     @property
     def _dialect(self) -> str:
-        return self._session.get_bind().dialect.name
+        return dialect_of(self._session)
 
     def _now(self) -> ColumnElement[datetime]:
         return utc_now(self._dialect)

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
-from threadlog.models.dialects import utc_now
+from threadlog.models.dialects import dialect_of, utc_now
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
 _PARTITIONS: Final = text(
@@ -73,7 +73,7 @@ class CatalogueRepository:
 
     def now(self) -> datetime:
         """Give the database's time: in UTC, to the microsecond."""
-        now = self._session.scalar(select(utc_now(self._session.get_bind().dialect.name)))
+        now = self._session.scalar(select(utc_now(dialect_of(self._session))))
         return cast("datetime", now)
 
     def server_version(self) -> tuple[int, ...]:
@@ -83,7 +83,7 @@ class CatalogueRepository:
 
     def is_mariadb(self) -> bool:
         """Say whether a server that speaks MySQL's protocol is MariaDB."""
-        return bool(getattr(self._session.connection().dialect, "is_mariadb", False))
+        return dialect_of(self._session) == "mariadb"
 
     def tables(self, part: SchemaPart) -> set[str]:
         """Name those of a part's tables that exist."""
@@ -184,14 +184,15 @@ class CatalogueRepository:
         """Write the one statement that gives columns of MySQL the type that models have.
 
         One for all of them: a foreign key refuses to have its two ends changed in turn. Empty
-        where one leads from a table to another, which no one statement changes.
+        where one leads from a table to another, which no one statement changes; nor does it on
+        MariaDB where it leads to its own table.
         """
         ends = {
             (end.table.name, end.name)
             for other in part.metadata.tables.values()
             for key in other.foreign_keys
             for end in (key.parent, key.column)
-            if key.parent.table is not key.column.table
+            if key.parent.table is not key.column.table or self.is_mariadb()
         }
         if any((table, column) in ends for column in columns):
             return ""

@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
     as_text,
+    dialect_of,
     insert_or_replace,
     json_items,
     json_member_is,
@@ -156,7 +157,7 @@ class CheckpointRepository:
 
     def put(self, new: NewCheckpoint) -> None:
         """Insert a checkpoint, or overwrite the one of this id."""
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         row = {
             **new._asdict(),
             "ns_digest": ns_digest(new.checkpoint_ns),
@@ -182,7 +183,7 @@ class CheckpointRepository:
 
     def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
         """Read up to `limit` checkpoints, newest first, all of them in one statement."""
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         target = _targets(*_conditions(query, dialect)).limit(limit)
         return self._read(_whole(target.cte("target")), {})
 
@@ -221,7 +222,7 @@ class CheckpointRepository:
             thread_id: the thread.
             seconds_ago: how long ago one must have been stored to be old.
         """
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         old = _CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago)
         rows = self._session.execute(
             select(
@@ -253,7 +254,7 @@ class CheckpointRepository:
 
     def threads_with_old(self, *, seconds_ago: float, after: str | None, limit: int) -> list[str]:
         """Name threads that have a checkpoint as old as that, a page at a time, in order."""
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         column = _CHECKPOINTS.c.thread_id
         query = (
             select(column)

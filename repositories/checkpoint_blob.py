@@ -7,7 +7,7 @@ from sqlalchemy import Table, delete, or_, select
 from sqlalchemy.orm import Session
 
 from threadlog.models import CheckpointBlob
-from threadlog.models.dialects import insert_if_absent, many_rows
+from threadlog.models.dialects import dialect_of, insert_if_absent, many_rows
 from threadlog.repositories.rows import affected, copy_thread, delete_thread
 
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
@@ -39,7 +39,7 @@ class CheckpointBlobRepository:
             batch: the values.
             size: about how many bytes they are in a statement.
         """
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         rows = [{"thread_id": thread_id, "ns_digest": digest, **new._asdict()} for new in batch]
         statement = insert_if_absent(_BLOBS, dialect)
         self._session.execute(*many_rows(statement, rows, size, dialect))

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
+    dialect_of,
     insert_if_absent,
     insert_or_replace_where,
     many_rows,
@@ -71,7 +72,7 @@ class CheckpointWriteRepository:
             batch: the writes.
             size: about how many bytes they are in a statement.
         """
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         rows = [{**key, **new._asdict()} for new in _each_once(batch)]
         if all(new.idx >= 0 for new in batch):
             statement = insert_if_absent(_WRITES, dialect)

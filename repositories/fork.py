@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import LockingRead, as_text, same_id
+from threadlog.models.dialects import LockingRead, as_text, dialect_of, same_id
 from threadlog.models.dialects.locking import Lock
 from threadlog.repositories.message import THREAD_ROW, MessageRow
 from threadlog.repositories.rows import first_of
@@ -91,7 +91,7 @@ def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
     return lock(_CUTOFF).scalar_subquery(), as_text(_THREADS.c.extra), or_(*taken)
 
 
-_LOCK_SOURCE: Final = LockingRead(_THREADS, _IS_SOURCE, _source)
+_LOCK_SOURCE: Final = LockingRead(_THREADS, _SOURCE, _source)
 
 _NEW: Final[BindParameter[str]] = bindparam("new", type_=_THREADS.c.thread_id.type)
 _UP_TO: Final = bindparam("cutoff", type_=BigInteger)
@@ -162,7 +162,7 @@ class ForkRepository:
         Until the transaction ends nobody appends to it, or claims or completes its runs.
         """
         key = {"source": thread_id, "after_run_id": after_run_id, "new": new}
-        statements = _LOCK_SOURCE.statements(self._session.get_bind().dialect.name)
+        statements = _LOCK_SOURCE.statements(dialect_of(self._session))
         row = first_of(self._session, statements, key)
         return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
 

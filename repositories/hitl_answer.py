@@ -10,6 +10,7 @@ from threadlog.models import HitlAnswer
 from threadlog.models.dialects import (
     as_text,
     bytes_of,
+    dialect_of,
     exact_json,
     insert_or_replace,
     same_id,
@@ -57,7 +58,7 @@ class HitlAnswerRepository:
             question_id: the question.
             answer: a JSON value.
         """
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         row = {
             "thread_id": thread_id,
             "run_id": run_id or _NO_RUN,

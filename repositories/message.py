@@ -1,13 +1,13 @@
 """Messages: inserting them behind a thread's last seq, and reading them in order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    ColumnElement,
+    Select,
     Table,
     bindparam,
-    func,
     insert,
     literal,
     null,
@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from threadlog.models import Message, Thread
-from threadlog.models.dialects import as_text, to_epoch
+from threadlog.models.dialects import LastRows, as_text, dialect_of, to_epoch
 
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -32,7 +32,7 @@ _METADATA: Final = as_text(_MESSAGES.c.metadata)
 THREAD_ROW: Final = -1
 
 
-def _log(newest: ColumnElement[bool] | None = None) -> Any:
+def _log(restrict: Callable[[Select[Any]], Select[Any]] | None = None) -> Any:
     """Build the one statement that reads a thread and its messages from one snapshot."""
     thread = select(
         literal(THREAD_ROW).label("seq"),
@@ -44,26 +44,27 @@ def _log(newest: ColumnElement[bool] | None = None) -> Any:
     messages = select(
         _MESSAGES.c.seq, _MESSAGES.c.role, _METADATA, _MESSAGES.c.payload, null()
     ).where(_OF_THREAD)
-    if newest is not None:
-        messages = messages.where(newest)
-    return union_all(thread, messages)
+    return union_all(thread, messages if restrict is None else restrict(messages))
 
 
 _BOUND: Final = _MESSAGES.alias("bound")
 _LOG: Final = _log()
-# Uncorrelated, so that the server finds the bound once and then reads a range of the key.
-_NEWEST: Final = _log(
-    _MESSAGES.c.seq
-    >= func.coalesce(
-        select(_BOUND.c.seq)
-        .where(_BOUND.c.thread_id == bindparam("thread_id"))
-        .order_by(_BOUND.c.seq.desc())
-        .limit(1)
-        .offset(bindparam("skip"))
-        .scalar_subquery(),
-        0,
-    )
+_LAST: Final = LastRows(
+    _MESSAGES.c.seq,
+    first=select(_BOUND.c.seq)
+    .where(_BOUND.c.thread_id == bindparam("thread_id"))
+    .order_by(_BOUND.c.seq.desc())
+    .limit(1)
+    .offset(bindparam("skip")),
+    most=bindparam("last"),
 )
+
+
+@cache
+def _newest(dialect: str) -> Any:
+    return _log(lambda messages: _LAST.of(messages, dialect))
+
+
 _STORED: Final = (
     select(_MESSAGES.c.role, _MESSAGES.c.payload, _MESSAGES.c.run_id)
     .where(_OF_THREAD, _MESSAGES.c.seq > bindparam("after"), _MESSAGES.c.seq <= bindparam("last"))
@@ -179,7 +180,8 @@ class MessageRepository:
         statement = _LOG
         parameters: dict[str, Any] = {"thread_id": thread_id}
         if last is not None:
-            statement, parameters = _NEWEST, {**parameters, "skip": last - 1}
+            statement = _newest(dialect_of(self._session))
+            parameters = {**parameters, "skip": last - 1, "last": last}
         # SQL promises no order of a UNION, and ORDER BY would sort whole payloads on the
         # server; sorting what is already in order costs next to nothing here.
         rows = sorted(self._session.execute(statement, parameters).all(), key=_seq)

@@ -6,7 +6,7 @@ from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from threadlog.models import Thread
-from threadlog.models.dialects import as_text, bytes_of, insert_if_absent
+from threadlog.models.dialects import as_text, bytes_of, dialect_of, insert_if_absent
 from threadlog.repositories.rows import affected
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -57,7 +57,7 @@ class PendingRequestRepository:
         values = {"id": thread_id, "request": request, "of_run": run_id}
         if self._read_committed and affected(self._session.execute(_SAVE, values)):
             return
-        dialect = self._session.get_bind().dialect.name
+        dialect = dialect_of(self._session)
         self._session.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
         self._session.execute(_SAVE, values)
 

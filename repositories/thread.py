@@ -1,14 +1,16 @@
 """Threads: locking, listing and deleting them, and their `extra`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Executable,
+    Insert,
     Select,
     Table,
     and_,
@@ -29,8 +31,13 @@ from threadlog.models.dialects import (
     as_text,
     bytes_of,
     clock_time,
+    dialect_of,
     from_epoch,
+    in_turn,
     insert_if_absent,
+    is_turn,
+    lock_thread,
+    same_id,
     to_epoch,
 )
 from threadlog.models.dialects.locking import Lock
@@ -45,7 +52,8 @@ _OF_THREAD: Final = tuple(
     model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
 )
 
-_IS_THREAD: Final = _THREADS.c.thread_id == bindparam("thread_id")
+_THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
+_IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 
 _BEHIND: Final = _THREADS.c.updated_at < clock_time()
 
@@ -59,35 +67,35 @@ def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
     return func.coalesce(last_seq.scalar_subquery(), 0), _BEHIND, null()
 
 
-def _tail_and_runs(lock: Lock) -> Sequence[ColumnElement[Any]]:
-    completed_run = lock(
-        select(func.min(_RUNS.c.run_id)).where(
-            _RUNS.c.thread_id == bindparam("thread_id"),
-            _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
-            bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
-            _RUNS.c.completed_at.is_not(None),
-        )
+def _tail_and_completed(
+    *of_run: ColumnElement[bool],
+) -> Callable[[Lock], Sequence[ColumnElement[Any]]]:
+    completed = select(func.min(_RUNS.c.run_id)).where(
+        _RUNS.c.thread_id == bindparam("thread_id"), *of_run, _RUNS.c.completed_at.is_not(None)
     )
-    return *_tail(lock)[:2], completed_run.scalar_subquery()
+    return lambda lock: (*_tail(lock)[:2], lock(completed).scalar_subquery())
 
 
-_LOCK_TAIL: Final = LockingRead(_THREADS, _IS_THREAD, _tail)
-_LOCK_TAIL_AND_RUNS: Final = LockingRead(_THREADS, _IS_THREAD, _tail_and_runs)
+_LOCK_TAIL: Final = LockingRead(_THREADS, _THREAD_ID, _tail)
+# Nearly always it is one run, and a list of parameters is rendered anew each time.
+_LOCK_TAIL_AND_RUN: Final = LockingRead(
+    _THREADS, _THREAD_ID, _tail_and_completed(same_id(_RUNS.c.run_id, bindparam("run_id")))
+)
+_LOCK_TAIL_AND_RUNS: Final = LockingRead(
+    _THREADS,
+    _THREAD_ID,
+    _tail_and_completed(
+        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
+    ),
+)
 # The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
 _LOCK_EXTRA: Final[Executable] = (
     select(_THREADS.c.thread_id, as_text(_THREADS.c.extra)).where(_IS_THREAD).with_for_update()
 )
-_LOCK: Final = select(_THREADS.c.thread_id).where(_IS_THREAD).with_for_update()
-# In the order of the key, so that two that lock several threads never wait for each other.
-_LOCK_SEVERAL: Final = (
-    select(_THREADS.c.thread_id, _BEHIND)
-    .where(_THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True)))
-    .order_by(_THREADS.c.thread_id)
-)
-_LOCK_ALL: Final = _LOCK_SEVERAL.with_for_update()
-_LOCK_FREE: Final = _LOCK_SEVERAL.with_for_update(skip_locked=True)
 _WRITE_EXTRA: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
-_TOUCH: Final = update(_THREADS).where(
+_TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_TOUCH_SEVERAL: Final = update(_THREADS).where(
     _THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
 )
 
@@ -145,7 +153,8 @@ class ThreadRepository:
     def lock(self, thread_id: str) -> None:
         """Lock a thread, creating it if need be: one statement, or two for a new thread."""
         key = {"thread_id": thread_id}
-        if self._read_committed and self._session.execute(_LOCK, key).first() is not None:
+        lock = lock_thread(_THREADS, _THREAD_ID, self._dialect)
+        if self._read_committed and self._session.execute(lock, key).first() is not None:
             return
         self._create(thread_id)
 
@@ -160,10 +169,15 @@ class ThreadRepository:
             thread_id: the thread.
             run_ids: runs of which one is looked for that is completed.
         """
-        statement, more = _LOCK_TAIL, {}
-        if run_ids:
-            statement, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
-        row = self._lock_or_create(statement.statements(self._dialect), thread_id, more)
+        more: Mapping[str, Any]
+        match run_ids:
+            case []:
+                read, more = _LOCK_TAIL, {}
+            case [run_id]:
+                read, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
+            case _:
+                read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
+        row = self._lock_or_create(read.statements(self._dialect), thread_id, more)
         return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
 
     def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
@@ -181,14 +195,18 @@ class ThreadRepository:
         Returns:
             Each thread's end, as `lock_tail` gives it, without a completed run.
         """
-        statement = _LOCK_ALL if wait else _LOCK_FREE
-        rows = self._session.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
+        statement = _lock_several(self._dialect, wait=wait)
+        found = self._session.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
+        rows = [row for row in found if row[2]]
         last = self._last_seqs([row[0] for row in rows])
         return {row[0]: ThreadTail(last[row[0]], bool(row[1]), None) for row in rows}
 
     def touch(self, *thread_ids: str) -> None:
         """Set the threads' ``updated_at`` to now; the caller holds their locks."""
-        self._session.execute(_TOUCH, {"thread_ids": thread_ids})
+        if len(thread_ids) == 1:
+            self._session.execute(_TOUCH, {"id": thread_ids[0]})
+        else:
+            self._session.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
 
     def lock_extra(self, thread_id: str) -> dict[str, Any]:
         """Lock a thread, creating it if need be, and read its `extra`.
@@ -228,7 +246,8 @@ class ThreadRepository:
         Raises:
             ThreadHasForksError: forks point at the thread and were not to be detached.
         """
-        if self._session.execute(_LOCK, {"thread_id": thread_id}).first() is None:
+        lock = lock_thread(_THREADS, _THREAD_ID, self._dialect)
+        if self._session.execute(lock, {"thread_id": thread_id}).first() is None:
             return False
         is_fork = _THREADS.c.parent_thread_id == thread_id
         if detach_forks:
@@ -262,12 +281,11 @@ class ThreadRepository:
 
     def _create(self, thread_id: str) -> None:
         """Lock the thread's row, which is made if need be, in one statement."""
-        statement = insert_if_absent(_THREADS, self._dialect)
-        self._session.execute(statement, {"thread_id": thread_id})
+        self._session.execute(_create(self._dialect), {"new": thread_id})
 
     @property
     def _dialect(self) -> str:
-        return self._session.get_bind().dialect.name
+        return dialect_of(self._session)
 
     def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
         """Find each thread's last seq by one look at the end of its index.
@@ -282,6 +300,28 @@ class ThreadRepository:
             seqs = self._session.execute(_looks(len(some)), keys).one()
             found.update(zip(some, seqs, strict=True))
         return found
+
+
+@cache
+def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
+    """Build the lock of several threads, in the order of the key.
+
+    So two that lock several threads never wait for each other.
+    """
+    key = _THREADS.c.thread_id
+    return (
+        select(key, _BEHIND, is_turn(key, dialect, wait=wait))
+        .where(key.in_(bindparam("thread_ids", expanding=True)))
+        .order_by(key)
+        .with_for_update(skip_locked=not wait)
+    )
+
+
+@cache
+def _create(dialect: str) -> Insert:
+    """Build the INSERT of a thread that locks one which is there already."""
+    new = in_turn(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
+    return insert_if_absent(_THREADS, dialect).values(thread_id=new)
 
 
 @cache

@@ -1,10 +1,12 @@
 """One session, one transaction, and the repositories bound to it."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
+from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -12,6 +14,7 @@ from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
 from threadlog.repositories.app_run import AppRunRepository
 from threadlog.repositories.app_thread import AppThreadRepository
+from threadlog.repositories.carried_row import CarriedRowRepository, count_rows
 from threadlog.repositories.catalogue import CatalogueRepository
 from threadlog.repositories.checkpoint import CheckpointRepository
 from threadlog.repositories.checkpoint_blob import CheckpointBlobRepository
@@ -106,6 +109,14 @@ class UnitOfWork:
         """Runs as a server of agents lists them."""
         return AppRunRepository(self.session)
 
+    def carried_rows(self, table: Table) -> CarriedRowRepository:
+        """Give the rows of a table of the models, as they are carried to another database."""
+        return CarriedRowRepository(self.session, table)
+
+    def count_rows(self, tables: Sequence[Table], thread_id: Any) -> dict[Table, int]:
+        """Count a thread's rows in several tables of the models, in one statement."""
+        return count_rows(self.session, tables, thread_id)
+
     def schema_version(self, part: SchemaPart) -> SchemaVersionRepository:
         """Give the version that a part of the schema says it has."""
         return SchemaVersionRepository(self.session, part)
@@ -150,10 +161,8 @@ class OwnedUnitOfWork(UnitOfWork):
         try:
             if exc is None and self._writes:
                 self._commit()
-            else:
-                self.session.rollback()
         finally:
-            self.session.close()
+            self.session.close()  # rolls back what was not committed
 
     def _commit(self) -> None:
         try:

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.copying.ends import PAIRS, RING, Ends
 from tests.counting import StatementCount, statement_count
-from tests.databases import DATABASES, SERVERS, SharedDatabases, fresh_database
+from tests.databases import DATABASES, INNODB, SERVERS, SharedDatabases, fresh_database
 from tests.seeds import FRESH
 from tests.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
 from tests.servers.server import Server, running_server
 from tests.ways import WAYS
 from threadlog import Checkpointer
+from threadlog.models import PartName
 
 
 def pytest_configure() -> None:
@@ -46,6 +48,13 @@ def mysql_server_url(mysql_server: Server) -> str:
 @pytest.fixture(scope="session")
 def mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
     """Keep the MySQL databases that tests use in turn."""
+    with closing(SharedDatabases(mysql_server_url)) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def second_mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second MySQL databases, for tests that need two."""
     with closing(SharedDatabases(mysql_server_url)) as shared:
         yield shared
 
@@ -89,6 +98,13 @@ def mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
         yield shared
 
 
+@pytest.fixture(scope="session")
+def second_mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second MariaDB databases, for tests that need two."""
+    with closing(SharedDatabases(mariadb_server_url)) as shared:
+        yield shared
+
+
 @pytest.fixture
 def mariadb_database(mariadb_server_url: str) -> Iterator[str]:
     """Give the URL of an empty MariaDB database of the test's own."""
@@ -124,6 +140,13 @@ def postgres_server_url(postgres_server: Server) -> str:
 @pytest.fixture(scope="session")
 def postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
     """Keep the PostgreSQL databases that tests use in turn."""
+    with closing(SharedDatabases(postgres_server_url)) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def second_postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second PostgreSQL databases, for tests that need two."""
     with closing(SharedDatabases(postgres_server_url)) as shared:
         yield shared
 
@@ -213,6 +236,83 @@ def server_database(server_name: str, request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{server_name}_database"))
 
 
+@pytest.fixture(params=INNODB)
+def innodb_name(request: pytest.FixtureRequest) -> str:
+    """Name MySQL, then MariaDB, so far as the tests run on them."""
+    return str(request.param)
+
+
+@pytest.fixture
+def innodb_server_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the server's URL, without a database."""
+    return str(request.getfixturevalue(f"{innodb_name}_server_url"))
+
+
+@pytest.fixture
+def innodb_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_url"))
+
+
+@pytest.fixture
+def innodb_graph_url(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a fresh database for graphs, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_graph_url"))
+
+
+@pytest.fixture
+def innodb_database(innodb_name: str, request: pytest.FixtureRequest) -> str:
+    """Give the URL of a database without tables, one of the two after the other."""
+    return str(request.getfixturevalue(f"{innodb_name}_database"))
+
+
+@pytest.fixture
+def second_sqlite_url(tmp_path: Path) -> str:
+    """Give the URL of a second SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path}/second.db"
+
+
+@pytest.fixture
+def second_mysql_url(second_mysql_shared: SharedDatabases) -> str:
+    """Give the URL of a second MySQL database with the schema, and nothing else, in it."""
+    return second_mysql_shared.messages.empty()
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases: each kind once as the source, once as the target."""
+    return _ends(request, "messages")
+
+
+@pytest.fixture(params=PAIRS, ids="-to-".join)
+def every_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two empty databases of each pair of kinds in turn."""
+    return _ends(request, "messages")
+
+
+@pytest.fixture(params=RING, ids="-to-".join)
+def graph_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two databases for the state of graphs, as `ends` does."""
+    return _ends(request, "graph")
+
+
+@pytest.fixture(params=PAIRS, ids="-to-".join)
+def every_graph_ends(request: pytest.FixtureRequest) -> Ends:
+    """Give two databases for the state of graphs, as `every_ends` does."""
+    return _ends(request, "graph")
+
+
+def _ends(request: pytest.FixtureRequest, part: PartName) -> Ends:
+    source, target = request.param
+    url = {"messages": f"{source}_url", "graph": f"{source}_graph_url"}[part]
+    if target == "sqlite":
+        second = request.getfixturevalue("second_sqlite_url")
+    else:
+        shared = request.getfixturevalue(f"second_{target}_shared")
+        second = getattr(shared, part).empty()
+    return Ends(request.getfixturevalue(url), second)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests that are marked ``every_way`` on each way to have a checkpointer."""
     if "facade" in metafunc.fixturenames:
@@ -229,9 +329,9 @@ async def checkpointer(facade: str, database_url: str) -> AsyncIterator[Checkpoi
 
 @pytest.fixture
 def counted_server_url(request: pytest.FixtureRequest) -> str:
-    """Give the server that the test is on: that of `server_name`, or else MySQL."""
-    named = "server_name" in request.fixturenames
-    name = request.getfixturevalue("server_name") if named else MYSQL.name
+    """Give the server that the test is on: that of a fixture that names one, or else MySQL."""
+    named = [name for name in ("server_name", "innodb_name") if name in request.fixturenames]
+    name = request.getfixturevalue(named[0]) if named else MYSQL.name
     return str(request.getfixturevalue(f"{name}_server_url"))
 
 

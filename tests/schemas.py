@@ -7,7 +7,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
+import threadlog.migrations.plugin  # noqa: F401 - as a host's env.py does
 from tests.databases import on_connection
+from tests.postgres_schemas import described, partitions
 from threadlog import Checkpointer
 from threadlog.graph_doors import GraphDoor
 from threadlog.models import GRAPH, MESSAGES, PARTS, SchemaPart, cubepi_metadata
@@ -112,6 +114,8 @@ async def definitions(url: str, part: SchemaPart = MESSAGES) -> dict[str, str]:
         if connection.dialect.name == "sqlite":
             rows = connection.exec_driver_sql("SELECT name, tbl_name, sql FROM sqlite_master")
             return {name: _tidy(sql or "") for name, table, sql in rows if table in part.tables}
+        if connection.dialect.name == "postgresql":
+            return {table: described(connection, table) for table in sorted(part.tables)}
         return {
             table: _sort_keys(connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1])
             for table in sorted(part.tables)
@@ -133,8 +137,13 @@ def _tidy(sql: str) -> str:
 
 
 async def tables(url: str) -> set[str]:
-    """Name all tables of a database."""
-    return await on_connection(url, lambda connection: set(inspect(connection).get_table_names()))
+    """Name all tables of a database, without those that are partitions."""
+
+    def work(connection: Connection) -> set[str]:
+        found = set(inspect(connection).get_table_names())
+        return found - partitions(connection)
+
+    return await on_connection(url, work)
 
 
 async def version_rows(url: str, part: SchemaPart = MESSAGES) -> list[int]:
@@ -177,9 +186,13 @@ async def expected(url: str, part: SchemaPart = MESSAGES) -> dict[str, str]:
 
 
 def statements_of(sql: str) -> list[str]:
-    """Split a script at its semicolons, without its comments."""
+    """Split a script at the semicolons that end its statements.
+
+    Comments are left out, and what begins and ends transactions: drivers do that themselves.
+    """
     plain = re.sub(r"^--.*$", "", sql, flags=re.MULTILINE)
-    return [part.strip() for part in plain.split(";") if part.strip()]
+    parts = re.findall(r"(?:\$\$.*?\$\$|[^;])+", plain, flags=re.DOTALL)
+    return [part.strip() for part in parts if part.strip() not in {"", "BEGIN", "COMMIT"}]
 
 
 async def opens(url: str, part: SchemaPart = MESSAGES) -> None:

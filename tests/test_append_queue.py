@@ -15,7 +15,7 @@ from tests.counting import StatementCount
 from tests.databases import engine_for, engines_of, execute, pools_of
 from tests.factories import UserFactory
 from threadlog import Checkpointer
-from threadlog.append_queue import AppendQueue
+from threadlog.append_queue import AppendQueue, _Caller
 from threadlog.errors import (
     ColumnTooShortError,
     InvalidMessageError,
@@ -357,16 +357,15 @@ async def test_a_group_is_bounded(
     monkeypatch.setattr(f"threadlog.append_queue.{limit}", 4)
     queue = queue_of(opened)
     sizes: list[int] = []
-    take = queue._take
+    start = queue._start
 
-    def note() -> list[object]:
-        taken = take()
-        sizes.append(len(taken))
-        return list(taken)
+    def note(callers: Sequence[_Caller]) -> None:
+        sizes.append(len(callers))
+        start(callers)
 
-    monkeypatch.setattr(queue, "_take", note)
+    monkeypatch.setattr(queue, "_start", note)
     await asyncio.gather(*(opened.append(f"t{n}", said(n)) for n in range(WRITERS)))
-    assert [size for size in sizes if size] == groups
+    assert sizes == groups
 
 
 async def test_cancelling_what_waits_takes_it_out_of_the_queue(

@@ -42,7 +42,7 @@ BAD_JSON: dict[str, Any] = {
     "infinity": {"a": [float("inf")]},
     "int above 64 bits": {"a": 2**64},
     "int below 64 bits": {"a": -(2**63) - 1},
-    "too deep": {"a": nested(100)},
+    "too deep": {"a": nested(32)},
     "lone surrogate": {"a": "\udfff"},
     "lone surrogate in a key": {"\udfff": 1},
     "NUL": {"a": ["\0"]},
@@ -52,7 +52,7 @@ BAD_JSON: dict[str, Any] = {
 GOOD_JSON: dict[str, Any] = {
     "\ufffd": "\ufffd",
     "a": [2**64 - 1, -(2**63), 1.5, -0.0, 1e300, True, None, ""],
-    "deep": nested(99),
+    "deep": nested(31),
     "\x1a and '\\\"": "'\\\"\r\n\x1a",
     "": {},
     "🙂": "é",
@@ -235,9 +235,9 @@ async def test_a_messages_run_id_is_checked_too(checkpointer: Checkpointer, bad:
     await assert_nothing_stored(checkpointer)
 
 
-async def test_a_message_above_the_servers_packet_limit(mysql_url: str) -> None:
+async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None:
     """Pins the clear error instead of a lost connection, on the real limit of the server."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         limit = checkpointer._statement_limit
         assert limit >= 1_000_000
         fits = UserMessage(content=[TextContent(text="x" * (limit - 5_000))])

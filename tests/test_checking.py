@@ -20,7 +20,7 @@ from threadlog.errors import (
 from threadlog.migrating import upgrade
 from threadlog.repositories import UnitOfWork
 
-TYPE = "VARCHAR(255) COLLATE utf8mb4_0900_ai_ci"
+TYPE = "VARCHAR(255) COLLATE utf8mb4_general_ci"
 BOTH_ENDS = (
     f"ALTER TABLE cubepi_threads MODIFY thread_id {TYPE} NOT NULL, MODIFY parent_thread_id {TYPE}"
 )
@@ -53,9 +53,9 @@ async def faults(url: str) -> list[Finding]:
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 
 
-async def test_a_good_mysql_database_is_ok(mysql_url: str) -> None:
+async def test_a_good_mysql_database_is_ok(innodb_url: str) -> None:
     """Pins that every check runs, once, and finds nothing."""
-    findings = await check_database(mysql_url)
+    findings = await check_database(innodb_url)
     assert [finding.check for finding in findings] == MYSQL_CHECKS
     assert {finding.status for finding in findings} == {"ok"}
 
@@ -89,13 +89,7 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
             f"ALTER TABLE cubepi_messages MODIFY thread_id {TYPE} NOT NULL",
             "error",
             "collation",
-            "cubepi_messages.thread_id: the collation is utf8mb4_0900_ai_ci",
-        ),
-        (
-            BOTH_ENDS,
-            "error",
-            "collation",
-            "cubepi_threads.thread_id, parent_thread_id: the collation",
+            "cubepi_messages.thread_id: the collation is utf8mb4_general_ci",
         ),
         (
             f"ALTER TABLE cubepi_messages MODIFY run_id {TYPE}",
@@ -118,28 +112,46 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
     ],
 )
 async def test_a_fault_is_told_and_its_remedy_mends_it(
-    mysql_url: str, harm: str, status: str, check: str, told: str
+    innodb_url: str, harm: str, status: str, check: str, told: str
 ) -> None:
     """Pins each fault of the layout, and that the statement given does mend it."""
-    await execute(mysql_url, harm)
-    (fault,) = await faults(mysql_url)
+    await execute(innodb_url, harm)
+    (fault,) = await faults(innodb_url)
     assert (fault.status, fault.check) == (status, check)
     assert told in fault.message
-    await execute(mysql_url, fault.remedy)
-    assert await faults(mysql_url) == []
+    await execute(innodb_url, fault.remedy)
+    assert await faults(innodb_url) == []
 
 
-async def test_every_fault_is_told_at_once(mysql_url: str) -> None:
+async def test_both_ends_of_a_foreign_key_are_mended_by_one_statement(innodb_url: str) -> None:
+    """Pins it on MySQL, and that none is shown on MariaDB, where there is none."""
+    on_mariadb = innodb_url.startswith("mariadb")
+    if on_mariadb:
+        await execute(
+            innodb_url, "ALTER TABLE cubepi_threads DROP FOREIGN KEY cubepi_threads_ibfk_1"
+        )
+    await execute(innodb_url, BOTH_ENDS)
+    (fault,) = await faults(innodb_url)
+    assert (fault.status, fault.check) == ("error", "collation")
+    assert "cubepi_threads.thread_id, parent_thread_id: the collation" in fault.message
+    assert ("A foreign key leads there" in fault.message) is on_mariadb
+    assert (fault.remedy == "") is on_mariadb
+    if not on_mariadb:
+        await execute(innodb_url, fault.remedy)
+        assert await faults(innodb_url) == []
+
+
+async def test_every_fault_is_told_at_once(innodb_url: str) -> None:
     """Pins that the first fault does not hide the others."""
     await execute(
-        mysql_url,
+        innodb_url,
         "UPDATE cubepi_schema_version SET version = 4",
         "ALTER TABLE cubepi_messages REMOVE PARTITIONING",
         "ALTER TABLE cubepi_threads DROP COLUMN forked_at_seq",
         "DROP TABLE cubepi_hitl_answers",
         "DROP INDEX ix_cubepi_threads_recent ON cubepi_threads",
     )
-    found = [(fault.check, fault.status) for fault in await faults(mysql_url)]
+    found = [(fault.check, fault.status) for fault in await faults(innodb_url)]
     assert found == [
         ("schema", "error"),
         ("columns", "error"),
@@ -149,14 +161,14 @@ async def test_every_fault_is_told_at_once(mysql_url: str) -> None:
     ]
 
 
-async def test_missing_tables_and_columns_are_named(mysql_url: str) -> None:
+async def test_missing_tables_and_columns_are_named(innodb_url: str) -> None:
     """Pins the words about columns."""
     await execute(
-        mysql_url,
+        innodb_url,
         "ALTER TABLE cubepi_threads DROP COLUMN forked_at_seq",
         "DROP TABLE cubepi_hitl_answers",
     )
-    answers, threads = await faults(mysql_url)
+    answers, threads = await faults(innodb_url)
     assert "The table cubepi_hitl_answers is missing" in answers.message
     assert "cubepi_threads lacks forked_at_seq" in threads.message
 
@@ -173,39 +185,39 @@ async def test_missing_tables_and_columns_are_named(mysql_url: str) -> None:
     ],
 )
 async def test_migrate_is_advised_only_where_it_would_run(
-    mysql_url: str, harm: str, advice: str
+    innodb_url: str, harm: str, advice: str
 ) -> None:
     """Pins that the words about a missing table do not lead to a command that refuses."""
-    await execute(mysql_url, "DROP TABLE cubepi_hitl_answers", harm)
-    told = [fault.message for fault in await faults(mysql_url) if fault.check == "columns"]
+    await execute(innodb_url, "DROP TABLE cubepi_hitl_answers", harm)
+    told = [fault.message for fault in await faults(innodb_url) if fault.check == "columns"]
     assert told[0] == f"The table cubepi_hitl_answers is missing.{advice}"
     assert any("migrate URL" in message for message in told) == bool(advice)
     if advice:
-        await upgrade(mysql_url)
-        assert await faults(mysql_url) == []
+        await upgrade(innodb_url)
+        assert await faults(innodb_url) == []
     else:
         with pytest.raises(CubepiSchemaMismatch):
-            await upgrade(mysql_url)
+            await upgrade(innodb_url)
 
 
-async def test_another_version_is_told(mysql_url: str) -> None:
+async def test_another_version_is_told(innodb_url: str) -> None:
     """Pins that both versions are named."""
-    await execute(mysql_url, "UPDATE cubepi_schema_version SET version = 4")
-    (fault,) = await faults(mysql_url)
+    await execute(innodb_url, "UPDATE cubepi_schema_version SET version = 4")
+    (fault,) = await faults(innodb_url)
     assert fault.check == "schema"
     assert "schema version 4" in fault.message
     assert "5 is needed" in fault.message
 
 
-async def test_an_empty_database_is_one_fault(mysql_database: str) -> None:
+async def test_an_empty_database_is_one_fault(innodb_database: str) -> None:
     """Pins that a database without tables does not get a line for each of them."""
-    (fault,) = await faults(mysql_database)
+    (fault,) = await faults(innodb_database)
     assert (fault.check, fault.status) == ("schema", "error")
     assert "threadlog migrate" in fault.message
 
 
 async def test_an_unsupported_server_is_told_and_the_rest_too(
-    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+    innodb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins that a server which a checkpointer refuses is still looked over."""
 
@@ -213,14 +225,14 @@ async def test_an_unsupported_server_is_told_and_the_rest_too(
         raise UnsupportedServerError(found="MariaDB 11.8.3", required="MySQL 8.0.13 or later")
 
     monkeypatch.setattr(MySQLBackend, "verify_server", refuse)
-    findings = await check_database(mysql_url)
+    findings = await check_database(innodb_url)
     assert [finding.check for finding in findings] == MYSQL_CHECKS
     assert findings[1].status == "error"
     assert "MariaDB 11.8.3" in findings[1].message
 
 
 async def test_a_check_that_fails_is_told_without_a_word_of_its_cause(
-    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+    innodb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins that a finding, which has no cause, does not send anybody there."""
 
@@ -228,7 +240,7 @@ async def test_a_check_that_fails_is_told_without_a_word_of_its_cause(
         raise StorageError("1142: SELECT command denied")
 
     monkeypatch.setattr(MySQLBackend, "verify_server", fail)
-    (fault,) = await faults(mysql_url)
+    (fault,) = await faults(innodb_url)
     assert (fault.check, fault.message) == ("server", "1142: SELECT command denied.")
 
 
@@ -240,9 +252,9 @@ async def test_a_server_that_is_not_there_is_one_fault() -> None:
     assert "geheim" not in fault.message
 
 
-async def test_a_refused_account_is_one_fault(mysql_database: str) -> None:
+async def test_a_refused_account_is_one_fault(innodb_database: str) -> None:
     """Pins that the server's own words are told."""
-    url = make_url(mysql_database).set(username="nobody", password=NEEDLE)
+    url = make_url(innodb_database).set(username="nobody", password=NEEDLE)
     (fault,) = await check_database(url)
     assert (fault.check, fault.status) == ("connection", "error")
     assert "Access denied" in fault.message

@@ -230,6 +230,8 @@ def wrapped(
     [
         (wrapped(1213, "Deadlock found"), DeadlockError),
         (wrapped(3101, "Plugin instructed the server to rollback"), DeadlockError),
+        (wrapped(1020, "Record has changed since last read"), DeadlockError),
+        (wrapped(1290, "running with the --read-only option"), NotWritableError),
         (wrapped(1205, "Lock wait timeout exceeded"), CheckpointerLockTimeoutError),
         (wrapped(2013, "Lost connection"), ConnectionLostError),
         (wrapped(4031, "The client was disconnected"), ConnectionLostError),

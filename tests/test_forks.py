@@ -122,10 +122,10 @@ async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> No
         assert await checkpointer.load("f") is None
 
 
-async def test_a_fork_waits_for_the_lock_of_its_source(mysql_url: str) -> None:
+async def test_a_fork_waits_for_the_lock_of_its_source(innodb_url: str) -> None:
     """Pins that what is committed meanwhile is copied, and counted in forked_at_seq."""
-    holder = host_engine(mysql_url)
-    async with Checkpointer(mysql_url) as checkpointer, AsyncSession(holder) as session:
+    holder = host_engine(innodb_url)
+    async with Checkpointer(innodb_url) as checkpointer, AsyncSession(holder) as session:
         await talk(checkpointer)
         async with Checkpointer(engine=holder) as other:
             await other.bind(session).append("t", [UserFactory()])
@@ -135,17 +135,17 @@ async def test_a_fork_waits_for_the_lock_of_its_source(mysql_url: str) -> None:
             await session.commit()
             await fork
         assert [s.seq for s in await checkpointer.read("f")] == [1, 2, 5, 7, 8]
-        assert (await row(mysql_url, "f"))[1] == 8
+        assert (await row(innodb_url, "f"))[1] == 8
     await holder.dispose()
 
 
-async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(mysql_url: str) -> None:
+async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(innodb_url: str) -> None:
     """Pins that the host may commit what it did besides."""
-    hosts = host_engine(mysql_url)
+    hosts = host_engine(innodb_url)
     async with Checkpointer(engine=hosts) as checkpointer, AsyncSession(hosts) as session:
         await talk(checkpointer)
         await checkpointer.append("f", [UserFactory()])
-        await execute(mysql_url, "DELETE FROM cubepi_threads WHERE thread_id = 'f'")
+        await execute(innodb_url, "DELETE FROM cubepi_threads WHERE thread_id = 'f'")
         with pytest.raises(ThreadAlreadyExistsError):
             await checkpointer.bind(session).fork("t", "f", after_run_id="a")
         await session.commit()

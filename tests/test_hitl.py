@@ -239,19 +239,19 @@ async def test_what_does_not_fit_into_a_statement_is_refused(database_url: str) 
         assert await checkpointer.load("t") is None
 
 
-async def test_an_answer_is_sent_once(mysql_url: str) -> None:
+async def test_an_answer_is_sent_once(innodb_url: str) -> None:
     """Pins that one of more than half of the server's limit is stored, and replaced."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         answer = "x" * (checkpointer._statement_limit * 6 // 10)
         for _ in range(2):
             await checkpointer.save_hitl_answer("t", "q", answer)
         assert await checkpointer.load_hitl_answer("t", "q") == answer
 
 
-async def test_values_of_more_than_16_mib_come_back(mysql_url: str) -> None:
+async def test_values_of_more_than_16_mib_come_back(innodb_url: str) -> None:
     """Pins answers, questions and `extra` whose rows asyncmy could take for the end of rows."""
     large = "x" * (17 * 2**20)
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         request = HitlRequestFactory(payload={"a": large})
         await checkpointer.save_pending_request("t", request)
         assert await checkpointer.load_pending_request("t") == request
@@ -267,14 +267,14 @@ async def test_values_of_more_than_16_mib_come_back(mysql_url: str) -> None:
             assert data.extra == {"a": large, "b": 1}
 
 
-async def test_replacing_an_answer_dates_it_anew(mysql_url: str) -> None:
+async def test_replacing_an_answer_dates_it_anew(innodb_url: str) -> None:
     """Pins answered_at."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.save_hitl_answer("t", "q", 1)
-        await execute(mysql_url, "UPDATE cubepi_hitl_answers SET answered_at = '2026-01-01'")
+        await execute(innodb_url, "UPDATE cubepi_hitl_answers SET answered_at = '2026-01-01'")
         await checkpointer.save_hitl_answer("t", "q", 2)
     old = text("SELECT COUNT(*) FROM cubepi_hitl_answers WHERE answered_at < '2026-01-02'")
-    assert await on_connection(mysql_url, lambda c: c.execute(old).scalar_one()) == 0
+    assert await on_connection(innodb_url, lambda c: c.execute(old).scalar_one()) == 0
 
 
 async def test_ids_are_compared_with_their_spaces(

@@ -100,30 +100,30 @@ def split(texts: str) -> list[str]:
     return [statement for statement in texts.split(";") if statement.strip()]
 
 
-async def test_the_helpers_upgrade_as_the_directive_does(mysql_database: str) -> None:
+async def test_the_helpers_upgrade_as_the_directive_does(innodb_database: str) -> None:
     """Pins the way from version 1 to 5 by texts, in a database whose own collation folds."""
-    await run(mysql_database, *statements_of(framework(1)))
+    await run(innodb_database, *statements_of(framework(1)))
     await run(
-        mysql_database,
+        innodb_database,
         *split(migrations.add_pending_request_column_op()),
         *split(migrations.add_run_id_column_op()),
         *split(migrations.upgrade_v3_to_v4_op()),
         *split(migrations.upgrade_v4_to_v5_op()),
         *split(write_schema_version_op()),
     )
-    by_texts = await definitions(mysql_database)
-    assert await version_rows(mysql_database) == [5]
-    assert [found for found in await check_database(mysql_database) if found.status != "ok"] == []
-    assert await differences(mysql_database) == []
-    await run(mysql_database, *(f"DROP TABLE {table}" for table in by_texts))
-    await run(mysql_database, *statements_of(framework(1)))
+    by_texts = await definitions(innodb_database)
+    assert await version_rows(innodb_database) == [5]
+    assert [found for found in await check_database(innodb_database) if found.status != "ok"] == []
+    assert await differences(innodb_database) == []
+    await run(innodb_database, *(f"DROP TABLE {table}" for table in by_texts))
+    await run(innodb_database, *statements_of(framework(1)))
 
     def upgrade(connection: Connection) -> None:
         operations: Any = Operations(MigrationContext.configure(connection))
         operations.upgrade_threadlog_schema(from_version=1, to_version=5)
 
-    await on_connection(mysql_database, upgrade)
-    assert await definitions(mysql_database) == by_texts
+    await on_connection(innodb_database, upgrade)
+    assert await definitions(innodb_database) == by_texts
 
 
 async def test_a_host_may_leave_our_tables_out(empty_url: str) -> None:
@@ -170,19 +170,19 @@ async def test_the_version_is_written_any_number_of_times(empty_url: str, held: 
     assert await version_rows(empty_url) == [5]
 
 
-async def test_the_manual_recipe_gives_the_same_partitions(mysql_database: str) -> None:
+async def test_the_manual_recipe_gives_the_same_partitions(innodb_database: str) -> None:
     """Pins the recipe of the checkpointer API: tables first, partitions by ALTER TABLE."""
-    wanted = await expected(mysql_database)
+    wanted = await expected(innodb_database)
     plain = [re.sub(f" {re.escape(PARTITIONS)}", "", made) for made in _models_ddl()]
     await run(
-        mysql_database,
+        innodb_database,
         *plain,
         "ALTER TABLE cubepi_messages " + messages_partition_clause(),
         "ALTER TABLE cubepi_runs " + runs_partition_clause(),
         *write_schema_version_op().split(";"),
     )
-    assert await definitions(mysql_database) == wanted
-    await opens(mysql_database)
+    assert await definitions(innodb_database) == wanted
+    await opens(innodb_database)
 
 
 def _models_ddl() -> list[str]:

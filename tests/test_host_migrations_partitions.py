@@ -7,7 +7,7 @@ import pytest
 from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Connection, MetaData, text
+from sqlalchemy import Connection, MetaData, make_url, text
 
 from tests.databases import create_schema, on_connection
 from tests.schemas import PARTITIONS, definitions
@@ -61,25 +61,25 @@ async def run_python(url: str, code: str) -> None:
 
 @pytest.mark.parametrize("table", ["cubepi_messages", "cubepi_runs"])
 @pytest.mark.parametrize("clause", OTHERS.values(), ids=OTHERS)
-async def test_other_partitions_are_noticed(mysql_url: str, table: str, clause: str) -> None:
+async def test_other_partitions_are_noticed(innodb_url: str, table: str, clause: str) -> None:
     """Pins that the migration written for them mends them, and that its downgrade undoes it."""
-    before = await definitions(mysql_url)
-    await alter(mysql_url, table, clause)
-    other = await definitions(mysql_url)
+    before = await definitions(innodb_url)
+    await alter(innodb_url, table, clause)
+    other = await definitions(innodb_url)
     assert other != before
     found = await on_connection(
-        mysql_url, lambda c: list(compare_metadata(context_of(c), cubepi_metadata))
+        innodb_url, lambda c: list(compare_metadata(context_of(c), cubepi_metadata))
     )
     assert found == [("partition_table", table, PARTITIONS)]
-    up, down = await generated(mysql_url)
+    up, down = await generated(innodb_url)
     assert f"op.execute('ALTER TABLE {table} {PARTITIONS}')" in up
-    await run_python(mysql_url, up)
-    assert await definitions(mysql_url) == before
-    assert nothing(await generated(mysql_url))
-    await run_python(mysql_url, down)
-    assert await definitions(mysql_url) == other
-    await run_python(mysql_url, up)
-    assert await definitions(mysql_url) == before
+    await run_python(innodb_url, up)
+    assert await definitions(innodb_url) == before
+    assert nothing(await generated(innodb_url))
+    await run_python(innodb_url, down)
+    assert await definitions(innodb_url) == other
+    await run_python(innodb_url, up)
+    assert await definitions(innodb_url) == before
 
 
 async def alter(url: str, table: str, clause: str) -> None:
@@ -93,18 +93,18 @@ def nothing(code: tuple[str, str]) -> bool:
     return all("op." not in part for part in code)
 
 
-async def test_the_right_partitions_are_no_difference(mysql_url: str) -> None:
+async def test_the_right_partitions_are_no_difference(innodb_url: str) -> None:
     """Pins that a host gets no migration out of nothing, however KEY was written."""
-    assert nothing(await generated(mysql_url))
-    await alter(mysql_url, "cubepi_runs", "partition by key(`thread_id`) partitions 64")
-    assert nothing(await generated(mysql_url))
+    assert nothing(await generated(innodb_url))
+    await alter(innodb_url, "cubepi_runs", "partition by key(`thread_id`) partitions 64")
+    assert nothing(await generated(innodb_url))
 
 
-async def test_who_did_not_opt_in_sees_none(mysql_url: str) -> None:
+async def test_who_did_not_opt_in_sees_none(innodb_url: str) -> None:
     """Pins that Alembic's own comparisons are all there is until the plugin is named."""
-    await alter(mysql_url, "cubepi_runs", "REMOVE PARTITIONING")
-    assert nothing(await generated(mysql_url, ["alembic.autogenerate.*"]))
-    assert not nothing(await generated(mysql_url))
+    await alter(innodb_url, "cubepi_runs", "REMOVE PARTITIONING")
+    assert nothing(await generated(innodb_url, ["alembic.autogenerate.*"]))
+    assert not nothing(await generated(innodb_url))
 
 
 async def test_sqlite_has_no_partitions(sqlite_url: str) -> None:
@@ -113,35 +113,37 @@ async def test_sqlite_has_no_partitions(sqlite_url: str) -> None:
     assert nothing(await generated(sqlite_url))
 
 
-async def test_new_tables_get_theirs_once(mysql_database: str) -> None:
+async def test_new_tables_get_theirs_once(innodb_database: str) -> None:
     """Pins that a table that autogenerate creates is not altered as well."""
-    up, _ = await generated(mysql_database)
-    assert up.count("mysql_partition_by='KEY (thread_id)'") == 2
+    up, _ = await generated(innodb_database)
+    name = make_url(innodb_database).get_backend_name()
+    assert up.count(f"{name}_partition_by='KEY (thread_id)'") == 2
     assert "op.execute" not in up
 
 
-async def test_partitions_are_those_of_the_metadata(mysql_url: str) -> None:
+async def test_partitions_are_those_of_the_metadata(innodb_url: str) -> None:
     """Pins that a host may want another number, or have none of its business with them."""
     wanted = MetaData()
     for table in cubepi_metadata.tables.values():
         table.to_metadata(wanted)
-    wanted.tables["cubepi_runs"].kwargs["mysql_partitions"] = "8"
-    up, down = await generated(mysql_url, metadata=wanted)
+    name = make_url(innodb_url).get_backend_name()
+    wanted.tables["cubepi_runs"].kwargs[f"{name}_partitions"] = "8"
+    up, down = await generated(innodb_url, metadata=wanted)
     assert "cubepi_runs PARTITION BY KEY (thread_id) PARTITIONS 8" in up
-    assert f"cubepi_runs {PARTITIONS}" in down
+    assert f"cubepi_runs {PARTITIONS}" in down.replace("`", "")
     assert "cubepi_messages" not in up
-    del wanted.tables["cubepi_runs"].kwargs["mysql_partition_by"]
-    assert nothing(await generated(mysql_url, metadata=wanted))
+    del wanted.tables["cubepi_runs"].kwargs[f"{name}_partition_by"]
+    assert nothing(await generated(innodb_url, metadata=wanted))
 
 
-async def test_tables_of_others_are_left_alone(mysql_url: str) -> None:
+async def test_tables_of_others_are_left_alone(innodb_url: str) -> None:
     """Pins that partitions of the host's own tables are its own affair."""
     host: Any = MetaData()
     cubepi_metadata.tables["cubepi_runs"].to_metadata(host, name="runs_of_mine")
-    await on_connection(mysql_url, host.create_all)
+    await on_connection(innodb_url, host.create_all)
     try:
-        await alter(mysql_url, "runs_of_mine", "REMOVE PARTITIONING")
-        up, _ = await generated(mysql_url, metadata=host)
+        await alter(innodb_url, "runs_of_mine", "REMOVE PARTITIONING")
+        up, _ = await generated(innodb_url, metadata=host)
         assert "runs_of_mine" not in up
     finally:
-        await on_connection(mysql_url, host.drop_all)
+        await on_connection(innodb_url, host.drop_all)

@@ -48,29 +48,29 @@ async def enter(url: str) -> None:
         pass
 
 
-async def test_an_empty_mysql_database_is_uninitialised(mysql_database: str) -> None:
+async def test_an_empty_mysql_database_is_uninitialised(innodb_database: str) -> None:
     """Pins the error, its advice, and that nothing was created."""
     with pytest.raises(CubepiSchemaUninitialized, match="threadlog migrate"):
-        await enter(mysql_database)
-    tables = await on_connection(mysql_database, lambda c: c.execute(text("SHOW TABLES")).all())
+        await enter(innodb_database)
+    tables = await on_connection(innodb_database, lambda c: c.execute(text("SHOW TABLES")).all())
     assert tables == []
 
 
-async def test_an_empty_version_table_is_uninitialised(mysql_url: str) -> None:
+async def test_an_empty_version_table_is_uninitialised(innodb_url: str) -> None:
     """Pins a migration that did not finish."""
-    await execute(mysql_url, "DELETE FROM cubepi_schema_version")
+    await execute(innodb_url, "DELETE FROM cubepi_schema_version")
     with pytest.raises(CubepiSchemaUninitialized, match="write_schema_version_op"):
-        await enter(mysql_url)
+        await enter(innodb_url)
 
 
 @pytest.mark.parametrize("table", ["drop", "malformed"])
-async def test_data_tables_without_a_version_are_a_mismatch(mysql_url: str, table: str) -> None:
+async def test_data_tables_without_a_version_are_a_mismatch(innodb_url: str, table: str) -> None:
     """Pins that unknown data is not taken for an empty database."""
-    await execute(mysql_url, "DROP TABLE cubepi_schema_version")
+    await execute(innodb_url, "DROP TABLE cubepi_schema_version")
     if table == "malformed":
-        await execute(mysql_url, "CREATE TABLE cubepi_schema_version (release_name INT)")
+        await execute(innodb_url, "CREATE TABLE cubepi_schema_version (release_name INT)")
     with pytest.raises(CubepiSchemaMismatch, match="do not create") as caught:
-        await enter(mysql_url)
+        await enter(innodb_url)
     assert (caught.value.expected, caught.value.actual) == (EXPECTED_SCHEMA_VERSION, 0)
 
 
@@ -138,19 +138,19 @@ def test_old_servers_and_mariadb_are_refused() -> None:
 
 
 async def test_encoded_credentials_and_database_names(
-    mysql_server_url: str, caplog: pytest.LogCaptureFixture
+    innodb_server_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Pins percent-encoding, and that the password is nowhere to be read."""
     caplog.set_level(logging.DEBUG)
     await execute(
-        mysql_server_url,
+        innodb_server_url,
         "DROP DATABASE IF EXISTS `thread log/ü`",
         "CREATE DATABASE `thread log/ü`",
         "DROP USER IF EXISTS 'tl@user'@'%%'",
         f"CREATE USER 'tl@user'@'%%' IDENTIFIED BY '{SECRET.replace('%', '%%')}'",
         "GRANT ALL ON `thread log/ü`.* TO 'tl@user'@'%%'",
     )
-    server = make_url(mysql_server_url)
+    server = make_url(innodb_server_url)
     url = f"mysql://tl%40user:{ENCODED}@{server.host}:{server.port}/thread%20log%2F%C3%BC"
     try:
         with pytest.raises(CubepiSchemaUninitialized) as caught:
@@ -163,7 +163,7 @@ async def test_encoded_credentials_and_database_names(
         assert all(SECRET not in text and ENCODED not in text for text in shown)
         assert "tl%40user:***@" in shown[0]
     finally:
-        await execute(mysql_server_url, "DROP DATABASE `thread log/ü`", "DROP USER 'tl@user'@'%%'")
+        await execute(innodb_server_url, "DROP DATABASE `thread log/ü`", "DROP USER 'tl@user'@'%%'")
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_mysql_checkpointer_takes_only_mysql() -> None:
 
 
 @pytest.mark.parametrize("name", ["mysql", "mysql+asyncmy"])
-async def test_driver_names(mysql_url: str, name: str) -> None:
+async def test_driver_names(innodb_url: str, name: str) -> None:
     """Pins the URLs that reach asyncmy."""
-    url = mysql_url.replace("mysql://", f"{name}://")
+    url = innodb_url.replace("mysql://", f"{name}://")
     async with MySQLCheckpointer(url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         assert len(await checkpointer.read("t")) == 1
@@ -252,20 +252,20 @@ def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: s
     assert shown.split()[-1] == extra
 
 
-async def test_tls_options_of_the_url_are_honoured(mysql_url: str, mysql_server: Server) -> None:
+async def test_tls_options_of_the_url_are_honoured(innodb_url: str, mysql_server: Server) -> None:
     """Pins encryption, a CA that is verified, and a CA that is not the server's."""
     cipher = text(
         "SELECT variable_value FROM performance_schema.session_status "
         "WHERE variable_name = 'Ssl_cipher'"
     )
     folder = mysql_server.data_folder
-    urls = [f"{mysql_url}?ssl_mode=REQUIRED", f"{mysql_url}?ssl=true"]
+    urls = [f"{innodb_url}?ssl_mode=REQUIRED", f"{innodb_url}?ssl=true"]
     if folder is not None:
         ca = f"ssl_ca={folder}/ca.pem"
         client = f"ssl_cert={folder}/client-cert.pem&ssl_key={folder}/client-key.pem"
         urls += [
-            f"{mysql_url}?{ca}&ssl_mode=VERIFY_CA",
-            f"{mysql_url}?{ca}&{client}&ssl-mode=verify_ca",
+            f"{innodb_url}?{ca}&ssl_mode=VERIFY_CA",
+            f"{innodb_url}?{ca}&{client}&ssl-mode=verify_ca",
         ]
     for url in urls:
         async with (
@@ -275,23 +275,23 @@ async def test_tls_options_of_the_url_are_honoured(mysql_url: str, mysql_server:
             assert (await connection.execute(cipher)).scalar_one().startswith(("TLS", "ECDHE"))
     stranger = Path(__file__).parent / "data" / "stranger-ca.pem"
     with pytest.raises(ConnectionLostError, match=r"(?i)certificate"):
-        await enter(f"{mysql_url}?ssl_ca={stranger}")
+        await enter(f"{innodb_url}?ssl_ca={stranger}")
 
 
-async def test_unknown_driver_options_are_named(mysql_url: str) -> None:
+async def test_unknown_driver_options_are_named(innodb_url: str) -> None:
     """Pins a clear error instead of the driver's TypeError."""
     with pytest.raises(ConfigurationError, match="no_such_option"):
-        await enter(f"{mysql_url}?no_such_option=1")
+        await enter(f"{innodb_url}?no_such_option=1")
 
 
 @pytest.mark.parametrize("option", ["connect_timeout=abc", "read_timeout=x"])
-async def test_wrong_values_of_driver_options_are_named(mysql_url: str, option: str) -> None:
+async def test_wrong_values_of_driver_options_are_named(innodb_url: str, option: str) -> None:
     """Pins the same for an option's value."""
     with pytest.raises(ConfigurationError, match=r"options?"):
-        await enter(f"{mysql_url}?{option}")
+        await enter(f"{innodb_url}?{option}")
 
 
-async def test_content_is_never_read_as_sql(mysql_url: str, mysql_server_url: str) -> None:
+async def test_content_is_never_read_as_sql(innodb_url: str, innodb_server_url: str) -> None:
     """Pins NO_BACKSLASH_ESCAPES, under which drivers' escapes would end a string early."""
     said = [
         "a\\b",
@@ -299,10 +299,10 @@ async def test_content_is_never_read_as_sql(mysql_url: str, mysql_server_url: st
         "',NULL),(0x76696374696d,99,0x75736572,_utf8mb4 0x7b7d,0x80,NULL) -- ",
     ]
     before = text("SELECT @@GLOBAL.sql_mode")
-    mode = await on_connection(mysql_server_url, lambda c: str(c.execute(before).scalar_one()))
-    await execute(mysql_server_url, f"SET GLOBAL sql_mode = '{mode},NO_BACKSLASH_ESCAPES'")
+    mode = await on_connection(innodb_server_url, lambda c: str(c.execute(before).scalar_one()))
+    await execute(innodb_server_url, f"SET GLOBAL sql_mode = '{mode},NO_BACKSLASH_ESCAPES'")
     try:
-        async with Checkpointer(mysql_url) as checkpointer:
+        async with Checkpointer(innodb_url) as checkpointer:
             messages = [UserMessage(content=[TextContent(text=words)]) for words in said]
             await checkpointer.append("t", messages)
             data = await checkpointer.load("t")
@@ -316,7 +316,7 @@ async def test_content_is_never_read_as_sql(mysql_url: str, mysql_server_url: st
             assert found[0] == "+00:00"
             assert "STRICT_TRANS_TABLES" in found[1]
     finally:
-        await execute(mysql_server_url, f"SET GLOBAL sql_mode = '{mode}'")
+        await execute(innodb_server_url, f"SET GLOBAL sql_mode = '{mode}'")
 
 
 async def test_a_server_that_does_not_answer(unused_tcp_port: int) -> None:
@@ -325,10 +325,10 @@ async def test_a_server_that_does_not_answer(unused_tcp_port: int) -> None:
         await enter(f"mysql://root@127.0.0.1:{unused_tcp_port}/db")
 
 
-async def test_a_database_that_does_not_exist(mysql_server_url: str) -> None:
+async def test_a_database_that_does_not_exist(innodb_server_url: str) -> None:
     """Pins that it is not retried for half a minute."""
     with pytest.raises(ConnectionFailedError, match="no_such_database"):
-        await enter(f"{mysql_server_url.rstrip('/')}/no_such_database")
+        await enter(f"{innodb_server_url.rstrip('/')}/no_such_database")
 
 
 async def test_sqlite_files_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ TABLES = {
     "cubepi_hitl_answers": "run_id VARCHAR(255) {0} NOT NULL, "
     "MODIFY question_id VARCHAR(255) {0} NOT NULL",
 }
-FOLDING = "CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_ai_ci"
+FOLDING = "CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci"
 LATIN = "CHARACTER SET latin1 COLLATE latin1_swedish_ci"
 
 
@@ -34,10 +34,10 @@ async def alter(url: str, charset: str) -> None:
 
 
 @pytest.fixture
-async def folding(mysql_url: str) -> AsyncIterator[Checkpointer]:
+async def folding(innodb_url: str) -> AsyncIterator[Checkpointer]:
     """Give a checkpointer on tables that take R1 for r1."""
-    await alter(mysql_url, FOLDING)
-    async with Checkpointer(mysql_url) as checkpointer:
+    await alter(innodb_url, FOLDING)
+    async with Checkpointer(innodb_url) as checkpointer:
         yield checkpointer
 
 
@@ -62,12 +62,12 @@ async def test_a_claim_that_collides_says_why(folding: Checkpointer) -> None:
 
 
 async def test_another_runs_question_and_messages_are_no_sign_of_life(
-    folding: Checkpointer, mysql_url: str
+    folding: Checkpointer, innodb_url: str
 ) -> None:
     """Pins states and stale runs, byte by byte."""
     await folding.claim_run("t", "R1")
     await folding.save_pending_request("t", HitlRequestFactory(), run_id="r1")
-    await execute(mysql_url, "UPDATE cubepi_runs SET claimed_at = claimed_at - INTERVAL 2 HOUR")
+    await execute(innodb_url, "UPDATE cubepi_runs SET claimed_at = claimed_at - INTERVAL 2 HOUR")
     await folding.append("t", [UserFactory(run_id="r1")])
     assert [run.state for run in await folding.runs("t")] == ["open"]
     assert [run.run_id for run in await folding.stale_runs(timedelta(hours=1))] == ["R1"]
@@ -84,10 +84,10 @@ async def test_of_answers_that_collide_the_later_stands(folding: Checkpointer) -
     assert await folding.load_hitl_answer("t", "q", run_id="r") == "second"
 
 
-async def test_columns_of_another_character_set(mysql_url: str) -> None:
+async def test_columns_of_another_character_set(innodb_url: str) -> None:
     """Pins that the same text is the same id whatever bytes the table keeps it as."""
-    await alter(mysql_url, LATIN)
-    async with Checkpointer(mysql_url) as checkpointer:
+    await alter(innodb_url, LATIN)
+    async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.claim_run("t", "é")
         await checkpointer.append("t", [UserFactory(run_id="é")])
         request = HitlRequestFactory(question_id="ü")
@@ -106,16 +106,16 @@ async def test_columns_of_another_character_set(mysql_url: str) -> None:
 
 
 async def test_what_a_short_column_would_cut_is_refused(
-    folding: Checkpointer, mysql_server_url: str, mysql_url: str
+    folding: Checkpointer, innodb_server_url: str, innodb_url: str
 ) -> None:
     """Pins a typed error under the server's mode, and strict mode where the server has none."""
     with pytest.raises(ColumnTooShortError, match="threadlog check"):
         await folding.save_pending_request("t", HitlRequestFactory(), run_id="x" * 65)
-    await execute(mysql_server_url, "SET GLOBAL sql_mode = ''")
+    await execute(innodb_server_url, "SET GLOBAL sql_mode = ''")
     try:
-        async with Checkpointer(mysql_url) as lax:
+        async with Checkpointer(innodb_url) as lax:
             with pytest.raises(ColumnTooShortError):
                 await lax.save_pending_request("t", HitlRequestFactory(), run_id="x" * 65)
     finally:
-        await execute(mysql_server_url, "SET GLOBAL sql_mode = DEFAULT")
+        await execute(innodb_server_url, "SET GLOBAL sql_mode = DEFAULT")
     assert await folding.load_pending("t") is None

@@ -17,7 +17,7 @@ def row(payload: bytes = b"", **metadata: str) -> NewMessage:
 def test_rows_that_fit_share_a_statement() -> None:
     """Pins order, and that nothing is left out between batches."""
     rows = [row(bytes([n]) * 4_000) for n in range(60, 67)]
-    batches = in_batches(rows, LIMIT)
+    batches = [batch.rows for batch in in_batches(rows, LIMIT)]
     assert [len(batch) for batch in batches] == [2, 2, 2, 1]
     assert [message for batch in batches for message in batch] == rows
     assert in_batches([], LIMIT) == []

@@ -38,10 +38,10 @@ def account(url: str, privileges: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def url_with(mysql_url: str) -> Iterator[Callable[[str], str]]:
+def url_with(innodb_url: str) -> Iterator[Callable[[str], str]]:
     """Make accounts that last as long as the test."""
     with ExitStack() as accounts:
-        yield lambda privileges: accounts.enter_context(account(mysql_url, privileges))
+        yield lambda privileges: accounts.enter_context(account(innodb_url, privileges))
 
 
 async def use_everything(checkpointer: Checkpointer, thread_id: str) -> None:
@@ -89,9 +89,9 @@ async def test_four_privileges_are_enough(writing_url: str) -> None:
     await hosts.dispose()
 
 
-async def test_one_privilege_is_enough_to_read(mysql_url: str, reading_url: str) -> None:
+async def test_one_privilege_is_enough_to_read(innodb_url: str, reading_url: str) -> None:
     """Pins every verb that reads, and that writing is refused by the server, not by us."""
-    async with Checkpointer(mysql_url) as owner:
+    async with Checkpointer(innodb_url) as owner:
         await owner.claim_run("t", "r")
         await owner.append("t", [UserFactory(run_id="r")])
         await owner.mark_run_complete("t", "r")

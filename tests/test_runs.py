@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.databases import execute
+from tests.databases import engine_for, execute
 from tests.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer
 from threadlog.errors import (
@@ -25,6 +24,7 @@ HOUR = timedelta(hours=1)
 AN_HOUR_AGO = {
     "sqlite": "datetime('now', '-2 hours')",
     "mysql": "CURRENT_TIMESTAMP - INTERVAL 2 HOUR",
+    "mariadb": "CURRENT_TIMESTAMP - INTERVAL 2 HOUR",
     "postgresql": "CURRENT_TIMESTAMP - INTERVAL '2 hours'",
 }
 
@@ -289,11 +289,11 @@ async def test_an_append_that_waited_sees_that_its_run_was_completed(database_ur
 
 
 async def test_an_append_that_waits_for_the_lock_reads_what_was_committed_meanwhile(
-    mysql_url: str,
+    innodb_url: str,
 ) -> None:
     """Pins that the look at completed runs is no snapshot from before the wait."""
-    holder = create_async_engine(mysql_url.replace("mysql://", "mysql+asyncmy://"))
-    async with Checkpointer(mysql_url) as checkpointer, holder.connect() as connection:
+    holder = engine_for(innodb_url)
+    async with Checkpointer(innodb_url) as checkpointer, holder.connect() as connection:
         await checkpointer.claim_run("t", "r")
         await connection.execute(text("SELECT * FROM cubepi_threads FOR UPDATE"))
         append = asyncio.create_task(checkpointer.append("t", [UserFactory(run_id="r")]))

@@ -5,27 +5,27 @@ from typing import TypeVar
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from tests.databases import engine_for
 from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.codec import MESSAGE_CODEC
 from threadlog.errors import RunAlreadyCompletedError
 from threadlog.models import Run
-from threadlog.operations.message import insert_behind
+from threadlog.operations.message import NewAppend, _Insertion
+from threadlog.packing import in_batches
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
 
 T = TypeVar("T")
 
 
 @pytest.fixture
-async def session(mysql_url: str) -> AsyncIterator[AsyncSession]:
+async def session(innodb_url: str) -> AsyncIterator[AsyncSession]:
     """Give a session at MySQL's own level whose snapshot holds an open run, ``r``, and no more."""
-    engine = create_async_engine(
-        mysql_url.replace("mysql://", "mysql+asyncmy://"), isolation_level="REPEATABLE READ"
-    )
-    async with Checkpointer(mysql_url) as other, AsyncSession(engine) as session:
+    engine = engine_for(innodb_url, isolation_level="REPEATABLE READ")
+    async with Checkpointer(innodb_url) as other, AsyncSession(engine) as session:
         await other.claim_run("t", "r")
         await other.append("t", [UserFactory(run_id="r")])
         count = select(func.count()).select_from(Run)
@@ -36,9 +36,9 @@ async def session(mysql_url: str) -> AsyncIterator[AsyncSession]:
 
 
 @pytest.fixture
-async def other(mysql_url: str) -> AsyncIterator[Checkpointer]:
+async def other(innodb_url: str) -> AsyncIterator[Checkpointer]:
     """Give another writer, whose commits the snapshot does not show."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         yield checkpointer
 
 
@@ -84,9 +84,9 @@ async def test_an_append_sees_a_completion_behind_the_snapshot(
 ) -> None:
     """Pins the locking read of completed runs."""
     await other.mark_run_complete("t", "r")
-    batch = MESSAGE_CODEC.encode([UserFactory(run_id="r")])
-    with pytest.raises(RunAlreadyCompletedError):
-        await joined(session, lambda uow: insert_behind(uow, "t", [batch]))
+    new = NewAppend("t", in_batches(MESSAGE_CODEC.encode([UserFactory(run_id="r")]), 10_000))
+    (outcome,) = await joined(session, _Insertion([new]))
+    assert isinstance(outcome, RunAlreadyCompletedError)
 
 
 async def test_a_fork_sees_what_was_committed_behind_the_snapshot(

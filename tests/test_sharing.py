@@ -166,9 +166,9 @@ async def test_refused_input_leaves_the_hosts_transaction_as_it_was(
 
 
 @pytest.fixture(params=["REPEATABLE READ", "READ COMMITTED"])
-async def levelled(request: pytest.FixtureRequest, mysql_url: str) -> AsyncIterator[AsyncEngine]:
+async def levelled(request: pytest.FixtureRequest, innodb_url: str) -> AsyncIterator[AsyncEngine]:
     """Give a host's engine on MySQL at an isolation level."""
-    hosts = host_engine(mysql_url, isolation_level=request.param)
+    hosts = host_engine(innodb_url, isolation_level=request.param)
     yield hosts
     await hosts.dispose()
 
@@ -253,9 +253,9 @@ async def test_a_lock_timeout_is_typed_and_not_run_again(levelled: AsyncEngine) 
         assert len(await checkpointer.read("t")) == 2
 
 
-async def test_first_writers_of_a_thread_do_not_deadlock(mysql_url: str) -> None:
+async def test_first_writers_of_a_thread_do_not_deadlock(innodb_url: str) -> None:
     """Pins that a new thread's row is made before it is read: reading would lock the gap."""
-    hosts = host_engine(mysql_url, isolation_level="REPEATABLE READ", pool_size=8)
+    hosts = host_engine(innodb_url, isolation_level="REPEATABLE READ", pool_size=8)
     faults: list[object] = []
     event.listen(hosts.sync_engine, "handle_error", faults.append)
     async with Checkpointer(engine=hosts) as checkpointer:
@@ -266,9 +266,9 @@ async def test_first_writers_of_a_thread_do_not_deadlock(mysql_url: str) -> None
     await hosts.dispose()
 
 
-async def test_first_writers_on_a_hosts_engine(mysql_url: str) -> None:
+async def test_first_writers_on_a_hosts_engine(innodb_url: str) -> None:
     """Pins that owned units on an engine at MySQL's own level are run again by themselves."""
-    hosts = host_engine(mysql_url, isolation_level="REPEATABLE READ", pool_size=16)
+    hosts = host_engine(innodb_url, isolation_level="REPEATABLE READ", pool_size=16)
     async with Checkpointer(engine=hosts) as checkpointer:
         names = [f"t{number // 4}" for number in range(64)]
         await asyncio.gather(*(checkpointer.append(name, [UserFactory()]) for name in names))
@@ -339,20 +339,20 @@ async def test_a_hosts_sqlite_file_is_not_given_tables(sqlite_url: str) -> None:
     ],
 )
 async def test_an_engine_that_would_lose_something_is_refused(
-    mysql_url: str, options: dict[str, Any], match: str
+    innodb_url: str, options: dict[str, Any], match: str
 ) -> None:
     """Pins settings of a host under which locks, characters or text are not safe."""
-    hosts = host_engine(mysql_url, **options)
+    hosts = host_engine(innodb_url, **options)
     with pytest.raises(ConfigurationError, match=match):
         await Checkpointer(engine=hosts).__aenter__()
     assert "Current Checked out connections: 0" in hosts.pool.status()
     await hosts.dispose()
 
 
-def test_pymysql_heeds_the_servers_mode(mysql_url: str) -> None:
+def test_pymysql_heeds_the_servers_mode(innodb_url: str) -> None:
     """Pins that text is text there, and the engine is not refused."""
     mode = f"SET sql_mode = '{NO_ESCAPES}'"
-    hosts = sync_host_engine(mysql_url, connect_args={"init_command": mode})
+    hosts = sync_host_engine(innodb_url, connect_args={"init_command": mode})
     said = "\\'); DROP TABLE cubepi_threads; -- \\"
     with SyncCheckpointer(engine=hosts) as checkpointer:
         checkpointer.save_extra("t", {said: said})
@@ -390,9 +390,9 @@ async def test_one_source_of_sessions(sqlite_url: str) -> None:
     plain.dispose()
 
 
-async def test_what_can_be_bound(engine: AsyncEngine, mysql_url: str, tmp_path: Any) -> None:
+async def test_what_can_be_bound(engine: AsyncEngine, innodb_url: str, tmp_path: Any) -> None:
     """Pins that the checkpointer is open, and the session of its kind and database."""
-    other_url = f"sqlite:///{tmp_path}/o.db" if engine.dialect.name == "mysql" else mysql_url
+    other_url = f"sqlite:///{tmp_path}/o.db" if engine.dialect.name == "mysql" else innodb_url
     other = host_engine(other_url)
     checkpointer = Checkpointer(engine=engine)
     async with AsyncSession(engine) as session, AsyncSession(other) as strange:
@@ -440,10 +440,10 @@ def test_a_synchronous_checkpointer_outside_its_block(sqlite_url: str) -> None:
 
 
 def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
-    mysql_url: str,
+    innodb_url: str,
 ) -> None:
     """Pins that it takes one of the others instead of waiting."""
-    with SyncCheckpointer(mysql_url, max_pool_size=3) as checkpointer:
+    with SyncCheckpointer(innodb_url, max_pool_size=3) as checkpointer:
         sessions = checkpointer._sessions
         assert isinstance(sessions, SyncOwnedSessions)
         assert sessions.reading_engine is not None
@@ -457,9 +457,9 @@ def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
         reader.join()
 
 
-async def test_no_password_is_shown(mysql_url: str) -> None:
+async def test_no_password_is_shown(innodb_url: str) -> None:
     """Pins the text of a checkpointer on a host's engine, and of its errors."""
-    hosts = host_engine(mysql_url.replace("root@", "root:geheim@"))
+    hosts = host_engine(innodb_url.replace("root@", "root:geheim@"))
     checkpointer = Checkpointer(engine=hosts)
     with pytest.raises(NotOpenError) as caught:
         await checkpointer.load("t")

@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from tests.counting import StatementCount
-from tests.databases import on_connection, pools_of, sent_by
+from tests.databases import engines_of, on_connection, pools_of, sent_by
 from tests.factories import UserFactory
+from tests.reading import plan_of, rows_read
 from threadlog import Checkpointer
 from threadlog.backends import PoolSize
 from threadlog.backends.mysql import MySQLBackend
@@ -133,3 +134,41 @@ def test_connections_are_divided(
     """Pins that both pools together have no more connections than were asked for."""
     divided = MySQLBackend().divide(PoolSize(least, most))
     assert divided == (PoolSize(*writing), PoolSize(*reading))
+
+
+async def test_reading_touches_one_partition_and_its_key(innodb_url: str) -> None:
+    """Pins partition pruning, and that neither paging nor the newest n reads a thread whole."""
+    async with Checkpointer(innodb_url) as checkpointer:
+        await checkpointer.append("t", UserFactory.build_batch(300))
+        sent: list[tuple[str, tuple[object, ...]]] = []
+        for engine in engines_of(checkpointer):
+            event.listen(
+                engine.sync_engine,
+                "before_cursor_execute",
+                lambda c, cursor, statement, parameters, *rest: sent.append(
+                    (statement, parameters)
+                ),
+            )
+        await checkpointer.load("t")
+        await checkpointer.load("t", last=10)
+        await checkpointer.read("t", after_seq=100, limit=10)
+        await checkpointer.append("t", [UserFactory()])
+    literal = [
+        statement % tuple(map(repr, parameters))
+        for statement, parameters in sent
+        if statement.startswith("SELECT")
+    ]
+    assert len(literal) == 4
+    await on_connection(
+        innodb_url, lambda c: c.execute(text("ANALYZE TABLE cubepi_messages")) and None
+    )
+    for statement in literal:
+        for step in await plan_of(innodb_url, statement):
+            assert "filesort" not in (step["Extra"] or "")
+            assert step["key"] in {"PRIMARY", None}
+            assert step["type"] in {"const", "ref", "range", None}
+            assert "," not in (step["partitions"] or "")
+    read = [await rows_read(innodb_url, statement) for statement in literal]
+    print(f"rows read: {read}")
+    assert read[0] >= 300
+    assert max(read[1:]) < 30

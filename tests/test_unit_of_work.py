@@ -6,15 +6,16 @@ from typing import Any, TypeVar, cast
 
 import pytest
 from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, func, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from tests.databases import on_connection
+from tests.databases import engine_for, on_connection
 from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.codec import MESSAGE_CODEC
 from threadlog.models import Message, Thread
-from threadlog.operations.message import insert_behind
+from threadlog.operations.message import NewAppend, _Insertion
+from threadlog.packing import in_batches
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 
 T = TypeVar("T")
@@ -34,15 +35,14 @@ async def in_session(engine: AsyncEngine, work: Callable[[Session], T]) -> T:
 
 def host_engine(url: str, level: str | None = None) -> AsyncEngine:
     """Create an engine as a host would."""
-    for plain, driver in (("mysql://", "mysql+asyncmy://"), ("sqlite://", "sqlite+aiosqlite://")):
-        url = url.replace(plain, driver)
     options: dict[str, Any] = {"isolation_level": level} if level else {}
-    return create_async_engine(url, poolclass=AsyncAdaptedQueuePool, **options)
+    return engine_for(url, poolclass=AsyncAdaptedQueuePool, **options)
 
 
 def append(uow: UnitOfWork, thread_id: str, count: int = 1) -> None:
     """Append messages in a unit of work."""
-    insert_behind(uow, thread_id, [MESSAGE_CODEC.encode(UserFactory.build_batch(count))])
+    rows = MESSAGE_CODEC.encode(UserFactory.build_batch(count))
+    assert _Insertion([NewAppend(thread_id, in_batches(rows, 1_000_000))])(uow) == [None]
 
 
 async def length(url: str, thread_id: str) -> int:
@@ -139,10 +139,10 @@ async def test_joined_leaves_an_error_to_the_host(database_url: str) -> None:
     assert await length(database_url, "t") == 1
 
 
-async def test_seq_is_read_behind_an_old_snapshot(mysql_url: str, level: str) -> None:
+async def test_seq_is_read_behind_an_old_snapshot(innodb_url: str, level: str) -> None:
     """Pins the locking read of the last seq: a snapshot taken before must not be used."""
-    engine = host_engine(mysql_url, level)
-    async with Checkpointer(mysql_url) as other, AsyncSession(engine) as session:
+    engine = host_engine(innodb_url, level)
+    async with Checkpointer(innodb_url) as other, AsyncSession(engine) as session:
         await other.append("t", [UserFactory()])
         count = select(func.count()).select_from(Message)
         assert (await session.execute(count)).scalar_one() == 1
@@ -158,9 +158,9 @@ async def test_seq_is_read_behind_an_old_snapshot(mysql_url: str, level: str) ->
     await engine.dispose()
 
 
-async def test_two_hosts_commit_in_either_order(mysql_url: str, level: str) -> None:
+async def test_two_hosts_commit_in_either_order(innodb_url: str, level: str) -> None:
     """Pins that the second writer waits for the first one's commit, on a new thread too."""
-    engine = host_engine(mysql_url, level)
+    engine = host_engine(innodb_url, level)
     locked = asyncio.Event()
 
     async def host(*, first: bool) -> None:
@@ -179,14 +179,14 @@ async def test_two_hosts_commit_in_either_order(mysql_url: str, level: str) -> N
 
     await asyncio.gather(host(first=True), host(first=False))
     await engine.dispose()
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(innodb_url) as checkpointer:
         assert [s.seq for s in await checkpointer.read("t")] == [1, 2, 3, 4]
 
 
-async def test_rows_stay_locked_until_the_host_commits(mysql_url: str) -> None:
+async def test_rows_stay_locked_until_the_host_commits(innodb_url: str) -> None:
     """Pins the row lock: another writer's lock attempt does not get through."""
-    await length(mysql_url, "t")
-    engine = host_engine(mysql_url)
+    await length(innodb_url, "t")
+    engine = host_engine(innodb_url)
     async with AsyncSession(engine) as session:
 
         def work(sync_session: Session) -> None:
@@ -196,9 +196,9 @@ async def test_rows_stay_locked_until_the_host_commits(mysql_url: str) -> None:
         await session.run_sync(work)
         await session.flush()
         attempt = text("SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE SKIP LOCKED")
-        seen = await on_connection(mysql_url, lambda c: c.execute(attempt).all())
+        seen = await on_connection(innodb_url, lambda c: c.execute(attempt).all())
         assert seen == []
         await session.commit()
-    seen = await on_connection(mysql_url, lambda c: c.execute(attempt).all())
+    seen = await on_connection(innodb_url, lambda c: c.execute(attempt).all())
     assert len(seen) == 1
     await engine.dispose()

@@ -8,7 +8,7 @@ from sqlalchemy.exc import ArgumentError
 
 from threadlog.backends.backend import Backend, Driver, EngineSettings, PoolSize
 from threadlog.backends.hosts import spread
-from threadlog.backends.mysql import MySQLBackend
+from threadlog.backends.mysql import MariaDBBackend, MySQLBackend
 from threadlog.backends.postgres import PostgresBackend
 from threadlog.backends.primary import follow_primary
 from threadlog.backends.sqlite import SQLiteBackend
@@ -33,6 +33,7 @@ _DECODES: Final = make_url("mysql://host/%41").database == "A"
 
 _BACKENDS: dict[str, type[Backend]] = {
     "mysql": MySQLBackend,
+    "mariadb": MariaDBBackend,
     "postgresql": PostgresBackend,
     "sqlite": SQLiteBackend,
 }

@@ -8,7 +8,8 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from threadlog.backends.time_limits import TimeLimits
-from threadlog.errors import StorageError
+from threadlog.errors import StorageError, ThreadlogError
+from threadlog.finding import Check
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
@@ -55,6 +56,9 @@ class Backend(Protocol):
     name: str
     """Its name for people."""
 
+    word: str
+    """Its name in the frameworks' errors."""
+
     dialects: tuple[str, ...]
     """The names of SQLAlchemy's dialects for it."""
 
@@ -64,8 +68,8 @@ class Backend(Protocol):
     read_committed: bool
     """Whether engines made from `settings` read at READ COMMITTED."""
 
-    has_layout: bool
-    """Whether tables have partitions, a storage engine and collations that may be wrong."""
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give the checks of what only this kind of database has, by their names, in order."""
 
     def missing_file(self, url: URL) -> str | None:
         """Name the file that the first use of the database would create, if any."""
@@ -99,8 +103,11 @@ class Backend(Protocol):
             limits: those of the settings, or others.
         """
 
-    def verify_server(self, uow: UnitOfWork) -> None:
+    def verify_server(self, uow: UnitOfWork) -> str:
         """Refuse a server of the wrong kind or version.
+
+        Returns:
+            The kind of server for people, which may be another than `name`.
 
         Raises:
             UnsupportedServerError: it is one.
@@ -144,3 +151,8 @@ class Backend(Protocol):
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Say which of threadlog's errors a driver's error is."""
+
+    def refusal(self, error: Exception) -> ThreadlogError | None:
+        """Give what to raise in place of an error that is not of the database, if there is
+        more to say.
+        """

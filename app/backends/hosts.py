@@ -13,10 +13,10 @@ from sqlalchemy import URL
 
 from threadlog.errors import ConfigurationError
 
-_DEFAULT_PORTS: Final = {"mysql": 3306, "postgresql": 5432}
+_DEFAULT_PORTS: Final = {"mysql": 3306, "mariadb": 3306, "postgresql": 5432}
 
 _LISTED: Final = re.compile(
-    r"(?P<head>(?:mysql|postgres(?:ql)?)(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)"
+    r"(?P<head>(?:mysql|mariadb|postgres(?:ql)?)(?:\+\w+)?://(?:[^:/@]*(?::[^@]*)?@)?)"
     r"(?P<hosts>[^/?@]+,[^/?@]*)"
     r"(?P<path>/[^?]*)?(?:\?(?P<query>.*))?"
 )
@@ -53,6 +53,18 @@ def hosts_of(url: URL) -> tuple[Host, ...]:
     given = url.query.get("host", ())
     port = _DEFAULT_PORTS[url.get_backend_name()]
     return tuple(_parse(text, port) for text in ((given,) if isinstance(given, str) else given))
+
+
+def servers_of(url: URL) -> tuple[Host, ...]:
+    """Give all hosts of a URL, be it one or several; none where no server is needed.
+
+    Raises:
+        ConfigurationError: one of them is no host.
+    """
+    port = _DEFAULT_PORTS.get(url.get_backend_name())
+    if port is None:
+        return ()
+    return hosts_of(url) or (Host(url.host or "localhost", url.port or port),)
 
 
 def _parse(text: str, default_port: int) -> Host:

@@ -1,5 +1,6 @@
-"""MySQL 8.0.13 and later."""
+"""MySQL 8.0.13 and later, and MariaDB 10.6 and later, which a URL of either may lead to."""
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,10 +8,11 @@ from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.backends.hosts import hosts_of
+from threadlog.backends.mysql_layout import layout_checks
 from threadlog.backends.primary import code_of, follow_primary, refuses_writes
 from threadlog.backends.time_limits import TimeLimits, limited_connect, take_limits, watch
 from threadlog.errors import (
@@ -20,16 +22,23 @@ from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,
     DeadlockError,
+    MissingExtraError,
     NotWritableError,
     StatementTimeoutError,
     StorageError,
+    ThreadlogError,
     UnsupportedServerError,
 )
+from threadlog.finding import Check
 from threadlog.models import Message, SchemaPart
+from threadlog.models.dialects import MYSQL
 from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (8, 0, 13)
-"""The first release in which a JSON column may have an expression as its default."""
+"""The first release of MySQL in which a JSON column may have an expression as its default."""
+
+MINIMUM_MARIADB: Final = (10, 6, 0)
+"""The first release of MariaDB that has JSON_TABLE and SKIP LOCKED."""
 
 _ASYNCHRONOUS: Final = ("asyncmy", "aiomysql")
 _SYNCHRONOUS: Final = ("pymysql",)
@@ -49,11 +58,13 @@ _MIGRATION_SECONDS: Final = 120
 
 _LOST: Final = 2013  # the client library's: while a statement ran
 
-# Error codes of the server and of its client library:
+# Error codes of the servers and of the client library:
 # dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
+# mariadb.com/kb/en/mariadb-error-code-reference/
 _ERRORS: Final[dict[int, type[StorageError]]] = {
     1205: CheckpointerLockTimeoutError,
     1213: DeadlockError,
+    1020: DeadlockError,  # MariaDB's innodb_snapshot_isolation: changed since it was read
     3101: DeadlockError,  # group replication: another member was first
     1406: ColumnTooShortError,
     1044: ConnectionFailedError,
@@ -72,6 +83,11 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
     4031: ConnectionLostError,  # closed by the server after idling
 }
 
+_NOT_MARIADB: Final = "is not a MariaDB variant"  # SQLAlchemy's words
+
+# The words of the drivers where an account's way to log in needs a further package.
+_MISSING: Final = re.compile(r"'(\w+)' package is required for \w+")
+
 _FAILED_COMMIT: Final = 1180
 _IN_DEADLOCK: Final = "error 149"  # HA_ERR_LOCK_DEADLOCK
 _DUPLICATE: Final = 1062
@@ -79,14 +95,18 @@ _INTO_LOG: Final = f"INSERT INTO {Message.__tablename__} "
 
 
 class MySQLBackend:
-    """MySQL through asyncmy, or aiomysql where the URL asks for it."""
+    """MySQL or MariaDB through asyncmy, or aiomysql where the URL asks for it."""
 
     name = "MySQL"
-    dialects: tuple[str, ...] = ("mysql",)
+    word = "mysql"
+    dialects: tuple[str, ...] = MYSQL
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
     read_committed = True
-    has_layout = True
+
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give those of engines, partitions and collations."""
+        return layout_checks(part)
 
     def missing_file(self, url: URL) -> str | None:
         """Give None: a server's database is never created by using it."""
@@ -103,7 +123,8 @@ class MySQLBackend:
         driver = _driver(url, self.synchronous if synchronous else self.asynchronous)
         if not url.database:
             raise ConfigurationError(
-                "The URL names no database. Write mysql://user:password@host:3306/database."
+                f"The URL names no database. Write {url.get_backend_name()}://user:password@"
+                "host:3306/database."
             )
         hosts_of(url)  # refuses what is none
         query = dict(url.query)
@@ -111,6 +132,8 @@ class MySQLBackend:
         limits = take_limits(query)
         _check_options(query)
         return EngineSettings(
+            # Of these names SQLAlchemy itself makes sure with "mariadb" alone which server
+            # it meets, and refuses MySQL.
             url=url.set(drivername=f"mysql+{driver}", query={**query, "charset": "utf8mb4"}),
             options={
                 # Under REPEATABLE READ, MySQL's default, first writers of a thread meet in
@@ -139,15 +162,18 @@ class MySQLBackend:
         watch(engine, limits)
         follow_primary(engine)
 
-    def verify_server(self, uow: UnitOfWork) -> None:
-        """Refuse MariaDB and releases before 8.0.13."""
-        version = uow.catalogue.server_version()
-        shown = ".".join(map(str, version))
-        required = f"MySQL {'.'.join(map(str, MINIMUM_VERSION))} or later"
+    def verify_server(self, uow: UnitOfWork) -> str:
+        """Refuse releases of MySQL before 8.0.13 and of MariaDB before 10.6."""
+        name, least = "MySQL", MINIMUM_VERSION
         if uow.catalogue.is_mariadb():
-            raise UnsupportedServerError(found=f"MariaDB {shown}", required=required)
-        if version[:3] < MINIMUM_VERSION:
-            raise UnsupportedServerError(found=f"MySQL {shown}", required=required)
+            name, least = "MariaDB", MINIMUM_MARIADB
+        version = uow.catalogue.server_version()
+        if version[:3] < least:
+            raise UnsupportedServerError(
+                found=f"{name} {'.'.join(map(str, version))}",
+                required=f"{name} {'.'.join(map(str, least))} or later",
+            )
+        return name
 
     def verify_session(self, uow: UnitOfWork) -> None:
         """Refuse autocommit, other character sets and NO_BACKSLASH_ESCAPES."""
@@ -222,6 +248,25 @@ class MySQLBackend:
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
 
+    def refusal(self, error: Exception) -> ThreadlogError | None:
+        """Tell what a driver lacks, or that an engine for MariaDB alone has met MySQL."""
+        if missing := _MISSING.search(str(error)):
+            return MissingExtraError(missing[1], None)
+        if not isinstance(error, InvalidRequestError) or _NOT_MARIADB not in str(error):
+            return None
+        return ConfigurationError(
+            "The engine's URL begins with mariadb, and its server is MySQL. Begin it with mysql, "
+            "as in mysql+asyncmy://, with which SQLAlchemy takes both."
+        )
+
+
+class MariaDBBackend(MySQLBackend):
+    """The same, where the URL says MariaDB."""
+
+    name = "MariaDB"
+    asynchronous = Driver("asyncmy", "mariadb")
+    synchronous = Driver("pymysql", "mariadb")
+
 
 def _lost_to_another_member(code: int | None, error: DBAPIError) -> bool:
     """Say whether another member of a group wrote to the thread at the same time.
@@ -236,16 +281,17 @@ def _lost_to_another_member(code: int | None, error: DBAPIError) -> bool:
 
 def _driver(url: URL, default: Driver) -> str:
     """Give the driver that a URL names, or the default, of the same kind as the default."""
-    name = url.drivername.partition("+")[2] or default.name
+    scheme, _, name = url.drivername.partition("+")
+    name = name or default.name
     if default.name in _SYNCHRONOUS and name not in _SYNCHRONOUS:
         raise ConfigurationError(
-            f"The driver {name!r} is not a synchronous one. Use mysql:// for PyMySQL, or "
+            f"The driver {name!r} is not a synchronous one. Use {scheme}:// for PyMySQL, or "
             "threadlog.Checkpointer with asyncio."
         )
     if default.name in _ASYNCHRONOUS and name not in _ASYNCHRONOUS:
         raise ConfigurationError(
-            f"The driver {name!r} is not an asyncio driver. Use mysql:// for asyncmy, or "
-            "mysql+aiomysql://; threadlog.SyncCheckpointer takes mysql+pymysql://."
+            f"The driver {name!r} is not an asyncio driver. Use {scheme}:// for asyncmy, or "
+            f"{scheme}+aiomysql://; threadlog.SyncCheckpointer takes {scheme}+pymysql://."
         )
     return name
 

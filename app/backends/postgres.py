@@ -14,14 +14,17 @@ from sqlalchemy.exc import DBAPIError
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.backends.hosts import hosts_of
 from threadlog.backends.postgres_errors import error_type
+from threadlog.backends.postgres_layout import layout_checks
 from threadlog.backends.postgres_servers import connect_to_servers
 from threadlog.backends.time_limits import TimeLimits, take_limits, watch
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
     StorageError,
+    ThreadlogError,
     UnsupportedServerError,
 )
+from threadlog.finding import Check
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
@@ -72,11 +75,15 @@ class PostgresBackend:
     """
 
     name = "PostgreSQL"
+    word = "postgres"
     dialects: tuple[str, ...] = ("postgresql",)
     asynchronous = Driver("asyncpg", "postgres")
     synchronous = Driver("psycopg", "postgres")
     read_committed = True
-    has_layout = True
+
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give those of types, keys, partitions and collations."""
+        return layout_checks(part)
 
     def missing_file(self, url: URL) -> str | None:
         """Give None: a server's database is never created by using it."""
@@ -123,7 +130,7 @@ class PostgresBackend:
         watch(engine, limits, code=(), ping=engine.dialect.do_ping)
         connect_to_servers(engine)
 
-    def verify_server(self, uow: UnitOfWork) -> None:
+    def verify_server(self, uow: UnitOfWork) -> str:
         """Refuse releases before 13, and databases that cannot hold every character."""
         version = uow.catalogue.server_version()
         if version < MINIMUM_VERSION:
@@ -137,6 +144,7 @@ class PostgresBackend:
                 found=f"PostgreSQL with a database in {encoding}",
                 required="a database in UTF8: CREATE DATABASE … ENCODING 'UTF8'",
             )
+        return self.name
 
     def verify_session(self, uow: UnitOfWork) -> None:
         """Refuse autocommit and other character sets."""
@@ -191,6 +199,9 @@ class PostgresBackend:
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Tell by the server's error code, and by whether the connection is gone."""
         return error_type(error)
+
+    def refusal(self, error: Exception) -> ThreadlogError | None:
+        """Do nothing: no other server speaks its protocol to SQLAlchemy."""
 
 
 def _driver(url: URL, default: Driver) -> str:

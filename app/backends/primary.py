@@ -34,8 +34,8 @@ _NOT_WRITABLE: Final = frozenset({1836, _HOOK_FAILED, 3796, 3797, 3798, 3799})
 # What a server says that is there but lets the account not in.
 _REFUSED: Final = frozenset({1044, 1045, 1049})
 
-# The account may not see the group, or the server knows of none.
-_NOT_VISIBLE: Final = frozenset({1044, 1142, 1143, 1146, 1227})
+# The account may not see the group, or the server knows of none; MariaDB has no server_uuid.
+_NOT_VISIBLE: Final = frozenset({1044, 1142, 1143, 1146, 1193, 1227})
 
 _READ_ONLY: Final = "SELECT @@GLOBAL.read_only"
 _MEMBERS: Final = (
@@ -184,7 +184,8 @@ def _examine(dialect: Dialect, cursor: DBAPICursor) -> None:
         _UnfitError: it does not.
     """
     cursor.execute(_READ_ONLY)
-    if cursor.fetchall()[0][0]:
+    # A word on MariaDB from version 12 on.
+    if str(cursor.fetchall()[0][0]).upper() not in {"0", "OFF"}:
         raise _UnfitError("read-only")
     try:
         cursor.execute(_MEMBERS)

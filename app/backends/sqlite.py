@@ -18,8 +18,10 @@ from threadlog.errors import (
     ConfigurationError,
     ConnectionFailedError,
     StorageError,
+    ThreadlogError,
     UnsupportedServerError,
 )
+from threadlog.finding import Check
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
@@ -40,11 +42,15 @@ class SQLiteBackend:
     """SQLite through aiosqlite."""
 
     name = "SQLite"
+    word = "sqlite"
     dialects: tuple[str, ...] = ("sqlite",)
     asynchronous = Driver("aiosqlite", "sqlite")
     synchronous = Driver("pysqlite", None)
     read_committed = False
-    has_layout = False
+
+    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
+        """Give none: there is nothing that could be wrong."""
+        return []
 
     def missing_file(self, url: URL) -> str | None:
         """Name the file of a URL where there is none yet."""
@@ -109,7 +115,7 @@ class SQLiteBackend:
             )
             event.listen(engine, "engine_disposed", lambda _: anchor.close())
 
-    def verify_server(self, uow: UnitOfWork) -> None:
+    def verify_server(self, uow: UnitOfWork) -> str:
         """Refuse a library that lacks what the statements use."""
         version = uow.catalogue.server_version()
         if version < MINIMUM_VERSION:
@@ -117,6 +123,7 @@ class SQLiteBackend:
                 found=f"SQLite {'.'.join(map(str, version))}",
                 required=f"SQLite {'.'.join(map(str, MINIMUM_VERSION))} or later",
             )
+        return self.name
 
     def verify_session(self, uow: UnitOfWork) -> None:
         """Do nothing: what a host chose for its file is its own."""
@@ -161,6 +168,9 @@ class SQLiteBackend:
         if "unable to open" in text or "not a database" in text:
             return ConnectionFailedError
         return StorageError
+
+    def refusal(self, error: Exception) -> ThreadlogError | None:
+        """Do nothing: SQLite has no server of another kind."""
 
 
 def _on_connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from threadlog.cli.check import check
+from threadlog.cli.copy import copy
 from threadlog.cli.import_file import import_file
 from threadlog.cli.migrate import migrate
 from threadlog.cli.output import prepare_stdout, without_password
@@ -48,6 +49,7 @@ app.command("show")(show)
 app.command("runs")(runs)
 app.command("release")(release)
 app.command("prune")(prune)
+app.command("copy")(copy)
 app.command("check")(check)
 app.command("migrate")(migrate)
 

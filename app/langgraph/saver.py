@@ -66,9 +66,10 @@ class Saver(BaseCheckpointSaver[str]):
     Inside ``async with`` the synchronous methods work too, in other threads than the loop's.
 
     Any number of tasks, threads and processes may use one database; nothing but the database
-    makes one wait for another. What a method writes is one transaction: when it returns it is
-    durable, when it raises nothing was written. After a deadlock, a lock timeout or a lost
-    connection the transaction is run again by itself.
+    makes one wait for another. What a method writes is one transaction, of `prune`,
+    `prune_older_than` and `delete_for_runs` one for each thread: when it returns it is durable,
+    when it raises nothing was written of that transaction. After a deadlock, a lock timeout or
+    a lost connection the transaction is run again by itself.
 
     Threads' ids have up to 255 characters; names of namespaces and channels may be of any
     length and hold whatever but NUL. Nothing is ever cut.

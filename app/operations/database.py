@@ -1,13 +1,20 @@
 """Opening a database."""
 
 from threadlog.backends import Backend
+from threadlog.errors import UnsupportedServerError
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import verify_schema
 from threadlog.store import Store
 
 
 def open_database(
-    store: Store, backend: Backend, *, hosts_engine: bool, initialise: bool, verify: bool
+    store: Store,
+    backend: Backend,
+    *,
+    hosts_engine: bool,
+    initialise: bool,
+    verify: bool,
+    only: str | None,
 ) -> int:
     """Verify server and schema; see `Checkpointer.__aenter__`.
 
@@ -18,13 +25,18 @@ def open_database(
             its schema is the host's to create.
         initialise: whether an embedded database without tables is given them.
         verify: whether to verify the schema too.
+        only: the one kind of server that is taken; None for each that the backend knows.
 
     Returns:
         The most bytes that one statement may have.
     """
 
     def look(uow: UnitOfWork) -> int:
-        backend.verify_server(uow)
+        found = backend.verify_server(uow)
+        if only not in {None, found}:
+            raise UnsupportedServerError(
+                found=found, required=f"{only} here; Checkpointer takes both"
+            )
         if hosts_engine:
             backend.verify_session(uow)
         elif initialise:

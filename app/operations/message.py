@@ -1,13 +1,15 @@
 """Messages: appending and reading them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final, TypeAlias
 
 from threadlog.codec import MessageT
 from threadlog.collector import collector_paused
 from threadlog.errors import RunAlreadyCompletedError
 from threadlog.operations.times import moment
-from threadlog.packing import in_batches
+from threadlog.packing import Batch, in_batches
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.message import NewMessage, PlacedMessages
 from threadlog.repositories.thread import ThreadTail, parse_extra
@@ -41,22 +43,23 @@ def load(
     )
 
 
-class NewAppend(NamedTuple):
+@dataclass(frozen=True)
+class NewAppend:
     """What one caller wants to have behind a thread: checked and encoded."""
 
     thread_id: str
-    batches: Sequence[Sequence[NewMessage]]
+    batches: Sequence[Batch[NewMessage]]
     """The messages in order, each batch for one statement."""
 
-    @property
+    @cached_property
     def messages(self) -> list[NewMessage]:
         """All messages, in order."""
-        return [message for batch in self.batches for message in batch]
+        return [message for batch in self.batches for message in batch.rows]
 
-    @property
-    def run_ids(self) -> set[str]:
-        """The runs that the messages belong to."""
-        return {message.run_id for message in self.messages if message.run_id}
+    @cached_property
+    def run_ids(self) -> list[str]:
+        """The runs that the messages belong to, in order of their ids."""
+        return sorted({message.run_id for message in self.messages if message.run_id})
 
 
 class ThreadNotLocked:
@@ -106,15 +109,6 @@ def append_together(store: Store, appends: Sequence[NewAppend]) -> list[Outcome]
         What became of each. One alone is never `ThreadNotLocked`: it waits for its thread.
     """
     return store.write(_Insertion(appends), idempotent=True)
-
-
-def insert_behind(uow: UnitOfWork, thread_id: str, batches: Sequence[Sequence[NewMessage]]) -> None:
-    """Lock a thread and insert encoded messages behind its last seq.
-
-    Raises:
-        RunAlreadyCompletedError: a message belongs to a completed run.
-    """
-    _raise_refused(*_Insertion([NewAppend(thread_id, batches)])(uow))
 
 
 class _Insertion:
@@ -174,7 +168,7 @@ class _Insertion:
             return None
         if new.thread_id not in ends:
             return ThreadNotLocked()
-        for run_id in sorted(new.run_ids):
+        for run_id in new.run_ids:
             if (new.thread_id, run_id) in completed:
                 return RunAlreadyCompletedError(thread_id=new.thread_id, run_id=run_id)
         self._places[number] = ends[new.thread_id]
@@ -185,7 +179,7 @@ class _Insertion:
         placed = [(self._appends[number], seq) for number, seq in self._places.items()]
         if len(self._appends) == 1:
             for new, seq in placed:
-                uow.messages.insert(new.thread_id, seq, new.batches)
+                uow.messages.insert(new.thread_id, seq, (batch.rows for batch in new.batches))
         elif placed:
             uow.messages.insert_together(
                 PlacedMessages(new.thread_id, seq, new.messages) for new, seq in placed
@@ -196,7 +190,7 @@ def _lock_one(
     uow: UnitOfWork, new: NewAppend
 ) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
     """Lock one thread, creating it if need be, and look for completed runs, in one statement."""
-    run_ids = sorted(new.run_ids)
+    run_ids = new.run_ids
     tail = uow.threads.lock_tail(new.thread_id, run_ids[:_RUNS_AT_ONCE])
     completed = tail.completed_run
     for start in range(_RUNS_AT_ONCE, len(run_ids), _RUNS_AT_ONCE):

@@ -4,7 +4,9 @@ Callers use the names below and never ask which database they run on. A further 
 is added by giving each construct its rendering here.
 """
 
+from threadlog.models.dialects.carried import CarriedJson, CarriedTime, as_held, carried, size_of
 from threadlog.models.dialects.columns import (
+    BytewiseText,
     UtcTime,
     UuidText,
     digest,
@@ -17,6 +19,7 @@ from threadlog.models.dialects.columns import (
     word,
 )
 from threadlog.models.dialects.comparison import bytes_of, same_id
+from threadlog.models.dialects.generated import computed
 from threadlog.models.dialects.inserts import (
     insert_if_absent,
     insert_or_replace,
@@ -31,13 +34,27 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
-from threadlog.models.dialects.locking import LockingRead, from_kept, lock_first, marking
+from threadlog.models.dialects.last_rows import LastRows
+from threadlog.models.dialects.locking import (
+    LockingRead,
+    from_kept,
+    in_turn,
+    is_turn,
+    lock_first,
+    lock_thread,
+    marking,
+)
+from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
+    METADATA_INDEX,
     OF_THREAD,
     PARTITION_COUNT,
     PARTITIONED_BY_THREAD,
     TABLE_OPTIONS,
+    foreign_key,
+    metadata_index,
+    partition,
 )
 from threadlog.models.dialects.times import (
     clock_time,
@@ -51,39 +68,57 @@ from threadlog.models.dialects.times import (
 
 __all__ = [
     "MESSAGES_BY_THREAD",
+    "METADATA_INDEX",
+    "MYSQL",
     "OF_THREAD",
     "PARTITIONED_BY_THREAD",
     "PARTITION_COUNT",
     "TABLE_OPTIONS",
+    "BytewiseText",
+    "CarriedJson",
+    "CarriedTime",
     "ExactJson",
+    "LastRows",
     "LockingRead",
     "UtcTime",
     "UuidText",
+    "as_held",
     "as_text",
     "bytes_of",
+    "carried",
     "clock_time",
+    "computed",
+    "dialect_of",
     "digest",
     "empty_object",
     "exact_json",
     "exact_text",
+    "foreign_key",
     "from_epoch",
     "from_kept",
     "identifier",
+    "in_turn",
     "insert_if_absent",
     "insert_or_replace",
     "insert_or_replace_where",
+    "is_turn",
     "json_items",
     "json_member_is",
     "lock_first",
+    "lock_thread",
     "long_text",
     "many_rows",
     "marking",
+    "met_mariadb",
+    "metadata_index",
     "moment",
     "no_value",
     "now_and_on_update",
     "packed",
+    "partition",
     "same_id",
     "seconds_ago",
+    "size_of",
     "statement_time",
     "to_epoch",
     "utc_now",

@@ -21,6 +21,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
+from threadlog.models.dialects.names import MYSQL
+
 
 def identifier() -> String:
     """Give the type of an identifier column: 255 characters, compared byte by byte."""
@@ -35,7 +37,7 @@ def exact_text(type_: String) -> String:
     the framework's tables; see `BytewiseText`.
     """
     kind = mysql.VARCHAR(type_.length, collation="utf8mb4_bin")
-    return type_.with_variant(kind, "mysql").with_variant(BytewiseText(), "postgresql")
+    return type_.with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 def word() -> String:
@@ -64,13 +66,13 @@ def _bytewise_text(type_: BytewiseText, compiler: Any, **kw: Any) -> str:
 
 def packed() -> LargeBinary:
     """Give the type of a message's packed bytes, which holds up to 4 GiB on MySQL."""
-    return LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
+    return LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
 
 
 def long_text() -> Text:
     """Give the type of text of any length that is compared byte by byte."""
     kind = mysql.LONGTEXT(collation="utf8mb4_bin")
-    return Text().with_variant(kind, "mysql").with_variant(BytewiseText(), "postgresql")
+    return Text().with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 def digest(length: int) -> String:
@@ -79,7 +81,7 @@ def digest(length: int) -> String:
     Digits rather than bytes: every server compares them with what stands in JSON.
     """
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
-    return String(length).with_variant(kind, "mysql").with_variant(BytewiseText(), "postgresql")
+    return String(length).with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 class UuidText(TypeDecorator[UUID]):
@@ -95,7 +97,7 @@ class UuidText(TypeDecorator[UUID]):
         """Choose the type of the database."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(postgresql.UUID(as_uuid=False))
-        if dialect.name == "mysql":
+        if dialect.name in MYSQL:
             return dialect.type_descriptor(mysql.CHAR(36, charset="ascii", collation="ascii_bin"))
         return dialect.type_descriptor(String(36))
 
@@ -120,7 +122,7 @@ class UtcTime(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the type of the database."""
-        if dialect.name == "mysql":
+        if dialect.name in MYSQL:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         if dialect.name == "sqlite":
             return dialect.type_descriptor(String(32))
@@ -135,7 +137,7 @@ class UtcTime(TypeDecorator[datetime]):
         utc = value.astimezone(UTC)
         if dialect.name == "sqlite":
             return utc.isoformat(timespec="microseconds")
-        return utc.replace(tzinfo=None) if dialect.name == "mysql" else utc
+        return utc.replace(tzinfo=None) if dialect.name in MYSQL else utc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read a time."""

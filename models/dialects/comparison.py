@@ -7,6 +7,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from threadlog.models.dialects.names import MYSQL
+
 
 class bytes_of(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     """A text, to be compared byte by byte whatever its column's collation.
@@ -23,7 +25,7 @@ def _bytes_of(element: bytes_of, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(element.clauses, **kw)
 
 
-@compiles(bytes_of, "mysql")
+@compiles(bytes_of, *MYSQL)
 def _bytes_of_mysql(element: bytes_of, compiler: SQLCompiler, **kw: Any) -> str:
     # Of one character set: a table may be in another, and so may a host's connection.
     text = compiler.process(element.clauses, **kw)

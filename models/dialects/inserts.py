@@ -7,6 +7,8 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import ColumnElement, Insert, Table, case, false
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
+from threadlog.models.dialects.names import MYSQL
+
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 # The most bytes that the drivers make one INSERT of many rows; they share this constant of
@@ -31,7 +33,7 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
         table: the table; its first primary key column stands in for "change nothing".
         dialect: the name of the session's dialect.
     """
-    if dialect == "mysql":
+    if dialect in MYSQL:
         key = next(iter(table.primary_key))
         return mysql.insert(table).on_duplicate_key_update({key.name: key})
     if dialect == "postgresql":
@@ -56,7 +58,7 @@ def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Ins
         dialect: the name of the session's dialect.
         row: values, or SQL expressions, by column.
     """
-    if dialect == "mysql":
+    if dialect in MYSQL:
         new = mysql.insert(table).values(row)
         return new.on_duplicate_key_update({name: new.inserted[name] for name in row})
     given = _INSERT[dialect](table).values(row)
@@ -76,7 +78,7 @@ def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement
     """
     key = {column.name for column in table.primary_key}
     others = [column.name for column in table.columns if column.name not in key]
-    if dialect == "mysql":
+    if dialect in MYSQL:
         new = mysql.insert(table)
         return new.on_duplicate_key_update(
             {name: case((condition, new.inserted[name]), else_=table.c[name]) for name in others}
@@ -104,6 +106,6 @@ def many_rows(
         size: about how many bytes they are in a statement.
         dialect: the name of the session's dialect.
     """
-    if dialect == "mysql" and size > _JOINED_BYTES:
+    if dialect in MYSQL and size > _JOINED_BYTES:
         return (statement.values(rows),)
     return statement, rows

@@ -31,6 +31,9 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
+from threadlog.models.dialects.json_on_mariadb import has_member, member_equals
+from threadlog.models.dialects.names import MYSQL, met_mariadb
+
 # From here on a float has no decimal point in JSON: 1e+16.
 _EXPONENT: Final = "e+"
 
@@ -39,7 +42,8 @@ class ExactJson(TypeDecorator[Any]):
     """A JSON document, whose floats stay what they are: JSONB on PostgreSQL.
 
     JSONB takes ``1e+23`` for an integer and gives back its 24 digits, which are not those of
-    the float. It forgets the sign of ``-0.0``.
+    the float. It forgets the sign of ``-0.0``. MariaDB, where JSON is text, finds members by
+    their names only where those are written as in the path, which has no escapes.
     """
 
     impl = JSON
@@ -63,7 +67,18 @@ class ExactJson(TypeDecorator[Any]):
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
         """Write a document."""
-        return self._write if dialect.name == "postgresql" else super().bind_processor(dialect)
+        if dialect.name == "postgresql":
+            return self._write
+        if met_mariadb(dialect):
+            return self._write_unescaped
+        return super().bind_processor(dialect)
+
+    def _write_unescaped(self, value: Any) -> str | None:
+        if value is JSON.NULL:
+            return "null"
+        if isinstance(value, Null) or (value is None and self.none_as_null):
+            return None
+        return json.dumps(value, ensure_ascii=False)
 
     def _write(self, value: Any) -> str | None:
         if value is JSON.NULL:
@@ -148,7 +163,7 @@ class _json_items(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     inherit_cache = True
 
 
-@compiles(_json_items, "mysql")
+@compiles(_json_items, *MYSQL)
 def _json_items_mysql(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
     # Of the collation that the keys have, whose index would not be used otherwise.
     item = "value VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$'"
@@ -184,6 +199,9 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
         value: any JSON value.
         dialect: the name of the session's dialect.
     """
+    if dialect == "mariadb":
+        same = member_equals(document, key, value)
+        return same if value is not None else or_(not_(has_member(document, key)), same)
     if dialect == "mysql":
         # In quotes a path takes the escapes of a JSON string.
         member = func.json_extract(document, literal(f"$.{json.dumps(key)}", String()))

@@ -8,24 +8,42 @@ from sqlalchemy import DDL
 PARTITION_COUNT: Final = 64
 """Partitions of the messages and runs tables, where the database partitions them."""
 
-TABLE_OPTIONS: Final[dict[str, Any]] = {"mysql_engine": "InnoDB"}
-"""Options of every table."""
+TABLE_OPTIONS: Final[dict[str, Any]] = {
+    "mysql_engine": "InnoDB",
+    "mariadb_engine": "InnoDB",
+}
+"""Options of every table; SQLAlchemy heeds those with the name that begins the URL."""
 
-# Here and not in the metadata, where a host's autogenerate would find them for MySQL too, which
-# forbids a foreign key on a partitioned table and has no such index.
-_FOREIGN_KEY: Final = (
-    "ALTER TABLE %(fullname)s ADD FOREIGN KEY (thread_id) "
-    "REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
-)
-_METADATA_INDEX: Final = (
-    "CREATE INDEX ix_cubepi_messages_metadata_gin ON %(fullname)s "
-    "USING gin (metadata jsonb_path_ops)"
-)
-_PARTITIONS: Final = tuple(
-    f"CREATE TABLE %(fullname)s_p{place:02d} PARTITION OF %(fullname)s "
-    f"FOR VALUES WITH (modulus {PARTITION_COUNT}, remainder {place})"
-    for place in range(PARTITION_COUNT)
-)
+METADATA_INDEX: Final = "ix_cubepi_messages_metadata_gin"
+"""The index of whatever is in messages' metadata, on PostgreSQL."""
+
+# What the texts below make is not in the metadata, where a host's autogenerate would find it for
+# MySQL too, which forbids a foreign key on a partitioned table and has no such index.
+
+
+def foreign_key(table: str) -> str:
+    """Give the statement that has PostgreSQL delete a table's rows with their thread."""
+    return (
+        f"ALTER TABLE {table} ADD FOREIGN KEY (thread_id) "
+        "REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
+    )
+
+
+def metadata_index(table: str) -> str:
+    """Give the statement that creates PostgreSQL's index of messages' metadata."""
+    return f"CREATE INDEX {METADATA_INDEX} ON {table} USING gin (metadata jsonb_path_ops)"
+
+
+def partition(table: str, place: int) -> str:
+    """Give the statement that creates one of a table's partitions on PostgreSQL."""
+    return (
+        f"CREATE TABLE {table}_p{place:02d} PARTITION OF {table} "
+        f"FOR VALUES WITH (modulus {PARTITION_COUNT}, remainder {place})"
+    )
+
+
+_TABLE: Final = "%(fullname)s"
+_PARTITIONS: Final = tuple(partition(_TABLE, place) for place in range(PARTITION_COUNT))
 
 
 def _on_postgresql(statements: Iterable[str]) -> dict[str, Any]:
@@ -35,25 +53,27 @@ def _on_postgresql(statements: Iterable[str]) -> dict[str, Any]:
     return {"listeners": [("after_create", listener) for listener in listeners]}
 
 
-OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_FOREIGN_KEY])}
+OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([foreign_key(_TABLE)])}
 """Options of a table whose rows belong to threads, and go with them on PostgreSQL."""
 
 _PARTITIONED: Final[dict[str, Any]] = {
     **TABLE_OPTIONS,
     "mysql_partition_by": "KEY (thread_id)",
+    "mariadb_partition_by": "KEY (thread_id)",
     # A string: SQLAlchemy joins the rendered options and raises TypeError on an int.
     "mysql_partitions": str(PARTITION_COUNT),
+    "mariadb_partitions": str(PARTITION_COUNT),
     "postgresql_partition_by": "HASH (thread_id)",
 }
 
 PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
     **_PARTITIONED,
-    **_on_postgresql([_FOREIGN_KEY, *_PARTITIONS]),
+    **_on_postgresql([foreign_key(_TABLE), *_PARTITIONS]),
 }
 """Options of a table like `OF_THREAD` that is spread over its partitions by thread_id."""
 
 MESSAGES_BY_THREAD: Final[dict[str, Any]] = {
     **_PARTITIONED,
-    **_on_postgresql([_FOREIGN_KEY, _METADATA_INDEX, *_PARTITIONS]),
+    **_on_postgresql([foreign_key(_TABLE), metadata_index(_TABLE), *_PARTITIONS]),
 }
 """The same of the messages, whose metadata PostgreSQL indexes whatever is in them."""

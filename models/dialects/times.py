@@ -9,6 +9,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 from threadlog.models.dialects.columns import UtcTime
+from threadlog.models.dialects.names import MYSQL
 
 
 class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL function
@@ -27,7 +28,7 @@ def _now(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
     return "CURRENT_TIMESTAMP"
 
 
-@compiles(now_and_on_update, "mysql")
+@compiles(now_and_on_update, *MYSQL)
 def _now_mysql(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
     return "CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"
 
@@ -48,7 +49,7 @@ def _clock_time(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
     return "CURRENT_TIMESTAMP"
 
 
-@compiles(clock_time, "mysql")
+@compiles(clock_time, *MYSQL)
 def _clock_time_mysql(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
     return "SYSDATE()"
 
@@ -88,7 +89,7 @@ class to_epoch(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
     inherit_cache = True
 
 
-@compiles(to_epoch, "mysql")
+@compiles(to_epoch, *MYSQL)
 def _to_epoch_mysql(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
     return f"UNIX_TIMESTAMP({compiler.process(element.clauses, **kw)})"
 
@@ -111,7 +112,7 @@ class from_epoch(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     inherit_cache = True
 
 
-@compiles(from_epoch, "mysql")
+@compiles(from_epoch, *MYSQL)
 def _from_epoch_mysql(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
     return f"FROM_UNIXTIME({compiler.process(element.clauses, **kw)})"
 
@@ -133,7 +134,7 @@ class seconds_ago(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     inherit_cache = True
 
 
-@compiles(seconds_ago, "mysql")
+@compiles(seconds_ago, *MYSQL)
 def _seconds_ago_mysql(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(CURRENT_TIMESTAMP - INTERVAL {compiler.process(element.clauses, **kw)} SECOND)"
 
@@ -155,7 +156,7 @@ class _utc_timestamp(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL 
     inherit_cache = True
 
 
-@compiles(_utc_timestamp, "mysql")
+@compiles(_utc_timestamp, *MYSQL)
 def _utc_timestamp_mysql(element: _utc_timestamp, compiler: SQLCompiler, **kw: Any) -> str:
     ago = compiler.process(element.clauses, **kw)
     return f"(UTC_TIMESTAMP(6) - INTERVAL {ago} * 1000000 MICROSECOND)"

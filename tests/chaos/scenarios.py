@@ -179,7 +179,7 @@ async def full_disk(stage: Stage) -> str:
     MySQL refuses what finds no room in a table, and lets wait what finds none in the binary
     log, where it looks again each minute.
     """
-    await stage.start_all(bytes=20_000)
+    await stage.start_all(bytes=4_000)
     times = 1 if stage.quick else 6
     refused = waited = 0
     for _ in range(times):

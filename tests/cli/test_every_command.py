@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from tests.cli.helpers import SAMPLE, as_process, ask, claim, threadlog, write_lines
 from tests.databases import on_connection
 
-COMMANDS = ["import", "threads", "show", "runs", "release", "prune", "check", "migrate"]
+COMMANDS = ["import", "threads", "show", "runs", "release", "prune", "copy", "check", "migrate"]
 
 EVIL_ID = "evil\x1b[31m[bold]id"
 EVIL = {
@@ -99,6 +99,10 @@ def test_looking_creates_no_file(tmp_path: Path) -> None:
         ["check", "mysql://root:geheim@127.0.0.1:1/app", "--json"],
         ["check", "mysql://root@127.0.0.1:1/app?password=geheim"],
         ["check", "oracle://root:geheim@127.0.0.1:1/app"],
+        ["copy", "mysql://root:geheim@127.0.0.1:1/app", "sqlite:///none.db"],
+        ["copy", "mysql://root:geheim@127.0.0.1:x/app", "sqlite:///none.db", "--json"],
+        ["copy", "mysql://root:geheim@127.0.0.1/app", "mysql://root:geheim@127.0.0.1/app"],
+        ["copy", "mysql://root:geheim@127.0.0.1/app"],
         ["migrate", "mysql://root:geheim@127.0.0.1:1/app"],
         ["migrate", "mysql://root:geheim@127.0.0.1:x/app", "--sql"],
     ],

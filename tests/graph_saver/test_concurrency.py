@@ -5,8 +5,8 @@ import random
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.databases import engine_for
 from tests.graph_saver.making import checkpoint_of, config_for, id_of, ids, metadata_of, put_chain
 from tests.seeds import FRESH
 from threadlog.langgraph import Saver
@@ -32,12 +32,11 @@ async def test_sixteen_workers_on_threads_of_their_own(graph_url: str) -> None:
                 assert found.pending_writes == [("task", "w", number)] * 3
 
 
-async def test_a_writer_that_waits_holds_up_no_other(mysql_graph_url: str) -> None:
+async def test_a_writer_that_waits_holds_up_no_other(innodb_graph_url: str) -> None:
     """Pins that there is no lock around the saver: one put waits for a row, fifteen do not."""
     # At MySQL's own default level it would lock the gaps beside the row too.
-    url = mysql_graph_url.replace("mysql://", "mysql+asyncmy://")
-    engine = create_async_engine(url, isolation_level="READ COMMITTED")
-    async with Saver(mysql_graph_url, max_pool_size=WORKERS + WORKERS // 2) as saver:
+    engine = engine_for(innodb_graph_url, isolation_level="READ COMMITTED")
+    async with Saver(innodb_graph_url, max_pool_size=WORKERS + WORKERS // 2) as saver:
         (config,) = await put_chain(saver, "blocked", 1)
         async with engine.connect() as connection:
             await connection.execute(

@@ -6,9 +6,10 @@ from typing import Any, Self
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
+from tests.databases import engine_for
 from tests.graph_saver.making import checkpoint_of, config_for, id_of, ids, metadata_of, put_chain
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.langgraph import Saver
@@ -16,10 +17,9 @@ from threadlog.sessions import OwnedSessions
 
 
 @pytest.fixture
-async def other(mysql_graph_url: str) -> AsyncIterator[AsyncConnection]:
+async def other(innodb_graph_url: str) -> AsyncIterator[AsyncConnection]:
     """Give another application's connection to the database."""
-    url = mysql_graph_url.replace("mysql://", "mysql+asyncmy://")
-    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    engine = engine_for(innodb_graph_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
     await engine.dispose()
@@ -60,10 +60,10 @@ class Killed:
 
 
 async def test_a_connection_lost_during_commit_costs_a_put_nothing(
-    mysql_graph_url: str, other: AsyncConnection
+    innodb_graph_url: str, other: AsyncConnection
 ) -> None:
     """Pins that what may be stored already is stored again, since that changes nothing."""
-    async with Saver(mysql_graph_url) as saver:
+    async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         checkpoint = checkpoint_of({"a": 1})
         with Killed(saver, other) as killed:
@@ -87,20 +87,20 @@ async def test_a_connection_lost_during_commit_costs_a_put_nothing(
 
 
 async def test_a_copy_that_may_be_there_is_not_made_twice(
-    mysql_graph_url: str, other: AsyncConnection
+    innodb_graph_url: str, other: AsyncConnection
 ) -> None:
     """Pins that the one method which could not be repeated says so."""
-    async with Saver(mysql_graph_url) as saver:
+    async with Saver(innodb_graph_url) as saver:
         await put_chain(saver, "t", 2)
         with Killed(saver, other), pytest.raises(CommitOutcomeUnknownError):
             await saver.acopy_thread("t", "copy")
 
 
 async def test_every_pooled_connection_killed_between_calls(
-    mysql_graph_url: str, other: AsyncConnection
+    innodb_graph_url: str, other: AsyncConnection
 ) -> None:
     """Pins that the next call works without a restart, as after a night of idling."""
-    async with Saver(mysql_graph_url) as saver:
+    async with Saver(innodb_graph_url) as saver:
         await put_chain(saver, "t", 2)
         mine = (await other.execute(text("SELECT CONNECTION_ID()"))).scalar_one()
         idle = await other.execute(
@@ -113,9 +113,9 @@ async def test_every_pooled_connection_killed_between_calls(
         await put_chain(saver, "u", 2)
 
 
-async def test_what_is_pruned_while_it_is_copied_is_copied_whole(mysql_graph_url: str) -> None:
+async def test_what_is_pruned_while_it_is_copied_is_copied_whole(innodb_graph_url: str) -> None:
     """Pins that a copy's checkpoints get their values, which later statements copy."""
-    async with Saver(mysql_graph_url) as saver, Saver(mysql_graph_url) as pruner:
+    async with Saver(innodb_graph_url) as saver, Saver(innodb_graph_url) as pruner:
         stored = await put_chain(saver, "t", 3)
         pruning: list[asyncio.Task[None]] = []
 

@@ -201,9 +201,9 @@ async def test_a_config_without_a_thread_or_checkpoint_is_told(saver: Saver) -> 
         await saver.aput_writes(config_for("t"), [("a", 1)], "task")
 
 
-async def test_what_exceeds_a_statement_is_refused_by_name(mysql_graph_url: str) -> None:
+async def test_what_exceeds_a_statement_is_refused_by_name(innodb_graph_url: str) -> None:
     """Pins the error, made before anything is sent, for values, writes and checkpoints."""
-    async with Saver(mysql_graph_url) as saver:
+    async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         saver._doors.asynchronous._statement_limit = 100_000
         big = "x" * 100_000

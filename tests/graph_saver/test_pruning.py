@@ -39,6 +39,7 @@ async def age(url: str, days: int, where: str = "1 = 1") -> None:
     past = {
         "sqlite": f"strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now', '-{days} days')",
         "mysql": f"UTC_TIMESTAMP(6) - INTERVAL {days} DAY",
+        "mariadb": f"UTC_TIMESTAMP(6) - INTERVAL {days} DAY",
         "postgresql": f"CURRENT_TIMESTAMP - INTERVAL '{days} days'",
     }[url.partition(":")[0]]
     await execute(url, f"UPDATE threadlog_checkpoints SET created_at = {past} WHERE {where}")

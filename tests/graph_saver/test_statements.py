@@ -3,18 +3,18 @@
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.counting import StatementCount
+from tests.databases import engine_for
 from tests.graph_saver.making import checkpoint_of, config_for, metadata_of, put_chain, thread
 from threadlog.langgraph import Saver
 
 
-async def test_put_takes_three(mysql_graph_url: str, count: StatementCount) -> None:
+async def test_put_takes_three(innodb_graph_url: str, count: StatementCount) -> None:
     """Pins values, checkpoint, COMMIT; however many channels, however large, and put again."""
     small = {f"channel {number}": number for number in range(300)}
     large = {f"channel {number}": "x" * 700_000 for number in range(10)}
-    async with Saver(mysql_graph_url) as saver:
+    async with Saver(innodb_graph_url) as saver:
         await put_chain(saver, "warm", 1)
         for values in ({"a": 1}, small, large):
             checkpoint = checkpoint_of(values)
@@ -27,12 +27,12 @@ async def test_put_takes_three(mysql_graph_url: str, count: StatementCount) -> N
         )
 
 
-async def test_put_writes_takes_two(mysql_graph_url: str, count: StatementCount) -> None:
+async def test_put_writes_takes_two(innodb_graph_url: str, count: StatementCount) -> None:
     """Pins writes and COMMIT: 1 write, 5,000, 7 MB of them, and errors among them."""
     many = [(f"channel {number}", number) for number in range(5_000)]
     large = [("channel", "x" * 700_000)] * 10
     special: list[tuple[str, Any]] = [("__error__", "x"), ("__interrupt__", "y"), ("a", 1)]
-    async with Saver(mysql_graph_url) as saver:
+    async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         cases: list[list[tuple[str, Any]]] = [[("a", 1)], [*many], [*large], special]
         for number, writes in enumerate(cases):
@@ -44,9 +44,9 @@ async def test_put_writes_takes_two(mysql_graph_url: str, count: StatementCount)
         assert len(found.pending_writes) == 1 + 5_000 + 10 + 3
 
 
-async def test_reading_takes_one(mysql_graph_url: str, count: StatementCount) -> None:
+async def test_reading_takes_one(innodb_graph_url: str, count: StatementCount) -> None:
     """Pins the newest, a certain one, one that is missing, and a page of a list."""
-    async with Saver(mysql_graph_url) as saver:
+    async with Saver(innodb_graph_url) as saver:
         configs = await put_chain(saver, "t", 60)
         await saver.aput_writes(configs[-1], [("a", 1)], "task")
         assert await count.of(lambda: saver.aget_tuple(config_for("t"))) == 1
@@ -61,17 +61,17 @@ async def test_reading_takes_one(mysql_graph_url: str, count: StatementCount) ->
         assert await count.of(lambda: listed(None)) == 3
 
 
-async def test_deleting_and_copying_are_few(mysql_graph_url: str, count: StatementCount) -> None:
+async def test_deleting_and_copying_are_few(innodb_graph_url: str, count: StatementCount) -> None:
     """Pins one statement a table, and no row brought to the client to copy it."""
-    async with Saver(mysql_graph_url) as saver:
+    async with Saver(innodb_graph_url) as saver:
         await put_chain(saver, "t", 5)
         assert await count.of(lambda: saver.adelete_thread("none")) == 4
         assert await count.of(lambda: saver.acopy_thread("t", thread())) == 5
 
 
-async def test_on_a_hosts_engine_it_is_the_same_and_a_rollback(mysql_graph_url: str) -> None:
+async def test_on_a_hosts_engine_it_is_the_same_and_a_rollback(innodb_graph_url: str) -> None:
     """Pins what threadlog sends; the pool of a host's engine adds its own ROLLBACK."""
-    engine = create_async_engine(mysql_graph_url.replace("mysql://", "mysql+asyncmy://"))
+    engine = engine_for(innodb_graph_url)
     sent: list[str] = []
     event.listen(
         engine.sync_engine,

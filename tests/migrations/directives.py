@@ -108,8 +108,9 @@ async def store(url: str, version: int) -> None:
         thread["run_id"] = "run-1"
     if version >= 4:
         message["run_id"] = "run-1"
-        await _insert(url, "cubepi_runs", thread_id="t", run_id="run-1")
     await _insert(url, "cubepi_threads", **thread)
+    if version >= 4:
+        await _insert(url, "cubepi_runs", thread_id="t", run_id="run-1")
     await _insert(url, "cubepi_messages", **message)
 
 

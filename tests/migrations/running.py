@@ -10,6 +10,8 @@ from threadlog import migrating
 from threadlog.migrating import Outcome
 from threadlog.models import PARTS, PartName, SchemaPart
 
+_UUID: Final = "00000000-0000-4000-8000-000000000001"
+
 ROWS: Final[dict[PartName, list[str]]] = {
     "messages": [
         "INSERT INTO cubepi_threads (thread_id, extra) VALUES ('a', '{}')",
@@ -18,12 +20,14 @@ ROWS: Final[dict[PartName, list[str]]] = {
     "graph": [
         (
             "INSERT INTO app_threads (thread_id, created_at, updated_at, metadata, config, status) "
-            "VALUES ('a', '2026-01-01', '2026-01-01', '{}', '{}', 'idle')"
+            f"VALUES ('{_UUID}', '2026-01-01', '2026-01-01', "
+            "'{}', '{}', 'idle')"
         ),
         (
             "INSERT INTO app_runs (run_id, thread_id, assistant_id, created_at, updated_at, "
             "status, metadata, kwargs, multitask_strategy) VALUES "
-            "('r', 'a', 'x', '2026-01-01', '2026-01-01', 'pending', '{}', '{}', 'reject')"
+            f"('{_UUID}', '{_UUID}', 'x', '2026-01-01', '2026-01-01', "
+            "'pending', '{}', '{}', 'reject')"
         ),
     ],
 }
@@ -55,7 +59,7 @@ async def lose(url: str, part: SchemaPart, what: str) -> None:
 
 def _losing(part: SchemaPart, what: str) -> Callable[[Connection], None]:
     def work(connection: Connection) -> None:
-        if connection.dialect.name == "mysql":
+        if connection.dialect.name in {"mysql", "mariadb"}:
             connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 0")
         if what == "version row":
             connection.exec_driver_sql(f"DELETE FROM {part.version_table.name}")
@@ -69,8 +73,8 @@ def _losing(part: SchemaPart, what: str) -> Callable[[Connection], None]:
 
 
 def is_mysql(url: str) -> bool:
-    """Say whether a URL is one of MySQL."""
-    return make_url(url).get_backend_name() == "mysql"
+    """Say whether a URL is one of MySQL or MariaDB."""
+    return make_url(url).get_backend_name() in {"mysql", "mariadb"}
 
 
 def fail(*args: object, **options: object) -> None:

@@ -12,22 +12,22 @@ from tests.schemas import (
     statements_of,
     version_rows,
 )
-from threadlog import Checkpointer, MySQLCheckpointer
+from threadlog import Checkpointer
 from threadlog.messages import TextContent, UserMessage
 from threadlog.models import GRAPH, MESSAGES
 
 
-async def test_a_database_of_the_framework_is_adopted(mysql_database: str) -> None:
+async def test_a_database_of_the_framework_is_adopted(innodb_database: str) -> None:
     """Pins the drop-in: its tables stay, the missing indexes come, the facade works."""
-    await run(mysql_database, *statements_of(FRAMEWORK))
-    before = await definitions(mysql_database)
-    await upgrade(mysql_database, MESSAGES)
-    after = await definitions(mysql_database)
+    await run(innodb_database, *statements_of(FRAMEWORK))
+    before = await definitions(innodb_database)
+    await upgrade(innodb_database, MESSAGES)
+    after = await definitions(innodb_database)
     assert "KEY `ix_cubepi_threads_recent` (`updated_at`,`thread_id`)" in after["cubepi_threads"]
     assert "`run_id` varchar(64)" in after["cubepi_threads"]
     assert before | {"cubepi_threads": ""} == after | {"cubepi_threads": ""}
-    assert await version_rows(mysql_database) == [5]
-    async with MySQLCheckpointer(mysql_database) as checkpointer:
+    assert await version_rows(innodb_database) == [5]
+    async with Checkpointer(innodb_database) as checkpointer:
         message = UserMessage(content=[TextContent(text="hi")], run_id="R")
         await checkpointer.append("t", [message])
         loaded = await checkpointer.load("t")

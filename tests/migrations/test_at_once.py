@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine, event, func, make_url, select
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, create_engine, event, func, select
 
+from tests.databases import engine_for
 from tests.migrations.running import fail, is_mysql
 from tests.schemas import differences, opens, tables, version_rows
 from threadlog import migrating
@@ -91,7 +91,7 @@ async def test_processes_may_set_up_the_graph_state_at_once(empty_url: str) -> N
     assert await version_rows(empty_url, GRAPH) == [GRAPH.version]
     assert await differences(empty_url, GRAPH) == []
     # Opening a file of a URL makes its tables, which needs no Alembic.
-    bookkeeping = {GRAPH.revision_table} if is_mysql(empty_url) else set()
+    bookkeeping = set() if empty_url.startswith("sqlite") else {GRAPH.revision_table}
     assert await tables(empty_url) == GRAPH.tables | bookkeeping
 
 
@@ -100,8 +100,9 @@ async def test_processes_may_set_up_on_hosts_engines_at_once(
     empty_url: str, transactions: str
 ) -> None:
     """Pins it where SQLite's transactions begin by reading, or in name only."""
-    url = empty_url.replace("mysql://", "mysql+pymysql://")
-    if url.startswith("mysql"):
+    url = empty_url.replace("://", "+pymysql://") if is_mysql(empty_url) else empty_url
+    url = url.replace("postgresql://", "postgresql+psycopg://")
+    if is_mysql(url):
         url, transactions = f"{url}?charset=utf8mb4", "of the driver"
     began = time.perf_counter()
     results = await asyncio.to_thread(
@@ -119,12 +120,13 @@ def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transac
     refused: list[str] = []
 
     class Watched(SQLiteBackend):
-        def verify_server(self, uow: UnitOfWork) -> None:
+        def verify_server(self, uow: UnitOfWork) -> str:
             other = sqlite3.connect(tmp_path / "threads.db", timeout=0)
             with pytest.raises(sqlite3.OperationalError, match="locked") as caught:
                 other.execute("BEGIN IMMEDIATE")
             refused.append(str(caught.value))
             other.close()
+            return super().verify_server(uow)
 
     engine = create_engine(f"sqlite:///{tmp_path}/threads.db")
     if transactions == "BEGIN":
@@ -137,47 +139,44 @@ def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transac
 
 
 async def test_a_migration_waits_for_another_only_so_long(
-    mysql_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
+    innodb_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
 ) -> None:
     """Pins threadlog's error, and that nothing was done."""
     monkeypatch.setattr(mysql, "_MIGRATION_SECONDS", 1)
-    url = make_url(mysql_database).set(drivername="mysql+asyncmy")
-    engine = create_async_engine(url)
+    engine = engine_for(innodb_database)
     async with engine.connect() as other:
-        held = await other.scalar(select(func.get_lock(mysql._lock_name(url), 0)))
+        held = await other.scalar(select(func.get_lock(mysql._lock_name(engine.url), 0)))
         with pytest.raises(CheckpointerLockTimeoutError, match="Another migration"):
-            await migrating.upgrade(mysql_database, part=part.name)
+            await migrating.upgrade(innodb_database, part=part.name)
     await engine.dispose()
     assert held == 1
-    assert await tables(mysql_database) == set()
-    done = await migrating.upgrade(mysql_database, part=part.name)
+    assert await tables(innodb_database) == set()
+    done = await migrating.upgrade(innodb_database, part=part.name)
     assert done == {part.name: "created"}
 
 
-async def test_the_lock_is_given_back(mysql_database: str) -> None:
+async def test_the_lock_is_given_back(innodb_database: str) -> None:
     """Pins the release after success and after an error, on a connection that lives on."""
-    engine = create_async_engine(make_url(mysql_database).set(drivername="mysql+asyncmy"))
+    engine = engine_for(innodb_database)
     lock = mysql.MySQLBackend().migration_lock
 
     def work(connection: Connection) -> None:
         with lock(connection):
-            assert _held(connection) == 1
+            assert _is_held(connection)
             assert not connection.in_transaction()
         with pytest.raises(RuntimeError, match="broke off"), lock(connection):
             fail()
-        assert _held(connection) == 0
+        assert not _is_held(connection)
 
     async with engine.connect() as connection:
         await connection.run_sync(work)
     await engine.dispose()
 
 
-def _held(connection: Connection) -> int:
-    """Count the named locks that a connection holds."""
-    held = connection.exec_driver_sql(
-        "SELECT COUNT(*) FROM performance_schema.metadata_locks JOIN performance_schema.threads "
-        "ON owner_thread_id = thread_id WHERE object_type = 'USER LEVEL LOCK' "
-        "AND processlist_id = CONNECTION_ID()"
-    ).scalar_one()
+def _is_held(connection: Connection) -> bool:
+    """Say whether a connection holds the lock of its database's migrations."""
+    name = mysql._lock_name(connection.engine.url)
+    holds = select(func.is_used_lock(name) == func.connection_id())
+    held = connection.scalar(holds)
     connection.rollback()
-    return int(held)
+    return bool(held)

@@ -30,35 +30,35 @@ _STATEMENTS: Final[dict[PartName, int]] = {"messages": 12, "graph": 17}
     ids=lambda of: getattr(of, "name", of),
 )
 async def test_a_run_that_broke_off_is_completed(
-    mysql_database: str, part: SchemaPart, done: int
+    innodb_database: str, part: SchemaPart, done: int
 ) -> None:
     """Pins that after any statement the upgrade can simply be run again."""
-    wanted = await expected(mysql_database, part)
-    script = statements_of(migrating.upgrade_sql(mysql_database, part=part.name))
+    wanted = await expected(innodb_database, part)
+    script = statements_of(migrating.upgrade_sql(innodb_database, part=part.name))
     assert len(script) == _STATEMENTS[part.name]
-    await run(mysql_database, *script[:done])
-    await upgrade(mysql_database, part)
-    assert await definitions(mysql_database, part) == wanted
-    assert await version_rows(mysql_database, part) == [part.version]
+    await run(innodb_database, *script[:done])
+    await upgrade(innodb_database, part)
+    assert await definitions(innodb_database, part) == wanted
+    assert await version_rows(innodb_database, part) == [part.version]
 
 
 async def test_a_failure_while_running_is_completed(
-    mysql_database: str, part: SchemaPart, monkeypatch: pytest.MonkeyPatch
+    innodb_database: str, part: SchemaPart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins the same for an exception in the middle, through the real machinery."""
     monkeypatch.setattr(Operations, "create_index", fail, raising=False)
     with pytest.raises(RuntimeError, match="broke off"):
-        await upgrade(mysql_database, part)
+        await upgrade(innodb_database, part)
     monkeypatch.undo()
     with pytest.raises(CubepiSchemaUninitialized, match="did not finish"):
-        await opens(mysql_database, part)
-    await upgrade(mysql_database, part)
-    assert await differences(mysql_database, part) == []
-    await opens(mysql_database, part)
+        await opens(innodb_database, part)
+    await upgrade(innodb_database, part)
+    assert await differences(innodb_database, part) == []
+    await opens(innodb_database, part)
 
 
 async def test_the_first_part_is_done_where_the_second_breaks_off(
-    mysql_database: str, monkeypatch: pytest.MonkeyPatch
+    innodb_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins what is told of it, and that running again completes the second."""
     create = Operations.create_index
@@ -70,13 +70,13 @@ async def test_the_first_part_is_done_where_the_second_breaks_off(
     )
     told: list[tuple[PartName, migrating.Outcome]] = []
     with pytest.raises(RuntimeError, match="broke off"):
-        await migrating.upgrade(mysql_database, report=lambda *done: told.append(done))
+        await migrating.upgrade(innodb_database, report=lambda *done: told.append(done))
     assert told == [("messages", "created")]
-    await opens(mysql_database)
+    await opens(innodb_database)
     monkeypatch.undo()
-    done = await migrating.upgrade(mysql_database)
+    done = await migrating.upgrade(innodb_database)
     assert done == {"messages": "there already", "graph": "completed"}
-    await opens(mysql_database, GRAPH)
+    await opens(innodb_database, GRAPH)
 
 
 async def test_a_failure_on_sqlite_leaves_nothing(
@@ -98,12 +98,12 @@ async def test_a_failure_on_sqlite_leaves_nothing(
     ],
 )
 async def test_a_downgrade_that_broke_off_is_completed(
-    mysql_database: str, part: SchemaPart, dropped: list[str]
+    innodb_database: str, part: SchemaPart, dropped: list[str]
 ) -> None:
     """Pins that what is half dropped does not open, and can be dropped."""
-    await upgrade(mysql_database, part)
-    await run(mysql_database, *(f"DROP TABLE {table}" for table in dropped))
+    await upgrade(innodb_database, part)
+    await run(innodb_database, *(f"DROP TABLE {table}" for table in dropped))
     with pytest.raises(CubepiSchemaMismatch):
-        await opens(mysql_database, part)
-    await migrating.downgrade(mysql_database, part=part.name)
-    assert await tables(mysql_database) == {part.revision_table}
+        await opens(innodb_database, part)
+    await migrating.downgrade(innodb_database, part=part.name)
+    assert await tables(innodb_database) == {part.revision_table}

@@ -77,13 +77,13 @@ async def test_either_part_may_be_dropped_without_the_other(empty_url: str) -> N
     await opens(empty_url)
 
 
-async def test_what_another_tool_made_is_adopted(mysql_database: str) -> None:
+async def test_what_another_tool_made_is_adopted(innodb_database: str) -> None:
     """Pins that a host may take the framework's tables into its own history."""
-    await run(mysql_database, *statements_of(framework(5)))
-    await store(mysql_database, 5)
-    await migrate(mysql_database, "create_threadlog_schema", 5)
-    await assert_stored(mysql_database, 5)
-    made = (await definitions(mysql_database))["cubepi_threads"]
+    await run(innodb_database, *statements_of(framework(5)))
+    await store(innodb_database, 5)
+    await migrate(innodb_database, "create_threadlog_schema", 5)
+    await assert_stored(innodb_database, 5)
+    made = (await definitions(innodb_database))["cubepi_threads"]
     assert "KEY `ix_cubepi_threads_recent`" in made
 
 

@@ -49,13 +49,17 @@ GRAPH_HISTORY: Final[tuple[Call, ...]] = (
 )
 
 
-@pytest.mark.parametrize("dialect", ["mysql", "sqlite"])
+@pytest.mark.parametrize(
+    ("dialect", "like"), [("mysql", "mysql"), ("mariadb", "mysql"), ("sqlite", "sqlite")]
+)
 @pytest.mark.parametrize(
     ("name", "history"), [("frozen", HISTORY), ("frozen_graph", GRAPH_HISTORY)]
 )
-def test_what_directives_do_is_frozen(dialect: str, name: str, history: Sequence[Call]) -> None:
+def test_what_directives_do_is_frozen(
+    dialect: str, like: str, name: str, history: Sequence[Call]
+) -> None:
     """Pins every statement of every version: what a host's history did never changes."""
-    frozen = (FROZEN / f"{name}_{dialect}.sql").read_text(encoding="utf-8")
+    frozen = (FROZEN / f"{name}_{like}.sql").read_text(encoding="utf-8")
     assert tidy(script(dialect, *history)) == tidy(frozen)
 
 
@@ -67,6 +71,7 @@ def tidy(sql: str) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
 @pytest.mark.parametrize(
     ("part", "call"),
     [
@@ -74,10 +79,10 @@ def tidy(sql: str) -> list[str]:
         ("graph", ("create_threadlog_graph_schema", 1)),
     ],
 )
-def test_the_revision_is_the_directive(part: PartName, call: Call) -> None:
+def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call) -> None:
     """Pins that `threadlog migrate` and a host's migration make the same tables."""
-    own = tidy(migrating.upgrade_sql("mysql://nowhere/none", part=part))
-    ours = tidy(script("mysql", call))
+    own = tidy(migrating.upgrade_sql(f"{dialect}://nowhere/none", part=part))
+    ours = tidy(script(dialect, call))
     assert [statement for statement in own if "alembic_version" not in statement] == ours
 
 
@@ -122,10 +127,11 @@ async def test_the_script_of_an_upgrade_runs_as_it_is(empty_url: str) -> None:
     assert await tables(empty_url) == set()
 
 
-def test_the_newest_version_is_that_of_the_models() -> None:
+@pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
+def test_the_newest_version_is_that_of_the_models(dialect: str) -> None:
     """Pins that it leaves out no table of theirs, and no partitions."""
-    newest = script("mysql", ("create_threadlog_schema", 5))
+    newest = script(dialect, ("create_threadlog_schema", 5))
     assert sorted(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == TABLES
     assert newest.count(PARTITIONS) == 2
-    newest = script("mysql", ("create_threadlog_graph_schema", GRAPH.version))
+    newest = script(dialect, ("create_threadlog_graph_schema", GRAPH.version))
     assert set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == GRAPH.tables

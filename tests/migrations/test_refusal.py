@@ -128,10 +128,10 @@ async def test_revisions_of_one_part_are_no_other_s(empty_url: str) -> None:
 
 
 async def test_errors_are_threadlogs(
-    mysql_server_url: str, monkeypatch: pytest.MonkeyPatch
+    innodb_server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins the errors that a command line has to explain."""
-    nowhere = make_url(mysql_server_url).set(database="threadlog_no_such_database")
+    nowhere = make_url(innodb_server_url).set(database="threadlog_no_such_database")
     with pytest.raises(ConnectionFailedError):
         await migrating.upgrade(nowhere)
     with pytest.raises(ConfigurationError):

@@ -16,29 +16,31 @@ from threadlog import migrating
 from threadlog.models import GRAPH, MESSAGES, PARTS
 
 
-async def test_the_script_makes_the_same_tables(mysql_database: str) -> None:
+async def test_the_script_makes_the_same_tables(innodb_database: str) -> None:
     """Pins that a DBA who runs the SQL by hand gets what the upgrade makes."""
-    wanted = await expected(mysql_database)
-    script = migrating.upgrade_sql("mysql://user:p%25w@nowhere.invalid/none", part="messages")
+    wanted = await expected(innodb_database)
+    nowhere = f"{innodb_database.partition(':')[0]}://user:p%25w@nowhere.invalid/none"
+    script = migrating.upgrade_sql(nowhere, part="messages")
     assert script.count(PARTITIONS) == 2
     assert script.count("COLLATE utf8mb4_bin") == 10
     assert "INSERT INTO cubepi_schema_version (version) VALUES (5)" in script
-    await run(mysql_database, *statements_of(script))
-    assert await definitions(mysql_database) == wanted
-    assert await upgrade(mysql_database, MESSAGES) == "there already"
-    await opens(mysql_database)
+    await run(innodb_database, *statements_of(script))
+    assert await definitions(innodb_database) == wanted
+    assert await upgrade(innodb_database, MESSAGES) == "there already"
+    await opens(innodb_database)
 
 
-async def test_the_script_of_the_graph_state_makes_the_same_tables(mysql_database: str) -> None:
+async def test_the_script_of_the_graph_state_makes_the_same_tables(innodb_database: str) -> None:
     """Pins the same of the other part."""
-    wanted = await expected(mysql_database, GRAPH)
-    script = migrating.upgrade_sql("mysql://user:p%25w@nowhere.invalid/none", part="graph")
+    wanted = await expected(innodb_database, GRAPH)
+    nowhere = f"{innodb_database.partition(':')[0]}://user:p%25w@nowhere.invalid/none"
+    script = migrating.upgrade_sql(nowhere, part="graph")
     assert "INSERT INTO threadlog_graph_version (version) VALUES (1)" in script
     assert "cubepi" not in script
-    await run(mysql_database, *statements_of(script))
-    assert await definitions(mysql_database, GRAPH) == wanted
-    assert await upgrade(mysql_database, GRAPH) == "there already"
-    await opens(mysql_database, GRAPH)
+    await run(innodb_database, *statements_of(script))
+    assert await definitions(innodb_database, GRAPH) == wanted
+    assert await upgrade(innodb_database, GRAPH) == "there already"
+    await opens(innodb_database, GRAPH)
 
 
 async def test_the_script_for_sqlite_makes_the_same_tables(tmp_path: Path) -> None:

@@ -20,14 +20,19 @@ from threadlog.errors import CheckpointerLockTimeoutError
 from threadlog.graph_doors import GraphDoor, SyncGraphDoor
 from threadlog.models import GRAPH, MESSAGES, PARTS
 
-_DRIVERS: Final = {"mysql": ("asyncmy", "pymysql"), "sqlite": ("aiosqlite", "pysqlite")}
+_DRIVERS: Final = {
+    "mysql": ("asyncmy", "pymysql"),
+    "mariadb": ("asyncmy", "pymysql"),
+    "postgresql": ("asyncpg", "psycopg"),
+    "sqlite": ("aiosqlite", "pysqlite"),
+}
 
 
 def _driven(url: str) -> tuple[URL, URL]:
     """Name a driver of asyncio in a URL, and one that is none."""
     plain = make_url(url)
     kind = plain.get_backend_name()
-    if kind == "mysql":
+    if kind in {"mysql", "mariadb"}:
         plain = plain.update_query_dict({"charset": "utf8mb4"})
     first, second = (plain.set(drivername=f"{kind}+{name}") for name in _DRIVERS[kind])
     return first, second
@@ -139,17 +144,17 @@ async def test_a_turn_is_waited_for_only_so_long(
     assert await upgrade(empty_url, MESSAGES) == "created"
 
 
-async def test_a_turn_that_is_cancelled_is_given_back(mysql_database: str) -> None:
+async def test_a_turn_that_is_cancelled_is_given_back(innodb_database: str) -> None:
     """Pins that a start-up which was cancelled, at any moment, does not block the next."""
     for seconds in (0.005, 0.02, 0.05, 0.1, 0.2, 0.4):
-        task = asyncio.create_task(migrating.upgrade(mysql_database))
+        task = asyncio.create_task(migrating.upgrade(innodb_database))
         await asyncio.sleep(seconds)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert not migrating._TURN.locked()
-    await migrating.upgrade(mysql_database)
+    await migrating.upgrade(innodb_database)
     for part in PARTS:
-        assert await differences(mysql_database, part) == []
+        assert await differences(innodb_database, part) == []
 
 
 async def test_a_connection_of_the_host_s_is_left_without_a_transaction(empty_url: str) -> None:

@@ -48,20 +48,20 @@ async def test_killed_after_each_statement_it_goes_on(empty_url: str, version: i
 
 
 @pytest.mark.parametrize("version", OLDER)
-async def test_the_framework_s_tables_are_upgraded(mysql_database: str, version: int) -> None:
+async def test_the_framework_s_tables_are_upgraded(innodb_database: str, version: int) -> None:
     """Pins the way from each version, with data, killed after each statement."""
-    await run(mysql_database, *statements_of(framework(version)))
-    await store(mysql_database, version)
+    await run(innodb_database, *statements_of(framework(version)))
+    await store(innodb_database, version)
     up = ("upgrade_threadlog_schema", version, 5)
-    await migrate_killed_after_each_statement(mysql_database, *up)
-    assert await version_rows(mysql_database) == [5]
-    await assert_stored(mysql_database, version)
+    await migrate_killed_after_each_statement(innodb_database, *up)
+    assert await version_rows(innodb_database) == [5]
+    await assert_stored(innodb_database, version)
     # Columns that were there keep their collation.
     short = ["cubepi_threads.run_id"] if version >= 3 else []
     others = ["cubepi_messages.run_id", "cubepi_runs.run_id"] if version >= 4 else []
-    found = await faults(mysql_database)
+    found = await faults(innodb_database)
     assert sorted(found) == sorted(("warning", column) for column in [*short, *others])
-    assert len(await differences(mysql_database)) == len(short)
+    assert len(await differences(innodb_database)) == len(short)
 
 
 async def test_upgraded_step_by_step_it_is_the_same(empty_url: str) -> None:

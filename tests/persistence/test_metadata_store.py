@@ -89,9 +89,9 @@ async def test_closing_what_was_never_open() -> None:
     await memory.aclose()
 
 
-async def test_tables_that_are_missing(mysql_database: str) -> None:
+async def test_tables_that_are_missing(innodb_database: str) -> None:
     """Pins the typed error of a server's database that was not set up."""
-    async with MetadataStore(mysql_database) as store:
+    async with MetadataStore(innodb_database) as store:
         with pytest.raises(CubepiSchemaError):
             await store.fetch_thread_row(name())
 
@@ -133,9 +133,9 @@ async def test_one_source_is_needed() -> None:
 
 
 @pytest.fixture
-async def elsewhere(mysql_graph_url: str) -> AsyncIterator[Opened]:
+async def elsewhere(innodb_graph_url: str) -> AsyncIterator[Opened]:
     """Give a store on a host's engine whose sessions are five hours ahead."""
-    engine = host_engine(mysql_graph_url)
+    engine = host_engine(innodb_graph_url)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _(connection: Any, record: object) -> None:
@@ -144,7 +144,7 @@ async def elsewhere(mysql_graph_url: str) -> AsyncIterator[Opened]:
         cursor.close()
 
     async with MetadataStore(engine=engine) as store:
-        yield Opened(store, InDatabase(mysql_graph_url), mysql_graph_url)
+        yield Opened(store, InDatabase(innodb_graph_url), innodb_graph_url)
     await engine.dispose()
 
 

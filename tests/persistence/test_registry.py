@@ -27,12 +27,13 @@ from threadlog.persistence import (
 )
 
 SECRET = "s3cr3t"  # noqa: S105 - made up
-DATABASES = ["sqlite", "sqlite3", "mysql"]
-UNSUPPORTED = ["mariadb", "postgres", "postgresql"]
+DATABASES = ["sqlite", "sqlite3", "mysql", "mariadb"]
+UNSUPPORTED = ["postgres", "postgresql"]
 ELSEWHERE = {"mongodb": "mongodb", "mongo": "mongodb", "redis": "redis"}
 URIS = {
     **dict.fromkeys(["sqlite", "sqlite3"], "sqlite://"),
     "mysql": f"mysql://root:{SECRET}@127.0.0.1:1/none",
+    "mariadb": f"mariadb://root:{SECRET}@127.0.0.1:1/none",
     **dict.fromkeys(["mongodb", "mongo"], f"mongodb://root:{SECRET}@127.0.0.1:1/shop"),
     "redis": f"redis://:{SECRET}@127.0.0.1:1/0",
 }
@@ -292,7 +293,7 @@ async def test_databases_to_come_say_so(scheme: str, uri: str | None) -> None:
     """Pins that their schemes are known, and which ones this release supports."""
     error = await refused(uri, scheme=scheme)
     assert f"The scheme '{scheme}' is for a database that this release" in error
-    assert error.endswith("Use one of these: sqlite, sqlite3, mysql.")
+    assert error.endswith("Use one of these: sqlite, sqlite3, mysql, mariadb.")
 
 
 # --- Databases of others -----------------------------------------------------------

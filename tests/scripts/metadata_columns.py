@@ -27,10 +27,11 @@ from sqlalchemy import (
     insert,
     text,
 )
-from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 
+import threadlog.migrations.plugin  # noqa: F401 - looks through what autogenerate finds
 from tests.factories import UserFactory
 from tests.ways import host_engine
 from threadlog import Checkpointer
@@ -44,7 +45,22 @@ Message.price = metadata_column("$.price", Numeric(10, 2))
 Message.vip = metadata_column("$.vip", Boolean())
 
 MESSAGES = Message.metadata.tables["cubepi_messages"]
+EXPLAIN = {
+    "mysql": "EXPLAIN FORMAT=TRADITIONAL",
+    "mariadb": "EXPLAIN",
+    "sqlite": "EXPLAIN QUERY PLAN",
+}
 STORED = ("thread_id", "seq", "role", "metadata", "payload", "created_at")
+
+
+DIALECTS = {"mysql": mysql, "postgresql": postgresql}
+EXPLAIN = {
+    "mysql": "EXPLAIN FORMAT=TRADITIONAL",
+    "mariadb": "EXPLAIN",
+    "postgresql": "EXPLAIN",
+    "sqlite": "EXPLAIN QUERY PLAN",
+}
+ANALYZE = {"mysql": "ANALYZE TABLE cubepi_messages", "postgresql": "ANALYZE cubepi_messages"}
 
 
 def of(name: str) -> InstrumentedAttribute[Any]:
@@ -70,7 +86,7 @@ def migrate(connection: Connection) -> list[str]:
     upgrade = produce_migrations(context, cubepi_metadata).upgrade_ops
     assert upgrade is not None
     code = dedent("    " + render_python_code(upgrade, migration_context=context))
-    exec(code, {"op": Operations(context), "sa": sqlalchemy, "mysql": mysql})  # noqa: S102 - as Alembic does
+    exec(code, {"op": Operations(context), "sa": sqlalchemy, **DIALECTS})  # noqa: S102 - as Alembic does
     return [str(difference) for difference in compare_metadata(context, cubepi_metadata)]
 
 
@@ -104,11 +120,7 @@ async def ask(engine: AsyncEngine) -> dict[str, Any]:
             query = MESSAGES.select().where(condition)
             rows = (await connection.execute(query)).all()
             sql = query.compile(engine.sync_engine, compile_kwargs={"literal_binds": True})
-            word = (
-                "EXPLAIN FORMAT=TRADITIONAL"
-                if engine.dialect.name == "mysql"
-                else "EXPLAIN QUERY PLAN"
-            )
+            word = EXPLAIN[engine.dialect.name]
             plan = (
                 await connection.execute(text(f"{word} {str(sql).replace(':', chr(92) + ':')}"))
             ).mappings()
@@ -140,12 +152,13 @@ async def main(url: str, count: int) -> None:
         await checkpointer.append("rich", [UserFactory(metadata=extras, run_id="r")])
         await checkpointer.mark_run_complete("rich", "r")
         await checkpointer.fork("rich", "fork", after_run_id="r")
-        if engine.dialect.name == "mysql":
+        if analyze := ANALYZE.get(engine.dialect.name):
             async with engine.begin() as connection:
-                await connection.execute(text("ANALYZE TABLE cubepi_messages"))
+                await connection.execute(text(analyze))
         report = await ask(engine)
         seqs = [stored.seq for stored in await checkpointer.read("live")]
     report |= {"appended": appended, "seqs": seqs, "differences": differences}
+    report["version"] = engine.dialect.server_version_info
     print(json.dumps(report))
     await engine.dispose()
 

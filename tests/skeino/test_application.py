@@ -172,7 +172,7 @@ async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("scheme", "url", "error"),
     [
-        ("mariadb", "mariadb://root:s3cr3t@127.0.0.1/d", "does not support yet"),
+        ("mariadb", "mysql://root:s3cr3t@127.0.0.1/d", "the URI begins with mysql://"),
         ("mysql", "mariadb://root:s3cr3t@127.0.0.1/d", "the URI begins with mariadb://"),
         ("mysql", "", "needs a URI"),
     ],

@@ -1,0 +1,98 @@
+"""SQL text for hosts' migrations on PostgreSQL; `threadlog.migrations.helpers` has MySQL's.
+
+Names, splitting and what the texts do are those of
+``cubeloop.checkpointer.postgres.alembic_helpers`` (cubeloop 0.15.3), so that a migration
+changes nothing but its import. They are for tables that the framework's migrations made: ids
+have the database's collation, as there. `upgrade_v4_to_v5_op` also adds the index that lists
+recent threads.
+
+A text may hold several statements, separated by ``;``, where drivers run one at a time. One
+loop does for all::
+
+    for statement in upgrade_v4_to_v5_op().split(";"):
+        if statement.strip():
+            op.execute(statement)
+"""
+
+from typing import Final
+
+from threadlog.migrations import hash_partitions
+from threadlog.migrations.helpers import write_schema_version_op
+
+__all__ = [
+    "add_pending_request_column_op",
+    "add_run_id_column_op",
+    "create_message_partitions_op",
+    "create_runs_partitions_op",
+    "upgrade_v3_to_v4_op",
+    "upgrade_v4_to_v5_op",
+    "write_schema_version_op",
+]
+
+_THREAD: Final = "thread_id TEXT NOT NULL REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
+_NOW: Final = "TIMESTAMPTZ NOT NULL DEFAULT now()"
+
+
+def create_message_partitions_op() -> str:
+    """Give the 64 statements that create the partitions of ``cubepi_messages``.
+
+    For a table that was just created, ``PARTITION BY HASH (thread_id)``. What autogenerate
+    writes with `threadlog.migrations.plugin` creates them already, as the directives do.
+    """
+    return ";\n".join(hash_partitions.statements("cubepi_messages"))
+
+
+def create_runs_partitions_op() -> str:
+    """Give those of ``cubepi_runs``; see `create_message_partitions_op`."""
+    return ";\n".join(hash_partitions.statements("cubepi_runs"))
+
+
+def add_pending_request_column_op() -> str:
+    """Give the statement from version 1 to 2: the question that a thread waits with."""
+    return "ALTER TABLE cubepi_threads ADD COLUMN IF NOT EXISTS pending_request JSONB"
+
+
+def add_run_id_column_op() -> str:
+    """Give the statement from version 2 to 3: the run that asked the question."""
+    return "ALTER TABLE cubepi_threads ADD COLUMN IF NOT EXISTS run_id TEXT"
+
+
+def upgrade_v3_to_v4_op() -> str:
+    """Give the statements from version 3 to 4, partitions included, without the version's."""
+    return ";\n".join(
+        [
+            "ALTER TABLE cubepi_messages ADD COLUMN IF NOT EXISTS run_id TEXT",
+            (
+                "CREATE INDEX IF NOT EXISTS ix_cubepi_messages_thread_run "
+                "ON cubepi_messages (thread_id, run_id)"
+            ),
+            (
+                f"CREATE TABLE IF NOT EXISTS cubepi_runs ({_THREAD}, "
+                f"run_id TEXT NOT NULL, claimed_at {_NOW}, completed_at TIMESTAMPTZ, "
+                "completion_seq BIGINT, PRIMARY KEY (thread_id, run_id)"
+                ") PARTITION BY HASH (thread_id)"
+            ),
+            (
+                "CREATE INDEX IF NOT EXISTS ix_cubepi_runs_thread_seq "
+                "ON cubepi_runs (thread_id, completion_seq)"
+            ),
+            create_runs_partitions_op(),
+        ]
+    )
+
+
+def upgrade_v4_to_v5_op() -> str:
+    """Give the statements from version 4 to 5, without that of the version."""
+    return ";\n".join(
+        [
+            (
+                f"CREATE TABLE IF NOT EXISTS cubepi_hitl_answers ({_THREAD}, "
+                "run_id TEXT NOT NULL, question_id TEXT NOT NULL, answer JSONB NOT NULL, "
+                f"answered_at {_NOW}, PRIMARY KEY (thread_id, run_id, question_id))"
+            ),
+            (
+                "CREATE INDEX IF NOT EXISTS ix_cubepi_threads_recent "
+                "ON cubepi_threads (updated_at, thread_id)"
+            ),
+        ]
+    )

@@ -1,0 +1,88 @@
+"""Equality of JSON values on MariaDB, where JSON is text and equal values may be written unlike.
+
+JSON_EQUALS, which compares values, came with 10.7, and takes large numbers for equal that are
+not. JSON_EXTRACT finds a member only where its name is escaped as in the path, and JSON_CONTAINS
+text only where it is escaped alike. JSON_VALUE, JSON_QUERY and JSON_EXISTS read escapes:
+https://mariadb.com/kb/en/json-functions/.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Numeric, String, and_, cast, func, literal
+
+from threadlog.models.dialects.comparison import bytes_of
+
+# Above it not every int is a double, which numbers are compared as otherwise.
+_EXACT: Final = 2**53
+
+
+def has_member(document: ColumnElement[Any], key: str) -> ColumnElement[bool]:
+    """Say whether an object has a member of this name."""
+    return func.json_exists(document, _path(_member("$", key))) == 1
+
+
+def member_equals(document: ColumnElement[Any], key: str, value: Any) -> ColumnElement[bool]:
+    """Say whether an object has a member that is equal to a JSON value, all of it."""
+    return and_(*_conditions(document, _member("$", key), value))
+
+
+def _conditions(
+    document: ColumnElement[Any], path: str, value: Any
+) -> Iterator[ColumnElement[bool]]:
+    """Compare part by part, each at its path from the root: deeply nested SQL is refused."""
+    parts = [(path, value)]
+    while parts:
+        place, item = parts.pop()
+        yield from _is_like(document, _path(place), item)
+        if isinstance(item, dict):
+            parts += [(_member(place, name), inner) for name, inner in item.items()]
+        elif isinstance(item, list | tuple):
+            parts += [(f"{place}[{number}]", inner) for number, inner in enumerate(item)]
+
+
+def _is_like(
+    document: ColumnElement[Any], path: ColumnElement[str], item: Any
+) -> Iterator[ColumnElement[bool]]:
+    """Compare the kind, and how many items there are or which plain value it is."""
+    if isinstance(item, dict | list | tuple):
+        names = func.json_keys(document, path)
+        yield names.is_not(None) if isinstance(item, dict) else names.is_(None)
+        yield func.json_query(document, path).is_not(None)
+        yield func.json_length(document, path) == len(item)
+        return
+    yield func.json_query(document, path).is_(None)
+    found = func.json_value(document, path)
+    if isinstance(item, str):
+        yield bytes_of(found) == bytes_of(literal(item, String()))
+        if _may_be_no_text(item):
+            yield func.json_contains(document, literal(item, String()), path) == 0
+        return
+    yield func.json_contains(document, literal(json.dumps(item), String()), path) == 1
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        # JSON_CONTAINS tells a number from text, but takes numbers for equal that are close.
+        yield found + literal(0.0) == literal(item)
+        if isinstance(item, int) and abs(item) > _EXACT:
+            yield cast(found, Numeric(65, 0)) == literal(item)
+
+
+def _may_be_no_text(text: str) -> bool:
+    """Say whether a number, or true or false, is given as this text by JSON_VALUE."""
+    try:
+        return isinstance(json.loads(text, parse_constant=_refuse), int | float)
+    except ValueError:
+        return False
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(word)  # NaN and the infinities, which are not JSON
+
+
+def _member(path: str, name: str) -> str:
+    """Give the path of a member; in quotes it takes the escapes of a JSON string."""
+    return f"{path}.{json.dumps(name)}"
+
+
+def _path(path: str) -> ColumnElement[str]:
+    return literal(path, String())

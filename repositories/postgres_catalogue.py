@@ -1,0 +1,178 @@
+"""What PostgreSQL says of threadlog's tables, beside what every database says."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from sqlalchemy import Column, inspect, text
+from sqlalchemy.orm import Session
+
+from threadlog.models import PARTITION_COUNT, HitlAnswer, Message, Run, SchemaPart, Thread
+from threadlog.models.dialects import METADATA_INDEX, foreign_key, metadata_index, partition
+
+_OF_THREAD: Final = tuple(model.__tablename__ for model in (Message, Run, HitlAnswer))
+
+_COLLATED: Final = re.compile(r' COLLATE "\w+"')
+
+# Columns that are not text have none. One that is not deterministic takes for equal what differs.
+_COLLATIONS: Final = text(
+    "SELECT CAST(attname AS TEXT), CAST(collname AS TEXT), collisdeterministic,"
+    " COALESCE(attnum = ANY (partattrs), false) "
+    "FROM pg_attribute JOIN pg_collation ON pg_collation.oid = attcollation"
+    " LEFT JOIN pg_partitioned_table ON partrelid = attrelid "
+    "WHERE attrelid = to_regclass(:table) AND NOT attisdropped"
+)
+_KEY: Final = text(
+    "SELECT pg_get_partkeydef(partrelid) FROM pg_partitioned_table "
+    "WHERE partrelid = to_regclass(:table)"
+)
+_BOUNDS: Final = text(
+    "SELECT pg_get_expr(relpartbound, child.oid) FROM pg_inherits "
+    "JOIN pg_class child ON child.oid = inhrelid WHERE inhparent = to_regclass(:table)"
+)
+
+
+class Difference(NamedTuple):
+    """What something is, and what it ought to be."""
+
+    found: str
+    wanted: str
+
+
+class Collation(NamedTuple):
+    """How PostgreSQL compares a column."""
+
+    name: str
+    """``default`` for the database's own."""
+
+    deterministic: bool
+
+    fixed: bool
+    """Whether it cannot be changed, since the table is partitioned by the column."""
+
+
+class ForeignKey(NamedTuple):
+    """A foreign key of one column."""
+
+    column: str
+    table: str
+    referred: str
+    on_delete: str | None
+
+    def __str__(self) -> str:
+        """Write it as SQL has it."""
+        cascade = f" ON DELETE {self.on_delete}" if self.on_delete else ""
+        return f"({self.column}) REFERENCES {self.table} ({self.referred}){cascade}"
+
+
+class PostgresCatalogue:
+    """Questions to PostgreSQL's catalogue, bound to one session.
+
+    Methods that end in ``_statement`` execute nothing: they write what a person may run.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+        self._inspector = inspect(session.connection())
+
+    def types(self, part: SchemaPart) -> Iterator[tuple[str, str, Difference]]:
+        """Yield table, column and types of those columns that have another than their model."""
+        dialect = self._session.connection().dialect
+        for table in self._tables(part):
+            columns = part.metadata.tables[table].columns
+            for found in self._inspector.get_columns(table):
+                if found["name"] in columns:
+                    wanted = _COLLATED.sub("", columns[found["name"]].type.compile(dialect))
+                    actual = _COLLATED.sub("", found["type"].compile(dialect))
+                    if actual != wanted:
+                        yield table, found["name"], Difference(actual, wanted)
+
+    def primary_keys(self, part: SchemaPart) -> Iterator[tuple[str, Difference]]:
+        """Yield the tables whose primary key is another than their model's."""
+        for table in self._tables(part):
+            found = self._inspector.get_pk_constraint(table)["constrained_columns"]
+            wanted = [column.name for column in part.metadata.tables[table].primary_key]
+            if found != wanted:
+                yield table, Difference(", ".join(found) or "none", ", ".join(wanted))
+
+    def missing_foreign_keys(self, part: SchemaPart) -> Iterator[tuple[str, ForeignKey]]:
+        """Yield the foreign keys that tables lack."""
+        for table in self._tables(part):
+            there = {
+                ForeignKey(
+                    ", ".join(key["constrained_columns"]),
+                    key["referred_table"],
+                    ", ".join(key["referred_columns"]),
+                    key.get("options", {}).get("ondelete"),
+                )
+                for key in self._inspector.get_foreign_keys(table)
+            }
+            yield from ((table, key) for key in _keys(part, table) if key not in there)
+
+    def foreign_key_statement(self, table: str, key: ForeignKey) -> str:
+        """Write the statement that gives a table a foreign key."""
+        if key.column == "thread_id" and table in _OF_THREAD:
+            return foreign_key(table)
+        return f"ALTER TABLE {table} ADD FOREIGN KEY {key}"
+
+    def has_metadata_index(self) -> bool:
+        """Say whether the index of messages' metadata is there."""
+        indexes = self._inspector.get_indexes(Message.__tablename__)
+        return METADATA_INDEX in {index["name"] for index in indexes}
+
+    def metadata_index_statement(self) -> str:
+        """Write the statement that creates it."""
+        return metadata_index(Message.__tablename__)
+
+    def partition_key(self, table: str) -> str | None:
+        """Give what a table is partitioned by, such as ``HASH (thread_id)``; None if by nothing."""
+        found: str | None = self._session.scalar(_KEY, {"table": table})
+        return found
+
+    def partitions(self, table: str) -> set[int | None]:
+        """Give the places of a table's partitions, and None for any that is none of 64."""
+        bounds = self._session.scalars(_BOUNDS, {"table": table})
+        return {_place(bound) for bound in bounds}
+
+    def partition_statement(self, table: str, places: Iterable[int]) -> str:
+        """Write the statements that create some of a table's partitions."""
+        return "; ".join(partition(table, place) for place in places)
+
+    def collations(self, part: SchemaPart) -> dict[tuple[str, str], Collation]:
+        """Give the collation of each (table, column) that the models sort byte by byte."""
+        return {
+            (table, column): Collation(name, deterministic, fixed)
+            for table in self._tables(part)
+            for column, name, deterministic, fixed in self._session.execute(
+                _COLLATIONS, {"table": table}
+            )
+            if self._is_bytewise(part.metadata.tables[table].columns.get(column))
+        }
+
+    def collation_statement(self, table: str, columns: Iterable[str], collation: str) -> str:
+        """Write the statement that gives columns of text another collation."""
+        changes = [f'ALTER {column} TYPE TEXT COLLATE "{collation}"' for column in columns]
+        return f"ALTER TABLE {table} {', '.join(changes)}"
+
+    def _is_bytewise(self, column: Column[object] | None) -> bool:
+        dialect = self._session.connection().dialect
+        return column is not None and _COLLATED.search(column.type.compile(dialect)) is not None
+
+    def _tables(self, part: SchemaPart) -> list[str]:
+        """Name those of a part's tables that exist."""
+        return sorted(part.tables.intersection(self._inspector.get_table_names()))
+
+
+def _keys(part: SchemaPart, table: str) -> Iterator[ForeignKey]:
+    """Yield the foreign keys that a table is to have."""
+    for key in part.metadata.tables[table].foreign_keys:
+        yield ForeignKey(key.parent.name, key.column.table.name, key.column.name, key.ondelete)
+    if table in _OF_THREAD:
+        yield ForeignKey("thread_id", Thread.__tablename__, "thread_id", "CASCADE")
+
+
+def _place(bound: str) -> int | None:
+    """Read the place of a partition: FOR VALUES WITH (modulus 64, remainder 5)."""
+    found = re.fullmatch(rf".*\(modulus {PARTITION_COUNT}, remainder (\d+)\)", bound)
+    return int(found[1]) if found else None

@@ -1,0 +1,1 @@
+"""Copying from one database to another."""

@@ -1,0 +1,195 @@
+"""Copies that are broken off at any point, and run again: nothing is lost, nothing is doubled."""
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from typing import Final
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from tests.commits import lost_commits
+from tests.copying.ends import Ends, Rows, fill, rows_of, said, say, source_rows
+from tests.databases import on_connection
+from tests.seeds import FRESH
+from threadlog import Checkpointer
+from threadlog.copying import Copied, Fault, copy_database
+from threadlog.operations import paging
+
+_LONG: Final = 2_500
+_KILLS: Final = 4
+
+
+def start(ends: Ends) -> subprocess.Popen[str]:
+    """Start a copy in a process of its own."""
+    command = [sys.executable, "-m", "threadlog", "copy", *ends, "--json"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+async def messages_in(url: str) -> int:
+    """Count the messages of a database."""
+
+    def count(connection: Connection) -> int:
+        return int(connection.scalar(text("SELECT COUNT(*) FROM cubepi_messages")) or 0)
+
+    return await on_connection(url, count)
+
+
+async def progress(process: subprocess.Popen[str], url: str, goal: int) -> None:
+    """Wait until a copy has brought so many messages, or is done."""
+    while process.poll() is None and await messages_in(url) <= goal:  # noqa: ASYNC110 - it has no event
+        await asyncio.sleep(0.01)
+
+
+async def fill_more(url: str) -> None:
+    """Fill a database with short threads, and one that is copied in several pages."""
+    await fill(url)
+    async with Checkpointer(url) as source:
+        for number in range(60):
+            await source.append(f"t{number}", said(*map(str, range(10))))
+        await source.append("long", said(*map(str, range(_LONG))))
+
+
+def assert_is_beginning(part: Rows, whole: Rows) -> None:
+    """Assert that the rows are those of the whole, without a gap in a thread's messages."""
+    for table, rows in part.items():
+        assert rows.items() <= whole[table].items() if table != "cubepi_messages" else True
+        assert {key: whole[table][key] for key in rows} == rows
+    counts: dict[str, int] = {}
+    for thread_id, seq in sorted(part["cubepi_messages"]):
+        counts[thread_id] = counts.get(thread_id, 0) + 1
+        assert seq == counts[thread_id]
+    # A short thread is there as a whole; the long one may end after any page.
+    for thread_id, count in counts.items():
+        if thread_id != "long":
+            assert (thread_id, count + 1) not in whole["cubepi_messages"]
+
+
+async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) -> None:
+    """Pins it for SIGKILL at random points of the progress."""
+    chance = random.Random(FRESH)
+    print(f"THREADLOG_SEED={FRESH}")
+    await fill_more(ends.source)
+    whole = await source_rows(ends)
+    async with Checkpointer(ends.target):
+        pass  # the file has its tables before anybody looks at it
+    killed = 0
+    for _ in range(_KILLS):
+        there = await messages_in(ends.target)
+        goal = there + chance.randint(0, (await messages_in(ends.source) - there) // 2)
+        with start(ends) as process:
+            await progress(process, ends.target, goal)
+            await asyncio.sleep(chance.random() / 20)
+            process.kill()
+        killed += process.returncode == -signal.SIGKILL
+        assert_is_beginning(await rows_of(ends.target), whole)
+    assert killed
+    with start(ends) as process:
+        output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert json.loads(output)["same"] is True
+    assert await rows_of(ends.target) == whole
+    assert await source_rows(ends) == whole
+
+
+async def test_an_interrupted_copy_says_how_to_go_on(ends: Ends) -> None:
+    """Pins Ctrl-C: one line, status 1, and the next copy brings the rest."""
+    await fill_more(ends.source)
+    async with Checkpointer(ends.target):
+        pass
+    with start(ends) as process:
+        await progress(process, ends.target, 100)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate()
+    assert (process.returncode, output) == (1, "")
+    assert errors == "Error: Interrupted. Run it again, and it goes on where it was.\n"
+    whole = await source_rows(ends)
+    assert_is_beginning(await rows_of(ends.target), whole)
+    await copy_database(*ends)
+    assert await rows_of(ends.target) == whole
+
+
+async def test_a_cancelled_copy_ends_behind_a_transaction(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins cancellation by a program, in the middle of a long thread."""
+    monkeypatch.setattr(paging, "PAGE_ROWS", 5)
+    await say(ends.source, "t", *map(str, range(200)))
+    seen = asyncio.Event()
+    task = asyncio.create_task(copy_database(*ends, report=lambda copied, fault: seen.set()))
+    await seen.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await copy_database(*ends)
+    assert await rows_of(ends.target) == await source_rows(ends)
+
+
+@pytest.fixture
+async def other(mysql_url: str) -> AsyncIterator[AsyncConnection]:
+    """Give another application's connection to the database."""
+    engine = create_async_engine(
+        mysql_url.replace("mysql://", "mysql+asyncmy://"), isolation_level="AUTOCOMMIT"
+    )
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("arrives", [True, False], ids=["done", "not done"])
+async def test_a_lost_commit_is_no_loss(
+    sqlite_url: str,
+    second_mysql_url: str,
+    other: AsyncConnection,
+    monkeypatch: pytest.MonkeyPatch,
+    arrives: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """Pins that a transaction whose COMMIT got no answer is looked for, and not doubled."""
+    monkeypatch.setattr(paging, "PAGE_ROWS", 10)
+    ends = Ends(sqlite_url, second_mysql_url)
+    await say(ends.source, "t", *map(str, range(95)))
+    with lost_commits(Engine, other, arrives=arrives, times=6) as killed:  # type: ignore[arg-type]  # of all engines
+        (group,) = await copy_database(*ends)
+    assert len(killed) == 6
+    assert (group.copied, group.faults) == (1, [])
+    assert await rows_of(ends.target) == await source_rows(ends)
+
+
+async def test_connections_that_are_lost_are_made_again(
+    mysql_url: str,
+    second_mysql_url: str,
+    other: AsyncConnection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pins that both ends may lose theirs between any two pages."""
+    monkeypatch.setattr(paging, "PAGE_ROWS", 10)
+    ends = Ends(mysql_url, second_mysql_url)
+    await fill(ends.source)
+    await say(ends.source, "t", *map(str, range(60)))
+    kills = 0
+
+    async def kill() -> None:
+        nonlocal kills
+        own = await other.scalar(text("SELECT CONNECTION_ID()"))
+        names = {url.rpartition("/")[2] for url in ends}
+        for row in (await other.execute(text("SHOW PROCESSLIST"))).mappings().all():
+            if row["db"] in names and row["Id"] != own:
+                await other.execute(text(f"KILL {row['Id']}"))
+                kills += 1
+
+    def report(copied: Copied, fault: Fault | None) -> None:
+        assert fault is None
+        if copied.rows % 3 == 0:
+            pending.append(asyncio.get_running_loop().create_task(kill()))
+
+    pending: list[asyncio.Task[None]] = []
+    (group,) = await copy_database(*ends, report=report)
+    await asyncio.gather(*pending)
+    assert kills
+    assert (group.copied, group.faults) == (7, [])
+    assert await rows_of(ends.target) == await source_rows(ends)

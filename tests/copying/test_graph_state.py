@@ -1,0 +1,138 @@
+"""Copying the state of graphs, and the rows of threads and runs beside it."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.copying.ends import Ends, rows_of, say
+from tests.databases import execute
+from tests.graph_saver.making import checkpoint_of, config_for, metadata_of, put_chain
+from threadlog.copying import Copied, compare_databases, copy_database
+from threadlog.langgraph import Saver
+from threadlog.models import GRAPH
+from threadlog.operations import paging
+from threadlog.persistence import MetadataStore
+
+THREAD = "7b0c3a52-2f6f-4d0e-9b3f-6f1f5a1b8c9d"
+
+
+async def fill(url: str) -> None:
+    """Fill a database with checkpoints of two threads, and rows of one."""
+    async with Saver(url) as saver:
+        await saver.setup()
+        configs = await put_chain(saver, THREAD, 12, run_id="r")
+        await put_chain(saver, THREAD, 2, "sub|graph")
+        await put_chain(saver, "t", 3)
+        checkpoint = checkpoint_of({"large": b"\0'\\" * 300_000, "n": [1.0, 1e22, None]})
+        await saver.aput(config_for("T"), checkpoint, metadata_of(n=1e22), {"large": "1", "n": "1"})
+        await saver.aput_writes(configs[-1], [("a", 1), ("__error__", "first")], "task", "path")
+    async with MetadataStore(url) as store:
+        await store.create_thread(
+            THREAD, metadata={"b": 1.0, "a": "ü"}, config={}, ttl=None, if_exists="raise"
+        )
+        await store.create_run(str(uuid4()), THREAD, "agent", {"n": 1}, {"in": [1]}, "reject")
+
+
+async def copied(ends: Ends, **options: Any) -> dict[str, Copied]:
+    """Copy without a fault."""
+    groups = await copy_database(*ends, **options)
+    assert [group.faults for group in groups if group.faults] == []
+    return {group.group: group for group in groups}
+
+
+async def test_all_of_it_arrives_as_it_is(every_graph_ends: Ends) -> None:
+    """Pins every column of every row, and that a second copy changes nothing."""
+    await fill(every_graph_ends.source)
+    before = await rows_of(every_graph_ends.source, GRAPH)
+    assert all(before.values())
+    groups = await copied(every_graph_ends)
+    assert {name: group.copied for name, group in groups.items()} == {
+        "checkpoints": 3,
+        "metadata": 1,
+    }
+    assert await rows_of(every_graph_ends.target, GRAPH) == before
+    groups = await copied(every_graph_ends)
+    assert {name: group.rows for name, group in groups.items()} == {"checkpoints": 0, "metadata": 0}
+    assert await rows_of(every_graph_ends.source, GRAPH) == before
+
+
+async def test_it_goes_in_pages(graph_ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pins pages by keys of several columns."""
+    monkeypatch.setattr(paging, "PAGE_ROWS", 2)
+    await fill(graph_ends.source)
+    await copied(graph_ends)
+    assert await rows_of(graph_ends.target, GRAPH) == await rows_of(graph_ends.source, GRAPH)
+
+
+async def test_what_went_on_is_brought_by_the_next_copy(graph_ends: Ends) -> None:
+    """Pins new checkpoints, a task's error that was replaced, and rows that changed."""
+    await fill(graph_ends.source)
+    await copied(graph_ends)
+    async with Saver(graph_ends.source) as saver:
+        newest = await saver.aget_tuple(config_for(THREAD))
+        assert newest is not None
+        await saver.aput_writes(newest.config, [("__error__", "second")], "task", "path")
+        await saver.aput(newest.config, checkpoint_of({"x": 1}), metadata_of(99), {"x": "1"})
+    async with MetadataStore(graph_ends.source) as store:
+        (run,) = await store.list_run_rows(THREAD, limit=9, offset=0, status_value=None)
+        await store.update_run_status(str(run["run_id"]), "success")
+        await store.update_thread(THREAD, status_value="busy", metadata={"c": 1})
+        await store.create_run(str(uuid4()), THREAD, "agent", {}, {}, "reject")
+    groups = await copied(graph_ends)
+    assert {name: group.copied for name, group in groups.items()} == {
+        "checkpoints": 1,
+        "metadata": 1,
+    }
+    assert await rows_of(graph_ends.target, GRAPH) == await rows_of(graph_ends.source, GRAPH)
+
+
+# What is changed in the target, of which thread, and how the difference is named.
+EDITS = [
+    ("threadlog_checkpoints SET type = 'x' WHERE thread_id = 'T'", "T", "type"),
+    ("threadlog_checkpoint_blobs SET version = 'x' WHERE channel = 'large'", "T", "version"),
+    ("threadlog_checkpoint_writes SET value = '1' WHERE idx >= 0", THREAD, "value"),
+    ("app_runs SET kwargs = '[]'", THREAD, "kwargs"),
+    ("app_threads SET status = 'x'", THREAD, "status"),
+]
+
+
+@pytest.mark.parametrize(("edit", "thread_id", "column"), EDITS, ids=lambda value: value[:20])
+async def test_a_difference_is_seen_and_left(
+    graph_ends: Ends, edit: str, thread_id: str, column: str
+) -> None:
+    """Pins that comparing can fail in each table."""
+    await fill(graph_ends.source)
+    await copied(graph_ends)
+    await execute(graph_ends.target, f"UPDATE {edit}")
+    before = await rows_of(graph_ends.target, GRAPH)
+    for act, kind in ((compare_databases, "different"), (copy_database, "conflict")):
+        (fault,) = [fault for group in await act(*graph_ends) for fault in group.faults]
+        assert (fault.thread_id, fault.kind) == (thread_id, kind)
+        (reason,) = fault.reasons
+        assert reason.startswith(edit.split(maxsplit=1)[0])
+        assert reason.endswith(f": {column} differs")
+    assert await rows_of(graph_ends.target, GRAPH) == before
+
+
+async def test_only_the_named_threads_are_copied(graph_ends: Ends) -> None:
+    """Pins that one id names a thread in each group, UUID or not."""
+    await fill(graph_ends.source)
+    groups = await copied(graph_ends, threads=[THREAD, "T"])
+    assert groups["checkpoints"].copied == 2
+    assert groups["metadata"].copied == 1
+    (fault,) = (await copy_database(*graph_ends, threads=["none"]))[0].faults
+    assert (fault.thread_id, fault.kind) == ("none", "missing")
+
+
+async def test_both_parts_are_copied_unless_one_is_named(
+    sqlite_url: str, second_sqlite_url: str
+) -> None:
+    """Pins the default: what the source has rows of."""
+    ends = Ends(sqlite_url, second_sqlite_url)
+    await say(ends.source, "t", "a")
+    assert list(await copied(ends)) == ["messages"]
+    await fill(ends.source)
+    assert list(await copied(ends, part="graph")) == ["checkpoints", "metadata"]
+    assert list(await copied(ends)) == ["messages", "checkpoints", "metadata"]
+    assert list(await copied(ends, part="messages")) == ["messages"]

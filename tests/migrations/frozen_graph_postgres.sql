@@ -1,0 +1,82 @@
+-- What the directives of the graph state do on postgresql.
+-- Frozen: hosts' migrations did this. A newer version is added at the end, nothing else changes.
+CREATE TABLE IF NOT EXISTS threadlog_graph_version (
+    version INTEGER NOT NULL,
+    PRIMARY KEY (version)
+);
+CREATE TABLE IF NOT EXISTS threadlog_checkpoints (
+    thread_id TEXT COLLATE "C" NOT NULL,
+    ns_digest TEXT COLLATE "C" NOT NULL,
+    checkpoint_id TEXT COLLATE "C" NOT NULL,
+    checkpoint_ns TEXT COLLATE "C" NOT NULL,
+    parent_checkpoint_id TEXT COLLATE "C",
+    type VARCHAR(255) NOT NULL,
+    checkpoint BYTEA NOT NULL,
+    blob_keys JSONB NOT NULL,
+    metadata JSONB NOT NULL,
+    run_id TEXT COLLATE "C",
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    PRIMARY KEY (thread_id, ns_digest, checkpoint_id)
+);
+CREATE TABLE IF NOT EXISTS threadlog_checkpoint_blobs (
+    thread_id TEXT COLLATE "C" NOT NULL,
+    ns_digest TEXT COLLATE "C" NOT NULL,
+    blob_key TEXT COLLATE "C" NOT NULL,
+    channel TEXT COLLATE "C" NOT NULL,
+    version TEXT COLLATE "C" NOT NULL,
+    type VARCHAR(255) NOT NULL,
+    value BYTEA NOT NULL,
+    PRIMARY KEY (thread_id, ns_digest, blob_key)
+);
+CREATE TABLE IF NOT EXISTS threadlog_checkpoint_writes (
+    thread_id TEXT COLLATE "C" NOT NULL,
+    ns_digest TEXT COLLATE "C" NOT NULL,
+    checkpoint_id TEXT COLLATE "C" NOT NULL,
+    task_id TEXT COLLATE "C" NOT NULL,
+    idx INTEGER NOT NULL,
+    task_path TEXT COLLATE "C" NOT NULL,
+    channel TEXT COLLATE "C" NOT NULL,
+    type VARCHAR(255) NOT NULL,
+    value BYTEA NOT NULL,
+    PRIMARY KEY (thread_id, ns_digest, checkpoint_id, task_id, idx)
+);
+CREATE TABLE IF NOT EXISTS app_threads (
+    thread_id UUID NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    state_updated_at TIMESTAMP WITH TIME ZONE,
+    metadata JSONB NOT NULL,
+    config JSONB NOT NULL,
+    status TEXT COLLATE "C" NOT NULL,
+    ttl JSONB,
+    PRIMARY KEY (thread_id)
+);
+CREATE TABLE IF NOT EXISTS app_runs (
+    run_id UUID NOT NULL,
+    thread_id UUID NOT NULL,
+    assistant_id TEXT COLLATE "C" NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    status TEXT COLLATE "C" NOT NULL,
+    metadata JSONB NOT NULL,
+    kwargs JSONB NOT NULL,
+    multitask_strategy TEXT COLLATE "C" NOT NULL,
+    error TEXT COLLATE "C",
+    PRIMARY KEY (run_id),
+    FOREIGN KEY(thread_id) REFERENCES app_threads (thread_id) ON DELETE CASCADE
+);
+CREATE INDEX ix_threadlog_checkpoints_recent ON threadlog_checkpoints (checkpoint_id);
+CREATE INDEX ix_threadlog_checkpoints_run ON threadlog_checkpoints (run_id);
+CREATE INDEX ix_threadlog_checkpoints_created ON threadlog_checkpoints (created_at, thread_id);
+CREATE INDEX idx_app_threads_updated_at ON app_threads (updated_at);
+CREATE INDEX idx_app_threads_status_updated ON app_threads (status, updated_at);
+CREATE INDEX idx_app_runs_thread_created ON app_runs (thread_id, created_at);
+CREATE INDEX idx_app_runs_inflight_updated ON app_runs (status, updated_at);
+DELETE FROM threadlog_graph_version;
+INSERT INTO threadlog_graph_version (version) VALUES (1);
+DROP TABLE IF EXISTS threadlog_graph_version;
+DROP TABLE IF EXISTS app_runs;
+DROP TABLE IF EXISTS app_threads;
+DROP TABLE IF EXISTS threadlog_checkpoint_writes;
+DROP TABLE IF EXISTS threadlog_checkpoint_blobs;
+DROP TABLE IF EXISTS threadlog_checkpoints;

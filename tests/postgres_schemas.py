@@ -1,0 +1,93 @@
+"""What the tests of migrations ask of PostgreSQL."""
+
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from threadlog.migrations import postgres
+
+_COLUMNS: Final = text(
+    "SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod), collname,"
+    " CASE WHEN attnotnull THEN 'NOT NULL' END, pg_get_expr(adbin, adrelid)) "
+    "FROM pg_attribute LEFT JOIN pg_collation ON pg_collation.oid = attcollation "
+    "LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum "
+    "WHERE attrelid = to_regclass(:table) AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+)
+_PARTS: Final = (
+    text(
+        "SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE conrelid = to_regclass(:table) ORDER BY conname"
+    ),
+    text(
+        "SELECT pg_get_indexdef(indexrelid) FROM pg_index "
+        "WHERE indrelid = to_regclass(:table) ORDER BY 1"
+    ),
+    text(
+        "SELECT pg_get_partkeydef(partrelid) FROM pg_partitioned_table "
+        "WHERE partrelid = to_regclass(:table)"
+    ),
+    text(
+        "SELECT relname || ' ' || pg_get_expr(relpartbound, child.oid) FROM pg_inherits "
+        "JOIN pg_class child ON child.oid = inhrelid "
+        "WHERE inhparent = to_regclass(:table) ORDER BY relname"
+    ),
+)
+_PARTITIONS: Final = text("SELECT CAST(relname AS TEXT) FROM pg_class WHERE relispartition")
+
+
+def described(connection: Connection, table: str) -> str:
+    """Describe a table: columns, constraints, indexes and partitions, a line each."""
+    found = [
+        line
+        for query in (_COLUMNS, *_PARTS)
+        for line in connection.scalars(query, {"table": table})
+    ]
+    return "\n".join(found)
+
+
+def partitions(connection: Connection) -> set[str]:
+    """Name the tables of a database that are partitions; only PostgreSQL has such."""
+    if connection.dialect.name != "postgresql":
+        return set()
+    return set(connection.scalars(_PARTITIONS))
+
+
+# The framework's tables of version 1 in our words: ids have the database's own collation.
+_THREAD: Final = "TEXT NOT NULL REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
+_NOW: Final = "TIMESTAMPTZ NOT NULL DEFAULT now()"
+_FRAMEWORK: Final = (
+    f"""CREATE TABLE cubepi_threads (
+    thread_id TEXT NOT NULL PRIMARY KEY,
+    parent_thread_id TEXT REFERENCES cubepi_threads (thread_id),
+    forked_at_seq BIGINT,
+    extra JSONB NOT NULL DEFAULT '{{}}'::jsonb,
+    created_at {_NOW},
+    updated_at {_NOW}
+)""",
+    f"""CREATE TABLE cubepi_messages (
+    thread_id {_THREAD},
+    seq BIGINT NOT NULL,
+    role TEXT NOT NULL,
+    metadata JSONB NOT NULL DEFAULT '{{}}'::jsonb,
+    payload BYTEA NOT NULL,
+    created_at {_NOW},
+    PRIMARY KEY (thread_id, seq)
+) PARTITION BY HASH (thread_id)""",
+    """CREATE INDEX ix_cubepi_messages_metadata_gin
+    ON cubepi_messages USING gin (metadata jsonb_path_ops)""",
+    "CREATE TABLE cubepi_schema_version (version SERIAL PRIMARY KEY)",
+)
+
+
+def framework(version: int) -> list[str]:
+    """Give the statements of the framework's tables at one of its schema versions, 1 to 5."""
+    later = (
+        postgres.create_message_partitions_op(),
+        postgres.add_pending_request_column_op(),
+        postgres.add_run_id_column_op(),
+        postgres.upgrade_v3_to_v4_op(),
+        postgres.upgrade_v4_to_v5_op(),
+    )
+    texts = ";".join((*later[:version], postgres.write_schema_version_op(version)))
+    # The index of recent threads is ours.
+    return [*_FRAMEWORK, *(made for made in texts.split(";") if "_recent" not in made)]
