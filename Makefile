@@ -122,8 +122,8 @@ bench-check: .venv-bench/installed  ## Test the benchmark, and count an agent's 
 	@.venv-bench/bin/python -m pytest tests/benchmarks $(ARGS)
 
 .PHONY: chaos
-chaos: $(VENV)/installed  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY=
-	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ONLY)
+chaos: $(VENV)/installed  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY= DATABASE=
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(if $(DATABASE),--database $(DATABASE)) $(ONLY)
 
 .PHONY: docs
 docs: .venv-docs/installed  ## Build the documentation into site; a warning is an error
