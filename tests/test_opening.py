@@ -240,7 +240,11 @@ asyncio.run(main())
 
 @pytest.mark.parametrize(
     ("url", "package", "extra"),
-    [("mysql://user@host/db", "asyncmy", "mysql"), ("sqlite://", "aiosqlite", "sqlite")],
+    [
+        ("mysql://user@host/db", "asyncmy", "mysql"),
+        ("mariadb://user@host/db", "asyncmy", "mariadb"),
+        ("sqlite://", "aiosqlite", "sqlite"),
+    ],
 )
 def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: str) -> None:
     """Pins the pip install line, in a process that lacks the driver."""

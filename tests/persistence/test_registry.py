@@ -11,6 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from tests.databases import INNODB
 from tests.persistence.registering import registries_restored
 from threadlog.errors import (
     ConfigurationError,
@@ -46,10 +47,10 @@ def undo() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=["sqlite", "sqlite3", *INNODB])
 def database(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Give a scheme of ours, and the URI of an empty database."""
-    fixture = "mysql_database" if request.param == "mysql" else "sqlite_url"
+    fixture = f"{request.param}_database" if request.param in INNODB else "sqlite_url"
     return request.param, request.getfixturevalue(fixture)
 
 
@@ -244,11 +245,11 @@ async def test_a_database_in_memory_is_asked_for_by_name(uri: str) -> None:
             await put(checkpointer, "a")
 
 
-async def test_tables_are_not_made_unless_wanted(mysql_database: str) -> None:
+async def test_tables_are_not_made_unless_wanted(innodb_name: str, innodb_database: str) -> None:
     """Pins setup_schema=False: whoever migrates the database himself."""
     with pytest.raises(CubepiSchemaError):
         async with open_checkpointer(
-            mysql_database, scheme="mysql", setup_schema=False
+            innodb_database, scheme=innodb_name, setup_schema=False
         ) as checkpointer:
             await has(checkpointer, "a")
 
