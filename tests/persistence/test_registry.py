@@ -28,7 +28,7 @@ from threadlog.persistence import (
 
 SECRET = "s3cr3t"  # noqa: S105 - made up
 DATABASES = ["sqlite", "sqlite3", "mysql"]
-UNSUPPORTED = ["mariadb", "postgres", "postgresql"]
+UNSUPPORTED = ["mariadb"]
 ELSEWHERE = {"mongodb": "mongodb", "mongo": "mongodb", "redis": "redis"}
 URIS = {
     **dict.fromkeys(["sqlite", "sqlite3"], "sqlite://"),
@@ -292,7 +292,7 @@ async def test_databases_to_come_say_so(scheme: str, uri: str | None) -> None:
     """Pins that their schemes are known, and which ones this release supports."""
     error = await refused(uri, scheme=scheme)
     assert f"The scheme '{scheme}' is for a database that this release" in error
-    assert error.endswith("Use one of these: sqlite, sqlite3, mysql.")
+    assert error.endswith("Use one of these: sqlite, sqlite3, mysql, postgresql, postgres.")
 
 
 # --- Databases of others -----------------------------------------------------------
