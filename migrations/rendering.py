@@ -1,9 +1,9 @@
 """Makes what autogenerate writes of threadlog's tables run as it is.
 
 Alembic itself would write types of threadlog's own, which the migration does not import and
-which may change after it; a downgrade that drops the index of a foreign key before its table,
-which MySQL refuses; and on MariaDB an index that would miss rows. On PostgreSQL it would not see
-what tables have that is not in their metadata, or would drop it: see
+which may change after it; and a downgrade that drops the index of a foreign key before its
+table, which MySQL refuses; and on MariaDB an index that would miss rows. On PostgreSQL it would
+not see what tables have that is not in their metadata, or would drop it: see
 `threadlog.migrations.beside_metadata`.
 """
 
@@ -82,10 +82,10 @@ def register() -> None:
 def _look_through(context: AutogenContext, upgrade_ops: UpgradeOps, schemas: object) -> None:
     """Change operations on threadlog's tables; Alembic calls it when all are found."""
     created = {op.table_name for op in upgrade_ops.ops if isinstance(op, CreateTableOp)}
-    stored = context.dialect is not None and context.dialect.name == POSTGRESQL
+    dialect = context.dialect
+    stored = dialect is not None and dialect.name == POSTGRESQL
     ops = [_of_a_table(op, created & _TABLES, stored=stored) for op in upgrade_ops.ops]
     upgrade_ops.ops[:] = beside_metadata.added(ops) if stored else ops
-    dialect = context.dialect
     if dialect is not None and met_mariadb(dialect):
         _lock_for_indexes(upgrade_ops.ops, dialect)
 
@@ -159,6 +159,9 @@ def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
     plain = type_.load_dialect_impl(DefaultDialect())
     for name, (make, module) in _DIALECTS.items():
         variant = _public(type_.load_dialect_impl(make()), module)
+        if isinstance(variant, postgresql.JSONB):
+            # SQLAlchemy 2.0 would write a class there that the migration does not import.
+            vars(variant)["astext_type"] = None
         if repr(variant) != repr(plain):
             plain = plain.with_variant(variant, name)
     return plain

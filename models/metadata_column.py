@@ -32,7 +32,7 @@ def metadata_column(
 
     With an index both of these are found by it on MySQL, which takes the second for the
     first (https://dev.mysql.com/doc/refman/9.7/en/generated-column-index-optimizations.html),
-    and on MariaDB from 11.8 on; before that the first alone is::
+    and on MariaDB from 11.8 on; elsewhere the first alone is::
 
         Message.user_id == "u"
         Message.metadata_["user_id"].as_string() == "u"
@@ -77,6 +77,8 @@ def _typed(value: Any, type_: TypeEngine[Any]) -> ColumnElement[Any]:
             typed = value.as_boolean()
         case Integer():
             typed = value.as_integer()
+            # PostgreSQL's INTEGER has 32 bits.
+            typed.type = type_
         case Float():
             typed = value.as_float()
         case Numeric(precision=int(), scale=int()):

@@ -32,6 +32,15 @@ def pytest_report_header() -> str:
     return f"THREADLOG_SEED={FRESH} THREADLOG_TEST_DATABASES={','.join(DATABASES)}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of one server's own that the run is not about."""
+    others = {f"{name}_server" for name in PRODUCTS if name not in DATABASES}
+    left_out = {item for item in items if others.intersection(getattr(item, "fixturenames", ()))}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[Server]:
     """Run the MySQL server of the whole test run; without one the run fails."""
