@@ -306,13 +306,6 @@ async def test_an_unknown_scheme_is_refused() -> None:
     assert "no checkpointer for the scheme 'mysqll'" in error
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
-async def test_databases_to_come_say_so(scheme: str) -> None:
-    """Pins that the pair is refused as the checkpointer alone is."""
-    settings = PersistenceSettings(checkpointer_scheme=scheme, checkpointer_uri=f"{scheme}://h/d")
-    assert "does not support yet" in await refused(settings)
-
-
 @pytest.mark.parametrize("option", ["max_pool", "ttl_sweep_seconds"])
 async def test_an_unknown_option_is_refused(settings: PersistenceSettings, option: str) -> None:
     """Pins that the pair looks at the options as each half does."""
