@@ -7,7 +7,7 @@ https://mariadb.com/kb/en/json-functions/.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Numeric, String, and_, cast, func, literal
@@ -16,6 +16,8 @@ from threadlog.models.dialects.comparison import bytes_of
 
 # Above it not every int is a double, which numbers are compared as otherwise.
 _EXACT: Final = 2**53
+
+_BOOLEANS: Final = {"1": ("true",), "0": ("false",)}
 
 
 def has_member(document: ColumnElement[Any], key: str) -> ColumnElement[bool]:
@@ -56,8 +58,8 @@ def _is_like(
     found = func.json_value(document, path)
     if isinstance(item, str):
         yield bytes_of(found) == bytes_of(literal(item, String()))
-        if _may_be_no_text(item):
-            yield func.json_contains(document, literal(item, String()), path) == 0
+        for other in _given_alike(item):
+            yield func.json_contains(document, literal(other, String()), path) == 0
         return
     yield func.json_contains(document, literal(json.dumps(item), String()), path) == 1
     if isinstance(item, int | float) and not isinstance(item, bool):
@@ -67,12 +69,13 @@ def _is_like(
             yield cast(found, Numeric(65, 0)) == literal(item)
 
 
-def _may_be_no_text(text: str) -> bool:
-    """Say whether a number, or true or false, is given as this text by JSON_VALUE."""
+def _given_alike(text: str) -> Sequence[str]:
+    """Give the JSON of numbers, true and false for which JSON_VALUE gives this text too."""
     try:
-        return isinstance(json.loads(text, parse_constant=_refuse), int | float)
+        value = json.loads(text, parse_constant=_refuse)
     except ValueError:
-        return False
+        return ()
+    return (text, *_BOOLEANS.get(text, ())) if isinstance(value, int | float) else ()
 
 
 def _refuse(word: str) -> None:
