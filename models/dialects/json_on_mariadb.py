@@ -10,11 +10,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Numeric, String, and_, cast, func, literal
+from sqlalchemy import ColumnElement, LargeBinary, Numeric, String, and_, cast, func, literal
 
 from threadlog.models.dialects.comparison import bytes_of
 
-# Above it not every int is a double, which numbers are compared as otherwise.
+# From it on not every int is a double, which numbers are compared as otherwise.
 _EXACT: Final = 2**53
 
 _BOOLEANS: Final = {"1": ("true",), "0": ("false",)}
@@ -45,7 +45,7 @@ def _conditions(
 
 
 def _is_like(
-    document: ColumnElement[Any], path: ColumnElement[str], item: Any
+    document: ColumnElement[Any], path: ColumnElement[bytes], item: Any
 ) -> Iterator[ColumnElement[bool]]:
     """Compare the kind, and how many items there are or which plain value it is."""
     if isinstance(item, dict | list | tuple):
@@ -65,7 +65,7 @@ def _is_like(
     if isinstance(item, int | float) and not isinstance(item, bool):
         # JSON_CONTAINS tells a number from text, but takes numbers for equal that are close.
         yield found + literal(0.0) == literal(item)
-        if isinstance(item, int) and abs(item) > _EXACT:
+        if isinstance(item, int) and abs(item) >= _EXACT:
             yield cast(found, Numeric(65, 0)) == literal(item)
 
 
@@ -87,5 +87,10 @@ def _member(path: str, name: str) -> str:
     return f"{path}.{json.dumps(name)}"
 
 
-def _path(path: str) -> ColumnElement[str]:
-    return literal(path, String())
+def _path(path: str) -> ColumnElement[bytes]:
+    """Give a path as bytes, all of them ASCII.
+
+    MariaDB takes two calls for one whose arguments its collation takes for equal, such as
+    ``$.a`` and ``$.A``, and a condition on both for one that cannot hold.
+    """
+    return literal(path.encode("ascii"), LargeBinary())
