@@ -54,7 +54,8 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
 
         Args:
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
-                ``mysql+aiomysql://``), ``postgresql://user:password@host:5432/database``
+                ``mysql+aiomysql://``), ``mariadb://user:password@host:3306/database`` (either
+                takes both servers), ``postgresql://user:password@host:5432/database``
                 (``host1:3306,host2:3306`` for several servers, of which the one that takes
                 writes is used), ``sqlite:///file.db`` or ``sqlite://``
                 for a database in memory. Query arguments go to the driver; on MySQL those for

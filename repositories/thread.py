@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from sqlalchemy import (
     ColumnElement,
@@ -259,7 +259,10 @@ class ThreadRepository:
             if row is not None:
                 return row
         self._create(thread_id)  # locks it too
-        return self._session.execute(statements[-1], parameters).one()
+        # But a transaction with a snapshot of its own may read what others deleted meanwhile:
+        # its lock is refused.
+        rest = statements[-1:] if self._read_committed else statements
+        return cast("Sequence[Any]", first_of(self._session, rest, parameters))
 
     def _create(self, thread_id: str) -> None:
         """Lock the thread's row, which is made if need be, in one statement."""

@@ -3,11 +3,26 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, TextClause, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
+
+# How a connection is named, and how another ends it.
+_WHO: Final = {"postgresql": "SELECT pg_backend_pid()"}
+_KILL: Final = {"postgresql": "SELECT pg_terminate_backend({}, 10000)"}
+
+
+def connection_id(connection: Connection) -> int:
+    """Name a connection as `kill_statement` takes it."""
+    query = _WHO.get(connection.dialect.name, "SELECT CONNECTION_ID()")
+    return int(connection.exec_driver_sql(query).scalar_one())
+
+
+def kill_statement(connection: Connection, number: int) -> TextClause:
+    """Write the statement that ends a connection of the same server."""
+    return text(_KILL.get(connection.dialect.name, "KILL {}").format(number))
 
 
 def _nothing() -> None:
@@ -39,20 +54,20 @@ def lost_commits(
     left = times
     one_at_a_time = asyncio.Lock()  # of this event loop: each test has its own
 
-    async def kill_on_other(number: int) -> None:
+    async def kill_on_other(statement: TextClause) -> None:
         async with one_at_a_time:
-            await other.execute(text(f"KILL {number}"))
+            await other.execute(statement)
 
     def kill(connection: Connection) -> None:
         nonlocal left
         if not left:
             return
         left -= 1  # before others commit, while this one waits
-        number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+        number = connection_id(connection)
         killed.append(number)
         if arrives:
             connection.exec_driver_sql("COMMIT")
-        await_only(kill_on_other(number))
+        await_only(kill_on_other(kill_statement(connection, number)))
         then()
 
     event.listen(engine, "commit", kill)
