@@ -36,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 
 from threadlog.migrations import beside_metadata
 from threadlog.migrations.beside_metadata import PartsOfNewTable
-from threadlog.migrations.definitions import POSTGRESQL, bytewise
+from threadlog.migrations.definitions import POSTGRESQL
 from threadlog.models import PARTS
 from threadlog.models.dialects import BytewiseText, met_mariadb
 
@@ -156,7 +156,7 @@ def _plain(type_: TypeEngine[Any], *, on_postgresql: bool) -> TypeEngine[Any]:
     if isinstance(variants.get(POSTGRESQL), BytewiseText):
         plain = type_.copy()
         # with_variant() adds variants, and replaces none.
-        plain._variant_mapping = variants.union({POSTGRESQL: bytewise()})  # noqa: SLF001 - as above
+        plain._variant_mapping = variants.union({POSTGRESQL: BytewiseText.plain})  # noqa: SLF001 - as above
         return plain
     if not isinstance(type_, TypeDecorator) or not type(type_).__module__.startswith(_OURS):
         return type_
