@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
     as_text,
+    by_primary_key,
     dialect_of,
     insert_or_replace,
     json_items,
@@ -187,6 +188,8 @@ class CheckpointRepository:
         of_namespace = None not in {query.thread_id, query.checkpoint_ns}
         conditions = _conditions(query, dialect)
         target = _targets(*conditions, of_namespace=of_namespace).limit(limit)
+        if query.thread_id is not None:
+            target = by_primary_key(target, _CHECKPOINTS, dialect)
         return self._read(_whole(target.cte("target")), {})
 
     def _read(

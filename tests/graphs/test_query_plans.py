@@ -5,15 +5,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from tests.databases import INNODB, fresh_database, on_connection
-from tests.graph_saver.making import put_chain
+from tests.graph_saver.making import config_for, put_chain
 from tests.graphs.databases import create_graph_schema
 from tests.graphs.histories import config_of
 from tests.plans import plan_of, rows_read
 from tests.ways import host_engine
 from threadlog.langgraph import Saver
+from threadlog.models import graph_metadata
 
 TABLES: Final = (
     "threadlog_checkpoints",
@@ -30,8 +31,20 @@ async def _fill(url: str) -> None:
         for number in range(1, 200):
             await saver.acopy_thread("other 0", f"other {number}")
         await saver.acopy_thread("t", "to be pruned")
+    await on_connection(url, _multiply)
+
+
+def _multiply(connection: Connection) -> None:
+    """Give the other threads ten others each, and let the server count."""
+    numbers = " UNION ALL ".join(f"SELECT {number} AS number" for number in range(10))
     for table in TABLES:
-        await on_connection(url, lambda c: c.exec_driver_sql(f"ANALYZE TABLE {table}"))  # noqa: B023 - awaited here
+        names = [column.name for column in graph_metadata.tables[table].columns]
+        values = ["CONCAT(thread_id, ' and ', number)", *names[1:]]
+        connection.exec_driver_sql(
+            f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(values)} "
+            f"FROM {table} CROSS JOIN ({numbers}) AS numbers WHERE thread_id LIKE 'other%%'"
+        )
+        connection.exec_driver_sql(f"ANALYZE TABLE {table}").all()
 
 
 @pytest.fixture(scope="module", params=INNODB)
@@ -66,7 +79,7 @@ async def _newest(saver: Saver) -> None:
 
 
 async def _one(saver: Saver) -> None:
-    page = [found async for found in saver.alist(config_of(), limit=1)]
+    page = [found async for found in saver.alist(config_for("t"), limit=1)]
     assert await saver.aget_tuple(page[0].config)
 
 
