@@ -27,7 +27,7 @@ from sqlalchemy import (
     insert,
     text,
 )
-from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -70,8 +70,7 @@ def migrate(connection: Connection) -> list[str]:
     upgrade = produce_migrations(context, cubepi_metadata).upgrade_ops
     assert upgrade is not None
     code = dedent("    " + render_python_code(upgrade, migration_context=context))
-    names = {"sa": sqlalchemy, "mysql": mysql, "postgresql": postgresql}
-    exec(code, {"op": Operations(context), **names})  # noqa: S102 - as Alembic does
+    exec(code, {"op": Operations(context), "sa": sqlalchemy, "mysql": mysql})  # noqa: S102 - as Alembic does
     return [str(difference) for difference in compare_metadata(context, cubepi_metadata)]
 
 
