@@ -28,6 +28,7 @@ from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeEngine
+from sqlalchemy.util import immutabledict
 
 from threadlog.models import PARTS
 from threadlog.models.dialects import met_mariadb
@@ -130,9 +131,20 @@ def _change_columns(ops: Sequence[MigrateOperation]) -> None:
             op.modify_type = _plain(op.modify_type)
 
 
+def _is_ours(type_: TypeEngine[Any]) -> bool:
+    return type(type_).__module__.startswith(_OURS)
+
+
 def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
     """Give SQLAlchemy's own types in place of one of threadlog's, on each database its own."""
-    if not isinstance(type_, TypeDecorator) or not type(type_).__module__.startswith(_OURS):
+    if isinstance(own := getattr(type_, "plain", None), TypeEngine):
+        return own
+    variants = type_._variant_mapping  # noqa: SLF001 - there is no other way to see them
+    if any(_is_ours(variant) for variant in variants.values()):
+        plain = type_.copy()
+        plain._variant_mapping = immutabledict({n: _plain(v) for n, v in variants.items()})  # noqa: SLF001 - likewise
+        return plain
+    if not isinstance(type_, TypeDecorator) or not _is_ours(type_):
         return type_
     plain = type_.load_dialect_impl(DefaultDialect())
     for name, dialect in _DIALECTS.items():

@@ -55,6 +55,11 @@ class ExactJson(TypeDecorator[Any]):
         self.none_as_null = none_as_null
         self.should_evaluate_none = not none_as_null
 
+    @property
+    def plain(self) -> TypeEngine[Any]:
+        """What creates the same column in SQLAlchemy's own words, for migrations."""
+        return JSON(none_as_null=self.none_as_null)
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the type of the database."""
         kind = postgresql.JSONB if dialect.name == "postgresql" else JSON
