@@ -8,6 +8,7 @@ not see what tables have that is not in their metadata, or would drop it: see
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ from sqlalchemy.types import TypeEngine
 
 from threadlog.migrations import beside_metadata
 from threadlog.migrations.beside_metadata import PartsOfNewTable
-from threadlog.migrations.definitions import POSTGRESQL, bytewise
+from threadlog.migrations.definitions import POSTGRESQL
 from threadlog.models import PARTS
 from threadlog.models.dialects import BytewiseText, met_mariadb
 
@@ -83,9 +84,10 @@ def _look_through(context: AutogenContext, upgrade_ops: UpgradeOps, schemas: obj
     """Change operations on threadlog's tables; Alembic calls it when all are found."""
     created = {op.table_name for op in upgrade_ops.ops if isinstance(op, CreateTableOp)}
     dialect = context.dialect
-    stored = dialect is not None and dialect.name == POSTGRESQL
-    ops = [_of_a_table(op, created & _TABLES, stored=stored) for op in upgrade_ops.ops]
-    upgrade_ops.ops[:] = beside_metadata.added(ops) if stored else ops
+    on_postgresql = dialect is not None and dialect.name == POSTGRESQL
+    plain = partial(_of_a_table, created=created & _TABLES, on_postgresql=on_postgresql)
+    ops = [*map(plain, upgrade_ops.ops)]
+    upgrade_ops.ops[:] = beside_metadata.added(ops) if on_postgresql else ops
     if dialect is not None and met_mariadb(dialect):
         _lock_for_indexes(upgrade_ops.ops, dialect)
 
@@ -107,57 +109,62 @@ def _is_virtual(index: Index) -> bool:
     return any(column.computed and not column.computed.persisted for column in index.columns)
 
 
-def _of_a_table(op: MigrateOperation, created: set[str], *, stored: bool) -> MigrateOperation:
+def _of_a_table(
+    op: MigrateOperation, created: set[str], *, on_postgresql: bool
+) -> MigrateOperation:
     """Change an operation on a table, or those on parts of it.
 
     Args:
         op: the operation.
         created: those of threadlog's tables that the same migration creates.
-        stored: whether generated columns are stored.
+        on_postgresql: whether the migration is of PostgreSQL.
     """
     if isinstance(op, CreateTableOp) and op.table_name in created:
         table = op.to_table()
         for column in table.columns:
-            _make_plain(column, stored=stored)
+            _make_plain(column, on_postgresql=on_postgresql)
         op.columns = [*table.columns, *table.constraints]
     elif isinstance(op, ModifyTableOps) and op.table_name in created:
         return PartsOfNewTable(op.table_name, op.ops, schema=op.schema)
     elif isinstance(op, ModifyTableOps) and op.table_name in _TABLES:
-        _change_columns(op.ops, stored=stored)
+        _change_columns(op.ops, on_postgresql=on_postgresql)
     return op
 
 
-def _change_columns(ops: Sequence[MigrateOperation], *, stored: bool) -> None:
+def _change_columns(ops: Sequence[MigrateOperation], *, on_postgresql: bool) -> None:
     """Change operations on columns of a table that is there."""
     for op in ops:
         if isinstance(op, AddColumnOp):
             # A copy: the column is that of the model.
             copied = op.column.table.to_metadata(MetaData())
             op.column = copied.columns[op.column.name]
-            _make_plain(op.column, stored=stored)
+            _make_plain(op.column, on_postgresql=on_postgresql)
         elif isinstance(op, AlterColumnOp) and op.modify_type is not None:
-            op.modify_type = _plain(op.modify_type)
+            op.modify_type = _plain(op.modify_type, on_postgresql=on_postgresql)
 
 
-def _make_plain(column: Column[Any], *, stored: bool) -> None:
+def _make_plain(column: Column[Any], *, on_postgresql: bool) -> None:
     """Have a copy of a model's column say nothing that only threadlog's models understand."""
-    column.type = _plain(column.type)
-    if stored and column.computed is not None:
+    column.type = _plain(column.type, on_postgresql=on_postgresql)
+    if on_postgresql and column.computed is not None:
         column.computed.persisted = True
 
 
-def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+def _plain(type_: TypeEngine[Any], *, on_postgresql: bool) -> TypeEngine[Any]:
     """Give SQLAlchemy's own types in place of one of threadlog's, on each database its own."""
     variants = type_._variant_mapping  # noqa: SLF001 - SQLAlchemy tells them in no other way
     if isinstance(variants.get(POSTGRESQL), BytewiseText):
         plain = type_.copy()
         # with_variant() adds variants, and replaces none.
-        plain._variant_mapping = variants.union({POSTGRESQL: bytewise()})  # noqa: SLF001 - as above
+        plain._variant_mapping = variants.union({POSTGRESQL: BytewiseText.plain})  # noqa: SLF001 - as above
         return plain
     if not isinstance(type_, TypeDecorator) or not type(type_).__module__.startswith(_OURS):
         return type_
     plain = type_.load_dialect_impl(DefaultDialect())
     for name, (make, module) in _DIALECTS.items():
+        # In migrations of others Alembic writes PostgreSQL's JSONB so that it cannot be read.
+        if name == POSTGRESQL and not on_postgresql:
+            continue
         variant = _public(type_.load_dialect_impl(make()), module)
         if isinstance(variant, postgresql.JSONB):
             # SQLAlchemy 2.0 would write a class there that the migration does not import.

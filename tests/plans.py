@@ -18,6 +18,7 @@ _ANALYZE: Final = {
     "mariadb": "ANALYZE TABLE {}",
     "postgresql": "ANALYZE {}",
 }
+_READ: Final = "SHOW SESSION STATUS WHERE variable_name LIKE 'Handler_read%%'"
 _PARTITION: Final = re.compile(r".+_p\d\d")
 
 Sent = list[tuple[str, Any]]
@@ -86,6 +87,13 @@ def explain(connection: Connection, sent: Sent, *, small: bool = False) -> list[
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
     plans = [_explain(connection, statement, parameters) for statement, parameters in sent]
     return [plan for plan in plans if plan.steps]
+
+
+def rows_read(connection: Connection, statement: str, parameters: Any) -> int:
+    """Run a statement, and count the rows and keys that MySQL or MariaDB reads for it."""
+    connection.exec_driver_sql("FLUSH STATUS").close()
+    connection.exec_driver_sql(statement, parameters).all()
+    return sum(int(value) for _, value in connection.exec_driver_sql(_READ))
 
 
 def _explain(connection: Connection, statement: str, parameters: Any) -> Plan:

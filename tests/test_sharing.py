@@ -11,6 +11,7 @@ from sqlalchemy import ForeignKey, event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
+from tests.databases import lasting_snapshots
 from tests.factories import UserFactory
 from tests.ways import ensure_schema, host_engine, sync_host_engine
 from threadlog import Checkpointer, MySQLCheckpointer, SyncCheckpointer
@@ -167,8 +168,8 @@ async def test_refused_input_leaves_the_hosts_transaction_as_it_was(
 
 @pytest.fixture(params=["REPEATABLE READ", "READ COMMITTED"])
 async def levelled(request: pytest.FixtureRequest, innodb_url: str) -> AsyncIterator[AsyncEngine]:
-    """Give a host's engine on MySQL at an isolation level."""
-    hosts = host_engine(innodb_url, isolation_level=request.param)
+    """Give a host's engine on MySQL, or MariaDB as it was before 11.6, at an isolation level."""
+    hosts = host_engine(innodb_url, isolation_level=request.param, **lasting_snapshots(innodb_url))
     yield hosts
     await hosts.dispose()
 

@@ -9,7 +9,7 @@ from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from tests.databases import engine_for, on_connection
+from tests.databases import engine_for, lasting_snapshots, on_connection
 from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.codec import MESSAGE_CODEC
@@ -141,7 +141,7 @@ async def test_joined_leaves_an_error_to_the_host(database_url: str) -> None:
 
 async def test_seq_is_read_behind_an_old_snapshot(innodb_url: str, level: str) -> None:
     """Pins the locking read of the last seq: a snapshot taken before must not be used."""
-    engine = host_engine(innodb_url, level)
+    engine = engine_for(innodb_url, isolation_level=level, **lasting_snapshots(innodb_url))
     async with Checkpointer(innodb_url) as other, AsyncSession(engine) as session:
         await other.append("t", [UserFactory()])
         count = select(func.count()).select_from(Message)

@@ -11,6 +11,7 @@ from threadlog.models.dialects.columns import (
     UuidText,
     digest,
     exact_text,
+    hosts_text,
     identifier,
     long_text,
     moment,
@@ -20,6 +21,7 @@ from threadlog.models.dialects.columns import (
 )
 from threadlog.models.dialects.comparison import bytes_of, same_id
 from threadlog.models.dialects.generated import computed
+from threadlog.models.dialects.hints import by_primary_key
 from threadlog.models.dialects.inserts import (
     insert_if_absent,
     insert_or_replace,
@@ -84,6 +86,7 @@ __all__ = [
     "UuidText",
     "as_held",
     "as_text",
+    "by_primary_key",
     "bytes_of",
     "carried",
     "clock_time",
@@ -96,6 +99,7 @@ __all__ = [
     "foreign_key",
     "from_epoch",
     "from_kept",
+    "hosts_text",
     "identifier",
     "in_turn",
     "insert_if_absent",

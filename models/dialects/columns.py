@@ -36,8 +36,17 @@ def exact_text(type_: String) -> String:
     not. SQLite compares bytes as it is. On PostgreSQL text has no length, as everywhere in
     the framework's tables; see `BytewiseText`.
     """
+    return _exact(type_, BytewiseText())
+
+
+def hosts_text(type_: String) -> String:
+    """Give the same for a column that only a host's migration creates, in SQLAlchemy's words."""
+    return _exact(type_, BytewiseText.plain)
+
+
+def _exact(type_: String, on_postgresql: postgresql.TEXT) -> String:
     kind = mysql.VARCHAR(type_.length, collation="utf8mb4_bin")
-    return type_.with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
+    return type_.with_variant(kind, *MYSQL).with_variant(on_postgresql, "postgresql")
 
 
 def word() -> String:
@@ -57,6 +66,9 @@ class BytewiseText(postgresql.TEXT):
     of another collation, as the framework's own tables have, it would keep the server from
     using the index.
     """
+
+    plain = postgresql.TEXT(collation="C")
+    """What creates the same column in SQLAlchemy's own words, for migrations."""
 
 
 @compiles(BytewiseText, "postgresql")

@@ -7,15 +7,17 @@ https://mariadb.com/kb/en/json-functions/.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Numeric, String, and_, cast, func, literal
+from sqlalchemy import ColumnElement, LargeBinary, Numeric, String, and_, cast, func, literal
 
 from threadlog.models.dialects.comparison import bytes_of
 
-# Above it not every int is a double, which numbers are compared as otherwise.
+# From it on not every int is a double, which numbers are compared as otherwise.
 _EXACT: Final = 2**53
+
+_BOOLEANS: Final = {"1": ("true",), "0": ("false",)}
 
 
 def has_member(document: ColumnElement[Any], key: str) -> ColumnElement[bool]:
@@ -43,7 +45,7 @@ def _conditions(
 
 
 def _is_like(
-    document: ColumnElement[Any], path: ColumnElement[str], item: Any
+    document: ColumnElement[Any], path: ColumnElement[bytes], item: Any
 ) -> Iterator[ColumnElement[bool]]:
     """Compare the kind, and how many items there are or which plain value it is."""
     if isinstance(item, dict | list | tuple):
@@ -56,23 +58,24 @@ def _is_like(
     found = func.json_value(document, path)
     if isinstance(item, str):
         yield bytes_of(found) == bytes_of(literal(item, String()))
-        if _may_be_no_text(item):
-            yield func.json_contains(document, literal(item, String()), path) == 0
+        for other in _given_alike(item):
+            yield func.json_contains(document, literal(other, String()), path) == 0
         return
     yield func.json_contains(document, literal(json.dumps(item), String()), path) == 1
     if isinstance(item, int | float) and not isinstance(item, bool):
         # JSON_CONTAINS tells a number from text, but takes numbers for equal that are close.
         yield found + literal(0.0) == literal(item)
-        if isinstance(item, int) and abs(item) > _EXACT:
+        if isinstance(item, int) and abs(item) >= _EXACT:
             yield cast(found, Numeric(65, 0)) == literal(item)
 
 
-def _may_be_no_text(text: str) -> bool:
-    """Say whether a number, or true or false, is given as this text by JSON_VALUE."""
+def _given_alike(text: str) -> Sequence[str]:
+    """Give the JSON of numbers, true and false for which JSON_VALUE gives this text too."""
     try:
-        return isinstance(json.loads(text, parse_constant=_refuse), int | float)
+        value = json.loads(text, parse_constant=_refuse)
     except ValueError:
-        return False
+        return ()
+    return (text, *_BOOLEANS.get(text, ())) if isinstance(value, int | float) else ()
 
 
 def _refuse(word: str) -> None:
@@ -84,5 +87,10 @@ def _member(path: str, name: str) -> str:
     return f"{path}.{json.dumps(name)}"
 
 
-def _path(path: str) -> ColumnElement[str]:
-    return literal(path, String())
+def _path(path: str) -> ColumnElement[bytes]:
+    """Give a path as bytes, all of them ASCII.
+
+    MariaDB takes two calls for one whose arguments its collation takes for equal, such as
+    ``$.a`` and ``$.A``, and a condition on both for one that cannot hold.
+    """
+    return literal(path.encode("ascii"), LargeBinary())

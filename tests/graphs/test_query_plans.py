@@ -7,11 +7,11 @@ from typing import Final
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
-from tests.databases import SERVERS, fresh_database, on_connection
+from tests.databases import INNODB, SERVERS, fresh_database, on_connection
 from tests.graph_saver.making import put_chain
 from tests.graphs.databases import create_graph_schema
 from tests.graphs.histories import config_of
-from tests.plans import Plan, analyze, explain, recorded
+from tests.plans import Plan, Sent, analyze, explain, recorded, rows_read
 from tests.ways import host_engine
 from threadlog.langgraph import Saver
 from threadlog.models import graph_metadata
@@ -35,7 +35,7 @@ def _copy_other(connection: Connection) -> None:
 
 async def _fill(url: str) -> None:
     async with Saver(url) as saver:
-        for thread_id, length in (("t", 60), ("other", 5)):
+        for thread_id, length in (("t", 300), ("other", 5)):
             for config in await put_chain(saver, thread_id, length):
                 await saver.aput_writes(config, [("a", 1), ("b", 2)], "task")
         await saver.acopy_thread("t", "to be pruned")
@@ -45,15 +45,15 @@ async def _fill(url: str) -> None:
 
 @pytest.fixture(scope="module", params=SERVERS)
 def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a database with thousands of threads, and one of 60 checkpoints."""
+    """Give the URL of a database with thousands of threads, and one of 300 checkpoints."""
     with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
         asyncio.run(on_connection(url, create_graph_schema))
         asyncio.run(_fill(url))
         yield url
 
 
-async def plans(url: str, work: Callable[[Saver], Awaitable[object]]) -> list[Plan]:
-    """Give the server's plan of each statement that reads."""
+async def reading(url: str, work: Callable[[Saver], Awaitable[object]]) -> Sent:
+    """Give the statements that read."""
     engine = host_engine(url)
     async with Saver(engine=engine) as saver:
         await saver.setup()
@@ -61,8 +61,13 @@ async def plans(url: str, work: Callable[[Saver], Awaitable[object]]) -> list[Pl
         with recorded([engine.sync_engine]) as sent:
             await work(saver)
     await engine.dispose()
-    reading = [one for one in sent if one[0].startswith(("WITH", "SELECT"))]
-    return await on_connection(url, lambda connection: explain(connection, reading, small=True))
+    return [one for one in sent if one[0].startswith(("WITH", "SELECT"))]
+
+
+async def plans(url: str, work: Callable[[Saver], Awaitable[object]]) -> list[Plan]:
+    """Give the server's plan of each statement that reads."""
+    sent = await reading(url, work)
+    return await on_connection(url, lambda connection: explain(connection, sent, small=True))
 
 
 async def _newest(saver: Saver) -> None:
@@ -98,6 +103,15 @@ async def test_what_belongs_to_a_thread_is_found_by_primary_keys(
         for step in (step for step in plan.steps if step.table in TABLES):
             assert not step.whole, plan
             assert str(step.key).endswith(("PRIMARY", "_pkey")), plan
+
+
+@pytest.mark.parametrize("among_others", INNODB, indirect=True)
+async def test_the_newest_is_found_without_the_others(among_others: str) -> None:
+    """Pins that its thread's other checkpoints are neither read nor sorted."""
+    ((statement, parameters),) = await reading(among_others, _newest)
+    read = await on_connection(among_others, lambda c: rows_read(c, statement, parameters))
+    print(f"{read} rows read")
+    assert read < 60
 
 
 async def test_the_newest_of_all_threads_is_found_by_an_index(among_others: str) -> None:

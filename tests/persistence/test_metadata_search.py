@@ -134,10 +134,14 @@ VALUES: list[Any] = [
     1,
     1.5,
     -1,
+    2**53,
     2**53 + 1,
     "",
     "1",
+    "0",
+    "1.5",
     "true",
+    "false",
     "null",
     "None",
     "a",
@@ -156,6 +160,7 @@ VALUES: list[Any] = [
     {"a": 1, "b": 2},
     {"a": [1, {"b": None}]},
     {"a": "1"},
+    {"a": "x", "A": "y"},
 ]
 
 
@@ -198,6 +203,8 @@ async def test_members_of_any_name(opened: Opened) -> None:
     made = [await thread(opened.store, metadata={key: 1}) for key in KEYS]
     for thread_id, key in zip(made, KEYS, strict=True):
         assert await found(opened, metadata={key: 1}) == [thread_id], key
+    both = await thread(opened.store, metadata={"b": "x", "B": "y"})
+    assert await found(opened, metadata={"b": "x", "B": "y"}) == [both]
 
 
 async def test_all_members_are_needed(opened: Opened) -> None:

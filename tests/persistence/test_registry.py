@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from tests.databases import INNODB
+from tests.databases import SERVERS
 from tests.persistence.registering import registries_restored
 from threadlog.errors import (
     ConfigurationError,
@@ -28,12 +28,13 @@ from threadlog.persistence import (
 )
 
 SECRET = "s3cr3t"  # noqa: S105 - made up
-DATABASES = ["sqlite", "sqlite3", "mysql", "mariadb"]
+DATABASES = ["sqlite", "sqlite3", "mysql", "mariadb", "postgresql", "postgres"]
 ELSEWHERE = {"mongodb": "mongodb", "mongo": "mongodb", "redis": "redis"}
 URIS = {
     **dict.fromkeys(["sqlite", "sqlite3"], "sqlite://"),
     "mysql": f"mysql://root:{SECRET}@127.0.0.1:1/none",
     "mariadb": f"mariadb://root:{SECRET}@127.0.0.1:1/none",
+    **dict.fromkeys(["postgresql", "postgres"], f"postgresql://root:{SECRET}@127.0.0.1:1/none"),
     **dict.fromkeys(["mongodb", "mongo"], f"mongodb://root:{SECRET}@127.0.0.1:1/shop"),
     "redis": f"redis://:{SECRET}@127.0.0.1:1/0",
 }
@@ -46,10 +47,10 @@ def undo() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["sqlite", "sqlite3", *INNODB])
+@pytest.fixture(params=["sqlite", "sqlite3", *SERVERS])
 def database(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Give a scheme of ours, and the URI of an empty database."""
-    fixture = f"{request.param}_database" if request.param in INNODB else "sqlite_url"
+    fixture = f"{request.param}_database" if request.param in SERVERS else "sqlite_url"
     return request.param, request.getfixturevalue(fixture)
 
 

@@ -1,0 +1,19 @@
+"""What a server is told about how to find rows."""
+
+from typing import Any
+
+from sqlalchemy import Select, Table
+
+
+def by_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]:
+    """Have rows be found by the key of their table, though another index has their order.
+
+    MariaDB 11.8 may walk through that index, and so through the rows of everybody, until it
+    has met as many as are wanted.
+
+    Args:
+        rows: the selection, with conditions on the first columns of the key.
+        table: the table.
+        dialect: the name of the session's dialect.
+    """
+    return rows.with_hint(table, "FORCE INDEX (PRIMARY)") if dialect == "mariadb" else rows
