@@ -1,8 +1,7 @@
 """Fixtures that every test may use."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, closing
-from functools import cache
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -247,15 +246,24 @@ def innodb_database(innodb_name: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def second_shared() -> Iterator[Callable[[str], SharedDatabases]]:
-    """Keep second databases of each server, for tests that need two; gives them by its URL."""
-    with ExitStack() as stack:
+def mysql_second_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second MySQL databases, for tests that need two."""
+    with closing(SharedDatabases(mysql_server_url)) as shared:
+        yield shared
 
-        @cache
-        def of(server_url: str) -> SharedDatabases:
-            return stack.enter_context(closing(SharedDatabases(server_url)))
 
-        yield of
+@pytest.fixture(scope="session")
+def mariadb_second_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second MariaDB databases, for tests that need two."""
+    with closing(SharedDatabases(mariadb_server_url)) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def postgres_second_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second PostgreSQL databases, for tests that need two."""
+    with closing(SharedDatabases(postgres_server_url)) as shared:
+        yield shared
 
 
 @pytest.fixture
@@ -265,9 +273,9 @@ def second_sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def second_mysql_url(mysql_server_url: str, second_shared: Callable[[str], SharedDatabases]) -> str:
+def second_mysql_url(mysql_second_shared: SharedDatabases) -> str:
     """Give the URL of a second MySQL database with the schema, and nothing else, in it."""
-    return second_shared(mysql_server_url).messages.empty()
+    return mysql_second_shared.messages.empty()
 
 
 @pytest.fixture(params=RING, ids="-to-".join)
@@ -300,8 +308,7 @@ def _ends(request: pytest.FixtureRequest, part: PartName) -> Ends:
     if target == "sqlite":
         second = request.getfixturevalue("second_sqlite_url")
     else:
-        shared = request.getfixturevalue("second_shared")
-        second = getattr(shared(request.getfixturevalue(f"{target}_server_url")), part).empty()
+        second = getattr(request.getfixturevalue(f"{target}_second_shared"), part).empty()
     return Ends(request.getfixturevalue(url), second)
 
 

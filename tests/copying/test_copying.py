@@ -78,10 +78,10 @@ async def test_what_was_copied_is_used_as_before(every_ends: Ends) -> None:
         for thread_id in ("m", "M", "a"):
             assert await source.load(thread_id) == await target.load(thread_id)
         for question_id in ANSWERS:
-            answers = [
-                await at.load_hitl_answer("m", question_id, run_id="R") for at in (source, target)
-            ]
-            assert repr(answers[0]) == repr(answers[1])
+            one = await source.load_hitl_answer("m", question_id, run_id="R")
+            other = await target.load_hitl_answer("m", question_id, run_id="R")
+            # 1 is not 1.0, but not every database keeps the order of keys.
+            assert json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
         await target.mark_run_complete("m", "R")
         await target.append("m", said("more"))
         assert [stored.seq for stored in await target.read("m")] == [1, 2, 3, 4]
