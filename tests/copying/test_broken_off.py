@@ -24,10 +24,18 @@ from threadlog.operations import paging
 _LONG: Final = 2_500
 _KILLS: Final = 4
 
+# What is started in the background ignores SIGINT, and so does what that starts.
+_COPY: Final = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from threadlog.__main__ import main
+main()
+"""
+
 
 def start(ends: Ends) -> subprocess.Popen[str]:
-    """Start a copy in a process of its own."""
-    command = [sys.executable, "-m", "threadlog", "copy", *ends, "--json"]
+    """Start a copy in a process of its own, which heeds Ctrl-C wherever the tests run."""
+    command = [sys.executable, "-c", _COPY, "copy", *ends, "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
