@@ -238,6 +238,21 @@ async def test_rows_without_a_thread_go_too(
         assert await rows_of(ends.target) == await source_rows(ends)
 
 
+async def test_times_of_an_sqlite_file_go_to_the_second(
+    sqlite_url: str, mysql_url: str, second_sqlite_url: str
+) -> None:
+    """Pins that fractions, which SQLAlchemy writes into such a file, are cut and not rounded."""
+    await say(sqlite_url, "t", "a")
+    late = "UPDATE cubepi_threads SET created_at = '2019-03-31 02:30:07.700000'"
+    await execute(sqlite_url, late)
+    for target in (mysql_url, second_sqlite_url):
+        for expected in ((1, 0), (0, 1)):
+            group = await copied(Ends(sqlite_url, target))
+            assert (group.copied, group.unchanged) == expected
+        thread = (await rows_of(target))["cubepi_threads"][("t",)]
+        assert thread["created_at"] == LONG_AGO
+
+
 async def test_more_threads_than_are_listed_at_once_go_too(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
