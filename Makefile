@@ -73,12 +73,11 @@ example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is 
 
 .PHONY: test test-all
 test:  ## Run all tests on SQLite and on a real MySQL, which is set up too
-# Not of the frameworks' tests, whose environments lack PostgreSQL's drivers.
 test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
 test-all:  ## The same on SQLite and on real MySQL, PostgreSQL and MariaDB servers
 test test-all: $(VENV)/installed
 	@$(ON) $(BIN)/python $(PYTEST) $(ARGS)
-	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
+	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(ON) $(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
 
 .PHONY: $(FRAMEWORKS:%=test-%)
 test-cubeloop:  ## Run agents of cubeloop, and its own backend beside ours
@@ -123,8 +122,8 @@ bench-check: .venv-bench/installed  ## Test the benchmark, and count an agent's 
 	@.venv-bench/bin/python -m pytest tests/benchmarks $(ARGS)
 
 .PHONY: chaos
-chaos: $(VENV)/installed  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY=
-	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ONLY)
+chaos: $(VENV)/installed  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY= DATABASE=
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(if $(DATABASE),--database $(DATABASE)) $(ONLY)
 
 .PHONY: docs
 docs: .venv-docs/installed  ## Build the documentation into site; a warning is an error
@@ -147,7 +146,7 @@ lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRA
 	@$(BIN)/pip install --quiet uv
 	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino --group dev --output-file requirements-dev.txt
 	@for framework in $(FRAMEWORKS); do \
-		$(COMPILE) --group $$framework --output-file requirements-$$framework.txt || exit 1; \
+		$(COMPILE) --extra postgres --group $$framework --output-file requirements-$$framework.txt || exit 1; \
 	done
 	@$(COMPILE) --extra langgraph --group bench --output-file requirements-bench.txt
 	@$(COMPILE_GROUP) --group docs --output-file requirements-docs.txt

@@ -54,7 +54,8 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
 
         Args:
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
-                ``mysql+aiomysql://``), ``postgresql://user:password@host:5432/database``
+                ``mysql+aiomysql://``), ``mariadb://user:password@host:3306/database`` (either
+                takes both servers), ``postgresql://user:password@host:5432/database``
                 (``host1:3306,host2:3306`` for several servers, of which the one that takes
                 writes is used), ``sqlite:///file.db`` or ``sqlite://``
                 for a database in memory. Query arguments go to the driver; on MySQL those for
@@ -530,8 +531,8 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         await self._write(operations.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
 
 
-class OneDatabaseCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
-    """A `Checkpointer` that takes only one kind of database; what its subclasses share."""
+class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
+    """A `Checkpointer` that takes one kind of server."""
 
     server: ClassVar[str]
 
@@ -566,7 +567,7 @@ class OneDatabaseCheckpointer(Checkpointer[MessageT, RequestT, DataT]):
             )
 
 
-class MySQLCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+class MySQLCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only MySQL: ``mysql://`` URLs whose server is no MariaDB.
 
     The server is asked on entering, which raises `UnsupportedServerError` on MariaDB.
@@ -575,7 +576,7 @@ class MySQLCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
     server = "MySQL"
 
 
-class MariaDBCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+class MariaDBCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only MariaDB: by a ``mariadb://`` URL, or a ``mysql://`` one.
 
     The server is asked on entering, which raises `UnsupportedServerError` on MySQL.
@@ -585,7 +586,7 @@ class MariaDBCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
     also = ("MySQL",)
 
 
-class PostgresCheckpointer(OneDatabaseCheckpointer[MessageT, RequestT, DataT]):
+class PostgresCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only PostgreSQL."""
 
     server = "PostgreSQL"

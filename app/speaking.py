@@ -15,4 +15,4 @@ class SpeakingDoor(Door, Generic[MessageT, RequestT, DataT]):
     """The classes of messages, questions and threads; a subclass may speak of others."""
 
     def _say(self, error: ThreadlogError) -> None:
-        self.vocabulary.say(error, self._sessions.backend.name)
+        self.vocabulary.say(error, self._sessions.backend.word)

@@ -237,8 +237,12 @@ def translated(backend: Backend) -> Iterator[None]:
         raise backend.error_type(error)(_words(error.orig)) from error
     except PoolLimitError as error:
         raise PoolTimeoutError("All connections of the pool were in use for too long") from error
-    except SQLAlchemyError as error:
-        raise backend.refusal(error) or StorageError(type(error).__name__) from error
+    except (SQLAlchemyError, RuntimeError) as error:
+        if told := backend.refusal(error):
+            raise told from error
+        if isinstance(error, SQLAlchemyError):
+            raise StorageError(type(error).__name__) from error
+        raise
 
 
 def _words(error: BaseException | None) -> str:

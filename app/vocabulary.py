@@ -53,7 +53,7 @@ class Vocabulary(Generic[MessageT, RequestT, DataT]):
             return
         if isinstance(error, CheckpointCorruptionError):
             place = error.table if error.seq is None else f"{error.table}.seq={error.seq}"
-            vars(error).update(backend=database.lower(), row_ref=place)
+            vars(error).update(backend=database, row_ref=place)
         error.__class__ = _both(type(error), self.exceptions, self.brand)
 
 

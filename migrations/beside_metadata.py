@@ -28,6 +28,7 @@ from threadlog.migrations.message_log import MESSAGE_LOG
 _VERSION: Final = MESSAGE_LOG.versions[-1]
 _TABLES: Final = MESSAGE_LOG.tables(_VERSION, POSTGRESQL).keys()
 _OF_THREAD: Final = ("cubepi_messages", "cubepi_runs", "cubepi_hitl_answers")
+_REFERRED: Final = ("cubepi_threads", "app_threads")
 _INDEXES: Final = [
     index for index in MESSAGE_LOG.indexes(_VERSION, POSTGRESQL) if index.dialect == POSTGRESQL
 ]
@@ -71,7 +72,7 @@ def added(ops: Iterable[MigrateOperation]) -> list[MigrateOperation]:
     Args:
         ops: those that autogenerate found by the metadata.
     """
-    kept = []
+    kept: list[MigrateOperation] = []
     for op in ops:
         if isinstance(op, DropTableOp | ModifyTableOps) and op.table_name in _PARTITIONS:
             continue  # they go with their table
@@ -82,7 +83,8 @@ def added(ops: Iterable[MigrateOperation]) -> list[MigrateOperation]:
         kept.append(op)
         if isinstance(op, CreateTableOp) and op.table_name in _TABLES:
             kept += _beside(op)
-    return kept
+    # Alembic drops tables in any order.
+    return sorted(kept, key=lambda op: isinstance(op, DropTableOp) and op.table_name in _REFERRED)
 
 
 def _is_wanted(op: MigrateOperation) -> bool:

@@ -1,9 +1,9 @@
 """SQL text for hosts' migrations, under the names that the agent framework gives such texts.
 
 A migration that called one of these is part of a host's history: the texts are frozen, and
-do not follow the models. They are for MySQL, except `write_schema_version_op`, and look at
-nothing first: a migration that broke off in the middle is finished by hand. The directives
-of `threadlog.migrations.plugin` look, and know SQLite too.
+do not follow the models. They are for MySQL and MariaDB, except `write_schema_version_op`, and
+look at nothing first: a migration that broke off in the middle is finished by hand. The
+directives of `threadlog.migrations.plugin` look, and know SQLite too.
 
 Every text may hold several statements, separated by ``;``, where drivers run one at a time.
 One loop does for all::

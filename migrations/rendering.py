@@ -2,8 +2,9 @@
 
 Alembic itself would write types of threadlog's own, which the migration does not import and
 which may change after it; and a downgrade that drops the index of a foreign key before its
-table, which MySQL refuses. On PostgreSQL it would not see what tables have that is not in
-their metadata, or would drop it: see `threadlog.migrations.beside_metadata`.
+table, which MySQL refuses; and on MariaDB an index that would miss rows. On PostgreSQL it would
+not see what tables have that is not in their metadata, or would drop it: see
+`threadlog.migrations.beside_metadata`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,22 +18,26 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations.ops import (
     AddColumnOp,
     AlterColumnOp,
+    CreateIndexOp,
     CreateTableOp,
+    DropIndexOp,
+    ExecuteSQLOp,
     MigrateOperation,
     ModifyTableOps,
     UpgradeOps,
 )
-from sqlalchemy import Column, Dialect, MetaData, TypeDecorator
+from sqlalchemy import Column, Dialect, Index, MetaData, TypeDecorator
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeEngine
 
 from threadlog.migrations import beside_metadata
 from threadlog.migrations.beside_metadata import PartsOfNewTable
 from threadlog.migrations.definitions import POSTGRESQL, bytewise
 from threadlog.models import PARTS
-from threadlog.models.dialects import BytewiseText
+from threadlog.models.dialects import BytewiseText, met_mariadb
 
 _TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
 _OURS: Final = f"{__name__.partition('.')[0]}."
@@ -43,6 +48,27 @@ _DIALECTS: Final[dict[str, tuple[Callable[[], Dialect], ModuleType]]] = {
     POSTGRESQL: (postgresql.dialect, postgresql),
     "sqlite": (sqlite.dialect, sqlite),
 }
+
+
+class IndexUnderLockOp(ExecuteSQLOp):
+    """An index of virtual columns, made while nobody writes to the table.
+
+    MariaDB (seen with 11.8.9) leaves out of it what is inserted meanwhile.
+    """
+
+    def __init__(self, created: CreateIndexOp, dialect: Dialect) -> None:
+        """Take what Alembic would do, and on which database."""
+        self.index = created.to_index()
+        statement = str(CreateIndex(self.index).compile(dialect=dialect))
+        super().__init__(f"{statement} LOCK=SHARED")
+
+    def reverse(self) -> DropIndexOp:
+        """Give what the downgrade does."""
+        return DropIndexOp.from_index(self.index)
+
+    def to_diff_tuple(self) -> tuple[Any, ...]:
+        """Say it as ``alembic check`` prints it."""
+        return ("add_index", self.index)
 
 
 def register() -> None:
@@ -56,9 +82,29 @@ def register() -> None:
 def _look_through(context: AutogenContext, upgrade_ops: UpgradeOps, schemas: object) -> None:
     """Change operations on threadlog's tables; Alembic calls it when all are found."""
     created = {op.table_name for op in upgrade_ops.ops if isinstance(op, CreateTableOp)}
-    stored = context.dialect is not None and context.dialect.name == POSTGRESQL
+    dialect = context.dialect
+    stored = dialect is not None and dialect.name == POSTGRESQL
     ops = [_of_a_table(op, created & _TABLES, stored=stored) for op in upgrade_ops.ops]
     upgrade_ops.ops[:] = beside_metadata.added(ops) if stored else ops
+    if dialect is not None and met_mariadb(dialect):
+        _lock_for_indexes(upgrade_ops.ops, dialect)
+
+
+def _lock_for_indexes(ops: Sequence[MigrateOperation], dialect: Dialect) -> None:
+    """Have indexes of virtual columns be made while nobody writes, in tables that are there."""
+    for op in ops:
+        if type(op) is ModifyTableOps and op.table_name in _TABLES:
+            op.ops[:] = [
+                IndexUnderLockOp(part, dialect)
+                if isinstance(part, CreateIndexOp) and _is_virtual(part.to_index())
+                else part
+                for part in op.ops
+            ]
+
+
+def _is_virtual(index: Index) -> bool:
+    """Say whether a column of an index is computed when it is read."""
+    return any(column.computed and not column.computed.persisted for column in index.columns)
 
 
 def _of_a_table(op: MigrateOperation, created: set[str], *, stored: bool) -> MigrateOperation:
@@ -113,6 +159,9 @@ def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
     plain = type_.load_dialect_impl(DefaultDialect())
     for name, (make, module) in _DIALECTS.items():
         variant = _public(type_.load_dialect_impl(make()), module)
+        if isinstance(variant, postgresql.JSONB):
+            # SQLAlchemy 2.0 would write a class there that the migration does not import.
+            vars(variant)["astext_type"] = None
         if repr(variant) != repr(plain):
             plain = plain.with_variant(variant, name)
     return plain

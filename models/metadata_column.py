@@ -30,15 +30,16 @@ def metadata_column(
 
         Message.user_id = metadata_column("$.user_id", String(64), index=True)
 
-    With an index the first of these is found by it; on MySQL the second too, which it takes for
-    the first (https://dev.mysql.com/doc/refman/9.7/en/generated-column-index-optimizations.html)::
+    With an index both of these are found by it on MySQL, which takes the second for the
+    first (https://dev.mysql.com/doc/refman/9.7/en/generated-column-index-optimizations.html),
+    and on MariaDB from 11.8 on; elsewhere the first alone is::
 
         Message.user_id == "u"
         Message.metadata_["user_id"].as_string() == "u"
 
-    Every message's metadata must fit the type from then on: on MySQL a longer text, or text
-    where a number is expected, makes its append fail; on PostgreSQL, whose text has no length,
-    the latter. Where the value is missing or null the column is NULL.
+    Every message's metadata must fit the type from then on: on MySQL and MariaDB a longer text,
+    or text where a number is expected, makes its append fail; on PostgreSQL, whose text has no
+    length, the latter. Where the value is missing or null the column is NULL.
 
     Args:
         path: a JSON path of keys and places: ``$.user_id``, ``$.order.lines[0]``, or with
@@ -76,6 +77,8 @@ def _typed(value: Any, type_: TypeEngine[Any]) -> ColumnElement[Any]:
             typed = value.as_boolean()
         case Integer():
             typed = value.as_integer()
+            # PostgreSQL's INTEGER has 32 bits.
+            typed.type = type_
         case Float():
             typed = value.as_float()
         case Numeric(precision=int(), scale=int()):

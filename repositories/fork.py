@@ -91,7 +91,7 @@ def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
     return lock(_CUTOFF).scalar_subquery(), as_text(_THREADS.c.extra), or_(*taken)
 
 
-_LOCK_SOURCE: Final = LockingRead(_THREADS, _IS_SOURCE, _source)
+_LOCK_SOURCE: Final = LockingRead(_THREADS, _SOURCE, _source)
 
 _NEW: Final[BindParameter[str]] = bindparam("new", type_=_THREADS.c.thread_id.type)
 _UP_TO: Final = bindparam("cutoff", type_=BigInteger)

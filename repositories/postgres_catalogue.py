@@ -12,7 +12,7 @@ from threadlog.models.dialects import METADATA_INDEX, foreign_key, metadata_inde
 
 _OF_THREAD: Final = tuple(model.__tablename__ for model in (Message, Run, HitlAnswer))
 
-_COLLATED: Final = re.compile(r' COLLATE "\w+"')
+_COLLATED: Final = re.compile(r" COLLATE .*")
 
 # Columns that are not text have none. One that is not deterministic takes for equal what differs.
 _COLLATIONS: Final = text(

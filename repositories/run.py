@@ -40,7 +40,8 @@ _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 
-_IS_THREAD: Final = _THREADS.c.thread_id == bindparam("thread_id")
+_THREAD_ID: Final = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
+_IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 _OF_THREAD: Final = _RUNS.c.thread_id == bindparam("thread_id")
 _IS_RUN: Final = and_(_OF_THREAD, same_id(_RUNS.c.run_id, bindparam("run_id")))
 
@@ -67,7 +68,7 @@ def _completion(lock: Lock) -> Sequence[ColumnElement[Any]]:
     return completed.scalar_subquery(), last_seq.scalar_subquery()
 
 
-_LOCK_COMPLETION: Final = LockingRead(_THREADS, _IS_THREAD, _completion)
+_LOCK_COMPLETION: Final = LockingRead(_THREADS, _THREAD_ID, _completion)
 _COMPLETE: Final = (
     update(_RUNS)
     .where(

@@ -4,11 +4,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Executable,
+    Insert,
     Select,
     Table,
     and_,
@@ -31,7 +33,10 @@ from threadlog.models.dialects import (
     clock_time,
     dialect_of,
     from_epoch,
+    in_turn,
     insert_if_absent,
+    is_turn,
+    lock_thread,
     same_id,
     to_epoch,
 )
@@ -47,7 +52,8 @@ _OF_THREAD: Final = tuple(
     model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
 )
 
-_IS_THREAD: Final = _THREADS.c.thread_id == bindparam("thread_id")
+_THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
+_IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 
 _BEHIND: Final = _THREADS.c.updated_at < clock_time()
 
@@ -70,14 +76,14 @@ def _tail_and_completed(
     return lambda lock: (*_tail(lock)[:2], lock(completed).scalar_subquery())
 
 
-_LOCK_TAIL: Final = LockingRead(_THREADS, _IS_THREAD, _tail)
+_LOCK_TAIL: Final = LockingRead(_THREADS, _THREAD_ID, _tail)
 # Nearly always it is one run, and a list of parameters is rendered anew each time.
 _LOCK_TAIL_AND_RUN: Final = LockingRead(
-    _THREADS, _IS_THREAD, _tail_and_completed(same_id(_RUNS.c.run_id, bindparam("run_id")))
+    _THREADS, _THREAD_ID, _tail_and_completed(same_id(_RUNS.c.run_id, bindparam("run_id")))
 )
 _LOCK_TAIL_AND_RUNS: Final = LockingRead(
     _THREADS,
-    _IS_THREAD,
+    _THREAD_ID,
     _tail_and_completed(
         _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
         bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
@@ -87,15 +93,6 @@ _LOCK_TAIL_AND_RUNS: Final = LockingRead(
 _LOCK_EXTRA: Final[Executable] = (
     select(_THREADS.c.thread_id, as_text(_THREADS.c.extra)).where(_IS_THREAD).with_for_update()
 )
-_LOCK: Final = select(_THREADS.c.thread_id).where(_IS_THREAD).with_for_update()
-# In the order of the key, so that two that lock several threads never wait for each other.
-_LOCK_SEVERAL: Final = (
-    select(_THREADS.c.thread_id, _BEHIND)
-    .where(_THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True)))
-    .order_by(_THREADS.c.thread_id)
-)
-_LOCK_ALL: Final = _LOCK_SEVERAL.with_for_update()
-_LOCK_FREE: Final = _LOCK_SEVERAL.with_for_update(skip_locked=True)
 _WRITE_EXTRA: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
 _TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
 _TOUCH_SEVERAL: Final = update(_THREADS).where(
@@ -156,7 +153,8 @@ class ThreadRepository:
     def lock(self, thread_id: str) -> None:
         """Lock a thread, creating it if need be: one statement, or two for a new thread."""
         key = {"thread_id": thread_id}
-        if self._read_committed and self._session.execute(_LOCK, key).first() is not None:
+        lock = lock_thread(_THREADS, _THREAD_ID, self._dialect)
+        if self._read_committed and self._session.execute(lock, key).first() is not None:
             return
         self._create(thread_id)
 
@@ -197,8 +195,9 @@ class ThreadRepository:
         Returns:
             Each thread's end, as `lock_tail` gives it, without a completed run.
         """
-        statement = _LOCK_ALL if wait else _LOCK_FREE
-        rows = self._session.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
+        statement = _lock_several(self._dialect, wait=wait)
+        found = self._session.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
+        rows = [row for row in found if row[2]]
         last = self._last_seqs([row[0] for row in rows])
         return {row[0]: ThreadTail(last[row[0]], bool(row[1]), None) for row in rows}
 
@@ -247,7 +246,8 @@ class ThreadRepository:
         Raises:
             ThreadHasForksError: forks point at the thread and were not to be detached.
         """
-        if self._session.execute(_LOCK, {"thread_id": thread_id}).first() is None:
+        lock = lock_thread(_THREADS, _THREAD_ID, self._dialect)
+        if self._session.execute(lock, {"thread_id": thread_id}).first() is None:
             return False
         is_fork = _THREADS.c.parent_thread_id == thread_id
         if detach_forks:
@@ -277,12 +277,14 @@ class ThreadRepository:
             if row is not None:
                 return row
         self._create(thread_id)  # locks it too
-        return self._session.execute(statements[-1], parameters).one()
+        # But a transaction with a snapshot of its own may read what others deleted meanwhile:
+        # its lock is refused.
+        rest = statements[-1:] if self._read_committed else statements
+        return cast("Sequence[Any]", first_of(self._session, rest, parameters))
 
     def _create(self, thread_id: str) -> None:
         """Lock the thread's row, which is made if need be, in one statement."""
-        statement = insert_if_absent(_THREADS, self._dialect)
-        self._session.execute(statement, {"thread_id": thread_id})
+        self._session.execute(_create(self._dialect), {"new": thread_id})
 
     @property
     def _dialect(self) -> str:
@@ -301,6 +303,28 @@ class ThreadRepository:
             seqs = self._session.execute(_looks(len(some)), keys).one()
             found.update(zip(some, seqs, strict=True))
         return found
+
+
+@cache
+def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
+    """Build the lock of several threads, in the order of the key.
+
+    So two that lock several threads never wait for each other.
+    """
+    key = _THREADS.c.thread_id
+    return (
+        select(key, _BEHIND, is_turn(key, dialect, wait=wait))
+        .where(key.in_(bindparam("thread_ids", expanding=True)))
+        .order_by(key)
+        .with_for_update(skip_locked=not wait)
+    )
+
+
+@cache
+def _create(dialect: str) -> Insert:
+    """Build the INSERT of a thread that locks one which is there already."""
+    new = in_turn(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
+    return insert_if_absent(_THREADS, dialect).values(thread_id=new)
 
 
 @cache

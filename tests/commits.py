@@ -1,13 +1,41 @@
-"""Connections that are lost during COMMIT, before or after the server has done it."""
+"""Connections that are lost, also during COMMIT, before or after the server has done it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
+
+_NUMBER: Final = {
+    "mysql": "SELECT CONNECTION_ID()",
+    "mariadb": "SELECT CONNECTION_ID()",
+    "postgresql": "SELECT pg_backend_pid()",
+}
+_KILL: Final = {
+    "mysql": "KILL {}",
+    "mariadb": "KILL {}",
+    "postgresql": "SELECT pg_terminate_backend({})",
+}
+# PostgreSQL only tells the connection's process to end.
+_LEFT: Final = {"postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE pid = {}"}
+
+
+def number_of(connection: Connection) -> int:
+    """Give the number by which the server knows a connection."""
+    number: int = connection.exec_driver_sql(_NUMBER[connection.dialect.name]).scalar_one()
+    return number
+
+
+async def kill_connection(other: AsyncConnection, number: int) -> None:
+    """Have the server end a connection, over another one."""
+    await other.execute(text(_KILL[other.dialect.name].format(number)))
+    left = _LEFT.get(other.dialect.name)
+    there = text(left.format(number)) if left else None
+    while there is not None and (await other.execute(there)).scalar_one():  # noqa: ASYNC110 - nobody here learns of it
+        await asyncio.sleep(0.01)
 
 
 def _nothing() -> None:
@@ -41,14 +69,14 @@ def lost_commits(
 
     async def kill_on_other(number: int) -> None:
         async with one_at_a_time:
-            await other.execute(text(f"KILL {number}"))
+            await kill_connection(other, number)
 
     def kill(connection: Connection) -> None:
         nonlocal left
         if not left:
             return
         left -= 1  # before others commit, while this one waits
-        number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+        number = number_of(connection)
         killed.append(number)
         if arrives:
             connection.exec_driver_sql("COMMIT")

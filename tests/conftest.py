@@ -32,6 +32,15 @@ def pytest_report_header() -> str:
     return f"THREADLOG_SEED={FRESH} THREADLOG_TEST_DATABASES={','.join(DATABASES)}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of one server's own that the run is not about."""
+    others = {f"{name}_server" for name in PRODUCTS if name not in DATABASES}
+    left_out = {item for item in items if others.intersection(getattr(item, "fixturenames", ()))}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[Server]:
     """Run the MySQL server of the whole test run; without one the run fails."""
@@ -48,6 +57,13 @@ def mysql_server_url(mysql_server: Server) -> str:
 @pytest.fixture(scope="session")
 def mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
     """Keep the MySQL databases that tests use in turn."""
+    with closing(SharedDatabases(mysql_server_url)) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def second_mysql_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second MySQL databases, for tests that need two."""
     with closing(SharedDatabases(mysql_server_url)) as shared:
         yield shared
 
@@ -91,6 +107,13 @@ def mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
         yield shared
 
 
+@pytest.fixture(scope="session")
+def second_mariadb_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second MariaDB databases, for tests that need two."""
+    with closing(SharedDatabases(mariadb_server_url)) as shared:
+        yield shared
+
+
 @pytest.fixture
 def mariadb_database(mariadb_server_url: str) -> Iterator[str]:
     """Give the URL of an empty MariaDB database of the test's own."""
@@ -126,6 +149,13 @@ def postgres_server_url(postgres_server: Server) -> str:
 @pytest.fixture(scope="session")
 def postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
     """Keep the PostgreSQL databases that tests use in turn."""
+    with closing(SharedDatabases(postgres_server_url)) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def second_postgres_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
+    """Keep second PostgreSQL databases, for tests that need two."""
     with closing(SharedDatabases(postgres_server_url)) as shared:
         yield shared
 
@@ -245,27 +275,6 @@ def innodb_database(innodb_name: str, request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{innodb_name}_database"))
 
 
-@pytest.fixture(scope="session")
-def mysql_second_shared(mysql_server_url: str) -> Iterator[SharedDatabases]:
-    """Keep second MySQL databases, for tests that need two."""
-    with closing(SharedDatabases(mysql_server_url)) as shared:
-        yield shared
-
-
-@pytest.fixture(scope="session")
-def mariadb_second_shared(mariadb_server_url: str) -> Iterator[SharedDatabases]:
-    """Keep second MariaDB databases, for tests that need two."""
-    with closing(SharedDatabases(mariadb_server_url)) as shared:
-        yield shared
-
-
-@pytest.fixture(scope="session")
-def postgres_second_shared(postgres_server_url: str) -> Iterator[SharedDatabases]:
-    """Keep second PostgreSQL databases, for tests that need two."""
-    with closing(SharedDatabases(postgres_server_url)) as shared:
-        yield shared
-
-
 @pytest.fixture
 def second_sqlite_url(tmp_path: Path) -> str:
     """Give the URL of a second SQLite file that does not exist yet."""
@@ -273,9 +282,9 @@ def second_sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def second_mysql_url(mysql_second_shared: SharedDatabases) -> str:
+def second_mysql_url(second_mysql_shared: SharedDatabases) -> str:
     """Give the URL of a second MySQL database with the schema, and nothing else, in it."""
-    return mysql_second_shared.messages.empty()
+    return second_mysql_shared.messages.empty()
 
 
 @pytest.fixture(params=RING, ids="-to-".join)
@@ -308,7 +317,8 @@ def _ends(request: pytest.FixtureRequest, part: PartName) -> Ends:
     if target == "sqlite":
         second = request.getfixturevalue("second_sqlite_url")
     else:
-        second = getattr(request.getfixturevalue(f"{target}_second_shared"), part).empty()
+        shared = request.getfixturevalue(f"second_{target}_shared")
+        second = getattr(shared, part).empty()
     return Ends(request.getfixturevalue(url), second)
 
 

@@ -42,6 +42,10 @@ class StatementCount:
             counts.append(await self.questions() - before - 1)
         return min(counts)
 
+    def figure(self, mysql: int, *, postgresql: int) -> int:
+        """Give the figure of the server that is asked; MariaDB's are MySQL's."""
+        return postgresql if self._connection.dialect.name == "postgresql" else mysql
+
     async def _prepare(self) -> None:
         statement = _PREPARATIONS.get(self._connection.dialect.name)
         if statement:

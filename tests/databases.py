@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 from uuid import uuid4
 
@@ -175,10 +176,22 @@ class SharedDatabase:
     Creating tables of 64 partitions takes longer than most tests.
     """
 
-    def __init__(self, server_url: str, part: SchemaPart) -> None:
-        """Take the server and the part; the database is created on first use."""
+    def __init__(
+        self,
+        server_url: str,
+        part: SchemaPart,
+        create: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """Take the server and the part; the database is created on first use.
+
+        Args:
+            server_url: the server.
+            part: the part whose tables are emptied.
+            create: creates them, where they are not to be those of the models.
+        """
         self._server_url = server_url
         self._part = part
+        self._create = create or partial(create_schema, part=part)
         self._stack = ExitStack()
         self._url = ""
         self._fingerprint: tuple[object, ...] = ()
@@ -201,7 +214,7 @@ class SharedDatabase:
         self._url = ""
 
     def _created(self, connection: Connection) -> tuple[object, ...]:
-        create_schema(connection, self._part)
+        self._create(connection)
         return fingerprint(connection)
 
     def _emptied(self, connection: Connection) -> bool:

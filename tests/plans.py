@@ -1,34 +1,131 @@
-"""How MySQL and MariaDB find what a statement reads."""
+"""How servers would find what statements ask for: their own plans, in one form for all."""
 
-from typing import Any
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, event
 
-from tests.databases import on_connection
+_EXPLAIN: Final = {
+    "mysql": "EXPLAIN FORMAT=TRADITIONAL",
+    "mariadb": "EXPLAIN PARTITIONS",
+    "postgresql": "EXPLAIN (FORMAT JSON)",
+}
+_ANALYZE: Final = {
+    "mysql": "ANALYZE TABLE {}",
+    "mariadb": "ANALYZE TABLE {}",
+    "postgresql": "ANALYZE {}",
+}
+_PARTITION: Final = re.compile(r".+_p\d\d")
 
-_EXPLAIN = {"mysql": "EXPLAIN FORMAT=TRADITIONAL", "mariadb": "EXPLAIN PARTITIONS"}
-_READ = "SHOW SESSION STATUS WHERE variable_name LIKE 'Handler_read%%'"
+Sent = list[tuple[str, Any]]
+"""Statements and their parameters, as a driver was given them."""
 
 
-async def plan_of(url: str, statement: str) -> list[dict[str, Any]]:
-    """Give the steps of the server's plan for a statement without parameters.
+class Step(NamedTuple):
+    """One table that is read."""
+
+    table: str
+    """Its name; on MySQL and MariaDB its alias, on PostgreSQL its partition's name."""
+
+    partitions: tuple[str, ...]
+    """Those that are looked into; none where the table has none."""
+
+    key: str | None
+    """The index that is used; None where there is none."""
+
+    whole: bool
+    """Whether table or index are read from one end, and to the other unless something stops it."""
+
+
+class Plan(NamedTuple):
+    """How one statement is executed."""
+
+    statement: str
+    steps: list[Step]
+    sorts: bool
+
+
+@contextmanager
+def recorded(engines: Iterable[Engine]) -> Iterator[Sent]:
+    """Write down what is sent in the block, but for what is sent with many sets of parameters."""
+    sent: Sent = []
+
+    def record(c: object, cursor: object, statement: str, parameters: Any, *rest: Any) -> None:
+        if not rest[-1]:  # "executemany"
+            sent.append((statement, parameters))
+
+    listening = list(engines)
+    for engine in listening:
+        event.listen(engine, "before_cursor_execute", record)
+    try:
+        yield sent
+    finally:
+        for engine in listening:
+            event.remove(engine, "before_cursor_execute", record)
+
+
+def analyze(connection: Connection, *tables: str) -> None:
+    """Have the server look at what is in the tables, by which it plans."""
+    statement = _ANALYZE[connection.dialect.name].format(", ".join(tables))
+    connection.exec_driver_sql(statement).close()
+
+
+def explain(connection: Connection, sent: Sent, *, small: bool = False) -> list[Plan]:
+    """Give the server's plan of each statement that reads a table.
 
     Args:
-        url: the database, of either.
-        statement: the statement.
+        connection: to a server.
+        sent: the statements.
+        small: whether a table may be so small that PostgreSQL finds it faster to read it whole;
+            then it is asked for its plan where it has to avoid that.
     """
-    sql = f"{_EXPLAIN[url.partition(':')[0]]} {statement.replace('%', '%%')}"
-    return await on_connection(
-        url, lambda c: [dict(step) for step in c.exec_driver_sql(sql).mappings()]
-    )
+    if small and connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    plans = [_explain(connection, statement, parameters) for statement, parameters in sent]
+    return [plan for plan in plans if plan.steps]
 
 
-async def rows_read(url: str, statement: str) -> int:
-    """Run a statement, and count the rows and keys that the server read for it."""
+def _explain(connection: Connection, statement: str, parameters: Any) -> Plan:
+    name = connection.dialect.name
+    result = connection.exec_driver_sql(f"{_EXPLAIN[name]} {statement}", parameters)
+    if name == "postgresql":
+        found = result.scalar_one()
+        nodes = list(_nodes((json.loads(found) if isinstance(found, str) else found)[0]["Plan"]))
+        steps = [_step_of_node(node) for node in nodes if _reads(node)]
+        return Plan(statement, steps, any(node["Node Type"] == "Sort" for node in nodes))
+    rows = [dict(row) for row in result.mappings()]
+    steps = [_step_of_row(row) for row in rows if _is_read(row)]
+    return Plan(statement, steps, any("filesort" in (row["Extra"] or "") for row in rows))
 
-    def work(connection: Connection) -> int:
-        connection.exec_driver_sql("FLUSH STATUS")
-        connection.exec_driver_sql(statement.replace("%", "%%")).all()
-        return sum(int(value) for _, value in connection.exec_driver_sql(_READ))
 
-    return await on_connection(url, work)
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for inner in node.get("Plans", ()):
+        yield from _nodes(inner)
+
+
+def _reads(node: dict[str, Any]) -> bool:
+    return "Relation Name" in node and node["Node Type"] != "ModifyTable"
+
+
+def _step_of_node(node: dict[str, Any]) -> Step:
+    table = node["Relation Name"]
+    looks = [inner for inner in _nodes(node) if "Index Name" in inner]
+    partitions = (table,) if _PARTITION.fullmatch(table) else ()
+    whole = not any("Index Cond" in look for look in looks)
+    return Step(table, partitions, looks[0]["Index Name"] if looks else None, whole)
+
+
+def _is_read(row: dict[str, Any]) -> bool:
+    """Leave out what is inserted into, and what statements make themselves."""
+    is_table = row["table"] is not None and not row["table"].startswith("<")
+    is_made = "Table function" in (row["Extra"] or "")
+    return is_table and not is_made and row["select_type"] != "INSERT"
+
+
+def _step_of_row(row: dict[str, Any]) -> Step:
+    partitions = tuple(row["partitions"].split(",")) if row["partitions"] else ()
+    return Step(row["table"], partitions, row["key"], row["type"] in {"ALL", "index"})

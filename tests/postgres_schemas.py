@@ -1,10 +1,12 @@
 """What the tests of migrations ask of PostgreSQL."""
 
-from typing import Final
+import itertools
+from typing import Any, Final
 
+from cubeloop.checkpointer.postgres import alembic_helpers
 from sqlalchemy import Connection, text
 
-from threadlog.migrations import postgres
+from threadlog.migrations import write_schema_version_op
 
 _COLUMNS: Final = text(
     "SELECT concat_ws(' ', attname, format_type(atttypid, atttypmod), collname,"
@@ -79,15 +81,25 @@ _FRAMEWORK: Final = (
 )
 
 
-def framework(version: int) -> list[str]:
-    """Give the statements of the framework's tables at one of its schema versions, 1 to 5."""
-    later = (
-        postgres.create_message_partitions_op(),
-        postgres.add_pending_request_column_op(),
-        postgres.add_run_id_column_op(),
-        postgres.upgrade_v3_to_v4_op(),
-        postgres.upgrade_v4_to_v5_op(),
+def framework(version: int, texts: Any = alembic_helpers) -> list[str]:
+    """Give the statements of the framework's tables at one of its schema versions, 1 to 5.
+
+    Args:
+        version: the version.
+        texts: the module whose texts make them of version 1's tables: the framework's own, or
+            threadlog's.
+    """
+    steps = (
+        texts.create_message_partitions_op(),
+        texts.add_pending_request_column_op(),
+        texts.add_run_id_column_op(),
+        texts.upgrade_v3_to_v4_op(),
+        texts.upgrade_v4_to_v5_op(),
     )
-    texts = ";".join((*later[:version], postgres.write_schema_version_op(version)))
-    # The index of recent threads is ours.
-    return [*_FRAMEWORK, *(made for made in texts.split(";") if "_recent" not in made)]
+    made = [split(step) for step in (*steps[:version], write_schema_version_op(version))]
+    return [*_FRAMEWORK, *itertools.chain(*made)]
+
+
+def split(texts: str) -> list[str]:
+    """Split as hosts' migrations do."""
+    return [statement for statement in texts.split(";") if statement.strip()]

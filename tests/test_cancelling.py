@@ -72,7 +72,7 @@ async def picture(checkpointer: Checkpointer, thread_id: str) -> list[Any]:
     return [
         await checkpointer.load(thread_id),
         fork and (fork.messages, fork.extra),
-        [(run.run_id, run.completed_at is None) for run in await checkpointer.runs(thread_id)],
+        {(run.run_id, run.completed_at is None) for run in await checkpointer.runs(thread_id)},
         await checkpointer.load_pending(thread_id),
         [await checkpointer.load_hitl_answer(thread_id, question) for question in ("q", "new")],
     ]

@@ -9,9 +9,23 @@ from threadlog.models import PartName
 
 FOLDING = "COLLATE utf8mb4_general_ci"
 ONCE = ["connection", "server"]
-MESSAGES_ON_MYSQL = ["schema", "columns", "engine", "partitions", "collation", "index"]
-GRAPH_ON_MYSQL = ["schema", "columns", "engine", "collation", "index"]
-ON_SQLITE = ["schema", "columns", "index"]
+LAYOUT_OF_MESSAGES = {
+    "mysql": ["engine", "partitions", "collation"],
+    "mariadb": ["engine", "partitions", "collation"],
+    "postgresql": ["types", "keys", "collation", "partitions", "metadata"],
+    "sqlite": [],
+}
+LAYOUT_OF_GRAPHS = {
+    "mysql": ["engine", "collation"],
+    "mariadb": ["engine", "collation"],
+    "postgresql": ["types", "keys", "collation"],
+    "sqlite": [],
+}
+
+
+def with_layout(layouts: dict[str, list[str]], url: str) -> list[str]:
+    """Name the checks of a part on the database of a URL."""
+    return ["schema", "columns", *layouts[url.partition(":")[0]], "index"]
 
 
 @pytest.fixture
@@ -36,8 +50,8 @@ async def test_both_parts_are_looked_at_where_both_are(empty_url: str) -> None:
     """Pins that one database gets one report, and what says of which part a line is."""
     await upgrade(empty_url)
     findings = await check_database(empty_url)
-    on_mysql = not empty_url.startswith("sqlite")
-    messages, graph = (MESSAGES_ON_MYSQL, GRAPH_ON_MYSQL) if on_mysql else (ON_SQLITE, ON_SQLITE)
+    messages = with_layout(LAYOUT_OF_MESSAGES, empty_url)
+    graph = with_layout(LAYOUT_OF_GRAPHS, empty_url)
     assert checks(findings) == [*ONCE, *messages, *graph]
     of_graph = [" of the graph state " in finding.message for finding in findings]
     assert of_graph == [False] * (2 + len(messages)) + [True] * len(graph)
@@ -47,8 +61,7 @@ async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
     """Pins that nobody is told to make a part that they do not use."""
     await upgrade(empty_url, part="graph")
     found = checks(await check_database(empty_url))
-    graph = GRAPH_ON_MYSQL if not empty_url.startswith("sqlite") else ON_SQLITE
-    assert found == [*ONCE, *graph]
+    assert found == [*ONCE, *with_layout(LAYOUT_OF_GRAPHS, empty_url)]
     assert checks(await check_database(empty_url, part="graph")) == found
 
 

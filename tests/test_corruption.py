@@ -4,13 +4,15 @@ from typing import Any
 
 import msgpack
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
 from tests.databases import on_connection
 from tests.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
+from threadlog.models import Thread
+from threadlog.models.dialects import as_text
 
 pytestmark = pytest.mark.every_way
 
@@ -83,9 +85,9 @@ async def test_extra_that_is_no_object(
         with pytest.raises(CheckpointCorruptionError, match="cubepi_threads") as caught:
             await verb
         assert caught.value.seq is None
-    stored = await on_connection(
-        database_url, lambda c: str(c.execute(text("SELECT extra FROM cubepi_threads")).scalar())
-    )
+    # As text: psycopg and asyncpg decode JSON themselves.
+    query = select(as_text(Thread.extra))
+    stored = await on_connection(database_url, lambda c: str(c.execute(query).scalar()))
     assert stored == broken
 
 

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
-from tests.commits import lost_commits
+from tests.commits import kill_connection, lost_commits, number_of
 from tests.databases import engine_for, engines_of
 from tests.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer, SyncCheckpointer
@@ -21,18 +21,18 @@ WRITERS = 16
 
 
 @pytest.fixture
-async def other(innodb_url: str) -> AsyncIterator[AsyncConnection]:
+async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
     """Give another application's connection to the database."""
-    engine = engine_for(innodb_url, isolation_level="AUTOCOMMIT")
+    engine = engine_for(server_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
     await engine.dispose()
 
 
 @pytest.fixture
-async def opened(innodb_url: str) -> AsyncIterator[Checkpointer]:
+async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
     """Give a checkpointer with a thread of one message, and an open run."""
-    async with Checkpointer(innodb_url) as checkpointer:
+    async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.claim_run("t", "open")
         yield checkpointer
@@ -42,6 +42,12 @@ async def opened(innodb_url: str) -> AsyncIterator[Checkpointer]:
 def arrival(request: pytest.FixtureRequest) -> str:
     """Say whether the server has done the COMMIT that is lost."""
     return str(request.param)
+
+
+class DeadlockFoundError(Exception):
+    """What a driver raises for one: MySQL's number is among the arguments."""
+
+    sqlstate = "40P01"
 
 
 async def ids(checkpointer: Checkpointer, thread_id: str) -> list[str]:
@@ -99,12 +105,12 @@ async def test_each_append_of_a_group_is_stored_once(
 
 
 async def test_a_plain_append_is_stored_once(
-    innodb_url: str, opened: Checkpointer, other: AsyncConnection, arrival: str
+    server_url: str, opened: Checkpointer, other: AsyncConnection, arrival: str
 ) -> None:
     """Pins the same for the synchronous door, which runs the same code."""
 
     def append(loop: asyncio.AbstractEventLoop) -> None:
-        with SyncCheckpointer(innodb_url) as checkpointer:
+        with SyncCheckpointer(server_url) as checkpointer:
             engine = checkpointer._sessions.engine  # type: ignore[union-attr]  # of a URL
             assert engine is not None
             killed = False
@@ -114,11 +120,10 @@ async def test_a_plain_append_is_stored_once(
                 if killed:
                     return
                 killed = True
-                number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+                number = number_of(connection)
                 if arrival == "done":
                     connection.exec_driver_sql("COMMIT")
-                statement = other.execute(text(f"KILL {number}"))
-                asyncio.run_coroutine_threadsafe(statement, loop).result()
+                asyncio.run_coroutine_threadsafe(kill_connection(other, number), loop).result()
 
             event.listen(engine, "commit", kill)
             checkpointer.append("t", said("a", "b"))
@@ -129,11 +134,11 @@ async def test_a_plain_append_is_stored_once(
 
 
 async def test_what_others_appended_meanwhile_is_not_taken_for_ours(
-    innodb_url: str, opened: Checkpointer, other: AsyncConnection
+    server_url: str, opened: Checkpointer, other: AsyncConnection
 ) -> None:
     """Pins that seqs are not enough: the rows themselves are compared."""
     engine = engines_of(opened)[0].sync_engine
-    async with Checkpointer(innodb_url) as another:
+    async with Checkpointer(server_url) as another:
 
         def append() -> None:
             await_only(another.append("t", said("x", "y")))
@@ -146,7 +151,7 @@ async def test_what_others_appended_meanwhile_is_not_taken_for_ours(
 
 
 async def test_identical_rows_are_only_looked_for_after_a_lost_commit(
-    innodb_url: str, opened: Checkpointer, other: AsyncConnection
+    server_url: str, opened: Checkpointer, other: AsyncConnection
 ) -> None:
     """Pins that a try which was certainly rolled back does not count another's rows as ours."""
     engine = engines_of(opened)[0].sync_engine
@@ -158,9 +163,9 @@ async def test_identical_rows_are_only_looked_for_after_a_lost_commit(
             return
         tries += 1
         if tries == 2:  # the try after the lost one, which found nothing
-            raise OperationalError("COMMIT", {}, Exception(1213, "Deadlock found"))
+            raise OperationalError("COMMIT", {}, DeadlockFoundError(1213, "Deadlock found"))
 
-    async with Checkpointer(innodb_url) as another:
+    async with Checkpointer(server_url) as another:
 
         def append(connection: Connection) -> None:
             nonlocal written
@@ -297,10 +302,10 @@ async def assert_done(checkpointer: Checkpointer, verb: str, *, done: bool) -> N
 
 
 async def test_a_claim_that_was_made_since_is_not_released(
-    innodb_url: str, opened: Checkpointer, other: AsyncConnection
+    server_url: str, opened: Checkpointer, other: AsyncConnection
 ) -> None:
     """Pins that a release which arrived does not take the run from its next owner."""
-    async with Checkpointer(innodb_url) as another:
+    async with Checkpointer(server_url) as another:
 
         def claim() -> None:
             await_only(another.claim_run("t", "open"))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 import pytest
 from sqlalchemy import event, text
@@ -9,38 +10,71 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from tests.commits import kill_connection
 from tests.databases import engine_for, engines_of, on_connection
 from tests.factories import UserFactory
 from threadlog import Checkpointer, ThreadlogError, errors
 from threadlog.backends.mysql import MySQLBackend
+from threadlog.backends.postgres import PostgresBackend
 from threadlog.backends.sqlite import SQLiteBackend
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
+    ColumnTooShortError,
+    ConnectionFailedError,
     ConnectionLostError,
     DeadlockError,
     NotWritableError,
+    StatementTimeoutError,
     StorageError,
 )
 
-WAITING = text(
-    "SELECT id FROM information_schema.processlist WHERE db = DATABASE() "
-    "AND info LIKE '%FOR UPDATE%' AND info NOT LIKE '%processlist%'"
+_OTHERS_OF_MYSQL: Final = (
+    "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
 )
+OTHERS: Final = {
+    "mysql": _OTHERS_OF_MYSQL,
+    "mariadb": _OTHERS_OF_MYSQL,
+    "postgresql": "SELECT pid FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+}
+"""The connections to a database, but for the one that asks."""
+
+WAITING: Final = {
+    "mysql": f"{_OTHERS_OF_MYSQL} AND info LIKE '%FOR UPDATE%'",
+    "mariadb": f"{_OTHERS_OF_MYSQL} AND info LIKE '%FOR UPDATE%'",
+    "postgresql": f"{OTHERS['postgresql']} AND wait_event_type = 'Lock'",
+}
+"""Those of them that wait for a row."""
+
+LOCK_TIMEOUT: Final = {
+    "mysql": ("SET SESSION innodb_lock_wait_timeout = 1", 1205),
+    "mariadb": ("SET SESSION innodb_lock_wait_timeout = 1", 1205),
+    "postgresql": ("SET lock_timeout = '1s'", "55P03"),
+}
+"""What lets a connection wait for a second only, and the error then."""
+
+DEADLOCK: Final = {"mysql": 1213, "mariadb": 1213, "postgresql": "40P01"}
+NO_TABLE: Final = {"mysql": "1146", "mariadb": "1146", "postgresql": "does not exist"}
+
+
+def has_code(error: BaseException, code: object) -> bool:
+    """Say whether a driver's error is the server's of this number, or SQLSTATE."""
+    return code in (error.args[0], getattr(error, "sqlstate", None))
 
 
 @pytest.fixture
-async def other(innodb_url: str) -> AsyncIterator[AsyncConnection]:
+async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
     """Give another application's connection to the database."""
-    engine = engine_for(innodb_url, isolation_level="AUTOCOMMIT")
+    engine = engine_for(server_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
     await engine.dispose()
 
 
 @pytest.fixture
-async def opened(innodb_url: str) -> AsyncIterator[Checkpointer]:
+async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
     """Give a checkpointer with a thread of one message."""
-    async with Checkpointer(innodb_url) as checkpointer:
+    async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
 
@@ -48,7 +82,7 @@ async def opened(innodb_url: str) -> AsyncIterator[Checkpointer]:
 async def waiting(other: AsyncConnection) -> int:
     """Give the connection id of the append that waits for the thread's lock."""
     for _ in range(200):
-        found = (await other.execute(WAITING)).scalars().all()
+        found = (await other.execute(text(WAITING[other.dialect.name]))).scalars().all()
         if found:
             return int(found[0])
         await asyncio.sleep(0.02)
@@ -56,14 +90,14 @@ async def waiting(other: AsyncConnection) -> int:
 
 
 async def test_a_killed_connection_is_replaced_and_the_append_run_again(
-    opened: Checkpointer, innodb_url: str, other: AsyncConnection
+    opened: Checkpointer, server_url: str, other: AsyncConnection
 ) -> None:
     """Pins that a connection lost before COMMIT costs the caller nothing but time."""
-    blocker = engine_for(innodb_url)
+    blocker = engine_for(server_url)
     async with blocker.connect() as lock:
         await lock.execute(text("SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"))
         append = asyncio.create_task(opened.append("t", UserFactory.build_batch(2)))
-        await other.execute(text(f"KILL {await waiting(other)}"))
+        await kill_connection(other, await waiting(other))
         await waiting(other)
         await lock.rollback()
     await append
@@ -76,26 +110,21 @@ async def test_every_pooled_connection_killed_between_calls(
 ) -> None:
     """Pins that the next call works without a restart, as after a night of idling."""
     await asyncio.gather(*(opened.append(f"t{n}", [UserFactory()]) for n in range(10)))
-    mine = (await other.execute(text("SELECT CONNECTION_ID()"))).scalar_one()
-    idle = await other.execute(
-        text("SELECT id FROM information_schema.processlist WHERE db = DATABASE()")
-    )
+    idle = await other.execute(text(OTHERS[other.dialect.name]))
     for number in idle.scalars().all():
-        if number != mine:
-            await other.execute(text(f"KILL {number}"))
+        await kill_connection(other, number)
     await asyncio.gather(*(opened.append("t", [UserFactory()]) for _ in range(10)))
     assert [s.seq for s in await opened.read("t")] == list(range(1, 12))
 
 
 async def test_a_lock_timeout_is_run_again(
-    opened: Checkpointer, innodb_url: str, other: AsyncConnection
+    opened: Checkpointer, server_url: str, other: AsyncConnection
 ) -> None:
-    """Pins error 1205 on the real server: retried until the lock is free."""
+    """Pins the error on the real server: retried until the lock is free."""
     engine = engines_of(opened)[0].sync_engine
     timeouts: list[BaseException] = []
-    event.listen(
-        engine, "begin", lambda c: c.exec_driver_sql("SET SESSION innodb_lock_wait_timeout = 1")
-    )
+    limit, code = LOCK_TIMEOUT[engine.dialect.name]
+    event.listen(engine, "begin", lambda c: c.exec_driver_sql(limit))
     seen = asyncio.Event()
 
     def note(context: ExceptionContext) -> None:
@@ -103,7 +132,7 @@ async def test_a_lock_timeout_is_run_again(
         seen.set()
 
     event.listen(engine, "handle_error", note)
-    blocker = engine_for(innodb_url)
+    blocker = engine_for(server_url)
     async with blocker.connect() as lock:
         await lock.execute(text("SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"))
         append = asyncio.create_task(opened.append("t", UserFactory.build_batch(2)))
@@ -111,14 +140,14 @@ async def test_a_lock_timeout_is_run_again(
         await lock.rollback()
     await append
     await blocker.dispose()
-    assert timeouts[0].args[0] == 1205
+    assert has_code(timeouts[0], code)
     assert [s.seq for s in await opened.read("t")] == [1, 2, 3]
 
 
 async def test_a_deadlock_is_run_again(
-    opened: Checkpointer, innodb_url: str, other: AsyncConnection
+    opened: Checkpointer, server_url: str, other: AsyncConnection
 ) -> None:
-    """Pins error 1213 on the real server: a heavier transaction wins, ours runs again."""
+    """Pins the error on the real server: a heavier transaction wins, ours runs again."""
     engine = engines_of(opened)[0].sync_engine
     faults: list[BaseException] = []
     event.listen(
@@ -130,9 +159,10 @@ async def test_a_deadlock_is_run_again(
     await other.execute(
         text("INSERT INTO cubepi_threads (thread_id, parent_thread_id) VALUES ('f', 'parent')")
     )
-    blocker = engine_for(innodb_url)
+    blocker = engine_for(server_url)
     async with blocker.connect() as heavy:
-        # InnoDB rolls back the transaction that changed fewer rows.
+        # InnoDB rolls back the transaction that changed fewer rows, PostgreSQL the first to wait.
+        await heavy.execute(text("INSERT INTO cubepi_threads (thread_id) VALUES ('x')"))
         await heavy.execute(
             text(
                 "INSERT INTO cubepi_runs (thread_id, run_id) VALUES "
@@ -148,18 +178,19 @@ async def test_a_deadlock_is_run_again(
         await heavy.rollback()
     assert await delete is True
     await blocker.dispose()
-    assert [fault.args[0] for fault in faults] == [1213]
+    assert [has_code(fault, DEADLOCK[engine.dialect.name]) for fault in faults] == [True]
     assert {t.thread_id: t.parent_thread_id for t in await opened.list_threads()} == {
         "f": None,
         "t": None,
     }
 
 
-async def test_a_server_that_refuses_says_why(opened: Checkpointer, innodb_url: str) -> None:
+async def test_a_server_that_refuses_says_why(opened: Checkpointer, server_url: str) -> None:
     """Pins an error that running again does not help: raised at once, cause chained."""
     drop = text("DROP TABLE cubepi_messages")
-    await on_connection(innodb_url, lambda c: c.execute(drop) and None)
-    with pytest.raises(StorageError, match="1146") as caught:
+    await on_connection(server_url, lambda c: c.execute(drop) and None)
+    match = NO_TABLE[engines_of(opened)[0].dialect.name]
+    with pytest.raises(StorageError, match=match) as caught:
         await opened.append("t", [UserFactory(metadata={"secret": "what was said"})])
     assert caught.value.retryable is False
     assert caught.value.__cause__ is not None
@@ -199,6 +230,8 @@ def wrapped(
     [
         (wrapped(1213, "Deadlock found"), DeadlockError),
         (wrapped(3101, "Plugin instructed the server to rollback"), DeadlockError),
+        (wrapped(1020, "Record has changed since last read"), DeadlockError),
+        (wrapped(1290, "running with the --read-only option"), NotWritableError),
         (wrapped(1205, "Lock wait timeout exceeded"), CheckpointerLockTimeoutError),
         (wrapped(2013, "Lost connection"), ConnectionLostError),
         (wrapped(4031, "The client was disconnected"), ConnectionLostError),
@@ -223,6 +256,47 @@ def wrapped(
 def test_mysql_errors_are_told_apart(error: OperationalError, kind: type[StorageError]) -> None:
     """Pins which errors a transaction survives by being run again."""
     assert MySQLBackend().error_type(error) is kind
+
+
+def with_code(
+    code: str | None, words: str = "words", *, statement: str = "statement", lost: bool = False
+) -> OperationalError:
+    """Wrap an error of PostgreSQL's drivers as SQLAlchemy does."""
+    error = wrapped(words, statement=statement, lost=lost)
+    assert error.orig is not None
+    error.orig.sqlstate = code  # type: ignore[attr-defined]  # as the drivers' errors have it
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (with_code("40001"), DeadlockError),
+        (with_code("40P01"), DeadlockError),
+        (with_code("55P03"), CheckpointerLockTimeoutError),
+        (with_code("57014"), StatementTimeoutError),
+        (with_code(None, "no answer within 1 s (read_timeout)"), StatementTimeoutError),
+        (with_code("25006"), NotWritableError),
+        (with_code("57P01"), ConnectionLostError),
+        (with_code("08006"), ConnectionLostError),
+        (with_code("53300"), ConnectionLostError),
+        (with_code("XX000", lost=True), ConnectionLostError),
+        (with_code(None, lost=True), ConnectionLostError),
+        (with_code(None, "password authentication failed"), ConnectionFailedError),
+        (with_code("28P01"), ConnectionFailedError),
+        (with_code("3D000"), ConnectionFailedError),
+        (with_code("22001"), ColumnTooShortError),
+        (with_code("23505"), StorageError),
+        (with_code("23505", statement="INSERT INTO cubepi_messages (x"), DeadlockError),
+        (with_code("23505", statement="INSERT INTO cubepi_messages2 (x"), StorageError),
+        (with_code("42P01"), StorageError),
+    ],
+)
+def test_postgresql_errors_are_told_apart(
+    error: OperationalError, kind: type[StorageError]
+) -> None:
+    """Pins the same for PostgreSQL."""
+    assert PostgresBackend().error_type(error) is kind
 
 
 def test_sqlite_errors_are_told_apart() -> None:

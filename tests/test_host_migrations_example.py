@@ -9,17 +9,17 @@ from pathlib import Path
 
 from sqlalchemy import make_url
 
+from tests.databases import ASYNCHRONOUS
 from tests.schemas import PARTITIONS, opens, run, statements_of, tables, version_rows
 from tests.test_architecture import ROOT
 
 PROJECT = ROOT / "examples" / "host_migrations"
-DRIVERS = {"mysql": "mysql+asyncmy", "sqlite": "sqlite+aiosqlite"}
 
 
 def driven(url: str) -> str:
     """Name an asynchronous driver in a URL, as the host's own engine does."""
     plain = make_url(url)
-    driver = DRIVERS[plain.get_backend_name()]
+    driver = ASYNCHRONOUS[plain.get_backend_name()]
     return plain.set(drivername=driver).render_as_string(hide_password=False)
 
 
@@ -88,21 +88,23 @@ async def test_a_migration_that_broke_off_is_run_again(empty_url: str) -> None:
 
 
 async def test_changed_partitions_are_noticed_and_mended(
-    mysql_database: str, tmp_path: Path
+    innodb_database: str, tmp_path: Path
 ) -> None:
     """Pins ``alembic check``, and a generated migration that needs no hand."""
     project = copied(tmp_path, "v1_orders", "v2_threadlog", "v3_order_thread")
-    await alembic(mysql_database, "upgrade", "head")
-    await run(mysql_database, "ALTER TABLE cubepi_messages REMOVE PARTITIONING")
-    told = await alembic(mysql_database, "check", status=255)
+    await alembic(innodb_database, "upgrade", "head")
+    await run(innodb_database, "ALTER TABLE cubepi_messages REMOVE PARTITIONING")
+    told = await alembic(innodb_database, "check", status=255)
     assert f"('partition_table', 'cubepi_messages', '{PARTITIONS}')" in told
-    await alembic(mysql_database, "revision", "--autogenerate", "-m", "partitions", project=project)
+    await alembic(
+        innodb_database, "revision", "--autogenerate", "-m", "partitions", project=project
+    )
     (made,) = project.glob("versions/*_partitions.py")
     assert "threadlog" not in made.read_text(encoding="utf-8")
-    await alembic(mysql_database, "upgrade", "head", project=project)
-    assert "No new" in await alembic(mysql_database, "check", project=project)
-    await alembic(mysql_database, "downgrade", "-1", project=project)
-    told = await alembic(mysql_database, "check", project=project, status=255)
+    await alembic(innodb_database, "upgrade", "head", project=project)
+    assert "No new" in await alembic(innodb_database, "check", project=project)
+    await alembic(innodb_database, "downgrade", "-1", project=project)
+    told = await alembic(innodb_database, "check", project=project, status=255)
     assert "not up to date" in told
 
 

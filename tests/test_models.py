@@ -69,8 +69,12 @@ def test_factories_make_every_row(ready_url: str) -> None:
     def work(session: Session) -> None:
         session.add(ThreadRowFactory.build(thread_id="parent", extra={"a": [1]}))
         session.flush()
+        # Threads first: on PostgreSQL what belongs to them has a foreign key.
+        session.add(
+            ThreadRowFactory.build(thread_id="t", parent_thread_id="parent", forked_at_seq=3)
+        )
+        session.flush()
         rows = [
-            ThreadRowFactory.build(thread_id="t", parent_thread_id="parent", forked_at_seq=3),
             MessageRowFactory.build(thread_id="t", metadata_={"user": "u1"}),
             RunRowFactory.build(thread_id="t", run_id="r" * 255),
             HitlAnswerRowFactory.build(thread_id="t", answer={"ok": True}),
@@ -143,8 +147,11 @@ def test_identifiers_differ_by_every_byte(ready_url: str) -> None:
     """Pins the collation of every identifier column that we create."""
 
     def work(session: Session) -> None:
-        for name in ("R1", "r1", "re", "ré"):
-            session.add(ThreadRowFactory.build(thread_id=name, run_id=name))
+        names = ("R1", "r1", "re", "ré")
+        session.add_all(ThreadRowFactory.build(thread_id=name, run_id=name) for name in names)
+        session.add(ThreadRowFactory.build(thread_id="t"))
+        session.flush()
+        for name in names:
             session.add(RunRowFactory.build(thread_id="t", run_id=name))
             session.add(HitlAnswerRowFactory.build(thread_id="t", run_id=name, question_id=name))
             session.add(MessageRowFactory.build(thread_id=name, run_id=name))

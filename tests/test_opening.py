@@ -123,18 +123,18 @@ def verify(uow: OldUnitOfWork) -> None:
     MySQLBackend().verify_server(unit)
 
 
-def test_old_servers_and_mariadb_are_refused() -> None:
-    """Pins the boundary of 8.0.13, and MariaDB whatever its number."""
-    for wrong in (
-        OldUnitOfWork((8, 0, 12)),
-        OldUnitOfWork((5, 7, 44)),
-        OldUnitOfWork((11, 4, 2), mariadb=True),
-    ):
+def test_old_servers_are_refused() -> None:
+    """Pins the boundaries of 8.0.13, and of 10.6 for MariaDB."""
+    for version in ((8, 0, 12), (5, 7, 44)):
         with pytest.raises(UnsupportedServerError, match=r"needs MySQL 8\.0\.13") as caught:
-            verify(wrong)
+            verify(OldUnitOfWork(version))
         assert "8.0.13" in caught.value.required
+    for version in ((10, 5, 29), (5, 5, 68)):
+        with pytest.raises(UnsupportedServerError, match=r"needs MariaDB 10\.6"):
+            verify(OldUnitOfWork(version, mariadb=True))
     verify(OldUnitOfWork((8, 0, 13)))
     verify(OldUnitOfWork((9, 7, 4, 2)))
+    verify(OldUnitOfWork((10, 6, 0), mariadb=True))
 
 
 async def test_encoded_credentials_and_database_names(
@@ -197,11 +197,10 @@ def test_mysql_checkpointer_takes_only_mysql() -> None:
     assert "MySQLCheckpointer mysql://u:***@h/d" in repr(MySQLCheckpointer("mysql://u:p@h/d"))
 
 
-@pytest.mark.parametrize("name", ["mysql", "mysql+asyncmy"])
-async def test_driver_names(innodb_url: str, name: str) -> None:
+@pytest.mark.parametrize("driver", ["", "+asyncmy"])
+async def test_driver_names(innodb_url: str, driver: str) -> None:
     """Pins the URLs that reach asyncmy."""
-    url = innodb_url.replace("mysql://", f"{name}://")
-    async with MySQLCheckpointer(url) as checkpointer:
+    async with Checkpointer(innodb_url.replace("://", f"{driver}://")) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         assert len(await checkpointer.read("t")) == 1
 
@@ -241,7 +240,11 @@ asyncio.run(main())
 
 @pytest.mark.parametrize(
     ("url", "package", "extra"),
-    [("mysql://user@host/db", "asyncmy", "mysql"), ("sqlite://", "aiosqlite", "sqlite")],
+    [
+        ("mysql://user@host/db", "asyncmy", "mysql"),
+        ("mariadb://user@host/db", "asyncmy", "mariadb"),
+        ("sqlite://", "aiosqlite", "sqlite"),
+    ],
 )
 def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: str) -> None:
     """Pins the pip install line, in a process that lacks the driver."""
@@ -252,20 +255,20 @@ def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: s
     assert shown.split()[-1] == extra
 
 
-async def test_tls_options_of_the_url_are_honoured(innodb_url: str, mysql_server: Server) -> None:
+async def test_tls_options_of_the_url_are_honoured(mysql_url: str, mysql_server: Server) -> None:
     """Pins encryption, a CA that is verified, and a CA that is not the server's."""
     cipher = text(
         "SELECT variable_value FROM performance_schema.session_status "
         "WHERE variable_name = 'Ssl_cipher'"
     )
     folder = mysql_server.data_folder
-    urls = [f"{innodb_url}?ssl_mode=REQUIRED", f"{innodb_url}?ssl=true"]
+    urls = [f"{mysql_url}?ssl_mode=REQUIRED", f"{mysql_url}?ssl=true"]
     if folder is not None:
         ca = f"ssl_ca={folder}/ca.pem"
         client = f"ssl_cert={folder}/client-cert.pem&ssl_key={folder}/client-key.pem"
         urls += [
-            f"{innodb_url}?{ca}&ssl_mode=VERIFY_CA",
-            f"{innodb_url}?{ca}&{client}&ssl-mode=verify_ca",
+            f"{mysql_url}?{ca}&ssl_mode=VERIFY_CA",
+            f"{mysql_url}?{ca}&{client}&ssl-mode=verify_ca",
         ]
     for url in urls:
         async with (
@@ -275,7 +278,7 @@ async def test_tls_options_of_the_url_are_honoured(innodb_url: str, mysql_server
             assert (await connection.execute(cipher)).scalar_one().startswith(("TLS", "ECDHE"))
     stranger = Path(__file__).parent / "data" / "stranger-ca.pem"
     with pytest.raises(ConnectionLostError, match=r"(?i)certificate"):
-        await enter(f"{innodb_url}?ssl_ca={stranger}")
+        await enter(f"{mysql_url}?ssl_ca={stranger}")
 
 
 async def test_unknown_driver_options_are_named(innodb_url: str) -> None:

@@ -24,6 +24,7 @@ HOUR = timedelta(hours=1)
 AN_HOUR_AGO = {
     "sqlite": "datetime('now', '-2 hours')",
     "mysql": "CURRENT_TIMESTAMP - INTERVAL 2 HOUR",
+    "mariadb": "CURRENT_TIMESTAMP - INTERVAL 2 HOUR",
     "postgresql": "CURRENT_TIMESTAMP - INTERVAL '2 hours'",
 }
 

@@ -392,7 +392,7 @@ async def test_one_source_of_sessions(sqlite_url: str) -> None:
 
 async def test_what_can_be_bound(engine: AsyncEngine, innodb_url: str, tmp_path: Any) -> None:
     """Pins that the checkpointer is open, and the session of its kind and database."""
-    other_url = f"sqlite:///{tmp_path}/o.db" if engine.dialect.name == "mysql" else innodb_url
+    other_url = f"sqlite:///{tmp_path}/o.db" if engine.dialect.name != "sqlite" else innodb_url
     other = host_engine(other_url)
     checkpointer = Checkpointer(engine=engine)
     async with AsyncSession(engine) as session, AsyncSession(other) as strange:

@@ -61,9 +61,9 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def proxy(mysql_url: str) -> AsyncIterator[Proxy]:
+async def proxy(server_url: str) -> AsyncIterator[Proxy]:
     """Give a proxy in front of the server."""
-    async with Proxy(make_url(mysql_url).port or 3306) as opened:
+    async with Proxy(make_url(server_url).port or 0) as opened:
         yield opened
 
 
@@ -86,6 +86,13 @@ async def sync(url: str) -> AsyncIterator[Checkpointer]:
         await asyncio.to_thread(opened.__exit__, None, None, None)
 
 
+# How many seconds the server lets a statement wait for a lock.
+LOCK_WAIT: Final = {
+    "mysql": "SELECT @@innodb_lock_wait_timeout",
+    "mariadb": "SELECT @@innodb_lock_wait_timeout",
+    "postgresql": "SELECT EXTRACT(EPOCH FROM current_setting('lock_timeout')::interval)::int",
+}
+
 WAYS: Final = {"own": own, "sync": sync}
 
 
@@ -98,11 +105,11 @@ async def lengths(url: str) -> list[int]:
 @BOTH
 @pytest.mark.parametrize("size", [10, 3_000_000], ids=["small", "beyond-the-buffers"])
 async def test_a_statement_that_is_not_answered(
-    mysql_url: str, proxy: Proxy, once: None, way: str, size: int
+    server_url: str, proxy: Proxy, once: None, way: str, size: int
 ) -> None:
     """Pins the limit, whether or not the network takes what is sent, and life afterwards."""
     message = UserMessage(content=[TextContent(text="x" * size)])
-    async with WAYS[way](through(proxy, mysql_url)) as checkpointer:
+    async with WAYS[way](through(proxy, server_url)) as checkpointer:
         await checkpointer.append("t", [message])
         proxy.stall()
         with pytest.raises(StatementTimeoutError, match="timed out"):
@@ -112,26 +119,26 @@ async def test_a_statement_that_is_not_answered(
         proxy.cut()
         proxy.resume()
         await checkpointer.append("t", [message])
-    assert await lengths(mysql_url) == [1, 2]
+    assert await lengths(server_url) == [1, 2]
 
 
 @BOTH
 async def test_a_server_that_accepts_and_says_nothing(
-    mysql_url: str, proxy: Proxy, once: None, way: str
+    server_url: str, proxy: Proxy, once: None, way: str
 ) -> None:
     """Pins that the limit to connect includes the log-in, which the drivers' own does not."""
     proxy.stall()
     with pytest.raises(ConnectionLostError, match=r"connect_timeout|timed out"):
-        async with WAYS[way](through(proxy, mysql_url)):
+        async with WAYS[way](through(proxy, server_url)):
             pass
     proxy.resume()
-    async with WAYS[way](through(proxy, mysql_url)) as checkpointer:
+    async with WAYS[way](through(proxy, server_url)) as checkpointer:
         assert await checkpointer.list_threads() == []
 
 
-async def test_the_limit_of_a_statement_is_named(mysql_url: str, proxy: Proxy, once: None) -> None:
+async def test_the_limit_of_a_statement_is_named(server_url: str, proxy: Proxy, once: None) -> None:
     """Pins which option to raise, and the driver's error as the cause."""
-    async with Checkpointer(through(proxy, mysql_url)) as checkpointer:
+    async with Checkpointer(through(proxy, server_url)) as checkpointer:
         proxy.stall()
         with pytest.raises(StatementTimeoutError, match=r"0\.5 s \(read_timeout\)") as caught:
             await checkpointer.load("t")
@@ -142,13 +149,13 @@ async def test_the_limit_of_a_statement_is_named(mysql_url: str, proxy: Proxy, o
 
 
 @BOTH
-async def test_a_commit_that_is_not_answered(mysql_url: str, proxy: Proxy, way: str) -> None:
+async def test_a_commit_that_is_not_answered(server_url: str, proxy: Proxy, way: str) -> None:
     """Pins that a batch is there wholly, once, or not at all, and that the next call works.
 
     The COMMIT is delivered after the client has given up on it.
     """
     loop = asyncio.get_running_loop()
-    async with WAYS[way](through(proxy, mysql_url)) as checkpointer:
+    async with WAYS[way](through(proxy, server_url)) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         stalled = threading.Event()
 
@@ -187,10 +194,10 @@ def _on_commit(checkpointer: Any, listener: Any) -> None:
 
 @BOTH
 async def test_idle_connections_that_a_firewall_forgot(
-    mysql_url: str, proxy: Proxy, once: None, way: str, monkeypatch: pytest.MonkeyPatch
+    server_url: str, proxy: Proxy, once: None, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins that half-open connections are replaced before work is lost on them."""
-    url = through(proxy, mysql_url, "connect_timeout=1")
+    url = through(proxy, server_url, "connect_timeout=1")
     async with WAYS[way](url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.load("t")
@@ -221,12 +228,12 @@ async def test_a_connection_in_use_is_not_asked(
         assert len(asked) == 1
 
 
-async def test_waiting_for_a_lock_is_not_broken_off_by_default(mysql_url: str) -> None:
+async def test_waiting_for_a_lock_is_not_broken_off_by_default(server_url: str) -> None:
     """Pins a limit beyond that of the server, whose own answer says more."""
-    async with Checkpointer(mysql_url) as checkpointer:
+    async with Checkpointer(server_url) as checkpointer:
         engine = engines_of(checkpointer)[0]
         async with engine.connect() as connection:
-            waits = await connection.scalar(text("SELECT @@innodb_lock_wait_timeout"))
+            waits = await connection.scalar(text(LOCK_WAIT[engine.dialect.name]))
         limit = cast("OwnedSessions", checkpointer._sessions)._limits.statement
         assert limit is not None
         assert waits < limit
@@ -255,12 +262,12 @@ async def test_a_migration_takes_as_long_as_it_does(mysql_url: str) -> None:
 
 
 @BOTH
-async def test_waiting_for_a_connection_has_a_limit(mysql_url: str, way: str) -> None:
+async def test_waiting_for_a_connection_has_a_limit(server_url: str, way: str) -> None:
     """Pins the typed error where all connections are in use, and that nothing was begun."""
-    engine = host_engine(mysql_url)
-    url = f"{mysql_url}?pool_timeout=0.3"
+    engine = host_engine(server_url)
+    url = f"{server_url}?pool_timeout=0.3"
     threads = [f"t{number}" for number in range(9)]
-    async with WAYS["own"](mysql_url) as checkpointer:
+    async with WAYS["own"](server_url) as checkpointer:
         for thread_id in threads:
             await checkpointer.append(thread_id, [UserFactory()])
     async with engine.connect() as holder, WAYS[way](url) as checkpointer:
@@ -294,15 +301,16 @@ async def test_an_sqlite_connection_has_the_limit_too(sqlite_url: str) -> None:
 
 @pytest.mark.parametrize("option", ["connect_timeout", "read_timeout", "pool_timeout"])
 @pytest.mark.parametrize("value", ["x", "0", "-1", "nan", "inf"])
-def test_limits_that_make_no_sense(option: str, value: str) -> None:
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
+def test_limits_that_make_no_sense(option: str, value: str, scheme: str) -> None:
     """Pins an error that names the option before anything connects."""
     with pytest.raises(ConfigurationError, match=option):
-        Checkpointer(f"mysql://root@127.0.0.1/db?{option}={value}")
+        Checkpointer(f"{scheme}://root@127.0.0.1/db?{option}={value}")
 
 
-async def test_the_limit_of_a_hosts_pool_is_told_in_our_words(mysql_url: str) -> None:
+async def test_the_limit_of_a_hosts_pool_is_told_in_our_words(server_url: str) -> None:
     """Pins the same error where the pool, and its limit, are the host's."""
-    engine = host_engine(mysql_url, pool_size=1, max_overflow=0, pool_timeout=0.2)
+    engine = host_engine(server_url, pool_size=1, max_overflow=0, pool_timeout=0.2)
     async with Checkpointer(engine=engine) as checkpointer, engine.connect():
         with pytest.raises(PoolTimeoutError):
             await checkpointer.load("t")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
 from threadlog.backends.time_limits import TimeLimits
 from threadlog.errors import StorageError, ThreadlogError
@@ -55,6 +55,9 @@ class Backend(Protocol):
 
     name: str
     """Its name for people."""
+
+    word: str
+    """Its name in the frameworks' errors."""
 
     dialects: tuple[str, ...]
     """The names of SQLAlchemy's dialects for it."""
@@ -149,5 +152,7 @@ class Backend(Protocol):
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Say which of threadlog's errors a driver's error is."""
 
-    def refusal(self, error: SQLAlchemyError) -> ThreadlogError | None:
-        """Give what to raise in place of an error of SQLAlchemy's own, if there is more to say."""
+    def refusal(self, error: Exception) -> ThreadlogError | None:
+        """Give what to raise in place of an error that is not of the database, if there is
+        more to say.
+        """

@@ -51,7 +51,7 @@ def hosts_of(url: URL) -> tuple[Host, ...]:
         ConfigurationError: one of them is no host.
     """
     given = url.query.get("host", ())
-    port = _DEFAULT_PORTS[url.get_backend_name()]
+    port = _DEFAULT_PORTS.get(url.get_backend_name(), 0)  # a file has none, nor hosts
     return tuple(_parse(text, port) for text in ((given,) if isinstance(given, str) else given))
 
 

@@ -1,5 +1,6 @@
 """MySQL 8.0.13 and later, and MariaDB 10.6 and later, which a URL of either may lead to."""
 
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, func, select
-from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.backends.hosts import hosts_of
@@ -21,6 +22,7 @@ from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,
     DeadlockError,
+    MissingExtraError,
     NotWritableError,
     StatementTimeoutError,
     StorageError,
@@ -83,6 +85,9 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
 
 _NOT_MARIADB: Final = "is not a MariaDB variant"  # SQLAlchemy's words
 
+# The words of the drivers where an account's way to log in needs a further package.
+_MISSING: Final = re.compile(r"'(\w+)' package is required for \w+")
+
 _FAILED_COMMIT: Final = 1180
 _IN_DEADLOCK: Final = "error 149"  # HA_ERR_LOCK_DEADLOCK
 _DUPLICATE: Final = 1062
@@ -93,6 +98,7 @@ class MySQLBackend:
     """MySQL or MariaDB through asyncmy, or aiomysql where the URL asks for it."""
 
     name = "MySQL"
+    word = "mysql"
     dialects: tuple[str, ...] = MYSQL
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
@@ -242,8 +248,10 @@ class MySQLBackend:
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
 
-    def refusal(self, error: SQLAlchemyError) -> ThreadlogError | None:
-        """Tell that an engine of a host's is for MariaDB alone and has met MySQL."""
+    def refusal(self, error: Exception) -> ThreadlogError | None:
+        """Tell what a driver lacks, or that an engine for MariaDB alone has met MySQL."""
+        if missing := _MISSING.search(str(error)):
+            return MissingExtraError(missing[1], None)
         if not isinstance(error, InvalidRequestError) or _NOT_MARIADB not in str(error):
             return None
         return ConfigurationError(

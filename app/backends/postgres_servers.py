@@ -22,6 +22,8 @@ from threadlog.errors import (
     StorageError,
 )
 
+# psycopg's, which has no code for it.
+_TIMED_OUT: Final = "timeout expired"
 # The words of both drivers where a server is there, but not as it is asked to be.
 _UNFIT: Final = ("read-only", "target attribute")
 
@@ -94,17 +96,23 @@ def _connected(
 
         connection: Any = LimitedConnection.connect(*arguments, **options)
         return cast("DBAPIConnection", connection)
-    except dialect.loaded_dbapi.Error:
-        raise
+    except dialect.loaded_dbapi.Error as error:
+        if _TIMED_OUT not in str(error):
+            raise
+        raise dialect.loaded_dbapi.OperationalError(_late(options)) from error
     except TimeoutError as error:
-        words = f"no connection within {options['timeout']:g} s (connect_timeout)"
-        raise dialect.loaded_dbapi.OperationalError(words) from error
+        raise dialect.loaded_dbapi.OperationalError(_late(options)) from error
     except (OSError, EOFError) as error:
         raise dialect.loaded_dbapi.OperationalError(str(error)) from error
     except Exception as error:
         if sqlstate_of(error) is None and not type(error).__module__.startswith("asyncpg"):
             raise
         raise dialect.loaded_dbapi.OperationalError(str(error)) from error
+
+
+def _late(options: Mapping[str, Any]) -> str:
+    seconds = options.get("timeout", options.get("connect_timeout"))
+    return f"no connection within {seconds:g} s (connect_timeout)"
 
 
 def _nobody(found: Mapping[Host, Exception]) -> StorageError:

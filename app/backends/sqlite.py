@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, QueuePool, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.backends.backend import Driver, EngineSettings, PoolSize
@@ -42,6 +42,7 @@ class SQLiteBackend:
     """SQLite through aiosqlite."""
 
     name = "SQLite"
+    word = "sqlite"
     dialects: tuple[str, ...] = ("sqlite",)
     asynchronous = Driver("aiosqlite", "sqlite")
     synchronous = Driver("pysqlite", None)
@@ -168,7 +169,7 @@ class SQLiteBackend:
             return ConnectionFailedError
         return StorageError
 
-    def refusal(self, error: SQLAlchemyError) -> ThreadlogError | None:
+    def refusal(self, error: Exception) -> ThreadlogError | None:
         """Do nothing: SQLite has no server of another kind."""
 
 

@@ -119,12 +119,11 @@ def watch(
         code: what a driver's error begins with that says that a statement took too long.
         ping: asks a connection for a sign of life, where SELECT 1 would begin a transaction.
     """
-    ask = ping or _ping
     asynchronous = engine.dialect.is_async
     make = partial(_AsyncWatch if asynchronous else _SyncWatch, limits)
     event.listen(engine, "connect", lambda raw, entry: _begin(make(raw), entry), insert=True)
     event.listen(engine, "checkin", lambda raw, entry: _rest(entry))
-    event.listen(engine, "checkout", lambda raw, entry, proxy: _check(engine, raw, entry, ask))
+    event.listen(engine, "checkout", lambda raw, entry, proxy: _check(engine, raw, entry, ping))
     if asynchronous:
         event.listen(engine, "before_cursor_execute", lambda connection, *rest: _mark(connection))
         event.listen(engine, "commit", _mark)
@@ -197,7 +196,9 @@ def _rest(entry: ConnectionPoolEntry) -> None:
         entry.info[_WATCH].idle_since = time.monotonic()
 
 
-def _check(engine: Engine, raw: Any, entry: ConnectionPoolEntry, ask: Callable[[Any], Any]) -> None:
+def _check(
+    engine: Engine, raw: Any, entry: ConnectionPoolEntry, ping: Callable[[Any], Any] | None
+) -> None:
     """Ask a connection that idled for a sign of life; a dead one is replaced.
 
     Raises:
@@ -208,7 +209,7 @@ def _check(engine: Engine, raw: Any, entry: ConnectionPoolEntry, ask: Callable[[
     if idle_since is not None and time.monotonic() - idle_since > _IDLE_SECONDS:
         watching.begin(ping=True)
         try:
-            ask(raw)
+            (ping or _ping)(raw)
         except engine.dialect.loaded_dbapi.Error as error:
             raise DisconnectionError("a connection died while it idled") from error
     watching.begin()

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL
 
-from threadlog.backends import backend_named, parse_url
+from threadlog.backends import parse_url
 from threadlog.errors import ConfigurationError, MissingExtraError
 from threadlog.graph_doors import GraphDoor
 from threadlog.persistence.in_memory_metadata_store import InMemoryMetadataStore
@@ -53,11 +53,10 @@ def database_url(spec: CheckpointerSpec) -> URL:
     What is no URL is the path of an SQLite file.
 
     Raises:
-        ConfigurationError: this release does not support the database, or the URI is
-            missing, cannot be parsed, or names another kind of database.
+        ConfigurationError: the URI is missing, cannot be parsed, or names another kind of
+            database.
     """
     dialect = _DIALECTS[spec.scheme]
-    _check_supported(spec.scheme, dialect)
     uri = spec.required_uri(_EXAMPLES[dialect])
     if dialect == "sqlite" and "://" not in uri:
         return URL.create("sqlite", database=uri)
@@ -69,25 +68,6 @@ def database_url(spec: CheckpointerSpec) -> URL:
             f"{_EXAMPLES[dialect]}, or choose another scheme."
         )
     return url.set(drivername=f"{dialect}{plus}{driver}")
-
-
-def _check_supported(scheme: str, dialect: str) -> None:
-    try:
-        backend_named(dialect)
-    except ConfigurationError as error:
-        supported = [name for name, other in _DIALECTS.items() if _is_supported(other)]
-        raise ConfigurationError(
-            f"The scheme {scheme!r} is for a database that this release of threadlog does not "
-            f"support yet. Use one of these: {', '.join(supported)}."
-        ) from error
-
-
-def _is_supported(dialect: str) -> bool:
-    try:
-        backend_named(dialect)
-    except ConfigurationError:
-        return False
-    return True
 
 
 @asynccontextmanager

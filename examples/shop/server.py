@@ -17,8 +17,12 @@ from sqlalchemy import make_url
 
 ROOT: Final = Path(__file__).parent.parent.parent
 _DRIVERS: Final = {
-    "app": {"mysql": "mysql+asyncmy", "sqlite": "sqlite+aiosqlite"},
-    "till": {"mysql": "mysql+pymysql", "sqlite": "sqlite"},
+    "app": {
+        "mysql": "mysql+asyncmy",
+        "mariadb": "mariadb+asyncmy",
+        "sqlite": "sqlite+aiosqlite",
+    },
+    "till": {"mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "sqlite": "sqlite"},
 }
 
 
@@ -26,7 +30,7 @@ def environment(url: str, host: str = "app", stop: str = "") -> dict[str, str]:
     """Give a host's environment: where its database is, and where it is to stop.
 
     Args:
-        url: ``mysql://…`` or ``sqlite:///…``.
+        url: ``mysql://…``, ``mariadb://…`` or ``sqlite:///…``.
         host: ``app`` or ``till``, which need different drivers.
         stop: one of `examples.shop.stopping.PLACES`.
     """

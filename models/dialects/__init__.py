@@ -35,8 +35,16 @@ from threadlog.models.dialects.json import (
     json_member_is,
 )
 from threadlog.models.dialects.last_rows import LastRows
-from threadlog.models.dialects.locking import LockingRead, from_kept, lock_first, marking
-from threadlog.models.dialects.names import MYSQL, dialect_of
+from threadlog.models.dialects.locking import (
+    LockingRead,
+    from_kept,
+    in_turn,
+    is_turn,
+    lock_first,
+    lock_thread,
+    marking,
+)
+from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
 from threadlog.models.dialects.tables import (
     MESSAGES_BY_THREAD,
     METADATA_INDEX,
@@ -89,15 +97,19 @@ __all__ = [
     "from_epoch",
     "from_kept",
     "identifier",
+    "in_turn",
     "insert_if_absent",
     "insert_or_replace",
     "insert_or_replace_where",
+    "is_turn",
     "json_items",
     "json_member_is",
     "lock_first",
+    "lock_thread",
     "long_text",
     "many_rows",
     "marking",
+    "met_mariadb",
     "metadata_index",
     "moment",
     "no_value",

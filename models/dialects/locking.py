@@ -4,14 +4,25 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import ColumnElement, Executable, Select, Table, Update, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    Select,
+    Table,
+    Update,
+    func,
+    select,
+    true,
+    update,
+)
 
 Lock: TypeAlias = Callable[[Select[Any]], Select[Any]]
 """Has a subquery read what is committed, and not the transaction's snapshot."""
 
 
 class LockingRead:
-    """Locks a row, and reads what was committed before its lock was got.
+    """Locks a thread's row, and reads what was committed before its lock was got.
 
     On MySQL one statement does both: all of its locking reads see what is committed last.
     MariaDB runs a subquery that does not depend on the row before it locks the row, so there
@@ -25,30 +36,78 @@ class LockingRead:
     def __init__(
         self,
         table: Table,
-        is_row: ColumnElement[bool],
+        key: BindParameter[str],
         columns: Callable[[Lock], Sequence[ColumnElement[Any]]],
     ) -> None:
         """Take what to lock and to read.
 
         Args:
-            table: the table of the row.
-            is_row: the row's condition.
+            table: the table of threads.
+            key: the thread's id.
             columns: makes what is read; its subqueries are to be given to what it is given.
         """
         self._table = table
-        self._is_row = is_row
+        self._key = key
+        self._is_row = next(iter(table.primary_key)) == key
         self._columns = columns
         self.statements = cache(self._statements)
 
     def _statements(self, dialect: str) -> Sequence[Executable]:
         """Give the statements in their order; the last one reads."""
-        if locks := lock_first(self._table, self._is_row, dialect):
-            return *locks, select(*self._columns(_plain)).where(self._is_row)
+        if dialect == "postgresql":
+            lock = lock_thread(self._table, self._key, dialect)
+            return lock, select(*self._columns(_plain)).where(self._is_row)
         locking = self._after_the_row if dialect == "mariadb" else _locking
         return (select(*self._columns(locking)).where(self._is_row).with_for_update(),)
 
     def _after_the_row(self, subquery: Select[Any]) -> Select[Any]:
         return _locking(subquery.where(self._is_row).correlate(self._table))
+
+
+def in_turn(key: BindParameter[str], dialect: str) -> ColumnElement[str]:
+    """Give a thread's id as soon as it is this transaction's turn to work on the thread.
+
+    On PostgreSQL the agent frameworks' own backends lock no row: they hold an advisory lock on
+    the hash of the id, and it is all that keeps them and us from giving one place to two
+    messages or runs. It is got before the row's lock, as they do, whether there is a row or not.
+
+    Args:
+        key: the thread's id.
+        dialect: the name of the session's dialect.
+    """
+    if dialect != "postgresql":
+        return key
+    turn = func.pg_advisory_xact_lock(func.hashtext(key))
+    return select(key).select_from(turn).scalar_subquery()
+
+
+def is_turn(key: ColumnElement[str], dialect: str, *, wait: bool) -> ColumnElement[bool]:
+    """Say whether it is this transaction's turn for a thread that is selected; see `in_turn`.
+
+    Args:
+        key: the column of the thread's id.
+        dialect: the name of the session's dialect.
+        wait: whether to wait until it is.
+    """
+    if dialect != "postgresql":
+        return true()
+    thread = func.hashtext(key)
+    if wait:
+        return func.pg_advisory_xact_lock(thread).is_not(None)
+    return func.pg_try_advisory_xact_lock(thread)
+
+
+@cache
+def lock_thread(table: Table, key: BindParameter[str], dialect: str) -> Select[Any]:
+    """Build what locks a thread's row when it is its turn, and selects its id.
+
+    Args:
+        table: the table of threads.
+        key: the thread's id.
+        dialect: the name of the session's dialect.
+    """
+    column = next(iter(table.primary_key))
+    return select(column).where(column == in_turn(key, dialect)).with_for_update()
 
 
 def lock_first(table: Table, is_row: ColumnElement[bool], dialect: str) -> Sequence[Executable]:

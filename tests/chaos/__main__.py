@@ -1,4 +1,7 @@
-"""Runs the scenarios: ``make chaos``, ``make chaos SEED=7``, ``make chaos QUICK=1``."""
+"""Runs the scenarios: ``make chaos``, ``make chaos SEED=7``, ``make chaos QUICK=1``.
+
+``make chaos DATABASE=postgres`` runs them on PostgreSQL.
+"""
 
 import argparse
 import asyncio
@@ -12,8 +15,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.chaos.scenarios import SCENARIOS, Scenario
+from tests.chaos.scenarios import DATABASES, SCENARIOS, Scenario
 from tests.chaos.stage import Server, chaos_server, staged
+from tests.servers.products import MYSQL, PRODUCTS
 
 # Room for all that the writers of the long form store: what fills it up is ballast.
 _DISK: Final = "800m"
@@ -59,20 +63,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--database", choices=PRODUCTS, default=MYSQL.name)
     parser.add_argument("scenarios", nargs="*", default=list(SCENARIOS), metavar="SCENARIO")
     given = parser.parse_args()
-    print(f"seed {given.seed}; the same again: make chaos SEED={given.seed}", flush=True)
+    product = PRODUCTS[given.database]
+    again = f"SEED={given.seed} DATABASE={product.name}"
+    print(f"seed {given.seed}; the same again: make chaos {again}", flush=True)
     well = True
     with ExitStack() as stack:
-        server = stack.enter_context(chaos_server())
+        server = stack.enter_context(chaos_server(product))
         for name in given.scenarios:
             where = server
+            if product.name not in DATABASES.get(name, PRODUCTS):
+                print(f"left out {name}, which is not for {product.title}", flush=True)
+                continue
             if name == "full-disk":
                 disk = stack.enter_context(small_disk())
                 if disk is None:
                     print("left out full-disk: mounting a tmpfs needs root", flush=True)
                     continue
-                where = stack.enter_context(chaos_server(disk))
+                where = stack.enter_context(chaos_server(product, disk))
             done = run(name, SCENARIOS[name], where, given.seed, quick=given.quick)
             well = asyncio.run(done) and well
     return 0 if well else 1

@@ -7,17 +7,17 @@ the others a `SyncCheckpointer` on threads.
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.chaos.stage import Stage
-from tests.databases import execute
+from tests.chaos.stage import SESSIONS, Stage
+from tests.commits import kill_connection
+from tests.databases import engine_for
 from tests.servers.product import HOST
 from tests.servers.proxy import Proxy
 
@@ -38,29 +38,24 @@ async def cancellation(stage: Stage) -> str:
 
 
 async def kill_connections(stage: Stage) -> str:
-    """KILL connections of the workers, at random moments and while they commit."""
+    """End connections of the workers, at random moments and while they commit."""
     await stage.start_all()
-    engine = create_async_engine(
-        stage.url.replace("mysql://", "mysql+asyncmy://"), isolation_level="AUTOCOMMIT"
-    )
-    working = text(
-        "SELECT id, state LIKE '%commit%' FROM performance_schema.processlist "
-        "WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-    )
+    engine = engine_for(stage.url, isolation_level="AUTOCOMMIT")
+    working = SESSIONS[engine.dialect.name]
     killed = committing = 0
     ends = time.monotonic() + (4 if stage.quick else 60)
     async with engine.connect() as connection:
         while time.monotonic() < ends:
             # Every other time one that commits just now, which takes some looks to find.
             for _ in range(stage.dice.choice([1, 40])):
-                rows = (await connection.execute(working)).all()
+                rows: list[Any] = list(await connection.exec_driver_sql(working))
                 some = [row for row in rows if row[1]] or rows
                 if any(row[1] for row in some):
                     break
             if some:
                 row = stage.dice.choice(some)
                 with suppress(DBAPIError):  # gone already
-                    await connection.execute(text(f"KILL {row[0]}"))
+                    await kill_connection(connection, row[0])
                     killed += 1
                     committing += bool(row[1])
             await asyncio.sleep(stage.dice.random() * 0.05)
@@ -127,22 +122,55 @@ async def kill_clients(stage: Stage) -> str:
     return f"{times} processes killed"
 
 
-async def read_only(stage: Stage) -> str:
-    """Forbid writing for a moment, again and again."""
+class _Switch(NamedTuple):
+    """Statements that make a server refuse to write, and let it again."""
+
+    before: tuple[str, ...]
+    on: tuple[str, ...]
+    off: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+_READ_ONLY: Final = {
     # SET waits for transactions that wait for rows of others that wait for SET: the server
     # sees no deadlock there, and only the limit for row locks (50 s) ends it.
-    await execute(stage.server.url, "SET GLOBAL innodb_lock_wait_timeout = 1")
+    "mysql": _Switch(
+        before=("SET GLOBAL innodb_lock_wait_timeout = 1",),
+        on=("SET GLOBAL super_read_only = ON",),
+        off=("SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"),
+        after=("SET GLOBAL innodb_lock_wait_timeout = 50",),
+    ),
+    "postgres": _Switch(
+        before=(),
+        on=("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"),
+        off=("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"),
+        after=(),
+    ),
+}
+
+
+async def read_only(stage: Stage) -> str:
+    """Forbid writing for a moment, again and again."""
+    statements = _READ_ONLY[stage.server.product.name]
+    await _each(stage, statements.before)
     await stage.start_all()
     times = 2 if stage.quick else 15
     for _ in range(times):
         await asyncio.sleep(0.5 + stage.dice.random())
-        await execute(stage.server.url, "SET GLOBAL super_read_only = ON")
+        await _each(stage, statements.on)
         await asyncio.sleep(stage.dice.random())
-        await execute(
-            stage.server.url, "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"
-        )
-    await execute(stage.server.url, "SET GLOBAL innodb_lock_wait_timeout = 50")
+        await _each(stage, statements.off)
+    await _each(stage, statements.after)
     return f"read-only {times} times"
+
+
+async def _each(stage: Stage, statements: Sequence[str]) -> None:
+    """Execute statements that are the server's own affair, not of a transaction."""
+    engine = engine_for(stage.url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+    await engine.dispose()
 
 
 async def full_disk(stage: Stage) -> str:
@@ -218,3 +246,6 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "read-only": read_only,
     "full-disk": full_disk,
 }
+
+DATABASES: Final = {"read-only": ("mysql", "postgres"), "full-disk": ("mysql",)}
+"""The servers that a scenario is for, where it is not for all."""

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, make_url
 from sqlalchemy.exc import DBAPIError
 
 from tests.chaos.journal import lines
@@ -23,7 +23,7 @@ from tests.chaos.worker import Order
 from tests.databases import create_database, execute, on_connection
 from tests.servers.cache import PROJECT
 from tests.servers.process import data_folder_of
-from tests.servers.products import MYSQL
+from tests.servers.product import Product
 from tests.servers.server import own_program
 from tests.servers.supervisor import supervised
 from threadlog import Checkpointer
@@ -34,11 +34,23 @@ THREADS: Final = 6
 _ENDING_SECONDS: Final = 150.0
 _RESTART_SECONDS: Final = 120.0
 
+SESSIONS: Final = {
+    "mysql": "SELECT id, state LIKE '%%commit%%' FROM performance_schema.processlist "
+    "WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+    "mariadb": "SELECT id, state LIKE '%%commit%%' FROM information_schema.processlist "
+    "WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+    "postgresql": "SELECT pid, state = 'active' AND query LIKE 'COMMIT%%' FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+    "AND backend_type = 'client backend'",
+}
+"""The connections to a database but for the one that asks, and whether they commit just now."""
+
 
 @dataclass(frozen=True)
 class Server:
-    """A MySQL that is started again when it dies."""
+    """A server that is started again when it dies."""
 
+    product: Product
     url: str
     pid_file: Path
     data_folder: Path
@@ -70,22 +82,23 @@ class Server:
 
 
 @contextmanager
-def chaos_server(parent: Path | None = None) -> Iterator[Server]:
+def chaos_server(product: Product, parent: Path | None = None) -> Iterator[Server]:
     """Run a server with durable commits, on a data folder of its own.
 
     Args:
+        product: which.
         parent: where the data folder is to lie.
     """
-    program = own_program(MYSQL)
+    program = own_program(product)
     arguments: dict[str, Any] = {
-        "product": MYSQL.name,
+        "product": product.name,
         "command": program.command,
-        "data": str(data_folder_of(MYSQL, program)),
+        "data": str(data_folder_of(product, program)),
         "durable": True,
         "parent": str(parent) if parent else None,
     }
     with supervised("restarting", **arguments) as report:
-        yield Server(report["url"], Path(report["pid_file"]), Path(report["data_folder"]))
+        yield Server(product, report["url"], Path(report["pid_file"]), Path(report["data_folder"]))
 
 
 @dataclass
@@ -153,13 +166,9 @@ class Stage:
 
     async def _left_behind(self) -> int:
         """Count connections that nobody uses any more, once the server had time to notice."""
-        count = text(
-            "SELECT COUNT(*) FROM performance_schema.processlist "
-            "WHERE db = DATABASE() AND id <> CONNECTION_ID()"
-        )
 
         def look(connection: Connection) -> int:
-            return int(connection.execute(count).scalar_one())
+            return len(connection.exec_driver_sql(SESSIONS[connection.dialect.name]).all())
 
         for _ in range(50):
             left = await on_connection(self.url, look)

@@ -7,16 +7,16 @@ import pytest
 from tests.cli.helpers import threadlog
 
 
-def test_migrate_makes_an_empty_database_good(innodb_database: str) -> None:
+def test_migrate_makes_an_empty_database_good(server_database: str) -> None:
     """Pins migrate, that it may be run again, and that it shows SQL on demand."""
-    sql = threadlog("migrate", innodb_database, "--sql")
+    sql = threadlog("migrate", server_database, "--sql")
     assert "cubepi_messages" in sql.stdout
-    assert threadlog("check", innodb_database).exit_code == 1
+    assert threadlog("check", server_database).exit_code == 1
     for _ in range(2):
-        done = threadlog("migrate", innodb_database)
+        done = threadlog("migrate", server_database)
         assert done.exit_code == 0, done.stderr
         assert "has the schema of version 5." in done.stdout
-    assert threadlog("check", innodb_database).exit_code == 0
+    assert threadlog("check", server_database).exit_code == 0
 
 
 def test_migrate_tells_what_it_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,14 +26,14 @@ def test_migrate_tells_what_it_migrated(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "threadlog.db").exists()
 
 
-def test_migrate_makes_the_part_that_is_named(innodb_database: str) -> None:
+def test_migrate_makes_the_part_that_is_named(server_database: str) -> None:
     """Pins --part, for tables and for their SQL."""
-    sql = threadlog("migrate", innodb_database, "--part", "graph", "--sql")
+    sql = threadlog("migrate", server_database, "--part", "graph", "--sql")
     assert "threadlog_checkpoints" in sql.stdout
     assert "cubepi" not in sql.stdout
-    done = threadlog("migrate", innodb_database, "--part", "graph")
+    done = threadlog("migrate", server_database, "--part", "graph")
     assert done.exit_code == 0, done.stderr
     assert done.stdout.splitlines()[0].endswith("has the graph state's schema of version 1.")
     assert len(done.stdout.splitlines()) == 1
-    assert threadlog("check", innodb_database, "--part", "messages").exit_code == 1
-    assert threadlog("check", innodb_database, "--part", "graph").exit_code == 0
+    assert threadlog("check", server_database, "--part", "messages").exit_code == 1
+    assert threadlog("check", server_database, "--part", "graph").exit_code == 0

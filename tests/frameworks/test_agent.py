@@ -1,7 +1,6 @@
 """Real agents on our checkpointer: every one is the framework's own."""
 
 import asyncio
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.frameworks.agents import (
     track_tool,
     until_it_asks,
 )
+from tests.frameworks.backends import BACKENDS
 from tests.frameworks.framework import Framework
 from tests.frameworks.processes import kill_worker, run_worker
 
@@ -367,9 +367,9 @@ async def test_a_run_released_under_a_living_agent(framework: Framework, checkpo
 
 
 async def test_the_first_prompt_takes_few_statements(
-    framework: Framework, mysql_url: str, count: Any
+    framework: Framework, backend: str, backend_url: str, count: Any
 ) -> None:
-    """Pins at most 20 statements for a first prompt; the framework's own backend sends more."""
+    """Pins the most statements of a first prompt; the framework's own backend sends more."""
 
     async def prompts(checkpointer: Any, name: str) -> int:
         threads = iter(f"{name} {n}" for n in range(3))
@@ -381,13 +381,11 @@ async def test_the_first_prompt_takes_few_statements(
 
         return int(await count.of(prompt))
 
-    def opened(checkpointers: Any) -> Callable[[], Any]:
-        return lambda: checkpointers.MySQLCheckpointer(mysql_url)
-
-    async with framework.door.MySQLCheckpointer(mysql_url) as ours:
+    name = BACKENDS[backend].checkpointer
+    async with getattr(framework.door, name)(backend_url) as ours:
         sent = await prompts(ours, "ours")
-    async with framework.module("checkpointer").MySQLCheckpointer(mysql_url) as theirs:
+    async with getattr(framework.module("checkpointer"), name)(backend_url) as theirs:
         sent_by_theirs = await prompts(theirs, "theirs")
     print(f"first prompt: {sent} statements, {framework.name}'s own backend {sent_by_theirs}")
-    assert sent <= 20
+    assert sent <= BACKENDS[backend].first_prompt
     assert sent < sent_by_theirs

@@ -114,13 +114,22 @@ def assert_both(framework: Framework, error: BaseException, name: str) -> None:
     assert type(error).__name__ == ours.__name__
 
 
-@pytest.mark.parametrize("name", ["Checkpointer", "MySQLCheckpointer"])
-def test_it_is_the_frameworks_checkpointer(framework: Framework, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "theirs", "url"),
+    [
+        ("Checkpointer", "MySQLCheckpointer", "sqlite:///nowhere"),
+        ("MySQLCheckpointer", "MySQLCheckpointer", "mysql://localhost/nowhere"),
+        ("PostgresCheckpointer", "PostgresCheckpointer", "postgresql://localhost/nowhere"),
+    ],
+)
+def test_it_is_the_frameworks_checkpointer(
+    framework: Framework, name: str, theirs: str, url: str
+) -> None:
     """Pins the protocol: its methods, by name and by what each is called with."""
     protocol = framework.module("checkpointer").Checkpointer
-    checkpointer = getattr(framework.door, name)("mysql://localhost/nowhere")
+    checkpointer = getattr(framework.door, name)(url)
     assert isinstance(checkpointer, protocol)
-    own = framework.module("checkpointer").MySQLCheckpointer
+    own = getattr(framework.module("checkpointer"), theirs)
     methods = [method for method in vars(own) if not method.startswith("_")]
     for method in [*methods, *(["__init__"] if name == own.__name__ else [])]:
         wanted = inspect.signature(getattr(own, method)).parameters
@@ -197,10 +206,10 @@ def test_every_exception_of_the_framework_is_tested(framework: Framework) -> Non
     assert named == {name for name, _ in PROVOKED} | PROVOKED_ELSEWHERE | BASES
 
 
-async def test_a_database_without_tables(framework: Framework, mysql_database: str) -> None:
+async def test_a_database_without_tables(framework: Framework, server_database: str) -> None:
     """Pins the error on entering."""
     with pytest.raises(theirs(framework, "SchemaUninitialized")) as caught:
-        async with framework.door.MySQLCheckpointer(mysql_database):
+        async with framework.door.Checkpointer(server_database):
             pass
     assert_both(framework, caught.value, "SchemaUninitialized")
     assert isinstance(caught.value, theirs(framework, "SchemaError"))
@@ -218,15 +227,16 @@ async def test_another_schema_version(framework: Framework, database_url: str) -
     assert (caught.value.expected, caught.value.actual) == (5, 4)
 
 
-async def test_a_corrupt_row(framework: Framework, log: Any, database_url: str) -> None:
+async def test_a_corrupt_row(
+    framework: Framework, log: Any, database_name: str, database_url: str
+) -> None:
     """Pins the framework's attributes of that error, beside ours."""
     await execute(database_url, "UPDATE cubepi_messages SET payload = 'x' WHERE seq = 2")
     with pytest.raises(theirs(framework, "CheckpointCorruptionError")) as caught:
         await log.load("t")
     assert_both(framework, caught.value, "CheckpointCorruptionError")
     error = caught.value
-    backend = database_url.partition(":")[0]
-    assert (error.thread_id, error.backend) == ("t", backend)
+    assert (error.thread_id, error.backend) == ("t", database_name)
     assert error.row_ref == "cubepi_messages.seq=2"
     assert error.seq == 2
     assert error.__cause__ is not None
@@ -314,7 +324,7 @@ def test_threadlog_alone_imports_no_framework(framework: Framework) -> None:
         f"print({framework.name!r} in sys.modules)\n"
         f"import threadlog.{framework.name}\n"
         f"print({framework.name!r} in sys.modules)\n"
-        "print(sorted({'cubeloop', 'cubepi', 'aiomysql'} & set(sys.modules)))\n"
+        "print(sorted({'cubeloop', 'cubepi', 'aiomysql', 'asyncpg'} & set(sys.modules)))\n"
     )
     assert run_python(code).splitlines() == ["False", "True", str([framework.name])]
 

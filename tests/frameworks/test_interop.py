@@ -1,16 +1,17 @@
-"""Our backend and the framework's own on one MySQL database: what either writes the other reads."""
+"""Our backend and the framework's own on one database: what either writes the other reads."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
-from tests.databases import create_schema, on_connection
+from tests.databases import SharedDatabase, on_connection
 from tests.frameworks.agents import (
     THREAD,
     agent,
@@ -21,11 +22,14 @@ from tests.frameworks.agents import (
     states,
     until_it_asks,
 )
+from tests.frameworks.backends import BACKENDS, create_their_schema
 from tests.frameworks.framework import Framework
 from tests.frameworks.messages import conversation, request
+from threadlog.errors import InvalidInputError
+from threadlog.models import MESSAGES
 
 pytestmark = [
-    # The framework's own statements use both; its driver passes the server's warnings on.
+    # The framework's statements for MySQL use both; its driver passes the server's warnings on.
     pytest.mark.filterwarnings("ignore:'VALUES function' is deprecated:Warning"),
     pytest.mark.filterwarnings("ignore:'BINARY expr' is deprecated:Warning"),
 ]
@@ -33,7 +37,7 @@ pytestmark = [
 _CLEAR = "clear_pending_request_if_matches"
 
 JSON = {
-    "text": "ä\U0001f30d\"\\'%s\n\0",
+    "text": "ä\U0001f30d\"\\'%s\n\x01",
     "int": 2**53,
     "float": 0.1,
     "no": None,
@@ -72,6 +76,7 @@ class Pair:
     first: Any
     second: Any
     ours: Any
+    theirs: Any
     url: str
 
     async def rows(self, statement: str) -> list[tuple[Any, ...]]:
@@ -81,42 +86,39 @@ class Pair:
         )
 
 
-def create_their_schema(framework: Framework, connection: Connection) -> None:
-    """Create the tables as the framework tells hosts to."""
-    models = framework.module("checkpointer.mysql.models")
-    helpers = framework.module("checkpointer.mysql.alembic_helpers")
-    getattr(models, f"{framework.name}_metadata").create_all(connection)
-    for statement in (
-        f"ALTER TABLE cubepi_messages {helpers.messages_partition_clause()}",
-        f"ALTER TABLE cubepi_runs {helpers.runs_partition_clause()}",
-        *helpers.write_schema_version_op().rstrip("; ").split(";"),
-    ):
-        connection.execute(text(statement))
+@pytest.fixture(scope="session")
+def their_database(
+    request: pytest.FixtureRequest, framework: Framework, backend: str
+) -> Iterator[SharedDatabase]:
+    """Keep a database with the tables that the framework creates."""
+    server_url = request.getfixturevalue(f"{backend}_server_url")
+    create = partial(create_their_schema, framework, backend)
+    with closing(SharedDatabase(server_url, MESSAGES, create)) as shared:
+        yield shared
 
 
 @pytest.fixture(params=["our schema", "their schema"])
-async def url(request: pytest.FixtureRequest, framework: Framework, mysql_database: str) -> str:
-    """Give a database with the tables that we create, or that the framework does."""
+def url(request: pytest.FixtureRequest, their_database: SharedDatabase) -> str:
+    """Give an empty database with the tables that we create, or that the framework does."""
     if request.param == "our schema":
-        await on_connection(mysql_database, create_schema)
-    else:
-        await on_connection(mysql_database, lambda c: create_their_schema(framework, c))
-    return mysql_database
+        return str(request.getfixturevalue("backend_url"))
+    return their_database.empty()
 
 
 @pytest.fixture(params=["ours first", "theirs first"])
 async def pair(
-    request: pytest.FixtureRequest, framework: Framework, url: str
+    request: pytest.FixtureRequest, framework: Framework, backend: str, url: str
 ) -> AsyncIterator[Pair]:
     """Give both backends, open, in one direction after the other."""
+    name = BACKENDS[backend].checkpointer
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(framework.door.MySQLCheckpointer(url))
-        backend = framework.module("checkpointer").MySQLCheckpointer(url)
-        theirs = await stack.enter_async_context(backend)
+        ours = await stack.enter_async_context(getattr(framework.door, name)(url))
+        own = getattr(framework.module("checkpointer"), name)(url)
+        theirs = await stack.enter_async_context(own)
         if request.param == "ours first":
-            yield Pair(ours, theirs, ours, url)
+            yield Pair(ours, theirs, ours, theirs, url)
         else:
-            yield Pair(theirs, ours, ours, url)
+            yield Pair(theirs, ours, ours, theirs, url)
 
 
 async def test_messages(framework: Framework, pair: Pair) -> None:
@@ -144,6 +146,26 @@ async def test_extra(pair: Pair) -> None:
     merged = {"a": JSON, "b": {"y": 2}, "c": None}
     assert (await pair.first.load("t")).extra == merged
     assert await pair.second.load("t") == await pair.first.load("t")
+
+
+async def test_nul(framework: Framework, backend: str, pair: Pair) -> None:
+    """Pins where U+0000 can be: in what is said, on all; in JSON not by us, nor on PostgreSQL."""
+    [message, *_] = conversation(framework)
+    message.content = [framework.module("providers.base").TextContent(text="a\0b")]
+    await pair.first.append("t", [message])
+    assert (await pair.second.load("t")).messages == [message]
+
+    message.metadata = {"a": "\0"}
+    with pytest.raises(InvalidInputError):
+        await pair.ours.append("t", [message])
+    with pytest.raises(InvalidInputError):
+        await pair.ours.save_extra("t", {"a": "\0"})
+    with BACKENDS[backend].about_nul():
+        await pair.theirs.save_extra("t", {"a": "\0"})
+        await pair.ours.save_extra("t", {"b": 1})
+        assert (await pair.ours.load("t")).extra == {"a": "\0", "b": 1}
+        await pair.theirs.append("t", [message])
+    assert await pair.ours.load("t") == await pair.theirs.load("t")
 
 
 async def test_runs(framework: Framework, pair: Pair) -> None:
@@ -193,7 +215,7 @@ async def test_pending_requests(framework: Framework, pair: Pair) -> None:
 async def test_clearing_a_question_that_matches(framework: Framework, pair: Pair) -> None:
     """Pins one answer for both, byte by byte, where the framework has the verb."""
     asked = request(framework)
-    has_verb = hasattr(framework.module("checkpointer").MySQLCheckpointer, _CLEAR)
+    has_verb = hasattr(pair.theirs, _CLEAR)
     assert has_verb == (framework.name == "cubeloop")
     clears = [getattr(c, _CLEAR) for c in (pair.second, pair.first) if hasattr(c, _CLEAR)]
     for clear in clears:
@@ -285,24 +307,55 @@ async def test_forks(framework: Framework, pair: Pair) -> None:
     assert (await first.load("deeper")).parent_thread_id == "by first"
 
 
-async def test_both_write_at_once(framework: Framework, pair: Pair) -> None:
-    """Pins one order without gap or duplicate, and one winner of a run."""
+async def test_both_append_at_once(framework: Framework, pair: Pair) -> None:
+    """Pins one order without gap or duplicate; ours appends to several threads together."""
+    threads = [f"t{n}" for n in range(4)]
     batches = [conversation(framework) for _ in range(17)]
-    await pair.first.append("t", batches[0])
+    for thread in threads:
+        await pair.first.append(thread, batches[0])
     writers = [pair.first, pair.second] * 8
-    appends = (w.append("t", batch) for w, batch in zip(writers, batches[1:], strict=True))
-    await asyncio.gather(*appends)
-    rows = await pair.rows("SELECT seq FROM cubepi_messages ORDER BY seq")
-    assert rows == [(seq,) for seq in range(1, 3 * 17 + 1)]
-    messages = (await pair.first.load("t")).messages
-    stored = [messages[start : start + 3] for start in range(0, len(messages), 3)]
-    assert stored[0] == batches[0]
-    assert all(batch in stored for batch in batches)
+    await asyncio.gather(
+        *(
+            writer.append(thread, batch)
+            for writer, batch in zip(writers, batches[1:], strict=True)
+            for thread in threads
+        )
+    )
+    for thread in threads:
+        seqs = f"SELECT seq FROM cubepi_messages WHERE thread_id = '{thread}' ORDER BY seq"
+        assert await pair.rows(seqs) == [(seq,) for seq in range(1, 3 * 17 + 1)]
+        messages = (await pair.first.load(thread)).messages
+        stored = [messages[start : start + 3] for start in range(0, len(messages), 3)]
+        assert stored[0] == batches[0]
+        assert all(batch in stored for batch in batches)
+
+
+async def test_both_run_at_once(framework: Framework, pair: Pair) -> None:
+    """Pins one winner of a run, and one place for each that is completed."""
+    writers = [pair.first, pair.second] * 8
+    await pair.first.append("t", conversation(framework))
     claims = (writer.claim_run("t", "r") for writer in writers)
     outcomes = await asyncio.gather(*claims, return_exceptions=True)
     assert outcomes.count(None) == 1
     lost = framework.module("checkpointer.exceptions").RunAlreadyClaimedError
     assert sum(isinstance(outcome, lost) for outcome in outcomes) == 15
+
+    for n in range(16):
+        await pair.first.claim_run("t", f"r{n}")
+    await asyncio.gather(*(w.mark_run_complete("t", f"r{n}") for n, w in enumerate(writers)))
+    places = [run.completion_seq for run in await pair.ours.runs("t") if run.completion_seq]
+    assert sorted(places) == list(range(1, 17))
+
+
+async def test_both_meet_at_a_new_thread(framework: Framework, pair: Pair) -> None:
+    """Pins one order where neither has seen the thread before."""
+    threads = [f"new {n}" for n in range(8)]
+    batch = conversation(framework)
+    await asyncio.gather(
+        *(w.append(thread, batch) for thread in threads for w in (pair.first, pair.second))
+    )
+    for thread in threads:
+        assert (await pair.second.load(thread)).messages == batch * 2
 
 
 async def test_an_agent_moves_from_one_backend_to_the_other(
@@ -331,7 +384,7 @@ async def test_an_agent_moves_from_one_backend_to_the_other(
 
 
 async def test_ids_are_bytes_on_either_schema(framework: Framework, pair: Pair) -> None:
-    """Pins that ours tells ids apart that the framework's collation takes for the same."""
+    """Pins that ours tells ids apart that a collation of the framework's tables does not."""
     ours, exceptions = pair.ours, framework.module("checkpointer.exceptions")
     await pair.first.claim_run("t", "R1")
     await pair.first.save_hitl_answer("t", "Q", "yes", run_id="R1")

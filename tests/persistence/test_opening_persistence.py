@@ -99,20 +99,20 @@ async def test_both_are_of_one_scheme(settings: PersistenceSettings) -> None:
         assert await halves(persistence, thread_id) == (True, True)
 
 
-async def test_both_are_on_one_engine(mysql_database: str) -> None:
+async def test_both_are_on_one_engine(innodb_database: str) -> None:
     """Pins that they share the pool: all connections to the server, with both at work."""
     settings = PersistenceSettings(
-        checkpointer_scheme="mysql",
-        checkpointer_uri=mysql_database,
+        checkpointer_scheme=make_url(innodb_database).get_backend_name(),
+        checkpointer_uri=innodb_database,
         checkpointer_options={"max_pool_size": 3},
     )
-    name = make_url(mysql_database).database
+    name = make_url(innodb_database).database
     query = text("SELECT COUNT(*) FROM information_schema.processlist WHERE db = :name")
     async with open_persistence(settings) as persistence:
         ids = await asyncio.gather(*(thread(persistence) for _ in range(30)))
         await asyncio.gather(*(halves(persistence, each) for each in ids))
         taken = await on_connection(
-            make_url(mysql_database).set(database="information_schema"),
+            make_url(innodb_database).set(database="information_schema"),
             lambda c: c.scalar(query, {"name": name}),
         )
         assert taken == 3
@@ -129,11 +129,11 @@ async def test_memory_is_the_default() -> None:
         assert await halves(persistence, await thread(persistence)) == (True, True)
 
 
-async def test_tables_are_not_made_unless_wanted(mysql_database: str) -> None:
+async def test_tables_are_not_made_unless_wanted(innodb_database: str) -> None:
     """Pins the option, which reaches both halves."""
     settings = PersistenceSettings(
-        checkpointer_scheme="mysql",
-        checkpointer_uri=mysql_database,
+        checkpointer_scheme=make_url(innodb_database).get_backend_name(),
+        checkpointer_uri=innodb_database,
         checkpointer_options={"setup_schema": False},
         ttl_sweep_seconds=None,
     )
@@ -304,13 +304,6 @@ async def test_an_unknown_scheme_is_refused() -> None:
     """Pins that the missing metadata store is not blamed for it."""
     error = await refused(PersistenceSettings(checkpointer_scheme="mysqll"))
     assert "no checkpointer for the scheme 'mysqll'" in error
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
-async def test_databases_to_come_say_so(scheme: str) -> None:
-    """Pins that the pair is refused as the checkpointer alone is."""
-    settings = PersistenceSettings(checkpointer_scheme=scheme, checkpointer_uri=f"{scheme}://h/d")
-    assert "does not support yet" in await refused(settings)
 
 
 @pytest.mark.parametrize("option", ["max_pool", "ttl_sweep_seconds"])

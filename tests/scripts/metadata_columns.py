@@ -31,11 +31,11 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 
-import threadlog.migrations.plugin  # noqa: F401 - as the host's env.py does
+import threadlog.migrations.plugin  # noqa: F401 - looks through what autogenerate finds
 from tests.factories import UserFactory
 from tests.ways import host_engine
 from threadlog import Checkpointer
-from threadlog.models import Message, cubepi_metadata, metadata_column
+from threadlog.models import Message, Thread, cubepi_metadata, metadata_column
 
 Message.user_id = metadata_column("$.user_id", String(64), index=True)
 Message.score = metadata_column("$.order.lines[1]", Integer(), index=True)
@@ -45,17 +45,21 @@ Message.price = metadata_column("$.price", Numeric(10, 2))
 Message.vip = metadata_column("$.vip", Boolean())
 
 MESSAGES = Message.metadata.tables["cubepi_messages"]
-STORED = ("thread_id", "seq", "role", "metadata", "payload", "created_at")
-
-
-DIALECTS = {"mysql": mysql, "postgresql": postgresql}
 EXPLAIN = {
     "mysql": "EXPLAIN FORMAT=TRADITIONAL",
     "mariadb": "EXPLAIN",
     "postgresql": "EXPLAIN",
     "sqlite": "EXPLAIN QUERY PLAN",
 }
-ANALYZE = {"mysql": "ANALYZE TABLE cubepi_messages", "postgresql": "ANALYZE cubepi_messages"}
+STORED = ("thread_id", "seq", "role", "metadata", "payload", "created_at")
+
+
+DIALECTS = {"mysql": mysql, "postgresql": postgresql}
+ANALYZE = {
+    "mysql": "ANALYZE TABLE cubepi_messages",
+    "mariadb": "ANALYZE TABLE cubepi_messages",
+    "postgresql": "ANALYZE cubepi_messages",
+}
 
 
 def of(name: str) -> InstrumentedAttribute[Any]:
@@ -66,6 +70,8 @@ def of(name: str) -> InstrumentedAttribute[Any]:
 
 def fill(connection: Connection, count: int) -> None:
     """Insert messages of 500 threads and 2,000 users."""
+    threads = Thread.metadata.tables["cubepi_threads"]
+    connection.execute(insert(threads), [{"thread_id": f"t{n}"} for n in range(500)])
     now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
     for start in range(0, count, 5_000):
         rows = [
@@ -153,6 +159,7 @@ async def main(url: str, count: int) -> None:
         report = await ask(engine)
         seqs = [stored.seq for stored in await checkpointer.read("live")]
     report |= {"appended": appended, "seqs": seqs, "differences": differences}
+    report["version"] = engine.dialect.server_version_info
     print(json.dumps(report))
     await engine.dispose()
 

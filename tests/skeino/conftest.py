@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.skeino.servers import Server, serving
+from tests.skeino.servers import Server, scheme_of, serving
 
 
 @pytest.fixture
-async def server(tmp_path: Path, mysql_database: str) -> AsyncIterator[Server]:
-    """Give a server whose data is in an empty MySQL database."""
-    async with serving(tmp_path, "mysql", mysql_database) as started:
+async def server(tmp_path: Path, innodb_database: str) -> AsyncIterator[Server]:
+    """Give a server whose data is in an empty database of a server."""
+    async with serving(tmp_path, scheme_of(innodb_database), innodb_database) as started:
         yield started

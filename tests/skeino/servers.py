@@ -90,6 +90,11 @@ class Server:
         await self.process.wait()
 
 
+def scheme_of(url: str) -> str:
+    """Give the scheme of the database of a URL."""
+    return url.partition(":")[0]
+
+
 @asynccontextmanager
 async def serving(folder: Path, scheme: str, url: str) -> AsyncIterator[Server]:
     """Start uvicorn; at the end ask it to stop, as Ctrl-C does, and see that it did so in order.

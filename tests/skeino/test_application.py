@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.databases import on_connection
-from tests.skeino.servers import BEAT_SECONDS, STALE_SECONDS, Server, serving, until
+from tests.skeino.servers import BEAT_SECONDS, STALE_SECONDS, Server, scheme_of, serving, until
 
 TABLES = ["app_threads", "app_runs", "threadlog_checkpoints", "threadlog_checkpoint_writes"]
 
@@ -70,14 +70,14 @@ async def test_history_is_grouped_by_run(server: Server) -> None:
     assert state["values"]["done"] == ["step 1", "step 2", "step 3", "step 4"]
 
 
-async def test_everything_is_there_after_a_restart(tmp_path: Path, mysql_database: str) -> None:
+async def test_everything_is_there_after_a_restart(tmp_path: Path, innodb_database: str) -> None:
     """Pins threads, runs, states and history, found by a new process."""
     paths = ["/threads/{}", "/threads/{}/runs", "/threads/{}/history?limit=100"]
-    async with serving(tmp_path, "mysql", mysql_database) as server:
+    async with serving(tmp_path, scheme_of(innodb_database), innodb_database) as server:
         thread_id = await server.thread(customer="u1")
         run = await server.wait(thread_id, await server.start(thread_id, steps=2))
         before = [await server.ask("GET", path.format(thread_id)) for path in paths]
-    async with serving(tmp_path, "mysql", mysql_database) as server:
+    async with serving(tmp_path, scheme_of(innodb_database), innodb_database) as server:
         after = [await server.ask("GET", path.format(thread_id)) for path in paths]
         assert after == before
         assert after[0]["values"]["done"] == ["step 1", "step 2"]
@@ -88,27 +88,27 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path, mysql_databas
         assert again["status"] == "success"
 
 
-async def test_deleting_a_thread_deletes_all_of_it(server: Server, mysql_database: str) -> None:
+async def test_deleting_a_thread_deletes_all_of_it(server: Server, innodb_database: str) -> None:
     """Pins the rows of its runs and of its graph, and that another thread keeps its own."""
     kept, gone = await server.thread(), await server.thread()
     for thread_id in (kept, gone):
         await server.wait(thread_id, await server.start(thread_id, steps=2))
-    both = await rows(mysql_database)
+    both = await rows(innodb_database)
     assert (await server.client.delete(f"/threads/{gone}")).status_code == 204
-    assert await rows(mysql_database) == {name: count // 2 for name, count in both.items()}
+    assert await rows(innodb_database) == {name: count // 2 for name, count in both.items()}
     assert (await server.client.get(f"/threads/{gone}")).status_code == 404
     assert (await server.client.get(f"/threads/{gone}/history")).status_code == 404
     assert len(await server.history(kept)) == 4
 
 
-async def test_a_thread_expires(server: Server, mysql_database: str) -> None:
+async def test_a_thread_expires(server: Server, innodb_database: str) -> None:
     """Pins that the plug-in sweeps: the thread goes, with its runs and checkpoints."""
     body = {"ttl": {"ttl": 0.01, "strategy": "delete"}}
     thread_id = (await server.ask("POST", "/threads", body))["thread_id"]
     await server.wait(thread_id, await server.start(thread_id, steps=2))
 
     async def gone() -> bool:
-        return not any((await rows(mysql_database)).values())
+        return not any((await rows(innodb_database)).values())
 
     await until(gone)
 
@@ -120,15 +120,15 @@ async def test_what_cannot_be_stored_is_the_clients_mistake(server: Server) -> N
     assert (answer.status_code, "surrogate" in answer.json()["detail"]) == (422, True)
 
 
-async def test_a_dead_workers_run_fails_once(tmp_path: Path, mysql_database: str) -> None:
+async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: str) -> None:
     """Pins two workers that sweep after a third was killed in the middle of a run.
 
     The run becomes an error exactly once, whoever looks sees the same, and the thread goes on.
     """
     async with (
-        serving(tmp_path, "mysql", mysql_database) as one,
-        serving(tmp_path, "mysql", mysql_database) as two,
-        serving(tmp_path, "mysql", mysql_database) as victim,
+        serving(tmp_path, scheme_of(innodb_database), innodb_database) as one,
+        serving(tmp_path, scheme_of(innodb_database), innodb_database) as two,
+        serving(tmp_path, scheme_of(innodb_database), innodb_database) as victim,
     ):
         thread_id = await victim.thread()
         run_id = await victim.start(thread_id, steps=1000, seconds=0.05)

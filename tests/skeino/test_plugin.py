@@ -17,6 +17,7 @@ from langgraph.graph import START, StateGraph
 from skeino import SkeinoSettings, create_app
 
 import threadlog.skeino
+from tests.skeino.servers import scheme_of
 from threadlog.errors import ConfigurationError
 from threadlog.graph_doors import GraphDoor
 from threadlog.langgraph import Saver
@@ -53,7 +54,7 @@ def application(url: str, **options: Any) -> FastAPI:
         return graph.compile(checkpointer=checkpointer)
 
     settings = SkeinoSettings(
-        checkpointer_scheme="mysql", checkpointer_uri=url, checkpointer_options=options
+        checkpointer_scheme=scheme_of(url), checkpointer_uri=url, checkpointer_options=options
     )
     app: FastAPI = create_app(graphs={"nothing": build}, settings=settings)
     return app
@@ -85,20 +86,20 @@ def test_registering_adds_two_schemes_and_changes_nothing_else() -> None:
             assert {scheme: registry[scheme] for scheme in own} == own
 
 
-async def test_an_application_has_one_engine(mysql_database: str) -> None:
+async def test_an_application_has_one_engine(innodb_database: str) -> None:
     """Pins that checkpoints and rows share a pool, whose size is an option."""
     threadlog.skeino.register()
-    app = application(mysql_database, max_pool_size=3)
+    app = application(innodb_database, max_pool_size=3)
     async with started(app) as (checkpoints, rows):
         assert checkpoints is rows
         assert checkpoints._sessions._size.most == 3  # type: ignore[union-attr]  # of a URL
     assert not checkpoints.is_open
 
 
-async def test_each_application_has_its_own_engine(mysql_database: str) -> None:
+async def test_each_application_has_its_own_engine(innodb_database: str) -> None:
     """Pins two applications of one process on one database, one inside the other."""
     threadlog.skeino.register()
-    first, second = application(mysql_database), application(mysql_database)
+    first, second = application(innodb_database), application(innodb_database)
     async with started(first) as (one, rows_of_one):
         async with started(second) as (two, rows_of_two):
             assert one is not two
@@ -106,11 +107,11 @@ async def test_each_application_has_its_own_engine(mysql_database: str) -> None:
         assert one.is_open
 
 
-async def test_an_unknown_option_ends_the_start(mysql_database: str) -> None:
+async def test_an_unknown_option_ends_the_start(innodb_database: str) -> None:
     """Pins that skeino's own name of one is not taken for ours and left out."""
     threadlog.skeino.register()
     with pytest.raises(ConfigurationError, match=r"'pool_max_size'\. It takes: max_pool_size"):
-        async with started(application(mysql_database, pool_max_size=3)):
+        async with started(application(innodb_database, pool_max_size=3)):
             pass
 
 

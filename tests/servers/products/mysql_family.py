@@ -22,6 +22,7 @@ def placing(folder: Path, port: int) -> list[str]:
         f"--port={port}",
         "--socket=mysql.sock",  # in the data folder: the full path may be too long for a socket
         f"--pid-file={folder / 'pid'}",
+        f"--tmpdir={folder}",  # a MariaDB that starts deletes what others have in a common one
         *runner(),
     ]
 
