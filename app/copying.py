@@ -1,35 +1,27 @@
 """Copying a log from one database to another of any kind, and comparing both ends."""
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Table
-from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.orm import Session
-from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.util import greenlet_spawn
 
-from threadlog.backends import PoolSize, backend_of, parse_url, show_url
-from threadlog.backends.hosts import servers_of
-from threadlog.engines import open_engine
-from threadlog.errors import ConfigurationError, CopyEndError, StorageError, ThreadlogError
-from threadlog.models import MESSAGES, PARTS, PartName, SchemaPart
+from threadlog.backends import parse_url, show_url
+from threadlog.copy_end import CopyEnd, are_one
+from threadlog.errors import ConfigurationError
+from threadlog.models import MESSAGES, PARTS, PartName
 from threadlog.operations.carrying import Outcome, carry, differ
 from threadlog.repositories import UnitOfWork
-from threadlog.row_groups import ROW_GROUPS, GroupName, RowGroup
-from threadlog.schema import verify_schema
+from threadlog.row_groups import GroupName, RowGroup, groups_of
 from threadlog.sessions import undisturbed
-from threadlog.store import OwnedStore, Store, retry_policy
 from threadlog.validation import check_ids
 
 T = TypeVar("T")
 
-End: TypeAlias = Literal["source", "target"]
 FaultKind: TypeAlias = Literal["conflict", "different", "failed", "missing"]
 
 _THREADS_AT_ONCE: Final = 500
@@ -143,14 +135,14 @@ async def _go(
 ) -> list[Copied]:
     named = None if threads is None else check_ids(threads, "threads")
     urls = parse_url(source), parse_url(target)
-    if _are_one(*urls):
+    if are_one(*urls):
         raise ConfigurationError(
             f"The source and the target are the same database, {show_url(urls[0])}."
         )
     async with AsyncExitStack() as stack:
         ends = (
-            _End("source", urls[0], exists=True),
-            _End("target", urls[1], exists=not writes),
+            CopyEnd("source", urls[0], exists=True),
+            CopyEnd("target", urls[1], exists=not writes),
         )
         for end in ends:
             stack.push_async_callback(end.engine.dispose)
@@ -165,113 +157,11 @@ def _tell_nobody(copied: Copied, fault: Fault | None) -> None:
     """Take a report of progress that nobody wants."""
 
 
-class _End:
-    """One of the two databases."""
-
-    def __init__(self, name: End, url: URL, *, exists: bool) -> None:
-        """Make its engine; nothing connects yet.
-
-        Raises:
-            CopyEndError: the URL cannot be used, or names a file that is to exist and does not.
-        """
-        self.name, self._url = name, url
-        self._limit = 0
-        with self.named(ThreadlogError):
-            self._backend = backend_of(url)
-            file = self._backend.missing_file(url)
-            if exists and file:
-                raise ConfigurationError(f"There is no file {file!r}.")
-            self.engine: AsyncEngine = open_engine(
-                self._backend, url, PoolSize(0, 1), snapshots=name == "source"
-            )
-
-    def session(self) -> Session:
-        """Give a session, to be used in a greenlet."""
-        return Session(self.engine.sync_engine)
-
-    def store(self, session: Session, part: SchemaPart) -> Store:
-        """Give what runs units of work on a session, and says which end an error is of."""
-        return _EndStore(self, session, part)
-
-    def has_rows(self, part: SchemaPart) -> bool:
-        """Say whether there are rows of a part of the schema; for use in a greenlet."""
-
-        def work(uow: UnitOfWork) -> bool:
-            tables = [table for group in _groups_of([part]) for table in group.tables]
-            existing = uow.catalogue.tables(part)
-            return any(uow.carried_rows(t).has_any() for t in tables if t.name in existing)
-
-        return self.store(self.session(), part).read(work)
-
-    def meet(self) -> None:
-        """Connect for the first time, and verify the server; for use in a greenlet.
-
-        Raises:
-            CopyEndError: it cannot be reached, or is another one than is needed.
-        """
-        # The last three are what drivers raise about options of a URL.
-        with self.named(ThreadlogError, TypeError, ValueError, OverflowError):
-            self.store(self.session(), MESSAGES).read(self._backend.verify_server)
-
-    def verify(self, part: SchemaPart, *, creates: bool) -> None:
-        """Verify a part of the schema; for use in a greenlet.
-
-        Args:
-            part: the part.
-            creates: whether an embedded database without tables is given them.
-
-        Raises:
-            CopyEndError: the database has not what is needed.
-        """
-
-        def work(uow: UnitOfWork) -> int:
-            if creates:
-                self._backend.initialise_schema(uow, part)
-            verify_schema(uow, part)
-            return self._backend.statement_limit(uow)
-
-        store = self.store(self.session(), part)
-        with self.named(ThreadlogError):
-            self._limit = store.write(work, idempotent=True) if creates else store.read(work)
-
-    @contextmanager
-    def named(self, *errors: type[Exception]) -> Iterator[None]:
-        """Have errors of the block say which end it is.
-
-        Raises:
-            CopyEndError: the block raised one.
-        """
-        try:
-            yield
-        except CopyEndError:
-            raise  # of the other end, which was used inside the block
-        except errors as error:
-            where = show_url(self._url)
-            raise CopyEndError(end=self.name, url=where, reason=str(error)) from error
-
-
-class _EndStore(OwnedStore):
-    """Runs units of work at one end."""
-
-    def __init__(self, end: _End, session: Session, part: SchemaPart) -> None:
-        retrying = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
-        super().__init__(session, end._backend, part, end._limit, retrying=retrying)  # noqa: SLF001 - one of us
-        self._end = end
-
-    def read(self, work: Callable[[UnitOfWork], T]) -> T:
-        with self._end.named(StorageError):
-            return super().read(work)
-
-    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
-        with self._end.named(StorageError):
-            return super().write(work, idempotent=idempotent)
-
-
 class _Walk:
     """Goes through the threads of the source, one after the other."""
 
     def __init__(
-        self, source: _End, target: _End, named: Sequence[str] | None, report: Report
+        self, source: CopyEnd, target: CopyEnd, named: Sequence[str] | None, report: Report
     ) -> None:
         self._source, self._target = source, target
         self._named = named
@@ -292,7 +182,7 @@ class _Walk:
         await greenlet_spawn(self._target.meet)
         for one in parts:
             await greenlet_spawn(self._target.verify, one, creates=creates)
-        return _groups_of(parts)
+        return groups_of(parts)
 
     async def go(self, group: RowGroup, *, writes: bool) -> Copied:
         """Carry the threads of a group, or only compare them."""
@@ -347,7 +237,7 @@ class _Walk:
         ends = (self._source, self._target)
 
         def work() -> Outcome:
-            stores = [end.store(end.session(), group.part) for end in ends]
+            stores = [end.store(group.part) for end in ends]
             return operation(*stores, group, *args, **kwargs)
 
         return await undisturbed(greenlet_spawn(work))
@@ -373,7 +263,7 @@ class _Walk:
         return await self._read(group, lambda uow: uow.carried_rows(table).count_threads())
 
     async def _read(self, group: RowGroup, work: Callable[[UnitOfWork], T]) -> T:
-        store = self._source.store(self._source.session(), group.part)
+        store = self._source.store(group.part)
         return await undisturbed(greenlet_spawn(store.read, work))
 
     def _note(self, copied: Copied, thread_id: str, outcome: Outcome) -> None:
@@ -399,30 +289,3 @@ def _page(tables: Sequence[Table], place: int, after: Any, uow: UnitOfWork) -> l
     """Give threads of which the first rows are in a table: none that came before."""
     rows = uow.carried_rows(tables[place])
     return rows.thread_ids(after=after, limit=_THREADS_AT_ONCE, but=tables[:place])
-
-
-def _groups_of(parts: Sequence[SchemaPart]) -> list[RowGroup]:
-    return [group for group in ROW_GROUPS if group.part in parts]
-
-
-def _are_one(one: URL, other: URL) -> bool:
-    """Say whether two URLs lead to the same database, as far as URLs tell.
-
-    Raises:
-        ConfigurationError: a URL names a host that is none.
-    """
-    servers, others = _addresses(one), _addresses(other)
-    if servers or others:
-        return one.database == other.database and not servers.isdisjoint(others)
-    files = [Path(url.database or "") for url in (one, other)]
-    return all(file.is_file() for file in files) and files[0].samefile(files[1])
-
-
-def _addresses(url: URL) -> set[tuple[str, int]]:
-    """Give where the servers of a URL listen; none where the database is a file."""
-    found: set[tuple[str, int]] = set()
-    for name, port in servers_of(url):
-        found.add((name, port))
-        with suppress(OSError):  # whoever connects to it will say so
-            found |= {(str(known[4][0]), port) for known in socket.getaddrinfo(name, None)}
-    return found

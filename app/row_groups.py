@@ -1,6 +1,6 @@
 """Which rows make a thread, and which of two states of a row is the later one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -116,3 +116,8 @@ ROW_GROUPS: Final = (
     ),
 )
 """What is carried from one database to another, all but the versions of the schema."""
+
+
+def groups_of(parts: Collection[SchemaPart]) -> list[RowGroup]:
+    """Give the groups of parts of the schema."""
+    return [group for group in ROW_GROUPS if group.part in parts]

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
+from itertools import count
 from typing import Final
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tests.commits import lost_commits
@@ -24,10 +27,18 @@ from threadlog.operations import paging
 _LONG: Final = 2_500
 _KILLS: Final = 4
 
+# What is started in the background ignores SIGINT, and so does what that starts.
+_COPY: Final = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from threadlog.__main__ import main
+main()
+"""
+
 
 def start(ends: Ends) -> subprocess.Popen[str]:
-    """Start a copy in a process of its own."""
-    command = [sys.executable, "-m", "threadlog", "copy", *ends, "--json"]
+    """Start a copy in a process of its own, which heeds Ctrl-C wherever the tests run."""
+    command = [sys.executable, "-c", _COPY, "copy", *ends, "--json"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -65,9 +76,9 @@ def assert_is_beginning(part: Rows, whole: Rows) -> None:
         counts[thread_id] = counts.get(thread_id, 0) + 1
         assert seq == counts[thread_id]
     # A short thread is there as a whole; the long one may end after any page.
-    for thread_id, count in counts.items():
+    for thread_id, length in counts.items():
         if thread_id != "long":
-            assert (thread_id, count + 1) not in whole["cubepi_messages"]
+            assert (thread_id, length + 1) not in whole["cubepi_messages"]
 
 
 async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) -> None:
@@ -153,9 +164,16 @@ async def test_a_lost_commit_is_no_loss(
     monkeypatch.setattr(paging, "PAGE_ROWS", 10)
     ends = Ends(sqlite_url, second_mysql_url)
     await say(ends.source, "t", *map(str, range(95)))
-    with lost_commits(Engine, other, arrives=arrives, times=6) as killed:  # type: ignore[arg-type]  # of all engines
-        (group,) = await copy_database(*ends)
-    assert len(killed) == 6
+    with ExitStack() as stack:
+        killed: list[list[int]] = []
+
+        def report(copied: Copied, fault: Fault | None) -> None:
+            if not killed:  # behind the first page
+                losing = lost_commits(Engine, other, arrives=arrives, times=3)  # type: ignore[arg-type]  # of all engines
+                killed.append(stack.enter_context(losing))
+
+        (group,) = await copy_database(*ends, report=report)
+    assert len(killed[0]) == 3
     assert (group.copied, group.faults) == (1, [])
     assert await rows_of(ends.target) == await source_rows(ends)
 
@@ -172,24 +190,35 @@ async def test_connections_that_are_lost_are_made_again(
     await fill(ends.source)
     await say(ends.source, "t", *map(str, range(60)))
     kills = 0
+    one_at_a_time = asyncio.Lock()
+    in_use: dict[str, int] = {}
+
+    def note(connection: Connection) -> None:
+        database = str(connection.engine.url.database)
+        in_use[database] = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
 
     async def kill() -> None:
         nonlocal kills
-        own = await other.scalar(text("SELECT CONNECTION_ID()"))
-        names = {url.rpartition("/")[2] for url in ends}
-        for row in (await other.execute(text("SHOW PROCESSLIST"))).mappings().all():
-            if row["db"] in names and row["Id"] != own:
-                await other.execute(text(f"KILL {row['Id']}"))
-                kills += 1
+        async with one_at_a_time:
+            for number in list(in_use.values()):
+                with suppress(OperationalError):  # it has ended already
+                    await other.execute(text(f"KILL {number}"))
+                    kills += 1
 
     def report(copied: Copied, fault: Fault | None) -> None:
         assert fault is None
-        if copied.rows % 3 == 0:
+        if next(reports) in {1, 4, 7, 9, 12}:
             pending.append(asyncio.get_running_loop().create_task(kill()))
 
+    reports = count(1)
     pending: list[asyncio.Task[None]] = []
-    (group,) = await copy_database(*ends, report=report)
-    await asyncio.gather(*pending)
-    assert kills
+    await other.scalar(text("SELECT 1"))  # its own transaction is begun, and not noted
+    event.listen(Engine, "begin", note)
+    try:
+        (group,) = await copy_database(*ends, report=report)
+        await asyncio.gather(*pending)
+    finally:
+        event.remove(Engine, "begin", note)
+    assert kills > 3
     assert (group.copied, group.faults) == (7, [])
     assert await rows_of(ends.target) == await source_rows(ends)
