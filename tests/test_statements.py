@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from tests.counting import StatementCount
 from tests.databases import engines_of, on_connection, pools_of, sent_by
