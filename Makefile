@@ -119,7 +119,7 @@ bench: .venv-bench/installed  ## Measure threadlog beside others, about ten minu
 
 .PHONY: bench-check
 bench-check: .venv-bench/installed  ## Test the benchmark, and count an agent's statements beside cubeloop's own
-	@.venv-bench/bin/python -m pytest tests/benchmarks $(ARGS)
+	@THREADLOG_TEST_DATABASES=sqlite,mysql,postgres .venv-bench/bin/python -m pytest tests/benchmarks $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/installed  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY= DATABASE=
@@ -148,7 +148,7 @@ lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRA
 	@for framework in $(FRAMEWORKS); do \
 		$(COMPILE) --extra postgres --group $$framework --output-file requirements-$$framework.txt || exit 1; \
 	done
-	@$(COMPILE) --extra langgraph --group bench --output-file requirements-bench.txt
+	@$(COMPILE) --extra langgraph --extra postgres --group bench --output-file requirements-bench.txt
 	@$(COMPILE_GROUP) --group docs --output-file requirements-docs.txt
 
 .PHONY: clean

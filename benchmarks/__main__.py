@@ -1,4 +1,4 @@
-"""Measures threadlog beside what users would pick instead, on one MySQL whose commits are durable.
+"""Measures threadlog beside what users would pick instead, on servers whose commits are durable.
 
 Run it with: make bench, or shorter: make bench QUICK=1; ROUNDS=15 makes it longer.
 """
@@ -17,12 +17,13 @@ from benchmarks.alternating import measure, turns
 from benchmarks.conditions import conditions
 from benchmarks.everything import everything
 from benchmarks.figure import Figure, Figures
+from benchmarks.place import Place
 from benchmarks.plot import draw
 from benchmarks.report import Report
 from benchmarks.scale import FULL, QUICK, TINY, Scale
 from benchmarks.target import targets
 from tests.databases import create_schema, fresh_database, on_connection
-from tests.servers.products import MYSQL
+from tests.servers.products import MYSQL, POSTGRES
 from tests.servers.server import running_server
 
 _SCALES: Final = {"full": FULL, "quick": QUICK, "tiny": TINY}
@@ -30,12 +31,12 @@ _WIDTH: Final = 110
 _COLUMNS: Final = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
 
 
-async def figures(scale: Scale, mysql: str, folder: Path) -> list[Figure]:
-    """Measure everything, with a progress bar; the database and the folder may be left full."""
+async def figures(scale: Scale, place: Place) -> list[Figure]:
+    """Measure everything, with a progress bar; the databases and the folder may be left full."""
     found: list[Figure] = []
     with Progress(*_COLUMNS, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         bar = progress.add_task("opening")
-        async with everything(scale, mysql, folder) as groups:
+        async with everything(scale, place) as groups:
             total = sum(turns(group.pieces, group.rounds) for group in groups)
             progress.update(bar, total=total)
             for group in groups:
@@ -48,15 +49,17 @@ async def figures(scale: Scale, mysql: str, folder: Path) -> list[Figure]:
 
 
 def report(scale: Scale, command: str) -> Report:
-    """Start a server, measure, and stop it."""
+    """Start the servers, measure, and stop them."""
     with (
         tempfile.TemporaryDirectory(prefix="threadlog-bench-") as folder,
         running_server(MYSQL, durable=True) as server,
         fresh_database(server.url) as mysql,
+        running_server(POSTGRES, durable=True) as other,
+        fresh_database(other.url) as postgres,
     ):
         asyncio.run(on_connection(mysql, create_schema))
         told = asyncio.run(conditions(mysql, command=command, rounds=scale.rounds))
-        found = asyncio.run(figures(scale, mysql, Path(folder)))
+        found = asyncio.run(figures(scale, Place(mysql, postgres, Path(folder))))
     return Report(Figures(found), targets(scale), told)
 
 

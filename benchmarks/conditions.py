@@ -21,6 +21,7 @@ _PACKAGES: Final = (
     "openai-agents",
     "SQLAlchemy",
     "langgraph-checkpoint-sqlite",
+    "langgraph-checkpoint-postgres",
 )
 _VARIABLES: Final = (
     "version",

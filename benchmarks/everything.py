@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -17,6 +16,7 @@ from benchmarks.peers.names import OURS, OURS_ON_SQLITE
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.ours_sync import OursSync
 from benchmarks.piece import Piece
+from benchmarks.place import Place
 from benchmarks.scale import Scale
 from benchmarks.setting import Setting
 from benchmarks.work import agent_turn, appending, graph_state, loading, streaming, writing
@@ -33,27 +33,26 @@ class Group:
 
 
 @asynccontextmanager
-async def everything(scale: Scale, mysql: str, folder: Path) -> AsyncIterator[Sequence[Group]]:
+async def everything(scale: Scale, place: Place) -> AsyncIterator[Sequence[Group]]:
     """Open all contenders and give all work, as long as they are open.
 
     Args:
         scale: how much of it.
-        mysql: the URL of a MySQL database with threadlog's schema.
-        folder: where files of SQLite are made.
+        place: where they keep what they are given.
     """
     async with AsyncExitStack() as stack:
-        engine = await _engine(stack, make_url(mysql).set(drivername="mysql+asyncmy"))
+        engine = await _engine(stack, make_url(place.mysql).set(drivername="mysql+asyncmy"))
         tables = CubeloopTables(engine)
-        ours = await stack.enter_async_context(Ours.opened(mysql, tables))
-        theirs = await stack.enter_async_context(Framework.opened(mysql, tables))
+        ours = await stack.enter_async_context(Ours.opened(place.mysql, tables))
+        theirs = await stack.enter_async_context(Framework.opened(place.mysql, tables))
         peers = [
-            await stack.enter_async_context(Floor.opened(mysql, tables)),
-            await stack.enter_async_context(AgentsSDK.opened(mysql)),
-            await stack.enter_async_context(OursSync.opened(mysql, tables)),
+            await stack.enter_async_context(Floor.opened(place.mysql, tables)),
+            await stack.enter_async_context(AgentsSDK.opened(place.mysql)),
+            await stack.enter_async_context(OursSync.opened(place.mysql, tables)),
         ]
-        savers = await stack.enter_async_context(opened_savers(mysql, folder))
+        savers = await stack.enter_async_context(opened_savers(place))
         counting = StatementCount(await stack.enter_async_context(engine.connect()))
-        on_sqlite = await _on_sqlite(stack, f"sqlite:///{folder}/stream.db")
+        on_sqlite = await _on_sqlite(stack, f"sqlite:///{place.folder}/stream.db")
         work = [
             *_of_logs(Setting(scale, [ours, theirs, *peers])),
             agent_turn.turns([ours, theirs], counting, scale.turns),
@@ -61,7 +60,7 @@ async def everything(scale: Scale, mysql: str, folder: Path) -> AsyncIterator[Se
         ]
         streams = {OURS: (ours.checkpointer, tables), OURS_ON_SQLITE: on_sqlite}
         yield [
-            *(Group(pieces, scale.rounds) for pieces in work if pieces),
+            *(Group(pieces, scale.rounds) for pieces in work),
             Group(streaming.streams(streams, scale.streamed), 1),  # what is counted is the same
         ]
 

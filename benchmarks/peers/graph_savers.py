@@ -1,42 +1,41 @@
-"""Savers of graph state: ours, and LangGraph's for SQLite."""
+"""Savers of graph state: ours, and LangGraph's for SQLite and PostgreSQL."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-from benchmarks.peers.names import LANGGRAPH, OURS, OURS_ON_SQLITE
+from benchmarks.peers.names import LANGGRAPH, OURS
+from benchmarks.place import Place
+from threadlog.langgraph import Saver
+
+Savers = Mapping[str, Mapping[str, Any]]
+"""Savers by their database, and there by their names."""
 
 
 @asynccontextmanager
-async def opened_savers(mysql: str, folder: Path) -> AsyncIterator[Mapping[str, Any]]:
-    """Give the savers, open and set up, by their names; none where threadlog has none.
-
-    Args:
-        mysql: the URL of a database for ours.
-        folder: where the files of the two on SQLite are made.
-    """
-    ours = _ours()
-    if ours is None:
-        yield {}
-        return
+async def opened_savers(place: Place) -> AsyncIterator[Savers]:
+    """Give the savers, open and set up: LangGraph has none for MySQL."""
+    theirs_on_sqlite = str(place.folder / "langgraph.db")
+    made = {
+        "SQLite": {
+            OURS: Saver(f"sqlite:///{place.folder}/graph.db"),
+            LANGGRAPH: AsyncSqliteSaver.from_conn_string(theirs_on_sqlite),
+        },
+        "PostgreSQL": {
+            OURS: Saver(place.postgres),
+            LANGGRAPH: AsyncPostgresSaver.from_conn_string(place.postgres),
+        },
+        "MySQL": {OURS: Saver(place.mysql)},
+    }
     async with AsyncExitStack() as stack:
-        theirs = AsyncSqliteSaver.from_conn_string(str(folder / "langgraph.db"))
-        savers = {
-            OURS_ON_SQLITE: await stack.enter_async_context(ours(f"sqlite:///{folder}/graph.db")),
-            LANGGRAPH: await stack.enter_async_context(theirs),
-            OURS: await stack.enter_async_context(ours(mysql)),
+        opened = {
+            database: {name: await stack.enter_async_context(one) for name, one in savers.items()}
+            for database, savers in made.items()
         }
-        for saver in savers.values():
-            await saver.setup()
-        yield savers
-
-
-def _ours() -> Any:
-    try:
-        return import_module("threadlog.langgraph").Saver
-    except ImportError:
-        return None
+        for savers in opened.values():
+            for saver in savers.values():
+                await saver.setup()
+        yield opened

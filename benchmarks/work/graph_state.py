@@ -1,7 +1,7 @@
 """Graph state: a graph of LangGraph whose every step stores a checkpoint."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from typing import Annotated, Any, Final, TypedDict
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypedDict
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 
+from benchmarks.peers.graph_savers import Savers
 from benchmarks.piece import Piece, Run
 from benchmarks.stopwatch import ms_each
 
@@ -24,13 +25,17 @@ class State(TypedDict):
     said: Annotated[list[str], operator.add]
 
 
-def graphs(savers: Mapping[str, Any], supersteps: int) -> Sequence[Piece]:
-    """Give the work of a graph with each saver; none where there are no savers."""
-    if not savers:
-        return []
-    steps = [Run(name, partial(_step, saver, supersteps)) for name, saver in savers.items()]
-    latest = [Run(name, partial(_latest, saver, supersteps)) for name, saver in savers.items()]
-    return [Piece(STEP, "ms", steps), Piece(LATEST, "ms", latest)]
+def graphs(savers: Savers, supersteps: int) -> Sequence[Piece]:
+    """Give the work of a graph with each saver, a piece for each database."""
+    return [
+        Piece(
+            f"{name}, {database}",
+            "ms",
+            [Run(saver, partial(work, opened, supersteps)) for saver, opened in by_name.items()],
+        )
+        for name, work in ((STEP, _step), (LATEST, _latest))
+        for database, by_name in savers.items()
+    ]
 
 
 async def _step(saver: Any, supersteps: int) -> float:

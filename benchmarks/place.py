@@ -1,0 +1,18 @@
+"""Where contenders keep what they are given."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Place:
+    """Databases, and a folder for those that are files."""
+
+    mysql: str
+    """The URL of a MySQL database with threadlog's schema."""
+
+    postgres: str
+    """The URL of an empty PostgreSQL database."""
+
+    folder: Path
+    """Where files of SQLite are made."""
