@@ -1,9 +1,9 @@
 """What threadlog's tables have on PostgreSQL that their metadata does not say.
 
-Partitions, each of which is a table; foreign keys to threads; the index of messages'
-metadata. The models keep them out of the metadata, where autogenerate would want them on MySQL
-too. Here it is told of them: it puts them into a migration that creates a table, and does not
-drop them from one that is there.
+Partitions, each of which is a table; foreign keys to threads; the indexes of messages'
+metadata and of forks. The models keep them out of the metadata, where autogenerate would want
+them on MySQL too. Here it is told of them: it puts them into a migration that creates a table,
+and does not drop them from one that is there.
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,7 @@
 The versions are those of the agent framework, which began with threads and messages; what
 came later says since when. Unlike the framework's own helpers these give every identifier
 the collation ``utf8mb4_bin``, on PostgreSQL ``C``, and version 5 the index that lists recent
-threads.
+threads and, on PostgreSQL, the one that finds forks.
 """
 
 from collections.abc import Mapping
@@ -49,6 +49,15 @@ _INDEXES: Final = (
             "postgresql_using": "gin",
             "postgresql_ops": {"metadata": "jsonb_path_ops"},
         },
+    ),
+    # Others make an index for a foreign key by themselves. Few threads are forks.
+    Index(
+        "ix_cubepi_threads_parent",
+        "cubepi_threads",
+        ("parent_thread_id",),
+        since=5,
+        dialect=POSTGRESQL,
+        options={"postgresql_where": sa.text("parent_thread_id IS NOT NULL")},
     ),
 )
 

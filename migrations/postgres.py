@@ -94,5 +94,9 @@ def upgrade_v4_to_v5_op() -> str:
                 "CREATE INDEX IF NOT EXISTS ix_cubepi_threads_recent "
                 "ON cubepi_threads (updated_at, thread_id)"
             ),
+            (
+                "CREATE INDEX IF NOT EXISTS ix_cubepi_threads_parent "
+                "ON cubepi_threads (parent_thread_id) WHERE parent_thread_id IS NOT NULL"
+            ),
         ]
     )

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
 from threadlog.models.dialects import (
-    TABLE_OPTIONS,
+    THREADS,
     ExactJson,
     empty_object,
     identifier,
@@ -31,7 +31,7 @@ class Thread(Base):
     __tablename__ = "cubepi_threads"
     __table_args__ = (
         Index("ix_cubepi_threads_recent", "updated_at", "thread_id"),
-        TABLE_OPTIONS,
+        THREADS,
     )
 
     thread_id: Mapped[str] = mapped_column(identifier(), primary_key=True)

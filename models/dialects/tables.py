@@ -34,6 +34,15 @@ def metadata_index(table: str) -> str:
     return f"CREATE INDEX {METADATA_INDEX} ON {table} USING gin (metadata jsonb_path_ops)"
 
 
+def _parent_index(table: str) -> str:
+    """Give the statement that creates PostgreSQL's index of the few threads that are forks.
+
+    Others make one for a foreign key by themselves.
+    """
+    where = "WHERE parent_thread_id IS NOT NULL"
+    return f"CREATE INDEX ix_cubepi_threads_parent ON {table} (parent_thread_id) {where}"
+
+
 def partition(table: str, place: int) -> str:
     """Give the statement that creates one of a table's partitions on PostgreSQL."""
     return (
@@ -52,6 +61,9 @@ def _on_postgresql(statements: Iterable[str]) -> dict[str, Any]:
     listeners = [make(statement).execute_if(dialect="postgresql") for statement in statements]
     return {"listeners": [("after_create", listener) for listener in listeners]}
 
+
+THREADS: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_parent_index(_TABLE)])}
+"""Options of the table of threads."""
 
 OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([foreign_key(_TABLE)])}
 """Options of a table whose rows belong to threads, and go with them on PostgreSQL."""
