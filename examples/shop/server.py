@@ -20,9 +20,15 @@ _DRIVERS: Final = {
     "app": {
         "mysql": "mysql+asyncmy",
         "mariadb": "mariadb+asyncmy",
+        "postgresql": "postgresql+asyncpg",
         "sqlite": "sqlite+aiosqlite",
     },
-    "till": {"mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql", "sqlite": "sqlite"},
+    "till": {
+        "mysql": "mysql+pymysql",
+        "mariadb": "mariadb+pymysql",
+        "postgresql": "postgresql+psycopg",
+        "sqlite": "sqlite",
+    },
 }
 
 
@@ -30,7 +36,7 @@ def environment(url: str, host: str = "app", stop: str = "") -> dict[str, str]:
     """Give a host's environment: where its database is, and where it is to stop.
 
     Args:
-        url: ``mysql://…``, ``mariadb://…`` or ``sqlite:///…``.
+        url: ``mysql://…``, ``mariadb://…``, ``postgresql://…`` or ``sqlite:///…``.
         host: ``app`` or ``till``, which need different drivers.
         stop: one of `examples.shop.stopping.PLACES`.
     """

@@ -25,6 +25,7 @@ def fill(url: str, *threads: str) -> None:
             "sqlite": "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now', '-40 days')",
             "mysql": "UTC_TIMESTAMP(6) - INTERVAL 40 DAY",
             "mariadb": "UTC_TIMESTAMP(6) - INTERVAL 40 DAY",
+            "postgresql": "now() - INTERVAL '40 days'",
         }[url.partition(":")[0]]
         await execute(url, f"UPDATE threadlog_checkpoints SET created_at = {past}")
 

@@ -90,6 +90,25 @@ async def counts(url: str, level: str) -> tuple[int, int]:
     return int(found[0]), int(found[1])
 
 
+async def writes_to(url: str) -> tuple[bool, bool]:
+    """Say of PostgreSQL whether an open transaction has written an order, and a message.
+
+    It shows to nobody what is not committed, but who has written to a table keeps a lock on it.
+    """
+    query = (
+        "SELECT count(*) > 0 FROM pg_locks JOIN pg_class ON pg_class.oid = relation "
+        "WHERE mode = 'RowExclusiveLock' AND relname = '{}'"
+    )
+    engine = host_engine(url)
+    async with engine.connect() as connection:
+        orders, messages = [
+            bool(await connection.scalar(text(query.format(table))))
+            for table in ("shop_orders", "cubepi_messages")
+        ]
+    await engine.dispose()
+    return orders, messages
+
+
 def is_locked(url: str) -> bool:
     """Say whether somebody is in a transaction that writes to an SQLite file."""
     connection = sqlite3.connect(str(make_url(url).database), timeout=0, isolation_level=None)

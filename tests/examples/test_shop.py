@@ -46,7 +46,7 @@ async def test_orders_at_once(server: Server) -> None:
         assert sorted(await items(server, thread)) == due
 
 
-@pytest.mark.parametrize("thread_id", ["", "a ", "a\0"])
+@pytest.mark.parametrize("thread_id", ["", "a "])
 async def test_what_threadlog_refuses_takes_the_order_back(server: Server, thread_id: str) -> None:
     """Pins 422 with the reason, for an order that was in the transaction already."""
     answer = await place(server, thread_id, "tea")

@@ -19,6 +19,7 @@ from tests.examples.helpers import (
     place,
     till,
     watched,
+    writes_to,
 )
 
 # What is in the transaction at each place: the order, the message.
@@ -31,6 +32,10 @@ async def check_stopped(url: str, stop: str) -> None:
     if url.startswith("sqlite"):
         assert is_locked(url) is (stop != "committed")
         assert await counts(url, "SERIALIZABLE") == KEPT[stop]
+    elif url.startswith("postgresql"):
+        open_ = stop != "committed"
+        assert await writes_to(url) == (open_, open_ and WRITTEN[stop][1] == 1)
+        assert await counts(url, "READ COMMITTED") == KEPT[stop]
     else:
         assert await counts(url, "READ UNCOMMITTED") == WRITTEN[stop]
         assert await counts(url, "READ COMMITTED") == KEPT[stop]
