@@ -31,6 +31,7 @@ from threadlog.models.dialects import (
     json_items,
     json_member_is,
     no_value,
+    unindexed,
     utc_now,
 )
 from threadlog.repositories.digests import ns_digest
@@ -185,9 +186,9 @@ class CheckpointRepository:
     def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
         """Read up to `limit` checkpoints, newest first, all of them in one statement."""
         dialect = dialect_of(self._session)
-        of_namespace = None not in {query.thread_id, query.checkpoint_ns}
-        conditions = _conditions(query, dialect)
-        target = _targets(*conditions, of_namespace=of_namespace).limit(limit)
+        target = _targets(*_conditions(query, dialect), order=_ordering(query, dialect)).limit(
+            limit
+        )
         if query.thread_id is not None:
             target = by_primary_key(target, _CHECKPOINTS, dialect)
         return self._read(_whole(target.cte("target")), {})
@@ -295,18 +296,31 @@ class CheckpointRepository:
         copy_thread(self._session, _CHECKPOINTS, source_thread_id, target_thread_id, lock=True)
 
 
-def _targets(*conditions: ColumnElement[bool], of_namespace: bool) -> Select[Any]:
+def _ordering(query: CheckpointQuery, dialect: str) -> Sequence[ColumnElement[Any]]:
+    """Give what checkpoints are ordered by, so that it decides between any two.
+
+    Where they are of one namespace of a thread that is the id alone: MariaDB would sort all of
+    them by what is the same in all.
+    """
+    newest = _CHECKPOINTS.c.checkpoint_id
+    if query.thread_id is None:
+        return newest, _CHECKPOINTS.c.thread_id, _CHECKPOINTS.c.ns_digest
+    if query.checkpoint_ns is None:
+        return unindexed(newest, dialect), _CHECKPOINTS.c.ns_digest
+    return (newest,)
+
+
+def _targets(
+    *conditions: ColumnElement[bool], order: Sequence[ColumnElement[Any]] = ()
+) -> Select[Any]:
     """Select the keys of checkpoints, newest first.
 
-    All in descending order, as an index on checkpoint_id has its rows backwards. Where they
-    are of one namespace of a thread the id alone is ordered by: MariaDB would sort all of them
-    by what is the same in all.
+    All in descending order, as an index on checkpoint_id has its rows backwards.
     """
-    order = ("checkpoint_id",) if of_namespace else ("checkpoint_id", "thread_id", "ns_digest")
     return (
         select(*(_CHECKPOINTS.c[name] for name in _KEY), _CHECKPOINTS.c.blob_keys)
         .where(*conditions)
-        .order_by(*(_CHECKPOINTS.c[name].desc() for name in order))
+        .order_by(*(column.desc() for column in order or (_CHECKPOINTS.c.checkpoint_id,)))
     )
 
 
@@ -365,13 +379,11 @@ _OF_NAMESPACE: Final = (
     _CHECKPOINTS.c.thread_id == bindparam("thread_id"),
     _CHECKPOINTS.c.ns_digest == bindparam("ns_digest"),
 )
-_NEWEST: Final = _whole(_targets(*_OF_NAMESPACE, of_namespace=True).limit(1).cte("target"))
+_NEWEST: Final = _whole(_targets(*_OF_NAMESPACE).limit(1).cte("target"))
 _IS_CHECKPOINT: Final = _CHECKPOINTS.c.checkpoint_id == bindparam("checkpoint_id")
 # The limit keeps MySQL from merging the CTE, whose one row it then refuses to give JSON_TABLE
 # (error 1210).
-_ONE: Final = _whole(
-    _targets(*_OF_NAMESPACE, _IS_CHECKPOINT, of_namespace=True).limit(1).cte("target")
-)
+_ONE: Final = _whole(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT).limit(1).cte("target"))
 
 
 def _chain() -> Select[Any]:

@@ -21,7 +21,7 @@ from threadlog.models.dialects.columns import (
 )
 from threadlog.models.dialects.comparison import bytes_of, same_id
 from threadlog.models.dialects.generated import computed
-from threadlog.models.dialects.hints import by_primary_key
+from threadlog.models.dialects.hints import by_primary_key, unindexed
 from threadlog.models.dialects.inserts import (
     insert_if_absent,
     insert_or_replace,

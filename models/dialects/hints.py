@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Select, Table
+from sqlalchemy import ColumnElement, Select, Table
 
 
 def by_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]:
@@ -17,3 +17,15 @@ def by_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]
         dialect: the name of the session's dialect.
     """
     return rows.with_hint(table, "FORCE INDEX (PRIMARY)") if dialect == "mariadb" else rows
+
+
+def unindexed(text: ColumnElement[str], dialect: str) -> ColumnElement[str]:
+    """Give a text to order by that PostgreSQL has in no index; elsewhere the text itself.
+
+    PostgreSQL may do the same as MariaDB, see `by_primary_key`, and takes no hints.
+
+    Args:
+        text: the column.
+        dialect: the name of the session's dialect.
+    """
+    return text.concat("") if dialect == "postgresql" else text

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, func, insert, select
 
 from tests.databases import INNODB, SERVERS, fresh_database, on_connection
-from tests.graph_saver.making import put_chain
+from tests.graph_saver.making import config_for, put_chain
 from tests.graphs.databases import create_graph_schema
 from tests.graphs.histories import config_of
 from tests.plans import Plan, Sent, analyze, explain, recorded, rows_read
@@ -83,6 +83,11 @@ async def _page(saver: Saver) -> None:
     assert [found async for found in saver.alist(config_of(), limit=10)]
 
 
+async def _page_of_namespace(saver: Saver) -> None:
+    config = config_for("t", "")
+    assert [found async for found in saver.alist(config, limit=10)]
+
+
 async def _history(saver: Saver) -> None:
     assert await saver.aget_delta_channel_history(config=config_of(), channels=["step", "same"])
 
@@ -91,7 +96,7 @@ async def _prune(saver: Saver) -> None:
     await saver.aprune(["to be pruned"])
 
 
-@pytest.mark.parametrize("work", [_newest, _one, _page, _history, _prune])
+@pytest.mark.parametrize("work", [_newest, _one, _page, _page_of_namespace, _history, _prune])
 async def test_what_belongs_to_a_thread_is_found_by_primary_keys(
     among_others: str, work: Callable[[Saver], Awaitable[object]]
 ) -> None:
