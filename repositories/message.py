@@ -5,9 +5,12 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    Executable,
     Select,
     Table,
     bindparam,
+    exists,
+    func,
     insert,
     literal,
     null,
@@ -16,11 +19,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from threadlog.models import Message, Thread
-from threadlog.models.dialects import LastRows, as_text, dialect_of, to_epoch
+from threadlog.models import Message, Run, Thread
+from threadlog.models.dialects import (
+    LastRows,
+    as_text,
+    clock_time,
+    dialect_of,
+    same_id,
+    telling,
+    to_epoch,
+    told,
+)
+from threadlog.repositories.rows import affected
+from threadlog.repositories.thread import ThreadTail
 
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
+_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 
 _INSERT: Final = insert(_MESSAGES)
 _OF_THREAD: Final = _MESSAGES.c.thread_id == bindparam("thread_id")
@@ -82,6 +97,40 @@ _PAGE: Final = (
     .order_by(_MESSAGES.c.seq)
 )
 _LIMITED_PAGE: Final = _PAGE.limit(bindparam("limit"))
+
+
+def _insert_behind(*unless: Select[Any]) -> Executable:
+    """Build what locks a thread and inserts a message behind its last one.
+
+    Args:
+        unless: what finds a row where nothing is to be inserted.
+    """
+    # All of it locks, as the statement reads what was committed when it got its lock.
+    last = select(func.max(_MESSAGES.c.seq)).where(_OF_THREAD).with_for_update()
+    place = func.coalesce(last.scalar_subquery(), 0) + 1
+    values = [bindparam(column.name, type_=column.type) for column in _GIVEN]
+    behind = _THREADS.c.updated_at < clock_time()
+    row = select(_THREADS.c.thread_id, telling(place, behind), *values).where(
+        _THREADS.c.thread_id == bindparam("thread_id"),
+        *(~exists(found.with_for_update()) for found in unless),
+    )
+    names = ["thread_id", "seq", *(column.name for column in _GIVEN)]
+    return (
+        insert(_MESSAGES)
+        .from_select(names, row.with_for_update())
+        .execution_options(preserve_rowcount=True)
+    )
+
+
+_GIVEN: Final = [_MESSAGES.c[name] for name in ("role", "metadata", "payload", "run_id")]
+_INSERT_BEHIND: Final = _insert_behind()
+_INSERT_BEHIND_UNLESS_COMPLETED: Final = _insert_behind(
+    select(_RUNS.c.run_id).where(
+        _RUNS.c.thread_id == bindparam("thread_id"),
+        same_id(_RUNS.c.run_id, bindparam("run_id")),
+        _RUNS.c.completed_at.is_not(None),
+    )
+)
 
 
 class NewMessage(NamedTuple):
@@ -163,6 +212,22 @@ class MessageRepository:
             for place, message in enumerate(messages, start=1)
         ]
         self._session.execute(_INSERT, rows)
+
+    def insert_behind(self, thread_id: str, message: NewMessage) -> ThreadTail | None:
+        """Lock a thread, and insert a message behind its last one, in one statement.
+
+        Only for sessions that read at READ COMMITTED, and on servers that can; see `tells`.
+
+        Returns:
+            The thread's end before, with its lock held; None where there is no such thread,
+            or the message's run is completed: nothing is inserted then.
+        """
+        statement = _INSERT_BEHIND if message.run_id is None else _INSERT_BEHIND_UNLESS_COMPLETED
+        result = self._session.execute(statement, {"thread_id": thread_id, **message._asdict()})
+        if not affected(result):
+            return None
+        seq, behind = told(result)
+        return ThreadTail(last_seq=seq - 1, behind=behind, completed_run=None)
 
     def are_stored(self, placed: PlacedMessages) -> bool:
         """Say whether these very messages are at their seqs: role, payload and run id."""

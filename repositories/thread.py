@@ -158,7 +158,9 @@ class ThreadRepository:
             return
         self._create(thread_id)
 
-    def lock_tail(self, thread_id: str, run_ids: Sequence[str] = ()) -> ThreadTail:
+    def lock_tail(
+        self, thread_id: str, run_ids: Sequence[str] = (), *, is_new: bool = False
+    ) -> ThreadTail:
         """Lock a thread, creating it if need be, and read where its log ends.
 
         The row lock is held until the transaction ends: between this call and that point
@@ -168,6 +170,7 @@ class ThreadRepository:
         Args:
             thread_id: the thread.
             run_ids: runs of which one is looked for that is completed.
+            is_new: whether there was no such thread a moment ago.
         """
         more: Mapping[str, Any]
         match run_ids:
@@ -177,7 +180,8 @@ class ThreadRepository:
                 read, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
             case _:
                 read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
-        row = self._lock_or_create(read.statements(self._dialect), thread_id, more)
+        statements = read.statements(self._dialect)
+        row = self._lock_or_create(statements, thread_id, more, is_new=is_new)
         return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
 
     def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
@@ -265,6 +269,8 @@ class ThreadRepository:
         statements: Sequence[Executable],
         thread_id: str,
         more: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        is_new: bool = False,
     ) -> Sequence[Any]:
         """Run a locking read of the thread's row; where there is no row, make one first.
 
@@ -272,7 +278,7 @@ class ThreadRepository:
         writers would deadlock on it: there the row is made before it is read.
         """
         parameters = {"thread_id": thread_id, **more}
-        if self._read_committed:
+        if self._read_committed and not is_new:
             row = first_of(self._session, statements, parameters)
             if row is not None:
                 return row

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
+from threadlog.models.dialects import dialect_of, tells
 from threadlog.repositories.app_run import AppRunRepository
 from threadlog.repositories.app_thread import AppThreadRepository
 from threadlog.repositories.carried_row import CarriedRowRepository, count_rows
@@ -53,6 +54,11 @@ class UnitOfWork:
         """
         self.session = session
         self._read_committed = read_committed
+
+    @property
+    def inserts_behind(self) -> bool:
+        """Whether `MessageRepository.insert_behind` can be used."""
+        return self._read_committed and tells(dialect_of(self.session))
 
     @cached_property
     def threads(self) -> ThreadRepository:

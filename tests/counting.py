@@ -42,9 +42,14 @@ class StatementCount:
             counts.append(await self.questions() - before - 1)
         return min(counts)
 
-    def figure(self, mysql: int, *, postgresql: int) -> int:
-        """Give the figure of the server that is asked; MariaDB's are MySQL's."""
-        return postgresql if self._connection.dialect.name == "postgresql" else mysql
+    def figure(self, mysql: int, *, postgresql: int, mariadb: int | None = None) -> int:
+        """Give the figure of the server that is asked; MariaDB's is MySQL's unless given."""
+        match self._connection.dialect.name:
+            case "postgresql":
+                return postgresql
+            case "mariadb" if mariadb is not None:
+                return mariadb
+        return mysql
 
     async def _prepare(self) -> None:
         statement = _PREPARATIONS.get(self._connection.dialect.name)

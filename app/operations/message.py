@@ -132,7 +132,10 @@ class _Insertion:
     def __call__(self, uow: UnitOfWork) -> list[Outcome]:
         if len(uow.lost_commits) > self._lost_commits:
             self._lost_commits, self._doubtful = len(uow.lost_commits), self._places
-        tails, completed = self._lock(uow)
+        at_once = uow.inserts_behind and not self._doubtful and self._is_one_message
+        if at_once and self._insert_at_once(uow):
+            return [None]
+        tails, completed = self._lock(uow, is_new=at_once)
         self._look_back(uow)
         self._places = {}
         ends = {thread_id: tail.last_seq for thread_id, tail in tails.items()}
@@ -143,10 +146,27 @@ class _Insertion:
             uow.threads.touch(*behind)
         return outcomes
 
-    def _lock(self, uow: UnitOfWork) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
+    @property
+    def _is_one_message(self) -> bool:
+        return len(self._appends) == 1 and len(self._appends[0].messages) == 1
+
+    def _insert_at_once(self, uow: UnitOfWork) -> bool:
+        """Lock and insert in one statement; False where there is no thread, or a completed run."""
+        (new,) = self._appends
+        tail = uow.messages.insert_behind(new.thread_id, *new.messages)
+        if tail is None:
+            return False
+        self._places = {0: tail.last_seq}
+        if tail.behind:
+            uow.threads.touch(new.thread_id)
+        return True
+
+    def _lock(
+        self, uow: UnitOfWork, *, is_new: bool
+    ) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
         """Lock the threads; give their ends, and the completed ones of the appends' runs."""
         if len(self._appends) == 1:
-            return _lock_one(uow, self._appends[0])
+            return _lock_one(uow, self._appends[0], is_new=is_new)
         # What may be stored already must not be left for another unit that does not know.
         wait = bool(self._doubtful)
         tails = uow.threads.lock_tails({a.thread_id for a in self._appends}, wait=wait)
@@ -187,11 +207,11 @@ class _Insertion:
 
 
 def _lock_one(
-    uow: UnitOfWork, new: NewAppend
+    uow: UnitOfWork, new: NewAppend, *, is_new: bool
 ) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
     """Lock one thread, creating it if need be, and look for completed runs, in one statement."""
     run_ids = new.run_ids
-    tail = uow.threads.lock_tail(new.thread_id, run_ids[:_RUNS_AT_ONCE])
+    tail = uow.threads.lock_tail(new.thread_id, run_ids[:_RUNS_AT_ONCE], is_new=is_new)
     completed = tail.completed_run
     for start in range(_RUNS_AT_ONCE, len(run_ids), _RUNS_AT_ONCE):
         some = run_ids[start : start + _RUNS_AT_ONCE]

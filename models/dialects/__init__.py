@@ -59,6 +59,7 @@ from threadlog.models.dialects.tables import (
     metadata_index,
     partition,
 )
+from threadlog.models.dialects.telling import telling, tells, told
 from threadlog.models.dialects.times import (
     clock_time,
     from_epoch,
@@ -126,7 +127,11 @@ __all__ = [
     "seconds_ago",
     "size_of",
     "statement_time",
+    "telling",
+    "tells",
     "to_epoch",
+    "told",
+    "unindexed",
     "utc_now",
     "word",
 ]
