@@ -15,10 +15,9 @@ T = TypeVar("T")
 # dev.mysql.com/doc/refman/9.7/en/string-literals.html
 _ESCAPED: Final = b"\0\n\r\x1a\"'\\"
 
-# Room for ids, keywords and punctuation. A row has two ids of 255 characters, each of up to 4
-# bytes; the statement that finds its place itself has seven.
+# Room for ids, keywords and punctuation: two ids of 255 characters take up to 4 bytes each.
 _ROW_OVERHEAD: Final = 3_000
-STATEMENT_OVERHEAD: Final = 6_000
+STATEMENT_OVERHEAD: Final = 1_000
 """Bytes of a statement that are not its rows'."""
 
 # Quotes, comma, and what says that a value is binary.

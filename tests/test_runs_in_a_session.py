@@ -85,7 +85,7 @@ async def test_an_append_sees_a_completion_behind_the_snapshot(
     """Pins the locking read of completed runs."""
     await other.mark_run_complete("t", "r")
     new = NewAppend("t", in_batches(MESSAGE_CODEC.encode([UserFactory(run_id="r")]), 10_000))
-    (outcome,) = await joined(session, _Insertion([new]))
+    (outcome,) = await joined(session, _Insertion([new], 10_000))
     assert isinstance(outcome, RunAlreadyCompletedError)
 
 

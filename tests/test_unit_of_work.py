@@ -42,7 +42,8 @@ def host_engine(url: str, level: str | None = None) -> AsyncEngine:
 def append(uow: UnitOfWork, thread_id: str, count: int = 1) -> None:
     """Append messages in a unit of work."""
     rows = MESSAGE_CODEC.encode(UserFactory.build_batch(count))
-    assert _Insertion([NewAppend(thread_id, in_batches(rows, 1_000_000))])(uow) == [None]
+    new = NewAppend(thread_id, in_batches(rows, 1_000_000))
+    assert _Insertion([new], 1_000_000)(uow) == [None]
 
 
 async def length(url: str, thread_id: str) -> int:

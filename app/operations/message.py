@@ -18,6 +18,9 @@ from threadlog.validation import check_count, check_id, check_list
 from threadlog.values import StoredMessage
 from threadlog.vocabulary import DataT, Vocabulary
 
+# Bytes: sending a long message as digits takes longer than one statement more.
+_SHORT: Final = 300_000
+
 # Run ids in one statement: few enough for every server.
 _RUNS_AT_ONCE: Final = 500
 
@@ -108,7 +111,7 @@ def append_together(store: Store, appends: Sequence[NewAppend]) -> list[Outcome]
     Returns:
         What became of each. One alone is never `ThreadNotLocked`: it waits for its thread.
     """
-    return store.write(_Insertion(appends), idempotent=True)
+    return store.write(_Insertion(appends, store.statement_limit), idempotent=True)
 
 
 class _Insertion:
@@ -120,8 +123,9 @@ class _Insertion:
     taken for ours.
     """
 
-    def __init__(self, appends: Sequence[NewAppend]) -> None:
+    def __init__(self, appends: Sequence[NewAppend], statement_limit: int) -> None:
         self._appends = appends
+        self._is_short = _is_short(appends, statement_limit)
         self._stored: set[int] = set()
         self._places: dict[int, int] = {}
         """The seq that each append was put behind, in the try that was made last."""
@@ -132,7 +136,7 @@ class _Insertion:
     def __call__(self, uow: UnitOfWork) -> list[Outcome]:
         if len(uow.lost_commits) > self._lost_commits:
             self._lost_commits, self._doubtful = len(uow.lost_commits), self._places
-        at_once = uow.inserts_behind and not self._doubtful and self._is_one_message
+        at_once = self._is_short and not self._doubtful and uow.inserts_behind
         if at_once and self._insert_at_once(uow):
             return [None]
         tails, completed = self._lock(uow, is_new=at_once)
@@ -145,10 +149,6 @@ class _Insertion:
         if behind := [thread_id for thread_id in written if tails[thread_id].behind]:
             uow.threads.touch(*behind)
         return outcomes
-
-    @property
-    def _is_one_message(self) -> bool:
-        return len(self._appends) == 1 and len(self._appends[0].messages) == 1
 
     def _insert_at_once(self, uow: UnitOfWork) -> bool:
         """Lock and insert in one statement; False where there is no thread, or a completed run."""
@@ -204,6 +204,14 @@ class _Insertion:
             uow.messages.insert_together(
                 PlacedMessages(new.thread_id, seq, new.messages) for new, seq in placed
             )
+
+
+def _is_short(appends: Sequence[NewAppend], statement_limit: int) -> bool:
+    """Say whether it is one message, that fits into `MessageRepository.insert_behind` too."""
+    if len(appends) > 1 or len(appends[0].messages) > 1:
+        return False
+    # Each byte is two digits there, and the statement has ids seven times, not twice.
+    return 3 * appends[0].batches[0].size <= min(statement_limit, _SHORT)
 
 
 def _lock_one(
