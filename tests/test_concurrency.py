@@ -465,7 +465,7 @@ async def test_cancelled_operations_leave_whole_batches_and_a_working_pool(
                 UserMessage(content=[], metadata={"b": number, "n": n}) for n in range(3)
             ]
             try:
-                await asyncio.wait_for(checkpointer.append("t", batch), dice.random() * 0.03)
+                await asyncio.wait_for(checkpointer.append("t", batch), 0.03 * dice.random() ** 3)
             except TimeoutError:
                 return False
             return True

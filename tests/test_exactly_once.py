@@ -62,19 +62,20 @@ def said(*names: str) -> list[Message]:
     return [UserMessage(content=[], id=name) for name in names]
 
 
+@pytest.mark.parametrize("names", ["a", "ab"])
 @pytest.mark.parametrize("times", [1, 3])
 async def test_an_append_is_stored_once(
-    opened: Checkpointer, other: AsyncConnection, arrival: str, times: int
+    opened: Checkpointer, other: AsyncConnection, arrival: str, times: int, names: str
 ) -> None:
     """Pins that a lost COMMIT, done or not, costs the caller nothing but time."""
     engine = engines_of(opened)[0].sync_engine
     with lost_commits(engine, other, arrives=arrival == "done", times=times) as killed:
-        await opened.append("t", said("a", "b"))
+        await opened.append("t", said(*names))
     # What arrived needs no second transaction that inserts, but one that looks.
     assert len(killed) == times
-    assert (await ids(opened, "t"))[1:] == ["a", "b"]
+    assert (await ids(opened, "t"))[1:] == [*names]
     await opened.append("t", said("c"))
-    assert (await ids(opened, "t"))[1:] == ["a", "b", "c"]
+    assert (await ids(opened, "t"))[1:] == [*names, "c"]
 
 
 async def test_an_append_of_a_new_thread_is_stored_once(

@@ -152,3 +152,20 @@ async def test_no_page_reads_a_thread_whole(innodb_url: str) -> None:
     print(f"rows read: {read}")
     assert read[0] >= 300
     assert max(read[1:]) < 30
+
+
+@pytest.mark.parametrize(("length", "statements"), [(1_000, 1), (120_000, 2), (1_000_000, 2)])
+async def test_a_long_message_is_not_sent_as_digits(
+    mysql_url: str, length: int, statements: int
+) -> None:
+    """Pins what goes in one statement, which has two digits for each byte, and what in two."""
+    async with Checkpointer(mysql_url) as checkpointer:
+        await checkpointer.append("t", UserFactory.build_batch(2))
+        sent = sent_by(checkpointer)
+        await checkpointer.append("t", [UserFactory(id="x" * length)])
+        assert len([one for one in sent if not one.startswith("UPDATE")]) == statements
+        sent.clear()
+        checkpointer._statement_limit = 12_000
+        await checkpointer.append("t", [UserFactory(id="x" * 1_000)])
+        assert len([one for one in sent if not one.startswith("UPDATE")]) == 2
+        assert len(await checkpointer.read("t")) == 4

@@ -136,7 +136,8 @@ class _Insertion:
     def __call__(self, uow: UnitOfWork) -> list[Outcome]:
         if len(uow.lost_commits) > self._lost_commits:
             self._lost_commits, self._doubtful = len(uow.lost_commits), self._places
-        at_once = self._is_short and not self._doubtful and uow.inserts_behind
+        # It does not look for what may be stored already.
+        at_once = self._is_short and not uow.lost_commits and uow.inserts_behind
         if at_once and self._insert_at_once(uow):
             return [None]
         tails, completed = self._lock(uow, is_new=at_once)
