@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from threadlog.errors import StorageError
 from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects import (
     LastRows,
@@ -225,6 +226,9 @@ class MessageRepository:
         Returns:
             The thread's end before, with its lock held; None where there is no such thread,
             or the message's run is completed: nothing is inserted then.
+
+        Raises:
+            StorageError: the server does not tell where the message was put.
         """
         statement = _INSERT_BEHIND if message.run_id is None else _INSERT_BEHIND_UNLESS_COMPLETED
         values = {**message._asdict(), "digits": message.payload.hex()}
@@ -232,6 +236,8 @@ class MessageRepository:
         if not affected(result):
             return None
         seq, behind = told(result)
+        if not seq:  # something between here and MySQL, or that is not quite MySQL
+            raise StorageError("The server does not tell what LAST_INSERT_ID() was given")
         return ThreadTail(last_seq=seq - 1, behind=behind, completed_run=None)
 
     def are_stored(self, placed: PlacedMessages) -> bool:

@@ -14,8 +14,9 @@ from tests.commits import kill_connection, lost_commits, number_of
 from tests.databases import engine_for, engines_of
 from tests.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.errors import CommitOutcomeUnknownError, RunNotClaimedError
+from threadlog.errors import CommitOutcomeUnknownError, RunNotClaimedError, StorageError
 from threadlog.messages import Message, UserMessage
+from threadlog.repositories import message
 
 WRITERS = 16
 
@@ -76,6 +77,19 @@ async def test_an_append_is_stored_once(
     assert (await ids(opened, "t"))[1:] == [*names]
     await opened.append("t", said("c"))
     assert (await ids(opened, "t"))[1:] == [*names, "c"]
+
+
+async def test_a_place_that_is_not_told_is_an_error(
+    mysql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that nothing is stored whose place, if its COMMIT is lost, would not be known."""
+    async with Checkpointer(mysql_url) as checkpointer:
+        await checkpointer.append("t", said("a"))
+        monkeypatch.setattr(message, "told", lambda result: (0, False))  # as a proxy might
+        with pytest.raises(StorageError, match="does not tell"):
+            await checkpointer.append("t", said("b"))
+        monkeypatch.undo()
+        assert await ids(checkpointer, "t") == ["a"]
 
 
 async def test_an_append_of_a_new_thread_is_stored_once(
