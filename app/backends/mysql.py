@@ -264,6 +264,7 @@ class MariaDBBackend(MySQLBackend):
     """The same, where the URL says MariaDB."""
 
     name = "MariaDB"
+    word = "mariadb"
     asynchronous = Driver("asyncmy", "mariadb")
     synchronous = Driver("pymysql", "mariadb")
 
