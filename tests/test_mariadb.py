@@ -1,13 +1,12 @@
 """MySQL and MariaDB, each behind URLs of either scheme, and what MariaDB alone does."""
 
 import asyncio
-import gc
 import json
-import warnings
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from sqlalchemy import Connection, make_url, text
+from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from tests.databases import DATABASES, engine_for, on_connection, sent_by
@@ -130,21 +129,29 @@ async def test_a_hosts_engine_of_the_name_mysql_works(innodb_url: str) -> None:
     await engine.dispose()
 
 
+def connected(engine: Engine) -> list[Any]:
+    """Give a list that gets the connections that an engine opens."""
+    opened: list[Any] = []
+    event.listen(engine, "connect", lambda connection, _: opened.append(connection), insert=True)
+    return opened
+
+
 async def test_a_hosts_engine_of_the_name_mariadb_on_mysql_is_refused(mysql_url: str) -> None:
     """Pins that SQLAlchemy's own refusal is told with what to write instead."""
     url = make_url(mysql_url)
     engine = create_async_engine(url.set(drivername="mariadb+asyncmy"))
+    refused = connected(engine.sync_engine)
     with pytest.raises(ConfigurationError, match=r"begins with mariadb.*mysql\+asyncmy://"):
         async with Checkpointer(engine=engine):
             pass
     await engine.dispose()
     plain = sync_host_engine(with_other_scheme(mysql_url))
+    refused += connected(plain)
     with pytest.raises(ConfigurationError, match="begins with mariadb"):
         SyncCheckpointer(engine=plain).__enter__()
     plain.dispose()
-    with warnings.catch_warnings():  # SQLAlchemy 2.0 leaves what it refused to the collector
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    for connection in refused:  # SQLAlchemy 2.0 leaves them to the collector
+        connection.driver_connection.close()
 
 
 # --- Reads behind a lock ---------------------------------------------------------------
