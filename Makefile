@@ -91,7 +91,7 @@ test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy tha
 
 .PHONY: chaos-nodes
 chaos-nodes: $(VENV)/installed  ## Kill the primary of three real servers under writers; SEED repeats a run
-	@THREADLOG_SEED=$(SEED) $(BIN)/python -m pytest tests/nodes -s $(ARGS)
+	@$(if $(SEED),THREADLOG_SEED=$(SEED)) $(BIN)/python -m pytest tests/nodes -s $(ARGS)
 
 .PHONY: check
 check: $(VENV)/installed  ## Lint, formatting, types and the architecture test
