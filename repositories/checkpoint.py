@@ -311,7 +311,8 @@ def _ordering(query: CheckpointQuery, dialect: str) -> Sequence[ColumnElement[An
 
 
 def _targets(
-    *conditions: ColumnElement[bool], order: Sequence[ColumnElement[Any]] = ()
+    *conditions: ColumnElement[bool],
+    order: Sequence[ColumnElement[Any]] = (_CHECKPOINTS.c.checkpoint_id,),
 ) -> Select[Any]:
     """Select the keys of checkpoints, newest first.
 
@@ -320,7 +321,7 @@ def _targets(
     return (
         select(*(_CHECKPOINTS.c[name] for name in _KEY), _CHECKPOINTS.c.blob_keys)
         .where(*conditions)
-        .order_by(*(column.desc() for column in order or (_CHECKPOINTS.c.checkpoint_id,)))
+        .order_by(*(column.desc() for column in order))
     )
 
 

@@ -25,7 +25,6 @@ from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects import (
     LastRows,
     as_text,
-    clock_time,
     dialect_of,
     same_id,
     telling,
@@ -33,7 +32,7 @@ from threadlog.models.dialects import (
     told,
 )
 from threadlog.repositories.rows import affected
-from threadlog.repositories.thread import ThreadTail
+from threadlog.repositories.thread import BEHIND, ThreadTail, last_seq
 
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -108,13 +107,11 @@ def _insert_behind(*unless: Select[Any]) -> Executable:
         unless: what finds a row where nothing is to be inserted.
     """
     # All of it locks, as the statement reads what was committed when it got its lock.
-    last = select(func.max(_MESSAGES.c.seq)).where(_OF_THREAD).with_for_update()
-    place = func.coalesce(last.scalar_subquery(), 0) + 1
+    place = last_seq(Select.with_for_update) + 1
     # As digits: a statement that waits is shown by the server, which fails over other bytes.
     payload = func.unhex(bindparam("digits", type_=String()))
     given = [bindparam(column.name, type_=column.type) for column in _GIVEN]
-    behind = _THREADS.c.updated_at < clock_time()
-    row = select(_THREADS.c.thread_id, telling(place, behind), payload, *given).where(
+    row = select(_THREADS.c.thread_id, telling(place, BEHIND), payload, *given).where(
         _THREADS.c.thread_id == bindparam("thread_id"),
         *(~exists(found.with_for_update()) for found in unless),
     )

@@ -55,16 +55,22 @@ _OF_THREAD: Final = tuple(
 _THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
 _IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 
-_BEHIND: Final = _THREADS.c.updated_at < clock_time()
+BEHIND: Final = _THREADS.c.updated_at < clock_time()
+"""Whether a thread's ``updated_at`` is of an earlier second than the server's clock."""
 
 
 # Every read locks. A plain subquery would read the transaction's snapshot under REPEATABLE
 # READ, miss seqs that others committed since, and allocate them a second time.
-def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
-    last_seq = lock(
-        select(func.max(_MESSAGES.c.seq)).where(_MESSAGES.c.thread_id == bindparam("thread_id"))
+def last_seq(lock: Lock) -> ColumnElement[int]:
+    """Give the seq of the newest message of the thread ``thread_id``, 0 where there is none."""
+    newest = select(func.max(_MESSAGES.c.seq)).where(
+        _MESSAGES.c.thread_id == bindparam("thread_id")
     )
-    return func.coalesce(last_seq.scalar_subquery(), 0), _BEHIND, null()
+    return func.coalesce(lock(newest).scalar_subquery(), 0)
+
+
+def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    return last_seq(lock), BEHIND, null()
 
 
 def _tail_and_completed(
@@ -319,7 +325,7 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
     """
     key = _THREADS.c.thread_id
     return (
-        select(key, _BEHIND, is_turn(key, dialect, wait=wait))
+        select(key, BEHIND, is_turn(key, dialect, wait=wait))
         .where(key.in_(bindparam("thread_ids", expanding=True)))
         .order_by(key)
         .with_for_update(skip_locked=not wait)
