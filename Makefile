@@ -35,7 +35,7 @@ endef
 $(VENV)/installed: $(VENV)/packages pyproject.toml $(FOLDERS)
 	$(install-threadlog)
 
-$(VENV)/packages: requirements-dev.txt
+$(VENV)/packages: requirements/dev.txt
 	$(install-packages)
 
 # One environment for each agent framework, with the framework's own backend, one for all that
@@ -43,14 +43,14 @@ $(VENV)/packages: requirements-dev.txt
 $(SEPARATE:%=.venv-%/installed): .venv-%/installed: .venv-%/packages pyproject.toml $(FOLDERS)
 	$(install-threadlog)
 
-$(SEPARATE:%=.venv-%/packages): .venv-%/packages: requirements-%.txt
+$(SEPARATE:%=.venv-%/packages): .venv-%/packages: requirements/%.txt
 	$(install-packages)
 
 # The oldest SQLAlchemy that is supported, everything else as pinned.
 $(OLDEST)/installed: $(VENV)/installed
 	@echo "Setting up $(OLDEST) ..."
 	@$(PYTHON) -m venv $(OLDEST)
-	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
+	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --no-deps sqlalchemy==2.0.43
 	@$(OLDEST)/bin/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
 	@touch $@
@@ -98,7 +98,7 @@ check: $(VENV)/installed  ## Lint, formatting, types and the architecture test
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest --quiet tests/test_architecture.py
+	@$(BIN)/python -m pytest --quiet tests/unit/test_architecture.py
 
 .PHONY: format
 format: $(VENV)/installed  ## Format the code and mend what ruff can
@@ -110,7 +110,7 @@ mysql:  ## Start a private MySQL, print its URL, stop it with Ctrl-C
 postgres:  ## The same with PostgreSQL
 mariadb:  ## The same with MariaDB
 mysql postgres mariadb: $(VENV)/installed
-	@$(BIN)/python -m tests.servers.$@
+	@$(BIN)/python -m tests.support.servers.$@
 
 .PHONY: bench
 bench: .venv-bench/installed  ## Measure threadlog beside others, about ten minutes; QUICK=1, ROUNDS=7
@@ -142,14 +142,14 @@ COMPILE = $(COMPILE_GROUP) pyproject.toml --extra mysql --extra mysql-sync --ext
 
 .PHONY: lock
 lock: UPGRADE ?= --upgrade
-lock: $(VENV)/installed  ## Resolve requirements-*.txt again, with hashes; UPGRADE= keeps versions
+lock: $(VENV)/installed  ## Resolve requirements/*.txt again, with hashes; UPGRADE= keeps versions
 	@$(BIN)/pip install --quiet uv
-	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino --group dev --output-file requirements-dev.txt
+	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino --group dev --output-file requirements/dev.txt
 	@for framework in $(FRAMEWORKS); do \
-		$(COMPILE) --extra postgres --group $$framework --output-file requirements-$$framework.txt || exit 1; \
+		$(COMPILE) --extra postgres --group $$framework --output-file requirements/$$framework.txt || exit 1; \
 	done
-	@$(COMPILE) --extra langgraph --extra postgres --group bench --output-file requirements-bench.txt
-	@$(COMPILE_GROUP) --group docs --output-file requirements-docs.txt
+	@$(COMPILE) --extra langgraph --extra postgres --group bench --output-file requirements/bench.txt
+	@$(COMPILE_GROUP) --group docs --output-file requirements/docs.txt
 
 .PHONY: clean
 clean:  ## Remove what make has made, but for the downloaded servers

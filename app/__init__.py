@@ -1,18 +1,18 @@
 """threadlog keeps what an AI agent must not lose in the SQL database a team already runs."""
 
-from threadlog.backends import follow_primary
 from threadlog.checkpointer import (
     Checkpointer,
     MariaDBCheckpointer,
     MySQLCheckpointer,
     PostgresCheckpointer,
 )
-from threadlog.codec import MESSAGE_CODEC, MessageCodec
+from threadlog.databases import follow_primary
 from threadlog.errors import ThreadlogError
-from threadlog.hitl import HitlRequest
+from threadlog.log.framework_types import Vocabulary
+from threadlog.log.hitl_request import HitlRequest
+from threadlog.log.message_codec import MESSAGE_CODEC, MessageCodec
+from threadlog.log.results import CheckpointData, RunSummary, StoredMessage, ThreadSummary
 from threadlog.sync_checkpointer import SyncCheckpointer
-from threadlog.values import CheckpointData, RunSummary, StoredMessage, ThreadSummary
-from threadlog.vocabulary import Vocabulary
 
 __all__ = [
     "MESSAGE_CODEC",

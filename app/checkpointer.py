@@ -8,16 +8,16 @@ from typing import Any, ClassVar, Self
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from threadlog import operations
-from threadlog.async_door import AsyncDoor
-from threadlog.codec import MessageT
+from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError
-from threadlog.repositories.thread import ThreadOrder
-from threadlog.sessions import BoundSession, OwnedSessions
-from threadlog.speaking import SpeakingDoor
-from threadlog.validation import check_count
-from threadlog.values import RunSummary, StoredMessage, ThreadSummary
-from threadlog.vocabulary import DataT, RequestT
+from threadlog.log import operations
+from threadlog.log.framework_types import DataT, RequestT
+from threadlog.log.message_codec import MessageT
+from threadlog.log.results import RunSummary, StoredMessage, ThreadSummary
+from threadlog.log.speaking import SpeakingDoor
+from threadlog.repositories.log.thread import ThreadOrder
+from threadlog.runtime.client import AsyncDoor
+from threadlog.runtime.session_sources import BoundSession, OwnedSessions
 
 
 class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):

@@ -12,7 +12,7 @@ backend reads what the other wrote.
 from typing import TYPE_CHECKING, Final
 
 import threadlog
-from threadlog.frameworks import vocabulary_of
+from threadlog.log.framework_imports import vocabulary_of
 
 if TYPE_CHECKING:
     from cubeloop.checkpointer import CheckpointData

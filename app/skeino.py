@@ -26,9 +26,9 @@ from threadlog.errors import (
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
 )
-from threadlog.graph_doors import GraphDoor
+from threadlog.graph.client import GraphDoor
 from threadlog.persistence import CheckpointerSpec, MetadataStore, RunRow, ThreadRow
-from threadlog.persistence.opening import sweeping
+from threadlog.persistence.open import sweeping
 from threadlog.persistence.schemes import native_door
 
 if TYPE_CHECKING:  # an extra

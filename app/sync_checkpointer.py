@@ -8,16 +8,16 @@ from typing import Any, Self
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
-from threadlog import operations
-from threadlog.codec import MessageT
+from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError
-from threadlog.repositories.thread import ThreadOrder
-from threadlog.speaking import SpeakingDoor
-from threadlog.sync_door import SyncDoor
-from threadlog.sync_sessions import SyncBoundSession
-from threadlog.validation import check_count
-from threadlog.values import RunSummary, StoredMessage, ThreadSummary
-from threadlog.vocabulary import DataT, RequestT
+from threadlog.log import operations
+from threadlog.log.framework_types import DataT, RequestT
+from threadlog.log.message_codec import MessageT
+from threadlog.log.results import RunSummary, StoredMessage, ThreadSummary
+from threadlog.log.speaking import SpeakingDoor
+from threadlog.repositories.log.thread import ThreadOrder
+from threadlog.runtime.sync_client import SyncDoor
+from threadlog.runtime.sync_session_sources import SyncBoundSession
 
 
 class SyncCheckpointer(SpeakingDoor[MessageT, RequestT, DataT], SyncDoor):

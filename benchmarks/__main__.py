@@ -22,9 +22,9 @@ from benchmarks.plot import draw
 from benchmarks.report import Report
 from benchmarks.scale import FULL, QUICK, TINY, Scale
 from benchmarks.target import targets
-from tests.databases import create_schema, fresh_database, on_connection
-from tests.servers.products import MYSQL, POSTGRES
-from tests.servers.server import running_server
+from tests.support.databases import create_schema, fresh_database, on_connection
+from tests.support.servers.products import MYSQL, POSTGRES
+from tests.support.servers.server import running_server
 
 _SCALES: Final = {"full": FULL, "quick": QUICK, "tiny": TINY}
 _WIDTH: Final = 110

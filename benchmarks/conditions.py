@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from benchmarks.peers.contender import CONNECTIONS
-from tests.databases import on_connection
+from tests.support.databases import on_connection
 
 _PACKAGES: Final = (
     "threadlog",

@@ -20,7 +20,7 @@ from benchmarks.place import Place
 from benchmarks.scale import Scale
 from benchmarks.setting import Setting
 from benchmarks.work import agent_turn, appending, graph_state, loading, streaming, writing
-from tests.counting import StatementCount
+from tests.support.counting import StatementCount
 from threadlog.cubeloop import Checkpointer
 
 

@@ -16,11 +16,11 @@ from rich.table import Table
 
 from benchmarks.distance import distance
 from benchmarks.rounds import ROUNDS, medians_ms
-from tests.databases import fresh_database, on_connection
-from tests.graph_saver.making import config_for, metadata_of, put_chain
-from tests.graphs.databases import create_graph_schema
-from tests.servers.products import MYSQL
-from tests.servers.server import running_server
+from tests.graph.graphs.databases import create_graph_schema
+from tests.graph.saver.making import config_for, metadata_of, put_chain
+from tests.support.databases import fresh_database, on_connection
+from tests.support.servers.products import MYSQL
+from tests.support.servers.server import running_server
 from threadlog.langgraph import Saver
 
 LENGTHS: Final = (10, 3_000)

@@ -17,9 +17,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Table, insert, text
 
-from tests.databases import create_schema, fresh_database, on_connection
-from tests.servers.products import MYSQL
-from tests.servers.server import running_server
+from tests.support.databases import create_schema, fresh_database, on_connection
+from tests.support.servers.products import MYSQL
+from tests.support.servers.server import running_server
 from threadlog import MESSAGE_CODEC
 from threadlog.messages import TextContent, UserMessage
 from threadlog.models import PARTITION_COUNT, Message

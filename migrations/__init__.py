@@ -4,7 +4,7 @@ Importing this package imports no Alembic; `threadlog.migrations.plugin` does, a
 host's migrations the ``op.`` directives.
 """
 
-from threadlog.migrations.filters import exclude_threadlog_tables
+from threadlog.migrations.autogenerate.filters import exclude_threadlog_tables
 from threadlog.migrations.helpers import (
     add_messages_run_id_column_op,
     add_pending_request_column_op,

@@ -3,16 +3,17 @@
 Importing this module registers them with Alembic 1.14 or later; hosts import
 `threadlog.migrations.plugin`, which does. Each takes the schema version as an argument,
 because a migration is history: what it does is frozen with the version
-(`threadlog.migrations.definitions`) and never follows the release that runs it.
+(`threadlog.migrations.history.definitions`) and never follows the release that runs it.
 
 It also makes what autogenerate writes of threadlog's tables run as it is, see
-`threadlog.migrations.rendering`.
+`threadlog.migrations.autogenerate.rendering`.
 """
 
 from alembic.operations import MigrateOperation, Operations
 
-from threadlog.migrations import rendering, steps
-from threadlog.migrations.graph_state import GRAPH_STATE
+from threadlog.migrations.alembic import steps
+from threadlog.migrations.autogenerate import rendering
+from threadlog.migrations.history.graph_state import GRAPH_STATE
 
 rendering.register()
 

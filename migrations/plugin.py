@@ -8,7 +8,7 @@ Importing it, in ``env.py``, registers it::
 
 The import gives migrations the directives of `threadlog.migrations.directives`. Naming
 ``threadlog`` among the plugins is up to the host: autogenerate and ``alembic check`` then
-notice changed partitions too, see `threadlog.migrations.partitions`.
+notice changed partitions too, see `threadlog.migrations.autogenerate.partitions`.
 
 It needs Alembic 1.18, the first that has plugins. There is no entry point: before its release
 1.20.1 ``import alembic`` itself failed on one that names a module (its issue 1873), in every
@@ -31,7 +31,8 @@ NAME: Final = "threadlog"
 
 def setup(plugin: "Plugin") -> None:
     """Register everything; called by Alembic."""
-    from threadlog.migrations import directives, partitions  # noqa: F401, PLC0415
+    from threadlog.migrations import directives  # noqa: F401, PLC0415
+    from threadlog.migrations.autogenerate import partitions  # noqa: PLC0415
 
     partitions.add_comparator(plugin)
 

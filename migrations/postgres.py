@@ -16,8 +16,8 @@ loop does for all::
 
 from typing import Final
 
-from threadlog.migrations import hash_partitions
 from threadlog.migrations.helpers import write_schema_version_op
+from threadlog.migrations.history import hash_partitions
 
 __all__ = [
     "add_pending_request_column_op",

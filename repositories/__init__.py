@@ -1,8 +1,8 @@
 """The only place that builds statements: a unit of work and one repository per aggregate."""
 
-from threadlog.repositories.message import MessageRepository
-from threadlog.repositories.schema_version import SchemaVersionRepository
-from threadlog.repositories.thread import ThreadRepository
+from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
+from threadlog.repositories.log.message import MessageRepository
+from threadlog.repositories.log.thread import ThreadRepository
 from threadlog.repositories.unit_of_work import (
     JoinedUnitOfWork,
     OwnedUnitOfWork,

@@ -13,20 +13,20 @@ from sqlalchemy.orm import Session
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
 from threadlog.models.dialects import dialect_of, tells
-from threadlog.repositories.app_run import AppRunRepository
-from threadlog.repositories.app_thread import AppThreadRepository
-from threadlog.repositories.carried_row import CarriedRowRepository, count_rows
-from threadlog.repositories.catalogue import CatalogueRepository
-from threadlog.repositories.checkpoint import CheckpointRepository
-from threadlog.repositories.checkpoint_blob import CheckpointBlobRepository
-from threadlog.repositories.checkpoint_write import CheckpointWriteRepository
-from threadlog.repositories.fork import ForkRepository
-from threadlog.repositories.hitl_answer import HitlAnswerRepository
-from threadlog.repositories.message import MessageRepository
-from threadlog.repositories.pending_request import PendingRequestRepository
-from threadlog.repositories.run import RunRepository
-from threadlog.repositories.schema_version import SchemaVersionRepository
-from threadlog.repositories.thread import ThreadRepository
+from threadlog.repositories.catalog.catalog import CatalogueRepository
+from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
+from threadlog.repositories.graph.checkpoint import CheckpointRepository
+from threadlog.repositories.graph.checkpoint_blob import CheckpointBlobRepository
+from threadlog.repositories.graph.checkpoint_write import CheckpointWriteRepository
+from threadlog.repositories.log.fork import ForkRepository
+from threadlog.repositories.log.hitl_answer import HitlAnswerRepository
+from threadlog.repositories.log.message import MessageRepository
+from threadlog.repositories.log.pending_request import PendingRequestRepository
+from threadlog.repositories.log.run import RunRepository
+from threadlog.repositories.log.thread import ThreadRepository
+from threadlog.repositories.metadata.run import AppRunRepository
+from threadlog.repositories.metadata.thread import AppThreadRepository
+from threadlog.repositories.transfer import CarriedRowRepository, count_rows
 
 WRITES: Final = "threadlog_writes"
 """Execution option of a connection whose transaction is going to write: an engine may take

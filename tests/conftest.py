@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.copying.ends import PAIRS, RING, Ends
-from tests.counting import StatementCount, statement_count
-from tests.databases import DATABASES, INNODB, SERVERS, SharedDatabases, fresh_database
-from tests.seeds import FRESH
-from tests.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
-from tests.servers.server import Server, running_server
-from tests.ways import WAYS
+from tests.support.counting import StatementCount, statement_count
+from tests.support.databases import DATABASES, INNODB, SERVERS, SharedDatabases, fresh_database
+from tests.support.ends import PAIRS, RING, Ends
+from tests.support.seeds import FRESH
+from tests.support.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
+from tests.support.servers.server import Server, running_server
+from tests.support.ways import WAYS
 from threadlog import Checkpointer
 from threadlog.models import PartName
 

@@ -8,8 +8,6 @@ from typing import Final
 import typer
 from rich.text import Text
 
-from threadlog.backends import parse_url, show_url
-from threadlog.checking import Finding, check_database
 from threadlog.cli.options import (
     DEFAULT_URL,
     JsonOption,
@@ -27,6 +25,8 @@ from threadlog.cli.output import (
     stdout,
     without_password,
 )
+from threadlog.databases import parse_url, show_url
+from threadlog.schema.check import Finding, check_database
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 

@@ -17,7 +17,6 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from threadlog.backends import parse_url, show_url
 from threadlog.cli.options import JsonOption, PartOption, part_name
 from threadlog.cli.output import (
     ReaderLeft,
@@ -28,9 +27,10 @@ from threadlog.cli.output import (
     stderr,
     stdout,
 )
-from threadlog.copying import Copied, Fault, compare_databases, copy_database
+from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
+from threadlog.copying.row_groups import GroupName
+from threadlog.databases import parse_url, show_url
 from threadlog.models import PartName
-from threadlog.row_groups import GroupName
 
 _NAMES: Final[dict[GroupName, str]] = {
     "messages": "messages",

@@ -21,7 +21,7 @@ from threadlog.checkpointer import Checkpointer
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
 from threadlog.cli.output import ReaderLeft, in_one_line, print_json, run, stderr, stdout
 from threadlog.errors import InvalidInputError
-from threadlog.importing import import_into, parse_line
+from threadlog.importing.import_log import import_into, parse_line
 
 
 @dataclass(slots=True)

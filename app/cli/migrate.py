@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from threadlog.backends import parse_url, show_url
 from threadlog.cli.options import (
     DEFAULT_URL,
     PartOption,
@@ -15,11 +14,12 @@ from threadlog.cli.options import (
     part_name,
 )
 from threadlog.cli.output import fail, run, stdout
+from threadlog.databases import parse_url, show_url
 from threadlog.errors import ThreadlogError
 from threadlog.models import GRAPH, MESSAGES, PartName
 
 if TYPE_CHECKING:
-    from threadlog.migrating import Outcome
+    from threadlog.schema.migrate import Outcome
 
 _SAID: Final[dict["Outcome", str]] = {
     "created": "Created the tables",
@@ -62,7 +62,7 @@ def migrate(
       threadlog migrate mysql://localhost/app --part graph
       threadlog migrate mysql://localhost/app --sql > schema.sql
     """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
-    from threadlog import migrating  # noqa: PLC0415 - no other command needs it
+    from threadlog.schema import migrate  # noqa: PLC0415 - no other command needs it
 
     url = one_url(context, argument, url)
     name = part_name(part)
@@ -70,7 +70,7 @@ def migrate(
         typer.echo(_sql(url, name), nl=False)
         return
     # One by one: the first is done even if the second fails.
-    run(migrating.upgrade(url, part=name, report=partial(_report, url)))
+    run(migrate.upgrade(url, part=name, report=partial(_report, url)))
 
 
 def _report(url: str, part: PartName, outcome: "Outcome") -> None:
@@ -87,9 +87,9 @@ def _report(url: str, part: PartName, outcome: "Outcome") -> None:
 
 
 def _sql(url: str, part: PartName | None) -> str:
-    from threadlog import migrating  # noqa: PLC0415 - no other command needs it
+    from threadlog.schema import migrate  # noqa: PLC0415 - no other command needs it
 
     try:
-        return migrating.upgrade_sql(url, part=part)
+        return migrate.upgrade_sql(url, part=part)
     except ThreadlogError as error:
         raise fail(str(error)) from error

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from threadlog import operations
-from threadlog.cli.opening import existing_graphs
+from threadlog.cli.open import existing_graphs
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, age, one_url
 from threadlog.cli.output import ReaderLeft, print_json, run, stderr, stdout
-from threadlog.graph_doors import GraphDoor
-from threadlog.operations.pruning import Pruned, Strategy
+from threadlog.graph.client import GraphDoor
+from threadlog.graph.pruning import Pruned, Strategy
+from threadlog.log import operations
 
 # Threads that are looked up at a time.
 _THREADS = 500

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from threadlog.cli.opening import existing
+from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, ThreadArgument, UrlOption
 from threadlog.cli.output import fail, in_one_line, run, stdout
 from threadlog.errors import RunAlreadyClaimedError, RunAlreadyCompletedError, RunNotClaimedError

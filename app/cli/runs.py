@@ -9,11 +9,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from threadlog.cli.opening import existing
+from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption, age
 from threadlog.cli.output import in_one_line, moment, print_json, run, stderr, stdout
 from threadlog.errors import ThreadNotFoundError
-from threadlog.values import RunSummary
+from threadlog.log.results import RunSummary
 
 _STYLES: Final = {"open": "cyan", "waiting": "yellow", "completed": "green"}
 

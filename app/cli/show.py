@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from threadlog import operations
-from threadlog.cli.opening import existing
+from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, JsonOption, ThreadArgument, UrlOption
 from threadlog.cli.output import (
     in_one_line,
@@ -22,8 +21,12 @@ from threadlog.cli.output import (
     shorten,
     stdout,
 )
+from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadNotFoundError
-from threadlog.hitl import HitlRequest
+from threadlog.log import operations
+from threadlog.log.framework_types import Vocabulary
+from threadlog.log.hitl_request import HitlRequest
+from threadlog.log.results import StoredMessage
 from threadlog.messages import (
     AssistantContent,
     AssistantMessage,
@@ -35,11 +38,8 @@ from threadlog.messages import (
     ToolCall,
     ToolResultMessage,
 )
-from threadlog.repositories.thread import parse_extra
-from threadlog.store import Store
-from threadlog.validation import check_id
-from threadlog.values import StoredMessage
-from threadlog.vocabulary import Vocabulary
+from threadlog.repositories.log.thread import parse_extra
+from threadlog.runtime.transactions import Store
 
 _EXTRA_LENGTH: Final = 400
 _SHORT: Final = 60

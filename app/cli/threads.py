@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from threadlog.cli.opening import existing
+from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
 from threadlog.cli.output import in_one_line, moment, print_json, run, stderr, stdout
-from threadlog.values import ThreadSummary
+from threadlog.log.results import ThreadSummary
 
 
 class _Order(StrEnum):

@@ -17,6 +17,6 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in {"langgraph", "langchain_core"}:
         raise
     raise MissingExtraError(error.name or "langgraph", "langgraph") from error
-from threadlog.operations.pruning import Pruned
+from threadlog.graph.pruning import Pruned
 
 __all__ = ["Pruned", "Saver"]

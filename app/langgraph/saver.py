@@ -28,21 +28,21 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from threadlog import operations
+from threadlog.encoding.validation import check_ids, check_json_object
 from threadlog.errors import NotOpenError
-from threadlog.graph_doors import GraphDoor, GraphDoors, SharedDoor, SyncGraphDoor
-from threadlog.langgraph import graph
-from threadlog.langgraph.configs import (
+from threadlog.graph.client import GraphDoor, GraphDoors, SharedDoor, SyncGraphDoor
+from threadlog.graph.pruning import Pruned, Strategy, check_strategy
+from threadlog.langgraph import checkpoints
+from threadlog.langgraph.config import (
     checked_thread_id,
     checkpoint_id_of,
     configurable_of,
     thread_id_of,
 )
-from threadlog.operations.pruning import Pruned, Strategy, check_strategy
-from threadlog.repositories.checkpoint import CheckpointQuery, Place
-from threadlog.sessions import entered_already, not_open
-from threadlog.store import Store
-from threadlog.validation import check_ids, check_json_object
+from threadlog.log import operations
+from threadlog.repositories.graph.checkpoint import CheckpointQuery, Place
+from threadlog.runtime.session_sources import entered_already, not_open
+from threadlog.runtime.transactions import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -193,7 +193,7 @@ class Saver(BaseCheckpointSaver[str]):
         Returns:
             The config that means this checkpoint.
         """
-        return self._write(graph.put, self.serde, config, checkpoint, metadata, new_versions)
+        return self._write(checkpoints.put, self.serde, config, checkpoint, metadata, new_versions)
 
     async def aput(
         self,
@@ -203,7 +203,9 @@ class Saver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """See `put`."""
-        return await self._awrite(graph.put, self.serde, config, checkpoint, metadata, new_versions)
+        return await self._awrite(
+            checkpoints.put, self.serde, config, checkpoint, metadata, new_versions
+        )
 
     def put_writes(
         self,
@@ -223,7 +225,7 @@ class Saver(BaseCheckpointSaver[str]):
             task_id: the task, in up to 128 characters.
             task_path: its place among the tasks of the step.
         """
-        self._write(graph.put_writes, self.serde, config, writes, task_id, task_path)
+        self._write(checkpoints.put_writes, self.serde, config, writes, task_id, task_path)
 
     async def aput_writes(
         self,
@@ -233,7 +235,7 @@ class Saver(BaseCheckpointSaver[str]):
         task_path: str = "",
     ) -> None:
         """See `put_writes`."""
-        await self._awrite(graph.put_writes, self.serde, config, writes, task_id, task_path)
+        await self._awrite(checkpoints.put_writes, self.serde, config, writes, task_id, task_path)
 
     # --- Reading ---------------------------------------------------------------------
 
@@ -247,11 +249,11 @@ class Saver(BaseCheckpointSaver[str]):
             The checkpoint, its writes ordered by (task_path, task_id, idx); None where there
             is none.
         """
-        return self._read(graph.get_tuple, self.serde, config)
+        return self._read(checkpoints.get_tuple, self.serde, config)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `get_tuple`."""
-        return await self._aread(graph.get_tuple, self.serde, config)
+        return await self._aread(checkpoints.get_tuple, self.serde, config)
 
     def list(
         self,
@@ -278,7 +280,7 @@ class Saver(BaseCheckpointSaver[str]):
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
             asked = replace(query, behind=place)
-            page = self._read(graph.list_page, self.serde, asked, length)
+            page = self._read(checkpoints.list_page, self.serde, asked, length)
             for _, found in page:
                 yield found
             if len(page) < length:
@@ -300,7 +302,7 @@ class Saver(BaseCheckpointSaver[str]):
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
             asked = replace(query, behind=place)
-            page = await self._aread(graph.list_page, self.serde, asked, length)
+            page = await self._aread(checkpoints.list_page, self.serde, asked, length)
             for _, found in page:
                 yield found
             if len(page) < length:
@@ -323,7 +325,7 @@ class Saver(BaseCheckpointSaver[str]):
         """
         if not channels:
             return {}
-        return self._read(graph.delta_channel_history, self.serde, config, channels)
+        return self._read(checkpoints.delta_channel_history, self.serde, config, channels)
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -331,7 +333,7 @@ class Saver(BaseCheckpointSaver[str]):
         """See `get_delta_channel_history`."""
         if not channels:
             return {}
-        return await self._aread(graph.delta_channel_history, self.serde, config, channels)
+        return await self._aread(checkpoints.delta_channel_history, self.serde, config, channels)
 
     # --- Deleting and copying --------------------------------------------------------
 

@@ -5,7 +5,18 @@ Importing it needs no extra; what a scheme needs is imported when it is opened.
 
 from typing import TYPE_CHECKING, Any
 
-from threadlog.app_rows import (
+from threadlog.persistence.memory_store import InMemoryMetadataStore
+from threadlog.persistence.open import open_checkpointer, open_persistence
+from threadlog.persistence.protocol import MetadataStoreProtocol
+from threadlog.persistence.registry import (
+    CheckpointerSpec,
+    Persistence,
+    register_checkpointer,
+    register_metadata_store,
+)
+from threadlog.persistence.sql_store import MetadataStore
+from threadlog.persistence.sweep import sweep_every
+from threadlog.persistence.types import (
     ExpiredThread,
     RunRow,
     Search,
@@ -14,17 +25,6 @@ from threadlog.app_rows import (
     ThreadTtl,
     TimeToLive,
 )
-from threadlog.persistence.in_memory_metadata_store import InMemoryMetadataStore
-from threadlog.persistence.metadata_store import MetadataStore
-from threadlog.persistence.metadata_store_protocol import MetadataStoreProtocol
-from threadlog.persistence.opening import open_checkpointer, open_persistence
-from threadlog.persistence.registry import (
-    CheckpointerSpec,
-    Persistence,
-    register_checkpointer,
-    register_metadata_store,
-)
-from threadlog.persistence.sweeping import sweep_every
 
 if TYPE_CHECKING:  # an extra, see below
     from threadlog.persistence.settings import PersistenceSettings

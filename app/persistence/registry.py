@@ -10,7 +10,7 @@ from threadlog.errors import ConfigurationError
 if TYPE_CHECKING:  # registering needs neither
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from threadlog.persistence.metadata_store_protocol import MetadataStoreProtocol
+    from threadlog.persistence.protocol import MetadataStoreProtocol
 
 T = TypeVar("T")
 

@@ -9,11 +9,10 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL
 
-from threadlog.backends import parse_url
+from threadlog.databases import parse_url
 from threadlog.errors import ConfigurationError, MissingExtraError
-from threadlog.graph_doors import GraphDoor
-from threadlog.persistence.in_memory_metadata_store import InMemoryMetadataStore
-from threadlog.persistence.metadata_store import MetadataStore
+from threadlog.graph.client import GraphDoor
+from threadlog.persistence.memory_store import InMemoryMetadataStore
 from threadlog.persistence.registry import (
     TOGETHER,
     CheckpointerSpec,
@@ -21,6 +20,7 @@ from threadlog.persistence.registry import (
     register_checkpointer,
     register_metadata_store,
 )
+from threadlog.persistence.sql_store import MetadataStore
 
 if TYPE_CHECKING:  # an extra
     from langgraph.checkpoint.base import BaseCheckpointSaver

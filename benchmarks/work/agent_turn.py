@@ -9,9 +9,9 @@ from benchmarks.peers.framework import Framework
 from benchmarks.peers.ours import Ours
 from benchmarks.piece import Piece, Run
 from benchmarks.stopwatch import ms_each
-from tests.counting import StatementCount
 from tests.frameworks.agents import agent, calls, refund_tool, says, track_tool
 from tests.frameworks.framework import Framework as AgentFramework
+from tests.support.counting import StatementCount
 
 TIME: Final = "an agent's turn with two tools"
 STATEMENTS: Final = "statements of that turn"

@@ -4,8 +4,52 @@ Callers use the names below and never ask which database they run on. A further 
 is added by giving each construct its rendering here.
 """
 
-from threadlog.models.dialects.carried import CarriedJson, CarriedTime, as_held, carried, size_of
-from threadlog.models.dialects.columns import (
+from threadlog.models.dialects.comparison import bytes_of, same_id
+from threadlog.models.dialects.ddl import (
+    MESSAGES_BY_THREAD,
+    METADATA_INDEX,
+    OF_THREAD,
+    PARTITION_COUNT,
+    PARTITIONED_BY_THREAD,
+    TABLE_OPTIONS,
+    THREADS,
+    foreign_key,
+    metadata_index,
+    partition,
+)
+from threadlog.models.dialects.ddl_computed import computed
+from threadlog.models.dialects.hints import by_primary_key, unindexed
+from threadlog.models.dialects.json import (
+    ExactJson,
+    as_text,
+    empty_object,
+    exact_json,
+    json_items,
+    json_member_is,
+)
+from threadlog.models.dialects.last_insert_id import telling, tells, told
+from threadlog.models.dialects.last_rows import LastRows
+from threadlog.models.dialects.locking import (
+    LockingRead,
+    from_kept,
+    in_turn,
+    is_turn,
+    lock_first,
+    lock_thread,
+    marking,
+)
+from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
+from threadlog.models.dialects.time import (
+    clock_time,
+    from_epoch,
+    now_and_on_update,
+    seconds_ago,
+    statement_time,
+    to_epoch,
+    utc_now,
+)
+from threadlog.models.dialects.transfer import CarriedJson, CarriedTime, as_held, carried, size_of
+from threadlog.models.dialects.types import (
     BytewiseText,
     UtcTime,
     UuidText,
@@ -19,55 +63,11 @@ from threadlog.models.dialects.columns import (
     packed,
     word,
 )
-from threadlog.models.dialects.comparison import bytes_of, same_id
-from threadlog.models.dialects.generated import computed
-from threadlog.models.dialects.hints import by_primary_key, unindexed
-from threadlog.models.dialects.inserts import (
+from threadlog.models.dialects.upsert import (
     insert_if_absent,
     insert_or_replace,
     insert_or_replace_where,
     many_rows,
-)
-from threadlog.models.dialects.json import (
-    ExactJson,
-    as_text,
-    empty_object,
-    exact_json,
-    json_items,
-    json_member_is,
-)
-from threadlog.models.dialects.last_rows import LastRows
-from threadlog.models.dialects.locking import (
-    LockingRead,
-    from_kept,
-    in_turn,
-    is_turn,
-    lock_first,
-    lock_thread,
-    marking,
-)
-from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
-from threadlog.models.dialects.tables import (
-    MESSAGES_BY_THREAD,
-    METADATA_INDEX,
-    OF_THREAD,
-    PARTITION_COUNT,
-    PARTITIONED_BY_THREAD,
-    TABLE_OPTIONS,
-    THREADS,
-    foreign_key,
-    metadata_index,
-    partition,
-)
-from threadlog.models.dialects.telling import telling, tells, told
-from threadlog.models.dialects.times import (
-    clock_time,
-    from_epoch,
-    now_and_on_update,
-    seconds_ago,
-    statement_time,
-    to_epoch,
-    utc_now,
 )
 
 __all__ = [

@@ -31,7 +31,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
-from threadlog.models.dialects.json_on_mariadb import has_member, member_equals
+from threadlog.models.dialects.json_mariadb import has_member, member_equals
 from threadlog.models.dialects.names import MYSQL, met_mariadb
 
 # From here on a float has no decimal point in JSON: 1e+16.

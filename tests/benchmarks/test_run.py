@@ -11,9 +11,9 @@ from benchmarks.peers.names import AGENTS_SDK, FLOOR, FRAMEWORK, LANGGRAPH, OURS
 from benchmarks.scale import TINY
 from benchmarks.target import targets
 from benchmarks.work.graph_state import STEP
-from tests.servers.products import MYSQL, POSTGRES
+from tests.support.servers.products import MYSQL, POSTGRES
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

@@ -6,7 +6,7 @@ from benchmarks.peers.cubeloop_tables import CubeloopTables
 from benchmarks.peers.framework import Framework
 from benchmarks.peers.ours import Ours
 from benchmarks.work.agent_turn import counted_turn
-from tests.counting import StatementCount
+from tests.support.counting import StatementCount
 
 # What it sends today, commits included.
 _OURS = 23

@@ -17,7 +17,7 @@ from typing import Final
 
 from tests.chaos.scenarios import DATABASES, SCENARIOS, Scenario
 from tests.chaos.stage import Server, chaos_server, staged
-from tests.servers.products import MYSQL, PRODUCTS
+from tests.support.servers.products import MYSQL, PRODUCTS
 
 # Room for all that the writers of the long form store: what fills it up is ballast.
 _DISK: Final = "800m"

@@ -16,10 +16,10 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from tests.chaos.stage import SESSIONS, Stage
-from tests.commits import kill_connection
-from tests.databases import engine_for
-from tests.servers.product import HOST
-from tests.servers.proxy import Proxy
+from tests.support.commits import kill_connection
+from tests.support.databases import engine_for
+from tests.support.servers.product import HOST
+from tests.support.servers.proxy import Proxy
 
 Scenario = Callable[[Stage], Awaitable[str]]
 

@@ -20,12 +20,12 @@ from sqlalchemy.exc import DBAPIError
 from tests.chaos.journal import lines
 from tests.chaos.verdict import Verdict, judge
 from tests.chaos.worker import Order
-from tests.databases import create_database, execute, on_connection
-from tests.servers.cache import PROJECT
-from tests.servers.process import data_folder_of
-from tests.servers.product import Product
-from tests.servers.server import own_program
-from tests.servers.supervisor import supervised
+from tests.support.databases import create_database, execute, on_connection
+from tests.support.servers.cache import PROJECT
+from tests.support.servers.process import data_folder_of
+from tests.support.servers.product import Product
+from tests.support.servers.server import own_program
+from tests.support.servers.supervisor import supervised
 from threadlog import Checkpointer
 
 PROCESSES: Final = 8

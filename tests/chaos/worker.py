@@ -19,10 +19,10 @@ from typing import Any, Final, cast
 from sqlalchemy import QueuePool
 
 from tests.chaos.journal import Journal
-from tests.ways import EachInAThread
+from tests.support.ways import EachInAThread
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import CheckpointerError, StorageError
-from threadlog.hitl import HitlRequest
+from threadlog.log.hitl_request import HitlRequest
 from threadlog.messages import Message, TextContent, UserMessage
 
 TASKS: Final = 4

@@ -10,11 +10,11 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from tests.factories import HitlRequestFactory
+from tests.support.factories import HitlRequestFactory
 from threadlog import Checkpointer
 from threadlog.cli import app
 
-SAMPLE = Path(__file__).parents[1] / "data" / "sample.jsonl"
+SAMPLE = Path(__file__).parents[1] / "support" / "data" / "sample.jsonl"
 
 
 def threadlog(*arguments: str, **environment: str) -> Result:

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import Result
 
 from tests.cli.helpers import SAMPLE, threadlog
-from tests.copying.ends import Ends, change, rows_of, say
-from tests.databases import execute
+from tests.support.databases import execute
+from tests.support.ends import Ends, change, rows_of, say
 from threadlog.models import Message, Thread
 
 

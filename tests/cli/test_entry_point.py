@@ -29,7 +29,9 @@ def test_a_missing_package_is_named(package: str) -> None:
 
 def test_importing_the_entry_point_loads_neither_typer_nor_rich() -> None:
     """Pins that the packages are loaded when the command runs."""
-    modules = "threadlog, threadlog.__main__, threadlog.importing, threadlog.checking"
+    modules = (
+        "threadlog, threadlog.__main__, threadlog.importing.import_log, threadlog.schema.check"
+    )
     code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"typer", "rich"}.isdisjoint(done.stdout.split())

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.cli.helpers import SAMPLE, as_process, ask, claim, threadlog, write_lines
-from tests.databases import on_connection
+from tests.support.databases import on_connection
 
 COMMANDS = ["import", "threads", "show", "runs", "release", "prune", "copy", "check", "migrate"]
 

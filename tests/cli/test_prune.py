@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.cli.helpers import SAMPLE, as_process, threadlog
-from tests.databases import execute
-from tests.graph_saver.making import config_for, put_chain
+from tests.graph.saver.making import config_for, put_chain
+from tests.support.databases import execute
 from threadlog.langgraph import Saver
 
 

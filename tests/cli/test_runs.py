@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.helpers import claim, threadlog
-from tests.databases import execute
-from tests.factories import HitlRequestFactory
+from tests.support.databases import execute
+from tests.support.factories import HitlRequestFactory
 from threadlog import Checkpointer
 
 

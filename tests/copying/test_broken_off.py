@@ -16,13 +16,13 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from tests.commits import lost_commits
-from tests.copying.ends import Ends, Rows, fill, rows_of, said, say, source_rows
-from tests.databases import on_connection
-from tests.seeds import FRESH
+from tests.support.commits import lost_commits
+from tests.support.databases import on_connection
+from tests.support.ends import Ends, Rows, fill, rows_of, said, say, source_rows
+from tests.support.seeds import FRESH
 from threadlog import Checkpointer
-from threadlog.copying import Copied, Fault, copy_database
-from threadlog.operations import paging
+from threadlog.copying import paging
+from threadlog.copying.copy import Copied, Fault, copy_database
 
 _LONG: Final = 2_500
 _KILLS: Final = 4

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Computed, Connection, MetaData, String, Table, insert
 
-from tests.copying.ends import (
+from tests.log.test_importing import FILES, assert_holds, lines, start_import
+from tests.support.databases import execute, on_connection
+from tests.support.ends import (
     ANSWERS,
     LONG_AGO,
     TABLES,
@@ -22,14 +24,12 @@ from tests.copying.ends import (
     say,
     source_rows,
 )
-from tests.databases import execute, on_connection
-from tests.factories import HitlRequestFactory
-from tests.test_importing import FILES, assert_holds, lines, start_import
+from tests.support.factories import HitlRequestFactory
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.copying import Copied, Fault, compare_databases, copy_database
+from threadlog.copying import paging
+from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
 from threadlog.models import HitlAnswer, Message, Run, Thread
 from threadlog.models.dialects import carried
-from threadlog.operations import paging
 
 
 async def copied(ends: Ends, **options: Any) -> Copied:
@@ -257,7 +257,7 @@ async def test_more_threads_than_are_listed_at_once_go_too(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins that the listing is paged, and forgets nothing."""
-    monkeypatch.setattr("threadlog.copying._THREADS_AT_ONCE", 3)
+    monkeypatch.setattr("threadlog.copying.copy._THREADS_AT_ONCE", 3)
     async with Checkpointer(ends.source) as source:
         for number in range(10):
             await source.save_extra(f"{number}", {"n": number})
@@ -457,7 +457,9 @@ async def test_a_row_that_is_too_large_for_the_target_hinders_no_other_thread(
     sqlite_url: str, mysql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pins that it is named before the server sees it."""
-    monkeypatch.setattr("threadlog.backends.mysql.MySQLBackend.statement_limit", lambda *_: 9_000)
+    monkeypatch.setattr(
+        "threadlog.databases.mysql.database.MySQLBackend.statement_limit", lambda *_: 9_000
+    )
     await say(sqlite_url, "large", "a", "b" * 9_000)
     await say(sqlite_url, "small", *("c" * 1_000 for _ in range(30)))
     (fault,) = await faults(Ends(sqlite_url, mysql_url))

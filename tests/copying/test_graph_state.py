@@ -5,13 +5,13 @@ from uuid import uuid4
 
 import pytest
 
-from tests.copying.ends import Ends, rows_of, say
-from tests.databases import execute
-from tests.graph_saver.making import checkpoint_of, config_for, metadata_of, put_chain
-from threadlog.copying import Copied, compare_databases, copy_database
+from tests.graph.saver.making import checkpoint_of, config_for, metadata_of, put_chain
+from tests.support.databases import execute
+from tests.support.ends import Ends, rows_of, say
+from threadlog.copying import paging
+from threadlog.copying.copy import Copied, compare_databases, copy_database
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH
-from threadlog.operations import paging
 from threadlog.persistence import MetadataStore
 
 THREAD = "7b0c3a52-2f6f-4d0e-9b3f-6f1f5a1b8c9d"

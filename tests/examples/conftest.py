@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from examples.shop.server import Server
-from tests.databases import execute
 from tests.examples.helpers import watched
+from tests.support.databases import execute
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from sqlalchemy import make_url, text
 
 from examples.shop.server import ROOT, Server, environment, serving
 from examples.shop.stopping import ITEM
-from tests.ways import host_engine
+from tests.support.ways import host_engine
 
 WATCHED = "tests.examples.watched:app"
 STOPPING = "examples.shop.stopping:app"

@@ -12,10 +12,10 @@ from sqlalchemy import make_url
 
 from examples.shop.orders import run_again
 from examples.shop.server import ROOT, Server
-from tests.databases import execute
 from tests.examples.helpers import conversation, items, place, till, watched
-from tests.factories import UserFactory
-from tests.ways import host_engine
+from tests.support.databases import execute
+from tests.support.factories import UserFactory
+from tests.support.ways import host_engine
 from threadlog import Checkpointer
 from threadlog.errors import ConnectionFailedError, DeadlockError
 

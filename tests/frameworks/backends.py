@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Connection, text
 
-from tests.databases import SERVERS
 from tests.frameworks.framework import Framework
+from tests.support.databases import SERVERS
 
 
 @dataclass(frozen=True)

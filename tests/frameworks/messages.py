@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tests.factories import AssistantFactory, ToolResultFactory, UserFactory
 from tests.frameworks.framework import Framework
+from tests.support.factories import AssistantFactory, ToolResultFactory, UserFactory
 
 
 def conversation(framework: Framework, run_id: str | None = None) -> list[Any]:

@@ -14,10 +14,10 @@ from pydantic import BaseModel
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.databases import execute, on_connection
-from tests.factories import UserFactory
 from tests.frameworks.framework import Framework
 from tests.frameworks.messages import conversation, request
+from tests.support.databases import execute, on_connection
+from tests.support.factories import UserFactory
 from threadlog import errors
 
 Provoke = Callable[[Framework, Any], Awaitable[object]]

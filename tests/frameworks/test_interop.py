@@ -11,7 +11,6 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from tests.databases import SharedDatabase, on_connection
 from tests.frameworks.agents import (
     THREAD,
     agent,
@@ -25,6 +24,7 @@ from tests.frameworks.agents import (
 from tests.frameworks.backends import BACKENDS, create_their_schema
 from tests.frameworks.framework import Framework
 from tests.frameworks.messages import conversation, request
+from tests.support.databases import SharedDatabase, on_connection
 from threadlog.errors import InvalidInputError
 from threadlog.models import MESSAGES
 

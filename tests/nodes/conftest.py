@@ -9,12 +9,12 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import make_url
 
-from tests.databases import create_database
-from tests.servers.group import Node, catch_up, nodes_of
-from tests.servers.process import data_folder_of
-from tests.servers.products import MYSQL
-from tests.servers.server import own_program
-from tests.servers.supervisor import supervised
+from tests.support.databases import create_database
+from tests.support.servers.group import Node, catch_up, nodes_of
+from tests.support.servers.process import data_folder_of
+from tests.support.servers.products import MYSQL
+from tests.support.servers.server import own_program
+from tests.support.servers.supervisor import supervised
 
 DATABASE = "threadlog"
 

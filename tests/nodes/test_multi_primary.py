@@ -8,12 +8,12 @@ from contextlib import AsyncExitStack
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 
-from tests.databases import engines_of
 from tests.nodes.conftest import url_of
 from tests.nodes.writers import Record, Writer, examine
-from tests.servers.group import Node
+from tests.support.databases import engines_of
+from tests.support.servers.group import Node
 from threadlog import Checkpointer
-from threadlog.backends.primary import code_of
+from threadlog.databases.mysql.failover import code_of
 
 WRITERS_OF_EACH = 2
 BATCHES = 40

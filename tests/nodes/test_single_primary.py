@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.factories import UserFactory
 from tests.nodes.conftest import DATABASE, url_of
 from tests.nodes.writers import Findings, Record, Writer, examine
-from tests.servers.group import Node, ask, catch_up
+from tests.support.factories import UserFactory
+from tests.support.servers.group import Node, ask, catch_up
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import CommitOutcomeUnknownError, NotWritableError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tests.factories import UserFactory
+from tests.support.factories import UserFactory
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import StorageError
 from threadlog.messages import UserMessage

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.databases import SERVERS
 from tests.persistence.stores import KINDS, SHARED_KINDS, Opened
+from tests.support.databases import SERVERS
 
 
 def url_for(kind: str, request: pytest.FixtureRequest) -> str:

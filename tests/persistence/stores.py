@@ -11,8 +11,8 @@ from skeino.persistence import InMemoryMetadataStore as SkeinoInMemoryMetadataSt
 from skeino.persistence.sqlite_store import SqliteMetadataStore
 from sqlalchemy import Connection, QueuePool, inspect, select, text, update
 
-from tests.databases import DATABASES, on_connection
-from tests.ways import host_engine
+from tests.support.databases import DATABASES, on_connection
+from tests.support.ways import host_engine
 from threadlog.models import GRAPH, AppRun, AppThread, graph_metadata
 from threadlog.persistence import InMemoryMetadataStore, MetadataStore
 

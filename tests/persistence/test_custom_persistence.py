@@ -11,7 +11,7 @@ import pytest
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from tests.persistence.registering import registries_restored
-from tests.scripts.docs_page import blocks
+from tests.support.scripts.docs_page import blocks
 from threadlog.errors import (
     ConfigurationError,
     RunAlreadyExistsError,

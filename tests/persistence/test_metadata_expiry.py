@@ -13,9 +13,9 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from sqlalchemy import Connection, select
 
-from tests.databases import on_connection
-from tests.graph_saver.making import config_for, ids, put_chain
+from tests.graph.saver.making import config_for, ids, put_chain
 from tests.persistence.stores import InMemory, Opened, ago, run, thread
+from tests.support.databases import on_connection
 from threadlog.errors import CheckpointCorruptionError, InvalidInputError, StorageError
 from threadlog.langgraph import Saver
 from threadlog.models import graph_metadata
@@ -27,9 +27,9 @@ from threadlog.persistence import (
     ThreadTtl,
     sweep_every,
 )
-from threadlog.persistence.expiring import expiring
+from threadlog.persistence.expire_threads import expiring
 from threadlog.persistence.registry import Persistence
-from threadlog.repositories.app_run import AppRunRepository
+from threadlog.repositories.metadata.run import AppRunRepository
 
 # Whose text is that of a time long ago where its zone is overlooked.
 IN_FIVE_HOURS = datetime.now(UTC) + timedelta(hours=5)

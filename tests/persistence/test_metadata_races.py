@@ -13,13 +13,13 @@ import pytest
 from sqlalchemy import Connection, update
 from sqlalchemy.util import await_only
 
-from tests.databases import on_connection
 from tests.persistence.stores import KINDS, RUNS, THREADS, ago, name, run, several_open, thread
 from tests.persistence.worker import expire, stale
+from tests.support.databases import on_connection
 from threadlog.errors import ThreadAlreadyExistsError, ThreadNotFoundError
 from threadlog.persistence import ThreadTtl
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 
 WORKERS = 8
 

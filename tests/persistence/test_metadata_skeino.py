@@ -16,8 +16,8 @@ from skeino.schemas import ThreadSearchRequest, ThreadTtlConfig
 from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
-from tests.databases import on_connection
 from tests.persistence.stores import SHARED_KINDS, Opened, name, run, thread
+from tests.support.databases import on_connection
 from threadlog.models import GRAPH, AppRun, AppThread, graph_metadata
 from threadlog.persistence import (
     InMemoryMetadataStore,

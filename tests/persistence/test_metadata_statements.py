@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.counting import StatementCount
-from tests.databases import on_connection
 from tests.persistence.stores import THREADS, ago, name, run, thread
 from tests.persistence.test_metadata_races import age_all
-from tests.plans import analyze, explain, recorded
+from tests.support.counting import StatementCount
+from tests.support.databases import on_connection
+from tests.support.plans import analyze, explain, recorded
 from threadlog.persistence import MetadataStore, ThreadSearch, ThreadTtl
-from threadlog.sessions import OwnedSessions
+from threadlog.runtime.session_sources import OwnedSessions
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from tests.databases import execute
 from tests.persistence.stores import (
     InDatabase,
     Opened,
@@ -20,7 +19,8 @@ from tests.persistence.stores import (
     run,
     thread,
 )
-from tests.ways import host_engine
+from tests.support.databases import execute
+from tests.support.ways import host_engine
 from threadlog.errors import (
     CheckpointCorruptionError,
     ConfigurationError,
@@ -28,7 +28,7 @@ from threadlog.errors import (
     NotOpenError,
     TooLargeError,
 )
-from threadlog.graph_doors import GraphDoor
+from threadlog.graph.client import GraphDoor
 from threadlog.persistence import InMemoryMetadataStore, MetadataStore, ThreadSearch, ThreadTtl
 
 
@@ -279,7 +279,7 @@ async def test_foreign_keys_are_not_relied_on(sqlite_url: str) -> None:
     await engine.dispose()
 
 
-@pytest.mark.parametrize("first", ["threadlog.operations.app_thread", "threadlog.persistence"])
+@pytest.mark.parametrize("first", ["threadlog.persistence.threads", "threadlog.persistence"])
 def test_either_may_be_imported_first(first: str) -> None:
     """Pins that there is no circle of imports, and that none loads skeino."""
     code = f"import sys, {first}; assert 'skeino' not in sys.modules"

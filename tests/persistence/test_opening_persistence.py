@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy import make_url, text
 
-from tests.databases import on_connection
 from tests.persistence.registering import registries_restored
+from tests.support.databases import on_connection
 from threadlog.errors import ConfigurationError, CubepiSchemaError, MissingExtraError
 from threadlog.langgraph import Saver
 from threadlog.persistence import (

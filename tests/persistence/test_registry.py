@@ -11,8 +11,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from tests.databases import SERVERS
 from tests.persistence.registering import registries_restored
+from tests.support.databases import SERVERS
 from threadlog.errors import (
     ConfigurationError,
     CubepiSchemaError,

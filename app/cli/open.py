@@ -1,0 +1,38 @@
+"""Opening databases that commands look into."""
+
+from sqlalchemy import URL
+
+from threadlog.checkpointer import Checkpointer
+from threadlog.databases import backend_of, parse_url
+from threadlog.errors import ConfigurationError
+from threadlog.graph.client import GraphDoor
+
+
+def existing(url: str) -> Checkpointer:
+    """Make a checkpointer on a database that is there: looking must not create a file.
+
+    Raises:
+        ConfigurationError: the URL cannot be used, or its file does not exist.
+    """
+    return Checkpointer(_existing(url))
+
+
+def existing_graphs(url: str) -> GraphDoor:
+    """Make a door to the graph state of a database that is there, and is given no tables.
+
+    Raises:
+        ConfigurationError: the URL cannot be used, or its file does not exist.
+    """
+    door = GraphDoor(_existing(url))
+    door.initialises = False
+    return door
+
+
+def _existing(url: str) -> URL:
+    parsed = parse_url(url)
+    if file := backend_of(parsed).missing_file(parsed):
+        raise ConfigurationError(
+            f"There is no file {file!r}. Give the database with --url or THREADLOG_URL; "
+            "importing creates a file."
+        )
+    return parsed

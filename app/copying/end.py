@@ -1,0 +1,150 @@
+"""One of the two databases of a copy."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
+
+from threadlog.copying.row_groups import groups_of
+from threadlog.databases import PoolSize, backend_of, show_url
+from threadlog.databases.urls import servers_of
+from threadlog.errors import ConfigurationError, CopyEndError, StorageError, ThreadlogError
+from threadlog.models import MESSAGES, SchemaPart
+from threadlog.repositories import UnitOfWork
+from threadlog.runtime.engines import open_engine
+from threadlog.runtime.transactions import OwnedStore, Store, retry_policy
+from threadlog.schema.verify import verify_schema
+
+T = TypeVar("T")
+
+EndName: TypeAlias = Literal["source", "target"]
+
+
+class CopyEnd:
+    """One of the two databases."""
+
+    def __init__(self, name: EndName, url: URL, *, exists: bool) -> None:
+        """Make its engine; nothing connects yet.
+
+        Raises:
+            CopyEndError: the URL cannot be used, or names a file that is to exist and does not.
+        """
+        self.name, self._url = name, url
+        self._limit = 0
+        with self.named(ThreadlogError):
+            self._backend = backend_of(url)
+            file = self._backend.missing_file(url)
+            if exists and file:
+                raise ConfigurationError(f"There is no file {file!r}.")
+            self.engine: AsyncEngine = open_engine(
+                self._backend, url, PoolSize(0, 1), snapshots=name == "source"
+            )
+
+    def store(self, part: SchemaPart) -> Store:
+        """Give what runs units of work, for use in a greenlet, and says which end failed."""
+        return _Store(self, part)
+
+    def has_rows(self, part: SchemaPart) -> bool:
+        """Say whether there are rows of a part of the schema; for use in a greenlet."""
+
+        def work(uow: UnitOfWork) -> bool:
+            tables = [table for group in groups_of([part]) for table in group.tables]
+            existing = uow.catalogue.tables(part)
+            return any(uow.carried_rows(t).has_any() for t in tables if t.name in existing)
+
+        return self.store(part).read(work)
+
+    def meet(self) -> None:
+        """Connect for the first time, and verify the server; for use in a greenlet.
+
+        Raises:
+            CopyEndError: it cannot be reached, or is another one than is needed.
+        """
+        # The last three are what drivers raise about options of a URL.
+        with self.named(ThreadlogError, TypeError, ValueError, OverflowError):
+            self.store(MESSAGES).read(self._backend.verify_server)
+
+    def verify(self, part: SchemaPart, *, creates: bool) -> None:
+        """Verify a part of the schema; for use in a greenlet.
+
+        Args:
+            part: the part.
+            creates: whether an embedded database without tables is given them.
+
+        Raises:
+            CopyEndError: the database has not what is needed.
+        """
+
+        def work(uow: UnitOfWork) -> int:
+            if creates:
+                self._backend.initialise_schema(uow, part)
+            verify_schema(uow, part)
+            return self._backend.statement_limit(uow)
+
+        store = self.store(part)
+        with self.named(ThreadlogError):
+            self._limit = store.write(work, idempotent=True) if creates else store.read(work)
+
+    @contextmanager
+    def named(self, *errors: type[Exception]) -> Iterator[None]:
+        """Have errors of the block say which end it is.
+
+        Raises:
+            CopyEndError: the block raised one.
+        """
+        try:
+            yield
+        except CopyEndError:
+            raise  # of the other end, which was used inside the block
+        except errors as error:
+            # A cause that a command does not show is no place to look.
+            reason = f"{error.reason.rstrip('.')}." if type(error) is StorageError else str(error)
+            raise CopyEndError(end=self.name, url=show_url(self._url), reason=reason) from error
+
+
+class _Store(OwnedStore):
+    """Runs units of work at one end."""
+
+    def __init__(self, end: CopyEnd, part: SchemaPart) -> None:
+        retrying = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
+        session = Session(end.engine.sync_engine)
+        super().__init__(session, end._backend, part, end._limit, retrying=retrying)  # noqa: SLF001 - one of us
+        self._end = end
+
+    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+        with self._end.named(StorageError):
+            return super().read(work)
+
+    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
+        with self._end.named(StorageError):
+            return super().write(work, idempotent=idempotent)
+
+
+def are_one(one: URL, other: URL) -> bool:
+    """Say whether two URLs lead to the same database, as far as URLs tell.
+
+    Raises:
+        ConfigurationError: a URL names a host that is none.
+    """
+    servers, others = _addresses(one), _addresses(other)
+    if servers or others:
+        return one.database == other.database and not servers.isdisjoint(others)
+    files = [Path(url.database or "") for url in (one, other)]
+    return all(file.is_file() for file in files) and files[0].samefile(files[1])
+
+
+def _addresses(url: URL) -> set[tuple[str, int]]:
+    """Give where the servers of a URL listen; none where the database is a file."""
+    found: set[tuple[str, int]] = set()
+    for name, port in servers_of(url):
+        found.add((name, port))
+        with suppress(OSError):  # whoever connects to it will say so
+            found |= {(str(known[4][0]), port) for known in socket.getaddrinfo(name, None)}
+    return found

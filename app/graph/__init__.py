@@ -1,0 +1,1 @@
+"""Graph state as rows, without LangGraph."""

@@ -1,0 +1,190 @@
+"""Checkpoints of graphs: storing, reading, copying and deleting them, as rows."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from threadlog.encoding.statement_size import Batch
+from threadlog.errors import StorageError, ThreadAlreadyExistsError
+from threadlog.graph.pruning import delete_all
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.graph.checkpoint import CheckpointQuery, NewCheckpoint, StoredCheckpoint
+from threadlog.repositories.graph.checkpoint_blob import NewBlob
+from threadlog.repositories.graph.checkpoint_write import History, NewWrite
+from threadlog.repositories.graph.digests import DIGITS, channel_digest, ns_digest
+from threadlog.runtime.transactions import Store
+
+# Ancestors that are read at a time; MySQL itself stops at 1,000 (cte_max_recursion_depth).
+_DEPTH: Final = 500
+
+# How often a walk along ancestors is begun again because some were deleted meanwhile.
+_WALKS: Final = 5
+
+
+def put_checkpoint(store: Store, new: NewCheckpoint, blobs: Sequence[Batch[NewBlob]]) -> None:
+    """Store a checkpoint and the values that have a new version, in one transaction."""
+    digest = ns_digest(new.checkpoint_ns)
+
+    def put(uow: UnitOfWork) -> None:
+        for batch in blobs:
+            uow.checkpoint_blobs.put(new.thread_id, digest, batch.rows, batch.size)
+        uow.checkpoints.put(new)
+
+    store.write(put, idempotent=True)
+
+
+def put_writes(
+    store: Store,
+    thread_id: str,
+    checkpoint_ns: str,
+    checkpoint_id: str,
+    batches: Sequence[Batch[NewWrite]],
+) -> None:
+    """Store a task's writes, in one transaction."""
+    key = {
+        "thread_id": thread_id,
+        "ns_digest": ns_digest(checkpoint_ns),
+        "checkpoint_id": checkpoint_id,
+    }
+
+    def put(uow: UnitOfWork) -> None:
+        for batch in batches:
+            uow.checkpoint_writes.put(key, batch.rows, batch.size)
+
+    store.write(put, idempotent=True)
+
+
+def read_checkpoint(
+    store: Store, thread_id: str, checkpoint_ns: str, checkpoint_id: str | None
+) -> StoredCheckpoint | None:
+    """Read a checkpoint, or the newest of its namespace, in one statement."""
+    if checkpoint_id is None:
+        return store.read(lambda uow: uow.checkpoints.newest(thread_id, checkpoint_ns))
+    return store.read(lambda uow: uow.checkpoints.one(thread_id, checkpoint_ns, checkpoint_id))
+
+
+def list_checkpoints(store: Store, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
+    """Read a page of checkpoints, newest first, in one statement."""
+    return store.read(lambda uow: uow.checkpoints.page(query, limit))
+
+
+def delete_graph_thread(store: Store, thread_id: str) -> None:
+    """Delete all that is stored of a thread's graphs, in one transaction."""
+    store.write(lambda uow: delete_all(uow, thread_id), idempotent=True)
+
+
+def copy_thread(store: Store, source_thread_id: str, target_thread_id: str) -> None:
+    """Copy all that is stored of a thread's graphs, inside the database.
+
+    Raises:
+        ThreadAlreadyExistsError: something is stored of the target.
+    """
+
+    def copy(uow: UnitOfWork) -> None:
+        if uow.checkpoints.outline(target_thread_id, seconds_ago=0):
+            raise ThreadAlreadyExistsError(thread_id=target_thread_id)
+        uow.checkpoints.copy(source_thread_id, target_thread_id)
+        uow.checkpoint_blobs.copy(source_thread_id, target_thread_id)
+        uow.checkpoint_writes.copy(source_thread_id, target_thread_id)
+
+    store.write(copy)
+
+
+class Ancestry:
+    """What delta channels' values add up from, along a checkpoint's ancestors."""
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        """Begin with no ancestor seen."""
+        self.ancestors: list[str] = []
+        """Their ids, the nearest first."""
+
+        self.seeds: dict[str, tuple[int, str]] = {}
+        """By channel: the place in `ancestors` of the nearest one that has a value for it, and
+        the value's key.
+        """
+
+        self._digests = {channel: channel_digest(channel) for channel in channels}
+
+    def keys_of(self, blob_keys: Sequence[str]) -> dict[str, str]:
+        """Give the keys that a checkpoint has for channels without a seed, by channel."""
+        by_digest = {key[:DIGITS]: key for key in blob_keys}
+        return {
+            channel: by_digest[digest]
+            for channel, digest in self._digests.items()
+            if channel not in self.seeds and digest in by_digest
+        }
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every channel has its seed."""
+        return len(self.seeds) == len(self._digests)
+
+    @property
+    def needed(self) -> list[str]:
+        """Those of the ancestors whose writes are needed."""
+        if not self.is_complete:
+            return self.ancestors
+        return self.ancestors[: 1 + max(place for place, _ in self.seeds.values())]
+
+
+def read_history(
+    store: Store, thread_id: str, checkpoint_ns: str, checkpoint_id: str, channels: Sequence[str]
+) -> tuple[Ancestry, History]:
+    """Read what delta channels' values add up from.
+
+    The ancestors are found first, then all of their writes are read in one statement, which
+    also says whether they are still there: where one was pruned meanwhile it begins again.
+
+    Raises:
+        StorageError: they were deleted again and again.
+    """
+
+    def read(uow: UnitOfWork) -> tuple[Ancestry, History] | None:
+        ancestry = _walk(uow, thread_id, checkpoint_ns, checkpoint_id, channels)
+        history = uow.checkpoint_writes.history(
+            thread_id,
+            ns_digest(checkpoint_ns),
+            checkpoint_ids=ancestry.needed,
+            channels=channels,
+            blob_keys=[key for _, key in ancestry.seeds.values()],
+        )
+        whole = history.checkpoint_ids.issuperset(ancestry.needed)
+        return (ancestry, history) if whole else None
+
+    for _ in range(_WALKS):
+        if (found := store.read(read)) is not None:
+            return found
+    raise StorageError(
+        f"The ancestors of checkpoint {checkpoint_id!r} of thread {thread_id!r} are deleted while "
+        "they are read"
+    )
+
+
+def _walk(
+    uow: UnitOfWork,
+    thread_id: str,
+    checkpoint_ns: str,
+    checkpoint_id: str,
+    channels: Sequence[str],
+) -> Ancestry:
+    """Follow parents until every channel has its seed, or there are no more."""
+    ancestry = Ancestry(channels)
+    digest, seen = ns_digest(checkpoint_ns), {checkpoint_id}
+    step: str | None = checkpoint_id
+    while step is not None and not ancestry.is_complete:
+        # One more than is new: each part of the way begins where the last one ended.
+        chain = uow.checkpoints.chain(thread_id, checkpoint_ns, step, _DEPTH + 1)
+        new = chain[1:]
+        candidates = {key for _, _, keys in new for key in ancestry.keys_of(keys).values()}
+        valued: set[str] = set()
+        if candidates:
+            valued = uow.checkpoint_blobs.existing(thread_id, digest, sorted(candidates))
+        for id_, _, keys in new:
+            if id_ in seen:  # its own ancestor: nothing is to be found behind it
+                return ancestry
+            seen.add(id_)
+            for channel, key in ancestry.keys_of(keys).items():
+                if key in valued:
+                    ancestry.seeds[channel] = (len(ancestry.ancestors), key)
+            ancestry.ancestors.append(id_)
+        step = new[-1][0] if len(new) == _DEPTH else None
+    return ancestry

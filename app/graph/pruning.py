@@ -1,0 +1,228 @@
+"""Pruning: deleting checkpoints that nothing needs any more, with what belongs to them."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal, TypeAlias, cast, get_args
+
+from threadlog.errors import InvalidInputError
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.graph.checkpoint import Outline
+from threadlog.repositories.graph.digests import DIGITS, channel_digest
+from threadlog.runtime.transactions import Store
+
+Strategy: TypeAlias = Literal["keep_latest", "delete"]
+"""``keep_latest`` keeps the newest checkpoint of each namespace, ``delete`` keeps nothing."""
+
+# Ids in one statement: few enough for every server.
+_IDS_AT_ONCE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was deleted, or would be."""
+
+    threads: int = 0
+    """Threads of which something was deleted."""
+
+    checkpoints: int = 0
+    writes: int = 0
+    """Writes of tasks; 0 where nothing was deleted to count them."""
+
+    blobs: int = 0
+    """Values of channels; 0 where nothing was deleted to count them."""
+
+    def __add__(self, other: "Pruned") -> "Pruned":
+        """Add up what was deleted."""
+        return Pruned(
+            self.threads + other.threads,
+            self.checkpoints + other.checkpoints,
+            self.writes + other.writes,
+            self.blobs + other.blobs,
+        )
+
+
+def prune(store: Store, thread_id: str, strategy: Strategy) -> Pruned:
+    """Prune a thread in one transaction; see `Saver.prune`."""
+    check_strategy(strategy)
+    run = delete_all if strategy == "delete" else prune_thread
+    return store.write(lambda uow: run(uow, thread_id), idempotent=True)
+
+
+def prune_older(
+    store: Store, thread_id: str, age: timedelta, strategy: Strategy, *, dry_run: bool
+) -> Pruned:
+    """Prune what is old of a thread in one transaction; see `Saver.prune_older_than`.
+
+    With ``keep_latest`` those are its old checkpoints but for the newest of each namespace;
+    with ``delete`` the whole thread, if all of its checkpoints are old.
+    """
+    check_strategy(strategy)
+    seconds = seconds_of(age)
+
+    def plan(uow: UnitOfWork) -> Pruned:
+        outlines = uow.checkpoints.outline(thread_id, seconds_ago=seconds)
+        if strategy == "delete":
+            if not all(outline.old for outline in outlines):
+                return Pruned()
+            doomed = len(outlines)
+            return Pruned(1, doomed) if dry_run else delete_all(uow, thread_id)
+        kept = _kept(uow, thread_id, outlines, lambda outline: not outline.old)
+        if dry_run:
+            count = len(outlines) - len(kept)
+            return Pruned(min(count, 1), count)
+        return _delete_others(uow, thread_id, outlines, kept)
+
+    return store.read(plan) if dry_run else store.write(plan, idempotent=True)
+
+
+def old_threads(store: Store, age: timedelta, *, after: str | None, limit: int) -> list[str]:
+    """Name threads with an old checkpoint, a page at a time, in the order of their ids."""
+    seconds = seconds_of(age)
+    return store.read(
+        lambda uow: uow.checkpoints.threads_with_old(seconds_ago=seconds, after=after, limit=limit)
+    )
+
+
+def delete_for_run(store: Store, thread_id: str, run_ids: Sequence[str]) -> Pruned:
+    """Delete what runs stored of one thread, in one transaction; see `Saver.delete_for_runs`."""
+
+    def delete(uow: UnitOfWork) -> Pruned:
+        doomed = uow.checkpoints.of_runs(thread_id, run_ids)
+        outlines = uow.checkpoints.outline(thread_id, seconds_ago=0)
+        kept = [o for o in outlines if (o.ns_digest, o.checkpoint_id) not in doomed]
+        return _delete_others(uow, thread_id, outlines, kept)
+
+    return store.write(delete, idempotent=True)
+
+
+def threads_of_runs(store: Store, run_ids: Sequence[str]) -> list[str]:
+    """Name the threads in which runs stored checkpoints."""
+    return store.read(lambda uow: uow.checkpoints.threads_of_runs(run_ids))
+
+
+def delete_all(uow: UnitOfWork, thread_id: str) -> Pruned:
+    """Delete all that is stored of a thread's graphs."""
+    checkpoints = uow.checkpoints.delete_thread(thread_id)
+    writes = uow.checkpoint_writes.delete_thread(thread_id)
+    blobs = uow.checkpoint_blobs.delete_thread(thread_id)
+    return Pruned(1 if checkpoints or writes or blobs else 0, checkpoints, writes, blobs)
+
+
+def prune_thread(uow: UnitOfWork, thread_id: str) -> Pruned:
+    """Delete a thread's checkpoints but for the newest of each namespace, and what that needs."""
+    outlines = uow.checkpoints.outline(thread_id, seconds_ago=0)
+    kept = _kept(uow, thread_id, outlines, lambda _: False)
+    return _delete_others(uow, thread_id, outlines, kept)
+
+
+def check_strategy(strategy: object) -> Strategy:
+    """Refuse a strategy that there is not.
+
+    Raises:
+        InvalidInputError: it is one.
+    """
+    for known in get_args(Strategy):
+        if strategy == known:
+            return cast("Strategy", known)
+    raise InvalidInputError(f"strategy must be 'keep_latest' or 'delete', not {strategy!r}.")
+
+
+def seconds_of(age: object) -> float:
+    """Give an age in seconds.
+
+    Raises:
+        InvalidInputError: it is no timedelta, or negative.
+    """
+    if not isinstance(age, timedelta) or age < timedelta(0):
+        raise InvalidInputError(f"The age must be a timedelta that is not negative, not {age!r}.")
+    return age.total_seconds()
+
+
+def _kept(
+    uow: UnitOfWork,
+    thread_id: str,
+    outlines: Sequence[Outline],
+    wanted: Callable[[Outline], bool],
+) -> list[Outline]:
+    """Choose what stays: what is wanted, the newest of each namespace, and what those need.
+
+    A delta channel's value is what its ancestors' writes add up to, from the nearest one that
+    has a value for it: those ancestors stay too.
+    """
+    spaces: dict[str, dict[str, Outline]] = defaultdict(dict)
+    for outline in outlines:
+        spaces[outline.ns_digest][outline.checkpoint_id] = outline
+    kept = {(space, max(found)) for space, found in spaces.items()}
+    kept |= {(o.ns_digest, o.checkpoint_id) for o in outlines if wanted(o)}
+    # Of the whole namespace, not of each checkpoint: one that was stored after a deployment in
+    # which a channel stopped being a delta channel does not say any more that it was one.
+    deltas = {
+        space: {channel_digest(name) for o in found.values() for name in o.delta_channels}
+        for space, found in spaces.items()
+    }
+    if channels := set[str]().union(*deltas.values()):
+        valued = uow.checkpoint_blobs.of_channels(thread_id, channels)
+        for space, id_ in [key for key in kept if deltas[key[0]]]:
+            found = spaces[space]
+            kept |= {(space, one) for one in _support(found[id_], found, deltas[space], valued)}
+    return [o for o in outlines if (o.ns_digest, o.checkpoint_id) in kept]
+
+
+def _support(
+    outline: Outline,
+    found: dict[str, Outline],
+    deltas: Collection[str],
+    valued: Collection[tuple[str, str]],
+) -> Iterator[str]:
+    """Name the ancestors that the values of a checkpoint's delta channels add up from.
+
+    Args:
+        outline: the checkpoint.
+        found: all checkpoints of its namespace, by id.
+        deltas: hashes of the names of delta channels.
+        valued: hash of the namespace and key of each value that is stored for one of them.
+    """
+    # A channel that was never written has no version, and adds up from nothing.
+    missing = {key[:DIGITS] for key in outline.blob_keys}.intersection(deltas)
+    step: Outline | None = outline
+    seen = set[str]()
+    while step is not None and step.checkpoint_id not in seen:
+        seen.add(step.checkpoint_id)
+        missing -= {key[:DIGITS] for key in step.blob_keys if (step.ns_digest, key) in valued}
+        if not missing:
+            return
+        step = found.get(step.parent_checkpoint_id or "")
+        if step is not None:
+            yield step.checkpoint_id
+
+
+def _delete_others(
+    uow: UnitOfWork, thread_id: str, outlines: Sequence[Outline], kept: Sequence[Outline]
+) -> Pruned:
+    """Delete checkpoints that are not kept, their writes, and the values that only they have.
+
+    Only those values: others may be of a checkpoint that a run is storing at this moment.
+    """
+    staying = {(o.ns_digest, o.checkpoint_id) for o in kept}
+    needed = {(o.ns_digest, key) for o in kept for key in o.blob_keys}
+    doomed: dict[str, list[str]] = defaultdict(list)
+    garbage: dict[str, set[str]] = defaultdict(set)
+    for outline in outlines:
+        space = outline.ns_digest
+        if (space, outline.checkpoint_id) not in staying:
+            doomed[space].append(outline.checkpoint_id)
+            garbage[space] |= {key for key in outline.blob_keys if (space, key) not in needed}
+    checkpoints = writes = blobs = 0
+    for space, ids in doomed.items():
+        for some in _some(sorted(ids)):
+            writes += uow.checkpoint_writes.delete(thread_id, space, some)
+            checkpoints += uow.checkpoints.delete(thread_id, space, some)
+        for some in _some(sorted(garbage[space])):
+            blobs += uow.checkpoint_blobs.delete(thread_id, space, some)
+    return Pruned(1 if checkpoints else 0, checkpoints, writes, blobs)
+
+
+def _some(items: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (items[i : i + _IDS_AT_ONCE] for i in range(0, len(items), _IDS_AT_ONCE))

@@ -1,0 +1,1 @@
+"""The message log: appends, reads, runs, forks, and questions to people."""

@@ -1,0 +1,35 @@
+"""The vocabularies of agent frameworks, which are alike but for their names."""
+
+from importlib import import_module
+from typing import Any
+
+from threadlog.errors import MissingExtraError
+from threadlog.log.framework_types import Vocabulary
+from threadlog.log.message_codec import MessageCodec
+
+
+def vocabulary_of(framework: str) -> Vocabulary[Any, Any, Any]:
+    """Gather the classes of a framework that is laid out as cubeloop is.
+
+    Args:
+        framework: the name of its package, which is that of our extra too.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        checkpointer = import_module(f"{framework}.checkpointer")
+        exceptions = import_module(f"{framework}.checkpointer.exceptions")
+        hitl = import_module(f"{framework}.hitl.types")
+        providers = import_module(f"{framework}.providers.base")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or framework, framework) from error
+    return Vocabulary(
+        messages=MessageCodec(
+            providers.UserMessage, providers.AssistantMessage, providers.ToolResultMessage
+        ),
+        request=hitl.HitlRequest,
+        data=checkpointer.CheckpointData,
+        exceptions=exceptions,
+        brand=framework.capitalize(),
+    )

@@ -1,0 +1,75 @@
+"""Answers that people gave."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from threadlog.encoding.json_value import plain_json
+from threadlog.encoding.statement_size import check_size
+from threadlog.encoding.validation import check_id, check_ids
+from threadlog.errors import CheckpointCorruptionError
+from threadlog.models import HitlAnswer
+from threadlog.repositories import UnitOfWork
+from threadlog.runtime.transactions import Store
+
+
+def save_hitl_answer(
+    store: Store,
+    thread_id: str,
+    question_id: str,
+    answer: Any,
+    *,
+    run_id: str | None,
+) -> None:
+    """Keep an answer; see `Checkpointer.save_hitl_answer`."""
+
+    def save(uow: UnitOfWork) -> None:
+        uow.threads.lock(thread_id)
+        uow.hitl_answers.save(thread_id, run_id, question_id, value)
+
+    _check(thread_id, run_id)
+    check_id(question_id, "question_id")
+    value = plain_json(answer, "answer")
+    check_size(value, "answer", store.statement_limit)
+    store.write(save, idempotent=True)
+
+
+def load_hitl_answer(store: Store, thread_id: str, question_id: str, *, run_id: str | None) -> Any:
+    """Read an answer; see `Checkpointer.load_hitl_answer`."""
+    _check(thread_id, run_id)
+    check_id(question_id, "question_id")
+    text = store.read(lambda uow: uow.hitl_answers.load(thread_id, run_id, question_id))
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError) as error:
+        raise CheckpointCorruptionError(
+            table=HitlAnswer.__tablename__,
+            thread_id=thread_id,
+            seq=None,
+            reason=f"the answer to question {question_id!r} is not JSON",
+        ) from error
+
+
+def clear_hitl_answers(
+    store: Store,
+    thread_id: str,
+    question_ids: Iterable[str] | None,
+    *,
+    run_id: str | None,
+) -> None:
+    """Delete answers; see `Checkpointer.clear_hitl_answers`."""
+    _check(thread_id, run_id)
+    questions = None
+    if question_ids is not None:
+        questions = check_ids(question_ids, "question_ids")
+        if not questions:
+            return
+    store.write(lambda uow: uow.hitl_answers.clear(thread_id, run_id, questions), idempotent=True)
+
+
+def _check(thread_id: str, run_id: str | None) -> None:
+    check_id(thread_id)
+    if run_id is not None:
+        check_id(run_id, "run_id")

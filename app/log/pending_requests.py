@@ -1,0 +1,100 @@
+"""Pending requests: the question that waits for a person."""
+
+import json
+from typing import Any
+
+from threadlog.encoding.json_value import plain_json
+from threadlog.encoding.statement_size import check_size
+from threadlog.encoding.validation import check_id
+from threadlog.errors import (
+    CheckpointCorruptionError,
+    CommitOutcomeUnknownError,
+    InvalidInputError,
+)
+from threadlog.log.framework_types import RequestT, Vocabulary
+from threadlog.models import Thread
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.pending_request import PendingRequestRow
+from threadlog.runtime.transactions import Store, known
+
+
+def save_pending_request(
+    store: Store,
+    vocabulary: Vocabulary[Any, RequestT, Any],
+    thread_id: str,
+    request: RequestT | None,
+    *,
+    run_id: str | None,
+) -> None:
+    """Keep a question, or remove it; see `Checkpointer.save_pending_request`."""
+    check_id(thread_id)
+    if request is None:
+        store.write(lambda uow: uow.pending_requests.clear(thread_id), idempotent=True)
+        return
+    if run_id is not None:
+        check_id(run_id, "run_id")
+    content = _encode(vocabulary, request)
+    check_size(content, "request", store.statement_limit)
+    store.write(lambda uow: uow.pending_requests.save(thread_id, content, run_id), idempotent=True)
+
+
+def load_pending(
+    store: Store, vocabulary: Vocabulary[Any, RequestT, Any], thread_id: str
+) -> tuple[RequestT, str | None] | None:
+    """Read the question and its run; see `Checkpointer.load_pending`."""
+    check_id(thread_id)
+    row = store.read(lambda uow: uow.pending_requests.load(thread_id))
+    return None if row is None else (_decode(vocabulary, thread_id, row), row.run_id)
+
+
+def load_pending_run_id(store: Store, thread_id: str) -> str | None:
+    """Read which run asked; see `Checkpointer.load_pending_run_id`."""
+    check_id(thread_id)
+    row = store.read(lambda uow: uow.pending_requests.load(thread_id))
+    return None if row is None else row.run_id
+
+
+def clear_pending_request_if_matches(
+    store: Store, thread_id: str, *, question_id: str, run_id: str
+) -> bool:
+    """Remove a certain question; see `Checkpointer.clear_pending_request_if_matches`."""
+    removed = False
+
+    def clear(uow: UnitOfWork) -> bool | CommitOutcomeUnknownError:
+        nonlocal removed
+        was_removed = removed
+        removed = uow.pending_requests.clear_if_same(thread_id, question_id, run_id)
+        if uow.lost_commits and was_removed and not removed:
+            return uow.lost_commits[-1]  # removed by this call, or by another since
+        return removed
+
+    check_id(thread_id)
+    check_id(question_id, "question_id")
+    check_id(run_id, "run_id")
+    return known(store.write(clear, idempotent=True))
+
+
+def _encode(vocabulary: Vocabulary[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:
+    kind = vocabulary.request
+    if not isinstance(request, kind):
+        raise InvalidInputError(
+            f"request must be a {kind.__module__}.{kind.__name__} or None, "
+            f"not {type(request).__name__}."
+        )
+    content: dict[str, Any] = plain_json(request, "request")
+    check_id(content.get("question_id"), "question_id")
+    return content
+
+
+def _decode(
+    vocabulary: Vocabulary[Any, RequestT, Any], thread_id: str, row: PendingRequestRow
+) -> RequestT:
+    try:
+        return vocabulary.request.model_validate(json.loads(row.request))
+    except (TypeError, ValueError) as error:
+        raise CheckpointCorruptionError(
+            table=Thread.__tablename__,
+            thread_id=thread_id,
+            seq=None,
+            reason=f"{type(error).__name__} while reading pending_request",
+        ) from error

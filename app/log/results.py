@@ -1,0 +1,65 @@
+"""What the doors give back."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeAlias
+
+from threadlog.log.message_codec import MessageT
+
+RunState: TypeAlias = Literal["open", "waiting", "completed"]
+
+
+@dataclass(slots=True)
+class CheckpointData(Generic[MessageT]):
+    """A thread as it was at one point in time."""
+
+    messages: list[MessageT] = field(default_factory=list)
+    """In seq order."""
+
+    extra: dict[str, Any] = field(default_factory=dict)
+    parent_thread_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMessage(Generic[MessageT]):
+    """A message with its place in the thread."""
+
+    seq: int
+    created_at: datetime
+    """When it was stored: in UTC, to the second."""
+
+    message: MessageT
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadSummary:
+    """A thread as it is listed."""
+
+    thread_id: str
+    last_seq: int
+    """Seq of the newest message, 0 where there is none."""
+
+    parent_thread_id: str | None
+    forked_at_seq: int | None
+    created_at: datetime
+    updated_at: datetime
+    """When the thread was last written to: in UTC, to the second."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run as it is listed."""
+
+    thread_id: str
+    run_id: str
+    state: RunState
+    """``open``; ``waiting``, which is open with a question that a person is to answer (a
+    question that names no run counts for every open run of its thread); or ``completed``.
+    """
+
+    claimed_at: datetime
+    completed_at: datetime | None = None
+    """Both in UTC, to the second."""
+
+    completion_seq: int | None = None
+    """The run's place among the thread's completed runs: 1, 2, 3, …"""

@@ -1,0 +1,126 @@
+"""Runs: claiming, completing, releasing and listing them."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from math import ceil
+
+from threadlog.encoding.times import moment
+from threadlog.encoding.validation import check_id
+from threadlog.errors import (
+    CommitOutcomeUnknownError,
+    InvalidInputError,
+    RunAlreadyClaimedError,
+    RunAlreadyCompletedError,
+    RunIdCollisionError,
+    RunNotClaimedError,
+)
+from threadlog.log.results import RunState, RunSummary
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.run import RunRow
+from threadlog.runtime.transactions import Store, known
+
+
+def claim_run(store: Store, thread_id: str, run_id: str) -> None:
+    """Claim a run; see `Checkpointer.claim_run`."""
+
+    def claim(uow: UnitOfWork) -> CommitOutcomeUnknownError | None:
+        uow.threads.lock(thread_id)
+        if uow.runs.claim(thread_id, run_id):
+            return None
+        if uow.lost_commits:  # claimed by this call, or by another since
+            return uow.lost_commits[-1]
+        completed = uow.runs.completed(thread_id, run_id)
+        if completed is None:
+            raise RunIdCollisionError(thread_id=thread_id, run_id=run_id)
+        refused = RunAlreadyCompletedError if completed else RunAlreadyClaimedError
+        raise refused(thread_id=thread_id, run_id=run_id)
+
+    _check(thread_id, run_id)
+    known(store.write(claim, idempotent=True))
+
+
+def mark_run_complete(store: Store, thread_id: str, run_id: str) -> None:
+    """Complete a run; see `Checkpointer.mark_run_complete`."""
+
+    def complete(uow: UnitOfWork) -> None:
+        found = uow.runs.lock_completion(thread_id, run_id)
+        if found.completed is None:
+            raise RunNotClaimedError(thread_id=thread_id, run_id=run_id)
+        if not found.completed:
+            uow.runs.complete(thread_id, run_id, found.last_seq + 1)
+
+    _check(thread_id, run_id)
+    store.write(complete, idempotent=True)
+
+
+def release_run(
+    store: Store,
+    thread_id: str,
+    run_id: str,
+    *,
+    older_than: timedelta | None,
+) -> None:
+    """Give up a claim; see `Checkpointer.release_run`."""
+    seconds = None if older_than is None else _seconds(older_than)
+
+    def release(uow: UnitOfWork) -> CommitOutcomeUnknownError | None:
+        found = uow.runs.lock_completion(thread_id, run_id)
+        if uow.lost_commits:  # what is there may be another's claim since
+            return None if found.completed is None else uow.lost_commits[-1]
+        if found.completed is None:
+            raise RunNotClaimedError(thread_id=thread_id, run_id=run_id)
+        if found.completed:
+            raise RunAlreadyCompletedError(thread_id=thread_id, run_id=run_id)
+        if seconds is not None and not uow.runs.is_stale(thread_id, run_id, seconds):
+            raise RunAlreadyClaimedError(thread_id=thread_id, run_id=run_id)
+        uow.runs.release(thread_id, run_id)
+        return None
+
+    _check(thread_id, run_id)
+    known(store.write(release, idempotent=True))
+
+
+def runs(store: Store, thread_id: str) -> list[RunSummary]:
+    """List a thread's runs; see `Checkpointer.runs`."""
+    check_id(thread_id)
+    return _summaries(store.read(lambda uow: uow.runs.of_thread(thread_id)))
+
+
+def stale_runs(store: Store, older_than: timedelta) -> list[RunSummary]:
+    """List runs whose process seems dead; see `Checkpointer.stale_runs`."""
+    seconds = _seconds(older_than)
+    return _summaries(store.read(lambda uow: uow.runs.stale(seconds)))
+
+
+def _seconds(older_than: timedelta) -> int:
+    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+        raise InvalidInputError(
+            f"older_than must be a timedelta that is not negative, not {older_than!r}."
+        )
+    return ceil(older_than.total_seconds())
+
+
+def _check(thread_id: str, run_id: str) -> None:
+    check_id(thread_id)
+    check_id(run_id, "run_id")
+
+
+def _summaries(rows: Sequence[RunRow]) -> list[RunSummary]:
+    return [_summary(row) for row in rows]
+
+
+def _summary(row: RunRow) -> RunSummary:
+    return RunSummary(
+        thread_id=row.thread_id,
+        run_id=row.run_id,
+        state=_state(row),
+        claimed_at=moment(row.claimed_at),
+        completed_at=None if row.completed_at is None else moment(row.completed_at),
+        completion_seq=row.completion_seq,
+    )
+
+
+def _state(row: RunRow) -> RunState:
+    if row.completed_at is not None:
+        return "completed"
+    return "waiting" if row.waits else "open"

@@ -1,0 +1,85 @@
+"""Threads: their `extra`, listing and deleting them."""
+
+from typing import Any, get_args
+
+from threadlog.encoding.statement_size import check_size
+from threadlog.encoding.times import moment
+from threadlog.encoding.validation import check_count, check_id, check_json_object, check_text
+from threadlog.errors import InvalidInputError
+from threadlog.log.results import ThreadSummary
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadRow
+from threadlog.runtime.transactions import Store
+
+
+def save_extra(store: Store, thread_id: str, extra: dict[str, Any]) -> None:
+    """Merge `extra` into the thread's; see `Checkpointer.save_extra`."""
+    check_id(thread_id)
+    check_json_object(extra, "extra")
+    limit = store.statement_limit
+    store.write(lambda uow: merge_extra(uow, thread_id, extra, limit), idempotent=True)
+
+
+def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: int) -> None:
+    """Lock a thread and merge `extra` into its own, as long as both fit into a statement."""
+    merged = {**uow.threads.lock_extra(thread_id), **extra}
+    check_size(merged, "extra", limit)
+    uow.threads.write_extra(thread_id, merged)
+
+
+def list_threads(
+    store: Store,
+    *,
+    after: ThreadSummary | str | None,
+    limit: int,
+    order: ThreadOrder,
+) -> list[ThreadSummary]:
+    """List a page of threads; see `Checkpointer.list_threads`."""
+    check_count(limit, "limit", least=1)
+    if order not in get_args(ThreadOrder):
+        raise InvalidInputError(f"order must be 'id' or 'recent', not {order!r}.")
+    key = _key(after, order)
+    rows = store.read(lambda uow: uow.threads.page(after=key, limit=limit, order=order))
+    return [_summary(row) for row in rows]
+
+
+def delete_thread(store: Store, thread_id: str, *, detach_forks: bool) -> bool:
+    """Delete a thread and all that belongs to it; see `Checkpointer.delete_thread`."""
+    found = False
+
+    def delete(uow: UnitOfWork) -> bool:
+        nonlocal found
+        # There was such a thread as well where a try found it whose COMMIT was lost.
+        found = found and bool(uow.lost_commits)
+        found = uow.threads.delete(thread_id, detach_forks=detach_forks) or found
+        return found
+
+    check_id(thread_id)
+    return store.write(delete, idempotent=True)
+
+
+def _key(after: ThreadSummary | str | None, order: ThreadOrder) -> ThreadKey | None:
+    match after:
+        case None:
+            return None
+        case ThreadSummary():
+            return ThreadKey(after.thread_id, after.updated_at.timestamp())
+        case str() if order == "id":
+            check_text(after, "after")
+            return ThreadKey(after, 0)
+        case _:
+            raise InvalidInputError(
+                "after must be the last ThreadSummary of the previous page; a thread id alone "
+                "is enough only with order='id'."
+            )
+
+
+def _summary(row: ThreadRow) -> ThreadSummary:
+    return ThreadSummary(
+        thread_id=row.thread_id,
+        last_seq=row.last_seq,
+        parent_thread_id=row.parent_thread_id,
+        forked_at_seq=row.forked_at_seq,
+        created_at=moment(row.created_at),
+        updated_at=moment(row.updated_at),
+    )

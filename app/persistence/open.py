@@ -1,0 +1,138 @@
+"""Opens what is registered for a scheme."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from threadlog.errors import ConfigurationError
+from threadlog.persistence.expire_threads import expiring
+from threadlog.persistence.registry import (
+    CHECKPOINTERS,
+    METADATA_STORES,
+    TOGETHER,
+    CheckpointerBuilder,
+    CheckpointerSpec,
+    MetadataStoreBuilder,
+    Persistence,
+    checked_scheme,
+)
+from threadlog.persistence.schemes import MEMORY, memory_metadata_store
+from threadlog.persistence.sweep import Expiring, sweep_every
+
+if TYPE_CHECKING:  # extras
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from threadlog.persistence.settings import PersistenceSettings
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_checkpointer(
+    uri: str | None = None,
+    *,
+    scheme: str | None = None,
+    setup_schema: bool = True,
+    options: dict[str, Any] | None = None,
+) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
+    """Open a checkpointer, which is closed at the end of the ``async with`` block.
+
+    The scheme alone decides what it is; without one it is in memory. A URI never chooses a
+    database: ``memory`` ignores it, with a warning in the log where no scheme was given at
+    all, since whoever gives a URI means to keep something.
+
+    Args:
+        uri: where the data is; needed by every scheme but ``memory``.
+        scheme: a registered one, such as ``sqlite`` or ``mysql``.
+        setup_schema: whether tables or indexes that are missing are made.
+        options: what else the scheme takes: those of threadlog's databases
+            ``min_pool_size``, ``max_pool_size`` and ``serde``.
+
+    Raises:
+        ConfigurationError: the scheme is unknown or for a database that this release does
+            not support; the URI is missing or does not fit the scheme; or an option is
+            unknown.
+        MissingExtraError: a package that the scheme needs is not installed.
+        ThreadlogError: the database cannot be opened.
+    """
+    spec = _spec(scheme, uri, {"setup_schema": setup_schema, **(options or {})})
+    async with CHECKPOINTERS.get(spec.scheme)(spec) as checkpointer:
+        yield checkpointer
+
+
+@asynccontextmanager
+async def open_persistence(settings: "PersistenceSettings") -> AsyncIterator[Persistence]:
+    """Open the checkpointer and the metadata store of one scheme, on one engine.
+
+    Both are closed at the end of the ``async with`` block. Within it, threads whose time to
+    live is over are swept away every ``ttl_sweep_seconds`` of the settings.
+
+    Raises:
+        ConfigurationError: as `open_checkpointer`; or the scheme keeps the state of graphs
+            and has no metadata store, so that the list of threads and runs would be gone
+            after a restart, and the settings do not allow that. Nothing was opened.
+        MissingExtraError: a package that the scheme needs is not installed.
+        ThreadlogError: the database cannot be opened.
+    """
+    uri = settings.checkpointer_uri
+    scheme = settings.checkpointer_scheme if _chosen(settings) else None
+    spec = _spec(
+        scheme,
+        None if uri is None else uri.get_secret_value(),
+        {"setup_schema": True, **settings.checkpointer_options},
+    )
+    together = TOGETHER.find(spec.scheme)
+    opened = together(spec) if together else _each(spec, *_builders(settings, spec.scheme))
+    async with opened as persistence:
+        swept = expiring(persistence, apart=together is None)
+        async with sweeping(swept, settings.ttl_sweep_seconds):
+            yield persistence
+
+
+def sweeping(store: Expiring | None, seconds: float | None) -> AbstractAsyncContextManager[None]:
+    """Expire threads in the background of a block; not where one of both is None."""
+    return nullcontext() if store is None or seconds is None else sweep_every(store, seconds)
+
+
+def _chosen(settings: "PersistenceSettings") -> bool:
+    return "checkpointer_scheme" in settings.model_fields_set
+
+
+def _spec(scheme: str | None, uri: str | None, options: dict[str, Any]) -> CheckpointerSpec:
+    if scheme is None and uri is not None:
+        # Without its text, which may hold a password.
+        _LOG.warning(
+            "A URI was given without a scheme and is ignored: everything is kept in memory and "
+            "gone with the process. Give the scheme too, such as scheme='mysql' or "
+            "THREADLOG_CHECKPOINTER_SCHEME=mysql."
+        )
+    return CheckpointerSpec(MEMORY if scheme is None else checked_scheme(scheme), uri, options)
+
+
+def _builders(
+    settings: "PersistenceSettings", scheme: str
+) -> tuple[CheckpointerBuilder, MetadataStoreBuilder]:
+    checkpointer = CHECKPOINTERS.get(scheme)
+    metadata_store = METADATA_STORES.find(scheme)
+    if metadata_store is not None:
+        return checkpointer, metadata_store
+    if not settings.allow_ephemeral_metadata:
+        raise ConfigurationError(
+            f"The scheme {scheme!r} keeps the state of graphs, but there is no metadata store "
+            "for it: the list of threads and runs would be in memory and be gone after a "
+            "restart, while their state stays. Use a scheme that has both, such as sqlite or "
+            "mysql; add one with register_metadata_store(); or accept the loss with "
+            "allow_ephemeral_metadata=True."
+        )
+    return checkpointer, memory_metadata_store
+
+
+@asynccontextmanager
+async def _each(
+    spec: CheckpointerSpec,
+    build_checkpointer: CheckpointerBuilder,
+    build_metadata_store: MetadataStoreBuilder,
+) -> AsyncIterator[Persistence]:
+    async with build_checkpointer(spec) as checkpointer, build_metadata_store(spec) as store:
+        yield Persistence(checkpointer, store)

@@ -1,0 +1,149 @@
+"""Runs of a server of agents: creating, changing, listing and failing them."""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from threadlog.encoding.statement_size import check_size
+from threadlog.encoding.validation import check_uuid
+from threadlog.errors import ThreadNotFoundError
+from threadlog.models import AppRun
+from threadlog.persistence.threads import as_stored, parse_object, parse_uuid
+from threadlog.persistence.types import MultitaskStrategy, RunRow, RunStatus
+from threadlog.persistence.validation import (
+    check_error,
+    check_new_run,
+    check_page,
+    check_run_status,
+    check_seconds,
+    check_uuids,
+)
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.metadata.run import AppRunRow
+from threadlog.runtime.transactions import Store
+
+
+def create_run(
+    store: Store,
+    run_id: str,
+    thread_id: str,
+    assistant_id: str,
+    metadata: dict[str, Any],
+    kwargs: dict[str, Any],
+    multitask_strategy: MultitaskStrategy,
+) -> RunRow:
+    """Create a run; see `MetadataStoreProtocol.create_run`."""
+
+    def create(uow: UnitOfWork) -> RunRow:
+        # The clock first: then the row is known without reading it.
+        now = uow.catalogue.now()
+        if not uow.app_runs.insert(key, thread_key, now, values):
+            raise ThreadNotFoundError(thread_id=thread_id)
+        return RunRow(
+            run_id=key,
+            thread_id=thread_key,
+            assistant_id=assistant_id,
+            created_at=now,
+            updated_at=now,
+            status="pending",
+            metadata=stored_metadata,
+            kwargs=stored_kwargs,
+            multitask_strategy=multitask_strategy,
+            error=None,
+        )
+
+    key, thread_key = check_new_run(
+        run_id, thread_id, assistant_id, metadata, kwargs, multitask_strategy
+    )
+    check_size([metadata, kwargs], "metadata with kwargs", store.statement_limit)
+    stored_metadata, stored_kwargs = as_stored(metadata), as_stored(kwargs)
+    values = {
+        "assistant_id": assistant_id,
+        "status": "pending",
+        "metadata": metadata,
+        "kwargs": kwargs,
+        "multitask_strategy": multitask_strategy,
+    }
+    return store.write(create)
+
+
+def update_run_status(
+    store: Store, run_id: str, status_value: RunStatus, *, error: str | None
+) -> bool:
+    """Set a run's status; see `MetadataStoreProtocol.update_run_status`."""
+    key = check_uuid(run_id, "run_id")
+    check_run_status(status_value)
+    if error is not None:
+        check_error(error)
+        check_size(error, "error", store.statement_limit)
+    return store.write(lambda uow: uow.app_runs.set_status(key, status_value, error))
+
+
+def fetch_run_row(store: Store, thread_id: str, run_id: str) -> RunRow | None:
+    """Read a run; see `MetadataStoreProtocol.fetch_run_row`."""
+    thread_key, key = check_uuid(thread_id, "thread_id"), check_uuid(run_id, "run_id")
+    stored = store.read(lambda uow: uow.app_runs.get(thread_key, key))
+    return None if stored is None else _row(stored)
+
+
+def list_run_rows(
+    store: Store, thread_id: str, *, limit: int, offset: int, status_value: RunStatus | None
+) -> list[RunRow]:
+    """Read a page of runs; see `MetadataStoreProtocol.list_run_rows`."""
+    key = check_uuid(thread_id, "thread_id")
+    check_page(limit, offset)
+    if status_value is not None:
+        check_run_status(status_value)
+
+    def page(uow: UnitOfWork) -> list[AppRunRow]:
+        return uow.app_runs.page(key, status=status_value, limit=limit, offset=offset)
+
+    return [_row(stored) for stored in store.read(page)]
+
+
+def delete_run(store: Store, thread_id: str, run_id: str) -> None:
+    """Delete a run; see `MetadataStoreProtocol.delete_run`."""
+    thread_key, key = check_uuid(thread_id, "thread_id"), check_uuid(run_id, "run_id")
+    store.write(lambda uow: uow.app_runs.delete(thread_key, key))
+
+
+def touch_runs(store: Store, run_ids: Sequence[str]) -> None:
+    """Say that runs are alive; see `MetadataStoreProtocol.touch_runs`."""
+    keys = check_uuids(run_ids, "run_ids")
+    if keys:
+        store.write(lambda uow: uow.app_runs.touch(keys))
+
+
+def fail_stale_runs(
+    store: Store, *, stale_after_seconds: float, exclude_run_ids: Collection[str], error: str
+) -> list[RunRow]:
+    """Fail runs whose process is gone; see `MetadataStoreProtocol.fail_stale_runs`."""
+    check_seconds(stale_after_seconds, "stale_after_seconds")
+    exclude = check_uuids(exclude_run_ids, "exclude_run_ids")
+    check_error(error)
+    check_size(error, "error", store.statement_limit)
+
+    def fail(uow: UnitOfWork) -> list[RunRow]:
+        stale = uow.app_runs.lock_stale(stale_after_seconds, exclude, error)
+        # Decoded before they are failed: no run is failed that cannot be reported.
+        rows = [_row(stored) for stored in stale]
+        if rows:
+            uow.app_runs.fail([row["run_id"] for row in rows], error, rows[0]["updated_at"])
+        return rows
+
+    return store.write(fail)
+
+
+def _row(stored: AppRunRow) -> RunRow:
+    table, thread_id = AppRun.__tablename__, stored.thread_id
+    return RunRow(
+        run_id=parse_uuid(table, thread_id, "run_id", stored.run_id),
+        thread_id=parse_uuid(table, thread_id, "thread_id", thread_id),
+        assistant_id=stored.assistant_id,
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+        status=stored.status,
+        metadata=parse_object(table, thread_id, "metadata", stored.metadata),
+        kwargs=parse_object(table, thread_id, "kwargs", stored.kwargs),
+        multitask_strategy=stored.multitask_strategy,
+        error=stored.error,
+    )

@@ -1,0 +1,192 @@
+"""Threads of a server of agents: creating, changing, searching and deleting them."""
+
+import json
+from typing import Any, Final, cast
+from uuid import UUID
+
+from threadlog.encoding.statement_size import check_size
+from threadlog.encoding.validation import check_uuid
+from threadlog.errors import (
+    CheckpointCorruptionError,
+    ThreadAlreadyExistsError,
+    ThreadNotFoundError,
+)
+from threadlog.models import AppThread
+from threadlog.persistence.types import (
+    IfExists,
+    Search,
+    ThreadRow,
+    ThreadStatus,
+    TimeToLive,
+)
+from threadlog.persistence.validation import (
+    check_new_thread,
+    check_search,
+    check_thread_update,
+    ttl_from,
+)
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.metadata.thread import AppThreadRow
+from threadlog.runtime.transactions import Store
+
+# A thread that exists when it is to be created, and is gone when it is to be read, was
+# deleted in between; not often enough to go on for ever.
+_ATTEMPTS: Final = 10
+
+
+def fetch_thread_row(store: Store, thread_id: str) -> ThreadRow | None:
+    """Read a thread; see `MetadataStoreProtocol.fetch_thread_row`."""
+    key = check_uuid(thread_id, "thread_id")
+    stored = store.read(lambda uow: uow.app_threads.get(key))
+    return None if stored is None else _row(stored)
+
+
+def create_thread(
+    store: Store,
+    thread_id: str,
+    *,
+    metadata: dict[str, Any],
+    config: dict[str, Any],
+    ttl: TimeToLive | None,
+    if_exists: IfExists,
+) -> ThreadRow:
+    """Create a thread; see `MetadataStoreProtocol.create_thread`."""
+
+    def create(uow: UnitOfWork) -> ThreadRow:
+        # The clock first: then the row is known without reading it.
+        now = uow.catalogue.now()
+        values = {"metadata": metadata, "config": config, "status": "idle"}
+        stored_ttl = ttl_from(ttl, now)
+        uow.app_threads.insert(key, now, {**values, "ttl": stored_ttl})
+        return ThreadRow(
+            thread_id=key,
+            created_at=now,
+            updated_at=now,
+            state_updated_at=None,
+            metadata=stored_metadata,
+            config=stored_config,
+            status="idle",
+            ttl=stored_ttl,
+        )
+
+    key = check_new_thread(thread_id, metadata, config, ttl, if_exists)
+    check_size([metadata, config], "metadata with config", store.statement_limit)
+    stored_metadata, stored_config = as_stored(metadata), as_stored(config)
+    for _ in range(_ATTEMPTS):
+        try:
+            return store.write(create)
+        except ThreadAlreadyExistsError:
+            if if_exists == "raise":
+                raise
+        existing = fetch_thread_row(store, thread_id)
+        if existing is not None:
+            return existing
+    raise ThreadNotFoundError(thread_id=thread_id)
+
+
+def update_thread(
+    store: Store,
+    thread_id: str,
+    *,
+    status_value: ThreadStatus | None,
+    config: dict[str, Any] | None,
+    metadata: dict[str, Any] | None,
+    mark_state_updated: bool,
+) -> None:
+    """Replace what is given; see `MetadataStoreProtocol.update_thread`."""
+    key = check_thread_update(thread_id, status_value, config, metadata)
+    check_size([metadata, config], "metadata with config", store.statement_limit)
+    given = {"status": status_value, "config": config, "metadata": metadata}
+    values = {name: value for name, value in given.items() if value is not None}
+    if values or mark_state_updated:
+        store.write(lambda uow: uow.app_threads.update(key, values, state=mark_state_updated))
+
+
+def search_thread_rows(store: Store, request: Search) -> list[ThreadRow]:
+    """Read a page of threads; see `MetadataStoreProtocol.search_thread_rows`."""
+    wanted = check_search(request)
+    check_size(wanted.metadata, "metadata", store.statement_limit)
+
+    def search(uow: UnitOfWork) -> list[AppThreadRow]:
+        return uow.app_threads.search(
+            ids=wanted.ids,
+            status=wanted.status,
+            metadata=wanted.metadata,
+            sort_by=wanted.sort_by,
+            descending=wanted.descending,
+            limit=wanted.limit,
+            offset=wanted.offset,
+        )
+
+    return [_row(stored) for stored in store.read(search)]
+
+
+def delete_thread(store: Store, thread_id: str) -> None:
+    """Delete a thread and its runs; see `MetadataStoreProtocol.delete_thread`."""
+    key = check_uuid(thread_id, "thread_id")
+    store.write(lambda uow: delete_with_runs(uow, key))
+
+
+def delete_with_runs(uow: UnitOfWork, thread_id: UUID) -> None:
+    """Delete a thread, then its runs: in the order in which `create_run` locks them."""
+    uow.app_threads.delete(thread_id)
+    uow.app_runs.delete_all(thread_id)
+
+
+def release_busy_thread(store: Store, thread_id: str, status_value: ThreadStatus) -> bool:
+    """Settle a thread that nothing runs on; see `MetadataStoreProtocol.release_busy_thread`."""
+    key = check_thread_update(thread_id, status_value, None, None)
+    return store.write(lambda uow: uow.app_threads.release_busy(key, status_value))
+
+
+def as_stored(value: dict[str, Any]) -> dict[str, Any]:
+    """Give a JSON object as reading it back would: a copy, in which tuples are lists."""
+    return cast("dict[str, Any]", json.loads(json.dumps(value)))
+
+
+def parse_object(table: str, thread_id: str, column: str, text: str) -> dict[str, Any]:
+    """Read the text of a JSON column.
+
+    Raises:
+        CheckpointCorruptionError: it is not a JSON object.
+    """
+    cause = None
+    try:
+        value = json.loads(text)
+        if isinstance(value, dict):
+            return value
+    except (TypeError, ValueError) as error:
+        cause = error
+    reason = f"{column} is not a JSON object"
+    raise CheckpointCorruptionError(
+        table=table, thread_id=thread_id, seq=None, reason=reason
+    ) from cause
+
+
+def parse_uuid(table: str, thread_id: str, column: str, text: str) -> UUID:
+    """Read the text of a column of UUIDs.
+
+    Raises:
+        CheckpointCorruptionError: it is not one.
+    """
+    try:
+        return UUID(text)
+    except ValueError as error:
+        reason = f"{column} is not a UUID"
+        raise CheckpointCorruptionError(
+            table=table, thread_id=thread_id, seq=None, reason=reason
+        ) from error
+
+
+def _row(stored: AppThreadRow) -> ThreadRow:
+    table, name = AppThread.__tablename__, stored.thread_id
+    return ThreadRow(
+        thread_id=parse_uuid(table, name, "thread_id", name),
+        created_at=stored.created_at,
+        updated_at=stored.updated_at,
+        state_updated_at=stored.state_updated_at,
+        metadata=parse_object(table, name, "metadata", stored.metadata),
+        config=parse_object(table, name, "config", stored.config),
+        status=stored.status,
+        ttl=None if stored.ttl is None else parse_object(table, name, "ttl", stored.ttl),
+    )

@@ -1,0 +1,1 @@
+"""How a transaction is run; knows no messages."""

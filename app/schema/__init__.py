@@ -1,0 +1,1 @@
+"""Verify, check and migrate the schema."""

@@ -1,0 +1,115 @@
+"""Looks a database over and reports everything that is wrong with it, and how to mend it.
+
+Opening a `threadlog.Checkpointer` stops at the first fault; this goes on.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from tenacity import Retrying, stop_after_attempt
+
+from threadlog.databases import Backend, PoolSize, backend_of, parse_url
+from threadlog.errors import (
+    CubepiSchemaError,
+    StorageError,
+    ThreadlogError,
+    UnsupportedServerError,
+)
+from threadlog.models import MESSAGES, PARTS, PartName, SchemaPart
+from threadlog.repositories import UnitOfWork
+from threadlog.runtime.engines import open_engine
+from threadlog.runtime.transactions import OwnedStore
+from threadlog.schema.checks import checks_of
+from threadlog.schema.result import Finding
+
+__all__ = ["Finding", "check_database"]
+
+
+async def check_database(url: str | URL, *, part: PartName | None = None) -> list[Finding]:
+    """Connect to a database and look at everything that threadlog relies on.
+
+    Nothing is created or changed. A server that cannot be reached is a finding too.
+
+    Args:
+        url: the database, as for `Checkpointer`.
+        part: ``messages`` or ``graph``; where it is left out, those of which there is a
+            table, and the messages where there is none.
+
+    Raises:
+        ConfigurationError: the URL cannot be used.
+        MissingExtraError: the database's driver is not installed.
+    """
+    parsed = parse_url(url)
+    backend = backend_of(parsed)
+    if file := backend.missing_file(parsed):
+        message = f"There is no file {file!r}. It is created, with its tables, on first use."
+        return [Finding("connection", "error", message)]
+    engine = open_engine(backend, parsed, PoolSize(0, 1))
+    try:
+        return await AsyncSession(engine).run_sync(_inspect, backend, part)
+    finally:
+        await engine.dispose()
+
+
+def _inspect(session: Session, backend: Backend, name: PartName | None) -> list[Finding]:
+    store = OwnedStore(
+        session,
+        backend,
+        MESSAGES,  # each check is told its own
+        0,
+        # Whether the server answers now is what is asked.
+        retrying=Retrying(stop=stop_after_attempt(1), reraise=True),
+    )
+    try:
+        findings = store.read(_connection)
+        parts = store.read(partial(_parts, name=name))
+    except StorageError as error:
+        return [Finding("connection", "error", _unreachable(error))]
+    findings += _attempt(store, "server", partial(_server, backend=backend))
+    for part in parts:
+        for check, look in checks_of(part, backend):
+            findings += _attempt(store, check, partial(look, part=part))
+    return findings
+
+
+def _parts(uow: UnitOfWork, name: PartName | None) -> list[SchemaPart]:
+    """Give the parts to look at."""
+    if name is not None:
+        return [part for part in PARTS if part.name == name]
+    return [part for part in PARTS if uow.catalogue.tables(part)] or [MESSAGES]
+
+
+def _attempt(
+    store: OwnedStore, name: str, check: Callable[[UnitOfWork], Iterable[Finding]]
+) -> list[Finding]:
+    """Run a check in a transaction of its own, so that the next can run if it fails."""
+    try:
+        return store.read(lambda uow: list(check(uow)))
+    except (StorageError, CubepiSchemaError, UnsupportedServerError) as error:
+        return [Finding(name, "error", _told(error))]
+
+
+def _connection(uow: UnitOfWork) -> list[Finding]:
+    version = ".".join(map(str, uow.catalogue.server_version()[:3]))
+    return [Finding("connection", "ok", f"The database answers; its version is {version}.")]
+
+
+def _server(uow: UnitOfWork, backend: Backend) -> list[Finding]:
+    name = backend.verify_server(uow)
+    return [Finding("server", "ok", f"It is {name}, and new enough.")]
+
+
+def _unreachable(error: StorageError) -> str:
+    if not error.retryable:
+        return _told(error)
+    return f"{error.reason.rstrip('.')}. Check that the server runs, and host and port in the URL."
+
+
+def _told(error: ThreadlogError) -> str:
+    """Give an error's text, without the advice to look at a cause that a finding lacks."""
+    if type(error) is StorageError:
+        return f"{error.reason.rstrip('.')}."
+    return str(error)

@@ -1,0 +1,91 @@
+"""What is looked at in a part of the schema: each check yields findings, of ok things too."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from threadlog.databases import Backend
+from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
+from threadlog.models import MESSAGES, SchemaPart
+from threadlog.repositories import UnitOfWork
+from threadlog.schema.result import OF, Check, Finding
+from threadlog.schema.verify import verify_schema
+
+# The one index of the message log that is looked at: who made the tables made the others.
+_RECENT: Final = "ix_cubepi_threads_recent"
+
+
+def checks_of(part: SchemaPart, backend: Backend) -> list[tuple[str, Check]]:
+    """Give the checks of a part by their names, in order."""
+    return [
+        ("schema", _schema),
+        ("columns", _columns),
+        *backend.layout_checks(part),
+        ("index", _indexes),
+    ]
+
+
+def _schema(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    verify_schema(uow, part)
+    yield Finding("schema", "ok", f"The schema{OF[part.name]} has version {part.version}.")
+
+
+def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    existing = uow.catalogue.tables(part)
+    missing = sorted(part.tables - existing)
+    lacking = {
+        name: columns
+        for name, table in sorted(part.metadata.tables.items())
+        if name in existing and (columns := set(table.columns.keys()) - uow.catalogue.columns(name))
+    }
+    refused = lacking or _is_of_another_version(uow, part)
+    remedy = "" if refused else " Run: threadlog migrate URL"
+    faults = [f"The table {name} is missing.{remedy}" for name in missing]
+    faults += [
+        f"{name} lacks {', '.join(sorted(columns))}. Upgrade it with the migrations that made it."
+        for name, columns in lacking.items()
+    ]
+    # An empty database is one fault, which the check of the schema reports.
+    if not existing:
+        return
+    yield from (Finding("columns", "error", fault) for fault in faults)
+    if not faults:
+        message = f"All tables{OF[part.name]} have all of their columns."
+        yield Finding("columns", "ok", message)
+
+
+def _is_of_another_version(uow: UnitOfWork, part: SchemaPart) -> bool:
+    """Look whether others made the tables, so that our migrations refuse them."""
+    try:
+        verify_schema(uow, part)
+    except CubepiSchemaError as error:
+        return isinstance(error, CubepiSchemaMismatch)
+    return False
+
+
+def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    existing = uow.catalogue.tables(part)
+    wanted = sorted(
+        (table.name, str(index.name))
+        for table in part.metadata.tables.values()
+        for index in table.indexes
+        if table.name in existing and (part is not MESSAGES or index.name == _RECENT)
+    )
+    faults = [
+        _index_fault(uow, part, table, index)
+        for table, index in wanted
+        if index not in uow.catalogue.indexes(table)
+    ]
+    if wanted:
+        one = f"{_RECENT} is there."
+        message = one if part is MESSAGES else f"All indexes{OF[part.name]} are there."
+        yield from faults or [Finding("index", "ok", message)]
+
+
+def _index_fault(uow: UnitOfWork, part: SchemaPart, table: str, index: str) -> Finding:
+    slow = "listing recent threads" if index == _RECENT else "what looks for rows by it"
+    return Finding(
+        "index",
+        "warning",
+        f"{index} is missing: {slow} reads the whole of {table}.",
+        uow.catalogue.index_statement(part, table, index),
+    )

@@ -1,0 +1,99 @@
+"""What only tables of MySQL and MariaDB have: engines, partitions by key, collations."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from threadlog.models import MESSAGES, PARTITION_COUNT, Message, Run, SchemaPart
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.catalog.catalog import Collation
+from threadlog.schema.result import OF, Check, Finding
+
+_PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
+_ENGINE: Final = "InnoDB"
+
+# Columns whose collation decides which conversation a row belongs to.
+_THREAD_IDS: Final = ("thread_id", "parent_thread_id")
+
+
+def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
+    """Give the checks of a part by their names, in order."""
+    partitions: list[tuple[str, Check]] = [("partitions", _partitions)] if part is MESSAGES else []
+    return [("engine", _engines), *partitions, ("collation", _collations)]
+
+
+def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    engines = uow.catalogue.engines(part)
+    faults = [
+        Finding(
+            "engine",
+            "error",
+            f"{table} is kept by {engine}, which has no transactions. Move it to {_ENGINE}.",
+            uow.catalogue.engine_statement(table),
+        )
+        for table, engine in engines.items()
+        if engine != _ENGINE
+    ]
+    if engines:
+        message = f"All tables{OF[part.name]} are kept by {_ENGINE}."
+        yield from faults or [Finding("engine", "ok", message)]
+
+
+def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    tables = [table for table in _PARTITIONED if table in uow.catalogue.tables(part)]
+    faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
+    if tables:
+        message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
+        yield from faults or [Finding("partitions", "ok", message)]
+
+
+def _partition_fault(uow: UnitOfWork, table: str) -> Finding | None:
+    found = uow.catalogue.partitioning(table)
+    if found == ("KEY", PARTITION_COUNT, "`thread_id`"):
+        return None
+    shape = "is not partitioned"
+    if found.method is not None:
+        shape = f"has {found.partitions} partitions by {found.method} ({found.expression})"
+    message = (
+        f"{table} {shape}; it must have {PARTITION_COUNT} by KEY (thread_id). The statement "
+        "rewrites the table and blocks writers meanwhile."
+    )
+    return Finding("partitions", "error", message, uow.catalogue.partition_statement(table))
+
+
+def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    collations = uow.catalogue.identifier_collations(part)
+    wrong: defaultdict[tuple[str, bool], dict[str, Collation]] = defaultdict(dict)
+    for (table, column), collation in collations.items():
+        if collation.found != collation.wanted:
+            wrong[table, column in _THREAD_IDS][column] = collation
+    faults = [_collation_fault(uow, part, table, found) for (table, _), found in wrong.items()]
+    if collations:
+        good = " or ".join(sorted({wanted for _, wanted in collations.values()}, reverse=True))
+        message = f"All identifiers{OF[part.name]} are compared byte by byte ({good})."
+        yield from faults or [Finding("collation", "ok", message)]
+
+
+def _collation_fault(
+    uow: UnitOfWork, part: SchemaPart, table: str, columns: dict[str, Collation]
+) -> Finding:
+    names = list(columns)
+    of_threads, of_messages = names[0] in _THREAD_IDS, part is MESSAGES
+    others = "two runs or questions" if of_messages else "two rows"
+    message = (
+        f"{table}.{', '.join(names)}: the collation is {_said(columns, 'found')}, not "
+        f"{_said(columns, 'wanted')}; {'two threads' if of_threads else others} whose ids it "
+        "takes for equal, such as R1 and r1, are one."
+    )
+    if of_messages and not of_threads:
+        message += " (The framework's own migrations leave it so.)"
+    remedy = uow.catalogue.collation_statement(part, table, names)
+    if not remedy:
+        message += " A foreign key leads there, which has to be dropped for the change."
+    grave = of_threads or not of_messages
+    return Finding("collation", "error" if grave else "warning", message, remedy)
+
+
+def _said(columns: dict[str, Collation], which: str) -> str:
+    """Name the collations of columns."""
+    return ", ".join(sorted({str(getattr(collation, which)) for collation in columns.values()}))

@@ -1,0 +1,142 @@
+"""What only tables of PostgreSQL have: types, keys, partitions by hash, collations."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Final
+
+from threadlog.models import MESSAGES, PARTITION_COUNT, Message, Run, SchemaPart
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.catalog.postgres import Collation, PostgresCatalogue
+from threadlog.schema.result import OF, Check, Finding
+
+_PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
+_BY: Final = "HASH (thread_id)"
+_BYTEWISE: Final = "C"
+
+
+def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
+    """Give the checks of a part by their names, in order."""
+    of_messages: list[tuple[str, Check]] = [
+        ("partitions", _partitions),
+        ("metadata", _metadata_index),
+    ]
+    return [
+        ("types", _types),
+        ("keys", _keys),
+        ("collation", _collations),
+        *(of_messages if part is MESSAGES else []),
+    ]
+
+
+def _types(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    if not uow.catalogue.tables(part):
+        return
+    faults = [
+        Finding("types", "error", f"{table}.{column} is {found}; it must be {wanted}.")
+        for table, column, (found, wanted) in PostgresCatalogue(uow.session).types(part)
+    ]
+    message = f"All columns{OF[part.name]} have the right types."
+    yield from faults or [Finding("types", "ok", message)]
+
+
+def _keys(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    if not uow.catalogue.tables(part):
+        return
+    catalogue = PostgresCatalogue(uow.session)
+    faults = [
+        Finding("keys", "error", f"The primary key of {table} is {found}; it must be {wanted}.")
+        for table, (found, wanted) in catalogue.primary_keys(part)
+    ]
+    faults += [
+        Finding(
+            "keys",
+            "error",
+            f"{table} lacks its foreign key {key}.",
+            catalogue.foreign_key_statement(table, key),
+        )
+        for table, key in catalogue.missing_foreign_keys(part)
+    ]
+    message = f"All keys{OF[part.name]} are there."
+    yield from faults or [Finding("keys", "ok", message)]
+
+
+def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    tables = [table for table in _PARTITIONED if table in uow.catalogue.tables(part)]
+    faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
+    if tables:
+        message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
+        yield from faults or [Finding("partitions", "ok", message)]
+
+
+def _partition_fault(uow: UnitOfWork, table: str) -> Finding | None:
+    catalogue = PostgresCatalogue(uow.session)
+    key, places = catalogue.partition_key(table), catalogue.partitions(table)
+    missing = [place for place in range(PARTITION_COUNT) if place not in places]
+    if key != _BY or None in places:
+        shape = f"has {len(places)} partitions by {key}" if key else "is not partitioned"
+        if key == _BY:
+            shape = f"has partitions that are not among {PARTITION_COUNT}"
+        message = (
+            f"{table} {shape}; it must have {PARTITION_COUNT} by {_BY}. Create it anew, with its "
+            "rows: PostgreSQL cannot change that."
+        )
+        return Finding("partitions", "error", message)
+    if not missing:
+        return None
+    names = ", ".join(f"{table}_p{place:02d}" for place in missing)
+    message = f"{table} lacks partitions ({names}): no rows of their threads can be written."
+    remedy = catalogue.partition_statement(table, missing)
+    return Finding("partitions", "error", message, remedy)
+
+
+def _metadata_index(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    table = Message.__tablename__
+    if table not in uow.catalogue.tables(part):
+        return
+    catalogue = PostgresCatalogue(uow.session)
+    if catalogue.has_metadata_index():
+        yield Finding("metadata", "ok", "The metadata of messages have their index.")
+        return
+    message = f"The index of messages' metadata is missing: queries of them read all of {table}."
+    yield Finding("metadata", "warning", message, catalogue.metadata_index_statement())
+
+
+def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    """Look that all texts are compared alike: PostgreSQL compares no two that are not."""
+    collations = PostgresCatalogue(uow.session).collations(part)
+    if not collations:
+        return
+    base = _base(collations)
+    wrong: defaultdict[str, dict[str, Collation]] = defaultdict(dict)
+    for (table, column), collation in collations.items():
+        if collation.name != base.name:
+            wrong[table][column] = collation
+    faults = [_collation_fault(uow, table, found, base) for table, found in wrong.items()]
+    if not base.deterministic:
+        message = (
+            f"Identifiers{OF[part.name]} have the collation {base.name}, which takes different "
+            "ones for equal: what belongs to one would be the other's."
+        )
+        faults.append(Finding("collation", "error", message))
+    how = "sorted byte by byte" if base.name == _BYTEWISE else f"collated alike ({base.name})"
+    yield from faults or [Finding("collation", "ok", f"All identifiers{OF[part.name]} are {how}.")]
+
+
+def _base(collations: dict[tuple[str, str], Collation]) -> Collation:
+    """Give the collation that all are to have: that of what cannot be changed, if there is any."""
+    fixed = [collation for collation in collations.values() if collation.fixed]
+    return fixed[0] if fixed else Collation(_BYTEWISE, deterministic=True, fixed=False)
+
+
+def _collation_fault(
+    uow: UnitOfWork, table: str, columns: dict[str, Collation], base: Collation
+) -> Finding:
+    names = ", ".join(sorted({collation.name for collation in columns.values()}))
+    message = (
+        f"{table}.{', '.join(columns)}: the collation is {names}, not {base.name} as elsewhere; "
+        "PostgreSQL does not compare one with the other."
+    )
+    changeable = [column for column, collation in columns.items() if not collation.fixed]
+    catalogue = PostgresCatalogue(uow.session)
+    remedy = catalogue.collation_statement(table, changeable, base.name) if changeable else ""
+    return Finding("collation", "error", message, remedy)

@@ -1,0 +1,1 @@
+"""What autogenerate needs to know of threadlog's tables."""

@@ -1,0 +1,162 @@
+"""The versions of the graph state, frozen; see `threadlog.migrations.history.definitions`."""
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql
+
+from threadlog.migrations.history.definitions import (
+    MYSQL,
+    POSTGRESQL,
+    Definitions,
+    Index,
+    Items,
+    bytewise,
+    document,
+    exact_text,
+    identifier,
+    packed,
+    version_column,
+)
+
+_VERSION_TABLE: Final = "threadlog_graph_version"
+
+_INDEXES: Final = (
+    Index("ix_threadlog_checkpoints_recent", "threadlog_checkpoints", ("checkpoint_id",), since=1),
+    Index("ix_threadlog_checkpoints_run", "threadlog_checkpoints", ("run_id",), since=1),
+    Index(
+        "ix_threadlog_checkpoints_created",
+        "threadlog_checkpoints",
+        ("created_at", "thread_id"),
+        since=1,
+    ),
+    Index("idx_app_threads_updated_at", "app_threads", ("updated_at",), since=1),
+    Index("idx_app_threads_status_updated", "app_threads", ("status", "updated_at"), since=1),
+    Index("idx_app_runs_thread_created", "app_runs", ("thread_id", "created_at"), since=1),
+    Index("idx_app_runs_inflight_updated", "app_runs", ("status", "updated_at"), since=1),
+)
+
+
+def _newest(dialect: str) -> dict[str, Items]:
+    """Give the tables of the newest version."""
+    return {
+        _VERSION_TABLE: [version_column()],
+        "threadlog_checkpoints": _checkpoints(),
+        "threadlog_checkpoint_blobs": _checkpoint_blobs(),
+        "threadlog_checkpoint_writes": _checkpoint_writes(),
+        "app_threads": _app_threads(),
+        "app_runs": _app_runs(),
+    }
+
+
+def _checkpoints() -> Items:
+    """Give the table of checkpoints; the hash stands for a namespace too long for a key."""
+    return [
+        sa.Column("thread_id", identifier(), primary_key=True),
+        sa.Column("ns_digest", _digest(32), primary_key=True),
+        sa.Column("checkpoint_id", identifier(), primary_key=True),
+        sa.Column("checkpoint_ns", _long_text(), nullable=False),
+        sa.Column("parent_checkpoint_id", identifier(), nullable=True),
+        sa.Column("type", sa.String(255), nullable=False),
+        sa.Column("checkpoint", packed(), nullable=False),
+        sa.Column("blob_keys", document(), nullable=False),
+        sa.Column("metadata", document(), nullable=False),
+        sa.Column("run_id", identifier(), nullable=True),
+        _time("created_at"),
+    ]
+
+
+def _checkpoint_blobs() -> Items:
+    """Give the table of channels' values."""
+    return [
+        sa.Column("thread_id", identifier(), primary_key=True),
+        sa.Column("ns_digest", _digest(32), primary_key=True),
+        sa.Column("blob_key", _digest(64), primary_key=True),
+        sa.Column("channel", _long_text(), nullable=False),
+        sa.Column("version", _long_text(), nullable=False),
+        sa.Column("type", sa.String(255), nullable=False),
+        sa.Column("value", packed(), nullable=False),
+    ]
+
+
+def _checkpoint_writes() -> Items:
+    """Give the table of tasks' writes; they may come before their checkpoint."""
+    return [
+        sa.Column("thread_id", identifier(), primary_key=True),
+        sa.Column("ns_digest", _digest(32), primary_key=True),
+        sa.Column("checkpoint_id", identifier(), primary_key=True),
+        sa.Column("task_id", exact_text(128), primary_key=True),
+        sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("task_path", _long_text(), nullable=False),
+        sa.Column("channel", _long_text(), nullable=False),
+        sa.Column("type", sa.String(255), nullable=False),
+        sa.Column("value", packed(), nullable=False),
+    ]
+
+
+def _app_threads() -> Items:
+    """Give the table of threads as a server of agents lists them."""
+    return [
+        sa.Column("thread_id", _uuid(), primary_key=True),
+        _time("created_at"),
+        _time("updated_at"),
+        _time("state_updated_at", nullable=True),
+        sa.Column("metadata", document(), nullable=False),
+        sa.Column("config", document(), nullable=False),
+        sa.Column("status", exact_text(32), nullable=False),
+        sa.Column("ttl", document(), nullable=True),
+    ]
+
+
+def _app_runs() -> Items:
+    """Give the table of runs, which are deleted with their thread."""
+    return [
+        sa.Column("run_id", _uuid(), primary_key=True),
+        sa.Column("thread_id", _uuid(), nullable=False),
+        sa.Column("assistant_id", exact_text(255), nullable=False),
+        _time("created_at"),
+        _time("updated_at"),
+        sa.Column("status", exact_text(32), nullable=False),
+        sa.Column("metadata", document(), nullable=False),
+        sa.Column("kwargs", document(), nullable=False),
+        sa.Column("multitask_strategy", exact_text(32), nullable=False),
+        sa.Column("error", _long_text(), nullable=True),
+        sa.ForeignKeyConstraint(["thread_id"], ["app_threads.thread_id"], ondelete="CASCADE"),
+    ]
+
+
+def _digest(length: int) -> sa.String:
+    """Give the type of a hash in hexadecimal digits."""
+    kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
+    return sa.String(length).with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
+
+
+def _uuid() -> sa.String:
+    """Give the type of a UUID: its 36 characters, which are kept as a hash is, or PostgreSQL's."""
+    kind = mysql.CHAR(36, charset="ascii", collation="ascii_bin")
+    return sa.String(36).with_variant(kind, *MYSQL).with_variant(postgresql.UUID(), POSTGRESQL)
+
+
+def _long_text() -> sa.Text:
+    """Give the type of text of any length that is compared byte by byte."""
+    kind = mysql.LONGTEXT(collation="utf8mb4_bin")
+    return sa.Text().with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
+
+
+def _time(name: str, *, nullable: bool = False) -> sa.Column[Any]:
+    """Give a column of times in UTC, to the microsecond; text on SQLite."""
+    kind = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MYSQL)
+    return sa.Column(name, kind.with_variant(sa.String(32), "sqlite"), nullable=nullable)
+
+
+GRAPH_STATE: Final = Definitions(
+    versions=range(1, 2),
+    version_table=_VERSION_TABLE,
+    newest=_newest,
+    since={},
+    all_indexes=_INDEXES,
+    all_options={},
+    hash_partitioned=(),
+    upgraded_by="the migrations that made the tables",
+)
+"""Checkpoints, and a server's threads and runs, of version 1."""

@@ -1,0 +1,175 @@
+"""The versions of the message log, frozen; see `threadlog.migrations.history.definitions`.
+
+The versions are those of the agent framework, which began with threads and messages; what
+came later says since when. Unlike the framework's own helpers these give every identifier
+the collation ``utf8mb4_bin``, on PostgreSQL ``C``, and version 5 the index that lists recent
+threads and, on PostgreSQL, the one that finds forks.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from threadlog.migrations.history.definitions import (
+    MYSQL,
+    OPTIONS,
+    POSTGRESQL,
+    Definitions,
+    Index,
+    Items,
+    document,
+    identifier,
+    packed,
+    version_column,
+)
+
+_VERSION_TABLE: Final = "cubepi_schema_version"
+
+_SINCE: Final[Mapping[str, int]] = {
+    "cubepi_threads.pending_request": 2,
+    "cubepi_threads.run_id": 3,
+    "cubepi_messages.run_id": 4,
+    "cubepi_runs": 4,
+    "cubepi_hitl_answers": 5,
+}
+
+_INDEXES: Final = (
+    Index("ix_cubepi_threads_recent", "cubepi_threads", ("updated_at", "thread_id"), since=5),
+    Index("ix_cubepi_messages_thread_run", "cubepi_messages", ("thread_id", "run_id"), since=4),
+    Index("ix_cubepi_runs_thread_seq", "cubepi_runs", ("thread_id", "completion_seq"), since=4),
+    Index(
+        "ix_cubepi_messages_metadata_gin",
+        "cubepi_messages",
+        ("metadata",),
+        since=1,
+        dialect=POSTGRESQL,
+        options={
+            "postgresql_using": "gin",
+            "postgresql_ops": {"metadata": "jsonb_path_ops"},
+        },
+    ),
+    # Others make an index for a foreign key by themselves. Few threads are forks.
+    Index(
+        "ix_cubepi_threads_parent",
+        "cubepi_threads",
+        ("parent_thread_id",),
+        since=5,
+        dialect=POSTGRESQL,
+        options={"postgresql_where": sa.text("parent_thread_id IS NOT NULL")},
+    ),
+)
+
+_PARTITIONED: Final[Mapping[str, Any]] = {
+    **OPTIONS,
+    "mysql_partition_by": "KEY (thread_id)",
+    "mysql_partitions": "64",
+    "mariadb_partition_by": "KEY (thread_id)",
+    "mariadb_partitions": "64",
+    "postgresql_partition_by": "HASH (thread_id)",
+}
+
+
+def _newest(dialect: str) -> dict[str, Items]:
+    """Give the tables of the newest version."""
+    return {
+        _VERSION_TABLE: [version_column()],
+        "cubepi_threads": _threads(dialect),
+        "cubepi_messages": [*_messages(dialect), *_of_thread(dialect)],
+        "cubepi_runs": [*_runs(), *_of_thread(dialect)],
+        "cubepi_hitl_answers": [*_hitl_answers(), *_of_thread(dialect)],
+    }
+
+
+def _threads(dialect: str) -> Items:
+    """Give the threads table; its row is the lock under which seqs are allocated."""
+    now = "CURRENT_TIMESTAMP"
+    on_update = f"{now} ON UPDATE {now}" if dialect in MYSQL else now
+    return [
+        sa.Column("thread_id", identifier(), primary_key=True),
+        sa.Column("parent_thread_id", identifier(), nullable=True),
+        sa.Column("forked_at_seq", sa.BigInteger, nullable=True),
+        _object("extra", dialect),
+        sa.Column("pending_request", document(), nullable=True),
+        sa.Column("run_id", identifier(), nullable=True),
+        _timestamp("created_at"),
+        _timestamp("updated_at", default=on_update),
+        sa.ForeignKeyConstraint(["parent_thread_id"], ["cubepi_threads.thread_id"]),
+    ]
+
+
+def _messages(dialect: str) -> Items:
+    """Give the messages table."""
+    return [
+        sa.Column("thread_id", identifier(), primary_key=True),
+        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column(
+            "role", sa.String(32).with_variant(postgresql.TEXT(), POSTGRESQL), nullable=False
+        ),
+        _object("metadata", dialect),
+        sa.Column("payload", packed(), nullable=False),
+        sa.Column("run_id", identifier(), nullable=True),
+        _timestamp("created_at"),
+    ]
+
+
+def _runs() -> Items:
+    """Give the runs table."""
+    return [
+        sa.Column("thread_id", identifier(), primary_key=True),
+        sa.Column("run_id", identifier(), primary_key=True),
+        _timestamp("claimed_at"),
+        sa.Column("completed_at", _moment(), nullable=True),
+        sa.Column("completion_seq", sa.BigInteger, nullable=True),
+    ]
+
+
+def _hitl_answers() -> Items:
+    """Give the table of people's answers."""
+    return [
+        sa.Column("thread_id", identifier(), primary_key=True),
+        sa.Column("run_id", identifier(), primary_key=True),
+        sa.Column("question_id", identifier(), primary_key=True),
+        sa.Column("answer", document(), nullable=False),
+        _timestamp("answered_at"),
+    ]
+
+
+def _timestamp(name: str, *, default: str = "CURRENT_TIMESTAMP") -> sa.Column[Any]:
+    """Give a column that the server sets on insert."""
+    return sa.Column(name, _moment(), server_default=sa.text(default), nullable=False)
+
+
+def _moment() -> sa.TIMESTAMP:
+    """Give the type of a point in time."""
+    return sa.TIMESTAMP().with_variant(postgresql.TIMESTAMP(timezone=True), POSTGRESQL)
+
+
+def _object(name: str, dialect: str) -> sa.Column[Any]:
+    """Give a column of a JSON object, which is empty unless something else is said."""
+    empty = "'{}'::jsonb" if dialect == POSTGRESQL else "(JSON_OBJECT())"
+    return sa.Column(name, document(), server_default=sa.text(empty), nullable=False)
+
+
+def _of_thread(dialect: str) -> Items:
+    """Give the foreign key to the thread, which MySQL forbids on a partitioned table."""
+    if dialect != POSTGRESQL:
+        return []
+    return [
+        sa.ForeignKeyConstraint(["thread_id"], ["cubepi_threads.thread_id"], ondelete="CASCADE")
+    ]
+
+
+MESSAGE_LOG: Final = Definitions(
+    versions=range(1, 6),
+    version_table=_VERSION_TABLE,
+    newest=_newest,
+    since=_SINCE,
+    all_indexes=_INDEXES,
+    all_options={"cubepi_messages": _PARTITIONED, "cubepi_runs": _PARTITIONED},
+    hash_partitioned=("cubepi_messages", "cubepi_runs"),
+    upgraded_by="the migrations that made the tables, or with op.upgrade_threadlog_schema() in "
+    "a migration of your own",
+)
+"""Threads, messages, runs and answers, of versions 1 to 5."""

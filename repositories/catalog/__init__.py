@@ -1,0 +1,1 @@
+"""Statements on the server and its tables."""

@@ -1,0 +1,476 @@
+"""Checkpoints: storing one, reading one or a page of them, and what is known without reading."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
+from sqlalchemy.orm import Session
+
+from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
+from threadlog.models.dialects import (
+    as_text,
+    by_primary_key,
+    dialect_of,
+    insert_or_replace,
+    json_items,
+    json_member_is,
+    no_value,
+    unindexed,
+    utc_now,
+)
+from threadlog.repositories.base import affected, copy_thread, delete_thread
+from threadlog.repositories.graph.digests import ns_digest
+
+_CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
+_BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
+_WRITES: Final[Table] = CheckpointWrite.metadata.tables[CheckpointWrite.__tablename__]
+
+_TEXT: Final = Text()
+
+_KEY: Final = ("thread_id", "ns_digest", "checkpoint_id")
+_COUNTERS: Final = "counters_since_delta_snapshot"
+
+# What a row of the one statement is; an int first: asyncmy takes a row that begins with a
+# value of 16 MiB for the end of the rows.
+_CHECKPOINT, _BLOB, _WRITE = range(3)
+
+
+class NewCheckpoint(NamedTuple):
+    """A checkpoint ready to be stored."""
+
+    thread_id: str
+    checkpoint_ns: str
+    checkpoint_id: str
+    parent_checkpoint_id: str | None
+    type: str
+    checkpoint: bytes
+    blob_keys: list[str]
+    metadata: dict[str, Any]
+    run_id: str | None
+
+
+class Place(NamedTuple):
+    """Where a page of checkpoints, newest first, ended."""
+
+    checkpoint_id: str
+    thread_id: str
+    ns_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointQuery:
+    """Which checkpoints are asked for; what is None is not asked for."""
+
+    thread_id: str | None = None
+    checkpoint_ns: str | None = None
+    checkpoint_id: str | None = None
+    before: str | None = None
+    """Only checkpoints with a smaller id."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """Members that the metadata must have, with these values."""
+
+    behind: Place | None = None
+    """Only what follows the place where a page ended."""
+
+
+class StoredBlob(NamedTuple):
+    """A channel's value, not yet decoded."""
+
+    key: str
+    channel: str
+    type: str
+    value: bytes
+
+
+class StoredWrite(NamedTuple):
+    """A task's write, not yet decoded; sorts as the writes of a step are applied."""
+
+    task_path: str
+    task_id: str
+    idx: int
+    channel: str
+    type: str
+    value: bytes
+
+
+@dataclass(slots=True)
+class StoredCheckpoint:
+    """A checkpoint as stored, with its channels' values and its tasks' writes."""
+
+    thread_id: str
+    checkpoint_ns: str
+    checkpoint_id: str
+    parent_checkpoint_id: str | None
+    type: str
+    checkpoint: bytes
+    metadata: str
+    """The text of a JSON object."""
+
+    blob_keys: str
+    """The text of a JSON array."""
+
+    blobs: dict[str, StoredBlob] = field(default_factory=dict)
+    """By key: those of its page, of which `blob_keys` says which are its own."""
+
+    writes: list[StoredWrite] = field(default_factory=list)
+
+    @property
+    def place(self) -> Place:
+        """Where a page that ends with it ended."""
+        return Place(self.checkpoint_id, self.thread_id, ns_digest(self.checkpoint_ns))
+
+
+class Outline(NamedTuple):
+    """What decides about a checkpoint when others are deleted."""
+
+    ns_digest: str
+    checkpoint_id: str
+    parent_checkpoint_id: str | None
+    blob_keys: frozenset[str]
+    delta_channels: tuple[str, ...]
+    """Names of channels whose value is what their ancestors' writes add up to."""
+
+    old: bool
+
+
+class CheckpointRepository:
+    """Statements on checkpoints, bound to one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+
+    def put(self, new: NewCheckpoint) -> None:
+        """Insert a checkpoint, or overwrite the one of this id."""
+        dialect = dialect_of(self._session)
+        row = {
+            **new._asdict(),
+            "ns_digest": ns_digest(new.checkpoint_ns),
+            "created_at": utc_now(dialect),
+        }
+        self._session.execute(insert_or_replace(_CHECKPOINTS, dialect, row))
+
+    def newest(self, thread_id: str, checkpoint_ns: str) -> StoredCheckpoint | None:
+        """Read the newest checkpoint of a namespace, all of it in one statement."""
+        key = {"thread_id": thread_id, "ns_digest": ns_digest(checkpoint_ns)}
+        return next(iter(self._read(_NEWEST, key)), None)
+
+    def one(
+        self, thread_id: str, checkpoint_ns: str, checkpoint_id: str
+    ) -> StoredCheckpoint | None:
+        """Read a checkpoint, all of it in one statement."""
+        key = {
+            "thread_id": thread_id,
+            "ns_digest": ns_digest(checkpoint_ns),
+            "checkpoint_id": checkpoint_id,
+        }
+        return next(iter(self._read(_ONE, key)), None)
+
+    def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
+        """Read up to `limit` checkpoints, newest first, all of them in one statement."""
+        dialect = dialect_of(self._session)
+        target = _targets(*_conditions(query, dialect), order=_ordering(query, dialect)).limit(
+            limit
+        )
+        if query.thread_id is not None:
+            target = by_primary_key(target, _CHECKPOINTS, dialect)
+        return self._read(_whole(target.cte("target")), {})
+
+    def _read(
+        self, statement: CompoundSelect[Any], parameters: Mapping[str, Any]
+    ) -> list[StoredCheckpoint]:
+        return _gathered(self._session.execute(statement, parameters))
+
+    def chain(
+        self, thread_id: str, checkpoint_ns: str, checkpoint_id: str, depth: int
+    ) -> list[tuple[str, str | None, list[str]]]:
+        """Follow a checkpoint's parents.
+
+        Args:
+            thread_id: the thread.
+            checkpoint_ns: the namespace.
+            checkpoint_id: where to begin.
+            depth: the most checkpoints to give.
+
+        Returns:
+            The checkpoint itself, its parent, and so on as far as they are stored: each with
+            its parent's id and its blob keys.
+        """
+        key = {
+            "thread_id": thread_id,
+            "ns_digest": ns_digest(checkpoint_ns),
+            "checkpoint_id": checkpoint_id,
+            "depth": depth,
+        }
+        return [(row[1], row[2], row[3]) for row in self._session.execute(_CHAIN, key)]
+
+    def outline(self, thread_id: str, *, seconds_ago: float) -> list[Outline]:
+        """Read what decides about a thread's checkpoints, without what they hold.
+
+        Args:
+            thread_id: the thread.
+            seconds_ago: how long ago one must have been stored to be old.
+        """
+        dialect = dialect_of(self._session)
+        old = _CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago)
+        rows = self._session.execute(
+            select(
+                _CHECKPOINTS.c.ns_digest,
+                _CHECKPOINTS.c.checkpoint_id,
+                _CHECKPOINTS.c.parent_checkpoint_id,
+                _CHECKPOINTS.c.blob_keys,
+                _CHECKPOINTS.c.metadata[_COUNTERS],
+                old,
+            ).where(_CHECKPOINTS.c.thread_id == thread_id)
+        )
+        return [
+            Outline(ns, id_, parent, frozenset(keys), tuple(counters or ()), bool(is_old))
+            for ns, id_, parent, keys, counters, is_old in rows
+        ]
+
+    def threads_of_runs(self, run_ids: Sequence[str]) -> list[str]:
+        """Name the threads in which runs made checkpoints, in order."""
+        column = _CHECKPOINTS.c.thread_id
+        wanted = select(column).distinct().where(_CHECKPOINTS.c.run_id.in_(run_ids))
+        return list(self._session.scalars(wanted.order_by(column)))
+
+    def of_runs(self, thread_id: str, run_ids: Sequence[str]) -> set[tuple[str, str]]:
+        """Find the checkpoints of a thread that runs made: hash of the namespace, id."""
+        wanted = select(_CHECKPOINTS.c.ns_digest, _CHECKPOINTS.c.checkpoint_id).where(
+            _CHECKPOINTS.c.thread_id == thread_id, _CHECKPOINTS.c.run_id.in_(run_ids)
+        )
+        return {(row[0], row[1]) for row in self._session.execute(wanted)}
+
+    def threads_with_old(self, *, seconds_ago: float, after: str | None, limit: int) -> list[str]:
+        """Name threads that have a checkpoint as old as that, a page at a time, in order."""
+        dialect = dialect_of(self._session)
+        column = _CHECKPOINTS.c.thread_id
+        query = (
+            select(column)
+            .distinct()
+            .where(_CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago))
+            .order_by(column)
+            .limit(limit)
+        )
+        return list(self._session.scalars(query if after is None else query.where(column > after)))
+
+    def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
+        """Delete checkpoints of a namespace; gives how many there were."""
+        return affected(
+            self._session.execute(
+                delete(_CHECKPOINTS).where(
+                    _CHECKPOINTS.c.thread_id == thread_id,
+                    _CHECKPOINTS.c.ns_digest == digest,
+                    _CHECKPOINTS.c.checkpoint_id.in_(checkpoint_ids),
+                )
+            )
+        )
+
+    def delete_thread(self, thread_id: str) -> int:
+        """Delete a thread's checkpoints; gives how many there were."""
+        return delete_thread(self._session, _CHECKPOINTS, thread_id)
+
+    def copy(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy a thread's checkpoints inside the database; the target has none of them.
+
+        The source's stay locked: nobody deletes them, nor what they refer to, which is to be
+        copied by later statements.
+        """
+        copy_thread(self._session, _CHECKPOINTS, source_thread_id, target_thread_id, lock=True)
+
+
+def _ordering(query: CheckpointQuery, dialect: str) -> Sequence[ColumnElement[Any]]:
+    """Give what checkpoints are ordered by, so that it decides between any two.
+
+    Where they are of one namespace of a thread that is the id alone: MariaDB would sort all of
+    them by what is the same in all.
+    """
+    newest = _CHECKPOINTS.c.checkpoint_id
+    if query.thread_id is None:
+        return newest, _CHECKPOINTS.c.thread_id, _CHECKPOINTS.c.ns_digest
+    if query.checkpoint_ns is None:
+        return unindexed(newest, dialect), _CHECKPOINTS.c.ns_digest
+    return (newest,)
+
+
+def _targets(
+    *conditions: ColumnElement[bool],
+    order: Sequence[ColumnElement[Any]] = (_CHECKPOINTS.c.checkpoint_id,),
+) -> Select[Any]:
+    """Select the keys of checkpoints, newest first.
+
+    All in descending order, as an index on checkpoint_id has its rows backwards.
+    """
+    return (
+        select(*(_CHECKPOINTS.c[name] for name in _KEY), _CHECKPOINTS.c.blob_keys)
+        .where(*conditions)
+        .order_by(*(column.desc() for column in order))
+    )
+
+
+def _whole(target: CTE) -> CompoundSelect[Any]:
+    """Build the one statement that reads checkpoints with their values and writes.
+
+    One statement reads one snapshot: no writer shows half of what it stored.
+    """
+    items = json_items(target.c.blob_keys, "items")
+    # Checkpoints share values: each is read once.
+    wanted = (
+        select(target.c.thread_id, target.c.ns_digest, items.c.value)
+        .select_from(target.join(items, true()))
+        .distinct()
+        .subquery("wanted")
+    )
+    checkpoints = select(
+        literal(_CHECKPOINT).label("kind"),
+        *(_CHECKPOINTS.c[name] for name in _KEY),
+        _CHECKPOINTS.c.checkpoint_ns.label("name"),
+        _CHECKPOINTS.c.parent_checkpoint_id.label("parent"),
+        no_value(_WRITES.c.idx.type).label("idx"),
+        _CHECKPOINTS.c.type,
+        _CHECKPOINTS.c.checkpoint.label("content"),
+        # As text: a row whose JSON is broken must be named, not fail in the driver's hands.
+        as_text(_CHECKPOINTS.c.metadata).label("metadata"),
+        as_text(_CHECKPOINTS.c.blob_keys).label("keys"),
+    ).join(target, _same_key(_CHECKPOINTS, target))
+    blobs = select(
+        literal(_BLOB),
+        *(_BLOBS.c.thread_id, _BLOBS.c.ns_digest, _BLOBS.c.blob_key, _BLOBS.c.channel),
+        *(no_value(_TEXT), no_value(_WRITES.c.idx.type), _BLOBS.c.type, _BLOBS.c.value),
+        *(no_value(_TEXT), no_value(_TEXT)),
+    ).join(
+        wanted,
+        and_(
+            _BLOBS.c.thread_id == wanted.c.thread_id,
+            _BLOBS.c.ns_digest == wanted.c.ns_digest,
+            _BLOBS.c.blob_key == wanted.c.value,
+        ),
+    )
+    writes = select(
+        literal(_WRITE),
+        *(_WRITES.c[name] for name in _KEY),
+        *(_WRITES.c.channel, _WRITES.c.task_id, _WRITES.c.idx, _WRITES.c.type, _WRITES.c.value),
+        *(_WRITES.c.task_path, no_value(_TEXT)),
+    ).join(target, _same_key(_WRITES, target))
+    return union_all(checkpoints, blobs, writes)
+
+
+def _same_key(table: Table, target: CTE) -> ColumnElement[bool]:
+    return and_(*(table.c[name] == target.c[name] for name in _KEY))
+
+
+_OF_NAMESPACE: Final = (
+    _CHECKPOINTS.c.thread_id == bindparam("thread_id"),
+    _CHECKPOINTS.c.ns_digest == bindparam("ns_digest"),
+)
+_NEWEST: Final = _whole(_targets(*_OF_NAMESPACE).limit(1).cte("target"))
+_IS_CHECKPOINT: Final = _CHECKPOINTS.c.checkpoint_id == bindparam("checkpoint_id")
+# The limit keeps MySQL from merging the CTE, whose one row it then refuses to give JSON_TABLE
+# (error 1210).
+_ONE: Final = _whole(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT).limit(1).cte("target"))
+
+
+def _chain() -> Select[Any]:
+    """Build the statement that follows parents."""
+    columns = (
+        _CHECKPOINTS.c.checkpoint_id,
+        _CHECKPOINTS.c.parent_checkpoint_id,
+        _CHECKPOINTS.c.blob_keys,
+    )
+    chain = (
+        select(literal(1).label("place"), *columns)
+        .where(*_OF_NAMESPACE, _IS_CHECKPOINT)
+        .cte("chain", recursive=True)
+    )
+    parent = _CHECKPOINTS.c.checkpoint_id == chain.c.parent_checkpoint_id
+    chain = chain.union_all(
+        select(chain.c.place + 1, *columns).where(
+            *_OF_NAMESPACE, parent, chain.c.place < bindparam("depth")
+        )
+    )
+    return select(*chain.c).order_by(chain.c.place)
+
+
+_CHAIN: Final = _chain()
+
+
+def _conditions(query: CheckpointQuery, dialect: str) -> Iterable[ColumnElement[bool]]:
+    checkpoint_id = _CHECKPOINTS.c.checkpoint_id
+    if query.thread_id is not None:
+        yield _CHECKPOINTS.c.thread_id == query.thread_id
+    if query.checkpoint_ns is not None:
+        yield _CHECKPOINTS.c.ns_digest == ns_digest(query.checkpoint_ns)
+    if query.checkpoint_id is not None:
+        yield checkpoint_id == query.checkpoint_id
+    if query.before is not None:
+        yield checkpoint_id < query.before
+    for key, value in query.metadata.items():
+        yield json_member_is(_CHECKPOINTS.c.metadata, key, value, dialect)
+    if query.behind is not None:
+        yield from _behind(query.behind)
+
+
+def _behind(place: Place) -> Iterable[ColumnElement[bool]]:
+    columns = (_CHECKPOINTS.c.checkpoint_id, _CHECKPOINTS.c.thread_id, _CHECKPOINTS.c.ns_digest)
+    id_, thread, digest = columns
+    yield id_ <= place.checkpoint_id  # a range of the index
+    yield or_(
+        id_ < place.checkpoint_id,
+        and_(
+            id_ == place.checkpoint_id,
+            or_(
+                thread < place.thread_id,
+                and_(thread == place.thread_id, digest < place.ns_digest),
+            ),
+        ),
+    )
+
+
+def _gathered(rows: Iterable[Any]) -> list[StoredCheckpoint]:
+    """Give the rows of the one statement to the checkpoints that they belong to."""
+    found: dict[tuple[str, str, str], StoredCheckpoint] = {}
+    blobs: dict[tuple[str, str], dict[str, StoredBlob]] = {}
+    writes: list[tuple[tuple[str, str, str], StoredWrite]] = []
+    for kind, thread_id, digest, id_, name, extra, idx, type_, content, text, keys in rows:
+        if kind == _CHECKPOINT:
+            found[thread_id, digest, id_] = StoredCheckpoint(
+                thread_id, name, id_, extra, type_, content, text, keys
+            )
+        elif kind == _BLOB:
+            blob = StoredBlob(id_, name, type_, content)
+            blobs.setdefault((thread_id, digest), {})[id_] = blob
+        else:
+            write = StoredWrite(text, extra, idx, name, type_, content)
+            writes.append(((thread_id, digest, id_), write))
+    for (thread_id, digest, _), checkpoint in found.items():
+        checkpoint.blobs = blobs.get((thread_id, digest), {})
+    for key, write in writes:
+        found[key].writes.append(write)
+    for checkpoint in found.values():
+        checkpoint.writes.sort(key=_order)
+    return sorted(found.values(), key=_newest_first, reverse=True)
+
+
+def _order(write: StoredWrite) -> tuple[str, str, int]:
+    return write[:3]
+
+
+def _newest_first(checkpoint: StoredCheckpoint) -> Place:
+    return checkpoint.place

@@ -1,0 +1,176 @@
+"""Writes of tasks: storing them once, and reading what channels' values add up from."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Table, delete, literal, select, union_all
+from sqlalchemy.orm import Session
+
+from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
+from threadlog.models.dialects import (
+    dialect_of,
+    insert_if_absent,
+    insert_or_replace_where,
+    many_rows,
+    no_value,
+)
+from threadlog.repositories.base import affected, copy_thread, delete_thread
+from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite
+
+_CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
+_BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
+_WRITES: Final[Table] = CheckpointWrite.metadata.tables[CheckpointWrite.__tablename__]
+
+# What a row of `history` is; an int first, as in the statements on checkpoints.
+_CHECKPOINT, _WRITE, _BLOB = range(3)
+
+
+class NewWrite(NamedTuple):
+    """A task's write ready to be stored."""
+
+    task_id: str
+    idx: int
+    task_path: str
+    channel: str
+    type: str
+    value: bytes
+
+
+class History(NamedTuple):
+    """What channels' values add up from, all of one point in time."""
+
+    checkpoint_ids: set[str]
+    """Those of the checkpoints that are stored."""
+
+    writes: dict[str, list[StoredWrite]]
+    """By the id of the checkpoint, in the order in which they are applied."""
+
+    blobs: dict[str, StoredBlob]
+    """By key."""
+
+
+class CheckpointWriteRepository:
+    """Statements on writes of tasks, bound to one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+
+    def put(
+        self,
+        key: Mapping[str, str],
+        batch: Sequence[NewWrite],
+        size: int,
+    ) -> None:
+        """Insert writes in one statement.
+
+        A write that is stored already stays as it is: the step that wrote it was repeated.
+        Errors, interrupts and the like, whose idx is negative, replace what is stored.
+
+        Args:
+            key: the checkpoint's thread_id, ns_digest and checkpoint_id.
+            batch: the writes.
+            size: about how many bytes they are in a statement.
+        """
+        dialect = dialect_of(self._session)
+        rows = [{**key, **new._asdict()} for new in _each_once(batch)]
+        if all(new.idx >= 0 for new in batch):
+            statement = insert_if_absent(_WRITES, dialect)
+            self._session.execute(*many_rows(statement, rows, size, dialect))
+        else:
+            statement = insert_or_replace_where(_WRITES, dialect, _WRITES.c.idx < 0)
+            self._session.execute(statement.values(rows))
+
+    def history(
+        self,
+        thread_id: str,
+        digest: str,
+        *,
+        checkpoint_ids: Sequence[str],
+        channels: Sequence[str],
+        blob_keys: Sequence[str],
+    ) -> History:
+        """Read, in one statement, the writes to channels after checkpoints, and some values.
+
+        Args:
+            thread_id: the thread.
+            digest: the hash of the namespace.
+            checkpoint_ids: after which checkpoints.
+            channels: to which channels.
+            blob_keys: the keys of the values.
+        """
+        here = {"thread_id": thread_id, "ns_digest": digest}
+        stored = _of(_CHECKPOINTS, here).where(_CHECKPOINTS.c.checkpoint_id.in_(checkpoint_ids))
+        writes = _of(_WRITES, here).where(
+            _WRITES.c.checkpoint_id.in_(checkpoint_ids), _WRITES.c.channel.in_(channels)
+        )
+        blobs = _of(_BLOBS, here).where(_BLOBS.c.blob_key.in_(blob_keys))
+        w, b = _WRITES.c, _BLOBS.c
+        statement = union_all(
+            stored.with_only_columns(
+                *(literal(_CHECKPOINT), _CHECKPOINTS.c.checkpoint_id),
+                *(no_value(c.type) for c in (w.task_path, w.task_id, w.idx)),
+                *(no_value(c.type) for c in (w.channel, w.type, w.value)),
+            ),
+            writes.with_only_columns(
+                *(literal(_WRITE), w.checkpoint_id, w.task_path, w.task_id, w.idx),
+                *(w.channel, w.type, w.value),
+            ),
+            blobs.with_only_columns(
+                *(literal(_BLOB), b.blob_key),
+                *(no_value(c.type) for c in (w.task_path, w.task_id, w.idx)),
+                *(b.channel, b.type, b.value),
+            ),
+        )
+        return _history(self._session.execute(statement).all())
+
+    def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
+        """Delete the writes after checkpoints; gives how many there were."""
+        return affected(
+            self._session.execute(
+                delete(_WRITES).where(
+                    _WRITES.c.thread_id == thread_id,
+                    _WRITES.c.ns_digest == digest,
+                    _WRITES.c.checkpoint_id.in_(checkpoint_ids),
+                )
+            )
+        )
+
+    def delete_thread(self, thread_id: str) -> int:
+        """Delete a thread's writes; gives how many there were."""
+        return delete_thread(self._session, _WRITES, thread_id)
+
+    def copy(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy a thread's writes inside the database; the target has none of them."""
+        copy_thread(self._session, _WRITES, source_thread_id, target_thread_id)
+
+
+def _each_once(batch: Sequence[NewWrite]) -> Iterable[NewWrite]:
+    """Give what would be left of writes that were stored one after the other.
+
+    PostgreSQL refuses a statement that would replace what itself inserted.
+    """
+    kept: dict[tuple[str, int], NewWrite] = {}
+    for new in batch:
+        if new.idx < 0 or (new.task_id, new.idx) not in kept:
+            kept[new.task_id, new.idx] = new
+    return kept.values()
+
+
+def _of(table: Table, here: Mapping[str, str]) -> Any:
+    return select(table).where(*(table.c[name] == value for name, value in here.items()))
+
+
+def _history(rows: Sequence[Any]) -> History:
+    found = History(set(), {}, {})
+    for kind, id_, task_path, task_id, idx, channel, type_, content in rows:
+        if kind == _CHECKPOINT:
+            found.checkpoint_ids.add(id_)
+        elif kind == _WRITE:
+            write = StoredWrite(task_path, task_id, idx, channel, type_, content)
+            found.writes.setdefault(id_, []).append(write)
+        else:
+            found.blobs[id_] = StoredBlob(id_, channel, type_, content)
+    for writes in found.writes.values():
+        writes.sort(key=lambda write: write[:3])
+    return found

@@ -1,0 +1,188 @@
+"""Forks: the part of a thread that is finished, read or copied inside the database.
+
+That part is the messages without a run, and those of runs completed at or before a given
+one; the rest of the thread may still change.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from threadlog.errors import ThreadAlreadyExistsError
+from threadlog.models import Message, Run, Thread
+from threadlog.models.dialects import LockingRead, as_text, dialect_of, same_id
+from threadlog.models.dialects.locking import Lock
+from threadlog.repositories.base import first_of
+from threadlog.repositories.log.message import THREAD_ROW, MessageRow
+
+_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
+_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
+_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
+
+_SOURCE: Final[BindParameter[str]] = bindparam("source", type_=_THREADS.c.thread_id.type)
+_IS_SOURCE: Final = _THREADS.c.thread_id == _SOURCE
+
+_LAST_RUN: Final = _RUNS.alias("last_run")
+_CUTOFF: Final = select(_LAST_RUN.c.completion_seq).where(
+    _LAST_RUN.c.thread_id == _SOURCE, same_id(_LAST_RUN.c.run_id, bindparam("after_run_id"))
+)
+
+
+def _finished(cutoff: ColumnElement[int], *columns: ColumnElement[Any]) -> Select[Any]:
+    """Select from the finished messages of the source; none of a run if the cutoff is NULL."""
+    runs = and_(_RUNS.c.thread_id == _SOURCE, same_id(_RUNS.c.run_id, _MESSAGES.c.run_id))
+    return (
+        select(*columns)
+        .select_from(_MESSAGES.outerjoin(_RUNS, runs))
+        .where(
+            _MESSAGES.c.thread_id == _SOURCE,
+            or_(_MESSAGES.c.run_id.is_(None), _RUNS.c.completion_seq <= cutoff),
+        )
+    )
+
+
+# One statement, so that thread, cutoff and messages are of one point in time.
+_SNAPSHOT: Final = union_all(
+    select(
+        literal(THREAD_ROW).label("seq"),
+        null().label("role"),
+        null().label("metadata"),
+        null().label("payload"),
+        _CUTOFF.scalar_subquery().label("cutoff"),
+    ).where(_IS_SOURCE),
+    _finished(
+        _CUTOFF.scalar_subquery(),
+        _MESSAGES.c.seq,
+        _MESSAGES.c.role,
+        as_text(_MESSAGES.c.metadata),
+        _MESSAGES.c.payload,
+        null(),
+    ),
+)
+
+_NEWS: Final = _THREADS.alias("new_thread")
+
+
+def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    places = (_NEWS, _MESSAGES.alias("remains"), _RUNS.alias("remains_of_runs"))
+    taken = (
+        exists(select(table.c.thread_id).where(table.c.thread_id == bindparam("new")))
+        for table in places
+    )
+    return lock(_CUTOFF).scalar_subquery(), as_text(_THREADS.c.extra), or_(*taken)
+
+
+_LOCK_SOURCE: Final = LockingRead(_THREADS, _SOURCE, _source)
+
+_NEW: Final[BindParameter[str]] = bindparam("new", type_=_THREADS.c.thread_id.type)
+_UP_TO: Final = bindparam("cutoff", type_=BigInteger)
+_COPY_THREAD: Final = insert(_THREADS).from_select(
+    ["thread_id", "parent_thread_id", "forked_at_seq", "extra"],
+    select(
+        _NEW,
+        _SOURCE,
+        func.coalesce(_finished(_UP_TO, func.max(_MESSAGES.c.seq)).scalar_subquery(), 0),
+        bindparam("extra", type_=_THREADS.c.extra.type),
+    ),
+)
+_COPY_MESSAGES: Final = insert(_MESSAGES).from_select(
+    [column.name for column in _MESSAGES.columns],
+    _finished(
+        _UP_TO, _NEW, *[column for column in _MESSAGES.columns if column.name != "thread_id"]
+    ),
+)
+_COPY_RUNS: Final = insert(_RUNS).from_select(
+    [column.name for column in _RUNS.columns],
+    select(_NEW, *[column for column in _RUNS.columns if column.name != "thread_id"]).where(
+        _RUNS.c.thread_id == _SOURCE, _RUNS.c.completion_seq <= _UP_TO
+    ),
+)
+
+
+class Snapshot(NamedTuple):
+    """The finished part of a thread, at one point in time."""
+
+    completed: bool
+    """Whether the run that it is to end at is completed; if not, it is of no use."""
+
+    messages: list[MessageRow]
+    """In seq order."""
+
+
+class ForkSource(NamedTuple):
+    """What a fork takes from its locked source, beside messages and runs."""
+
+    cutoff: int | None
+    """The completion_seq of the last run to copy; None where that is not completed."""
+
+    extra: str
+    """The text of its `extra`."""
+
+    new_is_taken: bool
+    """Whether there is something of the new thread already."""
+
+
+class ForkRepository:
+    """Statements that read or copy the finished part of a thread, bound to one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+
+    def snapshot(self, thread_id: str, after_run_id: str) -> Snapshot | None:
+        """Read what a fork would copy, in one statement; None where there is no such thread."""
+        key = {"source": thread_id, "after_run_id": after_run_id}
+        rows = sorted(self._session.execute(_SNAPSHOT, key).all(), key=lambda row: row[0])
+        if not rows or rows[0][0] != THREAD_ROW:
+            return None
+        return Snapshot(rows[0][4] is not None, [MessageRow(*row[:4]) for row in rows[1:]])
+
+    def lock_source(self, thread_id: str, after_run_id: str, new: str) -> ForkSource | None:
+        """Lock the thread that is to be forked; None where there is none.
+
+        Until the transaction ends nobody appends to it, or claims or completes its runs.
+        """
+        key = {"source": thread_id, "after_run_id": after_run_id, "new": new}
+        statements = _LOCK_SOURCE.statements(dialect_of(self._session))
+        row = first_of(self._session, statements, key)
+        return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
+
+    def copy(self, source: str, new: str, cutoff: int, extra: dict[str, Any]) -> None:
+        """Copy the finished part of a locked thread to a new one; no payload leaves the server.
+
+        Args:
+            source: the thread that is forked.
+            new: the fork's id.
+            cutoff: the completion_seq of the last run to copy.
+            extra: the fork's `extra`.
+
+        Raises:
+            ThreadAlreadyExistsError: something of a thread `new` is there already.
+        """
+        values = {"source": source, "new": new, "cutoff": cutoff}
+        try:
+            self._session.execute(_COPY_THREAD, {**values, "extra": extra})
+            self._session.execute(_COPY_MESSAGES, values)
+            self._session.execute(_COPY_RUNS, values)
+        except IntegrityError as error:
+            # The source is locked, so that only a key of the new thread can be in the way.
+            raise ThreadAlreadyExistsError(thread_id=new) from error

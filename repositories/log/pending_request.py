@@ -1,0 +1,80 @@
+"""Pending requests: the question that waits for a person, one for each thread at most."""
+
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy.orm import Session
+
+from threadlog.models import Thread
+from threadlog.models.dialects import as_text, bytes_of, dialect_of, insert_if_absent
+from threadlog.repositories.base import affected
+
+_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
+
+_SAVE: Final = (
+    update(_THREADS)
+    .where(_THREADS.c.thread_id == bindparam("id"))
+    .values(pending_request=bindparam("request"), run_id=bindparam("of_run"))
+)
+_CLEAR: Final = (
+    update(_THREADS)
+    .where(_THREADS.c.thread_id == bindparam("id"))
+    .values(pending_request=None, run_id=None)
+)
+_CLEAR_IF_SAME: Final = _CLEAR.where(
+    bytes_of(_THREADS.c.pending_request["question_id"].as_string())
+    == bytes_of(bindparam("question_id")),
+    bytes_of(_THREADS.c.run_id) == bytes_of(bindparam("of_run")),
+)
+# The run first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
+_LOAD: Final = select(_THREADS.c.run_id, as_text(_THREADS.c.pending_request)).where(
+    _THREADS.c.thread_id == bindparam("thread_id"), _THREADS.c.pending_request.is_not(None)
+)
+
+
+class PendingRequestRow(NamedTuple):
+    """A pending request as stored, not yet decoded."""
+
+    run_id: str | None
+    request: str
+    """Its JSON text."""
+
+
+class PendingRequestRepository:
+    """Statements on pending requests, bound to one session."""
+
+    def __init__(self, session: Session, *, read_committed: bool) -> None:
+        """Bind to a session; see `UnitOfWork` for `read_committed`."""
+        self._session = session
+        self._read_committed = read_committed
+
+    def save(self, thread_id: str, request: dict[str, Any], run_id: str | None) -> None:
+        """Replace a thread's pending request; the thread is created if need be.
+
+        On an existing thread it is one statement under READ COMMITTED. An update of a
+        missing row locks the gap under REPEATABLE READ: there the row is made first.
+        """
+        values = {"id": thread_id, "request": request, "of_run": run_id}
+        if self._read_committed and affected(self._session.execute(_SAVE, values)):
+            return
+        dialect = dialect_of(self._session)
+        self._session.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
+        self._session.execute(_SAVE, values)
+
+    def clear(self, thread_id: str) -> None:
+        """Remove a thread's pending request with its run id; a missing thread stays missing."""
+        self._session.execute(_CLEAR, {"id": thread_id})
+
+    def clear_if_same(self, thread_id: str, question_id: str, run_id: str) -> bool:
+        """Remove it in one statement if it is this question of this run, byte by byte.
+
+        Returns:
+            Whether it was, and is removed now.
+        """
+        key = {"id": thread_id, "question_id": question_id, "of_run": run_id}
+        return affected(self._session.execute(_CLEAR_IF_SAME, key)) == 1
+
+    def load(self, thread_id: str) -> PendingRequestRow | None:
+        """Read a thread's pending request with its run id; None where there is none."""
+        row = self._session.execute(_LOAD, {"thread_id": thread_id}).first()
+        return None if row is None else PendingRequestRow(*row)

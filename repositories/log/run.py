@@ -1,0 +1,241 @@
+"""Runs: claiming, completing, releasing and listing them."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from threadlog.models import Message, Run, Thread
+from threadlog.models.dialects import (
+    LockingRead,
+    dialect_of,
+    marking,
+    same_id,
+    seconds_ago,
+    statement_time,
+    to_epoch,
+)
+from threadlog.models.dialects.locking import Lock
+from threadlog.repositories.base import affected, first_of
+
+_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
+_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
+_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
+
+_THREAD_ID: Final = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
+_IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
+_OF_THREAD: Final = _RUNS.c.thread_id == bindparam("thread_id")
+_IS_RUN: Final = and_(_OF_THREAD, same_id(_RUNS.c.run_id, bindparam("run_id")))
+
+# By the column's own collation: what that takes for the same key cannot be inserted. All
+# reads lock, as a plain one would read the transaction's snapshot under REPEATABLE READ.
+_NEW_RUN: Final = bindparam("run_id", type_=_RUNS.c.run_id.type)
+_IS_TAKEN: Final = exists(
+    select(_RUNS.c.run_id).where(_OF_THREAD, _RUNS.c.run_id == _NEW_RUN).with_for_update()
+)
+_CLAIM: Final = (
+    insert(_RUNS)
+    .from_select(
+        ["thread_id", "run_id"],
+        select(_THREADS.c.thread_id, _NEW_RUN).where(_IS_THREAD, ~_IS_TAKEN),
+    )
+    .execution_options(preserve_rowcount=True)
+)
+_IS_COMPLETED: Final = select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN).with_for_update()
+
+
+def _completion(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    completed = lock(select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN))
+    last_seq = lock(select(func.coalesce(func.max(_RUNS.c.completion_seq), 0)).where(_OF_THREAD))
+    return completed.scalar_subquery(), last_seq.scalar_subquery()
+
+
+_LOCK_COMPLETION: Final = LockingRead(_THREADS, _THREAD_ID, _completion)
+_COMPLETE: Final = (
+    update(_RUNS)
+    .where(
+        _RUNS.c.thread_id == bindparam("of_thread"),
+        same_id(_RUNS.c.run_id, bindparam("of_run")),
+    )
+    .values(completed_at=statement_time(), completion_seq=bindparam("seq"))
+)
+_COMPLETED: Final = select(_RUNS.c.thread_id, _RUNS.c.run_id).where(
+    tuple_(_RUNS.c.thread_id, _RUNS.c.run_id).in_(bindparam("keys", expanding=True)),
+    _RUNS.c.completed_at.is_not(None),
+)
+_RELEASE: Final = delete(_RUNS).where(_IS_RUN)
+
+# Runs in one statement: few enough for every server.
+_RUNS_AT_ONCE: Final = 400
+
+# A question whose run is not known may be any open run's.
+_WAITS: Final = and_(
+    _THREADS.c.pending_request.is_not(None),
+    or_(_THREADS.c.run_id.is_(None), same_id(_THREADS.c.run_id, _RUNS.c.run_id)),
+)
+
+
+def _summaries() -> Select[Any]:
+    thread = _RUNS.join(_THREADS, _THREADS.c.thread_id == _RUNS.c.thread_id)
+    return (
+        select(
+            _RUNS.c.thread_id,
+            _RUNS.c.run_id,
+            to_epoch(_RUNS.c.claimed_at),
+            to_epoch(_RUNS.c.completed_at),
+            _RUNS.c.completion_seq,
+            case((_WAITS, 1), else_=0),
+        )
+        .select_from(thread)
+        .order_by(_RUNS.c.claimed_at, _RUNS.c.thread_id, _RUNS.c.run_id)
+    )
+
+
+_LIST: Final = _summaries().where(_OF_THREAD)
+_LONG_AGO: Final = seconds_ago(bindparam("seconds"))
+
+
+def _stale(*, locking: bool) -> Select[Any]:
+    sign_of_life = select(_MESSAGES.c.seq).where(
+        _MESSAGES.c.thread_id == _RUNS.c.thread_id,
+        same_id(_MESSAGES.c.run_id, _RUNS.c.run_id),
+        _MESSAGES.c.created_at > _LONG_AGO,
+    )
+    statement = _summaries()
+    if locking:
+        sign_of_life = sign_of_life.with_for_update()
+        statement = statement.where(_IS_RUN).with_for_update()
+    return statement.where(
+        _RUNS.c.completed_at.is_(None),
+        _RUNS.c.claimed_at <= _LONG_AGO,
+        ~_WAITS,
+        ~exists(sign_of_life),
+    )
+
+
+_STALE: Final = _stale(locking=False)
+_IS_STALE: Final = _stale(locking=True)
+
+
+class RunRow(NamedTuple):
+    """A run as it is listed; times in seconds since 1970 UTC."""
+
+    thread_id: str
+    run_id: str
+    claimed_at: float
+    completed_at: float | None
+    completion_seq: int | None
+    waits: int
+    """Whether (1 or 0) it is open and its thread's pending question is, or may be, its own."""
+
+
+class Completion(NamedTuple):
+    """What completing a run of a locked thread needs to know."""
+
+    completed: bool | None
+    """Whether the run is completed; None where it was never claimed."""
+
+    last_seq: int
+    """The highest completion_seq of the thread, 0 where there is none."""
+
+
+class RunRepository:
+    """Statements on runs, bound to one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+
+    def claim(self, thread_id: str, run_id: str) -> bool:
+        """Insert an open run unless there is one of this id; the caller holds the thread's lock.
+
+        Returns:
+            Whether it was inserted.
+        """
+        result = self._session.execute(_CLAIM, {"thread_id": thread_id, "run_id": run_id})
+        return affected(result) == 1
+
+    def completed(self, thread_id: str, run_id: str) -> bool | None:
+        """Say whether a run is completed, and lock it; None where there is no such run."""
+        key = {"thread_id": thread_id, "run_id": run_id}
+        row = self._session.execute(_IS_COMPLETED, key).first()
+        return None if row is None else bool(row[0])
+
+    def completed_among(self, keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Find completed runs; the caller holds the locks of their threads.
+
+        One statement for every few hundred runs, none for none.
+
+        Args:
+            keys: pairs of a thread and a run.
+        """
+        asked = sorted(keys)
+        found: set[tuple[str, str]] = set()
+        for start in range(0, len(asked), _RUNS_AT_ONCE):
+            some = {"keys": asked[start : start + _RUNS_AT_ONCE]}
+            found.update((row[0], row[1]) for row in self._session.execute(_COMPLETED, some))
+        return found
+
+    def lock_completion(self, thread_id: str, run_id: str) -> Completion:
+        """Lock a thread, and read what completing one of its runs needs."""
+        key = {"thread_id": thread_id, "run_id": run_id}
+        row = first_of(self._session, _LOCK_COMPLETION.statements(self._dialect), key)
+        if row is None or row[0] is None:
+            return Completion(None, 0)
+        return Completion(bool(row[0]), row[1])
+
+    def complete(self, thread_id: str, run_id: str, completion_seq: int) -> None:
+        """Mark a run as completed now; the caller holds the thread's lock."""
+        values = {"of_thread": thread_id, "of_run": run_id, "seq": completion_seq}
+        self._session.execute(_completing(self._dialect), values)
+
+    def release(self, thread_id: str, run_id: str) -> None:
+        """Delete a run; the caller holds the thread's lock."""
+        self._session.execute(_RELEASE, {"thread_id": thread_id, "run_id": run_id})
+
+    def of_thread(self, thread_id: str) -> list[RunRow]:
+        """List a thread's runs, first claimed first."""
+        return _rows(self._session.execute(_LIST, {"thread_id": thread_id}).all())
+
+    def is_stale(self, thread_id: str, run_id: str, seconds: int) -> bool:
+        """Say whether `stale` would list a run; the caller holds the thread's lock."""
+        key = {"thread_id": thread_id, "run_id": run_id, "seconds": seconds}
+        return self._session.execute(_IS_STALE, key).first() is not None
+
+    def stale(self, seconds: int) -> list[RunRow]:
+        """List open runs that gave no sign of life for so long and wait for nobody.
+
+        A sign of life is the claim, or a message of the run. Reads all runs.
+        """
+        return _rows(self._session.execute(_STALE, {"seconds": seconds}).all())
+
+    @property
+    def _dialect(self) -> str:
+        return dialect_of(self._session)
+
+
+@cache
+def _completing(dialect: str) -> Update:
+    return marking(_COMPLETE, _THREADS, _THREADS.c.thread_id == bindparam("of_thread"), dialect)
+
+
+def _rows(rows: Sequence[Any]) -> list[RunRow]:
+    return [RunRow(*row) for row in rows]

@@ -1,0 +1,387 @@
+"""Threads: locking, listing and deleting them, and their `extra`."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Executable,
+    Insert,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
+from threadlog.models import HitlAnswer, Message, Run, Thread
+from threadlog.models.dialects import (
+    LockingRead,
+    as_text,
+    bytes_of,
+    clock_time,
+    dialect_of,
+    from_epoch,
+    in_turn,
+    insert_if_absent,
+    is_turn,
+    lock_thread,
+    same_id,
+    to_epoch,
+)
+from threadlog.models.dialects.locking import Lock
+from threadlog.repositories.base import first_of
+
+ThreadOrder: TypeAlias = Literal["id", "recent"]
+
+_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
+_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
+_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
+_OF_THREAD: Final = tuple(
+    model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
+)
+
+_THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
+_IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
+
+BEHIND: Final = _THREADS.c.updated_at < clock_time()
+"""Whether a thread's ``updated_at`` is of an earlier second than the server's clock."""
+
+
+# Every read locks. A plain subquery would read the transaction's snapshot under REPEATABLE
+# READ, miss seqs that others committed since, and allocate them a second time.
+def last_seq(lock: Lock) -> ColumnElement[int]:
+    """Give the seq of the newest message of the thread ``thread_id``, 0 where there is none."""
+    newest = select(func.max(_MESSAGES.c.seq)).where(
+        _MESSAGES.c.thread_id == bindparam("thread_id")
+    )
+    return func.coalesce(lock(newest).scalar_subquery(), 0)
+
+
+def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    return last_seq(lock), BEHIND, null()
+
+
+def _tail_and_completed(
+    *of_run: ColumnElement[bool],
+) -> Callable[[Lock], Sequence[ColumnElement[Any]]]:
+    completed = select(func.min(_RUNS.c.run_id)).where(
+        _RUNS.c.thread_id == bindparam("thread_id"), *of_run, _RUNS.c.completed_at.is_not(None)
+    )
+    return lambda lock: (*_tail(lock)[:2], lock(completed).scalar_subquery())
+
+
+_LOCK_TAIL: Final = LockingRead(_THREADS, _THREAD_ID, _tail)
+# Nearly always it is one run, and a list of parameters is rendered anew each time.
+_LOCK_TAIL_AND_RUN: Final = LockingRead(
+    _THREADS, _THREAD_ID, _tail_and_completed(same_id(_RUNS.c.run_id, bindparam("run_id")))
+)
+_LOCK_TAIL_AND_RUNS: Final = LockingRead(
+    _THREADS,
+    _THREAD_ID,
+    _tail_and_completed(
+        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
+    ),
+)
+# The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
+_LOCK_EXTRA: Final[Executable] = (
+    select(_THREADS.c.thread_id, as_text(_THREADS.c.extra)).where(_IS_THREAD).with_for_update()
+)
+_WRITE_EXTRA: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_TOUCH_SEVERAL: Final = update(_THREADS).where(
+    _THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
+)
+
+_SUMMARY: Final = select(
+    _THREADS.c.thread_id,
+    _THREADS.c.parent_thread_id,
+    _THREADS.c.forked_at_seq,
+    to_epoch(_THREADS.c.created_at).label("created_at"),
+    to_epoch(_THREADS.c.updated_at).label("updated_at"),
+)
+
+# Subqueries in one statement: few enough for every server, and a plan that is cached.
+_LAST_SEQS_AT_ONCE: Final = 100
+
+
+class ThreadTail(NamedTuple):
+    """The end of a locked thread."""
+
+    last_seq: int
+    """Seq of the newest message, 0 where there is none."""
+
+    behind: bool
+    """Whether ``updated_at`` is of an earlier second than the server's clock."""
+
+    completed_run: str | None
+    """One of the runs asked about that is completed, if any."""
+
+
+class ThreadRow(NamedTuple):
+    """A thread as it is listed; times in seconds since 1970 UTC."""
+
+    thread_id: str
+    parent_thread_id: str | None
+    forked_at_seq: int | None
+    created_at: float
+    updated_at: float
+    last_seq: int
+
+
+class ThreadKey(NamedTuple):
+    """A thread's place in a listing: where the next page begins after."""
+
+    thread_id: str
+    updated_at: float
+
+
+class ThreadRepository:
+    """Statements on threads, bound to one session."""
+
+    def __init__(self, session: Session, *, read_committed: bool) -> None:
+        """Bind to a session; see `UnitOfWork` for `read_committed`."""
+        self._session = session
+        self._read_committed = read_committed
+
+    def lock(self, thread_id: str) -> None:
+        """Lock a thread, creating it if need be: one statement, or two for a new thread."""
+        key = {"thread_id": thread_id}
+        lock = lock_thread(_THREADS, _THREAD_ID, self._dialect)
+        if self._read_committed and self._session.execute(lock, key).first() is not None:
+            return
+        self._create(thread_id)
+
+    def lock_tail(
+        self, thread_id: str, run_ids: Sequence[str] = (), *, is_new: bool = False
+    ) -> ThreadTail:
+        """Lock a thread, creating it if need be, and read where its log ends.
+
+        The row lock is held until the transaction ends: between this call and that point
+        nobody else allocates a seq of the thread. On an existing thread it is one
+        statement, or two where the database needs them.
+
+        Args:
+            thread_id: the thread.
+            run_ids: runs of which one is looked for that is completed.
+            is_new: whether there was no such thread a moment ago.
+        """
+        more: Mapping[str, Any]
+        match run_ids:
+            case []:
+                read, more = _LOCK_TAIL, {}
+            case [run_id]:
+                read, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
+            case _:
+                read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
+        statements = read.statements(self._dialect)
+        row = self._lock_or_create(statements, thread_id, more, is_new=is_new)
+        return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
+
+    def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
+        """Lock several threads, and read where their logs end, in two statements.
+
+        A thread that there is not yet is left out. Only for sessions that read at READ
+        COMMITTED: the second statement sees what was committed before the first got its locks.
+        (One statement would need a subquery that depends on the row: MySQL reads, and locks,
+        all messages of each thread for it.)
+
+        Args:
+            thread_ids: the threads.
+            wait: whether to wait for those that others hold; if not, they are left out too.
+
+        Returns:
+            Each thread's end, as `lock_tail` gives it, without a completed run.
+        """
+        statement = _lock_several(self._dialect, wait=wait)
+        found = self._session.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
+        rows = [row for row in found if row[2]]
+        last = self._last_seqs([row[0] for row in rows])
+        return {row[0]: ThreadTail(last[row[0]], bool(row[1]), None) for row in rows}
+
+    def touch(self, *thread_ids: str) -> None:
+        """Set the threads' ``updated_at`` to now; the caller holds their locks."""
+        if len(thread_ids) == 1:
+            self._session.execute(_TOUCH, {"id": thread_ids[0]})
+        else:
+            self._session.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
+
+    def lock_extra(self, thread_id: str) -> dict[str, Any]:
+        """Lock a thread, creating it if need be, and read its `extra`.
+
+        Raises:
+            CheckpointCorruptionError: what the row holds is not a JSON object.
+        """
+        return parse_extra(thread_id, self._lock_or_create([_LOCK_EXTRA], thread_id)[1])
+
+    def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
+        """Replace the thread's `extra`; the caller holds its lock."""
+        self._session.execute(_WRITE_EXTRA.values(extra=extra), {"id": thread_id})
+
+    def page(self, *, after: ThreadKey | None, limit: int, order: ThreadOrder) -> list[ThreadRow]:
+        """List up to `limit` threads that come behind `after`, each with its last seq.
+
+        Costs one statement, and one more for every hundred threads; the length of the
+        threads does not matter.
+        """
+        statement = _SUMMARY.order_by(*_ordering(order)).limit(limit)
+        if after is not None:
+            statement = statement.where(_behind(after, order))
+        rows = self._session.execute(statement).mappings().all()
+        last = self._last_seqs([row["thread_id"] for row in rows])
+        return [ThreadRow(**row, last_seq=last[row["thread_id"]]) for row in rows]
+
+    def delete(self, thread_id: str, *, detach_forks: bool) -> bool:
+        """Delete a thread with its messages, runs and answers.
+
+        Args:
+            thread_id: the thread.
+            detach_forks: keep its forks, without their link to it.
+
+        Returns:
+            Whether there was such a thread.
+
+        Raises:
+            ThreadHasForksError: forks point at the thread and were not to be detached.
+        """
+        lock = lock_thread(_THREADS, _THREAD_ID, self._dialect)
+        if self._session.execute(lock, {"thread_id": thread_id}).first() is None:
+            return False
+        is_fork = _THREADS.c.parent_thread_id == thread_id
+        if detach_forks:
+            self._session.execute(
+                update(_THREADS).where(is_fork).values(parent_thread_id=None, forked_at_seq=None)
+            )
+        elif self._session.execute(select(_THREADS.c.thread_id).where(is_fork)).first():
+            raise ThreadHasForksError(thread_id=thread_id)
+        for table in (*_OF_THREAD, _THREADS):
+            self._session.execute(delete(table).where(table.c.thread_id == thread_id))
+        return True
+
+    def _lock_or_create(
+        self,
+        statements: Sequence[Executable],
+        thread_id: str,
+        more: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        is_new: bool = False,
+    ) -> Sequence[Any]:
+        """Run a locking read of the thread's row; where there is no row, make one first.
+
+        Under REPEATABLE READ a locking read of a missing row locks the gap, and two first
+        writers would deadlock on it: there the row is made before it is read.
+        """
+        parameters = {"thread_id": thread_id, **more}
+        if self._read_committed and not is_new:
+            row = first_of(self._session, statements, parameters)
+            if row is not None:
+                return row
+        self._create(thread_id)  # locks it too
+        # But a transaction with a snapshot of its own may read what others deleted meanwhile:
+        # its lock is refused.
+        rest = statements[-1:] if self._read_committed else statements
+        return cast("Sequence[Any]", first_of(self._session, rest, parameters))
+
+    def _create(self, thread_id: str) -> None:
+        """Lock the thread's row, which is made if need be, in one statement."""
+        self._session.execute(_create(self._dialect), {"new": thread_id})
+
+    @property
+    def _dialect(self) -> str:
+        return dialect_of(self._session)
+
+    def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
+        """Find each thread's last seq by one look at the end of its index.
+
+        A correlated subquery would read every message of each thread: MySQL finds MAX
+        without reading only where the thread is a constant.
+        """
+        found: dict[str, int] = {}
+        for start in range(0, len(thread_ids), _LAST_SEQS_AT_ONCE):
+            some = thread_ids[start : start + _LAST_SEQS_AT_ONCE]
+            keys = {f"id_{place}": thread_id for place, thread_id in enumerate(some)}
+            seqs = self._session.execute(_looks(len(some)), keys).one()
+            found.update(zip(some, seqs, strict=True))
+        return found
+
+
+@cache
+def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
+    """Build the lock of several threads, in the order of the key.
+
+    So two that lock several threads never wait for each other.
+    """
+    key = _THREADS.c.thread_id
+    return (
+        select(key, BEHIND, is_turn(key, dialect, wait=wait))
+        .where(key.in_(bindparam("thread_ids", expanding=True)))
+        .order_by(key)
+        .with_for_update(skip_locked=not wait)
+    )
+
+
+@cache
+def _create(dialect: str) -> Insert:
+    """Build the INSERT of a thread that locks one which is there already."""
+    new = in_turn(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
+    return insert_if_absent(_THREADS, dialect).values(thread_id=new)
+
+
+@cache
+def _looks(count: int) -> Select[Any]:
+    """Build one look for each of so many threads: parameters ``id_0`` and so on."""
+    looks = [
+        select(func.coalesce(func.max(_MESSAGES.c.seq), 0))
+        .where(_MESSAGES.c.thread_id == bindparam(f"id_{place}"))
+        .scalar_subquery()
+        for place in range(count)
+    ]
+    return select(*looks)
+
+
+def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:
+    """Read the text of a thread's `extra`.
+
+    Raises:
+        CheckpointCorruptionError: the text is not a JSON object.
+    """
+    reason = "extra is not a JSON object"
+    try:
+        value = json.loads(stored)
+        if isinstance(value, dict):
+            return value
+        cause = None
+    except (TypeError, ValueError) as error:
+        cause = error
+    raise CheckpointCorruptionError(
+        table=_THREADS.name, thread_id=thread_id, seq=None, reason=reason
+    ) from cause
+
+
+def _ordering(order: ThreadOrder) -> Sequence[ColumnElement[Any]]:
+    if order == "id":
+        return (_THREADS.c.thread_id.asc(),)
+    return (_THREADS.c.updated_at.desc(), _THREADS.c.thread_id.desc())
+
+
+def _behind(after: ThreadKey, order: ThreadOrder) -> ColumnElement[bool]:
+    if order == "id":
+        return _THREADS.c.thread_id > after.thread_id
+    moment = from_epoch(after.updated_at)
+    # The first condition is implied by the second; it lets the index be entered there.
+    return and_(
+        _THREADS.c.updated_at <= moment,
+        or_(_THREADS.c.updated_at < moment, _THREADS.c.thread_id < after.thread_id),
+    )

@@ -1,0 +1,1 @@
+"""Statements on a server's threads and runs."""

@@ -1,0 +1,205 @@
+"""Runs of a server of agents: creating, changing, listing and claiming them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Table,
+    bindparam,
+    delete,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from threadlog.errors import RunAlreadyExistsError
+from threadlog.models import AppRun, AppThread
+from threadlog.models.dialects import as_text, dialect_of, from_kept, utc_now
+from threadlog.repositories.base import affected
+
+IN_FLIGHT: Final = ("pending", "running")
+"""The statuses of a run that is not finished; every other one is final."""
+
+_RUNS: Final[Table] = AppRun.metadata.tables[AppRun.__tablename__]
+_THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
+
+_COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
+    "run_id": as_text(_RUNS.c.run_id),
+    "thread_id": as_text(_RUNS.c.thread_id),
+    "assistant_id": _RUNS.c.assistant_id,
+    "created_at": _RUNS.c.created_at,
+    "updated_at": _RUNS.c.updated_at,
+    "status": _RUNS.c.status,
+    "metadata": as_text(_RUNS.c.metadata),
+    "kwargs": as_text(_RUNS.c.kwargs),
+    "multitask_strategy": _RUNS.c.multitask_strategy,
+    "error": _RUNS.c.error,
+}
+_ROW: Final = select(*_COLUMNS.values())
+_THREAD: Final = bindparam("of_thread", type_=_RUNS.c.thread_id.type)
+_OF_THREAD: Final = _RUNS.c.thread_id == _THREAD
+_IS_RUN: Final = _RUNS.c.run_id == bindparam("id", type_=_RUNS.c.run_id.type)
+_IS_IN_FLIGHT: Final = _RUNS.c.status.in_(IN_FLIGHT)
+
+# Made of the thread's row, which is locked: no run without a thread, also where the database
+# enforces no foreign keys, and no deletion or expiry between the look and the commit.
+_NEW: Final = [column for column in _RUNS.columns if column.name not in {"thread_id", "error"}]
+_GET: Final = _ROW.where(_OF_THREAD, _IS_RUN)
+_PAGE: Final = (
+    select(_RUNS.c.run_id)
+    .where(_OF_THREAD)
+    .order_by(_RUNS.c.created_at.desc(), _RUNS.c.run_id.desc())
+    .limit(bindparam("limit"))
+    .offset(bindparam("offset"))
+)
+_SET_STATUS: Final = update(_RUNS).where(_IS_RUN, _IS_IN_FLIGHT)
+_DELETE: Final = delete(_RUNS).where(_OF_THREAD, _IS_RUN)
+_DELETE_ALL: Final = delete(_RUNS).where(_OF_THREAD)
+# Locks, so that it sees what is committed and not a snapshot.
+_ANY_IN_FLIGHT: Final = (
+    select(_RUNS.c.run_id).where(_OF_THREAD, _IS_IN_FLIGHT).limit(1).with_for_update(read=True)
+)
+
+# Values in one IN: few enough for every server.
+_AT_ONCE: Final = 500
+
+
+class AppRunRow(NamedTuple):
+    """A run as it is stored; JSON as its text."""
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    created_at: datetime
+    updated_at: datetime
+    status: str
+    metadata: str
+    kwargs: str
+    multitask_strategy: str
+    error: str | None
+
+
+class AppRunRepository:
+    """Statements on the runs of a server of agents, bound to one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+
+    def insert(
+        self, run_id: UUID, thread_id: UUID, now: datetime, values: Mapping[str, Any]
+    ) -> bool:
+        """Insert a run that is created now, and keep its thread until the transaction ends.
+
+        Returns:
+            Whether there is such a thread; if not, nothing was inserted.
+
+        Raises:
+            RunAlreadyExistsError: there is a run of this id; the transaction may be over.
+        """
+        row = {"run_id": run_id, "created_at": now, "updated_at": now, **values}
+        given = {f"new_{name}": value for name, value in row.items()}
+        try:
+            statement = _inserting(self._dialect)
+            return affected(self._session.execute(statement, {**given, "of_thread": thread_id})) > 0
+        except IntegrityError as error:
+            # The thread is locked, so that only the run's key can be in the way.
+            raise RunAlreadyExistsError(thread_id=str(thread_id), run_id=str(run_id)) from error
+
+    def get(self, thread_id: UUID, run_id: UUID) -> AppRunRow | None:
+        """Read a run of a thread; None where that thread has no such run."""
+        key = {"of_thread": thread_id, "id": run_id}
+        row = self._session.execute(_GET, key).first()
+        return None if row is None else AppRunRow(*row)
+
+    def page(
+        self, thread_id: UUID, *, status: str | None, limit: int, offset: int
+    ) -> list[AppRunRow]:
+        """Read a page of a thread's runs, newest first, in one statement."""
+        page = _PAGE if status is None else _PAGE.where(_RUNS.c.status == status)
+        # Only ids are sorted by the server: for large JSON beside them MySQL lacks the memory
+        # (error 1038). The rows of one page are put into their order here.
+        ids = page.subquery("page")
+        key = {"of_thread": thread_id, "limit": limit, "offset": offset}
+        rows = self._session.execute(_ROW.join(ids, _RUNS.c.run_id == ids.c.run_id), key).all()
+        found = [AppRunRow(*row) for row in rows]
+        return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)
+
+    def set_status(self, run_id: UUID, status: str, error: str | None) -> bool:
+        """Set the status of a run in flight; say whether there was one."""
+        statement = _SET_STATUS.values(status=status, error=error, updated_at=self._now())
+        return affected(self._session.execute(statement, {"id": run_id})) > 0
+
+    def delete(self, thread_id: UUID, run_id: UUID) -> None:
+        """Delete a run of a thread."""
+        self._session.execute(_DELETE, {"of_thread": thread_id, "id": run_id})
+
+    def delete_all(self, thread_id: UUID) -> None:
+        """Delete all runs of a thread."""
+        self._session.execute(_DELETE_ALL, {"of_thread": thread_id})
+
+    def touch(self, run_ids: Sequence[UUID]) -> None:
+        """Set the time of those runs that are in flight: one statement for each 500."""
+        for some in _chunks(run_ids):
+            alive = update(_RUNS).where(_RUNS.c.run_id.in_(some), _IS_IN_FLIGHT)
+            self._session.execute(alive.values(updated_at=self._now()))
+
+    def lock_stale(self, seconds: float, exclude: Collection[UUID], error: str) -> list[AppRunRow]:
+        """Lock runs in flight that were not touched for so long, but for those of `exclude`.
+
+        Runs that another transaction has are left out, where the database can.
+
+        Returns:
+            The runs as `fail` is to make them, by the database's clock.
+        """
+        changed = {
+            "status": literal("error"),
+            "error": literal(error, _RUNS.c.error.type),
+            "updated_at": self._now(),
+        }
+        statement = select(*(changed.get(name, column) for name, column in _COLUMNS.items()))
+        limit = utc_now(self._dialect, seconds_ago=seconds)
+        statement = statement.where(_IS_IN_FLIGHT, _RUNS.c.updated_at < limit)
+        if exclude:
+            statement = statement.where(_RUNS.c.run_id.not_in(exclude))
+        rows = self._session.execute(statement.with_for_update(skip_locked=True)).all()
+        return [AppRunRow(*row) for row in rows]
+
+    def fail(self, run_ids: Sequence[UUID], error: str, now: datetime) -> None:
+        """Give runs that `lock_stale` gave the status ``error``: a statement for each 500."""
+        for some in _chunks(run_ids):
+            failed = update(_RUNS).where(_RUNS.c.run_id.in_(some))
+            self._session.execute(failed.values(status="error", error=error, updated_at=now))
+
+    def any_in_flight(self, thread_id: UUID) -> bool:
+        """Say whether a thread has a run that is not finished; the caller holds its lock."""
+        return self._session.execute(_ANY_IN_FLIGHT, {"of_thread": thread_id}).first() is not None
+
+    @property
+    def _dialect(self) -> str:
+        return dialect_of(self._session)
+
+    def _now(self) -> ColumnElement[datetime]:
+        return utc_now(self._dialect)
+
+
+@cache
+def _inserting(dialect: str) -> Insert:
+    values = [bindparam(f"new_{column.name}", type_=column.type) for column in _NEW]
+    row = from_kept(_THREADS, _THREADS.c.thread_id == _THREAD, values, dialect)
+    names = ["thread_id", *(column.name for column in _NEW)]
+    return insert(_RUNS).from_select(names, row).execution_options(preserve_rowcount=True)
+
+
+def _chunks(run_ids: Sequence[UUID]) -> list[Sequence[UUID]]:
+    """Divide ids, in one order for everybody, so that two who want the same do not deadlock."""
+    ids = sorted(run_ids)
+    return [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]

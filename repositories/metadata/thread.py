@@ -1,0 +1,209 @@
+"""Threads of a server of agents: creating, changing, searching and deleting them."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from threadlog.errors import ThreadAlreadyExistsError
+from threadlog.models import AppRun, AppThread
+from threadlog.models.dialects import as_text, dialect_of, json_member_is, lock_first, utc_now
+from threadlog.repositories.base import affected
+from threadlog.repositories.metadata.run import IN_FLIGHT
+
+_THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
+_RUNS: Final[Table] = AppRun.metadata.tables[AppRun.__tablename__]
+
+_ROW: Final = select(
+    as_text(_THREADS.c.thread_id),
+    _THREADS.c.created_at,
+    _THREADS.c.updated_at,
+    _THREADS.c.state_updated_at,
+    as_text(_THREADS.c.metadata),
+    as_text(_THREADS.c.config),
+    _THREADS.c.status,
+    as_text(_THREADS.c.ttl),
+)
+# MySQL sorts rows with all of their columns that a statement reads, and lacks the memory to
+# where they hold large JSON (error 1038). So ids are sorted, metadata are looked at in
+# another reading of the table, and rows are read of the ids of one page.
+_DESCRIBED: Final = _THREADS.alias("described")
+
+_IS_THREAD: Final = _THREADS.c.thread_id == bindparam("id", type_=_THREADS.c.thread_id.type)
+_GET: Final = _ROW.where(_IS_THREAD)
+_UPDATE: Final = update(_THREADS).where(_IS_THREAD)
+_DELETE: Final = delete(_THREADS).where(_IS_THREAD)
+
+# The read of runs locks them, and so waits for whoever is just finishing one.
+_IS_WORKED_ON: Final = exists(
+    select(_RUNS.c.run_id)
+    .where(_RUNS.c.thread_id == _THREADS.c.thread_id, _RUNS.c.status.in_(IN_FLIGHT))
+    .with_for_update(read=True)
+)
+_RELEASE: Final = _UPDATE.where(_THREADS.c.status == "busy", ~_IS_WORKED_ON)
+
+# Times in JSON are text; all are UTC and as long as each other, so that they sort as text.
+_EXPIRES_AT: Final = _THREADS.c.ttl["expires_at"].as_string()
+_IS_OVER: Final = bindparam("now") >= _EXPIRES_AT
+_OVER: Final = (
+    select(_THREADS.c.thread_id)
+    .where(
+        _IS_OVER,
+        ~exists(
+            select(_RUNS.c.run_id).where(
+                _RUNS.c.thread_id == _THREADS.c.thread_id, _RUNS.c.status.in_(IN_FLIGHT)
+            )
+        ),
+    )
+    .order_by(_EXPIRES_AT, _THREADS.c.thread_id)
+    .limit(bindparam("limit"))
+)
+_CLAIM_OVER: Final = (
+    select(_THREADS.c.thread_id, as_text(_THREADS.c.ttl))
+    .where(_IS_THREAD, _IS_OVER)
+    .with_for_update(skip_locked=True)
+)
+
+
+class AppThreadRow(NamedTuple):
+    """A thread as it is stored; JSON as its text."""
+
+    thread_id: str
+    created_at: datetime
+    updated_at: datetime
+    state_updated_at: datetime | None
+    metadata: str
+    config: str
+    status: str
+    ttl: str | None
+
+
+class AppThreadRepository:
+    """Statements on the threads of a server of agents, bound to one session."""
+
+    def __init__(self, session: Session) -> None:
+        """Bind to a session."""
+        self._session = session
+
+    def get(self, thread_id: UUID) -> AppThreadRow | None:
+        """Read a thread; None where there is none."""
+        row = self._session.execute(_GET, {"id": thread_id}).first()
+        return None if row is None else AppThreadRow(*row)
+
+    def insert(self, thread_id: UUID, now: datetime, values: Mapping[str, Any]) -> None:
+        """Insert a thread that is created now.
+
+        Raises:
+            ThreadAlreadyExistsError: there is one of this id; the transaction may be over.
+        """
+        row = {"thread_id": thread_id, "created_at": now, "updated_at": now, **values}
+        try:
+            self._session.execute(insert(_THREADS), row)
+        except IntegrityError as error:
+            raise ThreadAlreadyExistsError(thread_id=str(thread_id)) from error
+
+    def update(self, thread_id: UUID, values: Mapping[str, Any], *, state: bool) -> None:
+        """Set some columns, and the time of the row; of the graph's state too if `state`."""
+        now = self._now()
+        times = {"updated_at": now, "state_updated_at": now} if state else {"updated_at": now}
+        self._session.execute(_UPDATE.values({**values, **times}), {"id": thread_id})
+
+    def search(
+        self,
+        *,
+        ids: Collection[UUID],
+        status: str | None,
+        metadata: Mapping[str, Any],
+        sort_by: str,
+        descending: bool,
+        limit: int,
+        offset: int,
+    ) -> list[AppThreadRow]:
+        """Read a page of the threads that fit, in one statement; no ids are all ids."""
+        page = select(_THREADS.c.thread_id).order_by(*_ordering(sort_by, descending=descending))
+        if ids:
+            page = page.where(_THREADS.c.thread_id.in_(ids))
+        if status is not None:
+            page = page.where(_THREADS.c.status == status)
+        if metadata:
+            page = page.join(_DESCRIBED, _DESCRIBED.c.thread_id == _THREADS.c.thread_id)
+        for key, value in metadata.items():
+            page = page.where(json_member_is(_DESCRIBED.c.metadata, key, value, self._dialect))
+        # The rows of one page are put into their order here.
+        ids_of_page = page.limit(limit).offset(offset).subquery("page")
+        is_of_page = _THREADS.c.thread_id == ids_of_page.c.thread_id
+        rows = self._session.execute(_ROW.join(ids_of_page, is_of_page)).all()
+        return sorted((AppThreadRow(*row) for row in rows), key=_place(sort_by), reverse=descending)
+
+    def delete(self, thread_id: UUID) -> None:
+        """Delete a thread; its runs go with it where the database has foreign keys."""
+        self._session.execute(_DELETE, {"id": thread_id})
+
+    def release_busy(self, thread_id: UUID, status: str) -> bool:
+        """Set the status of a busy thread that has no run in flight; say whether it was one."""
+        for lock in lock_first(_THREADS, _IS_THREAD, self._dialect):
+            self._session.execute(lock, {"id": thread_id})
+        statement = _RELEASE.values(status=status, updated_at=self._now())
+        return affected(self._session.execute(statement, {"id": thread_id})) > 0
+
+    def over(self, now: str, limit: int) -> Sequence[UUID]:
+        """List threads whose time was over at `now`, longest over first; none with a run in flight.
+
+        Args:
+            now: the database's time, as ``ttl`` has its own.
+            limit: the most to list.
+        """
+        return self._session.scalars(_OVER, {"now": now, "limit": limit}).all()
+
+    def claim_over(self, thread_id: UUID, now: str) -> str | None:
+        """Lock a thread whose time was over at `now`, and give the text of its ``ttl``.
+
+        Returns:
+            None where there is no such thread, or another transaction has it.
+        """
+        row = self._session.execute(_CLAIM_OVER, {"id": thread_id, "now": now}).first()
+        return None if row is None else str(row[1])
+
+    def write_ttl(self, thread_id: UUID, ttl: Mapping[str, Any]) -> None:
+        """Replace a thread's ``ttl``, and nothing else."""
+        self._session.execute(_UPDATE.values(ttl=ttl), {"id": thread_id})
+
+    @property
+    def _dialect(self) -> str:
+        return dialect_of(self._session)
+
+    def _now(self) -> ColumnElement[datetime]:
+        return utc_now(self._dialect)
+
+
+def _ordering(sort_by: str, *, descending: bool) -> Sequence[ColumnElement[Any]]:
+    """Sort by a column, then by thread_id; NULL comes before every time, on every database."""
+    keys: list[ColumnElement[Any]] = [_THREADS.c[sort_by]]
+    if _THREADS.c[sort_by].nullable:
+        keys.insert(0, _THREADS.c[sort_by].is_not(None))
+    if sort_by != "thread_id":
+        keys.append(_THREADS.c.thread_id)
+    return [key.desc() if descending else key.asc() for key in keys]
+
+
+def _place(sort_by: str) -> Callable[[AppThreadRow], tuple[Any, ...]]:
+    """Give what sorts rows as `_ordering` does."""
+
+    def place(row: AppThreadRow) -> tuple[Any, ...]:
+        value = getattr(row, sort_by)
+        return (value is not None, value, row.thread_id)
+
+    return place

@@ -1,0 +1,1 @@
+"""Tests of what one kind of database has alone."""

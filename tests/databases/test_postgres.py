@@ -1,0 +1,631 @@
+"""What is PostgreSQL's own: snapshots and locks, JSONB, its options, errors and servers."""
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, bindparam, event, make_url, text, type_coerce
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from tests.support.databases import engine_for, engines_of, execute, on_connection
+from tests.support.factories import UserFactory
+from tests.support.servers.product import HOST
+from tests.support.ways import host_engine, sync_host_engine
+from threadlog import Checkpointer, PostgresCheckpointer, SyncCheckpointer
+from threadlog.databases.postgres.database import PostgresBackend
+from threadlog.errors import (
+    CheckpointerLockTimeoutError,
+    ColumnTooShortError,
+    ConfigurationError,
+    ConnectionFailedError,
+    ConnectionLostError,
+    DeadlockError,
+    NoPrimaryError,
+    NotWritableError,
+    StatementTimeoutError,
+    StorageError,
+    UnsupportedServerError,
+)
+from threadlog.models import Message, Thread
+from threadlog.models.dialects import lock_thread
+
+BOTH = pytest.mark.parametrize("door", ["asyncio", "plain"])
+
+
+def with_options(url: str, **options: str) -> str:
+    """Add options to a URL."""
+    changed = make_url(url).update_query_dict(options)
+    return changed.render_as_string(hide_password=False)
+
+
+async def opens(url: str, door: str) -> None:
+    """Open a checkpointer on a URL and use it; raises what that raises."""
+    if door == "asyncio":
+        async with Checkpointer(url) as checkpointer:
+            await checkpointer.append("t", [UserFactory()])
+            assert await checkpointer.load("t") is not None
+        return
+
+    def use() -> None:
+        with SyncCheckpointer(url) as checkpointer:
+            checkpointer.append("t", [UserFactory()])
+            assert checkpointer.load("t") is not None
+
+    await asyncio.to_thread(use)
+
+
+async def seqs(url: str) -> list[int]:
+    """Give the seqs of the thread."""
+    async with Checkpointer(url) as checkpointer:
+        return [stored.seq for stored in await checkpointer.read("t")]
+
+
+# --- Snapshots ---------------------------------------------------------------------
+
+
+async def test_one_statement_would_read_a_snapshot_older_than_its_lock(postgres_url: str) -> None:
+    """Pins why a thread is locked first: what one statement reads that waited for the lock."""
+    one = text(
+        "SELECT (SELECT MAX(seq) FROM cubepi_messages m WHERE m.thread_id = 't') "
+        "FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"
+    )
+    async with Checkpointer(postgres_url) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        engine = host_engine(postgres_url)
+        async with AsyncSession(engine) as session, engine.connect() as waiting:
+            await checkpointer.bind(session).append("t", [UserFactory()])
+            reading = asyncio.create_task(waiting.scalar(one))
+            await until_somebody_waits(postgres_url)
+            await session.commit()
+            assert await reading == 1
+        await engine.dispose()
+    assert await seqs(postgres_url) == [1, 2]
+
+
+async def test_an_append_that_waited_sees_what_was_appended(postgres_url: str) -> None:
+    """Pins the same moment for an append: it goes behind."""
+    engine = host_engine(postgres_url)
+    async with Checkpointer(postgres_url) as checkpointer, AsyncSession(engine) as session:
+        await checkpointer.append("t", [UserFactory()])
+        await checkpointer.bind(session).append("t", UserFactory.build_batch(2))
+        waiting = asyncio.create_task(checkpointer.append("t", [UserFactory()]))
+        await until_somebody_waits(postgres_url)
+        await session.commit()
+        await waiting
+    await engine.dispose()
+    assert await seqs(postgres_url) == [1, 2, 3, 4]
+
+
+async def until_somebody_waits(url: str) -> None:
+    """Wait until a session of the database waits for a lock."""
+    query = text(
+        "SELECT COUNT(*) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(10):
+        while not await on_connection(url, lambda c: c.scalar(query)):  # noqa: ASYNC110 - another's
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture(params=["REPEATABLE READ", "SERIALIZABLE"])
+async def snapshots(
+    request: pytest.FixtureRequest, postgres_url: str
+) -> AsyncIterator[AsyncEngine]:
+    """Give a host's engine whose transactions each have one snapshot."""
+    engine = host_engine(postgres_url, isolation_level=request.param)
+    yield engine
+    await engine.dispose()
+
+
+Verb = Callable[[Checkpointer], Awaitable[Any]]
+
+# What others commit after the snapshot was taken, and what must not be done by it.
+BEHIND: dict[str, tuple[Verb, Verb]] = {
+    "an append": (
+        lambda c: c.append("t", [UserFactory()]),
+        lambda c: c.append("t", [UserFactory()]),
+    ),
+    "a first append": (
+        lambda c: c.append("new", [UserFactory()]),
+        lambda c: c.append("new", [UserFactory()]),
+    ),
+    "an append to a completed run": (
+        lambda c: c.mark_run_complete("t", "a"),
+        lambda c: c.append("t", [UserFactory(run_id="a")]),
+    ),
+    "a claim": (lambda c: c.claim_run("t", "r"), lambda c: c.claim_run("t", "r")),
+    "a completion": (
+        lambda c: c.mark_run_complete("t", "a"),
+        lambda c: c.mark_run_complete("t", "b"),
+    ),
+    "a fork": (
+        lambda c: c.mark_run_complete("t", "a"),
+        lambda c: c.fork("t", "f", after_run_id="done"),
+    ),
+    "extra": (lambda c: c.save_extra("t", {"a": 1}), lambda c: c.save_extra("t", {"b": 1})),
+    "a deletion": (lambda c: c.delete_thread("t"), lambda c: c.append("t", [UserFactory()])),
+}
+
+
+@pytest.mark.parametrize(("others", "ours"), BEHIND.values(), ids=BEHIND)
+async def test_an_old_snapshot_is_refused_and_never_believed(
+    postgres_url: str, snapshots: AsyncEngine, others: Verb, ours: Verb
+) -> None:
+    """Pins an error after which the host runs its transaction again, which then goes through."""
+    async with Checkpointer(postgres_url) as other, Checkpointer(engine=snapshots) as checkpointer:
+        await other.append("t", [UserFactory()])
+        for run_id in ("done", "a", "b"):
+            await other.claim_run("t", run_id)
+        await other.mark_run_complete("t", "done")
+        async with AsyncSession(snapshots) as session:
+            await session.execute(text("SELECT COUNT(*) FROM cubepi_threads"))
+            await others(other)
+            with pytest.raises(DeadlockError) as caught:
+                await ours(checkpointer.bind(session))
+            assert caught.value.retryable
+            await session.rollback()
+            try:
+                await ours(checkpointer.bind(session))
+            except StorageError:
+                raise
+            except Exception:  # noqa: BLE001 - such as that the run is claimed: it is seen now
+                await session.rollback()
+            await session.commit()
+        places = [run.completion_seq for run in await other.runs("t") if run.completion_seq]
+        assert sorted(places) == list(range(1, len(places) + 1))
+        read = [stored.seq for stored in await other.read("t")]
+        assert read == list(range(1, len(read) + 1))
+
+
+# --- Tables ------------------------------------------------------------------------
+
+
+async def explained(url: str, statement: str) -> str:
+    """Give the plan of a statement, made without sequential scans where there is another way."""
+
+    def explain(connection: Connection) -> str:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        rows = connection.exec_driver_sql(f"EXPLAIN {statement}")
+        return "\n".join(row[0] for row in rows)
+
+    return await on_connection(url, explain)
+
+
+async def test_a_thread_is_in_one_partition(postgres_url: str) -> None:
+    """Pins pruning, and an index, for what loads and appends read."""
+    where = "FROM cubepi_messages WHERE thread_id = CAST('t' AS VARCHAR)"
+    for columns in ("payload", "MAX(seq)"):
+        plan = await explained(postgres_url, f"SELECT {columns} {where}")
+        assert len(set(re.findall(r"cubepi_messages_p\d\d", plan))) == 1
+        assert "Seq Scan" not in plan
+
+
+async def test_a_table_of_the_frameworks_is_searched_by_its_index(postgres_database: str) -> None:
+    """Pins that our parameters bring no collation that the framework's columns have not."""
+    await execute(
+        postgres_database,
+        "CREATE TABLE cubepi_threads (thread_id TEXT PRIMARY KEY, updated_at TIMESTAMPTZ)",
+    )
+    engine = engine_for(postgres_database)
+    sent: list[str] = []
+    event.listen(
+        engine.sync_engine, "before_cursor_execute", lambda c, cur, sql, *rest: sent.append(sql)
+    )
+
+    def look(connection: Connection) -> None:
+        key = Thread.thread_id.type
+        lock = lock_thread(
+            Thread.metadata.tables["cubepi_threads"], bindparam("t", type_=key), "postgresql"
+        )
+        connection.execute(lock, {"t": "t"})
+
+    async with engine.begin() as connection:
+        await connection.run_sync(look)
+    await engine.dispose()
+    assert "COLLATE" not in sent[-1]
+    plan = await explained(postgres_database, sent[-1].replace("$1", "'t'"))
+    assert "Index Scan using cubepi_threads_pkey" in plan
+
+
+async def test_metadata_are_found_by_their_index(postgres_url: str) -> None:
+    """Pins the query that GIN serves."""
+    async with Checkpointer(postgres_url) as checkpointer:
+        for number in range(3):
+            await checkpointer.append("t", [UserFactory(metadata={"user": f"u{number}"})])
+    wanted = type_coerce(Message.metadata_, JSONB).contains({"user": "u1"})
+
+    def query(connection: Connection) -> list[int]:
+        with Session(connection) as session:
+            return [message.seq for message in session.query(Message).where(wanted)]
+
+    assert await on_connection(postgres_url, query) == [2]
+    plan = await explained(
+        postgres_url, """SELECT seq FROM cubepi_messages WHERE metadata @> '{"user": "u1"}'"""
+    )
+    assert "Bitmap Index Scan" in plan
+    assert "Seq Scan" not in plan
+
+
+async def test_what_belongs_to_a_thread_goes_with_it(postgres_url: str) -> None:
+    """Pins the foreign keys that the framework's tables have."""
+    async with Checkpointer(postgres_url) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        await checkpointer.claim_run("t", "r")
+        await checkpointer.save_hitl_answer("t", "q", 1)
+        await execute(postgres_url, "DELETE FROM cubepi_threads")
+        assert await checkpointer.read("t") == []
+        assert await checkpointer.runs("t") == []
+        assert await checkpointer.load_hitl_answer("t", "q") is None
+        with pytest.raises(DBAPIError, match="foreign key"):
+            await execute(postgres_url, "INSERT INTO cubepi_runs VALUES ('nobody', 'r')")
+
+
+async def test_floats_stay_floats(postgres_url: str) -> None:
+    """Pins what JSONB would make integers of, and the one sign that it forgets."""
+    floats = [1e16, 1e22, 1e23, 1.7976931348623157e308, 5e-324, -1e300, 0.1, 1.0]
+    extra = {"f": floats, "nested": [{"e+": 1e23}], "text": "1e+23", "int": 10**18}
+    async with Checkpointer(postgres_url) as checkpointer:
+        await checkpointer.save_extra("t", {**extra, "zero": -0.0})
+        data = await checkpointer.load("t")
+        assert data is not None
+        stored = data.extra
+        assert repr(stored.pop("zero")) == "0.0"
+        assert stored == extra
+        assert [type(value) for value in stored["f"]] == [float] * len(floats)
+
+
+# --- URLs --------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+async def test_both_names_of_the_scheme(postgres_url: str, scheme: str, door: str) -> None:
+    """Pins what people write."""
+    await opens(f"{scheme}:{postgres_url.partition(':')[2]}", door)
+
+
+@BOTH
+async def test_options_of_the_session(postgres_url: str, door: str) -> None:
+    """Pins ``options``, which wins over ours, and a name for the server's lists."""
+    url = with_options(postgres_url, options="-c lock_timeout=7s", application_name="here")
+    query = text(
+        "SELECT current_setting('lock_timeout'), current_setting('TimeZone'), "
+        "current_setting('application_name')"
+    )
+    if door == "asyncio":
+        async with Checkpointer(url) as checkpointer, AsyncExitStack() as stack:
+            opened = await stack.enter_async_context(engines_of(checkpointer)[0].connect())
+            found = (await opened.execute(query)).one()
+    else:
+        with SyncCheckpointer(url) as plain, ExitStack() as plain_stack:
+            sessions: Any = plain._sessions
+            found = plain_stack.enter_context(sessions.engine.connect()).execute(query).one()
+    assert tuple(found) == ("7s", "UTC", "here")
+
+
+@BOTH
+async def test_without_prepared_statements(postgres_url: str, door: str) -> None:
+    """Pins that none stays behind on the server, for poolers that change sessions."""
+    url = with_options(postgres_url, prepared_statement_cache_size="0")
+    for _ in range(7):  # psycopg prepares what it sees the sixth time
+        await opens(url, door)
+    async with Checkpointer(url) as checkpointer:
+        for _ in range(7):
+            await checkpointer.append("t", [UserFactory()])
+        async with engines_of(checkpointer)[0].connect() as connection:
+            count = text(
+                "SELECT COUNT(*) FROM pg_prepared_statements WHERE statement LIKE 'INSERT%'"
+            )
+            await connection.execute(text("SELECT 1"))
+            assert await connection.scalar(count) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://u:secret@h", "names no database"),
+        ("postgresql://u:secret@h/d?charset=utf8", "charset"),
+        ("postgresql://u:secret@h/d?sslmode=maybe", "sslmode"),
+        ("postgresql://u:secret@h/d?sslrootcert=nowhere.pem", "sslrootcert"),
+        ("postgresql+psycopg://u:secret@h/d", "'psycopg' is not the one"),
+        ("postgresql://u:secret@h1,h 2/d", "hosts"),
+    ],
+)
+async def test_urls_that_cannot_be_used(url: str, words: str) -> None:
+    """Pins errors before anything connects, which show no password."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        Checkpointer(url)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_checkpointer_of_postgresql_alone(postgres_url: str) -> None:
+    """Pins the class beside `MySQLCheckpointer`."""
+    async with PostgresCheckpointer(postgres_url) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+    with pytest.raises(ConfigurationError, match="PostgresCheckpointer takes postgresql://"):
+        PostgresCheckpointer("mysql://u@h/d")
+
+
+# --- Servers -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Give a port on which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        yield taken.getsockname()[1]
+
+
+def of_hosts(url: str, *ports: int | None) -> str:
+    """Write a URL of several hosts."""
+    parsed = make_url(url)
+    hosts = ",".join(f"{HOST}:{port}" for port in ports)
+    user = f"{parsed.username}:{parsed.password}" if parsed.password else parsed.username
+    return f"postgresql://{user}@{hosts}/{parsed.database}"
+
+
+@BOTH
+async def test_the_one_of_several_hosts_that_answers(
+    postgres_url: str, closed_port: int, door: str
+) -> None:
+    """Pins that one that is gone is passed over."""
+    await opens(of_hosts(postgres_url, closed_port, make_url(postgres_url).port), door)
+
+
+@BOTH
+async def test_hosts_that_take_no_writes(
+    postgres_database: str, door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins the typed errors of a standby, alone and among several."""
+    monkeypatch.setattr("threadlog.runtime.transactions._ELECTION_SECONDS", 0.2)
+    monkeypatch.setattr("threadlog.runtime.transactions._SECONDS", 0.2)
+    name = make_url(postgres_database).database
+    setting = f"ALTER DATABASE {name} SET default_transaction_read_only = on"
+    await execute(postgres_database, setting)
+    port = make_url(postgres_database).port
+    with pytest.raises(NoPrimaryError):
+        await opens(of_hosts(postgres_database, port, port), door)
+
+
+@asynccontextmanager
+async def other_connection(url: str, level: str = "AUTOCOMMIT") -> AsyncIterator[AsyncConnection]:
+    """Give a connection of another application's."""
+    engine = engine_for(url, isolation_level=level)
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+async def test_a_server_that_becomes_read_only_is_given_up(postgres_url: str) -> None:
+    """Pins that its connections are not used again, and that the next one is."""
+    async with Checkpointer(postgres_url) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        left = [2]
+
+        def demote(connection: Connection) -> None:
+            if left[0]:
+                left[0] -= 1
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+
+        engine = engines_of(checkpointer)[0].sync_engine
+        faults: list[BaseException] = []
+        event.listen(engine, "begin", demote)
+        event.listen(engine, "handle_error", lambda c: faults.append(c.original_exception))
+        await checkpointer.append("t", [UserFactory()])
+        assert len(faults) == 2
+        assert [stored.seq for stored in await checkpointer.read("t")] == [1, 2]
+
+
+async def test_killed_connections_are_replaced(postgres_url: str) -> None:
+    """Pins that the next calls work without a restart, and a call under way is run again."""
+    kill = text(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE :what"
+    )
+    async with Checkpointer(postgres_url) as checkpointer, other_connection(postgres_url) as other:
+        await asyncio.gather(*(checkpointer.append(f"t{n}", [UserFactory()]) for n in range(9)))
+        await other.execute(kill, {"what": "%"})
+        await asyncio.gather(*(checkpointer.append("t", [UserFactory()]) for _ in range(9)))
+        async with other_connection(postgres_url, "READ COMMITTED") as lock:
+            await lock.execute(text("SELECT 1 FROM cubepi_threads FOR UPDATE"))
+            append = asyncio.create_task(checkpointer.append("t", UserFactory.build_batch(2)))
+            await until_somebody_waits(postgres_url)
+            await other.execute(kill, {"what": "SELECT cubepi_threads.thread_id%FOR UPDATE%"})
+            await until_somebody_waits(postgres_url)
+            await lock.rollback()
+        await append
+        assert [stored.seq for stored in await checkpointer.read("t")] == list(range(1, 12))
+
+
+async def test_a_lock_timeout_is_run_again(postgres_url: str) -> None:
+    """Pins error 55P03 on the real server: run again until the lock is free."""
+    url = with_options(postgres_url, options="-c lock_timeout=100ms")
+    async with (
+        Checkpointer(url) as checkpointer,
+        other_connection(postgres_url, "READ COMMITTED") as lock,
+    ):
+        await checkpointer.append("t", [UserFactory()])
+        seen = asyncio.Event()
+        faults: list[Any] = []
+
+        def note(context: Any) -> None:
+            faults.append(context.original_exception)
+            seen.set()
+
+        event.listen(engines_of(checkpointer)[0].sync_engine, "handle_error", note)
+        await lock.execute(text("SELECT 1 FROM cubepi_threads FOR UPDATE"))
+        append = asyncio.create_task(checkpointer.append("t", [UserFactory()]))
+        await asyncio.wait_for(seen.wait(), 10)
+        await lock.rollback()
+        await append
+        assert faults[0].sqlstate == "55P03"
+        assert len(await checkpointer.read("t")) == 2
+
+
+async def test_a_deadlock_is_run_again(postgres_url: str) -> None:
+    """Pins error 40P01 on the real server: whoever is chosen, both get through in the end."""
+    async with Checkpointer(postgres_url) as checkpointer, other_connection(postgres_url) as other:
+        await checkpointer.append("parent", [UserFactory()])
+        await other.execute(
+            text("INSERT INTO cubepi_threads (thread_id, parent_thread_id) VALUES ('f', 'parent')")
+        )
+        lock = "SELECT 1 FROM cubepi_threads WHERE thread_id = '{}' FOR UPDATE"
+        async with other_connection(postgres_url, "READ COMMITTED") as heavy:
+            # The one that waits longest looks for a deadlock first, and gives way.
+            await heavy.execute(text("SET deadlock_timeout = '60s'"))
+            await heavy.execute(text(lock.format("f")))
+            delete = asyncio.create_task(checkpointer.delete_thread("parent", detach_forks=True))
+            await until_somebody_waits(postgres_url)
+            await heavy.execute(text(lock.format("parent")))
+            await heavy.rollback()
+        assert await delete is True
+        assert [t.parent_thread_id for t in await checkpointer.list_threads()] == [None]
+
+
+class DriverError(Exception):
+    """What a driver raises."""
+
+    def __init__(self, words: str, sqlstate: str | None = None) -> None:
+        super().__init__(words)
+        self.sqlstate = sqlstate
+
+
+def wrapped(
+    words: str, code: str | None = None, *, lost: bool = False, statement: str = "statement"
+) -> OperationalError:
+    """Wrap a driver's error as SQLAlchemy does."""
+    error = DriverError(words, code)
+    return OperationalError(statement, {}, error, connection_invalidated=lost)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (wrapped("serialize", "40001"), DeadlockError),
+        (wrapped("deadlock", "40P01"), DeadlockError),
+        (wrapped("duplicate", "23505"), StorageError),
+        (wrapped("duplicate", "23505", statement="INSERT INTO cubepi_messages (x"), DeadlockError),
+        (wrapped("duplicate", "23505", statement="INSERT INTO cubepi_messages2"), StorageError),
+        (wrapped("lock timeout", "55P03"), CheckpointerLockTimeoutError),
+        (wrapped("statement timeout", "57014"), StatementTimeoutError),
+        (wrapped("no answer within 1 s (read_timeout)", "08003"), StatementTimeoutError),
+        (wrapped("read-only", "25006", lost=True), NotWritableError),
+        (wrapped("administrator", "57P01", lost=True), ConnectionLostError),
+        (wrapped("crash", "57P02"), ConnectionLostError),
+        (wrapped("starting up", "57P03"), ConnectionLostError),
+        (wrapped("too many", "53300"), ConnectionLostError),
+        (wrapped("closed", "08006"), ConnectionLostError),
+        (wrapped("connection refused"), ConnectionLostError),
+        (wrapped("password authentication failed"), ConnectionFailedError),
+        (wrapped('database "x" does not exist'), ConnectionFailedError),
+        (wrapped("password", "28P01"), ConnectionFailedError),
+        (wrapped("no database", "3D000"), ConnectionFailedError),
+        (wrapped("too long", "22001"), ColumnTooShortError),
+        (wrapped("index row", "54000"), StorageError),
+        (wrapped("privilege", "42501"), StorageError),
+    ],
+)
+def test_errors_are_told_apart(error: OperationalError, kind: type[StorageError]) -> None:
+    """Pins which errors a transaction survives by being run again."""
+    assert PostgresBackend().error_type(error) is kind
+
+
+@BOTH
+@pytest.mark.parametrize("wrong", ["database", "port"])
+async def test_a_server_that_lets_nobody_in(
+    postgres_url: str, closed_port: int, wrong: str, door: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins real refusals, of which only that of the network may end."""
+    monkeypatch.setattr("threadlog.runtime.transactions._SECONDS", 0.2)
+    url = make_url(postgres_url)
+    url = url.set(database="nowhere") if wrong == "database" else url.set(port=closed_port)
+    kind = ConnectionFailedError if wrong == "database" else ConnectionLostError
+    with pytest.raises(kind):
+        await opens(url.render_as_string(hide_password=False), door)
+
+
+async def test_what_was_said_is_in_no_error(postgres_url: str) -> None:
+    """Pins that the rows which PostgreSQL tells of in its details are left out."""
+    await execute(postgres_url, "ALTER TABLE cubepi_messages ADD CHECK (seq > 1)")
+
+    def use() -> None:
+        with SyncCheckpointer(postgres_url) as plain:
+            plain.append("t", [UserFactory(metadata={"secret": "what was said"})])
+
+    async with Checkpointer(postgres_url) as checkpointer:
+        for work in (
+            checkpointer.append("t", [UserFactory(metadata={"secret": "what was said"})]),
+            asyncio.to_thread(use),
+        ):
+            with pytest.raises(StorageError, match="check constraint") as caught:
+                await work
+            assert "what was said" not in str(caught.value)
+
+
+# --- What is refused ---------------------------------------------------------------
+
+
+async def test_a_hosts_engine_that_commits_by_itself_is_refused(postgres_url: str) -> None:
+    """Pins that it is found out from the server alone, whatever the driver."""
+    engine = host_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        async with Checkpointer(engine=engine):
+            pass
+    await engine.dispose()
+
+
+def test_a_hosts_engine_of_another_encoding_is_refused(postgres_url: str) -> None:
+    """Pins it where a driver lets the host choose one."""
+    engine = sync_host_engine(postgres_url, connect_args={"client_encoding": "latin1"})
+    with pytest.raises(ConfigurationError, match="LATIN1"), SyncCheckpointer(engine=engine):
+        pass
+    engine.dispose()
+
+
+async def test_a_database_of_another_encoding_is_refused(postgres_database: str) -> None:
+    """Pins that not every message could be kept in it."""
+    name = f"{make_url(postgres_database).database}_latin1"
+    async with other_connection(postgres_database) as other:
+        await other.execute(
+            text(
+                f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' "
+                "TEMPLATE template0"
+            )
+        )
+        try:
+            url = make_url(postgres_database).set(database=name)
+            with pytest.raises(UnsupportedServerError, match="LATIN1"):
+                await opens(url.render_as_string(hide_password=False), "asyncio")
+        finally:
+            await other.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def test_migrations_keep_out_of_each_others_way(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins a lock that lasts over transactions, and the typed error where it lasts too long."""
+    monkeypatch.setattr("threadlog.databases.postgres.database._MIGRATION_SECONDS", 1)
+    engine = sync_host_engine(postgres_url)
+    backend = PostgresBackend()
+
+    def migrate() -> None:
+        with engine.connect() as one, engine.connect() as two:
+            with backend.migration_lock(one):
+                one.execute(text("SELECT 1"))
+                one.commit()
+                with pytest.raises(CheckpointerLockTimeoutError), backend.migration_lock(two):
+                    pass
+                two.rollback()
+            with backend.migration_lock(two):
+                pass
+
+    await asyncio.to_thread(migrate)
+    engine.dispose()

@@ -1,0 +1,124 @@
+"""The documentation: what it shows is run, and what it points at is there."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.scripts.docs_page import blocks, matches, needs_mysql
+from threadlog import errors
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(page.name for page in DOCS.glob("*.md"))
+NAV = re.findall(r"(?m)^  - [^:\n]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+
+def read(name: str) -> str:
+    """Give the text of a page."""
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_what_a_page_shows_is_so(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Pins every program, file and command of the page, in order, and what they print."""
+    mysql = request.getfixturevalue("mysql_database") if needs_mysql(read(name)) else ""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.scripts.docs_page",
+        DOCS / name,
+        tmp_path,
+        mysql,
+    ]
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,  # a connection that is not closed may keep the process alive
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout == ""
+
+
+def test_there_is_something_to_run() -> None:
+    """Pins that the blocks are found."""
+    found = [block for name in PAGES for block in blocks(read(name))]
+    assert len([b for b in found if b.language == "python" and not b.fragment]) > 20
+    assert len([b for b in found if b.language == "console"]) > 5
+    opened = sum(len(re.findall(r"(?m)^```\w", read(name))) for name in PAGES)
+    assert opened == len(found) + len([b for b in found if b.output])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_fragments_are_python_too(name: str) -> None:
+    """Pins the syntax of what is not run."""
+    for block in blocks(read(name)):
+        if block.language == "python":
+            assert ast.parse(block.text).body, block.text
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "expected"),
+    [
+        ("a 1\n", "a 1", True),
+        ("a … c", "a b c\n", True),
+        ("a\n…\nc\n", "a\nb\nb\nc\n", True),
+        ("…\nc\n", "c\n", True),
+        ("", "", True),
+        ("", "a", False),
+        ("a", "", False),
+        ("a\n", "a\nb\n", False),
+        ("a … c", "a\nc", False),
+        ("a.c", "abc", False),
+    ],
+)
+def test_outputs_are_compared(shown: str, printed: str, expected: bool) -> None:  # noqa: FBT001 - the outcome
+    """Pins what the tests above rely on."""
+    assert matches(shown, printed) is expected
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """Pins both directions."""
+    assert sorted(NAV) == PAGES
+
+
+def anchors(page: Path) -> set[str]:
+    """Give the anchors of a page's headings, as MkDocs and GitHub make them."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"(?m)^#+ (.+)$", text)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [*(DOCS / name for name in PAGES), ROOT / "README.md", ROOT / "CONTRIBUTING.md"],
+    ids=lambda page: page.name,
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Pins files and anchors of links within the project."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        # What mkdocstrings puts on the page of reference is checked by `make docs`.
+        if anchor and target.name != "reference.md":
+            assert anchor in anchors(target), link
+
+
+def test_every_error_is_on_its_page() -> None:
+    """Pins that the page of errors names all of them, and says which are retryable."""
+    page = read("errors.md")
+    for name, error in vars(errors).items():
+        if isinstance(error, type) and error.__module__ == errors.__name__:
+            assert f"`{name}`" in page or f" {name}\n" in page, name
+            if getattr(error, "retryable", False):
+                assert re.search(rf"\| `{name}` \|[^|]*\| yes \|", page), name

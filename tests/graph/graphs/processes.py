@@ -1,0 +1,33 @@
+"""Processes that a test starts: graphs that go on, answer, or die."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[3]
+COMMAND: Final = [sys.executable, "-m", "tests.graph.graphs.worker"]
+
+
+def run_worker(role: str, url: str, way: str, *arguments: str) -> list[Any]:
+    """Let a process play a role to its end; give what it reports."""
+    command = [*COMMAND, role, url, way, *arguments]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def kill_worker(role: str, url: str, way: str, *arguments: str) -> list[Any]:
+    """Start a process, and kill it (SIGKILL) once it reports ``kill me``; give what it reported."""
+    command = [*COMMAND, role, url, way, *arguments]
+    said = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(json.loads(line))
+            if said[-1] == "kill me":
+                process.kill()
+                break
+    assert process.returncode == -9, said
+    return said

@@ -1,0 +1,139 @@
+"""What the database does to a transaction of the saver's, and what callers see of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import await_only
+
+from tests.graph.saver.making import checkpoint_of, config_for, id_of, ids, metadata_of, put_chain
+from tests.support.databases import engine_for
+from threadlog.errors import CommitOutcomeUnknownError
+from threadlog.langgraph import Saver
+from threadlog.runtime.session_sources import OwnedSessions
+
+
+@pytest.fixture
+async def other(innodb_graph_url: str) -> AsyncIterator[AsyncConnection]:
+    """Give another application's connection to the database."""
+    engine = engine_for(innodb_graph_url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+def engine_of(saver: Saver) -> Engine:
+    """Give the engine that a saver on a URL opened for itself."""
+    sessions = saver._doors.asynchronous._sessions
+    assert isinstance(sessions, OwnedSessions)
+    assert sessions.engine is not None
+    return sessions.engine.sync_engine
+
+
+class Killed:
+    """Kills a saver's connection before its next COMMIT, so that nobody knows what became of it."""
+
+    def __init__(self, saver: Saver, other: AsyncConnection) -> None:
+        """Take the saver, and a connection to kill with."""
+        self.engine = engine_of(saver)
+        self.other = other
+        self.kills = 0
+
+    def __enter__(self) -> Self:
+        """Begin to listen."""
+        event.listen(self.engine, "commit", self._kill)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop."""
+        event.remove(self.engine, "commit", self._kill)
+
+    def _kill(self, connection: Connection) -> None:
+        if self.kills:
+            return
+        self.kills += 1
+        number = connection.exec_driver_sql("SELECT CONNECTION_ID()").scalar_one()
+        await_only(self.other.execute(text(f"KILL {number}")))
+
+
+async def test_a_connection_lost_during_commit_costs_a_put_nothing(
+    innodb_graph_url: str, other: AsyncConnection
+) -> None:
+    """Pins that what may be stored already is stored again, since that changes nothing."""
+    async with Saver(innodb_graph_url) as saver:
+        (config,) = await put_chain(saver, "t", 1)
+        checkpoint = checkpoint_of({"a": 1})
+        with Killed(saver, other) as killed:
+            stored = await saver.aput(config, checkpoint, metadata_of(), {"a": "1"})
+        assert killed.kills == 1
+        with Killed(saver, other) as killed:
+            await saver.aput_writes(stored, [("a", 1)], "task")
+        assert killed.kills == 1
+        found = await saver.aget_tuple(config_for("t"))
+        assert found is not None
+        assert found.checkpoint["channel_values"] == {"a": 1}
+        assert found.pending_writes == [("task", "a", 1)]
+        with Killed(saver, other) as killed:
+            await saver.aprune(["t"])
+        assert killed.kills == 1
+        assert await ids(saver.alist(None)) == [checkpoint["id"]]
+        with Killed(saver, other) as killed:
+            await saver.adelete_thread("t")
+        assert killed.kills == 1
+        assert await ids(saver.alist(None)) == []
+
+
+async def test_a_copy_that_may_be_there_is_not_made_twice(
+    innodb_graph_url: str, other: AsyncConnection
+) -> None:
+    """Pins that the one method which could not be repeated says so."""
+    async with Saver(innodb_graph_url) as saver:
+        await put_chain(saver, "t", 2)
+        with Killed(saver, other), pytest.raises(CommitOutcomeUnknownError):
+            await saver.acopy_thread("t", "copy")
+
+
+async def test_every_pooled_connection_killed_between_calls(
+    innodb_graph_url: str, other: AsyncConnection
+) -> None:
+    """Pins that the next call works without a restart, as after a night of idling."""
+    async with Saver(innodb_graph_url) as saver:
+        await put_chain(saver, "t", 2)
+        mine = (await other.execute(text("SELECT CONNECTION_ID()"))).scalar_one()
+        idle = await other.execute(
+            text("SELECT id FROM information_schema.processlist WHERE db = DATABASE()")
+        )
+        for number in idle.scalars().all():
+            if number != mine:
+                await other.execute(text(f"KILL {number}"))
+        assert await saver.aget_tuple(config_for("t")) is not None
+        await put_chain(saver, "u", 2)
+
+
+async def test_what_is_pruned_while_it_is_copied_is_copied_whole(innodb_graph_url: str) -> None:
+    """Pins that a copy's checkpoints get their values, which later statements copy."""
+    async with Saver(innodb_graph_url) as saver, Saver(innodb_graph_url) as pruner:
+        stored = await put_chain(saver, "t", 3)
+        pruning: list[asyncio.Task[None]] = []
+
+        def prune(_connection: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+            if statement.startswith("INSERT INTO threadlog_checkpoints "):
+                pruning.append(asyncio.create_task(pruner.aprune(["t"])))
+                await_only(asyncio.wait(pruning, timeout=0.5))
+
+        event.listen(engine_of(saver), "after_cursor_execute", prune)
+        await saver.acopy_thread("t", "copy")
+        await asyncio.gather(*pruning)
+        assert len(pruning) == 1
+        steps = [
+            found.checkpoint["channel_values"] async for found in saver.alist(config_for("copy"))
+        ]
+        assert steps == [
+            {"step": 2, "same": "x"},
+            {"step": 1, "same": "x"},
+            {"step": 0, "same": "x"},
+        ]
+        assert await ids(saver.alist(config_for("t"))) == [id_of(stored[-1])]

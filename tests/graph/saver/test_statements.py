@@ -1,0 +1,88 @@
+"""How many statements a MySQL server gets: counted by itself."""
+
+from typing import Any
+
+from sqlalchemy import event
+
+from tests.graph.saver.making import checkpoint_of, config_for, metadata_of, put_chain, thread
+from tests.support.counting import StatementCount
+from tests.support.databases import engine_for
+from threadlog.langgraph import Saver
+
+
+async def test_put_takes_three(innodb_graph_url: str, count: StatementCount) -> None:
+    """Pins values, checkpoint, COMMIT; however many channels, however large, and put again."""
+    small = {f"channel {number}": number for number in range(300)}
+    large = {f"channel {number}": "x" * 700_000 for number in range(10)}
+    async with Saver(innodb_graph_url) as saver:
+        await put_chain(saver, "warm", 1)
+        for values in ({"a": 1}, small, large):
+            checkpoint = checkpoint_of(values)
+            arguments = (checkpoint, metadata_of(), checkpoint["channel_versions"])
+            made = await count.of(lambda: saver.aput(config_for(thread()), *arguments))  # noqa: B023 - awaited here
+            again = await count.of(lambda: saver.aput(config_for("t"), *arguments))  # noqa: B023 - awaited here
+            assert (made, again) == (3, 3)
+        assert (
+            await count.of(lambda: saver.aput(config_for("t"), checkpoint, metadata_of(), {})) == 2
+        )
+
+
+async def test_put_writes_takes_two(innodb_graph_url: str, count: StatementCount) -> None:
+    """Pins writes and COMMIT: 1 write, 5,000, 7 MB of them, and errors among them."""
+    many = [(f"channel {number}", number) for number in range(5_000)]
+    large = [("channel", "x" * 700_000)] * 10
+    special: list[tuple[str, Any]] = [("__error__", "x"), ("__interrupt__", "y"), ("a", 1)]
+    async with Saver(innodb_graph_url) as saver:
+        (config,) = await put_chain(saver, "t", 1)
+        cases: list[list[tuple[str, Any]]] = [[("a", 1)], [*many], [*large], special]
+        for number, writes in enumerate(cases):
+            task = f"task {number}"
+            assert await count.of(lambda: saver.aput_writes(config, writes, task)) == 2  # noqa: B023 - awaited here
+        found = await saver.aget_tuple(config)
+        assert found is not None
+        assert found.pending_writes is not None
+        assert len(found.pending_writes) == 1 + 5_000 + 10 + 3
+
+
+async def test_reading_takes_one(innodb_graph_url: str, count: StatementCount) -> None:
+    """Pins the newest, a certain one, one that is missing, and a page of a list."""
+    async with Saver(innodb_graph_url) as saver:
+        configs = await put_chain(saver, "t", 60)
+        await saver.aput_writes(configs[-1], [("a", 1)], "task")
+        assert await count.of(lambda: saver.aget_tuple(config_for("t"))) == 1
+        assert await count.of(lambda: saver.aget_tuple(configs[3])) == 1
+        assert await count.of(lambda: saver.aget_tuple(config_for("none"))) == 1
+
+        async def listed(limit: int | None) -> list[Any]:
+            return [found async for found in saver.alist(config_for("t"), limit=limit)]
+
+        assert len(await listed(None)) == 60
+        assert await count.of(lambda: listed(10)) == 1
+        assert await count.of(lambda: listed(None)) == 3
+
+
+async def test_deleting_and_copying_are_few(innodb_graph_url: str, count: StatementCount) -> None:
+    """Pins one statement a table, and no row brought to the client to copy it."""
+    async with Saver(innodb_graph_url) as saver:
+        await put_chain(saver, "t", 5)
+        assert await count.of(lambda: saver.adelete_thread("none")) == 4
+        assert await count.of(lambda: saver.acopy_thread("t", thread())) == 5
+
+
+async def test_on_a_hosts_engine_it_is_the_same_and_a_rollback(innodb_graph_url: str) -> None:
+    """Pins what threadlog sends; the pool of a host's engine adds its own ROLLBACK."""
+    engine = engine_for(innodb_graph_url)
+    sent: list[str] = []
+    event.listen(
+        engine.sync_engine,
+        "before_cursor_execute",
+        lambda connection, cursor, statement, *rest: sent.append(statement),
+    )
+    async with Saver(engine=engine) as saver:
+        (config,) = await put_chain(saver, "t", 1)
+        sent.clear()
+        await saver.aput(config, checkpoint_of({"a": 1}), metadata_of(), {"a": "1"})
+        await saver.aput_writes(config, [("a", 1)], "task")
+        await saver.aget_tuple(config)
+    await engine.dispose()
+    assert [statement.split()[0] for statement in sent] == ["INSERT", "INSERT", "INSERT", "WITH"]

@@ -1,0 +1,290 @@
+"""Bad input: one family of errors, and nothing written."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.factories import HitlRequestFactory, UserFactory
+from threadlog import Checkpointer, ThreadlogError
+from threadlog.errors import (
+    InvalidIdError,
+    InvalidInputError,
+    InvalidJsonError,
+    InvalidMessageError,
+    TooLargeError,
+)
+from threadlog.messages import TextContent, ToolCall, UserMessage
+
+pytestmark = pytest.mark.every_way
+
+BAD_IDS = {
+    "empty": "",
+    "too long": "x" * 256,
+    "ends in a space": "a ",
+    "NUL": "a\0b",
+    "lone surrogate": "a\ud800",
+    "no string": 17,
+    "bytes": b"a",
+}
+
+
+def nested(levels: int) -> Any:
+    """Make a value of so many levels."""
+    value: Any = 1
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+BAD_JSON: dict[str, Any] = {
+    "NaN": {"a": float("nan")},
+    "infinity": {"a": [float("inf")]},
+    "int above 64 bits": {"a": 2**64},
+    "int below 64 bits": {"a": -(2**63) - 1},
+    "too deep": {"a": nested(32)},
+    "lone surrogate": {"a": "\udfff"},
+    "lone surrogate in a key": {"\udfff": 1},
+    "NUL": {"a": ["\0"]},
+    "NUL in a key": {"a\0": 1},
+    "key of too many bytes": {"é" * 32_768: 1},
+}
+GOOD_JSON: dict[str, Any] = {
+    "\ufffd": "\ufffd",
+    "a": [2**64 - 1, -(2**63), 1.5, -0.0, 1e300, True, None, ""],
+    "deep": nested(31),
+    "\x1a and '\\\"": "'\\\"\r\n\x1a",
+    "": {},
+    "🙂": "é",
+}
+
+
+async def assert_nothing_stored(checkpointer: Checkpointer) -> None:
+    """Assert that the database is as empty as it was."""
+    assert await checkpointer.list_threads() == []
+    assert await checkpointer.read("t") == []
+
+
+@pytest.mark.parametrize("bad", BAD_IDS.values(), ids=BAD_IDS)
+async def test_ids_that_could_collide_or_break_are_refused(
+    checkpointer: Checkpointer, bad: Any
+) -> None:
+    """Pins every verb that takes a thread id."""
+    verbs: list[Callable[[], Any]] = [
+        lambda: checkpointer.load(bad),
+        lambda: checkpointer.append(bad, [UserFactory()]),
+        lambda: checkpointer.save_extra(bad, {}),
+        lambda: checkpointer.read(bad),
+        lambda: checkpointer.delete_thread(bad),
+        lambda: checkpointer.claim_run(bad, "r"),
+        lambda: checkpointer.mark_run_complete(bad, "r"),
+        lambda: checkpointer.release_run(bad, "r"),
+        lambda: checkpointer.runs(bad),
+        lambda: checkpointer.snapshot(bad, after_run_id="r"),
+        lambda: checkpointer.save_pending_request(bad, HitlRequestFactory()),
+        lambda: checkpointer.save_pending_request(bad, None),
+        lambda: checkpointer.load_pending(bad),
+        lambda: checkpointer.clear_pending_request_if_matches(bad, question_id="q", run_id="r"),
+        lambda: checkpointer.save_hitl_answer(bad, "q", 1),
+        lambda: checkpointer.load_hitl_answer(bad, "q"),
+        lambda: checkpointer.clear_hitl_answers(bad),
+    ]
+    for verb in verbs:
+        with pytest.raises(InvalidIdError, match="thread_id") as caught:
+            await verb()
+        assert caught.value.name == "thread_id"
+        assert isinstance(caught.value, ThreadlogError | ValueError)
+    await assert_nothing_stored(checkpointer)
+
+
+@pytest.mark.parametrize("bad", BAD_IDS.values(), ids=BAD_IDS)
+async def test_ids_of_runs_questions_and_forks_are_refused(
+    checkpointer: Checkpointer, bad: Any
+) -> None:
+    """Pins every verb that takes another id than a thread's, and the name that its error has."""
+    request = HitlRequestFactory()
+    clear = checkpointer.clear_pending_request_if_matches
+    verbs: dict[str, list[Callable[[], Any]]] = {
+        "run_id": [
+            lambda: checkpointer.claim_run("t", bad),
+            lambda: checkpointer.mark_run_complete("t", bad),
+            lambda: checkpointer.release_run("t", bad),
+            lambda: checkpointer.save_pending_request("t", request, run_id=bad),
+            lambda: clear("t", question_id="q", run_id=bad),
+            lambda: checkpointer.save_hitl_answer("t", "q", 1, run_id=bad),
+            lambda: checkpointer.load_hitl_answer("t", "q", run_id=bad),
+            lambda: checkpointer.clear_hitl_answers("t", run_id=bad),
+        ],
+        "question_id": [
+            lambda: clear("t", question_id=bad, run_id="r"),
+            lambda: checkpointer.save_hitl_answer("t", bad, 1),
+            lambda: checkpointer.load_hitl_answer("t", bad),
+        ],
+        "after_run_id": [
+            lambda: checkpointer.snapshot("t", after_run_id=bad),
+            lambda: checkpointer.fork("t", "f", after_run_id=bad),
+        ],
+        "src_thread_id": [lambda: checkpointer.fork(bad, "f", after_run_id="r")],
+        "new_thread_id": [lambda: checkpointer.fork("t", bad, after_run_id="r")],
+    }
+    for name, calls in verbs.items():
+        for call in calls:
+            with pytest.raises(InvalidIdError) as caught:
+                await call()
+            assert caught.value.name == name
+    await assert_nothing_stored(checkpointer)
+
+
+@pytest.mark.parametrize("bad", BAD_JSON.values(), ids=BAD_JSON)
+async def test_json_that_would_come_back_changed_is_refused(
+    checkpointer: Checkpointer, bad: dict[str, Any]
+) -> None:
+    """Pins extra and metadata, and that one bad message spoils its batch alone."""
+    with pytest.raises(InvalidJsonError, match="extra"):
+        await checkpointer.save_extra("t", bad)
+    spoilt = UserFactory()
+    spoilt.metadata = bad
+    with pytest.raises(InvalidMessageError) as caught:
+        await checkpointer.append("t", [UserFactory(), spoilt, UserFactory()])
+    assert caught.value.index == 1
+    await assert_nothing_stored(checkpointer)
+
+
+@pytest.mark.parametrize("bad", [[1], "x", None, {1: 2}, {"a": {1, 2}}, {"a": b"x"}])
+async def test_extra_must_be_a_json_object(checkpointer: Checkpointer, bad: Any) -> None:
+    """Pins types that json.dumps would coerce or choke on."""
+    with pytest.raises(InvalidJsonError):
+        await checkpointer.save_extra("t", bad)
+    await assert_nothing_stored(checkpointer)
+
+
+async def test_json_at_the_limits_is_kept(checkpointer: Checkpointer) -> None:
+    """Pins that the limits are not tighter than the databases'."""
+    await checkpointer.save_extra("t", GOOD_JSON)
+    await checkpointer.append("t", [UserMessage(content=[], metadata=GOOD_JSON)])
+    data = await checkpointer.load("t")
+    assert data is not None
+    assert data.extra == GOOD_JSON
+    assert data.messages[0].metadata == GOOD_JSON
+
+
+class Stranger(TextContent):
+    """A Pydantic model that is no message."""
+
+
+@pytest.mark.parametrize("bad", [Stranger(), {"role": "user"}, "hi", None])
+async def test_only_the_three_classes_are_messages(checkpointer: Checkpointer, bad: Any) -> None:
+    """Pins that nothing of a batch with a stranger in it is stored."""
+    with pytest.raises(InvalidMessageError, match="not one of"):
+        await checkpointer.append("t", [UserFactory(), bad])
+    await assert_nothing_stored(checkpointer)
+
+
+@pytest.mark.parametrize("bad", [UserFactory.build(), "hi", {"role": "user"}, None, 5, ""])
+async def test_a_message_without_its_list_is_refused(checkpointer: Checkpointer, bad: Any) -> None:
+    """Pins advice for what is probably the first mistake."""
+    with pytest.raises(InvalidInputError, match=r"write \[message\]"):
+        await checkpointer.append("t", bad)
+    await assert_nothing_stored(checkpointer)
+
+
+def spoilt_messages() -> dict[str, UserMessage]:
+    """Make messages that were valid once and were changed since."""
+    wrong_type = UserFactory()
+    wrong_type.content[0].text = 17
+    surrogate = UserMessage(content=[TextContent(text="\ud800")])
+    too_big = UserFactory()
+    too_big.content.append(ToolCall(id="1", name="x", arguments={"n": 2**70}))
+    too_deep = UserFactory()
+    too_deep.metadata = {"a": nested(2000)}
+    other_role = UserFactory()
+    other_role.role = "assistant"
+    no_content = UserFactory()
+    del no_content.content
+    bad_key = UserFactory()
+    bad_key.content.append(ToolCall(id="1", name="x", arguments={"\udfff": 1}))
+    return {
+        "other role": other_role,
+        "deleted field": no_content,
+        "constructed without a field": UserMessage.model_construct(metadata={}, run_id=None),
+        "surrogate in a key": bad_key,
+        "wrong type": wrong_type,
+        "surrogate": surrogate,
+        "int": too_big,
+        "deep": too_deep,
+    }
+
+
+@pytest.mark.parametrize("kind", spoilt_messages())
+async def test_what_could_not_be_read_back_is_refused(
+    checkpointer: Checkpointer, kind: str
+) -> None:
+    """Pins that nothing is written that loading would call corrupt; no content in the text."""
+    with pytest.raises(InvalidMessageError) as caught:
+        await checkpointer.append("t", [UserFactory(), spoilt_messages()[kind]])
+    assert caught.value.index == 1
+    assert "17" not in str(caught.value)
+    await assert_nothing_stored(checkpointer)
+
+
+@pytest.mark.parametrize("bad", ["", "x" * 256, "r ", "r\0"])
+async def test_a_messages_run_id_is_checked_too(checkpointer: Checkpointer, bad: str) -> None:
+    """Pins the column that would truncate or fold it."""
+    with pytest.raises(InvalidMessageError, match="run_id"):
+        await checkpointer.append("t", [UserFactory(run_id=bad)])
+    await assert_nothing_stored(checkpointer)
+
+
+async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None:
+    """Pins the clear error instead of a lost connection, on the real limit of the server."""
+    async with Checkpointer(innodb_url) as checkpointer:
+        limit = checkpointer._statement_limit
+        assert limit >= 1_000_000
+        fits = UserMessage(content=[TextContent(text="x" * (limit - 5_000))])
+        await checkpointer.append("t", [UserFactory(), fits])
+        for text in ("x" * limit, "'" * (limit // 2 + 1)):
+            large = UserMessage(content=[TextContent(text=text)])
+            with pytest.raises(TooLargeError, match="max_allowed_packet") as caught:
+                await checkpointer.append("t", [UserFactory(), large])
+            assert caught.value.limit == limit < caught.value.size
+        with pytest.raises(TooLargeError):
+            await checkpointer.save_extra("t", {"a": "x" * limit})
+        assert len(await checkpointer.read("t")) == 2
+
+
+@pytest.mark.parametrize("number", [2**63, 2**70])
+async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: int) -> None:
+    """Pins that what no seq can be is refused here, not by a driver."""
+    verbs: list[Callable[[], Any]] = [
+        lambda: checkpointer.load("t", last=number),
+        lambda: checkpointer.read("t", after_seq=number),
+        lambda: checkpointer.read("t", limit=number),
+        lambda: checkpointer.list_threads(limit=number),
+    ]
+    for verb in verbs:
+        with pytest.raises(InvalidInputError):
+            await verb()
+    assert await checkpointer.read("t", after_seq=2**63 - 1, limit=2**63 - 1) == []
+    with pytest.raises(InvalidInputError, match="surrogate"):
+        await checkpointer.list_threads(after="\ud800")
+
+
+async def test_extra_that_grows_beyond_a_statement(database_url: str) -> None:
+    """Pins that the merged object is measured, not the new part alone."""
+    async with Checkpointer(database_url) as checkpointer:
+        checkpointer._statement_limit = 65_536
+        for number in range(3):
+            await checkpointer.save_extra("t", {f"k{number}": "x" * 19_000})
+        with pytest.raises(TooLargeError, match="extra"):
+            await checkpointer.save_extra("t", {"k3": "x" * 19_000})
+        data = await checkpointer.load("t")
+        assert data is not None
+        assert list(data.extra) == ["k0", "k1", "k2"]
+
+
+async def test_pool_sizes_are_checked() -> None:
+    """Pins that a pool of nothing is refused."""
+    for sizes in ({"max_pool_size": 0}, {"min_pool_size": -1}, {"min_pool_size": 11}):
+        with pytest.raises(ThreadlogError):
+            Checkpointer("sqlite://", **sizes)  # type: ignore[arg-type]  # ints, as a dict
+    assert issubclass(InvalidInputError, ThreadlogError)

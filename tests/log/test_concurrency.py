@@ -1,0 +1,492 @@
+"""Many writers at once: tasks, transactions of either isolation, and processes."""
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from sqlalchemy import Connection, event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
+
+from tests.support.databases import engine_for, engines_of, on_connection, pools_of
+from tests.support.factories import UserFactory
+from tests.support.ways import sync_host_engine
+from threadlog import Checkpointer, SyncCheckpointer
+from threadlog.databases import backend_of, parse_url
+from threadlog.errors import DeadlockError, NotOpenError
+from threadlog.importing.import_log import parse_line
+from threadlog.log import operations
+from threadlog.log.framework_types import VOCABULARY
+from threadlog.messages import Message, UserMessage
+from threadlog.models import MESSAGES
+from threadlog.runtime.transactions import OwnedStore, retry_policy
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "tests" / "support" / "data" / "sample.jsonl"
+REAL = ROOT.parent / "shared" / "data" / "airline_conversations.jsonl"
+
+THREADS = 200
+WRITERS = 8
+
+
+_OF_PROCESSES: Final = "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
+_CONNECTIONS: Final = {
+    "mysql": _OF_PROCESSES,
+    "mariadb": _OF_PROCESSES,
+    "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()",
+}
+
+
+def connections(connection: Connection) -> int:
+    """Count the connections that the server has to this one's database, this one included."""
+    count: int = connection.exec_driver_sql(_CONNECTIONS[connection.dialect.name]).scalar_one()
+    return count
+
+
+@asynccontextmanager
+async def repeatable_read(url: str) -> AsyncIterator[AsyncEngine]:
+    """Give an engine at MySQL's own default level, as a host may have it."""
+    engine = engine_for(url, isolation_level="REPEATABLE READ", pool_size=WRITERS)
+    yield engine
+    await engine.dispose()
+
+
+class HostLevel:
+    """A backend for a session whose level is not known to be READ COMMITTED."""
+
+    read_committed = False
+
+    def __init__(self, url: str) -> None:
+        """Take the rest from the backend of the URL."""
+        self._backend = backend_of(parse_url(url))
+
+    def __getattr__(self, name: str) -> object:
+        """Give what the backend has."""
+        return getattr(self._backend, name)
+
+
+async def append_on(engine: AsyncEngine, url: str, thread_id: str, said: list[Message]) -> int:
+    """Append in a session of an engine that is not ours; give the attempts it took."""
+    attempts = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal attempts
+        attempts += 1
+        await asyncio.sleep(seconds)
+
+    def run(session: Session) -> None:
+        store = OwnedStore(
+            session,
+            HostLevel(url),  # type: ignore[arg-type]  # a backend but for one attribute
+            MESSAGES,
+            1_000_000,
+            retrying=retry_policy(lambda seconds: await_only(sleep(seconds))),
+        )
+        operations.append(store, VOCABULARY, thread_id, said)
+
+    await AsyncSession(engine).run_sync(run)
+    return attempts
+
+
+async def assert_contiguous(url: str, thread_ids: list[str], length: int) -> None:
+    """Assert that each thread has seq 1…length and every writer's message once."""
+    async with Checkpointer(url) as checkpointer:
+        for thread_id in thread_ids:
+            stored = await checkpointer.read(thread_id)
+            assert [s.seq for s in stored] == list(range(1, length + 1))
+            assert {s.message.metadata["writer"] for s in stored} == set(range(length))
+
+
+def by_writer(writer: int) -> list[Message]:
+    """Make one writer's message."""
+    return [UserMessage(content=[], metadata={"writer": writer})]
+
+
+async def test_first_writers_race_under_read_committed(database_url: str) -> None:
+    """Pins that 8 first writers of one new thread, 200 times, meet no error."""
+    ids = [f"t{number}" for number in range(THREADS)]
+    async with Checkpointer(database_url, max_pool_size=WRITERS) as checkpointer:
+        for thread_id in ids:
+            await asyncio.gather(
+                *(checkpointer.append(thread_id, by_writer(w)) for w in range(WRITERS))
+            )
+    await assert_contiguous(database_url, ids, WRITERS)
+
+
+async def test_first_writers_race_under_repeatable_read(server_name: str, server_url: str) -> None:
+    """Pins the same at MySQL's default level: the row is made before it is locked.
+
+    PostgreSQL refuses each but the first, whose snapshots do not know of the row, to be run again.
+    """
+    ids = [f"t{number}" for number in range(THREADS)]
+    attempts = 0
+    async with repeatable_read(server_url) as engine:
+        for thread_id in ids:
+            tries = await asyncio.gather(
+                *(append_on(engine, server_url, thread_id, by_writer(w)) for w in range(WRITERS))
+            )
+            attempts += sum(tries)
+    print(f"{THREADS} races of {WRITERS} first writers: {attempts} run again")
+    await assert_contiguous(server_url, ids, WRITERS)
+    # Measured: none. Locking the missing row first deadlocks in most of the races.
+    assert attempts <= THREADS // 10 or server_name == "postgres"
+
+
+async def test_hosts_that_have_read_append_under_repeatable_read(server_url: str) -> None:
+    """Pins seq without gap or duplicate where each transaction has an old snapshot.
+
+    PostgreSQL refuses some of them, which their hosts run again.
+    """
+    refused = 0
+
+    async def write(engine: AsyncEngine, checkpointer: Checkpointer, writer: int) -> None:
+        nonlocal refused
+        said: list[Message] = [
+            UserMessage(content=[], metadata={"w": writer, "n": n}) for n in range(10)
+        ]
+        while said:
+            try:
+                async with AsyncSession(engine) as session, session.begin():
+                    bound = checkpointer.bind(session)
+                    await bound.load("t", last=1)
+                    await asyncio.sleep(0)
+                    await bound.append("t", said[:1])
+            except DeadlockError:
+                refused += 1
+            else:
+                del said[0]
+
+    async with repeatable_read(server_url) as engine, Checkpointer(engine=engine) as checkpointer:
+        await asyncio.gather(*(write(engine, checkpointer, w) for w in range(WRITERS)))
+        stored = [(s.seq, s.message.metadata) for s in await checkpointer.read("t")]
+    print(f"{refused} run again")
+    assert [seq for seq, _ in stored] == list(range(1, 10 * WRITERS + 1))
+    for writer in range(WRITERS):
+        assert [said["n"] for _, said in stored if said["w"] == writer] == list(range(10))
+
+
+def test_plain_hosts_that_have_read_append_under_repeatable_read(server_url: str) -> None:
+    """Pins the same of the synchronous drivers."""
+    engine = sync_host_engine(server_url, isolation_level="REPEATABLE READ", pool_size=WRITERS)
+
+    def once(checkpointer: SyncCheckpointer, message: Message) -> bool:
+        try:
+            with Session(engine) as session, session.begin():
+                bound = checkpointer.bind(session)
+                bound.load("t", last=1)
+                bound.append("t", [message])
+        except DeadlockError:
+            return False
+        return True
+
+    def write(checkpointer: SyncCheckpointer, writer: int) -> None:
+        for n in range(10):
+            message = UserMessage(content=[], metadata={"w": writer, "n": n})
+            while not once(checkpointer, message):
+                pass
+
+    with SyncCheckpointer(engine=engine) as checkpointer:
+        with ThreadPoolExecutor(WRITERS) as threads:
+            list(threads.map(lambda writer: write(checkpointer, writer), range(WRITERS)))
+        stored = [(s.seq, s.message.metadata) for s in checkpointer.read("t")]
+    engine.dispose()
+    assert [seq for seq, _ in stored] == list(range(1, 10 * WRITERS + 1))
+    for writer in range(WRITERS):
+        assert [said["n"] for _, said in stored if said["w"] == writer] == list(range(10))
+
+
+async def test_each_writers_own_order_is_kept(checkpointer: Checkpointer) -> None:
+    """Pins all-or-nothing batches of random sizes from 8 tasks, contiguous each."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    sizes = [[dice.randint(1, 6) for _ in range(12)] for _ in range(WRITERS)]
+
+    async def write(writer: int) -> None:
+        count = 0
+        for size in sizes[writer]:
+            batch: list[Message] = [
+                UserMessage(content=[], metadata={"writer": writer, "n": count + place})
+                for place in range(size)
+            ]
+            await checkpointer.append("t", batch)
+            count += size
+
+    await asyncio.gather(*map(write, range(WRITERS)))
+    stored = await checkpointer.read("t")
+    assert [s.seq for s in stored] == list(range(1, sum(map(sum, sizes)) + 1))
+    for writer in range(WRITERS):
+        mine = [s.message.metadata["n"] for s in stored if s.message.metadata["writer"] == writer]
+        assert mine == list(range(sum(sizes[writer])))
+    # Inside a batch no other writer's message stands.
+    position = dict.fromkeys(range(WRITERS), 0)
+    remaining = list(stored)
+    while remaining:
+        writer = int(str(remaining[0].message.metadata["writer"]))
+        size = sizes[writer][position[writer]]
+        assert {s.message.metadata["writer"] for s in remaining[:size]} == {writer}
+        position[writer] += 1
+        remaining = remaining[size:]
+
+
+WRITE = """
+import asyncio, json, sys
+from threadlog import Checkpointer
+from threadlog.errors import DeadlockError, NotOpenError
+from threadlog.messages import TextContent, UserMessage
+
+async def main(url, writer, threads, count):
+    async with Checkpointer(url) as checkpointer:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for n in range(count):
+            for thread in range(threads):
+                text = TextContent(text=f"message {n} " + "x" * 500)
+                message = UserMessage(content=[text], metadata={"writer": writer, "n": n})
+                await checkpointer.append(f"t{thread}", [message])
+
+asyncio.run(main(*json.loads(sys.argv[1])))
+"""
+
+
+async def run_processes(scripts: Sequence[Sequence[str]]) -> None:
+    """Run Python scripts with arguments; they go on together when all of them are ready."""
+    started = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", *script),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        for script in scripts
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+    await asyncio.gather(*(process.communicate(b"go\n") for process in started))
+    assert [process.returncode for process in started] == [0] * len(scripts)
+
+
+async def run_writers(url: str, processes: int, threads: int, count: int) -> None:
+    """Let processes append to the same threads."""
+    arguments = [json.dumps([url, writer, threads, count]) for writer in range(processes)]
+    await run_processes([[WRITE, argument] for argument in arguments])
+
+
+async def test_four_processes_append_to_the_same_threads(database_url: str) -> None:
+    """Pins seq without gap or duplicate and each writer's order, across processes."""
+    processes, threads, count = 4, 5, 40
+    await run_writers(database_url, processes, threads, count)
+    async with Checkpointer(database_url) as checkpointer:
+        for thread in range(threads):
+            stored = await checkpointer.read(f"t{thread}")
+            assert [s.seq for s in stored] == list(range(1, processes * count + 1))
+            said = [s.message.metadata for s in stored]
+            for writer in range(processes):
+                mine = [metadata["n"] for metadata in said if metadata["writer"] == writer]
+                assert mine == list(range(count))
+
+
+REPLAY = """
+import asyncio, sys
+from pathlib import Path
+from threadlog import Checkpointer
+from threadlog.importing.import_log import parse_line
+
+async def main(url, file, writer):
+    conversations = [parse_line(line, f"t{n}") for n, line in enumerate(Path(file).open("rb"))]
+    async with Checkpointer(url) as checkpointer:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for conversation in conversations:
+            said = conversation.messages
+            for message in said:
+                message.metadata["writer"] = writer
+            for start in range(0, len(said), 4):
+                await checkpointer.append(conversation.thread_id, said[start : start + 4])
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_four_processes_replay_real_conversations_into_the_same_threads(
+    database_url: str,
+) -> None:
+    """Pins the real messages, whole and in each writer's order, in threads that four share."""
+    file = REAL if REAL.exists() else SAMPLE
+    writers = ["a", "b", "c", "d"]
+    await run_processes([[REPLAY, database_url, str(file), writer] for writer in writers])
+    total = 0
+    async with Checkpointer(database_url) as checkpointer:
+        with file.open("rb") as lines:
+            conversations = [parse_line(line, f"t{n}") for n, line in enumerate(lines)]
+        for conversation in conversations:
+            stored = await checkpointer.read(conversation.thread_id)
+            total += len(stored)
+            assert [s.seq for s in stored] == list(range(1, 4 * len(conversation.messages) + 1))
+            by: dict[object, list[Message]] = {}
+            for s in stored:
+                by.setdefault(s.message.metadata.pop("writer"), []).append(s.message)
+            assert by == dict.fromkeys(writers, conversation.messages)
+    print(f"{total} messages of {len(conversations)} conversations by {len(writers)} processes")
+
+
+async def test_eight_processes_create_one_sqlite_file(sqlite_url: str) -> None:
+    """Pins that first use by many processes at once makes one schema."""
+    await run_writers(sqlite_url, processes=8, threads=1, count=3)
+    async with Checkpointer(sqlite_url) as checkpointer:
+        assert [s.seq for s in await checkpointer.read("t0")] == list(range(1, 25))
+
+
+async def test_load_sees_messages_and_extra_of_one_moment(checkpointer: Checkpointer) -> None:
+    """Pins one snapshot: extra never counts a message that load does not show, or fewer."""
+    stop = asyncio.Event()
+
+    async def write() -> None:
+        for n in range(1, 60):
+            await checkpointer.append("t", [UserFactory()])
+            await checkpointer.save_extra("t", {"count": n})
+        stop.set()
+
+    async def watch() -> int:
+        looks = 0
+        while not stop.is_set():
+            data = await checkpointer.load("t")
+            if data is not None and data.extra:
+                assert len(data.messages) - data.extra["count"] in {0, 1}
+                looks += 1
+        return looks
+
+    looks, _ = await asyncio.gather(watch(), write())
+    assert looks > 10
+
+
+async def test_a_busy_task_does_not_starve_others(sqlite_url: str) -> None:
+    """Pins first come, first served, for the one connection there is."""
+    async with Checkpointer(sqlite_url) as checkpointer:
+        loads = 0
+        stop = asyncio.Event()
+
+        async def read_without_pause() -> None:
+            nonlocal loads
+            while not stop.is_set() and loads < 2_000:
+                await checkpointer.load("t")
+                loads += 1
+
+        async def write() -> None:
+            for _ in range(10):
+                await checkpointer.append("t", [UserFactory()])
+            stop.set()
+
+        await asyncio.gather(read_without_pause(), write())
+        assert loads <= 40, "an append waits for one load at the most"
+
+
+@pytest.mark.parametrize("size", [3])
+async def test_closing_lets_what_runs_finish(server_url: str, size: int) -> None:
+    """Pins that closing leaves no connection, and says to those that wait why."""
+    checkpointer = Checkpointer(server_url, max_pool_size=size)
+    await checkpointer.__aenter__()
+    appends = [
+        asyncio.create_task(checkpointer.append(f"t{n}", [UserFactory()])) for n in range(12)
+    ]
+    await asyncio.sleep(0)
+    await checkpointer.__aexit__(None, None, None)
+    outcomes = await asyncio.gather(*appends, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert all(isinstance(outcome, NotOpenError) for outcome in refused)
+    writing = 2  # of three connections one is for reading
+    assert len(outcomes) - len(refused) == writing
+    assert await on_connection(server_url, connections) == 1
+    async with checkpointer:
+        assert len(await checkpointer.list_threads()) == writing
+
+
+async def test_connections_that_come_back_after_closing_are_closed(
+    server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that closing too early for what runs leaves no connection in the end."""
+    monkeypatch.setattr("threadlog.runtime.session_sources._GRACE_SECONDS", 0.2)
+    holder = engine_for(server_url)
+    async with holder.connect() as connection:
+        checkpointer = Checkpointer(server_url)
+        await checkpointer.__aenter__()
+        await checkpointer.append("t", [UserFactory()])
+        await connection.execute(text("SELECT * FROM cubepi_threads FOR UPDATE"))
+        append = asyncio.create_task(checkpointer.append("t", [UserFactory()]))
+        await asyncio.sleep(0.1)
+        await checkpointer.__aexit__(None, None, None)
+        await connection.commit()
+        await append
+        for _ in range(50):
+            if await connection.run_sync(connections) == 1:
+                break
+            await asyncio.sleep(0.1)
+        assert await connection.run_sync(connections) == 1
+    await holder.dispose()
+
+
+async def test_reads_do_not_wait_behind_blocked_writers(server_url: str) -> None:
+    """Pins that reads keep to their connections where those that write are all taken."""
+    holder = engine_for(server_url)
+    async with Checkpointer(server_url) as checkpointer, holder.connect() as connection:
+        await checkpointer.append("t", [UserFactory()])
+        await checkpointer.append("other", [UserFactory()])
+        await connection.execute(
+            text("SELECT * FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE")
+        )
+        appends = [asyncio.create_task(checkpointer.append("t", [UserFactory()])) for _ in range(7)]
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(20):
+            await asyncio.gather(*(checkpointer.load("other") for _ in range(20)))
+        assert not any(append.done() for append in appends)
+        await connection.commit()
+        await asyncio.gather(*appends)
+    await holder.dispose()
+
+
+async def test_cancelled_operations_leave_whole_batches_and_a_working_pool(
+    database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pins that a cancellation anywhere stores a batch wholly or not, and leaks nothing."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    async with Checkpointer(database_url, max_pool_size=4) as checkpointer:
+
+        async def one(number: int) -> bool:
+            batch: list[Message] = [
+                UserMessage(content=[], metadata={"b": number, "n": n}) for n in range(3)
+            ]
+            try:
+                await asyncio.wait_for(checkpointer.append("t", batch), 0.03 * dice.random() ** 3)
+            except TimeoutError:
+                return False
+            return True
+
+        broken: list[object] = []
+        for engine in engines_of(checkpointer):
+            event.listen(engine.sync_engine, "invalidate", lambda *given: broken.append(given))
+        done: list[bool] = []
+        for start in range(0, 150, 6):
+            done += await asyncio.gather(*map(one, range(start, start + 6)))
+        stored = await checkpointer.read("t")
+        assert not any(pool.checkedout() for pool in pools_of(checkpointer))
+    print(f"{done.count(False)} of {len(done)} cancelled")
+    assert caplog.records == []
+    assert broken == [], "a transaction was broken off, and its connection with it"
+    assert 10 < done.count(False) < 140, "too few of either kind to say anything"
+    assert [s.seq for s in stored] == list(range(1, len(stored) + 1))
+    numbers = [s.message.metadata["b"] for s in stored[::3]]
+    assert [(s.message.metadata["b"], s.message.metadata["n"]) for s in stored] == [
+        (number, n) for number in numbers for n in range(3)
+    ]
+    assert {n for n, ok in enumerate(done) if ok} <= set(map(int, map(str, numbers)))
+    assert len(numbers) == len(set(map(str, numbers)))

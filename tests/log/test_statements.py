@@ -1,0 +1,171 @@
+"""What the server is sent: counted by the server itself.
+
+PostgreSQL is told to BEGIN, and has a thread locked before its end is read; it counts each row
+of an INSERT, which the driver sends all together.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.counting import StatementCount
+from tests.support.databases import engines_of, on_connection, pools_of, sent_by
+from tests.support.factories import UserFactory
+from tests.support.plans import analyze, recorded, rows_read
+from threadlog import Checkpointer
+from threadlog.databases import PoolSize
+from threadlog.databases.mysql.database import MySQLBackend
+
+
+@pytest.fixture
+async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
+    """Give a checkpointer on a server with a thread that was written to a moment ago."""
+    async with Checkpointer(server_url) as checkpointer:
+        await checkpointer.append("t", UserFactory.build_batch(3))
+        yield checkpointer
+
+
+async def make_old(url: str) -> None:
+    """Let every thread's last activity be long ago."""
+    statement = text("UPDATE cubepi_threads SET updated_at = '2026-01-01'")
+    await on_connection(url, lambda c: c.execute(statement) and None)
+
+
+async def test_appending(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins lock-and-read, insert, commit; of one message MySQL does the first two together."""
+    for number, together in ((1, 2), (40, 3)):
+
+        async def append(number: int = number) -> None:
+            await opened.append("t", UserFactory.build_batch(number))
+
+        await append()  # brings updated_at to this second
+        figure = count.figure(together, mariadb=3, postgresql=4 + number)
+        assert await count.of(append) == figure
+
+
+async def test_appending_in_a_new_second(
+    opened: Checkpointer, count: StatementCount, server_url: str
+) -> None:
+    """Pins the one statement more that moves updated_at."""
+    counts = []
+    for _ in range(3):
+        await make_old(server_url)
+        before = await count.questions()
+        await opened.append("t", [UserFactory()])
+        counts.append(await count.questions() - before - 1)
+    assert min(counts) == count.figure(3, mariadb=4, postgresql=6)
+
+
+async def test_appending_to_a_new_thread(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins look, create, lock, insert, commit."""
+    names = iter(["a", "b", "c"])
+    figure = count.figure(5, postgresql=6)
+    assert await count.of(lambda: opened.append(next(names), [UserFactory()])) == figure
+
+
+async def test_load_is_one_statement(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins one read for messages and extra together, which ends its transaction itself."""
+    assert await count.of(lambda: opened.load("t")) == 1
+    assert await count.of(lambda: opened.load("t", last=2)) == 1
+    assert await count.of(lambda: opened.read("t", limit=2)) == 1
+
+
+async def test_loading_without_reading_connections(server_url: str, count: StatementCount) -> None:
+    """Pins that two connections, both for writing, end a read's transaction too."""
+    async with Checkpointer(server_url, max_pool_size=2) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        assert await count.of(lambda: checkpointer.load("t")) == count.figure(2, postgresql=3)
+
+
+async def test_saving_extra(opened: Checkpointer, count: StatementCount) -> None:
+    """Pins lock-and-read, update, commit."""
+    figure = count.figure(3, postgresql=4)
+    assert await count.of(lambda: opened.save_extra("t", {"a": 1})) == figure
+
+
+async def test_listing_a_page_is_two_statements(
+    opened: Checkpointer, count: StatementCount
+) -> None:
+    """Pins that last seqs are looked up together, without counting rows."""
+    await asyncio.gather(*(opened.append(f"t{n}", [UserFactory()]) for n in range(50)))
+    assert await count.of(lambda: opened.list_threads(limit=100)) == 2
+    assert await count.of(lambda: opened.list_threads(limit=100, order="recent")) == 2
+
+
+async def test_no_ddl_is_sent_at_run_time(server_url: str) -> None:
+    """Pins that the schema of a server belongs to migrations."""
+    async with Checkpointer(server_url) as checkpointer:
+        sent = sent_by(checkpointer)
+        await checkpointer.append("t", [UserFactory()])
+        await checkpointer.save_extra("t", {"a": 1})
+        await checkpointer.delete_thread("t")
+        verbs = {statement.split()[0].upper() for statement in sent}
+        assert verbs == {"SELECT", "INSERT", "UPDATE", "DELETE"}
+
+
+async def test_the_pools_open_their_least_and_keep_their_most(server_url: str) -> None:
+    """Pins min_pool_size and max_pool_size, both pools together."""
+    async with Checkpointer(server_url, min_pool_size=3, max_pool_size=4) as checkpointer:
+        pools = pools_of(checkpointer)
+        assert [pool.checkedin() for pool in pools] == [2, 1]
+        await asyncio.gather(
+            *(checkpointer.append(f"t{n}", [UserFactory()]) for n in range(30)),
+            *(checkpointer.load(f"t{n}") for n in range(30)),
+        )
+        assert [pool.checkedin() for pool in pools] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "writing", "reading"),
+    [
+        (0, 10, (0, 7), (0, 3)),
+        (1, 1, (1, 1), (0, 0)),
+        (1, 2, (1, 2), (0, 0)),
+        (1, 10, (1, 7), (1, 3)),
+        (4, 4, (3, 3), (1, 1)),
+        (10, 10, (7, 7), (3, 3)),
+    ],
+)
+def test_connections_are_divided(
+    least: int, most: int, writing: tuple[int, int], reading: tuple[int, int]
+) -> None:
+    """Pins that both pools together have no more connections than were asked for."""
+    divided = MySQLBackend().divide(PoolSize(least, most))
+    assert divided == (PoolSize(*writing), PoolSize(*reading))
+
+
+async def test_no_page_reads_a_thread_whole(innodb_url: str) -> None:
+    """Pins that neither paging nor the newest n reads the rows of others."""
+    async with Checkpointer(innodb_url) as checkpointer:
+        await checkpointer.append("t", UserFactory.build_batch(300))
+        with recorded(engine.sync_engine for engine in engines_of(checkpointer)) as sent:
+            await checkpointer.load("t")
+            await checkpointer.load("t", last=10)
+            await checkpointer.read("t", after_seq=100, limit=10)
+            await checkpointer.append("t", UserFactory.build_batch(2))
+    reading = [one for one in sent if one[0].startswith("SELECT")]
+    assert len(reading) == 4
+    await on_connection(innodb_url, lambda c: analyze(c, "cubepi_messages"))
+    read = await on_connection(innodb_url, lambda c: [rows_read(c, *one) for one in reading])
+    print(f"rows read: {read}")
+    assert read[0] >= 300
+    assert max(read[1:]) < 30
+
+
+@pytest.mark.parametrize(("length", "statements"), [(1_000, 1), (120_000, 2), (1_000_000, 2)])
+async def test_a_long_message_is_not_sent_as_digits(
+    mysql_url: str, length: int, statements: int
+) -> None:
+    """Pins what goes in one statement, which has two digits for each byte, and what in two."""
+    async with Checkpointer(mysql_url) as checkpointer:
+        await checkpointer.append("t", UserFactory.build_batch(2))
+        sent = sent_by(checkpointer)
+        await checkpointer.append("t", [UserFactory(id="x" * length)])
+        assert len([one for one in sent if not one.startswith("UPDATE")]) == statements
+        sent.clear()
+        checkpointer._statement_limit = 12_000
+        await checkpointer.append("t", [UserFactory(id="x" * 1_000)])
+        assert len([one for one in sent if not one.startswith("UPDATE")]) == 2
+        assert len(await checkpointer.read("t")) == 4

@@ -1,0 +1,131 @@
+"""Starts the application as an HTTP server of its own: on loopback, on a free port."""
+
+import asyncio
+import os
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGINT
+from typing import Any, Final
+
+import httpx
+
+ROOT: Final = Path(__file__).parents[3]
+BEAT_SECONDS: Final = 0.3
+STALE_SECONDS: Final = 3.0
+"""After so long without a beat a run's process is taken for dead."""
+
+TERMINAL: Final = {"success", "error", "timeout", "interrupted"}
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds, for up to a minute."""
+    async with asyncio.timeout(60):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that runs, and a client of it."""
+
+    process: Process
+    client: httpx.AsyncClient
+    log: Path
+    """What it prints, of warnings and worse."""
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request that is to succeed; give the answer's body."""
+        answer = await self.client.request(method, path, json=body)
+        assert answer.is_success, f"{answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    async def thread(self, **metadata: Any) -> str:
+        """Create a thread; give its id."""
+        thread = await self.ask("POST", "/threads", {"metadata": metadata})
+        return str(thread["thread_id"])
+
+    async def start(self, thread_id: str, steps: int, seconds: float = 0.0) -> str:
+        """Start a run in the background that keeps each of its steps; give its id."""
+        run = await self.ask(
+            "POST",
+            f"/threads/{thread_id}/runs",
+            {
+                "assistant_id": "work",
+                "input": {"steps": steps, "seconds": seconds, "done": []},
+                "durability": "sync",
+            },
+        )
+        assert run["status"] == "pending"
+        return str(run["run_id"])
+
+    async def run(self, thread_id: str, run_id: str) -> Any:
+        """Look at a run."""
+        return await self.ask("GET", f"/threads/{thread_id}/runs/{run_id}")
+
+    async def wait(self, thread_id: str, run_id: str) -> Any:
+        """Look at a run until it has ended."""
+
+        async def ended() -> bool:
+            return (await self.run(thread_id, run_id))["status"] in TERMINAL
+
+        await until(ended)
+        return await self.run(thread_id, run_id)
+
+    async def history(self, thread_id: str) -> list[Any]:
+        """Give all checkpoints of a thread, the last first."""
+        found = await self.ask("GET", f"/threads/{thread_id}/history?limit=1000")
+        assert isinstance(found, list)
+        return found
+
+    async def kill(self) -> None:
+        """Kill it with SIGKILL, which it cannot see coming."""
+        self.process.kill()
+        await self.process.wait()
+
+
+def scheme_of(url: str) -> str:
+    """Give the scheme of the database of a URL."""
+    return url.partition(":")[0]
+
+
+@asynccontextmanager
+async def serving(folder: Path, scheme: str, url: str) -> AsyncIterator[Server]:
+    """Start uvicorn; at the end ask it to stop, as Ctrl-C does, and see that it did so in order.
+
+    Args:
+        folder: for the log.
+        scheme: what decides where it keeps its data.
+        url: where that is.
+    """
+    # The server inherits the socket, so that the port is free, and clients wait until it is up.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port, descriptor = listener.getsockname()[1], listener.fileno()
+        log = folder / f"server-{port}.log"
+        with log.open("wb") as printed:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "uvicorn", "tests.persistence.skeino.served:app"),
+                *("--fd", str(descriptor), "--log-level", "warning"),
+                cwd=ROOT,
+                env=os.environ | {"SERVED_SCHEME": scheme, "SERVED_URL": url},
+                pass_fds=[descriptor],
+                stdout=printed,
+                stderr=printed,
+            )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=address, timeout=60, trust_env=False) as client:
+            yield Server(process, client, log)
+        if process.returncode is None:
+            process.send_signal(SIGINT)
+            assert await process.wait() == 0, log.read_text(encoding="utf-8")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

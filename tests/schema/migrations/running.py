@@ -1,0 +1,82 @@
+"""Migrating one part, and taking things out of it."""
+
+from collections.abc import Callable
+from typing import Final
+
+from sqlalchemy import Connection, make_url
+
+from tests.support.databases import on_connection
+from threadlog import migrating
+from threadlog.models import PARTS, PartName, SchemaPart
+from threadlog.schema.migrate import Outcome
+
+_UUID: Final = "00000000-0000-4000-8000-000000000001"
+
+ROWS: Final[dict[PartName, list[str]]] = {
+    "messages": [
+        "INSERT INTO cubepi_threads (thread_id, extra) VALUES ('a', '{}')",
+        "INSERT INTO cubepi_threads (thread_id, parent_thread_id, extra) VALUES ('b', 'a', '{}')",
+    ],
+    "graph": [
+        (
+            "INSERT INTO app_threads (thread_id, created_at, updated_at, metadata, config, status) "
+            f"VALUES ('{_UUID}', '2026-01-01', '2026-01-01', "
+            "'{}', '{}', 'idle')"
+        ),
+        (
+            "INSERT INTO app_runs (run_id, thread_id, assistant_id, created_at, updated_at, "
+            "status, metadata, kwargs, multitask_strategy) VALUES "
+            f"('{_UUID}', '{_UUID}', 'x', '2026-01-01', '2026-01-01', "
+            "'pending', '{}', '{}', 'reject')"
+        ),
+    ],
+}
+"""Rows of each part, of which one needs another."""
+
+LOSSES: Final = [
+    (part, lost)
+    for part in PARTS
+    for lost in (
+        "version row",
+        *sorted(part.tables - {part.version_table.name}),
+        *sorted(str(i.name) for t in part.metadata.tables.values() for i in t.indexes),
+    )
+]
+"""Everything that can be lost of each part, its version table aside."""
+
+
+async def upgrade(url: str, part: SchemaPart) -> Outcome:
+    """Upgrade one part; give what was done."""
+    outcomes = await migrating.upgrade(url, part=part.name)
+    assert list(outcomes) == [part.name]
+    return outcomes[part.name]
+
+
+async def lose(url: str, part: SchemaPart, what: str) -> None:
+    """Take a table, an index or the version row out of a migrated database."""
+    await on_connection(url, _losing(part, what))
+
+
+def _losing(part: SchemaPart, what: str) -> Callable[[Connection], None]:
+    def work(connection: Connection) -> None:
+        if connection.dialect.name in {"mysql", "mariadb"}:
+            connection.exec_driver_sql("SET FOREIGN_KEY_CHECKS = 0")
+        if what == "version row":
+            connection.exec_driver_sql(f"DELETE FROM {part.version_table.name}")
+        elif what in part.tables:
+            part.metadata.tables[what].drop(connection)
+        else:
+            of_models = {str(i.name): i for t in part.metadata.tables.values() for i in t.indexes}
+            of_models[what].drop(connection)
+
+    return work
+
+
+def is_mysql(url: str) -> bool:
+    """Say whether a URL is one of MySQL or MariaDB."""
+    return make_url(url).get_backend_name() in {"mysql", "mariadb"}
+
+
+def fail(*args: object, **options: object) -> None:
+    """Stand for a step that fails."""
+    raise RuntimeError("broke off")

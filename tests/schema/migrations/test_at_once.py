@@ -1,0 +1,183 @@
+"""Several migrations of processes at once."""
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, event, func, select
+
+from tests.schema.migrations.running import fail, is_mysql
+from tests.support.databases import engine_for
+from tests.support.schemas import differences, opens, tables, version_rows
+from threadlog import migrating
+from threadlog.databases.mysql import database as mysql
+from threadlog.databases.sqlite import SQLiteBackend
+from threadlog.errors import CheckpointerLockTimeoutError
+from threadlog.models import GRAPH, PARTS, SchemaPart
+from threadlog.repositories import UnitOfWork
+from threadlog.schema import migrate
+
+_SET_UP = """
+import asyncio, sys
+from threadlog.graph.client import GraphDoor
+
+async def main():
+    door = GraphDoor(sys.argv[1])
+    await door.open()
+    await door.setup()
+    await door.read(lambda store: None)
+    await door.close()
+
+asyncio.run(main())
+"""
+
+_SET_UP_ON_A_HOSTS_ENGINE = """
+import sys
+from sqlalchemy import create_engine, event
+from threadlog.graph.client import SyncGraphDoor
+
+engine = create_engine(sys.argv[1])
+if sys.argv[2] == "BEGIN":  # as SQLAlchemy advises for SQLite
+    event.listen(engine, "connect", lambda c, record: setattr(c, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+door = SyncGraphDoor(engine=engine)
+door.open()
+door.setup()
+door.read(lambda store: None)
+door.close()
+engine.dispose()
+"""
+
+
+def _at_once(count: int, *command: str) -> list[tuple[int, str, str]]:
+    """Run Python in processes that start together; give each one's status and output."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONWARNINGS": "default"},
+        )
+        for _ in range(count)
+    ]
+    outputs = [process.communicate(timeout=240) for process in started]
+    return [(p.returncode, *output) for p, output in zip(started, outputs, strict=True)]
+
+
+async def test_processes_may_migrate_at_once(empty_url: str) -> None:
+    """Pins that replicas that start together all succeed, and one of them does the work."""
+    results = await asyncio.to_thread(_at_once, 4, "-m", "threadlog", "migrate", empty_url)
+    assert [(status, error) for status, _, error in results] == [(0, "")] * 4
+    for line in (0, 1):
+        said = [output.splitlines()[line].split()[0] for _, output, _ in results]
+        assert sorted(said) == ["Created", *["Nothing"] * 3]
+    for part in PARTS:
+        assert await version_rows(empty_url, part) == [part.version]
+        assert await differences(empty_url, part) == []
+        await opens(empty_url, part)
+
+
+async def test_processes_may_set_up_the_graph_state_at_once(empty_url: str) -> None:
+    """Pins what a service does at its start, in four replicas, on tables that are not there."""
+    began = time.perf_counter()
+    results = await asyncio.to_thread(_at_once, 4, "-c", _SET_UP, empty_url)
+    print(f"four set-ups of the graph state: {time.perf_counter() - began:.1f} s")
+    assert results == [(0, "", "")] * 4
+    assert await version_rows(empty_url, GRAPH) == [GRAPH.version]
+    assert await differences(empty_url, GRAPH) == []
+    # Opening a file of a URL makes its tables, which needs no Alembic.
+    bookkeeping = set() if empty_url.startswith("sqlite") else {GRAPH.revision_table}
+    assert await tables(empty_url) == GRAPH.tables | bookkeeping
+
+
+@pytest.mark.parametrize("transactions", ["of the driver", "BEGIN"])
+async def test_processes_may_set_up_on_hosts_engines_at_once(
+    empty_url: str, transactions: str
+) -> None:
+    """Pins it where SQLite's transactions begin by reading, or in name only."""
+    url = empty_url.replace("://", "+pymysql://") if is_mysql(empty_url) else empty_url
+    url = url.replace("postgresql://", "postgresql+psycopg://")
+    if is_mysql(url):
+        url, transactions = f"{url}?charset=utf8mb4", "of the driver"
+    began = time.perf_counter()
+    results = await asyncio.to_thread(
+        _at_once, 4, "-c", _SET_UP_ON_A_HOSTS_ENGINE, url, transactions
+    )
+    print(f"four set-ups on hosts' engines: {time.perf_counter() - began:.1f} s")
+    assert results == [(0, "", "")] * 4
+    assert await version_rows(empty_url, GRAPH) == [GRAPH.version]
+    assert await differences(empty_url, GRAPH) == []
+
+
+@pytest.mark.parametrize("transactions", ["of the driver", "BEGIN"])
+def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transactions: str) -> None:
+    """Pins that what it finds there stays so, where SQLite would begin by reading."""
+    refused: list[str] = []
+
+    class Watched(SQLiteBackend):
+        def verify_server(self, uow: UnitOfWork) -> str:
+            other = sqlite3.connect(tmp_path / "threads.db", timeout=0)
+            with pytest.raises(sqlite3.OperationalError, match="locked") as caught:
+                other.execute("BEGIN IMMEDIATE")
+            refused.append(str(caught.value))
+            other.close()
+            return super().verify_server(uow)
+
+    engine = create_engine(f"sqlite:///{tmp_path}/threads.db")
+    if transactions == "BEGIN":
+        event.listen(engine, "connect", lambda c, record: setattr(c, "isolation_level", None))
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    with engine.connect() as connection:
+        assert migrate.upgrade_on(connection, Watched(), GRAPH, time.sleep) == "created"
+    engine.dispose()
+    assert refused == ["database is locked"]
+
+
+async def test_a_migration_waits_for_another_only_so_long(
+    innodb_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
+) -> None:
+    """Pins threadlog's error, and that nothing was done."""
+    monkeypatch.setattr(mysql, "_MIGRATION_SECONDS", 1)
+    engine = engine_for(innodb_database)
+    async with engine.connect() as other:
+        held = await other.scalar(select(func.get_lock(mysql._lock_name(engine.url), 0)))
+        with pytest.raises(CheckpointerLockTimeoutError, match="Another migration"):
+            await migrating.upgrade(innodb_database, part=part.name)
+    await engine.dispose()
+    assert held == 1
+    assert await tables(innodb_database) == set()
+    done = await migrating.upgrade(innodb_database, part=part.name)
+    assert done == {part.name: "created"}
+
+
+async def test_the_lock_is_given_back(innodb_database: str) -> None:
+    """Pins the release after success and after an error, on a connection that lives on."""
+    engine = engine_for(innodb_database)
+    lock = mysql.MySQLBackend().migration_lock
+
+    def work(connection: Connection) -> None:
+        with lock(connection):
+            assert _is_held(connection)
+            assert not connection.in_transaction()
+        with pytest.raises(RuntimeError, match="broke off"), lock(connection):
+            fail()
+        assert not _is_held(connection)
+
+    async with engine.connect() as connection:
+        await connection.run_sync(work)
+    await engine.dispose()
+
+
+def _is_held(connection: Connection) -> bool:
+    """Say whether a connection holds the lock of its database's migrations."""
+    name = mysql._lock_name(connection.engine.url)
+    holds = select(func.is_used_lock(name) == func.connection_id())
+    held = connection.scalar(holds)
+    connection.rollback()
+    return bool(held)

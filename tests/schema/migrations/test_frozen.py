@@ -1,0 +1,147 @@
+"""What the directives do, frozen, and as text."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+from sqlalchemy import make_url
+
+from tests.schema.migrations.directives import (
+    Call,
+    assert_stored,
+    script,
+    store,
+)
+from tests.support.schemas import (
+    PARTITIONS,
+    TABLES,
+    differences,
+    opens,
+    run,
+    statements_of,
+    tables,
+    version_rows,
+)
+from tests.unit.test_architecture import ROOT, imports
+from threadlog import migrating
+from threadlog.models import GRAPH, PartName
+
+FROZEN: Final = Path(__file__).parent
+
+HISTORY: Final[tuple[Call, ...]] = (
+    ("create_threadlog_schema", 1),
+    ("upgrade_threadlog_schema", 1, 2),
+    ("upgrade_threadlog_schema", 2, 3),
+    ("upgrade_threadlog_schema", 3, 4),
+    ("upgrade_threadlog_schema", 4, 5),
+    ("downgrade_threadlog_schema", 5, 4),
+    ("downgrade_threadlog_schema", 4, 3),
+    ("downgrade_threadlog_schema", 3, 1),
+    ("drop_threadlog_schema", 1),
+    ("create_threadlog_schema", 5),
+    ("drop_threadlog_schema", 5),
+)
+GRAPH_HISTORY: Final[tuple[Call, ...]] = (
+    ("create_threadlog_graph_schema", 1),
+    ("drop_threadlog_graph_schema", 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "like"), [("mysql", "mysql"), ("mariadb", "mysql"), ("sqlite", "sqlite")]
+)
+@pytest.mark.parametrize(
+    ("name", "history"), [("frozen", HISTORY), ("frozen_graph", GRAPH_HISTORY)]
+)
+def test_what_directives_do_is_frozen(
+    dialect: str, like: str, name: str, history: Sequence[Call]
+) -> None:
+    """Pins every statement of every version: what a host's history did never changes."""
+    frozen = (FROZEN / f"{name}_{like}.sql").read_text(encoding="utf-8")
+    assert tidy(script(dialect, *history)) == tidy(frozen)
+
+
+def tidy(sql: str) -> list[str]:
+    """Split a script into statements with their white space made one."""
+    return [
+        re.sub(r"\s*([(),])\s*", r"\1", " ".join(statement.replace("`", "").split()))
+        for statement in statements_of(sql)
+    ]
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
+@pytest.mark.parametrize(
+    ("part", "call"),
+    [
+        ("messages", ("create_threadlog_schema", 5)),
+        ("graph", ("create_threadlog_graph_schema", 1)),
+    ],
+)
+def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call) -> None:
+    """Pins that `threadlog migrate` and a host's migration make the same tables."""
+    own = tidy(migrating.upgrade_sql(f"{dialect}://nowhere/none", part=part))
+    ours = tidy(script(dialect, call))
+    assert [statement for statement in own if "alembic_version" not in statement] == ours
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "history/definitions",
+        "history/message_log",
+        "history/graph_state",
+        "alembic/steps",
+        "directives",
+        "helpers",
+    ],
+)
+def test_frozen_steps_never_read_the_models(name: str) -> None:
+    """Pins that no model that changes can change them."""
+    imported = list(imports(ROOT / "migrations" / f"{name}.py"))
+    assert [module for module in imported if module.startswith("threadlog.models")] == []
+    revision = imports(ROOT / "migrations" / "alembic" / "versions" / "v5_message_log.py")
+    assert {module.rpartition(".")[0] for module in revision} == {
+        "threadlog.migrations.alembic.steps"
+    }
+    graph = imports(ROOT / "migrations" / "alembic" / "graph_versions" / "v1_graph_state.py")
+    assert {module.rpartition(".")[0] for module in graph} == {
+        "threadlog.migrations.alembic.steps",
+        "threadlog.migrations.history.graph_state",
+    }
+
+
+async def test_the_script_of_the_graph_state_runs_as_it_is(empty_url: str) -> None:
+    """Pins ``--sql`` of it, upwards and downwards."""
+    dialect = make_url(empty_url).get_backend_name()
+    await run(empty_url, *statements_of(script(dialect, GRAPH_HISTORY[0])))
+    assert await differences(empty_url, GRAPH) == []
+    await opens(empty_url, GRAPH)
+    await run(empty_url, *statements_of(script(dialect, GRAPH_HISTORY[1])))
+    assert await tables(empty_url) == set()
+
+
+async def test_the_script_of_an_upgrade_runs_as_it_is(empty_url: str) -> None:
+    """Pins ``--sql``, upwards and downwards, on a database that has data."""
+    dialect = make_url(empty_url).get_backend_name()
+    await run(empty_url, *statements_of(script(dialect, ("create_threadlog_schema", 1))))
+    await store(empty_url, 1)
+    await run(empty_url, *statements_of(script(dialect, ("upgrade_threadlog_schema", 1, 5))))
+    assert await differences(empty_url) == []
+    await assert_stored(empty_url, 1)
+    calls = (("downgrade_threadlog_schema", 5, 1), ("drop_threadlog_schema", 1))
+    await run(empty_url, *statements_of(script(dialect, calls[0])))
+    assert await version_rows(empty_url) == [1]
+    await run(empty_url, *statements_of(script(dialect, calls[1])))
+    assert await tables(empty_url) == set()
+
+
+@pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
+def test_the_newest_version_is_that_of_the_models(dialect: str) -> None:
+    """Pins that it leaves out no table of theirs, and no partitions."""
+    newest = script(dialect, ("create_threadlog_schema", 5))
+    assert sorted(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == TABLES
+    assert newest.count(PARTITIONS) == 2
+    newest = script(dialect, ("create_threadlog_graph_schema", GRAPH.version))
+    assert set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == GRAPH.tables

@@ -1,0 +1,176 @@
+"""Several migrations of one process at once: Alembic has one context for all of them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from sqlalchemy import URL, create_engine, make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from tests.schema.migrations.running import upgrade
+from tests.support.schemas import differences, tables, version_rows
+from threadlog import migrating
+from threadlog.databases import backend_of
+from threadlog.errors import CheckpointerLockTimeoutError
+from threadlog.graph.client import GraphDoor, SyncGraphDoor
+from threadlog.models import GRAPH, MESSAGES, PARTS
+from threadlog.schema import migrate
+
+_DRIVERS: Final = {
+    "mysql": ("asyncmy", "pymysql"),
+    "mariadb": ("asyncmy", "pymysql"),
+    "postgresql": ("asyncpg", "psycopg"),
+    "sqlite": ("aiosqlite", "pysqlite"),
+}
+
+
+def _driven(url: str) -> tuple[URL, URL]:
+    """Name a driver of asyncio in a URL, and one that is none."""
+    plain = make_url(url)
+    kind = plain.get_backend_name()
+    if kind in {"mysql", "mariadb"}:
+        plain = plain.update_query_dict({"charset": "utf8mb4"})
+    first, second = (plain.set(drivername=f"{kind}+{name}") for name in _DRIVERS[kind])
+    return first, second
+
+
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[GraphDoor]:
+    """Open a door on a host's engine, where SQLite's tables are not made on opening either."""
+    engine = create_async_engine(_driven(url)[0])
+    door = GraphDoor(engine=engine)
+    await door.open()
+    try:
+        yield door
+    finally:
+        await door.close()
+        await engine.dispose()
+
+
+@contextmanager
+def _turn_is_taken() -> Iterator[None]:
+    """Be a migration that runs in another thread."""
+    with migrate._TURN:
+        yield
+
+
+async def test_tasks_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
+    """Pins one loop: eight tasks on one database, and others on databases of their own."""
+    urls = [empty_url] * 8 + [f"sqlite:///{tmp_path}/{number}.db" for number in range(8)]
+
+    async def set_up(url: str) -> None:
+        async with _opened(url) as door:
+            await door.setup()
+
+    began = time.perf_counter()
+    await asyncio.gather(*map(set_up, urls))
+    print(f"16 set-ups in tasks: {time.perf_counter() - began:.1f} s")
+    for url in {*urls}:
+        assert await version_rows(url, GRAPH) == [GRAPH.version]
+        assert await differences(url, GRAPH) == []
+
+
+def test_threads_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
+    """Pins the same of threads."""
+    urls = [empty_url] * 4 + [f"sqlite:///{tmp_path}/{number}.db" for number in range(4)]
+
+    def set_up(url: str) -> None:
+        engine = create_engine(_driven(url)[1])
+        door = SyncGraphDoor(engine=engine)
+        door.open()
+        door.setup()
+        door.close()
+        engine.dispose()
+
+    with ThreadPoolExecutor(len(urls)) as threads:
+        list(threads.map(set_up, urls))
+    for url in {*urls}:
+        assert asyncio.run(version_rows(url, GRAPH)) == [GRAPH.version]
+        assert asyncio.run(differences(url, GRAPH)) == []
+
+
+async def test_both_parts_may_be_upgraded_at_once(empty_url: str) -> None:
+    """Pins what each caller is told."""
+    first, second = await asyncio.gather(migrating.upgrade(empty_url), migrating.upgrade(empty_url))
+    for part in PARTS:
+        assert {first[part.name], second[part.name]} == {"created", "there already"}
+
+
+async def test_waiting_for_a_turn_leaves_the_loop_alone(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins that other tasks run on, while one waits for a migration of another thread."""
+    monkeypatch.setattr(migrate, "_TURN_SECONDS", 5)  # else a loop that is blocked stays so
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    async with _opened(sqlite_url) as door:
+        with _turn_is_taken():
+            waiting = asyncio.create_task(door.setup())
+            ticking = asyncio.create_task(tick())
+            await asyncio.sleep(0.5)
+            assert not waiting.done()
+        await waiting
+        ticking.cancel()
+    assert ticks > 10
+    assert await version_rows(sqlite_url, GRAPH) == [GRAPH.version]
+
+
+async def test_a_turn_is_waited_for_only_so_long(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pins threadlog's error in place of a program that hangs, and that nothing was done."""
+    monkeypatch.setattr(migrate, "_TURN_SECONDS", 0.1)
+    with (
+        _turn_is_taken(),
+        pytest.raises(CheckpointerLockTimeoutError, match="Another migration of this process"),
+    ):
+        await migrating.upgrade(empty_url)
+    with (
+        _turn_is_taken(),
+        pytest.raises(CheckpointerLockTimeoutError, match="Another migration of this process"),
+    ):
+        migrating.upgrade_sql(empty_url)
+    assert await tables(empty_url) == set()
+    assert await upgrade(empty_url, MESSAGES) == "created"
+
+
+async def test_a_turn_that_is_cancelled_is_given_back(innodb_database: str) -> None:
+    """Pins that a start-up which was cancelled, at any moment, does not block the next."""
+    for seconds in (0.005, 0.02, 0.05, 0.1, 0.2, 0.4):
+        task = asyncio.create_task(migrating.upgrade(innodb_database))
+        await asyncio.sleep(seconds)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert not migrate._TURN.locked()
+    await migrating.upgrade(innodb_database)
+    for part in PARTS:
+        assert await differences(innodb_database, part) == []
+
+
+async def test_a_connection_of_the_host_s_is_left_without_a_transaction(empty_url: str) -> None:
+    """Pins `upgrade_on`, on engines of either kind."""
+    asynchronous, synchronous = _driven(empty_url)
+    backend = backend_of(synchronous)
+    engine = create_async_engine(asynchronous)
+    async with engine.connect() as connection:
+        outcome = await connection.run_sync(migrate.upgrade_on, backend, GRAPH, time.sleep)
+        assert not connection.in_transaction()
+    await engine.dispose()
+    assert outcome == "created"
+    plain = create_engine(synchronous)
+    with plain.connect() as held:
+        assert migrate.upgrade_on(held, backend, GRAPH, time.sleep) == "there already"
+        assert migrate.upgrade_on(held, backend, MESSAGES, time.sleep) == "created"
+        assert not held.in_transaction()
+    plain.dispose()

@@ -1,0 +1,186 @@
+"""What the check of a database reports of the parts of the schema, the graph state's above all."""
+
+import pytest
+
+from tests.support.schemas import run
+from threadlog.models import PartName
+from threadlog.schema.check import Finding, check_database
+from threadlog.schema.migrate import upgrade
+
+FOLDING = "COLLATE utf8mb4_general_ci"
+ONCE = ["connection", "server"]
+LAYOUT_OF_MESSAGES = {
+    "mysql": ["engine", "partitions", "collation"],
+    "mariadb": ["engine", "partitions", "collation"],
+    "postgresql": ["types", "keys", "collation", "partitions", "metadata"],
+    "sqlite": [],
+}
+LAYOUT_OF_GRAPHS = {
+    "mysql": ["engine", "collation"],
+    "mariadb": ["engine", "collation"],
+    "postgresql": ["types", "keys", "collation"],
+    "sqlite": [],
+}
+
+
+def with_layout(layouts: dict[str, list[str]], url: str) -> list[str]:
+    """Name the checks of a part on the database of a URL."""
+    return ["schema", "columns", *layouts[url.partition(":")[0]], "index"]
+
+
+@pytest.fixture
+async def graph_url(innodb_database: str) -> str:
+    """Give a database of MySQL that has the graph state, and no messages."""
+    await upgrade(innodb_database, part="graph")
+    return innodb_database
+
+
+async def faults(url: str) -> list[Finding]:
+    """Give the findings that are not ok."""
+    return [finding for finding in await check_database(url) if finding.status != "ok"]
+
+
+def checks(findings: list[Finding]) -> list[str]:
+    """Name what was looked at."""
+    assert {finding.status for finding in findings} == {"ok"}
+    return [finding.check for finding in findings]
+
+
+async def test_both_parts_are_looked_at_where_both_are(empty_url: str) -> None:
+    """Pins that one database gets one report, and what says of which part a line is."""
+    await upgrade(empty_url)
+    findings = await check_database(empty_url)
+    messages = with_layout(LAYOUT_OF_MESSAGES, empty_url)
+    graph = with_layout(LAYOUT_OF_GRAPHS, empty_url)
+    assert checks(findings) == [*ONCE, *messages, *graph]
+    of_graph = [" of the graph state " in finding.message for finding in findings]
+    assert of_graph == [False] * (2 + len(messages)) + [True] * len(graph)
+
+
+async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
+    """Pins that nobody is told to make a part that they do not use."""
+    await upgrade(empty_url, part="graph")
+    found = checks(await check_database(empty_url))
+    assert found == [*ONCE, *with_layout(LAYOUT_OF_GRAPHS, empty_url)]
+    assert checks(await check_database(empty_url, part="graph")) == found
+
+
+@pytest.mark.parametrize(
+    ("part", "other", "meant"),
+    [("messages", "graph", "for messages"), ("graph", "messages", "for the state of graphs")],
+)
+async def test_a_part_that_is_named_is_looked_at(
+    empty_url: str, part: PartName, other: PartName, meant: str
+) -> None:
+    """Pins that it is missed where it is not there, and that the other is left out."""
+    await upgrade(empty_url, part=other)
+    found = await check_database(empty_url, part=part)
+    (fault,) = [finding for finding in found if finding.status != "ok"]
+    assert (fault.check, fault.status) == ("schema", "error")
+    assert f"none of threadlog's tables {meant}" in fault.message
+    await upgrade(empty_url, part=part)
+    named = await check_database(empty_url, part=part)
+    both = await check_database(empty_url)
+    assert [finding for finding in both if finding in named] == named
+    assert len(named) < len(both)
+
+
+@pytest.mark.parametrize(
+    ("harm", "status", "check", "told"),
+    [
+        (
+            (
+                f"ALTER TABLE threadlog_checkpoints MODIFY checkpoint_id VARCHAR(255) {FOLDING} "
+                "NOT NULL"
+            ),
+            "error",
+            "collation",
+            (
+                "threadlog_checkpoints.checkpoint_id: the collation is utf8mb4_general_ci, not "
+                "utf8mb4_bin; two rows whose ids it takes for equal"
+            ),
+        ),
+        (
+            (
+                f"ALTER TABLE threadlog_checkpoint_writes MODIFY thread_id VARCHAR(255) {FOLDING} "
+                "NOT NULL"
+            ),
+            "error",
+            "collation",
+            "two threads whose ids it takes for equal",
+        ),
+        (
+            (
+                "ALTER TABLE threadlog_checkpoint_blobs MODIFY blob_key CHAR(64) "
+                "CHARACTER SET ascii COLLATE ascii_general_ci NOT NULL"
+            ),
+            "error",
+            "collation",
+            "threadlog_checkpoint_blobs.blob_key: the collation is ascii_general_ci, not ascii_bin",
+        ),
+        (
+            "ALTER TABLE threadlog_graph_version ENGINE=MyISAM",
+            "error",
+            "engine",
+            "threadlog_graph_version is kept by MyISAM",
+        ),
+        (
+            "DROP INDEX idx_app_threads_updated_at ON app_threads",
+            "warning",
+            "index",
+            (
+                "idx_app_threads_updated_at is missing: what looks for rows by it reads the "
+                "whole of app_threads"
+            ),
+        ),
+    ],
+)
+async def test_a_fault_is_told_and_its_remedy_mends_it(
+    graph_url: str, harm: str, status: str, check: str, told: str
+) -> None:
+    """Pins each fault of the layout, and that the statement given does mend it."""
+    await run(graph_url, harm)
+    (fault,) = await faults(graph_url)
+    assert (fault.status, fault.check) == (status, check)
+    assert told in fault.message
+    await run(graph_url, fault.remedy)
+    assert await faults(graph_url) == []
+
+
+async def test_no_remedy_is_shown_that_would_be_refused(graph_url: str) -> None:
+    """Pins the columns of a foreign key between tables, which no one statement changes."""
+    folding = "CHAR(36) CHARACTER SET ascii COLLATE ascii_general_ci NOT NULL"
+    await run(
+        graph_url,
+        "ALTER TABLE app_runs DROP FOREIGN KEY app_runs_ibfk_1",
+        f"ALTER TABLE app_threads MODIFY thread_id {folding}",
+        f"ALTER TABLE app_runs MODIFY thread_id {folding}",
+    )
+    found = await faults(graph_url)
+    assert [fault.message.split(":")[0] for fault in found] == [
+        "app_runs.thread_id",
+        "app_threads.thread_id",
+    ]
+    for fault in found:
+        assert fault.remedy == ""
+        assert "A foreign key leads there" in fault.message
+
+
+async def test_missing_tables_and_columns_are_named(graph_url: str) -> None:
+    """Pins the words, and advice that helps: to migrate only where that would run."""
+    await run(graph_url, "DROP TABLE app_runs")
+    (fault,) = await faults(graph_url)
+    assert fault.message == "The table app_runs is missing. Run: threadlog migrate URL"
+    await run(graph_url, "ALTER TABLE app_threads DROP COLUMN ttl")
+    runs, threads = await faults(graph_url)
+    assert runs.message == "The table app_runs is missing."
+    assert "app_threads lacks ttl" in threads.message
+
+
+async def test_a_version_of_one_part_says_nothing_of_the_other(innodb_url: str) -> None:
+    """Pins that the fault is that part's, with both versions named."""
+    await upgrade(innodb_url)
+    await run(innodb_url, "UPDATE threadlog_graph_version SET version = 2")
+    (fault,) = await faults(innodb_url)
+    assert fault.check == "schema"
+    assert "schema version 2; 1 is needed" in fault.message

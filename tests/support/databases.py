@@ -1,0 +1,252 @@
+"""Databases for tests: made for one test, dropped after it."""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any, Final, TypeVar, cast
+from uuid import uuid4
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    QueuePool,
+    delete,
+    event,
+    insert,
+    inspect,
+    make_url,
+    text,
+)
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from tests.support.fingerprints import fingerprint
+from threadlog import Checkpointer
+from threadlog.models import GRAPH, MESSAGES, SchemaPart
+from threadlog.runtime.session_sources import OwnedSessions
+
+T = TypeVar("T")
+
+
+ASYNCHRONOUS: Final = {
+    "mariadb": "mariadb+asyncmy",
+    "mysql": "mysql+asyncmy",
+    "postgresql": "postgresql+asyncpg",
+    "sqlite": "sqlite+aiosqlite",
+}
+"""The asynchronous driver of each dialect."""
+
+DATABASES: Final = tuple(
+    (os.environ.get("THREADLOG_TEST_DATABASES") or "sqlite,mysql").replace(" ", "").split(",")
+)
+"""The names of the databases that tests of all of them run on."""
+
+SERVERS: Final = tuple(name for name in DATABASES if name != "sqlite")
+"""Those of them that are servers."""
+
+INNODB: Final = tuple(name for name in SERVERS if name in {"mysql", "mariadb"})
+"""Those of the servers whose SQL is MySQL's."""
+
+# Where one is in no database, which PostgreSQL has not.
+_HOME: Final = {"postgresql": "postgres"}
+# MySQL and MariaDB drop a database whoever is in it.
+_DROP: Final = {"postgresql": "DROP DATABASE {} WITH (FORCE)"}
+# Where forks are not deleted together with their parents, as a foreign key wants it.
+_CHECK_EACH_ROW: Final = {"mysql", "mariadb"}
+
+
+def engine_for(url: str | URL, **options: Any) -> AsyncEngine:
+    """Create an engine with the asynchronous driver of a database."""
+    plain = make_url(url)
+    return create_async_engine(
+        plain.set(drivername=ASYNCHRONOUS[plain.get_backend_name()]), **options
+    )
+
+
+def lasting_snapshots(url: str) -> dict[str, Any]:
+    """Give an engine's options so that no snapshot is refused for what changed since.
+
+    MariaDB refuses it from 11.6 on, at REPEATABLE READ, unless it is told not to.
+    """
+    if not url.startswith("mariadb"):
+        return {}
+    return {"connect_args": {"init_command": "SET SESSION innodb_snapshot_isolation = OFF"}}
+
+
+async def on_connection(url: str | URL, work: Callable[[Connection], T]) -> T:
+    """Run synchronous work in one committed transaction on a database of its own engine."""
+    engine = engine_for(url)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Do with SQL, in one transaction, what another writer would do."""
+
+    def run(connection: Connection) -> None:
+        for statement in statements:
+            connection.execute(text(statement))
+
+    await on_connection(url, run)
+
+
+def create_schema(connection: Connection, part: SchemaPart = MESSAGES) -> None:
+    """Create the tables of the models of a part, and their version."""
+    part.metadata.create_all(connection)
+    _write_version(connection, part)
+
+
+def _write_version(connection: Connection, part: SchemaPart) -> None:
+    connection.execute(insert(part.version_table).values(version=part.version))
+
+
+async def create_database(server_url: str, name: str) -> URL:
+    """Create a database with the schema of the message log, unless it is there already.
+
+    Args:
+        server_url: the server.
+        name: what to call the database.
+
+    Returns:
+        The database's URL.
+    """
+    with suppress(DBAPIError):  # it is there; whatever else is wrong the next statement says
+        await _administer(server_url, f"CREATE DATABASE {name}")
+    database = make_url(server_url).set(database=name)
+    await on_connection(database, _complete_schema)
+    return database
+
+
+def _complete_schema(connection: Connection) -> None:
+    if inspect(connection).has_table(MESSAGES.version_table.name):
+        MESSAGES.metadata.create_all(connection)
+    else:
+        create_schema(connection)
+
+
+def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
+    """Give the engines of an open checkpointer, the one that writes first."""
+    sessions = checkpointer._sessions
+    assert isinstance(sessions, OwnedSessions)
+    engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
+    assert engines, "the checkpointer is not open"
+    return engines
+
+
+def pools_of(checkpointer: Checkpointer) -> list[QueuePool]:
+    """Give the pools of an open checkpointer, the one of connections that write first."""
+    return [cast("QueuePool", engine.pool) for engine in engines_of(checkpointer)]
+
+
+def sent_by(checkpointer: Checkpointer) -> list[str]:
+    """Give a list that gets every statement that an open checkpointer sends from now on."""
+    sent: list[str] = []
+    for engine in engines_of(checkpointer):
+        event.listen(
+            engine.sync_engine,
+            "before_cursor_execute",
+            lambda c, cursor, statement, *rest: sent.append(statement),
+        )
+    return sent
+
+
+@contextmanager
+def fresh_database(server_url: str) -> Iterator[str]:
+    """Create an empty database on a server; drop it afterwards. Gives its URL."""
+    name = f"threadlog_test_{uuid4().hex[:12]}"
+    database = make_url(server_url).set(database=name)
+    drop = _DROP.get(database.get_backend_name(), "DROP DATABASE {}")
+    asyncio.run(_administer(server_url, f"CREATE DATABASE {name}"))
+    try:
+        yield database.render_as_string(hide_password=False)
+    finally:
+        asyncio.run(_administer(server_url, drop.format(name)))
+
+
+async def _administer(server_url: str, statement: str) -> None:
+    """Execute a statement that is not for a transaction, outside of all databases."""
+    plain = make_url(server_url)
+    home = plain.set(database=_HOME.get(plain.get_backend_name(), ""))
+    engine = engine_for(home, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(statement)
+    finally:
+        await engine.dispose()
+
+
+class SharedDatabase:
+    """A server's database with a part's schema that tests use in turn, each of them empty.
+
+    Creating tables of 64 partitions takes longer than most tests.
+    """
+
+    def __init__(
+        self,
+        server_url: str,
+        part: SchemaPart,
+        create: Callable[[Connection], None] | None = None,
+    ) -> None:
+        """Take the server and the part; the database is created on first use.
+
+        Args:
+            server_url: the server.
+            part: the part whose tables are emptied.
+            create: creates them, where they are not to be those of the models.
+        """
+        self._server_url = server_url
+        self._part = part
+        self._create = create or partial(create_schema, part=part)
+        self._stack = ExitStack()
+        self._url = ""
+        self._fingerprint: tuple[object, ...] = ()
+
+    def empty(self) -> str:
+        """Empty the tables, or make the database anew where its schema was changed.
+
+        Returns:
+            The database's URL.
+        """
+        if not self._url or not asyncio.run(on_connection(self._url, self._emptied)):
+            self.close()
+            self._url = self._stack.enter_context(fresh_database(self._server_url))
+            self._fingerprint = asyncio.run(on_connection(self._url, self._created))
+        return self._url
+
+    def close(self) -> None:
+        """Drop the database."""
+        self._stack.close()
+        self._url = ""
+
+    def _created(self, connection: Connection) -> tuple[object, ...]:
+        self._create(connection)
+        return fingerprint(connection)
+
+    def _emptied(self, connection: Connection) -> bool:
+        if fingerprint(connection) != self._fingerprint:
+            return False
+        if connection.dialect.name in _CHECK_EACH_ROW:
+            connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
+        for table in reversed(self._part.metadata.sorted_tables):
+            connection.execute(delete(table))
+        _write_version(connection, self._part)
+        return True
+
+
+class SharedDatabases:
+    """The databases of a server that tests use in turn, one for each part of the schema."""
+
+    def __init__(self, server_url: str) -> None:
+        """Take the server."""
+        self.messages = SharedDatabase(server_url, MESSAGES)
+        self.graph = SharedDatabase(server_url, GRAPH)
+
+    def close(self) -> None:
+        """Drop them."""
+        self.messages.close()
+        self.graph.close()

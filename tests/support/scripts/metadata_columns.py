@@ -1,0 +1,167 @@
+"""A host that indexes metadata: `python -m tests.support.scripts.metadata_columns URL MESSAGES`.
+
+A process of its own, because columns are attached to the mapped class for good. It fills the
+log with so many messages, adds the columns as Alembic's autogenerate proposes while others
+append, and prints what queries find and how, as JSON.
+"""
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+from textwrap import dedent
+from typing import Any
+
+import sqlalchemy
+from alembic.autogenerate import compare_metadata, produce_migrations, render_python_code
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Float,
+    Integer,
+    Numeric,
+    String,
+    insert,
+    text,
+)
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.orm import InstrumentedAttribute
+
+import threadlog.migrations.plugin  # noqa: F401 - looks through what autogenerate finds
+from tests.support.factories import UserFactory
+from tests.support.ways import host_engine
+from threadlog import Checkpointer
+from threadlog.models import Message, Thread, cubepi_metadata, metadata_column
+
+Message.user_id = metadata_column("$.user_id", String(64), index=True)
+Message.score = metadata_column("$.order.lines[1]", Integer(), index=True)
+Message.spaced = metadata_column('$."a key"', BigInteger())
+Message.ratio = metadata_column("$.ratio", Float())
+Message.price = metadata_column("$.price", Numeric(10, 2))
+Message.vip = metadata_column("$.vip", Boolean())
+
+MESSAGES = Message.metadata.tables["cubepi_messages"]
+EXPLAIN = {
+    "mysql": "EXPLAIN FORMAT=TRADITIONAL",
+    "mariadb": "EXPLAIN",
+    "postgresql": "EXPLAIN",
+    "sqlite": "EXPLAIN QUERY PLAN",
+}
+STORED = ("thread_id", "seq", "role", "metadata", "payload", "created_at")
+
+
+DIALECTS = {"mysql": mysql, "postgresql": postgresql}
+ANALYZE = {
+    "mysql": "ANALYZE TABLE cubepi_messages",
+    "mariadb": "ANALYZE TABLE cubepi_messages",
+    "postgresql": "ANALYZE cubepi_messages",
+}
+
+
+def of(name: str) -> InstrumentedAttribute[Any]:
+    """Give an attached attribute."""
+    attribute: InstrumentedAttribute[Any] = getattr(Message, name)
+    return attribute
+
+
+def fill(connection: Connection, count: int) -> None:
+    """Insert messages of 500 threads and 2,000 users."""
+    threads = Thread.metadata.tables["cubepi_threads"]
+    connection.execute(insert(threads), [{"thread_id": f"t{n}"} for n in range(500)])
+    now = datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+    for start in range(0, count, 5_000):
+        rows = [
+            (f"t{n % 500}", n // 500 + 1, "user", {"user_id": f"u{n % 2000}"}, b"\x80", now)
+            for n in range(start, min(start + 5_000, count))
+        ]
+        connection.execute(insert(MESSAGES), [dict(zip(STORED, row, strict=True)) for row in rows])
+
+
+def migrate(connection: Connection) -> list[str]:
+    """Run the migration that autogenerate writes; give what it would write after that."""
+    context = MigrationContext.configure(connection)
+    upgrade = produce_migrations(context, cubepi_metadata).upgrade_ops
+    assert upgrade is not None
+    code = dedent("    " + render_python_code(upgrade, migration_context=context))
+    exec(code, {"op": Operations(context), "sa": sqlalchemy, **DIALECTS})  # noqa: S102 - as Alembic does
+    return [str(difference) for difference in compare_metadata(context, cubepi_metadata)]
+
+
+async def append(checkpointer: Checkpointer, done: asyncio.Event) -> int:
+    """Append to one thread until the migration is done."""
+    count = 0
+    while not done.is_set() or count < 10:
+        await checkpointer.append("live", [UserFactory(metadata={"user_id": "live"})])
+        count += 1
+    return count
+
+
+async def ask(engine: AsyncEngine) -> dict[str, Any]:
+    """Run each query; give how many rows it found, and the plan."""
+    conditions = {
+        "column": of("user_id") == "u7",
+        "expression": Message.metadata_["user_id"].as_string() == "u7",
+        "either": Message.metadata_["user_id"].as_string().in_(["u7", "u8"]),
+        "number": of("score") == 5,
+        "number's expression": Message.metadata_["order", "lines", 1].as_integer() == 5,
+        "other case": of("user_id") == "U7",
+        "live": of("user_id") == "live",
+        "spaced": of("spaced") == 2**40,
+        "ratio": of("ratio") == 0.5,
+        "price": of("price") == 12.34,
+        "vip": of("vip").is_(True),
+    }
+    found: dict[str, Any] = {}
+    async with engine.connect() as connection:
+        for name, condition in conditions.items():
+            query = MESSAGES.select().where(condition)
+            rows = (await connection.execute(query)).all()
+            sql = query.compile(engine.sync_engine, compile_kwargs={"literal_binds": True})
+            word = EXPLAIN[engine.dialect.name]
+            plan = (
+                await connection.execute(text(f"{word} {str(sql).replace(':', chr(92) + ':')}"))
+            ).mappings()
+            found[name] = {"rows": len(rows), "plan": str([dict(step) for step in plan])}
+    return found
+
+
+async def main(url: str, count: int) -> None:
+    """Be that host."""
+    engine = host_engine(url)
+    done = asyncio.Event()
+    async with Checkpointer(url) as checkpointer:
+        async with engine.begin() as connection:
+            await connection.run_sync(fill, count)
+        appending = asyncio.create_task(append(checkpointer, done))
+        async with engine.begin() as connection:
+            differences = await connection.run_sync(migrate)
+        done.set()
+        appended = await appending
+        extras = {
+            "order": {"lines": [1, 5]},
+            "a key": 2**40,
+            "ratio": 0.5,
+            "price": 12.34,
+            "vip": True,
+            "user_id": None,
+        }
+        await checkpointer.claim_run("rich", "r")
+        await checkpointer.append("rich", [UserFactory(metadata=extras, run_id="r")])
+        await checkpointer.mark_run_complete("rich", "r")
+        await checkpointer.fork("rich", "fork", after_run_id="r")
+        if analyze := ANALYZE.get(engine.dialect.name):
+            async with engine.begin() as connection:
+                await connection.execute(text(analyze))
+        report = await ask(engine)
+        seqs = [stored.seq for stored in await checkpointer.read("live")]
+    report |= {"appended": appended, "seqs": seqs, "differences": differences}
+    report["version"] = engine.dialect.server_version_info
+    print(json.dumps(report))
+    await engine.dispose()
+
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,202 @@
+"""Conversion between chat-completions form and threadlog's messages."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threadlog.errors import ConversationError
+from threadlog.importing.chat_completions import (
+    parse_json,
+    read_transcript,
+    write_transcript,
+)
+from threadlog.messages import (
+    AssistantMessage,
+    ImageContent,
+    TextContent,
+    ThinkingContent,
+    ToolCall,
+    ToolResultMessage,
+    UserMessage,
+)
+
+SAMPLE = Path(__file__).parents[1] / "support" / "data" / "sample.jsonl"
+
+USER = {"role": "user", "content": "hello"}
+
+
+def call(arguments: str = "{}", **changes: Any) -> dict[str, Any]:
+    """Make an assistant's message that calls a tool."""
+    made = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [made | changes]}
+
+
+@pytest.mark.parametrize("line", SAMPLE.read_text(encoding="utf-8").splitlines())
+def test_what_was_read_is_written_back_equal(line: str) -> None:
+    """Pins that reading loses nothing of the sample."""
+    raw = json.loads(line)["messages"]
+    system, messages = read_transcript(raw)
+    written = write_transcript(messages, system=system)
+    for message in [*raw, *written]:
+        for made in message.get("tool_calls", []):
+            made["function"]["arguments"] = json.loads(made["function"]["arguments"])
+    assert written == raw
+
+
+def test_each_role_becomes_its_message() -> None:
+    """Pins the classes and fields that roles turn into."""
+    system, messages = read_transcript(
+        [
+            {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+            USER | {"name": "ann"},
+            call('{"x": [1, 2.5]}'),
+            {"role": "tool", "tool_call_id": "c1", "content": ""},
+            {"role": "assistant", "content": "done", "refusal": None, "annotations": []},
+        ]
+    )
+    assert system == "Be brief."
+    assert messages == [
+        UserMessage(content=[TextContent(text="hello")], metadata={"name": "ann"}),
+        AssistantMessage(
+            content=[ToolCall(id="c1", name="f", arguments={"x": [1, 2.5]})],
+            stop_reason="tool_use",
+        ),
+        ToolResultMessage(tool_call_id="c1", tool_name="f", content=[TextContent(text="")]),
+        AssistantMessage(content=[TextContent(text="done")], stop_reason="stop"),
+    ]
+
+
+def test_nothing_and_empty_text_are_kept_apart() -> None:
+    """Pins that null gives no block and an empty string an empty block."""
+    raw = [{"role": "assistant", "content": None}, {"role": "assistant", "content": ""}]
+    messages = read_transcript(raw).messages
+    assert [message.content for message in messages] == [[], [TextContent(text="")]]
+    assert write_transcript(messages) == raw
+
+
+def test_images_keep_their_url_and_media_type() -> None:
+    """Pins what becomes of image parts, their ``detail`` included."""
+    parts = [
+        {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AAAA", "detail": "low"}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
+    ]
+    raw = [{"role": "user", "content": parts}]
+    (message,) = read_transcript(raw).messages
+    first, second = message.content
+    assert isinstance(first, ImageContent)
+    assert isinstance(second, ImageContent)
+    assert (first.source, first.media_type) == ("data:image/webp;base64,AAAA", "image/webp")
+    assert (second.source, second.media_type) == ("https://example.com/a.png", "")
+    assert write_transcript([message]) == raw
+
+
+def test_base64_data_is_written_as_a_data_url() -> None:
+    """Pins that images of other writers can be handed to a model."""
+    message = UserMessage(content=[ImageContent(source="AAAA", media_type="image/png")])
+    (written,) = write_transcript([message])
+    assert written["content"] == [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    ]
+
+
+def test_refusals_go_into_metadata() -> None:
+    """Pins both forms of a refusal, the field and the part."""
+    part = [{"type": "text", "text": "Sorry."}, {"type": "refusal", "refusal": "No."}]
+    messages = read_transcript(
+        [
+            {"role": "assistant", "content": None, "refusal": "Never."},
+            {"role": "assistant", "content": part},
+        ]
+    ).messages
+    assert [message.metadata for message in messages] == [{"refusal": "Never."}, {"refusal": "No."}]
+    assert messages[1].content == [TextContent(text="Sorry.")]
+
+
+def test_fields_that_have_no_place_go_into_metadata() -> None:
+    """Pins that an unknown field is kept under its own name."""
+    raw = [{"role": "assistant", "content": "a", "reasoning_content": "because", "audio": None}]
+    (message,) = read_transcript(raw).messages
+    assert message.metadata == {"reasoning_content": "because"}
+
+
+def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
+    """Pins what writing leaves out."""
+    message = AssistantMessage(
+        content=[ThinkingContent(thinking="hm"), TextContent(text="a")], metadata={"private": 1}
+    )
+    assert write_transcript([message]) == [{"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        ("text", "messages must be a list, not str."),
+        ([USER, {"role": "system", "content": "late"}], "messages[1] is a system message, which"),
+        ([{"role": "robot"}], "messages[0] has the unknown role 'robot'."),
+        (["hello"], "messages[0] must be an object, not str."),
+        ([{"role": "user", "content": 3}], "messages[0].content must be a list, not int."),
+        (
+            [{"role": "user", "content": [{"type": "input_audio"}]}],
+            "messages[0].content[0] is a part that cannot be kept (type 'input_audio').",
+        ),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {}}]}],
+            "messages[0].content[0] is a part that cannot be kept",
+        ),
+        ([{"role": "system", "content": "a", "name": "b"}], "the 'name' of a system message"),
+        (
+            [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}],
+            "a system message can be kept only if it is text",
+        ),
+        ([call("{")], "messages[0].tool_calls[0].function.arguments is not JSON: "),
+        ([call("[1]")], "function.arguments must be a JSON object, not list."),
+        ([call('{"a": NaN}')], "function.arguments is not JSON that can be kept: NaN is"),
+        ([call('{"a": 1e999}')], "a number is too large"),
+        ([call('{"a": 1, "a": 2}')], "an object has the same key twice"),
+        ([call(type="custom")], "messages[0].tool_calls[0] has the unknown type 'custom'."),
+        ([call(function=None)], "messages[0].tool_calls[0] has no function."),
+        ([call(index=0)], "messages[0].tool_calls[0] has 'index', which cannot be kept."),
+        ([call(id=None)], "messages[0].tool_calls[0].id must be a string, not null."),
+        ([{"role": "tool", "content": "a"}], "messages[0].tool_call_id must be a string, not null"),
+        ([{"role": "tool", "tool_call_id": "x"}], "has no name, and answers no call"),
+        ([{"role": "assistant", "function_call": {"name": "f"}}], "has a 'function_call', which"),
+        (
+            [
+                {
+                    "role": "assistant",
+                    "content": [{"type": "refusal", "refusal": "a"}],
+                    "refusal": "b",
+                }
+            ],
+            "more than one refusal",
+        ),
+    ],
+)
+def test_what_cannot_be_kept_is_refused(raw: object, reason: str) -> None:
+    """Pins that reading drops nothing silently, and names the place."""
+    with pytest.raises(ConversationError) as caught:
+        read_transcript(raw)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"\xff", "X is not UTF-8."),
+        ("[" * 100_000, "X is nested too deep."),
+        ('{"a": }', "X is not JSON: Expecting value at character 7."),
+        ("1" * 5_000, "X is not JSON that can be kept"),
+    ],
+)
+def test_json_that_cannot_be_kept_is_refused(text: str | bytes, reason: str) -> None:
+    """Pins that every fault of a document becomes the same kind of error."""
+    with pytest.raises(ConversationError) as caught:
+        parse_json(text, "X")
+    assert reason in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    """Pins that files of Windows editors can be read."""
+    assert parse_json(b"\xef\xbb\xbf[1.5]", "X") == [1.5]

@@ -1,0 +1,51 @@
+"""How often a unit of work is run again, by what ended it."""
+
+import pytest
+
+from threadlog.errors import (
+    ConnectionLostError,
+    DeadlockError,
+    NotWritableError,
+    StorageError,
+)
+from threadlog.runtime.transactions import retry_policy
+
+
+class Failing:
+    """Fails so many times, and counts."""
+
+    def __init__(self, kind: type[StorageError], failures: int) -> None:
+        """Take what to raise, and how often."""
+        self.calls = 0
+        self._kind = kind
+        self._failures = failures
+
+    def __call__(self) -> str:
+        """Fail, or not any more."""
+        self.calls += 1
+        if self.calls <= self._failures:
+            raise self._kind("once more")
+        return "done"
+
+
+@pytest.mark.parametrize("kind", [ConnectionLostError, NotWritableError])
+def test_a_server_that_is_away_is_tried_ten_times(kind: type[StorageError]) -> None:
+    """Pins that a wrong address is told within seconds."""
+    work = Failing(kind, 100)
+    with pytest.raises(kind):
+        retry_policy(lambda seconds: None)(work)
+    assert work.calls == 10
+
+
+def test_a_deadlock_is_tried_again_for_as_long_as_there_is_time() -> None:
+    """Pins that writers who meet again and again are not counted out: others went on."""
+    work = Failing(DeadlockError, 50)
+    assert retry_policy(lambda seconds: None)(work) == "done"
+
+
+def test_what_cannot_succeed_is_not_tried_again() -> None:
+    """Pins that other errors are raised at once."""
+    work = Failing(StorageError, 1)
+    with pytest.raises(StorageError):
+        retry_policy(lambda seconds: None)(work)
+    assert work.calls == 1
