@@ -17,7 +17,7 @@ from threadlog.log.results import RunSummary, StoredMessage, ThreadSummary
 from threadlog.log.speaking import SpeakingDoor
 from threadlog.repositories.log.thread import ThreadOrder
 from threadlog.runtime.client import AsyncDoor
-from threadlog.runtime.session_sources import BoundSession, OwnedSessions
+from threadlog.runtime.session_sources import EngineSessions, ExternalSession
 
 
 class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
@@ -132,7 +132,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
                 f"bind() takes an AsyncSession, not a {type(session).__name__}. "
                 "threadlog.SyncCheckpointer binds plain sessions."
             )
-        return self._bound(session.sync_session, BoundSession(session, self._sessions.backend))
+        return self._bound(session.sync_session, ExternalSession(session, self._sessions.backend))
 
     async def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
         """Read a thread: its messages, `extra` and parent, all of one point in time.
@@ -182,7 +182,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
                 whenever threadlog looked.
         """
         sessions, words = self._sessions, self.vocabulary
-        if isinstance(sessions, OwnedSessions):
+        if isinstance(sessions, EngineSessions):
             await self._write_together(
                 sessions,
                 lambda limit: operations.encode_append(words, thread_id, messages, limit),

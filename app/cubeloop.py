@@ -12,7 +12,7 @@ backend reads what the other wrote.
 from typing import TYPE_CHECKING, Final
 
 import threadlog
-from threadlog.log.framework_imports import vocabulary_of
+from threadlog.log.framework_imports import import_framework_types
 
 if TYPE_CHECKING:
     from cubeloop.checkpointer import CheckpointData
@@ -27,8 +27,8 @@ __all__ = [
     "PostgresCheckpointer",
 ]
 
-VOCABULARY: Final["threadlog.Vocabulary[Message, HitlRequest, CheckpointData]"] = vocabulary_of(
-    "cubeloop"
+VOCABULARY: Final["threadlog.FrameworkTypes[Message, HitlRequest, CheckpointData]"] = (
+    import_framework_types("cubeloop")
 )
 """cubeloop's classes."""
 

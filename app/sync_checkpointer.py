@@ -17,7 +17,7 @@ from threadlog.log.results import RunSummary, StoredMessage, ThreadSummary
 from threadlog.log.speaking import SpeakingDoor
 from threadlog.repositories.log.thread import ThreadOrder
 from threadlog.runtime.sync_client import SyncDoor
-from threadlog.runtime.sync_session_sources import SyncBoundSession
+from threadlog.runtime.sync_session_sources import SyncExternalSession
 
 
 class SyncCheckpointer(SpeakingDoor[MessageT, RequestT, DataT], SyncDoor):
@@ -85,7 +85,7 @@ class SyncCheckpointer(SpeakingDoor[MessageT, RequestT, DataT], SyncDoor):
                 f"bind() takes a Session, not a {type(session).__name__}. threadlog.Checkpointer "
                 "binds an AsyncSession."
             )
-        return self._bound(session, SyncBoundSession(session, self._sessions.backend))
+        return self._bound(session, SyncExternalSession(session, self._sessions.backend))
 
     def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
         """See `Checkpointer.load`."""

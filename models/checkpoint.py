@@ -13,8 +13,8 @@ from threadlog.models.dialects import (
     UtcTime,
     digest,
     identifier,
+    large_binary,
     long_text,
-    packed,
 )
 
 
@@ -50,7 +50,7 @@ class Checkpoint(GraphBase):
     type: Mapped[str] = mapped_column(String(255))
     """How `checkpoint` is serialised, as LangGraph's serialiser calls it."""
 
-    checkpoint: Mapped[bytes] = mapped_column(packed())
+    checkpoint: Mapped[bytes] = mapped_column(large_binary())
     """The checkpoint, serialised."""
 
     blob_keys: Mapped[list[str]] = mapped_column(ExactJson())

@@ -4,7 +4,7 @@ from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import TABLE_OPTIONS, digest, identifier, long_text, packed
+from threadlog.models.dialects import TABLE_OPTIONS, digest, identifier, large_binary, long_text
 
 
 class CheckpointBlob(GraphBase):
@@ -31,5 +31,5 @@ class CheckpointBlob(GraphBase):
     type: Mapped[str] = mapped_column(String(255))
     """How `value` is serialised, as LangGraph's serialiser calls it."""
 
-    value: Mapped[bytes] = mapped_column(packed())
+    value: Mapped[bytes] = mapped_column(large_binary())
     """The value, serialised."""

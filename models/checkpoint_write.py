@@ -9,8 +9,8 @@ from threadlog.models.dialects import (
     digest,
     exact_text,
     identifier,
+    large_binary,
     long_text,
-    packed,
 )
 
 
@@ -47,5 +47,5 @@ class CheckpointWrite(GraphBase):
     type: Mapped[str] = mapped_column(String(255))
     """How `value` is serialised, as LangGraph's serialiser calls it."""
 
-    value: Mapped[bytes] = mapped_column(packed())
+    value: Mapped[bytes] = mapped_column(large_binary())
     """The value, serialised."""

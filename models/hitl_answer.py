@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import OF_THREAD, ExactJson, identifier, moment
+from threadlog.models.dialects import OF_THREAD, ExactJson, identifier, timestamp
 from threadlog.models.thread import Thread
 
 
@@ -30,7 +30,7 @@ class HitlAnswer(Base):
     """The answer: any JSON value."""
 
     answered_at: Mapped[datetime] = mapped_column(
-        moment(), server_default=text("CURRENT_TIMESTAMP")
+        timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
     """When the answer was saved."""
 

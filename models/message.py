@@ -12,9 +12,9 @@ from threadlog.models.dialects import (
     ExactJson,
     empty_object,
     identifier,
-    moment,
-    packed,
-    word,
+    large_binary,
+    short_text,
+    timestamp,
 )
 from threadlog.models.thread import Thread
 
@@ -37,7 +37,7 @@ class Message(Base):
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     """The message's place in its thread: 1, 2, 3, …"""
 
-    role: Mapped[str] = mapped_column(word())
+    role: Mapped[str] = mapped_column(short_text())
     """Who spoke: ``user``, ``assistant`` or ``tool``."""
 
     metadata_: Mapped[dict[str, Any]] = mapped_column(
@@ -47,13 +47,15 @@ class Message(Base):
     copy in the payload. (``metadata`` itself is a reserved name in declarative classes.)
     """
 
-    payload: Mapped[bytes] = mapped_column(packed())
+    payload: Mapped[bytes] = mapped_column(large_binary())
     """The whole message: MessagePack of ``model_dump(mode="json")``."""
 
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that wrote the message; NULL where none did."""
 
-    created_at: Mapped[datetime] = mapped_column(moment(), server_default=text("CURRENT_TIMESTAMP"))
+    created_at: Mapped[datetime] = mapped_column(
+        timestamp(), server_default=text("CURRENT_TIMESTAMP")
+    )
     """When the message was stored, to the second; in UTC as `Thread.created_at` is."""
 
 

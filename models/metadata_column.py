@@ -8,7 +8,7 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from threadlog.errors import InvalidInputError
-from threadlog.models.dialects import computed, hosts_text
+from threadlog.models.dialects import computed, host_text
 from threadlog.models.message import Message
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def metadata_column(
         InvalidInputError: the path is none of these, or the type cannot be used.
     """
     value = _typed(_MESSAGES.c.metadata[_parse(path)], type_)
-    stored = hosts_text(type_) if isinstance(type_, String) else type_
+    stored = host_text(type_) if isinstance(type_, String) else type_
     return mapped_column(stored, computed(value), nullable=True, index=index)
 
 

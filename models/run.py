@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier, moment
+from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier, timestamp
 from threadlog.models.thread import Thread
 
 
@@ -25,10 +25,12 @@ class Run(Base):
     run_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
     """Name of the run, unique in its thread; compared byte by byte."""
 
-    claimed_at: Mapped[datetime] = mapped_column(moment(), server_default=text("CURRENT_TIMESTAMP"))
+    claimed_at: Mapped[datetime] = mapped_column(
+        timestamp(), server_default=text("CURRENT_TIMESTAMP")
+    )
     """When the run was claimed."""
 
-    completed_at: Mapped[datetime | None] = mapped_column(moment())
+    completed_at: Mapped[datetime | None] = mapped_column(timestamp())
     """When the run was completed; NULL while it is open."""
 
     completion_seq: Mapped[int | None] = mapped_column(BigInteger)

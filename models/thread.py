@@ -12,9 +12,9 @@ from threadlog.models.dialects import (
     ExactJson,
     empty_object,
     identifier,
-    moment,
     now_and_on_update,
     statement_time,
+    timestamp,
 )
 
 if TYPE_CHECKING:
@@ -54,11 +54,13 @@ class Thread(Base):
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that asked the pending question."""
 
-    created_at: Mapped[datetime] = mapped_column(moment(), server_default=text("CURRENT_TIMESTAMP"))
+    created_at: Mapped[datetime] = mapped_column(
+        timestamp(), server_default=text("CURRENT_TIMESTAMP")
+    )
     """When the thread was first written to."""
 
     updated_at: Mapped[datetime] = mapped_column(
-        moment(), server_default=now_and_on_update(), onupdate=statement_time()
+        timestamp(), server_default=now_and_on_update(), onupdate=statement_time()
     )
     """When the thread was last written to, its messages included."""
 

@@ -7,7 +7,7 @@ from sqlalchemy import CursorResult, Executable, Result, Table, delete, insert, 
 from sqlalchemy.orm import Session
 
 
-def affected(result: Result[Any]) -> int:
+def rowcount(result: Result[Any]) -> int:
     """Give how many rows an UPDATE or DELETE matched, or an INSERT made.
 
     MySQL counts rows that an UPDATE leaves unchanged too on connections with FOUND_ROWS,
@@ -17,7 +17,7 @@ def affected(result: Result[Any]) -> int:
     return cast("CursorResult[Any]", result).rowcount
 
 
-def first_of(
+def execute_in_order(
     session: Session, statements: Sequence[Executable], parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
     """Run the statements of a `LockingRead`; gives what the last one reads, if all find a row.
@@ -59,4 +59,4 @@ def copy_thread(
 
 def delete_thread(session: Session, table: Table, thread_id: str) -> int:
     """Delete a thread's rows; gives how many there were."""
-    return affected(session.execute(delete(table).where(table.c.thread_id == thread_id)))
+    return rowcount(session.execute(delete(table).where(table.c.thread_id == thread_id)))

@@ -21,20 +21,20 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from threadlog.models.dialects import (
-    CarriedJson,
-    CarriedTime,
-    as_held,
-    carried,
+    RawJson,
+    RawTime,
     dialect_of,
     insert_if_absent,
     insert_or_replace,
     size_of,
+    transfer_table,
+    truncate_to_column,
 )
 
 RowKey: TypeAlias = tuple[Any, ...]
 """The primary key of a row without the thread's id; empty where there is nothing else in it."""
 
-CarriedRow: TypeAlias = dict[str, Any]
+RawRow: TypeAlias = dict[str, Any]
 """A row's values by column: JSON as text, times aware."""
 
 _THREAD_ID: Final = "thread_id"
@@ -47,7 +47,7 @@ class SizedKey(NamedTuple):
     size: int
 
 
-class CarriedRowRepository:
+class RawRowRepository:
     """Statements on the rows of one table, bound to one session.
 
     Threads are named as the table's column ``thread_id`` has them.
@@ -56,12 +56,12 @@ class CarriedRowRepository:
     def __init__(self, session: Session, table: Table) -> None:
         """Bind to a session, and take a table of the models."""
         self._session = session
-        self._table = carried(table)
+        self._table = transfer_table(table)
         self._thread_id: Column[Any] = self._table.c.thread_id
         self._key = [c for c in self._table.primary_key if c.name != _THREAD_ID]
-        self._times = [c.name for c in self._table.columns if isinstance(c.type, CarriedTime)]
+        self._times = [c.name for c in self._table.columns if isinstance(c.type, RawTime)]
 
-    def key_of(self, row: CarriedRow) -> RowKey:
+    def key_of(self, row: RawRow) -> RowKey:
         """Give a row's key in its thread."""
         return tuple(row[column.name] for column in self._key)
 
@@ -70,10 +70,10 @@ class CarriedRowRepository:
         words = zip(self._key, key, strict=True)
         return ", ".join(f"{column.name} {value!r}" for column, value in words)
 
-    def as_held(self, row: CarriedRow) -> CarriedRow:
+    def truncate_to_column(self, row: RawRow) -> RawRow:
         """Give a row, of whatever database, as the session's could hold it."""
         times = {
-            name: as_held(row[name], self._dialect)
+            name: truncate_to_column(row[name], self._dialect)
             for name in self._times
             if isinstance(row[name], datetime)
         }
@@ -94,7 +94,7 @@ class CarriedRowRepository:
         ids = select(self._thread_id).distinct().order_by(self._thread_id).limit(limit)
         if after is not None:
             ids = ids.where(self._thread_id > after)
-        for other in map(carried, but):
+        for other in map(transfer_table, but):
             same = other.c.thread_id == self._thread_id
             ids = ids.where(~exists(select(other.c.thread_id).where(same)))
         return list(self._session.scalars(ids))
@@ -138,7 +138,7 @@ class CarriedRowRepository:
     @property
     def _size(self) -> ColumnElement[int]:
         """About how many bytes a row has in the columns that may be large."""
-        large = [c for c in self._table.columns if isinstance(c.type, LargeBinary | CarriedJson)]
+        large = [c for c in self._table.columns if isinstance(c.type, LargeBinary | RawJson)]
         return sum(map(size_of, large), literal(0))
 
     def present(self, thread_id: Any, keys: Sequence[RowKey]) -> set[RowKey]:
@@ -147,7 +147,7 @@ class CarriedRowRepository:
         rows = self._session.execute(self._at(found, thread_id, keys))
         return {tuple(row)[1:] for row in rows}
 
-    def get(self, thread_id: Any, keys: Sequence[RowKey]) -> dict[RowKey, CarriedRow]:
+    def get(self, thread_id: Any, keys: Sequence[RowKey]) -> dict[RowKey, RawRow]:
         """Read rows by their keys; those that there are not are left out."""
         statement = self._at(select(self._table), thread_id, keys)
         rows = [dict(row) for row in self._session.execute(statement).mappings()]
@@ -158,11 +158,11 @@ class CarriedRowRepository:
         rows = select(self._thread_id).where(self._thread_id == thread_id)
         self._session.execute(rows.with_for_update())
 
-    def insert(self, rows: Sequence[CarriedRow]) -> None:
+    def insert(self, rows: Sequence[RawRow]) -> None:
         """Insert rows; one whose key is taken meanwhile is left out."""
         self._session.execute(insert_if_absent(self._table, self._dialect), rows)
 
-    def replace(self, row: CarriedRow) -> None:
+    def replace(self, row: RawRow) -> None:
         """Overwrite the row that has the same key."""
         self._session.execute(insert_or_replace(self._table, self._dialect, row))
 
@@ -201,7 +201,7 @@ def count_rows(session: Session, tables: Sequence[Table], thread_id: Any) -> dic
     """Count a thread's rows in several tables of the models, in one statement."""
     counts = [
         select(func.count()).select_from(table).where(table.c.thread_id == thread_id)
-        for table in map(carried, tables)
+        for table in map(transfer_table, tables)
     ]
     found = session.execute(select(*(count.scalar_subquery() for count in counts))).one()
     return dict(zip(tables, found, strict=True))

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
-from threadlog.models.dialects import dialect_of, tells
+from threadlog.models.dialects import dialect_of, supports_last_insert_id
 from threadlog.repositories.catalog.catalog import CatalogueRepository
 from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
 from threadlog.repositories.graph.checkpoint import CheckpointRepository
@@ -26,7 +26,7 @@ from threadlog.repositories.log.run import RunRepository
 from threadlog.repositories.log.thread import ThreadRepository
 from threadlog.repositories.metadata.run import AppRunRepository
 from threadlog.repositories.metadata.thread import AppThreadRepository
-from threadlog.repositories.transfer import CarriedRowRepository, count_rows
+from threadlog.repositories.transfer import RawRowRepository, count_rows
 
 WRITES: Final = "threadlog_writes"
 """Execution option of a connection whose transaction is going to write: an engine may take
@@ -56,9 +56,9 @@ class UnitOfWork:
         self._read_committed = read_committed
 
     @property
-    def inserts_behind(self) -> bool:
-        """Whether `MessageRepository.insert_behind` can be used."""
-        return self._read_committed and tells(dialect_of(self.session))
+    def can_lock_and_append(self) -> bool:
+        """Whether `MessageRepository.lock_and_append` can be used."""
+        return self._read_committed and supports_last_insert_id(dialect_of(self.session))
 
     @cached_property
     def threads(self) -> ThreadRepository:
@@ -115,9 +115,9 @@ class UnitOfWork:
         """Runs as a server of agents lists them."""
         return AppRunRepository(self.session)
 
-    def carried_rows(self, table: Table) -> CarriedRowRepository:
+    def raw_rows(self, table: Table) -> RawRowRepository:
         """Give the rows of a table of the models, as they are carried to another database."""
-        return CarriedRowRepository(self.session, table)
+        return RawRowRepository(self.session, table)
 
     def count_rows(self, tables: Sequence[Table], thread_id: Any) -> dict[Table, int]:
         """Count a thread's rows in several tables of the models, in one statement."""

@@ -20,7 +20,7 @@ from threadlog.cli.threads import threads
 __all__ = ["app", "prepare_stdout"]
 
 
-class _Group(TyperGroup):
+class _Batch(TyperGroup):
     """A group whose usage errors do not repeat a password that was put in a wrong place."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -35,7 +35,7 @@ class _Group(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Group,
+    cls=_Batch,
     no_args_is_help=True,
     add_completion=False,
     # Tracebacks with local variables would show URLs, and what people said.

@@ -26,7 +26,7 @@ from threadlog.cli.output import (
     without_password,
 )
 from threadlog.databases import parse_url, show_url
-from threadlog.schema.check import Finding, check_database
+from threadlog.schema.check import CheckResult, check_database
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
@@ -60,11 +60,11 @@ def check(
         raise typer.Exit(1)
 
 
-def _failed(findings: Sequence[Finding]) -> bool:
+def _failed(findings: Sequence[CheckResult]) -> bool:
     return any(finding.status == "error" for finding in findings)
 
 
-def _as_json(url: str, findings: Sequence[Finding]) -> dict[str, object]:
+def _as_json(url: str, findings: Sequence[CheckResult]) -> dict[str, object]:
     return {
         "url": show_url(parse_url(url)),
         "ok": not _failed(findings),
@@ -72,7 +72,7 @@ def _as_json(url: str, findings: Sequence[Finding]) -> dict[str, object]:
     }
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(findings: Sequence[CheckResult]) -> None:
     console = stdout()
     for finding in findings:
         line = Text.assemble(

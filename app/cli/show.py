@@ -24,7 +24,7 @@ from threadlog.cli.output import (
 from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadNotFoundError
 from threadlog.log import operations
-from threadlog.log.framework_types import Vocabulary
+from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.log.results import StoredMessage
 from threadlog.messages import (
@@ -89,7 +89,7 @@ async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) ->
 
 
 def _read_head(
-    store: Store, vocabulary: Vocabulary[Any, Any, Any], thread_id: str, last: int | None
+    store: Store, vocabulary: FrameworkTypes[Any, Any, Any], thread_id: str, last: int | None
 ) -> _Head | None:
     """Read all of a thread but its messages."""
     check_id(thread_id)

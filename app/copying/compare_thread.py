@@ -10,10 +10,10 @@ from sqlalchemy import Table
 
 from threadlog.copying.paging import Page, loads
 from threadlog.copying.row_groups import RowGroup
-from threadlog.encoding.json_equal import same_json
-from threadlog.models.dialects import CarriedJson, carried
+from threadlog.encoding.json_equal import json_equal
+from threadlog.models.dialects import RawJson, transfer_table
 from threadlog.repositories import UnitOfWork
-from threadlog.repositories.transfer import CarriedRow, RowKey
+from threadlog.repositories.transfer import RawRow, RowKey
 from threadlog.runtime.transactions import Store
 
 _KEYS_AT_ONCE: Final = 400
@@ -127,7 +127,7 @@ def differences_of(
     uow: UnitOfWork, group: RowGroup, page: Page, thread_id: Any
 ) -> dict[RowKey, Difference]:
     """Compare a page of the source's with what the target has, and give what is not the same."""
-    rows = uow.carried_rows(page.table)
+    rows = uow.raw_rows(page.table)
     there = rows.get(thread_id, list(page.rows))
     found: dict[RowKey, Difference] = {}
     for key, row in page.rows.items():
@@ -135,21 +135,21 @@ def differences_of(
         if key not in there:
             found[key] = Difference(page.table, name, "missing")
             continue
-        wanted, held = rows.as_held(row), rows.as_held(there[key])
+        wanted, held = rows.truncate_to_column(row), rows.truncate_to_column(there[key])
         if columns := _differing(page.table, wanted, held):
             kind: Kind = "earlier" if group.went_on(page.table, wanted, held) else "different"
             found[key] = Difference(page.table, name, kind, columns)
     return found
 
 
-def _differing(table: Table, one: CarriedRow, other: CarriedRow) -> tuple[str, ...]:
+def _differing(table: Table, one: RawRow, other: RawRow) -> tuple[str, ...]:
     """Name the columns in which two rows differ."""
     return tuple(
         column.name
-        for column in carried(table).columns
+        for column in transfer_table(table).columns
         if not (
-            same_json(one[column.name], other[column.name])
-            if isinstance(column.type, CarriedJson)
+            json_equal(one[column.name], other[column.name])
+            if isinstance(column.type, RawJson)
             else one[column.name] == other[column.name]
         )
     )
@@ -164,7 +164,7 @@ def _find_extra(
     thread_id: Any,
 ) -> None:
     """Find the rows that only the target has."""
-    rows = source.carried_rows(table)
+    rows = source.raw_rows(table)
     after: RowKey | None = None
     while keys := target.read(partial(_some_keys, table, thread_id, after)):
         present = rows.present(thread_id, keys)
@@ -177,5 +177,5 @@ def _find_extra(
 
 
 def _some_keys(table: Table, thread_id: Any, after: RowKey | None, uow: UnitOfWork) -> list[RowKey]:
-    keys = uow.carried_rows(table).keys(thread_id, after=after, limit=_KEYS_AT_ONCE)
+    keys = uow.raw_rows(table).keys(thread_id, after=after, limit=_KEYS_AT_ONCE)
     return [key for key, _ in keys]

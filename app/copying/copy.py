@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from sqlalchemy import URL, Table
 from sqlalchemy.util import greenlet_spawn
 
-from threadlog.copying.copy_thread import Outcome, carry, differ
+from threadlog.copying.copy_thread import Outcome, compare_thread, copy_thread
 from threadlog.copying.end import CopyEnd, are_one
 from threadlog.copying.row_groups import GroupName, RowGroup, groups_of
 from threadlog.databases import parse_url, show_url
@@ -18,7 +18,7 @@ from threadlog.encoding.validation import check_ids
 from threadlog.errors import ConfigurationError
 from threadlog.models import MESSAGES, PARTS, PartName
 from threadlog.repositories import UnitOfWork
-from threadlog.runtime.session_sources import undisturbed
+from threadlog.runtime.session_sources import shield_with_grace
 
 T = TypeVar("T")
 
@@ -222,9 +222,9 @@ class _Walk:
             self._report(copied, None)
 
         if not writes:
-            return await self._run(differ, group, thread_id)
+            return await self._run(compare_thread, group, thread_id)
         for last in (False,) * _WAITS + (True,):
-            outcome = await self._run(carry, group, thread_id, settled=not last, wrote=wrote)
+            outcome = await self._run(copy_thread, group, thread_id, settled=not last, wrote=wrote)
             if outcome.status != "moving":
                 break
             await asyncio.sleep(outcome.wait)
@@ -240,7 +240,7 @@ class _Walk:
             stores = [end.store(group.part) for end in ends]
             return operation(*stores, group, *args, **kwargs)
 
-        return await undisturbed(greenlet_spawn(work))
+        return await shield_with_grace(greenlet_spawn(work))
 
     async def _thread_ids(self, group: RowGroup) -> AsyncIterator[Any]:
         """Give the threads that were named, or all of the source's."""
@@ -260,11 +260,11 @@ class _Walk:
         if self._named is not None:
             return len(self._named)
         table = group.head if group.head is not None else group.tables[-1]
-        return await self._read(group, lambda uow: uow.carried_rows(table).count_threads())
+        return await self._read(group, lambda uow: uow.raw_rows(table).count_threads())
 
     async def _read(self, group: RowGroup, work: Callable[[UnitOfWork], T]) -> T:
         store = self._source.store(group.part)
-        return await undisturbed(greenlet_spawn(store.read, work))
+        return await shield_with_grace(greenlet_spawn(store.read, work))
 
     def _note(self, copied: Copied, thread_id: str, outcome: Outcome) -> None:
         fault = None
@@ -287,5 +287,5 @@ class _Walk:
 
 def _page(tables: Sequence[Table], place: int, after: Any, uow: UnitOfWork) -> list[Any]:
     """Give threads of which the first rows are in a table: none that came before."""
-    rows = uow.carried_rows(tables[place])
+    rows = uow.raw_rows(tables[place])
     return rows.thread_ids(after=after, limit=_THREADS_AT_ONCE, but=tables[:place])

@@ -14,7 +14,7 @@ from threadlog.copying.row_groups import RowGroup
 from threadlog.encoding.statement_size import batches
 from threadlog.errors import ColumnTooShortError, CopyEndError, StorageError, TooLargeError
 from threadlog.repositories import UnitOfWork
-from threadlog.repositories.transfer import CarriedRow, RowKey
+from threadlog.repositories.transfer import RawRow, RowKey
 from threadlog.runtime.transactions import Store
 
 Status: TypeAlias = Literal[
@@ -55,7 +55,7 @@ class _ConflictError(Exception):
     """Somebody wrote to the thread at the target meanwhile."""
 
 
-def carry(
+def copy_thread(
     source: Store,
     target: Store,
     group: RowGroup,
@@ -99,15 +99,15 @@ def carry(
             return Outcome("copied" if written else "unchanged")
         if found.conflict:
             return Outcome("conflict", found.in_words("different", "extra"))
-        hindrance = _hindrance(uow, target, group, thread_id, now)
+        hindrance = _blocking_reason(uow, target, group, thread_id, now)
         if hindrance is not None:
             return hindrance
-        return _bring(uow, target, group, thread_id, found.taken_back, note)
+        return _write_missing(uow, target, group, thread_id, found.taken_back, note)
 
     return source.read(work)
 
 
-def differ(source: Store, target: Store, group: RowGroup, thread_id: Any) -> Outcome:
+def compare_thread(source: Store, target: Store, group: RowGroup, thread_id: Any) -> Outcome:
     """Compare a thread at both ends, and write nothing; see `carry`."""
 
     def work(uow: UnitOfWork) -> Outcome:
@@ -134,12 +134,12 @@ def _has_any(uow: UnitOfWork, group: RowGroup, thread_id: Any) -> bool:
     return any(uow.count_rows(group.tables, thread_id).values())
 
 
-def _hindrance(
+def _blocking_reason(
     uow: UnitOfWork, target: Store, group: RowGroup, thread_id: Any, now: datetime | None
 ) -> Outcome | None:
     """Say why a thread cannot be carried at this moment."""
     head = group.head
-    row = uow.carried_rows(head).get(thread_id, [()]).get(()) if head is not None else None
+    row = uow.raw_rows(head).get(thread_id, [()]).get(()) if head is not None else None
     if head is None or row is None:
         return None
     parent = row.get(_PARENT)
@@ -152,7 +152,7 @@ def _hindrance(
     return None
 
 
-def _bring(
+def _write_missing(
     uow: UnitOfWork,
     target: Store,
     group: RowGroup,
@@ -202,9 +202,9 @@ def _put(
         _ConflictError: a row is there with other content.
     """
     if group.head is not None:
-        uow.carried_rows(group.head).lock(thread_id)
+        uow.raw_rows(group.head).lock(thread_id)
     for table, key in taken_back:
-        uow.carried_rows(table).delete(thread_id, [key])
+        uow.raw_rows(table).delete(thread_id, [key])
     changed = len(taken_back)
     for page in load:
         found = differences_of(uow, group, page, thread_id)
@@ -212,19 +212,19 @@ def _put(
             raise _ConflictError
         missing = [page.rows[key] for key, what in found.items() if what.kind == "missing"]
         for batch in batches(_sized(uow, page.table, missing), limit):
-            uow.carried_rows(page.table).insert(batch.rows)
+            uow.raw_rows(page.table).insert(batch.rows)
         for key, what in found.items():
             if what.kind == "earlier":
-                uow.carried_rows(page.table).replace(page.rows[key])
+                uow.raw_rows(page.table).replace(page.rows[key])
         changed += len(found)
     return changed
 
 
 def _sized(
-    uow: UnitOfWork, table: Table, rows: Sequence[CarriedRow]
-) -> Iterator[tuple[CarriedRow, str, int]]:
+    uow: UnitOfWork, table: Table, rows: Sequence[RawRow]
+) -> Iterator[tuple[RawRow, str, int]]:
     """Give rows with what they are called in an error, and their sizes in a statement."""
-    carried = uow.carried_rows(table)
+    carried = uow.raw_rows(table)
     for row in rows:
         name = f"the row of {table.name} {carried.key_in_words(carried.key_of(row))}".rstrip()
         yield row, name, size_in_statement(row) + _OTHER_BYTES

@@ -57,7 +57,7 @@ class CopyEnd:
         def work(uow: UnitOfWork) -> bool:
             tables = [table for group in groups_of([part]) for table in group.tables]
             existing = uow.catalogue.tables(part)
-            return any(uow.carried_rows(t).has_any() for t in tables if t.name in existing)
+            return any(uow.raw_rows(t).has_any() for t in tables if t.name in existing)
 
         return self.store(part).read(work)
 

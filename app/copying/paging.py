@@ -8,7 +8,7 @@ from sqlalchemy import Table
 from threadlog.encoding.statement_size import row_size
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import (
-    CarriedRow,
+    RawRow,
     RowKey,
     SizedKey,
 )
@@ -22,7 +22,7 @@ class Page(NamedTuple):
     """Some rows of a thread."""
 
     table: Table
-    rows: dict[RowKey, CarriedRow]
+    rows: dict[RowKey, RawRow]
     """In the order of their keys."""
 
 
@@ -41,10 +41,10 @@ def loads(uow: UnitOfWork, tables: Sequence[Table], thread_id: Any) -> Iterator[
 
 
 def _pages(uow: UnitOfWork, table: Table, thread_id: Any) -> Iterator[Page]:
-    rows = uow.carried_rows(table)
+    rows = uow.raw_rows(table)
     after: RowKey | None = None
     while keys := rows.keys(thread_id, after=after, limit=PAGE_ROWS):
-        for some in _divide(keys):
+        for some in _split_failure(keys):
             found = rows.get(thread_id, some)
             yield Page(table, {key: found[key] for key in some if key in found})
         if len(keys) < PAGE_ROWS:
@@ -52,7 +52,7 @@ def _pages(uow: UnitOfWork, table: Table, thread_id: Any) -> Iterator[Page]:
         after = keys[-1].key
 
 
-def _divide(keys: Sequence[SizedKey]) -> Iterator[list[RowKey]]:
+def _split_failure(keys: Sequence[SizedKey]) -> Iterator[list[RowKey]]:
     """Divide keys so that the rows of each part are not too large together."""
     some: list[RowKey] = []
     total = 0
@@ -72,6 +72,6 @@ def _is_full(load: Sequence[Page]) -> bool:
     )
 
 
-def size_in_statement(row: CarriedRow) -> int:
+def size_in_statement(row: RawRow) -> int:
     """Give the most bytes that a row has in a statement."""
     return row_size(*(value for value in row.values() if isinstance(value, bytes | str)))

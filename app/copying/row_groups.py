@@ -22,7 +22,7 @@ from threadlog.models import (
     SchemaPart,
     Thread,
 )
-from threadlog.repositories.transfer import CarriedRow
+from threadlog.repositories.transfer import RawRow
 
 GroupName: TypeAlias = Literal["messages", "checkpoints", "metadata"]
 
@@ -62,7 +62,7 @@ class RowGroup:
             return None
         return found if str(found) == thread_id else None
 
-    def went_on(self, table: Table, source: CarriedRow, target: CarriedRow) -> bool:
+    def went_on(self, table: Table, source: RawRow, target: RawRow) -> bool:
         """Say whether a row of the target is an earlier state of the source's row."""
         if table is _WRITES:
             # Errors, interrupts and answers of a task, which LangGraph writes anew.
@@ -73,7 +73,7 @@ class RowGroup:
         return _times(source, times) > _times(target, times)
 
 
-def _times(row: CarriedRow, columns: tuple[str, ...]) -> list[datetime]:
+def _times(row: RawRow, columns: tuple[str, ...]) -> list[datetime]:
     values = (row[column] for column in columns)
     return [value if isinstance(value, datetime) else _LONG_AGO for value in values]
 

@@ -12,7 +12,7 @@ from threadlog.databases.mysql.failover import follow_primary
 from threadlog.databases.postgres.database import PostgresBackend
 from threadlog.databases.sqlite import SQLiteBackend
 from threadlog.databases.timeouts import TimeLimits
-from threadlog.databases.urls import spread
+from threadlog.databases.urls import normalize_multi_host_url
 from threadlog.errors import ConfigurationError
 
 __all__ = [
@@ -52,7 +52,7 @@ def parse_url(url: str | URL) -> URL:
     if isinstance(url, URL) and "," in (url.host or ""):
         url = url.render_as_string(hide_password=False)
     try:
-        parsed = make_url(spread(url) if isinstance(url, str) else url)
+        parsed = make_url(normalize_multi_host_url(url) if isinstance(url, str) else url)
     except (ArgumentError, ValueError):
         # No cause: SQLAlchemy's error quotes the URL.
         raise ConfigurationError(

@@ -26,10 +26,10 @@ def third_for_reading(pool: PoolSize) -> tuple[PoolSize, PoolSize]:
     """Set a third of the connections aside for reading, which saves each read its ROLLBACK."""
     reading = pool.most // 3
     writing = pool.most - reading
-    warm = min(reading, max(1, pool.least - writing)) if pool.least else 0
+    open_minimum = min(reading, max(1, pool.least - writing)) if pool.least else 0
     # One of each kind at least: a connection that is opened late delays its operation.
-    least = max(pool.least - warm, min(pool.least, 1))
-    return PoolSize(least, writing), PoolSize(warm, reading)
+    least = max(pool.least - open_minimum, min(pool.least, 1))
+    return PoolSize(least, writing), PoolSize(open_minimum, reading)
 
 
 @dataclass(frozen=True, slots=True)

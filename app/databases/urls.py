@@ -34,7 +34,7 @@ class Host(NamedTuple):
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
 
-def spread(url: str) -> str:
+def normalize_multi_host_url(url: str) -> str:
     """Write a URL that lists several hosts as SQLAlchemy can hold it; others stay as they are."""
     listed = _LISTED.fullmatch(url)
     if listed is None:
@@ -44,8 +44,8 @@ def spread(url: str) -> str:
     return f"{listed['head']}{listed['path'] or '/'}?{'&'.join(options)}"
 
 
-def hosts_of(url: URL) -> tuple[Host, ...]:
-    """Give the hosts of a URL that `spread` may have written; none where it has one as usual.
+def parse_hosts(url: URL) -> tuple[Host, ...]:
+    """Return the hosts of a URL with several hosts, an empty tuple for a URL with one host.
 
     Raises:
         ConfigurationError: one of them is no host.
@@ -64,7 +64,7 @@ def servers_of(url: URL) -> tuple[Host, ...]:
     port = _DEFAULT_PORTS.get(url.get_backend_name())
     if port is None:
         return ()
-    return hosts_of(url) or (Host(url.host or "localhost", url.port or port),)
+    return parse_hosts(url) or (Host(url.host or "localhost", url.port or port),)
 
 
 def _parse(text: str, default_port: int) -> Host:

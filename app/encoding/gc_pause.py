@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Keep the collector from running in the block, which must be short and must not wait.
 
     It would look through what the block makes again and again and find no garbage: more than

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 
-def same_json(one: str | None, other: str | None) -> bool:
+def json_equal(one: str | None, other: str | None) -> bool:
     """Compare texts of JSON; None is the same as None only.
 
     The order of keys does not matter. Numbers are the same if their digits mean the same, as in

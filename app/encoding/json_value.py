@@ -9,7 +9,7 @@ from threadlog.encoding.validation import changes_in_json, check_json
 from threadlog.errors import InvalidInputError
 
 
-def plain_json(value: Any, name: str) -> Any:
+def to_json_value(value: Any, name: str) -> Any:
     """Replace models, at any depth of dicts and lists, by what they are as JSON.
 
     Args:

@@ -20,10 +20,10 @@ from threadlog.models import GRAPH
 from threadlog.repositories.unit_of_work import WRITES
 from threadlog.runtime.client import AsyncDoor
 from threadlog.runtime.door import Door, check_one_source, check_pool
-from threadlog.runtime.session_sources import HostSessions, OwnedSessions, not_open
+from threadlog.runtime.session_sources import EngineSessions, FactorySessions, not_open
 from threadlog.runtime.sync_client import SyncDoor
-from threadlog.runtime.sync_session_sources import SyncOwnedSessions
-from threadlog.runtime.transactions import Store, translated
+from threadlog.runtime.sync_session_sources import SyncEngineSessions
+from threadlog.runtime.transactions import Store, translate_errors
 from threadlog.schema.verify import verify_schema
 
 P = ParamSpec("P")
@@ -117,15 +117,15 @@ class GraphDoor(_VerifiesLater, AsyncDoor):
         try:
             await self._read(_verify)
         except CubepiSchemaError:
-            with translated(self._sessions.backend):
+            with translate_errors(self._sessions.backend):
                 async with self._engine().connect() as connection:
                     await connection.run_sync(partial(_create, self), _sleep)
 
     def _engine(self) -> AsyncEngine:
         sessions = self._sessions
-        if isinstance(sessions, OwnedSessions) and sessions.engine is not None:
+        if isinstance(sessions, EngineSessions) and sessions.engine is not None:
             return sessions.engine.execution_options(**{WRITES: True})
-        if isinstance(sessions, HostSessions) and self._hosts_engine is not None:
+        if isinstance(sessions, FactorySessions) and self._hosts_engine is not None:
             return self._hosts_engine
         raise not_open(sessions)
 
@@ -187,12 +187,12 @@ class SyncGraphDoor(_VerifiesLater, SyncDoor):
         try:
             self._read(_verify)
         except CubepiSchemaError:
-            with translated(self._sessions.backend), self._engine().connect() as connection:
+            with translate_errors(self._sessions.backend), self._engine().connect() as connection:
                 _create(self, connection, time.sleep)
 
     def _engine(self) -> Engine:
         sessions = self._sessions
-        if isinstance(sessions, SyncOwnedSessions) and sessions.engine is not None:
+        if isinstance(sessions, SyncEngineSessions) and sessions.engine is not None:
             return sessions.engine.execution_options(**{WRITES: True})
         if self._hosts_engine is not None and sessions.is_open:
             return self._hosts_engine

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 
 from threadlog.errors import InvalidInputError
 from threadlog.repositories import UnitOfWork
-from threadlog.repositories.graph.checkpoint import Outline
+from threadlog.repositories.graph.checkpoint import CheckpointSummary
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
 from threadlog.runtime.transactions import Store
 
@@ -143,15 +143,15 @@ def seconds_of(age: object) -> float:
 def _kept(
     uow: UnitOfWork,
     thread_id: str,
-    outlines: Sequence[Outline],
-    wanted: Callable[[Outline], bool],
-) -> list[Outline]:
+    outlines: Sequence[CheckpointSummary],
+    wanted: Callable[[CheckpointSummary], bool],
+) -> list[CheckpointSummary]:
     """Choose what stays: what is wanted, the newest of each namespace, and what those need.
 
     A delta channel's value is what its ancestors' writes add up to, from the nearest one that
     has a value for it: those ancestors stay too.
     """
-    spaces: dict[str, dict[str, Outline]] = defaultdict(dict)
+    spaces: dict[str, dict[str, CheckpointSummary]] = defaultdict(dict)
     for outline in outlines:
         spaces[outline.ns_digest][outline.checkpoint_id] = outline
     kept = {(space, max(found)) for space, found in spaces.items()}
@@ -171,8 +171,8 @@ def _kept(
 
 
 def _support(
-    outline: Outline,
-    found: dict[str, Outline],
+    outline: CheckpointSummary,
+    found: dict[str, CheckpointSummary],
     deltas: Collection[str],
     valued: Collection[tuple[str, str]],
 ) -> Iterator[str]:
@@ -186,7 +186,7 @@ def _support(
     """
     # A channel that was never written has no version, and adds up from nothing.
     missing = {key[:DIGITS] for key in outline.blob_keys}.intersection(deltas)
-    step: Outline | None = outline
+    step: CheckpointSummary | None = outline
     seen = set[str]()
     while step is not None and step.checkpoint_id not in seen:
         seen.add(step.checkpoint_id)
@@ -199,7 +199,10 @@ def _support(
 
 
 def _delete_others(
-    uow: UnitOfWork, thread_id: str, outlines: Sequence[Outline], kept: Sequence[Outline]
+    uow: UnitOfWork,
+    thread_id: str,
+    outlines: Sequence[CheckpointSummary],
+    kept: Sequence[CheckpointSummary],
 ) -> Pruned:
     """Delete checkpoints that are not kept, their writes, and the values that only they have.
 

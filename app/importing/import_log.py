@@ -9,7 +9,7 @@ from threadlog.encoding.statement_size import in_batches
 from threadlog.encoding.validation import check_id, check_json_object
 from threadlog.errors import ConversationError, InvalidMessageError, TooLargeError
 from threadlog.importing.chat_completions import parse_json, read_transcript
-from threadlog.log.framework_types import Vocabulary
+from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.threads import merge_extra
 from threadlog.messages import Message
 from threadlog.repositories import UnitOfWork
@@ -71,7 +71,7 @@ async def import_into(checkpointer: Checkpointer, conversation: Conversation) ->
 
 
 def import_conversation(
-    store: Store, vocabulary: Vocabulary[Message, Any, Any], conversation: Conversation
+    store: Store, vocabulary: FrameworkTypes[Message, Any, Any], conversation: Conversation
 ) -> int:
     """Append what a thread lacks of a conversation, in one unit of work.
 
@@ -98,7 +98,7 @@ def import_conversation(
 
 
 def _encode(
-    store: Store, vocabulary: Vocabulary[Message, Any, Any], message: Message, place: int
+    store: Store, vocabulary: FrameworkTypes[Message, Any, Any], message: Message, place: int
 ) -> NewMessage:
     """Encode a message that fits into a statement; errors name its place in the file."""
     try:

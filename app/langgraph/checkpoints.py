@@ -29,7 +29,7 @@ from threadlog.langgraph.serialization import (
     stamped,
 )
 from threadlog.log import operations
-from threadlog.repositories.graph.checkpoint import CheckpointQuery, NewCheckpoint, Place
+from threadlog.repositories.graph.checkpoint import CheckpointQuery, Cursor, NewCheckpoint
 from threadlog.repositories.graph.checkpoint_blob import NewBlob
 from threadlog.repositories.graph.checkpoint_write import NewWrite
 from threadlog.runtime.transactions import Store
@@ -87,7 +87,7 @@ def get_tuple(
 
 def list_page(
     store: Store, serde: SerializerProtocol, query: CheckpointQuery, limit: int
-) -> list[tuple[Place, CheckpointTuple]]:
+) -> list[tuple[Cursor, CheckpointTuple]]:
     """Read a page of checkpoints, each with its place; see `Saver.list`."""
     found = operations.list_checkpoints(store, query, limit)
     return [(stored.place, decode_tuple(serde, stored)) for stored in found]

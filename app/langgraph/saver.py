@@ -40,7 +40,7 @@ from threadlog.langgraph.config import (
     thread_id_of,
 )
 from threadlog.log import operations
-from threadlog.repositories.graph.checkpoint import CheckpointQuery, Place
+from threadlog.repositories.graph.checkpoint import CheckpointQuery, Cursor
 from threadlog.runtime.session_sources import entered_already, not_open
 from threadlog.runtime.transactions import Store
 
@@ -276,7 +276,7 @@ class Saver(BaseCheckpointSaver[str]):
             limit: at most so many.
         """
         query: CheckpointQuery = _query(config, filter, before)
-        place: Place | None = None
+        place: Cursor | None = None
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
             asked = replace(query, behind=place)
@@ -298,7 +298,7 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> AsyncIterator[CheckpointTuple]:
         """See `list`."""
         query: CheckpointQuery = _query(config, filter, before)
-        place: Place | None = None
+        place: Cursor | None = None
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
             asked = replace(query, behind=place)

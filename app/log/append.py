@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
-from threadlog.encoding.gc_pause import collector_paused
+from threadlog.encoding.gc_pause import gc_paused
 from threadlog.encoding.statement_size import Batch, in_batches
 from threadlog.encoding.times import moment
 from threadlog.encoding.validation import check_count, check_id, check_list
 from threadlog.errors import RunAlreadyCompletedError
-from threadlog.log.framework_types import DataT, Vocabulary
+from threadlog.log.framework_types import DataT, FrameworkTypes
 from threadlog.log.message_codec import MessageT
 from threadlog.log.results import StoredMessage
 from threadlog.repositories import UnitOfWork
@@ -27,7 +27,7 @@ _RUNS_AT_ONCE: Final = 500
 
 def load(
     store: Store,
-    vocabulary: Vocabulary[MessageT, Any, DataT],
+    vocabulary: FrameworkTypes[MessageT, Any, DataT],
     thread_id: str,
     *,
     last: int | None,
@@ -47,7 +47,7 @@ def load(
 
 
 @dataclass(frozen=True)
-class NewAppend:
+class AppendRequest:
     """What one caller wants to have behind a thread: checked and encoded."""
 
     thread_id: str
@@ -65,34 +65,36 @@ class NewAppend:
         return sorted({message.run_id for message in self.messages if message.run_id})
 
 
-class ThreadNotLocked:
+class ThreadBusy:
     """What became of an append that would have made others wait for its thread.
 
     The thread is locked by a transaction of somebody else's, or is new. Nothing was written.
     """
 
 
-Outcome: TypeAlias = RunAlreadyCompletedError | ThreadNotLocked | None
+Outcome: TypeAlias = RunAlreadyCompletedError | ThreadBusy | None
 """What became of one append of several: None where it is stored."""
 
 
 def encode_append(
-    vocabulary: Vocabulary[MessageT, Any, Any],
+    vocabulary: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     messages: Sequence[MessageT],
     statement_limit: int,
-) -> NewAppend | None:
+) -> AppendRequest | None:
     """Check and encode what `append` is given; None where there is nothing to append."""
     check_list(messages, "messages")
     if not messages:
         return None
     check_id(thread_id)
-    return NewAppend(thread_id, in_batches(vocabulary.messages.encode(messages), statement_limit))
+    return AppendRequest(
+        thread_id, in_batches(vocabulary.messages.encode(messages), statement_limit)
+    )
 
 
 def append(
     store: Store,
-    vocabulary: Vocabulary[MessageT, Any, Any],
+    vocabulary: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     messages: Sequence[MessageT],
 ) -> None:
@@ -102,19 +104,19 @@ def append(
         _raise_refused(*append_together(store, [new]))
 
 
-def append_together(store: Store, appends: Sequence[NewAppend]) -> list[Outcome]:
+def append_together(store: Store, appends: Sequence[AppendRequest]) -> list[Outcome]:
     """Run appends in one transaction, each all or none; a refused one does not hinder others.
 
     Several are only for sessions that read at READ COMMITTED, and each of them has one batch;
     all of these fit into one statement.
 
     Returns:
-        What became of each. One alone is never `ThreadNotLocked`: it waits for its thread.
+        What became of each. One alone is never `ThreadBusy`: it waits for its thread.
     """
-    return store.write(_Insertion(appends, store.statement_limit), idempotent=True)
+    return store.write(AppendTransaction(appends, store.statement_limit), idempotent=True)
 
 
-class _Insertion:
+class AppendTransaction:
     """Appends as one unit of work, which may be run again whatever became of its COMMIT.
 
     Where that was lost, it looks under the threads' locks whether the rows that it inserted
@@ -123,7 +125,7 @@ class _Insertion:
     taken for ours.
     """
 
-    def __init__(self, appends: Sequence[NewAppend], statement_limit: int) -> None:
+    def __init__(self, appends: Sequence[AppendRequest], statement_limit: int) -> None:
         self._appends = appends
         self._is_short = _is_short(appends, statement_limit)
         self._stored: set[int] = set()
@@ -134,10 +136,11 @@ class _Insertion:
         self._lost_commits = 0
 
     def __call__(self, uow: UnitOfWork) -> list[Outcome]:
+        """Lock the threads, and insert what is not stored yet."""
         if len(uow.lost_commits) > self._lost_commits:
             self._lost_commits, self._doubtful = len(uow.lost_commits), self._places
         # It does not look for what may be stored already.
-        at_once = self._is_short and not uow.lost_commits and uow.inserts_behind
+        at_once = self._is_short and not uow.lost_commits and uow.can_lock_and_append
         if at_once and self._insert_at_once(uow):
             return [None]
         tails, completed = self._lock(uow, is_new=at_once)
@@ -154,7 +157,7 @@ class _Insertion:
     def _insert_at_once(self, uow: UnitOfWork) -> bool:
         """Lock and insert in one statement; False where there is no thread, or a completed run."""
         (new,) = self._appends
-        tail = uow.messages.insert_behind(new.thread_id, *new.messages)
+        tail = uow.messages.lock_and_append(new.thread_id, *new.messages)
         if tail is None:
             return False
         self._places = {0: tail.last_seq}
@@ -188,7 +191,7 @@ class _Insertion:
         if number in self._stored:
             return None
         if new.thread_id not in ends:
-            return ThreadNotLocked()
+            return ThreadBusy()
         for run_id in new.run_ids:
             if (new.thread_id, run_id) in completed:
                 return RunAlreadyCompletedError(thread_id=new.thread_id, run_id=run_id)
@@ -207,8 +210,8 @@ class _Insertion:
             )
 
 
-def _is_short(appends: Sequence[NewAppend], statement_limit: int) -> bool:
-    """Say whether it is one message, that fits into `MessageRepository.insert_behind` too."""
+def _is_short(appends: Sequence[AppendRequest], statement_limit: int) -> bool:
+    """Say whether it is one message, that fits into `MessageRepository.lock_and_append` too."""
     if len(appends) > 1 or len(appends[0].messages) > 1:
         return False
     # Each byte is two digits there, and the statement has ids seven times, not twice.
@@ -216,7 +219,7 @@ def _is_short(appends: Sequence[NewAppend], statement_limit: int) -> bool:
 
 
 def _lock_one(
-    uow: UnitOfWork, new: NewAppend, *, is_new: bool
+    uow: UnitOfWork, new: AppendRequest, *, is_new: bool
 ) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
     """Lock one thread, creating it if need be, and look for completed runs, in one statement."""
     run_ids = new.run_ids
@@ -235,7 +238,7 @@ def _raise_refused(outcome: Outcome) -> None:
 
 def read(
     store: Store,
-    vocabulary: Vocabulary[MessageT, Any, Any],
+    vocabulary: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     *,
     after_seq: int,
@@ -248,7 +251,7 @@ def read(
         check_count(limit, "limit", least=1)
     rows = store.read(lambda uow: uow.messages.page(thread_id, after_seq=after_seq, limit=limit))
     decode = vocabulary.messages.decode
-    with collector_paused():
+    with gc_paused():
         return [
             StoredMessage(seq, moment(created_at), decode(thread_id, seq, role, meta, payload))
             for seq, created_at, role, meta, payload in rows

@@ -18,9 +18,9 @@ from threadlog.errors import (
     ThreadlogError,
     restored,
 )
-from threadlog.log.append import NewAppend, Outcome, ThreadNotLocked
+from threadlog.log.append import AppendRequest, Outcome, ThreadBusy
 
-Work: TypeAlias = Callable[[Session, Sequence[NewAppend]], list[Outcome]]
+Work: TypeAlias = Callable[[Session, Sequence[AppendRequest]], list[Outcome]]
 """Runs appends in one transaction, and says what became of each."""
 
 Run: TypeAlias = Callable[[Callable[[Session], list[Outcome]]], Awaitable[list[Outcome]]]
@@ -45,22 +45,22 @@ _OF_ALL: Final = (
 
 
 @dataclass(eq=False, slots=True)
-class _Caller:
+class _PendingAppend:
     """One append, and who waits for it."""
 
-    append: NewAppend
+    append: AppendRequest
     work: Work
     size: int | None
     """Bytes that its rows are in a statement; None where it needs a transaction of its own."""
     done: asyncio.Future[None]
-    group: "_Group | None" = None
+    group: "_Batch | None" = None
 
 
 @dataclass(eq=False)
-class _Group:
+class _Batch:
     """Appends whose transaction runs."""
 
-    callers: Sequence[_Caller]
+    callers: Sequence[_PendingAppend]
     task: asyncio.Task[None] = field(init=False)
     cared_for: int = field(init=False)
 
@@ -79,7 +79,7 @@ class _Group:
                 self.task.cancel()
 
 
-class AppendQueue:
+class AppendBatcher:
     """Gives appends that wait to whatever connection is free, all that may go together.
 
     Nobody waits for company: an append that finds a connection goes. Those of one thread go
@@ -109,13 +109,13 @@ class AppendQueue:
         self._grace_seconds = grace_seconds
         self._wait_seconds = wait_seconds
         self._most_bytes = _MOST_BYTES
-        self._waiting: dict[str, deque[_Caller]] = {}
+        self._waiting: dict[str, deque[_PendingAppend]] = {}
         self._busy: set[str] = set()
-        self._running: set[_Group] = set()
+        self._running: set[_Batch] = set()
         self._leader: asyncio.Task[None] | None = None
         self._refusal: Callable[[], ThreadlogError] | None = None
 
-    async def put(self, append: NewAppend, work: Work, statement_limit: int) -> None:
+    async def put(self, append: AppendRequest, work: Work, statement_limit: int) -> None:
         """Append; returns when it is stored.
 
         Cancelling takes an append that waits out of the queue. One whose transaction runs is
@@ -134,13 +134,13 @@ class AppendQueue:
         self._most_bytes = min(_MOST_BYTES, statement_limit)
         size = append.batches[0].size if len(append.batches) == 1 else None
         done = asyncio.get_running_loop().create_future()
-        caller = _Caller(append, work, size, done)
+        caller = _PendingAppend(append, work, size, done)
         if self._may_go(append.thread_id):
             await self._slots.acquire()  # returns at once: it is not locked
             self._start([caller])
         else:
             self._waiting.setdefault(append.thread_id, deque()).append(caller)
-            self._lead()
+            self._ensure_dispatcher()
         if caller.group is None:  # sparing the timer where nobody waits
             self._limit_waiting(caller)
         try:
@@ -152,25 +152,25 @@ class AppendQueue:
                 await caller.group.outlast(self._grace_seconds)
             raise
 
-    def _limit_waiting(self, caller: _Caller) -> None:
+    def _limit_waiting(self, caller: _PendingAppend) -> None:
         timer = asyncio.get_running_loop().call_later(self._wait_seconds, self._give_up, caller)
         caller.done.add_done_callback(lambda _: timer.cancel())
 
-    def _give_up(self, caller: _Caller) -> None:
+    def _give_up(self, caller: _PendingAppend) -> None:
         """Tell an append that still waits that it has waited for too long."""
         if caller.group is None:
             self._withdraw(caller)
             reason = f"Connections, or the thread, were in use for {self._wait_seconds:g} s"
             error = PoolTimeoutError(reason)
             error.__cause__ = TimeoutError()
-            _settle(caller, error)
+            _resolve(caller, error)
 
     def close(self, refusal: Callable[[], ThreadlogError]) -> None:
         """Refuse what waits, and what would have to wait again; let finish what runs."""
         self._refusal = refusal
         for callers in self._waiting.values():
             for caller in callers:
-                _settle(caller, refusal())
+                _resolve(caller, refusal())
         self._waiting.clear()
 
     def _may_go(self, thread_id: str) -> bool:
@@ -182,7 +182,7 @@ class AppendQueue:
     def _has_free(self) -> bool:
         return any(thread_id not in self._busy for thread_id in self._waiting)
 
-    def _lead(self) -> None:
+    def _ensure_dispatcher(self) -> None:
         """See to it that what waits, and may go, goes when connections are free."""
         if (self._leader is None or self._leader.done()) and self._has_free():
             self._leader = asyncio.create_task(self._take_slots())
@@ -190,22 +190,22 @@ class AppendQueue:
     async def _take_slots(self) -> None:
         while self._has_free():
             await self._slots.acquire()
-            callers = self._take()
+            callers = self._next_batch()
             if callers:
                 self._start(callers)
             else:
                 self._slots.release()
 
-    def _start(self, callers: Sequence[_Caller]) -> None:
+    def _start(self, callers: Sequence[_PendingAppend]) -> None:
         """Start the transaction of a group, whose slot is held."""
-        group = _Group(callers)
+        group = _Batch(callers)
         self._running.add(group)
         self._busy.update(caller.append.thread_id for caller in callers)
-        group.task = asyncio.create_task(self._carry(group))
+        group.task = asyncio.create_task(self._run_batch(group))
 
-    def _take(self) -> list[_Caller]:
+    def _next_batch(self) -> list[_PendingAppend]:
         """Take what may go together out of the queue; of each thread what came first."""
-        taken: list[_Caller] = []
+        taken: list[_PendingAppend] = []
         room = self._most_bytes - STATEMENT_OVERHEAD
         for thread_id in [each for each in self._waiting if each not in self._busy]:
             callers, before = self._waiting[thread_id], len(taken)
@@ -221,35 +221,37 @@ class AppendQueue:
                     self._waiting[thread_id] = callers
         return taken
 
-    async def _carry(self, group: _Group) -> None:
+    async def _run_batch(self, group: _Batch) -> None:
         """Run a group's transaction, tell its callers, and make way for the next."""
         appends = [caller.append for caller in group.callers]
         work = group.callers[0].work
-        again: list[_Caller] = []
+        again: list[_PendingAppend] = []
         try:
             outcomes = await self._run(lambda session: work(session, appends))
             for caller, outcome in zip(group.callers, outcomes, strict=True):
-                if isinstance(outcome, ThreadNotLocked):
+                if isinstance(outcome, ThreadBusy):
                     again.append(caller)
                 else:
-                    _settle(caller, outcome)
+                    _resolve(caller, outcome)
         except Exception as error:  # noqa: BLE001 - it is the callers' to handle
-            again = self._divide(group.callers, error)
+            again = self._split_failure(group.callers, error)
         finally:
             self._finish(group, again)
 
-    def _divide(self, callers: Sequence[_Caller], error: Exception) -> list[_Caller]:
+    def _split_failure(
+        self, callers: Sequence[_PendingAppend], error: Exception
+    ) -> list[_PendingAppend]:
         """Give an error to those whom it concerns; give those who are to try by themselves."""
         if len(callers) == 1:
-            _settle(callers[0], error)
+            _resolve(callers[0], error)
         elif isinstance(error, _OF_ALL):
             for caller in callers:
-                _settle(caller, _copy(error))
+                _resolve(caller, _copy(error))
         else:
             return list(callers)
         return []
 
-    def _finish(self, group: _Group, again: Iterable[_Caller]) -> None:
+    def _finish(self, group: _Batch, again: Iterable[_PendingAppend]) -> None:
         self._slots.release()
         self._running.discard(group)
         self._busy.difference_update(caller.append.thread_id for caller in group.callers)
@@ -258,18 +260,18 @@ class AppendQueue:
         for caller in group.callers:
             if caller.group is group and not caller.done.done():
                 caller.done.cancel()  # the group was cancelled itself: the program ends
-        self._lead()
+        self._ensure_dispatcher()
 
-    def _put_back(self, caller: _Caller) -> None:
+    def _put_back(self, caller: _PendingAppend) -> None:
         """Let an append go by itself, before those of its thread that came later."""
         if self._refusal is not None:
-            _settle(caller, self._refusal())
+            _resolve(caller, self._refusal())
             return
         caller.group, caller.size = None, None
         self._waiting.setdefault(caller.append.thread_id, deque()).appendleft(caller)
         self._limit_waiting(caller)
 
-    def _withdraw(self, caller: _Caller) -> None:
+    def _withdraw(self, caller: _PendingAppend) -> None:
         callers = self._waiting.get(caller.append.thread_id)
         if callers is not None and caller in callers:
             callers.remove(caller)
@@ -277,7 +279,7 @@ class AppendQueue:
                 del self._waiting[caller.append.thread_id]
 
 
-def _settle(caller: _Caller, error: Exception | None) -> None:
+def _resolve(caller: _PendingAppend, error: Exception | None) -> None:
     """Tell a caller, unless it was cancelled meanwhile."""
     if caller.done.done():
         return

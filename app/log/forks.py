@@ -10,7 +10,7 @@ from threadlog.errors import (
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
 )
-from threadlog.log.framework_types import Vocabulary
+from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.thread import parse_extra
@@ -19,7 +19,7 @@ from threadlog.runtime.transactions import Store, known
 
 def snapshot(
     store: Store,
-    vocabulary: Vocabulary[MessageT, Any, Any],
+    vocabulary: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     *,
     after_run_id: str,

@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import Any
 
 from threadlog.errors import MissingExtraError
-from threadlog.log.framework_types import Vocabulary
+from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageCodec
 
 
-def vocabulary_of(framework: str) -> Vocabulary[Any, Any, Any]:
+def import_framework_types(framework: str) -> FrameworkTypes[Any, Any, Any]:
     """Gather the classes of a framework that is laid out as cubeloop is.
 
     Args:
@@ -24,7 +24,7 @@ def vocabulary_of(framework: str) -> Vocabulary[Any, Any, Any]:
         providers = import_module(f"{framework}.providers.base")
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or framework, framework) from error
-    return Vocabulary(
+    return FrameworkTypes(
         messages=MessageCodec(
             providers.UserMessage, providers.AssistantMessage, providers.ToolResultMessage
         ),

@@ -20,7 +20,7 @@ DataT = TypeVar("DataT", default=CheckpointData[MessageT])
 
 
 @dataclass(frozen=True)
-class Vocabulary(Generic[MessageT, RequestT, DataT]):
+class FrameworkTypes(Generic[MessageT, RequestT, DataT]):
     """What a checkpointer is to speak of messages, questions, threads and errors."""
 
     messages: MessageCodec[MessageT]
@@ -84,7 +84,7 @@ def _derive(ours: type[ThreadlogError], theirs: ModuleType, brand: str) -> type[
     return ours
 
 
-VOCABULARY: Final = Vocabulary[Message, HitlRequest, CheckpointData[Message]](
+VOCABULARY: Final = FrameworkTypes[Message, HitlRequest, CheckpointData[Message]](
     MESSAGE_CODEC, HitlRequest, CheckpointData
 )
 """threadlog's own classes."""

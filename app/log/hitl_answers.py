@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from threadlog.encoding.json_value import plain_json
+from threadlog.encoding.json_value import to_json_value
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_ids
 from threadlog.errors import CheckpointCorruptionError
@@ -29,7 +29,7 @@ def save_hitl_answer(
 
     _check(thread_id, run_id)
     check_id(question_id, "question_id")
-    value = plain_json(answer, "answer")
+    value = to_json_value(answer, "answer")
     check_size(value, "answer", store.statement_limit)
     store.write(save, idempotent=True)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 from typing_extensions import TypeVar
 
-from threadlog.encoding.gc_pause import collector_paused
+from threadlog.encoding.gc_pause import gc_paused
 from threadlog.encoding.validation import check_id, check_json_object, holds_surrogate
 from threadlog.errors import (
     CheckpointCorruptionError,
@@ -93,7 +93,7 @@ class MessageCodec(Generic[MessageT]):
 
     def decode_all(self, thread_id: str, rows: Iterable[MessageRow]) -> list[MessageT]:
         """Turn the rows of a thread into its messages; see `decode`."""
-        with collector_paused():
+        with gc_paused():
             return [self.decode(thread_id, *row) for row in rows]
 
     def from_row(self, row: StoredRow) -> MessageT:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from threadlog.encoding.json_value import plain_json
+from threadlog.encoding.json_value import to_json_value
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id
 from threadlog.errors import (
@@ -11,7 +11,7 @@ from threadlog.errors import (
     CommitOutcomeUnknownError,
     InvalidInputError,
 )
-from threadlog.log.framework_types import RequestT, Vocabulary
+from threadlog.log.framework_types import FrameworkTypes, RequestT
 from threadlog.models import Thread
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.pending_request import PendingRequestRow
@@ -20,7 +20,7 @@ from threadlog.runtime.transactions import Store, known
 
 def save_pending_request(
     store: Store,
-    vocabulary: Vocabulary[Any, RequestT, Any],
+    vocabulary: FrameworkTypes[Any, RequestT, Any],
     thread_id: str,
     request: RequestT | None,
     *,
@@ -39,7 +39,7 @@ def save_pending_request(
 
 
 def load_pending(
-    store: Store, vocabulary: Vocabulary[Any, RequestT, Any], thread_id: str
+    store: Store, vocabulary: FrameworkTypes[Any, RequestT, Any], thread_id: str
 ) -> tuple[RequestT, str | None] | None:
     """Read the question and its run; see `Checkpointer.load_pending`."""
     check_id(thread_id)
@@ -74,20 +74,20 @@ def clear_pending_request_if_matches(
     return known(store.write(clear, idempotent=True))
 
 
-def _encode(vocabulary: Vocabulary[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:
+def _encode(vocabulary: FrameworkTypes[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:
     kind = vocabulary.request
     if not isinstance(request, kind):
         raise InvalidInputError(
             f"request must be a {kind.__module__}.{kind.__name__} or None, "
             f"not {type(request).__name__}."
         )
-    content: dict[str, Any] = plain_json(request, "request")
+    content: dict[str, Any] = to_json_value(request, "request")
     check_id(content.get("question_id"), "question_id")
     return content
 
 
 def _decode(
-    vocabulary: Vocabulary[Any, RequestT, Any], thread_id: str, row: PendingRequestRow
+    vocabulary: FrameworkTypes[Any, RequestT, Any], thread_id: str, row: PendingRequestRow
 ) -> RequestT:
     try:
         return vocabulary.request.model_validate(json.loads(row.request))

@@ -40,14 +40,14 @@ class _Apart:
         failures: list[Exception] = []
         for thread in expired:
             try:
-                await self._forget(thread)
+                await self._unstamp(thread)
             except Exception as error:  # noqa: BLE001 - the rows of the others are gone as well
                 failures.append(error)
         if failures:
             raise failures[0]
         return expired
 
-    async def _forget(self, thread: ExpiredThread) -> None:
+    async def _unstamp(self, thread: ExpiredThread) -> None:
         checkpointer, thread_id = self._persistence.checkpointer, str(thread.thread_id)
         if thread.strategy == "delete":
             await checkpointer.adelete_thread(thread_id)

@@ -150,7 +150,7 @@ class InMemoryMetadataStore:
 
     async def delete_thread(self, thread_id: str) -> None:
         """See `MetadataStoreProtocol.delete_thread`."""
-        self._take(check_uuid(thread_id, "thread_id"))
+        self._next_batch(check_uuid(thread_id, "thread_id"))
 
     async def create_run(
         self,
@@ -288,7 +288,7 @@ class InMemoryMetadataStore:
 
     async def _expire_wholly(self, key: UUID) -> None:
         # Gone before anything is waited for: no run begins, and no other task expires it.
-        row, runs = self._take(key)
+        row, runs = self._next_batch(key)
         try:
             if self._checkpointer is not None:
                 await self._checkpointer.adelete_thread(str(key))
@@ -302,7 +302,7 @@ class InMemoryMetadataStore:
             with suppress(NotImplementedError):  # LangGraph's own in memory cannot
                 await self._checkpointer.aprune([str(key)], strategy="keep_latest")
 
-    def _take(self, key: UUID) -> tuple[ThreadRow | None, list[RunRow]]:
+    def _next_batch(self, key: UUID) -> tuple[ThreadRow | None, list[RunRow]]:
         runs = list(self._of(key))
         for run in runs:
             del self._runs[run["run_id"]]

@@ -13,12 +13,12 @@ from sqlalchemy.util import await_only
 from threadlog.databases import PoolSize, parse_url
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import operations
-from threadlog.log.append import NewAppend, Outcome
+from threadlog.log.append import AppendRequest, Outcome
 from threadlog.runtime.door import Door, check_one_source, check_pool
 from threadlog.runtime.session_sources import (
-    BoundSession,
-    HostSessions,
-    OwnedSessions,
+    EngineSessions,
+    ExternalSession,
+    FactorySessions,
     entered_already,
     not_open,
 )
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class AsyncDoor(Door):
     """Runs operations in a greenlet each, on sessions of a URL or of a host's engine."""
 
-    _sessions: OwnedSessions | HostSessions | BoundSession
+    _sessions: EngineSessions | FactorySessions | ExternalSession
     _retrying = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
 
     def __init__(
@@ -52,14 +52,14 @@ class AsyncDoor(Door):
         check_one_source(url, engine, session_factory)
         check_pool(min_pool_size, max_pool_size)
         if url is not None:
-            self._sessions = OwnedSessions(parse_url(url), PoolSize(min_pool_size, max_pool_size))
+            self._sessions = EngineSessions(parse_url(url), PoolSize(min_pool_size, max_pool_size))
         else:
-            self._sessions = HostSessions(session_factory or _factory(engine))
+            self._sessions = FactorySessions(session_factory or _factory(engine))
 
     async def _open(self) -> None:
         """Connect and verify; what fails leaves nothing open."""
         sessions = self._sessions
-        if isinstance(sessions, BoundSession):
+        if isinstance(sessions, ExternalSession):
             raise entered_already(sessions)
         sessions.open()
         try:
@@ -67,19 +67,19 @@ class AsyncDoor(Door):
                 self._statement_limit = await self._write(
                     operations.open_database,
                     sessions.backend,
-                    hosts_engine=sessions.hosts_engine,
+                    engine_is_external=sessions.engine_is_external,
                     initialise=self.initialises,
                     verify=self.verifies_on_opening,
                     only=self.server,
                 )
-                await sessions.warm()
+                await sessions.open_minimum()
         except BaseException:
             await sessions.close()
             raise
 
     async def _close(self) -> None:
         """Let what runs finish, for up to five seconds, and close connections of our own."""
-        if not isinstance(self._sessions, BoundSession):
+        if not isinstance(self._sessions, ExternalSession):
             await self._sessions.close()
 
     async def _write(
@@ -98,7 +98,7 @@ class AsyncDoor(Door):
             raise
 
     async def _write_together(
-        self, sessions: OwnedSessions, encode: Callable[[int], NewAppend | None]
+        self, sessions: EngineSessions, encode: Callable[[int], AppendRequest | None]
     ) -> None:
         """Append in a transaction with what others append at the same moment.
 
@@ -116,7 +116,7 @@ class AsyncDoor(Door):
             self._say(error)
             raise
 
-    def _append_all(self, session: Session, appends: Sequence[NewAppend]) -> list[Outcome]:
+    def _append_all(self, session: Session, appends: Sequence[AppendRequest]) -> list[Outcome]:
         return operations.append_together(self._store(session), appends)
 
     async def _read(

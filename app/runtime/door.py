@@ -28,7 +28,7 @@ class Sessions(Protocol):
         """Whether work can be run on them."""
 
     @property
-    def hosts_engine(self) -> bool:
+    def engine_is_external(self) -> bool:
         """Whether the host made their engine."""
 
     @property
@@ -77,7 +77,7 @@ class Door:
             self.part,
             limit,
             retrying=self._retrying,
-            hosts_engine=self._sessions.hosts_engine,
+            engine_is_external=self._sessions.engine_is_external,
         )
 
     @contextmanager
@@ -88,7 +88,7 @@ class Door:
         except ThreadlogError:
             raise
         except (TypeError, ValueError, OverflowError) as error:
-            where = "engine" if self._sessions.hosts_engine else "URL"
+            where = "engine" if self._sessions.engine_is_external else "URL"
             raise ConfigurationError(
                 f"The {where} has an option that is wrong: {error}."
             ) from error

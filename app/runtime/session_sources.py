@@ -16,10 +16,10 @@ from sqlalchemy.util import greenlet_spawn
 
 from threadlog.databases import Backend, PoolSize, backend_named, backend_of, show_url
 from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
-from threadlog.log.append import NewAppend
-from threadlog.log.append_batcher import AppendQueue, Work
+from threadlog.log.append import AppendRequest
+from threadlog.log.append_batcher import AppendBatcher, Work
 from threadlog.runtime.engines import open_engine
-from threadlog.runtime.transactions import translated
+from threadlog.runtime.transactions import translate_errors
 
 T = TypeVar("T")
 
@@ -37,12 +37,12 @@ class _Pool:
         self.size = size
         self._seconds = seconds
         self.slots = asyncio.Semaphore(size.most)
-        self.appends = AppendQueue(self.slots, self._run, _GRACE_SECONDS, seconds)
+        self.appends = AppendBatcher(self.slots, self._run, _GRACE_SECONDS, seconds)
         self._taken = 0
 
     async def run(self, work: Callable[[Session], T]) -> T:
         """Run synchronous work, on a slot that was entered, and give the slot back."""
-        return await undisturbed(self._run_and_leave(work))
+        return await shield_with_grace(self._run_and_leave(work))
 
     async def _run_and_leave(self, work: Callable[[Session], T]) -> T:
         try:
@@ -55,7 +55,7 @@ class _Pool:
         # Without an AsyncSession: closing one costs a second greenlet and a task each time.
         return await greenlet_spawn(work, Session(self.engine.sync_engine))
 
-    async def warm(self) -> None:
+    async def open_minimum(self) -> None:
         """Open connections until there are as many as there are to be at the least."""
         async with AsyncExitStack() as opened:
             for _ in range(self.size.least):
@@ -85,14 +85,14 @@ class _Pool:
             self._taken += 1
 
 
-class OwnedSessions:
+class EngineSessions:
     """Sessions on engines that threadlog makes of a URL, open or closed.
 
     On servers that gain by it some connections are set aside for reading: they commit by
     themselves, so that a read costs one round trip and not a second to end its transaction.
     """
 
-    hosts_engine = False
+    engine_is_external = False
     joined = False
 
     def __init__(self, url: URL, pool: PoolSize) -> None:
@@ -143,15 +143,15 @@ class OwnedSessions:
             engine = open_engine(self.backend, self.url, reading, reading=True)
             self._reading = _Pool(engine, reading, seconds)
 
-    async def warm(self) -> None:
+    async def open_minimum(self) -> None:
         """Open the connections that are to be open at the start.
 
         Raises:
             StorageError: one cannot be opened.
         """
-        with translated(self.backend):
+        with translate_errors(self.backend):
             for pool in self._pools():
-                await pool.warm()
+                await pool.open_minimum()
 
     async def write(self, work: Callable[[Session], T]) -> T:
         """Run work that may write."""
@@ -165,7 +165,7 @@ class OwnedSessions:
             pool = pool if writing.slots.locked() else writing
         return await self._run(pool, work)
 
-    async def append(self, append: NewAppend, work: Work, statement_limit: int) -> None:
+    async def append(self, append: AppendRequest, work: Work, statement_limit: int) -> None:
         """Run work that appends, together with what waits at the same moment."""
         if self._writing is None:
             raise not_open(self)
@@ -185,8 +185,8 @@ class OwnedSessions:
             # What still runs gives its connection back to a pool that is disposed of by then.
             old = [pool.engine.sync_engine.pool for pool in pools]
             late = asyncio.create_task(_dispose_late(pools, old))
-            _LATE.add(late)
-            late.add_done_callback(_LATE.discard)
+            _pending_disposals.add(late)
+            late.add_done_callback(_pending_disposals.discard)
         finally:
             for pool in pools:
                 await pool.engine.dispose()
@@ -207,10 +207,10 @@ class OwnedSessions:
         return NotOpenError(f"The checkpointer of {self} was closed before it began.")
 
 
-class HostBind:
+class ExternalBind:
     """What sessions of a host are connected to, which stays the host's; open or closed."""
 
-    hosts_engine = True
+    engine_is_external = True
     joined = False
 
     def __init__(self, session: Session) -> None:
@@ -235,7 +235,7 @@ class HostBind:
         self.is_open = True
 
 
-class HostSessions(HostBind):
+class FactorySessions(ExternalBind):
     """Sessions that the host's factory makes."""
 
     def __init__(self, factory: Callable[[], AsyncSession]) -> None:
@@ -255,7 +255,7 @@ class HostSessions(HostBind):
         super().__init__(session.sync_session)
         self._factory = factory
 
-    async def warm(self) -> None:
+    async def open_minimum(self) -> None:
         """Do nothing: the pool is the host's."""
 
     async def close(self) -> None:
@@ -266,15 +266,15 @@ class HostSessions(HostBind):
         """Run work that may write on a new session, which it closes."""
         if not self.is_open:
             raise not_open(self)
-        return await undisturbed(self._factory().run_sync(work))
+        return await shield_with_grace(self._factory().run_sync(work))
 
     read = write
 
 
-class BoundSession:
+class ExternalSession:
     """One session that the host opened, and closes."""
 
-    hosts_engine = True
+    engine_is_external = True
     joined = True
     is_open = True
 
@@ -323,7 +323,7 @@ def not_open(sessions: object) -> NotOpenError:
     )
 
 
-_LATE: Final[set[asyncio.Task[None]]] = set()
+_pending_disposals: Final[set[asyncio.Task[None]]] = set()
 
 
 async def _dispose_late(pools: Sequence[_Pool], old: Sequence[Pool]) -> None:
@@ -334,14 +334,14 @@ async def _dispose_late(pools: Sequence[_Pool], old: Sequence[Pool]) -> None:
         await greenlet_spawn(each.dispose)
 
 
-async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
+async def shield_with_grace(work: Coroutine[Any, Any, T]) -> T:
     """Await work that a cancellation of the caller does not break off in the middle.
 
     Breaking off costs the connection, and a log entry for each; a transaction takes
     milliseconds. Beyond a grace period the work is cancelled after all.
     """
     done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-    task = asyncio.create_task(_tell(done, work))
+    task = asyncio.create_task(_forward_result(done, work))
     try:
         return await done
     except asyncio.CancelledError:
@@ -354,7 +354,7 @@ async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
-async def _tell(done: asyncio.Future[T], work: Coroutine[Any, Any, T]) -> None:
+async def _forward_result(done: asyncio.Future[T], work: Coroutine[Any, Any, T]) -> None:
     """Run work and tell who waits, which is quicker than `asyncio.shield`."""
     try:
         result = await work

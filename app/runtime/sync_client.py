@@ -14,9 +14,9 @@ from threadlog.log import operations
 from threadlog.runtime.door import Door, check_one_source, check_pool
 from threadlog.runtime.session_sources import entered_already
 from threadlog.runtime.sync_session_sources import (
-    SyncBoundSession,
-    SyncHostSessions,
-    SyncOwnedSessions,
+    SyncEngineSessions,
+    SyncExternalSession,
+    SyncFactorySessions,
 )
 from threadlog.runtime.transactions import Store, retry_policy
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 class SyncDoor(Door):
     """Runs operations on sessions of a URL or of a host's engine."""
 
-    _sessions: SyncOwnedSessions | SyncHostSessions | SyncBoundSession
+    _sessions: SyncEngineSessions | SyncFactorySessions | SyncExternalSession
     _retrying = retry_policy(time.sleep)
 
     def __init__(
@@ -49,14 +49,14 @@ class SyncDoor(Door):
         check_pool(min_pool_size, max_pool_size)
         if url is not None:
             pool = PoolSize(min_pool_size, max_pool_size)
-            self._sessions = SyncOwnedSessions(parse_url(url), pool)
+            self._sessions = SyncEngineSessions(parse_url(url), pool)
         else:
-            self._sessions = SyncHostSessions(session_factory or _factory(engine))
+            self._sessions = SyncFactorySessions(session_factory or _factory(engine))
 
     def _open(self) -> None:
         """Connect and verify; what fails leaves nothing open."""
         sessions = self._sessions
-        if isinstance(sessions, SyncBoundSession):
+        if isinstance(sessions, SyncExternalSession):
             raise entered_already(sessions)
         sessions.open()
         try:
@@ -64,19 +64,19 @@ class SyncDoor(Door):
                 self._statement_limit = self._write(
                     operations.open_database,
                     sessions.backend,
-                    hosts_engine=sessions.hosts_engine,
+                    engine_is_external=sessions.engine_is_external,
                     initialise=self.initialises,
                     verify=self.verifies_on_opening,
                     only=self.server,
                 )
-                sessions.warm()
+                sessions.open_minimum()
         except BaseException:
             sessions.close()
             raise
 
     def _close(self) -> None:
         """Close connections of our own; those in use when their work is done."""
-        if not isinstance(self._sessions, SyncBoundSession):
+        if not isinstance(self._sessions, SyncExternalSession):
             self._sessions.close()
 
     def _write(

@@ -10,16 +10,16 @@ from sqlalchemy.orm import Session
 from threadlog.databases import Backend, PoolSize, backend_of, show_url
 from threadlog.errors import ConfigurationError
 from threadlog.runtime.engines import open_sync_engine
-from threadlog.runtime.session_sources import HostBind, bind_of, entered_already, not_open
-from threadlog.runtime.transactions import translated
+from threadlog.runtime.session_sources import ExternalBind, bind_of, entered_already, not_open
+from threadlog.runtime.transactions import translate_errors
 
 T = TypeVar("T")
 
 
-class SyncOwnedSessions:
+class SyncEngineSessions:
     """Sessions on engines that threadlog makes of a URL, open or closed."""
 
-    hosts_engine = False
+    engine_is_external = False
     joined = False
 
     def __init__(self, url: URL, pool: PoolSize) -> None:
@@ -54,14 +54,14 @@ class SyncOwnedSessions:
                 self.backend, self.url, self._reading, reading=True
             )
 
-    def warm(self) -> None:
+    def open_minimum(self) -> None:
         """Open the connections that are to be open at the start.
 
         Raises:
             StorageError: one cannot be opened.
         """
         sizes = ((self.engine, self._writing), (self.reading_engine, self._reading))
-        with translated(self.backend), ExitStack() as opened:
+        with translate_errors(self.backend), ExitStack() as opened:
             for engine, size in sizes:
                 for _ in range(size.least if engine is not None else 0):
                     opened.enter_context(cast("Engine", engine).connect())
@@ -90,7 +90,7 @@ class SyncOwnedSessions:
         return work(Session(reading))
 
 
-class SyncHostSessions(HostBind):
+class SyncFactorySessions(ExternalBind):
     """Sessions that the host's factory makes."""
 
     def __init__(self, factory: Callable[[], Session]) -> None:
@@ -109,7 +109,7 @@ class SyncHostSessions(HostBind):
         super().__init__(session)
         self._factory = factory
 
-    def warm(self) -> None:
+    def open_minimum(self) -> None:
         """Do nothing: the pool is the host's."""
 
     def close(self) -> None:
@@ -125,10 +125,10 @@ class SyncHostSessions(HostBind):
     read = write
 
 
-class SyncBoundSession:
+class SyncExternalSession:
     """One session that the host opened, and closes."""
 
-    hosts_engine = True
+    engine_is_external = True
     joined = True
     is_open = True
 

@@ -137,7 +137,7 @@ class OwnedStore(Store):
         statement_limit: int,
         *,
         retrying: Retrying,
-        hosts_engine: bool = False,
+        engine_is_external: bool = False,
     ) -> None:
         """Take what one operation needs; see `Store`.
 
@@ -147,11 +147,11 @@ class OwnedStore(Store):
             part: the part of the schema that they work on.
             statement_limit: the most bytes that one statement may have.
             retrying: runs a unit of work again; see `retry_policy`.
-            hosts_engine: whether the host made the engine, with settings of its own.
+            engine_is_external: whether the host made the engine, with settings of its own.
         """
         super().__init__(session, backend, part, statement_limit)
         self._retrying = retrying
-        self._hosts_engine = hosts_engine
+        self._hosts_engine = engine_is_external
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in one transaction and end it."""
@@ -196,7 +196,7 @@ class OwnedStore(Store):
         read_committed = self._backend.read_committed and not self._hosts_engine
         unit = OwnedUnitOfWork(self._session, writes=writes, read_committed=read_committed)
         unit.lost_commits = self._lost_commits
-        with translated(self._backend), unit as uow:
+        with translate_errors(self._backend), unit as uow:
             if writes and self._hosts_engine:
                 self._backend.lock_for_writing(uow, self.part)
             return work(uow)
@@ -207,12 +207,12 @@ class JoinedStore(Store):
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in the host's transaction."""
-        with translated(self._backend), JoinedUnitOfWork(self._session) as uow:
+        with translate_errors(self._backend), JoinedUnitOfWork(self._session) as uow:
             return work(uow)
 
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
         """Run a block in the host's transaction, which the host commits."""
-        with translated(self._backend), JoinedUnitOfWork(self._session) as uow:
+        with translate_errors(self._backend), JoinedUnitOfWork(self._session) as uow:
             self._backend.lock_for_writing(uow, self.part)
             return work(uow)
 
@@ -229,7 +229,7 @@ def known(outcome: T | CommitOutcomeUnknownError) -> T:
 
 
 @contextmanager
-def translated(backend: Backend) -> Iterator[None]:
+def translate_errors(backend: Backend) -> Iterator[None]:
     """Turn what SQLAlchemy raises in the block into a `StorageError` with that as its cause."""
     try:
         yield

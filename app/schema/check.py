@@ -23,12 +23,12 @@ from threadlog.repositories import UnitOfWork
 from threadlog.runtime.engines import open_engine
 from threadlog.runtime.transactions import OwnedStore
 from threadlog.schema.checks import checks_of
-from threadlog.schema.result import Finding
+from threadlog.schema.result import CheckResult
 
-__all__ = ["Finding", "check_database"]
+__all__ = ["CheckResult", "check_database"]
 
 
-async def check_database(url: str | URL, *, part: PartName | None = None) -> list[Finding]:
+async def check_database(url: str | URL, *, part: PartName | None = None) -> list[CheckResult]:
     """Connect to a database and look at everything that threadlog relies on.
 
     Nothing is created or changed. A server that cannot be reached is a finding too.
@@ -46,7 +46,7 @@ async def check_database(url: str | URL, *, part: PartName | None = None) -> lis
     backend = backend_of(parsed)
     if file := backend.missing_file(parsed):
         message = f"There is no file {file!r}. It is created, with its tables, on first use."
-        return [Finding("connection", "error", message)]
+        return [CheckResult("connection", "error", message)]
     engine = open_engine(backend, parsed, PoolSize(0, 1))
     try:
         return await AsyncSession(engine).run_sync(_inspect, backend, part)
@@ -54,7 +54,7 @@ async def check_database(url: str | URL, *, part: PartName | None = None) -> lis
         await engine.dispose()
 
 
-def _inspect(session: Session, backend: Backend, name: PartName | None) -> list[Finding]:
+def _inspect(session: Session, backend: Backend, name: PartName | None) -> list[CheckResult]:
     store = OwnedStore(
         session,
         backend,
@@ -67,7 +67,7 @@ def _inspect(session: Session, backend: Backend, name: PartName | None) -> list[
         findings = store.read(_connection)
         parts = store.read(partial(_parts, name=name))
     except StorageError as error:
-        return [Finding("connection", "error", _unreachable(error))]
+        return [CheckResult("connection", "error", _unreachable(error))]
     findings += _attempt(store, "server", partial(_server, backend=backend))
     for part in parts:
         for check, look in checks_of(part, backend):
@@ -83,23 +83,23 @@ def _parts(uow: UnitOfWork, name: PartName | None) -> list[SchemaPart]:
 
 
 def _attempt(
-    store: OwnedStore, name: str, check: Callable[[UnitOfWork], Iterable[Finding]]
-) -> list[Finding]:
+    store: OwnedStore, name: str, check: Callable[[UnitOfWork], Iterable[CheckResult]]
+) -> list[CheckResult]:
     """Run a check in a transaction of its own, so that the next can run if it fails."""
     try:
         return store.read(lambda uow: list(check(uow)))
     except (StorageError, CubepiSchemaError, UnsupportedServerError) as error:
-        return [Finding(name, "error", _told(error))]
+        return [CheckResult(name, "error", _told(error))]
 
 
-def _connection(uow: UnitOfWork) -> list[Finding]:
+def _connection(uow: UnitOfWork) -> list[CheckResult]:
     version = ".".join(map(str, uow.catalogue.server_version()[:3]))
-    return [Finding("connection", "ok", f"The database answers; its version is {version}.")]
+    return [CheckResult("connection", "ok", f"The database answers; its version is {version}.")]
 
 
-def _server(uow: UnitOfWork, backend: Backend) -> list[Finding]:
+def _server(uow: UnitOfWork, backend: Backend) -> list[CheckResult]:
     name = backend.verify_server(uow)
-    return [Finding("server", "ok", f"It is {name}, and new enough.")]
+    return [CheckResult("server", "ok", f"It is {name}, and new enough.")]
 
 
 def _unreachable(error: StorageError) -> str:

@@ -7,7 +7,7 @@ from threadlog.databases import Backend
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork
-from threadlog.schema.result import OF, Check, Finding
+from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
 from threadlog.schema.verify import verify_schema
 
 # The one index of the message log that is looked at: who made the tables made the others.
@@ -24,12 +24,14 @@ def checks_of(part: SchemaPart, backend: Backend) -> list[tuple[str, Check]]:
     ]
 
 
-def _schema(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _schema(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     verify_schema(uow, part)
-    yield Finding("schema", "ok", f"The schema{OF[part.name]} has version {part.version}.")
+    yield CheckResult(
+        "schema", "ok", f"The schema{PART_SUFFIX[part.name]} has version {part.version}."
+    )
 
 
-def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     existing = uow.catalogue.tables(part)
     missing = sorted(part.tables - existing)
     lacking = {
@@ -47,10 +49,10 @@ def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
     # An empty database is one fault, which the check of the schema reports.
     if not existing:
         return
-    yield from (Finding("columns", "error", fault) for fault in faults)
+    yield from (CheckResult("columns", "error", fault) for fault in faults)
     if not faults:
-        message = f"All tables{OF[part.name]} have all of their columns."
-        yield Finding("columns", "ok", message)
+        message = f"All tables{PART_SUFFIX[part.name]} have all of their columns."
+        yield CheckResult("columns", "ok", message)
 
 
 def _is_of_another_version(uow: UnitOfWork, part: SchemaPart) -> bool:
@@ -62,7 +64,7 @@ def _is_of_another_version(uow: UnitOfWork, part: SchemaPart) -> bool:
     return False
 
 
-def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     existing = uow.catalogue.tables(part)
     wanted = sorted(
         (table.name, str(index.name))
@@ -77,13 +79,13 @@ def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
     ]
     if wanted:
         one = f"{_RECENT} is there."
-        message = one if part is MESSAGES else f"All indexes{OF[part.name]} are there."
-        yield from faults or [Finding("index", "ok", message)]
+        message = one if part is MESSAGES else f"All indexes{PART_SUFFIX[part.name]} are there."
+        yield from faults or [CheckResult("index", "ok", message)]
 
 
-def _index_fault(uow: UnitOfWork, part: SchemaPart, table: str, index: str) -> Finding:
+def _index_fault(uow: UnitOfWork, part: SchemaPart, table: str, index: str) -> CheckResult:
     slow = "listing recent threads" if index == _RECENT else "what looks for rows by it"
-    return Finding(
+    return CheckResult(
         "index",
         "warning",
         f"{index} is missing: {slow} reads the whole of {table}.",

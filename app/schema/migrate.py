@@ -31,7 +31,7 @@ from threadlog.models import PARTS, PartName, SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
 from threadlog.runtime.engines import open_engine
-from threadlog.runtime.transactions import translated
+from threadlog.runtime.transactions import translate_errors
 from threadlog.schema.verify import verify_schema
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def _in_our_words(backend: Backend) -> Iterator[None]:
     from alembic.util import CommandError  # noqa: PLC0415 - Alembic is optional
 
     try:
-        with translated(backend):
+        with translate_errors(backend):
             yield
     except CommandError as error:
         raise CubepiSchemaError(

@@ -7,7 +7,7 @@ from typing import Final
 from threadlog.models import MESSAGES, PARTITION_COUNT, Message, Run, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.catalog.catalog import Collation
-from threadlog.schema.result import OF, Check, Finding
+from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
 
 _PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
 _ENGINE: Final = "InnoDB"
@@ -22,10 +22,10 @@ def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
     return [("engine", _engines), *partitions, ("collation", _collations)]
 
 
-def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     engines = uow.catalogue.engines(part)
     faults = [
-        Finding(
+        CheckResult(
             "engine",
             "error",
             f"{table} is kept by {engine}, which has no transactions. Move it to {_ENGINE}.",
@@ -35,19 +35,19 @@ def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
         if engine != _ENGINE
     ]
     if engines:
-        message = f"All tables{OF[part.name]} are kept by {_ENGINE}."
-        yield from faults or [Finding("engine", "ok", message)]
+        message = f"All tables{PART_SUFFIX[part.name]} are kept by {_ENGINE}."
+        yield from faults or [CheckResult("engine", "ok", message)]
 
 
-def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     tables = [table for table in _PARTITIONED if table in uow.catalogue.tables(part)]
     faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
     if tables:
         message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
-        yield from faults or [Finding("partitions", "ok", message)]
+        yield from faults or [CheckResult("partitions", "ok", message)]
 
 
-def _partition_fault(uow: UnitOfWork, table: str) -> Finding | None:
+def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:
     found = uow.catalogue.partitioning(table)
     if found == ("KEY", PARTITION_COUNT, "`thread_id`"):
         return None
@@ -58,10 +58,10 @@ def _partition_fault(uow: UnitOfWork, table: str) -> Finding | None:
         f"{table} {shape}; it must have {PARTITION_COUNT} by KEY (thread_id). The statement "
         "rewrites the table and blocks writers meanwhile."
     )
-    return Finding("partitions", "error", message, uow.catalogue.partition_statement(table))
+    return CheckResult("partitions", "error", message, uow.catalogue.partition_statement(table))
 
 
-def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     collations = uow.catalogue.identifier_collations(part)
     wrong: defaultdict[tuple[str, bool], dict[str, Collation]] = defaultdict(dict)
     for (table, column), collation in collations.items():
@@ -70,13 +70,13 @@ def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
     faults = [_collation_fault(uow, part, table, found) for (table, _), found in wrong.items()]
     if collations:
         good = " or ".join(sorted({wanted for _, wanted in collations.values()}, reverse=True))
-        message = f"All identifiers{OF[part.name]} are compared byte by byte ({good})."
-        yield from faults or [Finding("collation", "ok", message)]
+        message = f"All identifiers{PART_SUFFIX[part.name]} are compared byte by byte ({good})."
+        yield from faults or [CheckResult("collation", "ok", message)]
 
 
 def _collation_fault(
     uow: UnitOfWork, part: SchemaPart, table: str, columns: dict[str, Collation]
-) -> Finding:
+) -> CheckResult:
     names = list(columns)
     of_threads, of_messages = names[0] in _THREAD_IDS, part is MESSAGES
     others = "two runs or questions" if of_messages else "two rows"
@@ -91,7 +91,7 @@ def _collation_fault(
     if not remedy:
         message += " A foreign key leads there, which has to be dropped for the change."
     grave = of_threads or not of_messages
-    return Finding("collation", "error" if grave else "warning", message, remedy)
+    return CheckResult("collation", "error" if grave else "warning", message, remedy)
 
 
 def _said(columns: dict[str, Collation], which: str) -> str:

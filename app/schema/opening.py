@@ -11,7 +11,7 @@ def open_database(
     store: Store,
     backend: Backend,
     *,
-    hosts_engine: bool,
+    engine_is_external: bool,
     initialise: bool,
     verify: bool,
     only: str | None,
@@ -21,7 +21,7 @@ def open_database(
     Args:
         store: the database.
         backend: what knows it.
-        hosts_engine: whether the host made the engine: its sessions are verified too, and
+        engine_is_external: whether the host made the engine: its sessions are verified too, and
             its schema is the host's to create.
         initialise: whether an embedded database without tables is given them.
         verify: whether to verify the schema too.
@@ -37,7 +37,7 @@ def open_database(
             raise UnsupportedServerError(
                 found=found, required=f"{only} here; Checkpointer takes both"
             )
-        if hosts_engine:
+        if engine_is_external:
             backend.verify_session(uow)
         elif initialise:
             backend.initialise_schema(uow, store.part)
@@ -45,4 +45,4 @@ def open_database(
             verify_schema(uow, store.part)
         return backend.statement_limit(uow)
 
-    return store.read(look) if hosts_engine else store.write(look)
+    return store.read(look) if engine_is_external else store.write(look)

@@ -7,7 +7,7 @@ from typing import Final
 from threadlog.models import MESSAGES, PARTITION_COUNT, Message, Run, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.catalog.postgres import Collation, PostgresCatalogue
-from threadlog.schema.result import OF, Check, Finding
+from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
 
 _PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
 _BY: Final = "HASH (thread_id)"
@@ -28,27 +28,27 @@ def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
     ]
 
 
-def _types(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _types(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     if not uow.catalogue.tables(part):
         return
     faults = [
-        Finding("types", "error", f"{table}.{column} is {found}; it must be {wanted}.")
+        CheckResult("types", "error", f"{table}.{column} is {found}; it must be {wanted}.")
         for table, column, (found, wanted) in PostgresCatalogue(uow.session).types(part)
     ]
-    message = f"All columns{OF[part.name]} have the right types."
-    yield from faults or [Finding("types", "ok", message)]
+    message = f"All columns{PART_SUFFIX[part.name]} have the right types."
+    yield from faults or [CheckResult("types", "ok", message)]
 
 
-def _keys(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _keys(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     if not uow.catalogue.tables(part):
         return
     catalogue = PostgresCatalogue(uow.session)
     faults = [
-        Finding("keys", "error", f"The primary key of {table} is {found}; it must be {wanted}.")
+        CheckResult("keys", "error", f"The primary key of {table} is {found}; it must be {wanted}.")
         for table, (found, wanted) in catalogue.primary_keys(part)
     ]
     faults += [
-        Finding(
+        CheckResult(
             "keys",
             "error",
             f"{table} lacks its foreign key {key}.",
@@ -56,19 +56,19 @@ def _keys(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
         )
         for table, key in catalogue.missing_foreign_keys(part)
     ]
-    message = f"All keys{OF[part.name]} are there."
-    yield from faults or [Finding("keys", "ok", message)]
+    message = f"All keys{PART_SUFFIX[part.name]} are there."
+    yield from faults or [CheckResult("keys", "ok", message)]
 
 
-def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     tables = [table for table in _PARTITIONED if table in uow.catalogue.tables(part)]
     faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
     if tables:
         message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
-        yield from faults or [Finding("partitions", "ok", message)]
+        yield from faults or [CheckResult("partitions", "ok", message)]
 
 
-def _partition_fault(uow: UnitOfWork, table: str) -> Finding | None:
+def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:
     catalogue = PostgresCatalogue(uow.session)
     key, places = catalogue.partition_key(table), catalogue.partitions(table)
     missing = [place for place in range(PARTITION_COUNT) if place not in places]
@@ -80,28 +80,28 @@ def _partition_fault(uow: UnitOfWork, table: str) -> Finding | None:
             f"{table} {shape}; it must have {PARTITION_COUNT} by {_BY}. Create it anew, with its "
             "rows: PostgreSQL cannot change that."
         )
-        return Finding("partitions", "error", message)
+        return CheckResult("partitions", "error", message)
     if not missing:
         return None
     names = ", ".join(f"{table}_p{place:02d}" for place in missing)
     message = f"{table} lacks partitions ({names}): no rows of their threads can be written."
     remedy = catalogue.partition_statement(table, missing)
-    return Finding("partitions", "error", message, remedy)
+    return CheckResult("partitions", "error", message, remedy)
 
 
-def _metadata_index(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _metadata_index(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     table = Message.__tablename__
     if table not in uow.catalogue.tables(part):
         return
     catalogue = PostgresCatalogue(uow.session)
     if catalogue.has_metadata_index():
-        yield Finding("metadata", "ok", "The metadata of messages have their index.")
+        yield CheckResult("metadata", "ok", "The metadata of messages have their index.")
         return
     message = f"The index of messages' metadata is missing: queries of them read all of {table}."
-    yield Finding("metadata", "warning", message, catalogue.metadata_index_statement())
+    yield CheckResult("metadata", "warning", message, catalogue.metadata_index_statement())
 
 
-def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     """Look that all texts are compared alike: PostgreSQL compares no two that are not."""
     collations = PostgresCatalogue(uow.session).collations(part)
     if not collations:
@@ -114,12 +114,14 @@ def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
     faults = [_collation_fault(uow, table, found, base) for table, found in wrong.items()]
     if not base.deterministic:
         message = (
-            f"Identifiers{OF[part.name]} have the collation {base.name}, which takes different "
-            "ones for equal: what belongs to one would be the other's."
+            f"Identifiers{PART_SUFFIX[part.name]} have the collation {base.name}, which takes "
+            "different ones for equal: what belongs to one would be the other's."
         )
-        faults.append(Finding("collation", "error", message))
+        faults.append(CheckResult("collation", "error", message))
     how = "sorted byte by byte" if base.name == _BYTEWISE else f"collated alike ({base.name})"
-    yield from faults or [Finding("collation", "ok", f"All identifiers{OF[part.name]} are {how}.")]
+    yield from faults or [
+        CheckResult("collation", "ok", f"All identifiers{PART_SUFFIX[part.name]} are {how}.")
+    ]
 
 
 def _base(collations: dict[tuple[str, str], Collation]) -> Collation:
@@ -130,7 +132,7 @@ def _base(collations: dict[tuple[str, str], Collation]) -> Collation:
 
 def _collation_fault(
     uow: UnitOfWork, table: str, columns: dict[str, Collation], base: Collation
-) -> Finding:
+) -> CheckResult:
     names = ", ".join(sorted({collation.name for collation in columns.values()}))
     message = (
         f"{table}.{', '.join(columns)}: the collation is {names}, not {base.name} as elsewhere; "
@@ -139,4 +141,4 @@ def _collation_fault(
     changeable = [column for column, collation in columns.items() if not collation.fixed]
     catalogue = PostgresCatalogue(uow.session)
     remedy = catalogue.collation_statement(table, changeable, base.name) if changeable else ""
-    return Finding("collation", "error", message, remedy)
+    return CheckResult("collation", "error", message, remedy)

@@ -9,7 +9,7 @@ from threadlog.repositories import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What one look at the database showed."""
 
     check: str
@@ -25,9 +25,9 @@ class Finding:
 class Check(Protocol):
     """A look at one thing in a part of the schema."""
 
-    def __call__(self, uow: UnitOfWork, part: SchemaPart) -> Iterator[Finding]:
+    def __call__(self, uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         """Yield what it showed."""
 
 
-OF: Final[dict[PartName, str]] = {"messages": "", "graph": " of the graph state"}
+PART_SUFFIX: Final[dict[PartName, str]] = {"messages": "", "graph": " of the graph state"}
 """What is said of a part that is not the message log, which was the only one once."""

@@ -65,7 +65,7 @@ def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:
         return "left out"
     complete = _is_complete(part, connection, tables)
     if not complete and part.revision_table in tables:
-        _forget(part, connection, tables)
+        _unstamp(part, connection, tables)
     _run_revisions(part, connection, tables)
     if complete:
         return "there already"
@@ -127,7 +127,7 @@ def _indexes(inspector: Inspector, table: str) -> set[str | None]:
     return {index["name"] for index in inspector.get_indexes(table)}
 
 
-def _forget(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
+def _unstamp(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
     """Forget that the database is at the newest revision, so that it is run again.
 
     Somebody dropped what it made. A revision of a newer release is not forgotten: what is

@@ -53,7 +53,7 @@ def create_schema(operations: Operations, version: int, part: Definitions = MESS
         CubepiSchemaMismatch: the database holds tables that are not of this version; nothing
             was changed.
     """
-    _know(part, version)
+    _require_known_version(part, version)
     found = _look(operations, part)
     if found and part.version_table not in found:
         raise CubepiSchemaMismatch(
@@ -111,7 +111,7 @@ def drop_schema(operations: Operations, version: int, part: Definitions = MESSAG
     Raises:
         ConfigurationError: the version is unknown.
     """
-    _know(part, version)
+    _require_known_version(part, version)
     found = _look(operations, part)
     names = [part.version_table, *reversed(part.tables(version, _dialect(operations)))]
     for table in dict.fromkeys(names):
@@ -125,7 +125,7 @@ def write_version(operations: Operations, version: int, part: Definitions = MESS
     Raises:
         ConfigurationError: the version is unknown.
     """
-    _know(part, version)
+    _require_known_version(part, version)
     operations.execute(f"DELETE FROM {part.version_table}")
     operations.execute(f"INSERT INTO {part.version_table} (version) VALUES ({version:d})")
 
@@ -197,7 +197,7 @@ def _remove(operations: Operations, part: Definitions, found: _Found, new: int, 
                 operations.drop_column(table, name)
 
 
-def _know(part: Definitions, version: int) -> None:
+def _require_known_version(part: Definitions, version: int) -> None:
     """Refuse a version that is not defined."""
     first, last = part.versions[0], part.versions[-1]
     known = f"versions {first} to {last}" if first < last else f"version {first}"
@@ -209,8 +209,8 @@ def _know(part: Definitions, version: int) -> None:
 
 def _know_span(part: Definitions, earlier: int, later: int) -> None:
     """Refuse versions that are not defined or in the wrong order."""
-    _know(part, earlier)
-    _know(part, later)
+    _require_known_version(part, earlier)
+    _require_known_version(part, later)
     if earlier >= later:
         raise ConfigurationError(
             "An upgrade goes from an earlier schema version to a later one, a downgrade from a "

@@ -142,7 +142,7 @@ def bytewise() -> postgresql.TEXT:
     return postgresql.TEXT(collation="C")
 
 
-def packed() -> sa.LargeBinary:
+def large_binary() -> sa.LargeBinary:
     """Give the type of bytes of any length."""
     return sa.LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
 

@@ -15,7 +15,7 @@ from threadlog.migrations.history.definitions import (
     document,
     exact_text,
     identifier,
-    packed,
+    large_binary,
     version_column,
 )
 
@@ -58,7 +58,7 @@ def _checkpoints() -> Items:
         sa.Column("checkpoint_ns", _long_text(), nullable=False),
         sa.Column("parent_checkpoint_id", identifier(), nullable=True),
         sa.Column("type", sa.String(255), nullable=False),
-        sa.Column("checkpoint", packed(), nullable=False),
+        sa.Column("checkpoint", large_binary(), nullable=False),
         sa.Column("blob_keys", document(), nullable=False),
         sa.Column("metadata", document(), nullable=False),
         sa.Column("run_id", identifier(), nullable=True),
@@ -75,7 +75,7 @@ def _checkpoint_blobs() -> Items:
         sa.Column("channel", _long_text(), nullable=False),
         sa.Column("version", _long_text(), nullable=False),
         sa.Column("type", sa.String(255), nullable=False),
-        sa.Column("value", packed(), nullable=False),
+        sa.Column("value", large_binary(), nullable=False),
     ]
 
 
@@ -90,7 +90,7 @@ def _checkpoint_writes() -> Items:
         sa.Column("task_path", _long_text(), nullable=False),
         sa.Column("channel", _long_text(), nullable=False),
         sa.Column("type", sa.String(255), nullable=False),
-        sa.Column("value", packed(), nullable=False),
+        sa.Column("value", large_binary(), nullable=False),
     ]
 
 

@@ -21,7 +21,7 @@ from threadlog.migrations.history.definitions import (
     Items,
     document,
     identifier,
-    packed,
+    large_binary,
     version_column,
 )
 
@@ -108,7 +108,7 @@ def _messages(dialect: str) -> Items:
             "role", sa.String(32).with_variant(postgresql.TEXT(), POSTGRESQL), nullable=False
         ),
         _object("metadata", dialect),
-        sa.Column("payload", packed(), nullable=False),
+        sa.Column("payload", large_binary(), nullable=False),
         sa.Column("run_id", identifier(), nullable=True),
         _timestamp("created_at"),
     ]

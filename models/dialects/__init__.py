@@ -4,7 +4,7 @@ Callers use the names below and never ask which database they run on. A further 
 is added by giving each construct its rendering here.
 """
 
-from threadlog.models.dialects.comparison import bytes_of, same_id
+from threadlog.models.dialects.comparison import as_bytes, id_equals
 from threadlog.models.dialects.ddl import (
     MESSAGES_BY_THREAD,
     METADATA_INDEX,
@@ -18,7 +18,7 @@ from threadlog.models.dialects.ddl import (
     partition,
 )
 from threadlog.models.dialects.ddl_computed import computed
-from threadlog.models.dialects.hints import by_primary_key, unindexed
+from threadlog.models.dialects.hints import force_primary_key, prevent_index_sort
 from threadlog.models.dialects.json import (
     ExactJson,
     as_text,
@@ -27,16 +27,20 @@ from threadlog.models.dialects.json import (
     json_items,
     json_member_is,
 )
-from threadlog.models.dialects.last_insert_id import telling, tells, told
+from threadlog.models.dialects.last_insert_id import (
+    decode_last_insert_id,
+    encode_last_insert_id,
+    supports_last_insert_id,
+)
 from threadlog.models.dialects.last_rows import LastRows
 from threadlog.models.dialects.locking import (
     LockingRead,
-    from_kept,
-    in_turn,
-    is_turn,
-    lock_first,
+    bump_row_version,
     lock_thread,
-    marking,
+    prelock_statements,
+    select_with_row_kept_locked,
+    try_advisory_lock,
+    with_advisory_lock,
 )
 from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
 from threadlog.models.dialects.time import (
@@ -48,20 +52,26 @@ from threadlog.models.dialects.time import (
     to_epoch,
     utc_now,
 )
-from threadlog.models.dialects.transfer import CarriedJson, CarriedTime, as_held, carried, size_of
+from threadlog.models.dialects.transfer import (
+    RawJson,
+    RawTime,
+    size_of,
+    transfer_table,
+    truncate_to_column,
+)
 from threadlog.models.dialects.types import (
     BytewiseText,
     UtcTime,
     UuidText,
     digest,
     exact_text,
-    hosts_text,
+    host_text,
     identifier,
+    large_binary,
     long_text,
-    moment,
-    no_value,
-    packed,
-    word,
+    short_text,
+    timestamp,
+    typed_null,
 )
 from threadlog.models.dialects.upsert import (
     insert_if_absent,
@@ -80,58 +90,58 @@ __all__ = [
     "TABLE_OPTIONS",
     "THREADS",
     "BytewiseText",
-    "CarriedJson",
-    "CarriedTime",
     "ExactJson",
     "LastRows",
     "LockingRead",
+    "RawJson",
+    "RawTime",
     "UtcTime",
     "UuidText",
-    "as_held",
+    "as_bytes",
     "as_text",
-    "by_primary_key",
-    "bytes_of",
-    "carried",
+    "bump_row_version",
     "clock_time",
     "computed",
+    "decode_last_insert_id",
     "dialect_of",
     "digest",
     "empty_object",
+    "encode_last_insert_id",
     "exact_json",
     "exact_text",
+    "force_primary_key",
     "foreign_key",
     "from_epoch",
-    "from_kept",
-    "hosts_text",
+    "host_text",
+    "id_equals",
     "identifier",
-    "in_turn",
     "insert_if_absent",
     "insert_or_replace",
     "insert_or_replace_where",
-    "is_turn",
     "json_items",
     "json_member_is",
-    "lock_first",
+    "large_binary",
     "lock_thread",
     "long_text",
     "many_rows",
-    "marking",
     "met_mariadb",
     "metadata_index",
-    "moment",
-    "no_value",
     "now_and_on_update",
-    "packed",
     "partition",
-    "same_id",
+    "prelock_statements",
+    "prevent_index_sort",
     "seconds_ago",
+    "select_with_row_kept_locked",
+    "short_text",
     "size_of",
     "statement_time",
-    "telling",
-    "tells",
+    "supports_last_insert_id",
+    "timestamp",
     "to_epoch",
-    "told",
-    "unindexed",
+    "transfer_table",
+    "truncate_to_column",
+    "try_advisory_lock",
+    "typed_null",
     "utc_now",
-    "word",
+    "with_advisory_lock",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table
 
 
-def by_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]:
+def force_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]:
     """Have rows be found by the key of their table, though another index has their order.
 
     MariaDB 11.8 may walk through that index, and so through the rows of everybody, until it
@@ -19,10 +19,10 @@ def by_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]
     return rows.with_hint(table, "FORCE INDEX (PRIMARY)") if dialect == "mariadb" else rows
 
 
-def unindexed(text: ColumnElement[str], dialect: str) -> ColumnElement[str]:
+def prevent_index_sort(text: ColumnElement[str], dialect: str) -> ColumnElement[str]:
     """Give a text to order by that PostgreSQL has in no index; elsewhere the text itself.
 
-    PostgreSQL may do the same as MariaDB, see `by_primary_key`, and takes no hints.
+    PostgreSQL may do the same as MariaDB, see `force_primary_key`, and takes no hints.
 
     Args:
         text: the column.

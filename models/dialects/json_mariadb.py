@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, LargeBinary, Numeric, String, and_, cast, func, literal
 
-from threadlog.models.dialects.comparison import bytes_of
+from threadlog.models.dialects.comparison import as_bytes
 
 # From it on not every int is a double, which numbers are compared as otherwise.
 _EXACT: Final = 2**53
@@ -57,7 +57,7 @@ def _is_like(
     yield func.json_query(document, path).is_(None)
     found = func.json_value(document, path)
     if isinstance(item, str):
-        yield bytes_of(found) == bytes_of(literal(item, String()))
+        yield as_bytes(found) == as_bytes(literal(item, String()))
         for other in _given_alike(item):
             yield func.json_contains(document, literal(other, String()), path) == 0
         return

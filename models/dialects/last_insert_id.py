@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, CursorResult, Integer, Result, case, func,
 _ZERO, _ONE, _TWO = (literal_column(digit, Integer()) for digit in "012")
 
 
-def tells(dialect: str) -> bool:
+def supports_last_insert_id(dialect: str) -> bool:
     """Say whether an INSERT can lock a row, find a place behind it, and tell which that was.
 
     MySQL can. MariaDB looks for the place before it has the lock, PostgreSQL in what it knew
@@ -16,7 +16,9 @@ def tells(dialect: str) -> bool:
     return dialect == "mysql"
 
 
-def telling(number: ColumnElement[int], flag: ColumnElement[bool]) -> ColumnElement[int]:
+def encode_last_insert_id(
+    number: ColumnElement[int], flag: ColumnElement[bool]
+) -> ColumnElement[int]:
     """Give a number for an INSERT, which tells of it, and of a flag, to `told`.
 
     The server keeps what LAST_INSERT_ID() is given, and sends it with its answer:
@@ -26,7 +28,7 @@ def telling(number: ColumnElement[int], flag: ColumnElement[bool]) -> ColumnElem
     return kept.op("DIV")(_TWO)
 
 
-def told(result: Result[Any]) -> tuple[int, bool]:
-    """Give the number and the flag of a row that was made; see `telling`."""
+def decode_last_insert_id(result: Result[Any]) -> tuple[int, bool]:
+    """Give the number and the flag of a row that was made; see `encode_last_insert_id`."""
     number, flag = divmod(cast("CursorResult[Any]", result).lastrowid, 2)
     return number, bool(flag)

@@ -30,7 +30,7 @@ class LockingRead:
     waited for the lock, and would miss what the holder of the lock committed: there a first
     statement locks. Where the transaction itself has one snapshot (REPEATABLE READ) the second
     is as old: what it missed fails as a duplicate key then, or the first does where the row was
-    written to; see `marking`.
+    written to; see `bump_row_version`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LockingRead:
         return _locking(subquery.where(self._is_row).correlate(self._table))
 
 
-def in_turn(key: BindParameter[str], dialect: str) -> ColumnElement[str]:
+def with_advisory_lock(key: BindParameter[str], dialect: str) -> ColumnElement[str]:
     """Give a thread's id as soon as it is this transaction's turn to work on the thread.
 
     On PostgreSQL the agent frameworks' own backends lock no row: they hold an advisory lock on
@@ -81,8 +81,8 @@ def in_turn(key: BindParameter[str], dialect: str) -> ColumnElement[str]:
     return select(key).select_from(turn).scalar_subquery()
 
 
-def is_turn(key: ColumnElement[str], dialect: str, *, wait: bool) -> ColumnElement[bool]:
-    """Say whether it is this transaction's turn for a thread that is selected; see `in_turn`.
+def try_advisory_lock(key: ColumnElement[str], dialect: str, *, wait: bool) -> ColumnElement[bool]:
+    """Return the condition that the selected thread's advisory lock is held by this transaction.
 
     Args:
         key: the column of the thread's id.
@@ -107,10 +107,12 @@ def lock_thread(table: Table, key: BindParameter[str], dialect: str) -> Select[A
         dialect: the name of the session's dialect.
     """
     column = next(iter(table.primary_key))
-    return select(column).where(column == in_turn(key, dialect)).with_for_update()
+    return select(column).where(column == with_advisory_lock(key, dialect)).with_for_update()
 
 
-def lock_first(table: Table, is_row: ColumnElement[bool], dialect: str) -> Sequence[Executable]:
+def prelock_statements(
+    table: Table, is_row: ColumnElement[bool], dialect: str
+) -> Sequence[Executable]:
     """Give what to execute before a statement that changes a row by what its lock guards.
 
     Args:
@@ -123,12 +125,12 @@ def lock_first(table: Table, is_row: ColumnElement[bool], dialect: str) -> Seque
     return (select(next(iter(table.primary_key))).where(is_row).with_for_update(),)
 
 
-def from_kept(
+def select_with_row_kept_locked(
     row: Table, is_row: ColumnElement[bool], columns: Sequence[ColumnElement[Any]], dialect: str
 ) -> Select[Any]:
     """Select a row's key, and more, and keep the row until the transaction ends.
 
-    Nobody changes or deletes it until then; see `marking` for those that began before.
+    Nobody changes or deletes it until then; see `bump_row_version` for those that began before.
 
     Args:
         row: the table of the row.
@@ -143,7 +145,9 @@ def from_kept(
     return select(key, *columns).where(is_row).with_for_update(read=True)
 
 
-def marking(statement: Update, row: Table, is_row: ColumnElement[bool], dialect: str) -> Update:
+def bump_row_version(
+    statement: Update, row: Table, is_row: ColumnElement[bool], dialect: str
+) -> Update:
     """Have an UPDATE of what a row's lock guards tell transactions that began before.
 
     Those would lock the row, and read what they knew. On PostgreSQL it is written to, without

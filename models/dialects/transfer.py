@@ -36,7 +36,7 @@ from threadlog.models.dialects.types import UtcTime
 _TO_THE_SECOND: Final = frozenset({"sqlite", *MYSQL})
 
 
-class CarriedJson(TypeDecorator[str]):
+class RawJson(TypeDecorator[str]):
     """A JSON column as text; None is NULL, and ``null`` the JSON value."""
 
     impl = JSON
@@ -91,7 +91,7 @@ def _itself(value: Any) -> Any:
     return value
 
 
-class CarriedTime(TypeDecorator[Any]):
+class RawTime(TypeDecorator[Any]):
     """A time of the message log, aware in Python.
 
     For sessions in UTC, as those that threadlog opens are. What is no time stays as it is.
@@ -109,7 +109,7 @@ class CarriedTime(TypeDecorator[Any]):
         """Write a time as the column's own default would."""
         if not isinstance(value, datetime):
             return value
-        moment = as_held(value.astimezone(UTC), dialect.name)
+        moment = truncate_to_column(value.astimezone(UTC), dialect.name)
         if dialect.name == "sqlite":
             return f"{moment:%Y-%m-%d %H:%M:%S}"
         return moment.replace(tzinfo=None) if dialect.name in _TO_THE_SECOND else moment
@@ -126,7 +126,7 @@ class CarriedTime(TypeDecorator[Any]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def as_held(moment: datetime, dialect: str) -> datetime:
+def truncate_to_column(moment: datetime, dialect: str) -> datetime:
     """Give a time of the message log as a database can hold it.
 
     Args:
@@ -137,7 +137,7 @@ def as_held(moment: datetime, dialect: str) -> datetime:
 
 
 @cache
-def carried(table: Table) -> Table:
+def transfer_table(table: Table) -> Table:
     """Give a table of the models as its rows are carried, without what is computed from others."""
     columns = [
         Column(column.name, _carried(column.type), primary_key=column.primary_key)
@@ -152,14 +152,14 @@ def _carried(type_: TypeEngine[Any]) -> TypeEngine[Any]:
         case _ if isinstance(type_, UtcTime):
             return type_
         case JSON():
-            return CarriedJson(type_)
+            return RawJson(type_)
         case DateTime():
-            return CarriedTime()
+            return RawTime()
         case _:
             return type_
 
 
 def size_of(column: ColumnElement[Any]) -> ColumnElement[int]:
     """Give about how many bytes a value of a carried table has; 0 for NULL."""
-    value = as_text(column) if isinstance(column.type, CarriedJson) else column
+    value = as_text(column) if isinstance(column.type, RawJson) else column
     return func.coalesce(func.length(value), 0)

@@ -39,7 +39,7 @@ def exact_text(type_: String) -> String:
     return _exact(type_, BytewiseText())
 
 
-def hosts_text(type_: String) -> String:
+def host_text(type_: String) -> String:
     """Give the same for a column that only a host's migration creates, in SQLAlchemy's words."""
     return _exact(type_, BytewiseText.plain)
 
@@ -49,12 +49,12 @@ def _exact(type_: String, on_postgresql: postgresql.TEXT) -> String:
     return type_.with_variant(kind, *MYSQL).with_variant(on_postgresql, "postgresql")
 
 
-def word() -> String:
+def short_text() -> String:
     """Give the type of a short word of a few that there are, such as a role: 32 characters."""
     return String(32).with_variant(postgresql.TEXT(), "postgresql")
 
 
-def moment() -> TIMESTAMP:
+def timestamp() -> TIMESTAMP:
     """Give the type of a point in time; with a time zone where the database has that."""
     return TIMESTAMP().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
 
@@ -76,7 +76,7 @@ def _bytewise_text(type_: BytewiseText, compiler: Any, **kw: Any) -> str:
     return 'TEXT COLLATE "C"'
 
 
-def packed() -> LargeBinary:
+def large_binary() -> LargeBinary:
     """Give the type of a message's packed bytes, which holds up to 4 GiB on MySQL."""
     return LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
 
@@ -155,11 +155,13 @@ class UtcTime(TypeDecorator[datetime]):
         """Read a time."""
         if value is None:
             return None
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        timestamp = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return (
+            timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
+        )
 
 
-class no_value(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expression
+class typed_null(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expression
     """NULL, of a type: in a UNION of three PostgreSQL takes one without for text."""
 
     inherit_cache = True
@@ -170,11 +172,11 @@ class no_value(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expression
         self.type = type_
 
 
-@compiles(no_value)
-def _no_value(element: no_value, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(typed_null)
+def _no_value(element: typed_null, compiler: SQLCompiler, **kw: Any) -> str:
     return "NULL"
 
 
-@compiles(no_value, "postgresql")
-def _no_value_postgresql(element: no_value, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(typed_null, "postgresql")
+def _no_value_postgresql(element: typed_null, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(cast(null(), element.type), **kw)

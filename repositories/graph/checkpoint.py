@@ -25,16 +25,16 @@ from sqlalchemy.orm import Session
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
     as_text,
-    by_primary_key,
     dialect_of,
+    force_primary_key,
     insert_or_replace,
     json_items,
     json_member_is,
-    no_value,
-    unindexed,
+    prevent_index_sort,
+    typed_null,
     utc_now,
 )
-from threadlog.repositories.base import affected, copy_thread, delete_thread
+from threadlog.repositories.base import copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.digests import ns_digest
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
@@ -65,7 +65,7 @@ class NewCheckpoint(NamedTuple):
     run_id: str | None
 
 
-class Place(NamedTuple):
+class Cursor(NamedTuple):
     """Where a page of checkpoints, newest first, ended."""
 
     checkpoint_id: str
@@ -86,7 +86,7 @@ class CheckpointQuery:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Members that the metadata must have, with these values."""
 
-    behind: Place | None = None
+    behind: Cursor | None = None
     """Only what follows the place where a page ended."""
 
 
@@ -132,12 +132,12 @@ class StoredCheckpoint:
     writes: list[StoredWrite] = field(default_factory=list)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Cursor:
         """Where a page that ends with it ended."""
-        return Place(self.checkpoint_id, self.thread_id, ns_digest(self.checkpoint_ns))
+        return Cursor(self.checkpoint_id, self.thread_id, ns_digest(self.checkpoint_ns))
 
 
-class Outline(NamedTuple):
+class CheckpointSummary(NamedTuple):
     """What decides about a checkpoint when others are deleted."""
 
     ns_digest: str
@@ -190,7 +190,7 @@ class CheckpointRepository:
             limit
         )
         if query.thread_id is not None:
-            target = by_primary_key(target, _CHECKPOINTS, dialect)
+            target = force_primary_key(target, _CHECKPOINTS, dialect)
         return self._read(_whole(target.cte("target")), {})
 
     def _read(
@@ -221,7 +221,7 @@ class CheckpointRepository:
         }
         return [(row[1], row[2], row[3]) for row in self._session.execute(_CHAIN, key)]
 
-    def outline(self, thread_id: str, *, seconds_ago: float) -> list[Outline]:
+    def outline(self, thread_id: str, *, seconds_ago: float) -> list[CheckpointSummary]:
         """Read what decides about a thread's checkpoints, without what they hold.
 
         Args:
@@ -241,7 +241,7 @@ class CheckpointRepository:
             ).where(_CHECKPOINTS.c.thread_id == thread_id)
         )
         return [
-            Outline(ns, id_, parent, frozenset(keys), tuple(counters or ()), bool(is_old))
+            CheckpointSummary(ns, id_, parent, frozenset(keys), tuple(counters or ()), bool(is_old))
             for ns, id_, parent, keys, counters, is_old in rows
         ]
 
@@ -273,7 +273,7 @@ class CheckpointRepository:
 
     def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
         """Delete checkpoints of a namespace; gives how many there were."""
-        return affected(
+        return rowcount(
             self._session.execute(
                 delete(_CHECKPOINTS).where(
                     _CHECKPOINTS.c.thread_id == thread_id,
@@ -306,7 +306,7 @@ def _ordering(query: CheckpointQuery, dialect: str) -> Sequence[ColumnElement[An
     if query.thread_id is None:
         return newest, _CHECKPOINTS.c.thread_id, _CHECKPOINTS.c.ns_digest
     if query.checkpoint_ns is None:
-        return unindexed(newest, dialect), _CHECKPOINTS.c.ns_digest
+        return prevent_index_sort(newest, dialect), _CHECKPOINTS.c.ns_digest
     return (newest,)
 
 
@@ -343,7 +343,7 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         *(_CHECKPOINTS.c[name] for name in _KEY),
         _CHECKPOINTS.c.checkpoint_ns.label("name"),
         _CHECKPOINTS.c.parent_checkpoint_id.label("parent"),
-        no_value(_WRITES.c.idx.type).label("idx"),
+        typed_null(_WRITES.c.idx.type).label("idx"),
         _CHECKPOINTS.c.type,
         _CHECKPOINTS.c.checkpoint.label("content"),
         # As text: a row whose JSON is broken must be named, not fail in the driver's hands.
@@ -353,8 +353,8 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
     blobs = select(
         literal(_BLOB),
         *(_BLOBS.c.thread_id, _BLOBS.c.ns_digest, _BLOBS.c.blob_key, _BLOBS.c.channel),
-        *(no_value(_TEXT), no_value(_WRITES.c.idx.type), _BLOBS.c.type, _BLOBS.c.value),
-        *(no_value(_TEXT), no_value(_TEXT)),
+        *(typed_null(_TEXT), typed_null(_WRITES.c.idx.type), _BLOBS.c.type, _BLOBS.c.value),
+        *(typed_null(_TEXT), typed_null(_TEXT)),
     ).join(
         wanted,
         and_(
@@ -367,7 +367,7 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         literal(_WRITE),
         *(_WRITES.c[name] for name in _KEY),
         *(_WRITES.c.channel, _WRITES.c.task_id, _WRITES.c.idx, _WRITES.c.type, _WRITES.c.value),
-        *(_WRITES.c.task_path, no_value(_TEXT)),
+        *(_WRITES.c.task_path, typed_null(_TEXT)),
     ).join(target, _same_key(_WRITES, target))
     return union_all(checkpoints, blobs, writes)
 
@@ -427,7 +427,7 @@ def _conditions(query: CheckpointQuery, dialect: str) -> Iterable[ColumnElement[
         yield from _behind(query.behind)
 
 
-def _behind(place: Place) -> Iterable[ColumnElement[bool]]:
+def _behind(place: Cursor) -> Iterable[ColumnElement[bool]]:
     columns = (_CHECKPOINTS.c.checkpoint_id, _CHECKPOINTS.c.thread_id, _CHECKPOINTS.c.ns_digest)
     id_, thread, digest = columns
     yield id_ <= place.checkpoint_id  # a range of the index
@@ -472,5 +472,5 @@ def _order(write: StoredWrite) -> tuple[str, str, int]:
     return write[:3]
 
 
-def _newest_first(checkpoint: StoredCheckpoint) -> Place:
+def _newest_first(checkpoint: StoredCheckpoint) -> Cursor:
     return checkpoint.place

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.models import CheckpointBlob
 from threadlog.models.dialects import dialect_of, insert_if_absent, many_rows
-from threadlog.repositories.base import affected, copy_thread, delete_thread
+from threadlog.repositories.base import copy_thread, delete_thread, rowcount
 
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
 
@@ -71,7 +71,7 @@ class CheckpointBlobRepository:
 
     def delete(self, thread_id: str, digest: str, keys: Sequence[str]) -> int:
         """Delete values; gives how many there were."""
-        return affected(
+        return rowcount(
             self._session.execute(
                 delete(_BLOBS).where(
                     _BLOBS.c.thread_id == thread_id,

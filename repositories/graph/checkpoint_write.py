@@ -12,9 +12,9 @@ from threadlog.models.dialects import (
     insert_if_absent,
     insert_or_replace_where,
     many_rows,
-    no_value,
+    typed_null,
 )
-from threadlog.repositories.base import affected, copy_thread, delete_thread
+from threadlog.repositories.base import copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
@@ -109,8 +109,8 @@ class CheckpointWriteRepository:
         statement = union_all(
             stored.with_only_columns(
                 *(literal(_CHECKPOINT), _CHECKPOINTS.c.checkpoint_id),
-                *(no_value(c.type) for c in (w.task_path, w.task_id, w.idx)),
-                *(no_value(c.type) for c in (w.channel, w.type, w.value)),
+                *(typed_null(c.type) for c in (w.task_path, w.task_id, w.idx)),
+                *(typed_null(c.type) for c in (w.channel, w.type, w.value)),
             ),
             writes.with_only_columns(
                 *(literal(_WRITE), w.checkpoint_id, w.task_path, w.task_id, w.idx),
@@ -118,7 +118,7 @@ class CheckpointWriteRepository:
             ),
             blobs.with_only_columns(
                 *(literal(_BLOB), b.blob_key),
-                *(no_value(c.type) for c in (w.task_path, w.task_id, w.idx)),
+                *(typed_null(c.type) for c in (w.task_path, w.task_id, w.idx)),
                 *(b.channel, b.type, b.value),
             ),
         )
@@ -126,7 +126,7 @@ class CheckpointWriteRepository:
 
     def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
         """Delete the writes after checkpoints; gives how many there were."""
-        return affected(
+        return rowcount(
             self._session.execute(
                 delete(_WRITES).where(
                     _WRITES.c.thread_id == thread_id,

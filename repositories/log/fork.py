@@ -29,9 +29,9 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import LockingRead, as_text, dialect_of, same_id
+from threadlog.models.dialects import LockingRead, as_text, dialect_of, id_equals
 from threadlog.models.dialects.locking import Lock
-from threadlog.repositories.base import first_of
+from threadlog.repositories.base import execute_in_order
 from threadlog.repositories.log.message import THREAD_ROW, MessageRow
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -43,13 +43,13 @@ _IS_SOURCE: Final = _THREADS.c.thread_id == _SOURCE
 
 _LAST_RUN: Final = _RUNS.alias("last_run")
 _CUTOFF: Final = select(_LAST_RUN.c.completion_seq).where(
-    _LAST_RUN.c.thread_id == _SOURCE, same_id(_LAST_RUN.c.run_id, bindparam("after_run_id"))
+    _LAST_RUN.c.thread_id == _SOURCE, id_equals(_LAST_RUN.c.run_id, bindparam("after_run_id"))
 )
 
 
 def _finished(cutoff: ColumnElement[int], *columns: ColumnElement[Any]) -> Select[Any]:
     """Select from the finished messages of the source; none of a run if the cutoff is NULL."""
-    runs = and_(_RUNS.c.thread_id == _SOURCE, same_id(_RUNS.c.run_id, _MESSAGES.c.run_id))
+    runs = and_(_RUNS.c.thread_id == _SOURCE, id_equals(_RUNS.c.run_id, _MESSAGES.c.run_id))
     return (
         select(*columns)
         .select_from(_MESSAGES.outerjoin(_RUNS, runs))
@@ -163,7 +163,7 @@ class ForkRepository:
         """
         key = {"source": thread_id, "after_run_id": after_run_id, "new": new}
         statements = _LOCK_SOURCE.statements(dialect_of(self._session))
-        row = first_of(self._session, statements, key)
+        row = execute_in_order(self._session, statements, key)
         return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
 
     def copy(self, source: str, new: str, cutoff: int, extra: dict[str, Any]) -> None:

@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 
 from threadlog.models import HitlAnswer
 from threadlog.models.dialects import (
+    as_bytes,
     as_text,
-    bytes_of,
     dialect_of,
     exact_json,
+    id_equals,
     insert_or_replace,
-    same_id,
     statement_time,
 )
 
@@ -21,9 +21,9 @@ _ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]
 
 _OF_RUN: Final = (
     _ANSWERS.c.thread_id == bindparam("thread_id"),
-    same_id(_ANSWERS.c.run_id, bindparam("run_id")),
+    id_equals(_ANSWERS.c.run_id, bindparam("run_id")),
 )
-_IS_QUESTION: Final = same_id(_ANSWERS.c.question_id, bindparam("question_id"))
+_IS_QUESTION: Final = id_equals(_ANSWERS.c.question_id, bindparam("question_id"))
 # The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
 _LOAD: Final = select(_ANSWERS.c.question_id, as_text(_ANSWERS.c.answer)).where(
     *_OF_RUN, _IS_QUESTION
@@ -32,7 +32,7 @@ _CLEAR: Final = delete(_ANSWERS).where(*_OF_RUN)
 
 _CLEAR_SOME: Final = _CLEAR.where(
     _ANSWERS.c.question_id.in_(bindparam("question_ids", expanding=True)),
-    bytes_of(_ANSWERS.c.question_id).in_(bindparam("question_ids", expanding=True)),
+    as_bytes(_ANSWERS.c.question_id).in_(bindparam("question_ids", expanding=True)),
 )
 
 # Values in one IN: few enough for every server.

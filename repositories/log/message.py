@@ -25,14 +25,14 @@ from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects import (
     LastRows,
     as_text,
+    decode_last_insert_id,
     dialect_of,
-    same_id,
-    telling,
+    encode_last_insert_id,
+    id_equals,
     to_epoch,
-    told,
 )
-from threadlog.repositories.base import affected
-from threadlog.repositories.log.thread import BEHIND, ThreadTail, last_seq
+from threadlog.repositories.base import rowcount
+from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq
 
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -111,7 +111,9 @@ def _insert_behind(*unless: Select[Any]) -> Executable:
     # As digits: a statement that waits is shown by the server, which fails over other bytes.
     payload = func.unhex(bindparam("digits", type_=String()))
     given = [bindparam(column.name, type_=column.type) for column in _GIVEN]
-    row = select(_THREADS.c.thread_id, telling(place, BEHIND), payload, *given).where(
+    row = select(
+        _THREADS.c.thread_id, encode_last_insert_id(place, NEEDS_TOUCH), payload, *given
+    ).where(
         _THREADS.c.thread_id == bindparam("thread_id"),
         *(~exists(found.with_for_update()) for found in unless),
     )
@@ -128,7 +130,7 @@ _INSERT_BEHIND: Final = _insert_behind()
 _INSERT_BEHIND_UNLESS_COMPLETED: Final = _insert_behind(
     select(_RUNS.c.run_id).where(
         _RUNS.c.thread_id == bindparam("thread_id"),
-        same_id(_RUNS.c.run_id, bindparam("run_id")),
+        id_equals(_RUNS.c.run_id, bindparam("run_id")),
         _RUNS.c.completed_at.is_not(None),
     )
 )
@@ -214,7 +216,7 @@ class MessageRepository:
         ]
         self._session.execute(_INSERT, rows)
 
-    def insert_behind(self, thread_id: str, message: NewMessage) -> ThreadTail | None:
+    def lock_and_append(self, thread_id: str, message: NewMessage) -> ThreadTail | None:
         """Lock a thread, and insert a message behind its last one, in one statement.
 
         Only for sessions that read at READ COMMITTED, and on servers that can; see `tells`.
@@ -230,9 +232,9 @@ class MessageRepository:
         statement = _INSERT_BEHIND if message.run_id is None else _INSERT_BEHIND_UNLESS_COMPLETED
         values = {**message._asdict(), "digits": message.payload.hex()}
         result = self._session.execute(statement, {"thread_id": thread_id, **values})
-        if not affected(result):
+        if not rowcount(result):
             return None
-        seq, behind = told(result)
+        seq, behind = decode_last_insert_id(result)
         if not seq:  # something between here and MySQL, or that is not quite MySQL
             raise StorageError("The server does not tell what LAST_INSERT_ID() was given")
         return ThreadTail(last_seq=seq - 1, behind=behind, completed_run=None)

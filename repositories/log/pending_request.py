@@ -6,8 +6,8 @@ from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from threadlog.models import Thread
-from threadlog.models.dialects import as_text, bytes_of, dialect_of, insert_if_absent
-from threadlog.repositories.base import affected
+from threadlog.models.dialects import as_bytes, as_text, dialect_of, insert_if_absent
+from threadlog.repositories.base import rowcount
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 
@@ -22,9 +22,9 @@ _CLEAR: Final = (
     .values(pending_request=None, run_id=None)
 )
 _CLEAR_IF_SAME: Final = _CLEAR.where(
-    bytes_of(_THREADS.c.pending_request["question_id"].as_string())
-    == bytes_of(bindparam("question_id")),
-    bytes_of(_THREADS.c.run_id) == bytes_of(bindparam("of_run")),
+    as_bytes(_THREADS.c.pending_request["question_id"].as_string())
+    == as_bytes(bindparam("question_id")),
+    as_bytes(_THREADS.c.run_id) == as_bytes(bindparam("of_run")),
 )
 # The run first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
 _LOAD: Final = select(_THREADS.c.run_id, as_text(_THREADS.c.pending_request)).where(
@@ -55,7 +55,7 @@ class PendingRequestRepository:
         missing row locks the gap under REPEATABLE READ: there the row is made first.
         """
         values = {"id": thread_id, "request": request, "of_run": run_id}
-        if self._read_committed and affected(self._session.execute(_SAVE, values)):
+        if self._read_committed and rowcount(self._session.execute(_SAVE, values)):
             return
         dialect = dialect_of(self._session)
         self._session.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
@@ -72,7 +72,7 @@ class PendingRequestRepository:
             Whether it was, and is removed now.
         """
         key = {"id": thread_id, "question_id": question_id, "of_run": run_id}
-        return affected(self._session.execute(_CLEAR_IF_SAME, key)) == 1
+        return rowcount(self._session.execute(_CLEAR_IF_SAME, key)) == 1
 
     def load(self, thread_id: str) -> PendingRequestRow | None:
         """Read a thread's pending request with its run id; None where there is none."""

@@ -26,15 +26,15 @@ from sqlalchemy.orm import Session
 from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects import (
     LockingRead,
+    bump_row_version,
     dialect_of,
-    marking,
-    same_id,
+    id_equals,
     seconds_ago,
     statement_time,
     to_epoch,
 )
 from threadlog.models.dialects.locking import Lock
-from threadlog.repositories.base import affected, first_of
+from threadlog.repositories.base import execute_in_order, rowcount
 
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -43,7 +43,7 @@ _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _THREAD_ID: Final = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
 _IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 _OF_THREAD: Final = _RUNS.c.thread_id == bindparam("thread_id")
-_IS_RUN: Final = and_(_OF_THREAD, same_id(_RUNS.c.run_id, bindparam("run_id")))
+_IS_RUN: Final = and_(_OF_THREAD, id_equals(_RUNS.c.run_id, bindparam("run_id")))
 
 # By the column's own collation: what that takes for the same key cannot be inserted. All
 # reads lock, as a plain one would read the transaction's snapshot under REPEATABLE READ.
@@ -73,7 +73,7 @@ _COMPLETE: Final = (
     update(_RUNS)
     .where(
         _RUNS.c.thread_id == bindparam("of_thread"),
-        same_id(_RUNS.c.run_id, bindparam("of_run")),
+        id_equals(_RUNS.c.run_id, bindparam("of_run")),
     )
     .values(completed_at=statement_time(), completion_seq=bindparam("seq"))
 )
@@ -89,7 +89,7 @@ _RUNS_AT_ONCE: Final = 400
 # A question whose run is not known may be any open run's.
 _WAITS: Final = and_(
     _THREADS.c.pending_request.is_not(None),
-    or_(_THREADS.c.run_id.is_(None), same_id(_THREADS.c.run_id, _RUNS.c.run_id)),
+    or_(_THREADS.c.run_id.is_(None), id_equals(_THREADS.c.run_id, _RUNS.c.run_id)),
 )
 
 
@@ -116,7 +116,7 @@ _LONG_AGO: Final = seconds_ago(bindparam("seconds"))
 def _stale(*, locking: bool) -> Select[Any]:
     sign_of_life = select(_MESSAGES.c.seq).where(
         _MESSAGES.c.thread_id == _RUNS.c.thread_id,
-        same_id(_MESSAGES.c.run_id, _RUNS.c.run_id),
+        id_equals(_MESSAGES.c.run_id, _RUNS.c.run_id),
         _MESSAGES.c.created_at > _LONG_AGO,
     )
     statement = _summaries()
@@ -171,7 +171,7 @@ class RunRepository:
             Whether it was inserted.
         """
         result = self._session.execute(_CLAIM, {"thread_id": thread_id, "run_id": run_id})
-        return affected(result) == 1
+        return rowcount(result) == 1
 
     def completed(self, thread_id: str, run_id: str) -> bool | None:
         """Say whether a run is completed, and lock it; None where there is no such run."""
@@ -197,7 +197,7 @@ class RunRepository:
     def lock_completion(self, thread_id: str, run_id: str) -> Completion:
         """Lock a thread, and read what completing one of its runs needs."""
         key = {"thread_id": thread_id, "run_id": run_id}
-        row = first_of(self._session, _LOCK_COMPLETION.statements(self._dialect), key)
+        row = execute_in_order(self._session, _LOCK_COMPLETION.statements(self._dialect), key)
         if row is None or row[0] is None:
             return Completion(None, 0)
         return Completion(bool(row[0]), row[1])
@@ -234,7 +234,9 @@ class RunRepository:
 
 @cache
 def _completing(dialect: str) -> Update:
-    return marking(_COMPLETE, _THREADS, _THREADS.c.thread_id == bindparam("of_thread"), dialect)
+    return bump_row_version(
+        _COMPLETE, _THREADS, _THREADS.c.thread_id == bindparam("of_thread"), dialect
+    )
 
 
 def _rows(rows: Sequence[Any]) -> list[RunRow]:

@@ -28,20 +28,20 @@ from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
 from threadlog.models import HitlAnswer, Message, Run, Thread
 from threadlog.models.dialects import (
     LockingRead,
+    as_bytes,
     as_text,
-    bytes_of,
     clock_time,
     dialect_of,
     from_epoch,
-    in_turn,
+    id_equals,
     insert_if_absent,
-    is_turn,
     lock_thread,
-    same_id,
     to_epoch,
+    try_advisory_lock,
+    with_advisory_lock,
 )
 from threadlog.models.dialects.locking import Lock
-from threadlog.repositories.base import first_of
+from threadlog.repositories.base import execute_in_order
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]
 
@@ -55,7 +55,7 @@ _OF_THREAD: Final = tuple(
 _THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
 _IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 
-BEHIND: Final = _THREADS.c.updated_at < clock_time()
+NEEDS_TOUCH: Final = _THREADS.c.updated_at < clock_time()
 """Whether a thread's ``updated_at`` is of an earlier second than the server's clock."""
 
 
@@ -70,7 +70,7 @@ def last_seq(lock: Lock) -> ColumnElement[int]:
 
 
 def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
-    return last_seq(lock), BEHIND, null()
+    return last_seq(lock), NEEDS_TOUCH, null()
 
 
 def _tail_and_completed(
@@ -85,14 +85,14 @@ def _tail_and_completed(
 _LOCK_TAIL: Final = LockingRead(_THREADS, _THREAD_ID, _tail)
 # Nearly always it is one run, and a list of parameters is rendered anew each time.
 _LOCK_TAIL_AND_RUN: Final = LockingRead(
-    _THREADS, _THREAD_ID, _tail_and_completed(same_id(_RUNS.c.run_id, bindparam("run_id")))
+    _THREADS, _THREAD_ID, _tail_and_completed(id_equals(_RUNS.c.run_id, bindparam("run_id")))
 )
 _LOCK_TAIL_AND_RUNS: Final = LockingRead(
     _THREADS,
     _THREAD_ID,
     _tail_and_completed(
         _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
-        bytes_of(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
+        as_bytes(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
     ),
 )
 # The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
@@ -285,14 +285,14 @@ class ThreadRepository:
         """
         parameters = {"thread_id": thread_id, **more}
         if self._read_committed and not is_new:
-            row = first_of(self._session, statements, parameters)
+            row = execute_in_order(self._session, statements, parameters)
             if row is not None:
                 return row
         self._create(thread_id)  # locks it too
         # But a transaction with a snapshot of its own may read what others deleted meanwhile:
         # its lock is refused.
         rest = statements[-1:] if self._read_committed else statements
-        return cast("Sequence[Any]", first_of(self._session, rest, parameters))
+        return cast("Sequence[Any]", execute_in_order(self._session, rest, parameters))
 
     def _create(self, thread_id: str) -> None:
         """Lock the thread's row, which is made if need be, in one statement."""
@@ -325,7 +325,7 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
     """
     key = _THREADS.c.thread_id
     return (
-        select(key, BEHIND, is_turn(key, dialect, wait=wait))
+        select(key, NEEDS_TOUCH, try_advisory_lock(key, dialect, wait=wait))
         .where(key.in_(bindparam("thread_ids", expanding=True)))
         .order_by(key)
         .with_for_update(skip_locked=not wait)
@@ -335,7 +335,7 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
 @cache
 def _create(dialect: str) -> Insert:
     """Build the INSERT of a thread that locks one which is there already."""
-    new = in_turn(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
+    new = with_advisory_lock(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
     return insert_if_absent(_THREADS, dialect).values(thread_id=new)
 
 

@@ -22,8 +22,8 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, dialect_of, from_kept, utc_now
-from threadlog.repositories.base import affected
+from threadlog.models.dialects import as_text, dialect_of, select_with_row_kept_locked, utc_now
+from threadlog.repositories.base import rowcount
 
 IN_FLIGHT: Final = ("pending", "running")
 """The statuses of a run that is not finished; every other one is final."""
@@ -109,7 +109,7 @@ class AppRunRepository:
         given = {f"new_{name}": value for name, value in row.items()}
         try:
             statement = _inserting(self._dialect)
-            return affected(self._session.execute(statement, {**given, "of_thread": thread_id})) > 0
+            return rowcount(self._session.execute(statement, {**given, "of_thread": thread_id})) > 0
         except IntegrityError as error:
             # The thread is locked, so that only the run's key can be in the way.
             raise RunAlreadyExistsError(thread_id=str(thread_id), run_id=str(run_id)) from error
@@ -136,7 +136,7 @@ class AppRunRepository:
     def set_status(self, run_id: UUID, status: str, error: str | None) -> bool:
         """Set the status of a run in flight; say whether there was one."""
         statement = _SET_STATUS.values(status=status, error=error, updated_at=self._now())
-        return affected(self._session.execute(statement, {"id": run_id})) > 0
+        return rowcount(self._session.execute(statement, {"id": run_id})) > 0
 
     def delete(self, thread_id: UUID, run_id: UUID) -> None:
         """Delete a run of a thread."""
@@ -194,7 +194,7 @@ class AppRunRepository:
 @cache
 def _inserting(dialect: str) -> Insert:
     values = [bindparam(f"new_{column.name}", type_=column.type) for column in _NEW]
-    row = from_kept(_THREADS, _THREADS.c.thread_id == _THREAD, values, dialect)
+    row = select_with_row_kept_locked(_THREADS, _THREADS.c.thread_id == _THREAD, values, dialect)
     names = ["thread_id", *(column.name for column in _NEW)]
     return insert(_RUNS).from_select(names, row).execution_options(preserve_rowcount=True)
 

@@ -20,8 +20,14 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, dialect_of, json_member_is, lock_first, utc_now
-from threadlog.repositories.base import affected
+from threadlog.models.dialects import (
+    as_text,
+    dialect_of,
+    json_member_is,
+    prelock_statements,
+    utc_now,
+)
+from threadlog.repositories.base import rowcount
 from threadlog.repositories.metadata.run import IN_FLIGHT
 
 _THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
@@ -154,10 +160,10 @@ class AppThreadRepository:
 
     def release_busy(self, thread_id: UUID, status: str) -> bool:
         """Set the status of a busy thread that has no run in flight; say whether it was one."""
-        for lock in lock_first(_THREADS, _IS_THREAD, self._dialect):
+        for lock in prelock_statements(_THREADS, _IS_THREAD, self._dialect):
             self._session.execute(lock, {"id": thread_id})
         statement = _RELEASE.values(status=status, updated_at=self._now())
-        return affected(self._session.execute(statement, {"id": thread_id})) > 0
+        return rowcount(self._session.execute(statement, {"id": thread_id})) > 0
 
     def over(self, now: str, limit: int) -> Sequence[UUID]:
         """List threads whose time was over at `now`, longest over first; none with a run in flight.

@@ -29,7 +29,7 @@ from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.copying import paging
 from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
 from threadlog.models import HitlAnswer, Message, Run, Thread
-from threadlog.models.dialects import carried
+from threadlog.models.dialects import transfer_table
 
 
 async def copied(ends: Ends, **options: Any) -> Copied:
@@ -432,7 +432,7 @@ async def test_a_column_that_a_host_added_for_metadata_is_left_to_the_database(
     await copied(ends)
     assert await rows_of(ends.target) == await source_rows(ends)
     known = Column("thread_id", String, primary_key=True), Column("c", String, Computed("1"))
-    assert carried(Table("of_a_host", MetaData(), *known)).columns.keys() == ["thread_id"]
+    assert transfer_table(Table("of_a_host", MetaData(), *known)).columns.keys() == ["thread_id"]
 
 
 def _insert_nan(connection: Connection) -> None:

@@ -127,7 +127,7 @@ async def snapshots(
 Verb = Callable[[Checkpointer], Awaitable[Any]]
 
 # What others commit after the snapshot was taken, and what must not be done by it.
-BEHIND: dict[str, tuple[Verb, Verb]] = {
+NEEDS_TOUCH: dict[str, tuple[Verb, Verb]] = {
     "an append": (
         lambda c: c.append("t", [UserFactory()]),
         lambda c: c.append("t", [UserFactory()]),
@@ -154,7 +154,7 @@ BEHIND: dict[str, tuple[Verb, Verb]] = {
 }
 
 
-@pytest.mark.parametrize(("others", "ours"), BEHIND.values(), ids=BEHIND)
+@pytest.mark.parametrize(("others", "ours"), NEEDS_TOUCH.values(), ids=NEEDS_TOUCH)
 async def test_an_old_snapshot_is_refused_and_never_believed(
     postgres_url: str, snapshots: AsyncEngine, others: Verb, ours: Verb
 ) -> None:

@@ -29,7 +29,7 @@ from threadlog.errors import (
     StatementTimeoutError,
 )
 from threadlog.messages import TextContent, UserMessage
-from threadlog.runtime.session_sources import OwnedSessions
+from threadlog.runtime.session_sources import EngineSessions
 
 HASTY = "read_timeout=0.5&connect_timeout=1"
 BOTH = pytest.mark.parametrize("way", ["own", "sync"])
@@ -234,7 +234,7 @@ async def test_waiting_for_a_lock_is_not_broken_off_by_default(server_url: str) 
         engine = engines_of(checkpointer)[0]
         async with engine.connect() as connection:
             waits = await connection.scalar(text(LOCK_WAIT[engine.dialect.name]))
-        limit = cast("OwnedSessions", checkpointer._sessions)._limits.statement
+        limit = cast("EngineSessions", checkpointer._sessions)._limits.statement
         assert limit is not None
         assert waits < limit
 
@@ -290,7 +290,7 @@ async def test_waiting_for_a_connection_has_a_limit(server_url: str, way: str) -
 async def test_an_sqlite_connection_has_the_limit_too(sqlite_url: str) -> None:
     """Pins the same where there is one connection."""
     async with Checkpointer(f"{sqlite_url}?pool_timeout=0.2") as checkpointer:
-        pool = cast("OwnedSessions", checkpointer._sessions)._writing
+        pool = cast("EngineSessions", checkpointer._sessions)._writing
         assert pool is not None
         async with pool.slots:
             with pytest.raises(PoolTimeoutError, match="All 1 connections"):

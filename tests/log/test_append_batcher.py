@@ -24,10 +24,10 @@ from threadlog.errors import (
     RunAlreadyCompletedError,
     TooLargeError,
 )
-from threadlog.log.append import Outcome, ThreadNotLocked
-from threadlog.log.append_batcher import AppendQueue, _Caller
+from threadlog.log.append import Outcome, ThreadBusy
+from threadlog.log.append_batcher import AppendBatcher, _PendingAppend
 from threadlog.messages import Message, UserMessage
-from threadlog.runtime.session_sources import OwnedSessions
+from threadlog.runtime.session_sources import EngineSessions
 
 WRITERS = 16
 
@@ -77,10 +77,10 @@ def said(number: int, size: int = 1) -> list[Message]:
     return [UserMessage(content=[], metadata={"b": number, "n": n}) for n in range(size)]
 
 
-def queue_of(checkpointer: Checkpointer) -> AppendQueue:
+def queue_of(checkpointer: Checkpointer) -> AppendBatcher:
     """Give the queue of an open checkpointer."""
     sessions = checkpointer._sessions
-    assert isinstance(sessions, OwnedSessions)
+    assert isinstance(sessions, EngineSessions)
     assert sessions._writing is not None
     return sessions._writing.appends
 
@@ -359,7 +359,7 @@ async def test_a_group_is_bounded(
     sizes: list[int] = []
     start = queue._start
 
-    def note(callers: Sequence[_Caller]) -> None:
+    def note(callers: Sequence[_PendingAppend]) -> None:
         sizes.append(len(callers))
         start(callers)
 
@@ -519,7 +519,7 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
                 await ends.wait()
             return [None]
         await asyncio.sleep(0.3)
-        return [ThreadNotLocked() for _ in group.callers]
+        return [ThreadBusy() for _ in group.callers]
 
     monkeypatch.setattr(queue, "_run", run)
     async with asyncio.timeout(20):

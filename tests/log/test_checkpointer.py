@@ -8,7 +8,7 @@ from sqlalchemy import event
 
 from tests.support.databases import engines_of, pools_of
 from tests.support.factories import AssistantFactory, ToolResultFactory, UserFactory
-from threadlog import CheckpointData, Checkpointer, HitlRequest, MessageCodec, Vocabulary
+from threadlog import CheckpointData, Checkpointer, FrameworkTypes, HitlRequest, MessageCodec
 from threadlog.errors import InvalidInputError, NotOpenError
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 
@@ -184,7 +184,7 @@ HostMessage = HostUser | AssistantMessage | ToolResultMessage
 class HostCheckpointer(Checkpointer[HostMessage]):
     """A checkpointer of the host's own message classes."""
 
-    vocabulary = Vocabulary(
+    vocabulary = FrameworkTypes(
         MessageCodec[HostMessage](HostUser, AssistantMessage, ToolResultMessage),
         HitlRequest,
         CheckpointData[HostMessage],

@@ -24,7 +24,7 @@ from tests.support.ways import host_engine
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.models import Message, cubepi_metadata
 from threadlog.models.dialects import PARTITION_COUNT
-from threadlog.runtime.sync_session_sources import SyncOwnedSessions
+from threadlog.runtime.sync_session_sources import SyncEngineSessions
 
 TABLES: Final = ("cubepi_threads", "cubepi_messages", "cubepi_runs", "cubepi_hitl_answers")
 OTHERS: Final = 1000
@@ -227,7 +227,7 @@ def test_a_plain_connection_locks_one_partition_however_often(postgres_among_oth
     found: list[list[str]] = []
     with SyncCheckpointer(postgres_among_others, max_pool_size=1) as checkpointer:
         sessions = checkpointer._sessions
-        assert isinstance(sessions, SyncOwnedSessions)
+        assert isinstance(sessions, SyncEngineSessions)
         event.listen(
             sessions.engine,
             "commit",

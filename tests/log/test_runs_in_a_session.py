@@ -13,7 +13,7 @@ from tests.support.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.encoding.statement_size import in_batches
 from threadlog.errors import RunAlreadyCompletedError
-from threadlog.log.append import NewAppend, _Insertion
+from threadlog.log.append import AppendRequest, AppendTransaction
 from threadlog.log.message_codec import MESSAGE_CODEC
 from threadlog.models import Run
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
@@ -84,8 +84,8 @@ async def test_an_append_sees_a_completion_behind_the_snapshot(
 ) -> None:
     """Pins the locking read of completed runs."""
     await other.mark_run_complete("t", "r")
-    new = NewAppend("t", in_batches(MESSAGE_CODEC.encode([UserFactory(run_id="r")]), 10_000))
-    (outcome,) = await joined(session, _Insertion([new], 10_000))
+    new = AppendRequest("t", in_batches(MESSAGE_CODEC.encode([UserFactory(run_id="r")]), 10_000))
+    (outcome,) = await joined(session, AppendTransaction([new], 10_000))
     assert isinstance(outcome, RunAlreadyCompletedError)
 
 

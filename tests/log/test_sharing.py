@@ -27,7 +27,7 @@ from threadlog.errors import (
 from threadlog.messages import TextContent
 from threadlog.models import Run
 from threadlog.models import Thread as ThreadRow
-from threadlog.runtime.sync_session_sources import SyncOwnedSessions
+from threadlog.runtime.sync_session_sources import SyncEngineSessions
 
 NO_ESCAPES = "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES"
 
@@ -446,7 +446,7 @@ def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
     """Pins that it takes one of the others instead of waiting."""
     with SyncCheckpointer(innodb_url, max_pool_size=3) as checkpointer:
         sessions = checkpointer._sessions
-        assert isinstance(sessions, SyncOwnedSessions)
+        assert isinstance(sessions, SyncEngineSessions)
         assert sessions.reading_engine is not None
         checkpointer.append("t", [UserFactory()])
         found: list[object] = []

@@ -13,7 +13,7 @@ from tests.support.databases import engine_for, lasting_snapshots, on_connection
 from tests.support.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.encoding.statement_size import in_batches
-from threadlog.log.append import NewAppend, _Insertion
+from threadlog.log.append import AppendRequest, AppendTransaction
 from threadlog.log.message_codec import MESSAGE_CODEC
 from threadlog.models import Message, Thread
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
@@ -42,8 +42,8 @@ def host_engine(url: str, level: str | None = None) -> AsyncEngine:
 def append(uow: UnitOfWork, thread_id: str, count: int = 1) -> None:
     """Append messages in a unit of work."""
     rows = MESSAGE_CODEC.encode(UserFactory.build_batch(count))
-    new = NewAppend(thread_id, in_batches(rows, 1_000_000))
-    assert _Insertion([new], 1_000_000)(uow) == [None]
+    new = AppendRequest(thread_id, in_batches(rows, 1_000_000))
+    assert AppendTransaction([new], 1_000_000)(uow) == [None]
 
 
 async def length(url: str, thread_id: str) -> int:

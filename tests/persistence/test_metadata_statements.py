@@ -15,7 +15,7 @@ from tests.support.counting import StatementCount
 from tests.support.databases import on_connection
 from tests.support.plans import analyze, explain, recorded
 from threadlog.persistence import MetadataStore, ThreadSearch, ThreadTtl
-from threadlog.runtime.session_sources import OwnedSessions
+from threadlog.runtime.session_sources import EngineSessions
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ async def test_no_table_is_read_whole(
         await store.update_run_status(run_id, "success")
     await on_connection(server_graph_url, lambda c: analyze(c, "app_threads", "app_runs"))
     sessions = store._door._sessions
-    assert isinstance(sessions, OwnedSessions)
+    assert isinstance(sessions, EngineSessions)
     engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
     with recorded(engine.sync_engine for engine in engines) as sent:
         await store.fetch_thread_row(threads[0])

@@ -17,7 +17,7 @@ from threadlog.errors import (
     UnsupportedServerError,
 )
 from threadlog.repositories import UnitOfWork
-from threadlog.schema.check import Finding, check_database
+from threadlog.schema.check import CheckResult, check_database
 from threadlog.schema.migrate import upgrade
 
 TYPE = "VARCHAR(255) COLLATE utf8mb4_general_ci"
@@ -48,7 +48,7 @@ def _execute(statement: TextClause, connection: Connection) -> None:
     connection.execute(statement)
 
 
-async def faults(url: str) -> list[Finding]:
+async def faults(url: str) -> list[CheckResult]:
     """Give the findings that are not ok."""
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.schemas import run
 from threadlog.models import PartName
-from threadlog.schema.check import Finding, check_database
+from threadlog.schema.check import CheckResult, check_database
 from threadlog.schema.migrate import upgrade
 
 FOLDING = "COLLATE utf8mb4_general_ci"
@@ -35,12 +35,12 @@ async def graph_url(innodb_database: str) -> str:
     return innodb_database
 
 
-async def faults(url: str) -> list[Finding]:
+async def faults(url: str) -> list[CheckResult]:
     """Give the findings that are not ok."""
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 
 
-def checks(findings: list[Finding]) -> list[str]:
+def checks(findings: list[CheckResult]) -> list[str]:
     """Name what was looked at."""
     assert {finding.status for finding in findings} == {"ok"}
     return [finding.check for finding in findings]

@@ -5,7 +5,7 @@ import pytest
 from tests.support.databases import on_connection
 from tests.support.schemas import run, statements_of
 from threadlog.models import graph_metadata
-from threadlog.schema.check import Finding, check_database
+from threadlog.schema.check import CheckResult, check_database
 from threadlog.schema.migrate import upgrade, upgrade_sql
 
 CHECKS = [
@@ -41,7 +41,7 @@ FOLDING = (
 )
 
 
-async def faults(url: str) -> list[Finding]:
+async def faults(url: str) -> list[CheckResult]:
     """Give the findings that are not ok."""
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tests.support.fingerprints import fingerprint
 from threadlog import Checkpointer
 from threadlog.models import GRAPH, MESSAGES, SchemaPart
-from threadlog.runtime.session_sources import OwnedSessions
+from threadlog.runtime.session_sources import EngineSessions
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ def _complete_schema(connection: Connection) -> None:
 def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
     """Give the engines of an open checkpointer, the one that writes first."""
     sessions = checkpointer._sessions
-    assert isinstance(sessions, OwnedSessions)
+    assert isinstance(sessions, EngineSessions)
     engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
     assert engines, "the checkpointer is not open"
     return engines

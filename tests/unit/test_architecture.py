@@ -104,10 +104,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     assert {
         "threadlog/py.typed",
         "threadlog/models/thread.py",
-        "threadlog/repositories/thread.py",
-        "threadlog/models/dialects/times.py",
+        "threadlog/repositories/log/thread.py",
+        "threadlog/models/dialects/time.py",
         "threadlog/langgraph/saver.py",
         "threadlog/persistence/registry.py",
-        "threadlog/migrations/env.py",
-        "threadlog/migrations/script.py.mako",
+        "threadlog/migrations/alembic/env.py",
+        "threadlog/migrations/alembic/script.py.mako",
     } <= set(names)

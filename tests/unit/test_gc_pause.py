@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.factories import UserFactory
 from threadlog import Checkpointer
-from threadlog.encoding.gc_pause import collector_paused
+from threadlog.encoding.gc_pause import gc_paused
 from threadlog.errors import CheckpointCorruptionError
 
 
@@ -22,10 +22,10 @@ def on(request: pytest.FixtureRequest) -> Iterator[bool]:
 
 def test_the_collector_is_as_before_afterwards(on: bool) -> None:  # noqa: FBT001 - a fixture
     """Pins that it is off in the block, and afterwards what the host wants, whatever happens."""
-    with collector_paused():
+    with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled() is on
-    with pytest.raises(LookupError), collector_paused():
+    with pytest.raises(LookupError), gc_paused():
         raise LookupError
     assert gc.isenabled() is on
 

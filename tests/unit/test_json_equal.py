@@ -2,7 +2,7 @@
 
 import pytest
 
-from threadlog.encoding.json_equal import same_json
+from threadlog.encoding.json_equal import json_equal
 
 BEYOND = 2**70
 
@@ -28,8 +28,8 @@ BEYOND = 2**70
 )
 def test_the_same(one: str | None, other: str | None) -> None:
     """Pins what databases write in different ways."""
-    assert same_json(one, other)
-    assert same_json(other, one)
+    assert json_equal(one, other)
+    assert json_equal(other, one)
 
 
 @pytest.mark.parametrize(
@@ -60,5 +60,5 @@ def test_the_same(one: str | None, other: str | None) -> None:
 )
 def test_not_the_same(one: str | None, other: str | None) -> None:
     """Pins what would be a change."""
-    assert not same_json(one, other)
-    assert not same_json(other, one)
+    assert not json_equal(one, other)
+    assert not json_equal(other, one)

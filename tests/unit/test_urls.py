@@ -5,7 +5,7 @@ from sqlalchemy import make_url
 
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.databases import parse_url, show_url
-from threadlog.databases.urls import Host, hosts_of
+from threadlog.databases.urls import Host, parse_hosts
 from threadlog.errors import ConfigurationError
 
 TWO = (Host("h1", 3306), Host("h2", 3307))
@@ -27,7 +27,7 @@ TWO = (Host("h1", 3306), Host("h2", 3307))
 )
 def test_hosts_are_read_from_both_ways_to_write_them(url: str, hosts: tuple[Host, ...]) -> None:
     """Pins the two spellings, ports, IPv6 and what only looks like a list."""
-    assert hosts_of(parse_url(url)) == hosts
+    assert parse_hosts(parse_url(url)) == hosts
 
 
 def test_the_rest_of_the_url_stays() -> None:
@@ -54,6 +54,6 @@ def test_what_is_no_host_is_refused(host: str) -> None:
 
 def test_url_objects_are_read_as_text_is() -> None:
     """Pins URLs that SQLAlchemy itself parsed."""
-    assert hosts_of(parse_url(make_url("mysql://u:p@/db?host=h1&host=h2:3307"))) == TWO
-    assert hosts_of(parse_url(make_url("mysql://u:p@h1,h2:3307/db"))) == TWO
+    assert parse_hosts(parse_url(make_url("mysql://u:p@/db?host=h1&host=h2:3307"))) == TWO
+    assert parse_hosts(parse_url(make_url("mysql://u:p@h1,h2:3307/db"))) == TWO
     assert repr(SyncCheckpointer(make_url("mysql://u:p@h1,h2:3307/db"))).count("h2:3307") == 1

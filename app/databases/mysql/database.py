@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from threadlog.databases.base import Driver, EngineSettings, PoolSize, third_for_reading
 from threadlog.databases.mysql.failover import code_of, follow_primary, refuses_writes
 from threadlog.databases.timeouts import TimeLimits, limited_connect, take_limits, watch
-from threadlog.databases.urls import hosts_of
+from threadlog.databases.urls import parse_hosts
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ColumnTooShortError,
@@ -126,7 +126,7 @@ class MySQLBackend:
                 f"The URL names no database. Write {url.get_backend_name()}://user:password@"
                 "host:3306/database."
             )
-        hosts_of(url)  # refuses what is none
+        parse_hosts(url)  # refuses what is none
         query = dict(url.query)
         tls = _take_tls(query, driver)
         limits = take_limits(query)

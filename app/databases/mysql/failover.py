@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from threadlog.databases.urls import Host, hosts_of
+from threadlog.databases.urls import Host, parse_hosts
 from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,
@@ -64,9 +64,9 @@ def follow_primary(engine: Engine | AsyncEngine) -> None:
         ConfigurationError: one of the hosts in the URL is none.
     """
     plain = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
-    hosts = hosts_of(plain.url)
+    hosts = parse_hosts(plain.url)
     if hosts:
-        event.listen(plain, "do_connect", _Finder(hosts).connect)
+        event.listen(plain, "do_connect", PrimaryLocator(hosts).connect)
     event.listen(plain, "handle_error", _give_up)
 
 
@@ -109,7 +109,7 @@ class _UnfitError(Exception):
     """A server was reached and is not to be written to."""
 
 
-class _Finder:
+class PrimaryLocator:
     """Finds the primary among hosts, and remembers it."""
 
     def __init__(self, hosts: Sequence[Host]) -> None:

@@ -15,7 +15,7 @@ from threadlog.databases.base import Driver, EngineSettings, PoolSize, third_for
 from threadlog.databases.postgres.errors import error_type
 from threadlog.databases.postgres.failover import connect_to_servers
 from threadlog.databases.timeouts import TimeLimits, take_limits, watch
-from threadlog.databases.urls import hosts_of
+from threadlog.databases.urls import parse_hosts
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
@@ -104,7 +104,7 @@ class PostgresBackend:
             )
         query = dict(url.query)
         limits = take_limits(query)
-        hosts = [str(host) for host in hosts_of(url)]
+        hosts = [str(host) for host in parse_hosts(url)]
         query.pop("host", None)
         arguments = _arguments(query, limits, synchronous=synchronous)
         options = {"use_native_hstore": False} if synchronous else {}

@@ -14,7 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.databases.postgres.errors import ends_session, refuses_writes, sqlstate_of
-from threadlog.databases.urls import Host, hosts_of
+from threadlog.databases.urls import Host, parse_hosts
 from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,
@@ -34,11 +34,11 @@ def connect_to_servers(engine: Engine) -> None:
     Args:
         engine: an engine of PostgreSQL that is not connected yet.
     """
-    event.listen(engine, "do_connect", _Finder(hosts_of(engine.url)).connect)
+    event.listen(engine, "do_connect", PrimaryLocator(parse_hosts(engine.url)).connect)
     event.listen(engine, "handle_error", _give_up)
 
 
-class _Finder:
+class PrimaryLocator:
     """Finds the primary among hosts, and remembers it."""
 
     def __init__(self, hosts: Sequence[Host]) -> None:

@@ -20,7 +20,7 @@ from tests.support.databases import on_connection
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH, graph_metadata
-from threadlog.runtime.session_sources import OwnedSessions
+from threadlog.runtime.session_sources import EngineSessions
 
 
 class InThreads(BaseCheckpointSaver[str]):
@@ -113,7 +113,7 @@ async def own(url: str, **options: Any) -> AsyncIterator[Saver]:
         yield saver
         door = saver._doors.asynchronous
         sessions = door._sessions
-        assert isinstance(sessions, OwnedSessions)
+        assert isinstance(sessions, EngineSessions)
         for engine in (sessions.engine, sessions.reading_engine):
             assert engine is None or cast("QueuePool", engine.pool).checkedout() == 0
 

@@ -96,15 +96,15 @@ def _hold(kind: str, arguments: Mapping[str, Any]) -> None:
     """Run a server until nobody wants it any more."""
     try:
         with _KINDS[kind](**arguments) as report:
-            _tell(report)
+            _forward_result(report)
             while not requester_gone(None):
                 pass
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except SourceFailedError as error:
-        _tell({"error": str(error)})
+        _forward_result({"error": str(error)})
 
 
-def _tell(report: Mapping[str, str]) -> None:
+def _forward_result(report: Mapping[str, str]) -> None:
     """Write a report for who asked, if it still reads."""
     with suppress(BrokenPipeError):
         sys.stdout.write(json.dumps(report) + "\n")
