@@ -21,7 +21,6 @@ def run(name: str, done: list[str], figures: list[float]) -> Run:
 
 
 async def test_contenders_take_turns_over_all_pieces_of_a_group() -> None:
-    """Pins A B C A B C, and that the first turn of each is not in its figure."""
     done: list[str] = []
     told: list[str] = []
     group = [
@@ -45,7 +44,7 @@ FIGURES = Figures(
 
 
 def test_ratios_are_those_of_medians() -> None:
-    """Pins that one slow round changes nothing, and that what is missing has no ratio."""
+    """One slow round changes nothing, and what is missing has no ratio."""
     assert [FIGURES.ratio(figure, OURS) for figure in FIGURES] == [1, 2, None]
 
 
@@ -54,19 +53,17 @@ def test_ratios_are_those_of_medians() -> None:
     [(0.5, False, True), (0.49, False, False), (0.5, True, True), (0.51, True, False)],
 )
 def test_a_target_is_met_at_its_bound(bound: float, least: bool, met: bool) -> None:  # noqa: FBT001 - the cases
-    """Pins both directions."""
     target = Target("append", OURS, "append", FRAMEWORK, bound, least)
     assert target.ratio(FIGURES) == 0.5
     assert target.is_met(0.5) is met
 
 
 def test_a_target_that_was_not_measured_is_neither_met_nor_missed() -> None:
-    """Pins that nothing is promised without a figure."""
+    """Nothing is promised without a figure."""
     assert Target("load", OURS, "load", FRAMEWORK, 1).as_json(FIGURES)["met"] is None
 
 
 def test_the_full_form_has_the_targets_of_the_documentation() -> None:
-    """Pins their numbers, and that rounds are odd in number so that a median is one of them."""
     bounds = [(target.bound, target.least) for target in targets(FULL)]
     assert bounds == [
         (0.8, False),

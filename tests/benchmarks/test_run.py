@@ -25,7 +25,7 @@ def contenders_of(work: str, found: dict[str, Any]) -> set[str]:
 def test_a_run_prints_tables_and_writes_a_file_and_a_plot(
     tmp_path: Path, mysql_server_url: str, postgres_server_url: str
 ) -> None:
-    """Pins that each contender is measured, no target is without figures, and all is written."""
+    """Each contender is measured, no target is without figures, and all is written."""
     command = [sys.executable, "-m", "benchmarks", "--scale", "tiny", "--folder", str(tmp_path)]
     servers = {MYSQL.variable: mysql_server_url, POSTGRES.variable: postgres_server_url}
     environment = {**os.environ, **servers}

@@ -15,7 +15,6 @@ _OURS = 23
 async def test_an_agents_turn_takes_half_the_statements(
     mysql_url: str, count: StatementCount
 ) -> None:
-    """Pins a turn with two tools, by a real agent, beside the framework's own backend."""
     tables = CubeloopTables(create_async_engine("sqlite+aiosqlite://"))  # it fills none
     async with Ours.opened(mysql_url, tables) as ours, Framework.opened(mysql_url, tables) as own:
         sent = await counted_turn(ours.checkpointer, count)

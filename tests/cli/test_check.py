@@ -6,7 +6,6 @@ from tests.cli.helpers import as_process, threadlog
 
 
 def test_check_reports_line_by_line(server_url: str) -> None:
-    """Pins one line for each check, and the exit status of a good database."""
     result = threadlog("check", server_url)
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
@@ -15,7 +14,6 @@ def test_check_reports_line_by_line(server_url: str) -> None:
 
 
 def test_check_writes_json_for_programs(server_database: str) -> None:
-    """Pins the JSON and the exit status of an empty database."""
     result = threadlog("check", server_database, "--json")
     report = json.loads(result.stdout)
     assert result.exit_code == 1
@@ -24,7 +22,6 @@ def test_check_writes_json_for_programs(server_database: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_one_line() -> None:
-    """Pins how an error of the database is told by the check."""
     done = as_process("check", "mysql://root@127.0.0.1:1/app")
     assert done.returncode == 1
     assert done.stdout.startswith("error   connection  2003: ")
@@ -32,7 +29,6 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
 
 
 def test_check_looks_at_the_parts_that_are_there(server_database: str) -> None:
-    """Pins the lines of each part, and of one alone for who asks for it."""
     graph, both, messages = (8, 16, 10) if server_database.startswith("postgresql") else (7, 13, 8)
     threadlog("migrate", server_database, "--part", "graph")
     assert len(threadlog("check", server_database).stdout.splitlines()) == graph

@@ -40,7 +40,6 @@ def refused(*arguments: str) -> str:
 
 
 def test_copy_tells_what_it_did(filled: Ends) -> None:
-    """Pins the summary for people: the first time, the second, and of a comparison."""
     assert succeed(*filled) == [
         "messages: 3 copied (15 rows), 0 unchanged, 0 bad",
         "Compared: the target has all of it as in the source.",
@@ -56,7 +55,6 @@ def test_copy_tells_what_it_did(filled: Ends) -> None:
 
 
 def test_copy_of_some_threads_says_so(filled: Ends) -> None:
-    """Pins the option that may be repeated."""
     options = ("--thread", "sample/weather", "--thread", "sample/picture")
     conclusion = "Compared: the target has these threads as in the source."
     assert succeed(*filled, *options)[1] == conclusion
@@ -65,13 +63,11 @@ def test_copy_of_some_threads_says_so(filled: Ends) -> None:
 
 
 def test_copy_of_nothing_says_so(ends: Ends) -> None:
-    """Pins what is said of a source without threads."""
     threadlog("migrate", ends.source, "--part", "messages")
     assert succeed(*ends)[1] == "The source has no threads."
 
 
 def test_conflicts_are_reported_and_the_rest_is_copied(filled: Ends) -> None:
-    """Pins the line for each, and the exit status, of both ways to run it."""
     asyncio.run(say(filled.target, "sample/weather", "something else"))
     asyncio.run(change(filled.target, Thread, ("sample/weather",), created_at=5))
     result = threadlog("copy", *filled)
@@ -87,7 +83,7 @@ def test_conflicts_are_reported_and_the_rest_is_copied(filled: Ends) -> None:
 
 
 def test_a_byte_that_differs_is_named(filled: Ends) -> None:
-    """Pins that the comparison can fail, and names the row."""
+    """The comparison can fail, and names the row."""
     succeed(*filled)
     key = ("sample/weather", 2)
     payload = asyncio.run(rows_of(filled.target))["cubepi_messages"][key]["payload"]
@@ -101,7 +97,6 @@ def test_a_byte_that_differs_is_named(filled: Ends) -> None:
 
 
 def test_copy_writes_json_for_programs(filled: Ends) -> None:
-    """Pins the JSON summary, alone on standard output."""
     result = threadlog("copy", *filled, "--json", "--thread", "none", "--thread", "sample/weather")
     assert result.exit_code == 1
     assert json.loads(result.stdout) == {
@@ -148,7 +143,7 @@ def test_copy_writes_json_for_programs(filled: Ends) -> None:
 
 
 def test_copy_shows_its_progress_on_a_terminal(sqlite_url: str, second_sqlite_url: str) -> None:
-    """Pins that the bar is on standard error, and only if that is a terminal."""
+    """The bar is on standard error, and only if that is a terminal."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     ours, theirs = pty.openpty()
     done = subprocess.run(
@@ -168,7 +163,6 @@ def test_copy_shows_its_progress_on_a_terminal(sqlite_url: str, second_sqlite_ur
 
 
 def test_the_urls_may_come_from_the_environment(sqlite_url: str, second_sqlite_url: str) -> None:
-    """Pins the variables, which keep passwords out of the shell's history."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     variables = {"THREADLOG_SOURCE_URL": sqlite_url, "THREADLOG_TARGET_URL": second_sqlite_url}
     assert succeed(**variables)[0].startswith("messages: 3 copied")
@@ -180,7 +174,6 @@ def test_the_urls_may_come_from_the_environment(sqlite_url: str, second_sqlite_u
 def test_one_database_at_both_ends_is_refused(
     sqlite_url: str, mysql_url: str, tmp_path: Path
 ) -> None:
-    """Pins it for files by any name, and for servers by any address."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     (tmp_path / "link.db").symlink_to(tmp_path / "threadlog.db")
     for ends in (
@@ -199,7 +192,6 @@ def test_one_database_at_both_ends_is_refused(
 def test_the_end_that_cannot_be_used_is_named(
     sqlite_url: str, mysql_database: str, tmp_path: Path
 ) -> None:
-    """Pins the words for each end and fault, and that no file is created."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     nowhere = f"sqlite:///{tmp_path}/none.db"
     assert refused(nowhere, mysql_database) == (
@@ -225,7 +217,7 @@ def test_the_end_that_cannot_be_used_is_named(
 
 
 def test_a_part_that_the_target_lacks_is_named(sqlite_url: str, mysql_url: str) -> None:
-    """Pins that a target without the state of graphs is told so, and can be left at that."""
+    """A target without the state of graphs is told so, and can be left at that."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     threadlog("migrate", sqlite_url)
     assert threadlog("copy", sqlite_url, mysql_url).exit_code == 0  # no graph was kept there
@@ -239,7 +231,7 @@ def test_a_part_that_the_target_lacks_is_named(sqlite_url: str, mysql_url: str) 
 
 
 def test_an_old_schema_is_refused(sqlite_url: str, second_sqlite_url: str) -> None:
-    """Pins that nothing is copied between two versions."""
+    """Nothing is copied between two versions."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     asyncio.run(execute(sqlite_url, "UPDATE cubepi_schema_version SET version = 4"))
     assert "schema version 4; 5 is needed" in refused(sqlite_url, second_sqlite_url)
@@ -250,7 +242,7 @@ def _both(result: Result) -> str:
 
 
 def test_ids_cannot_steer_the_terminal(sqlite_url: str, second_sqlite_url: str) -> None:
-    """Pins that control characters of ids are written out where they are reported."""
+    """Control characters of ids are written out where they are reported."""
     evil = "evil\x1b[31m[bold]id"
     asyncio.run(say(sqlite_url, evil, "a"))
     asyncio.run(say(second_sqlite_url, evil, "b"))

@@ -9,14 +9,12 @@ from tests.cli.helpers import as_process
 
 
 def test_the_version_is_shown() -> None:
-    """Pins ``python -m threadlog --version``."""
     done = as_process("--version")
     assert (done.returncode, done.stdout) == (0, "threadlog 0.1.0\n")
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
 def test_a_missing_package_is_named(package: str) -> None:
-    """Pins the words and the exit status where the extra is not installed."""
     code = (
         f"import sys; sys.modules[{package!r}] = None; from threadlog.__main__ import main; main()"
     )
@@ -28,7 +26,7 @@ def test_a_missing_package_is_named(package: str) -> None:
 
 
 def test_importing_the_entry_point_loads_neither_typer_nor_rich() -> None:
-    """Pins that the packages are loaded when the command runs."""
+    """The packages are loaded when the command runs."""
     modules = (
         "threadlog, threadlog.__main__, threadlog.importing.import_log, threadlog.schema.check"
     )

@@ -39,7 +39,6 @@ EVIL = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches_by_an_example_and_tells_no_url(command: str) -> None:
-    """Pins an example in each command's help, and that the environment stays private."""
     result = threadlog(command, "--help", THREADLOG_URL="mysql://root:geheim@localhost/app")
     assert result.exit_code == 0
     assert "Example:" in result.stdout
@@ -50,7 +49,6 @@ def test_help_teaches_by_an_example_and_tells_no_url(command: str) -> None:
 def test_the_url_comes_from_the_environment_or_is_a_file_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins the two defaults."""
     monkeypatch.chdir(tmp_path)
     threadlog("import", str(SAMPLE), THREADLOG_URL=f"sqlite:///{tmp_path}/other.db")
     assert (tmp_path / "other.db").exists()
@@ -61,7 +59,6 @@ def test_the_url_comes_from_the_environment_or_is_a_file_here(
 
 @pytest.mark.parametrize("command", ["check", "migrate"])
 def test_the_url_may_be_argument_or_option(command: str, tmp_path: Path) -> None:
-    """Pins both ways, that the argument precedes the environment, and no contradiction."""
     url, other = f"sqlite:///{tmp_path}/a.db", f"sqlite:///{tmp_path}/other.db"
     threadlog("migrate", url)
     for arguments in ([url], ["--url", url], [url, "--url", url]):
@@ -74,7 +71,7 @@ def test_the_url_may_be_argument_or_option(command: str, tmp_path: Path) -> None
 
 
 def test_looking_creates_no_file(tmp_path: Path) -> None:
-    """Pins that a mistyped file is told instead of created."""
+    """A mistyped file is told instead of created."""
     url = f"sqlite:///{tmp_path}/none.db"
     looking = (["threads"], ["show", "t"], ["runs", "t"], ["runs", "--stale", "1h"])
     for command in (*looking, ["release", "t", "r"]):
@@ -108,7 +105,6 @@ def test_looking_creates_no_file(tmp_path: Path) -> None:
     ],
 )
 def test_a_password_is_never_shown(arguments: list[str]) -> None:
-    """Pins it for right and wrong uses; each fails without a traceback."""
     done = as_process(*arguments)
     assert done.returncode in {1, 2}
     assert done.stdout + done.stderr
@@ -121,7 +117,7 @@ def test_a_password_is_never_shown(arguments: list[str]) -> None:
 def test_stored_text_cannot_steer_the_terminal(
     sqlite_url: str, tmp_path: Path, colours: dict[str, str]
 ) -> None:
-    """Pins that markup is shown as it is and control characters are written out."""
+    """Markup is shown as it is and control characters are written out."""
     file = write_lines(tmp_path / "evil.jsonl", EVIL)
     threadlog("import", str(file), "--url", sqlite_url)
     claim(sqlite_url, EVIL_ID, EVIL_ID, f"{EVIL_ID}2")
@@ -149,7 +145,7 @@ def test_stored_text_cannot_steer_the_terminal(
 
 
 def test_a_missing_table_is_one_line_that_leads_to_the_check(filled_url: str) -> None:
-    """Pins that no cause is spoken of, which a command does not show."""
+    """No cause is spoken of, which a command does not show."""
     asyncio.run(on_connection(filled_url, _drop_messages))
     result = threadlog("show", "sample/weather", "--url", filled_url)
     assert result.exit_code == 1
@@ -180,7 +176,6 @@ def _drop_messages(connection: Connection) -> None:
 def test_a_reader_that_leaves_is_no_failure(
     sqlite_url: str, arguments: list[str], status: int
 ) -> None:
-    """Pins that ``| head`` fails no script, and hides no status that was asked for."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     ours, theirs = os.pipe()
     os.close(ours)

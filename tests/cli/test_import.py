@@ -11,7 +11,6 @@ from tests.cli.helpers import SAMPLE, threadlog, write_lines
 
 
 def test_import_tells_what_it_did(database_url: str) -> None:
-    """Pins the summary for people, the first and the second time."""
     first = threadlog("import", str(SAMPLE), "--url", database_url)
     assert (first.exit_code, first.stderr) == (0, "")
     assert first.stdout == "3 imported (12 messages), 0 unchanged, 0 bad\n"
@@ -20,7 +19,6 @@ def test_import_tells_what_it_did(database_url: str) -> None:
 
 
 def test_import_reports_bad_lines_and_takes_the_rest(database_url: str, tmp_path: Path) -> None:
-    """Pins the line numbers, the exit status, and that the good lines went in."""
     file = write_lines(
         tmp_path / "mixed.jsonl",
         [{"role": "user", "content": "first"}],
@@ -45,7 +43,6 @@ def test_import_reports_bad_lines_and_takes_the_rest(database_url: str, tmp_path
 
 
 def test_import_writes_json_for_programs(database_url: str, tmp_path: Path) -> None:
-    """Pins the JSON summary, alone on standard output, with the bad lines in it."""
     file = write_lines(tmp_path / "a.jsonl", [{"role": "user", "content": "x"}], "nonsense")
     result = threadlog("import", str(file), "--url", database_url, "--json")
     assert json.loads(result.stdout) == {
@@ -61,7 +58,7 @@ def test_import_writes_json_for_programs(database_url: str, tmp_path: Path) -> N
 
 
 def test_import_shows_its_progress_on_a_terminal(sqlite_url: str) -> None:
-    """Pins that the bar is on standard error, and only if that is a terminal."""
+    """The bar is on standard error, and only if that is a terminal."""
     ours, theirs = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "threadlog", "import", str(SAMPLE), "--url", sqlite_url],
@@ -79,7 +76,6 @@ def test_import_shows_its_progress_on_a_terminal(sqlite_url: str) -> None:
 
 
 def test_import_reads_standard_input(sqlite_url: str) -> None:
-    """Pins the dash, and what lines and threads are called then."""
     lines = b'[{"role": "user", "content": "x"}]\nnonsense\n'
     command = [sys.executable, "-m", "threadlog", "import", "-", "--url", sqlite_url]
     done = subprocess.run(command, input=lines, capture_output=True, check=False)
@@ -94,7 +90,6 @@ def test_import_reads_standard_input(sqlite_url: str) -> None:
 
 
 def test_import_of_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    """Pins exit status 2, and that no database is created."""
     result = threadlog("import", str(tmp_path / "none"), "--url", f"sqlite:///{tmp_path}/a.db")
     assert result.exit_code == 2
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,6 @@ from tests.cli.helpers import threadlog
 
 
 def test_migrate_makes_an_empty_database_good(server_database: str) -> None:
-    """Pins migrate, that it may be run again, and that it shows SQL on demand."""
     sql = threadlog("migrate", server_database, "--sql")
     assert "cubepi_messages" in sql.stdout
     assert threadlog("check", server_database).exit_code == 1
@@ -20,14 +19,13 @@ def test_migrate_makes_an_empty_database_good(server_database: str) -> None:
 
 
 def test_migrate_tells_what_it_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins that the default is named: nobody wrote it."""
+    """The default is named: nobody wrote it."""
     monkeypatch.chdir(tmp_path)
     assert "sqlite:///threadlog.db " in threadlog("migrate").stdout
     assert (tmp_path / "threadlog.db").exists()
 
 
 def test_migrate_makes_the_part_that_is_named(server_database: str) -> None:
-    """Pins --part, for tables and for their SQL."""
     sql = threadlog("migrate", server_database, "--part", "graph", "--sql")
     assert "threadlog_checkpoints" in sql.stdout
     assert "cubepi" not in sql.stdout

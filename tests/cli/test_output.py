@@ -16,7 +16,6 @@ from threadlog.cli.output import printable, without_password
     ],
 )
 def test_passwords_of_urls_are_blotted_out(text: str, expected: str) -> None:
-    """Pins what is taken for a password."""
     assert without_password(text) == expected
 
 
@@ -30,5 +29,4 @@ def test_passwords_of_urls_are_blotted_out(text: str, expected: str) -> None:
     ],
 )
 def test_control_characters_are_written_out(text: str, expected: str) -> None:
-    """Pins which characters stay."""
     assert printable(text) == expected

@@ -43,7 +43,6 @@ def left(url: str, thread: str) -> int:
 
 
 def test_prune_tells_what_it_would_delete_and_then_what_it_did(empty_url: str) -> None:
-    """Pins the dry run, the counts, both strategies, and that there is nothing left to do."""
     fill(empty_url, "a", "b")
     command = ["prune", empty_url, "--older-than", "39d"]
     dry = threadlog(*command, "--dry-run")
@@ -60,7 +59,6 @@ def test_prune_tells_what_it_would_delete_and_then_what_it_did(empty_url: str) -
 
 
 def test_prune_writes_json(empty_url: str) -> None:
-    """Pins the keys, for the dry run and for the other."""
     fill(empty_url, "a")
     command = ["prune", "--url", empty_url, "--older-than", "39d", "--json"]
     dry = json.loads(threadlog(*command, "--dry-run").stdout)
@@ -70,14 +68,14 @@ def test_prune_writes_json(empty_url: str) -> None:
 
 
 def test_prune_keeps_what_is_younger(empty_url: str) -> None:
-    """Pins that the age is heeded."""
+    """The age is heeded."""
     fill(empty_url, "a")
     assert threadlog("prune", empty_url, "--older-than", "41d").stdout.startswith("0 checkpoints")
     assert left(empty_url, "a") == 3
 
 
 def test_prune_leaves_the_message_log_alone(sqlite_url: str) -> None:
-    """Pins that conversations outlive it, and that it makes no tables where there are none."""
+    """Conversations outlive it, and it makes no tables where there are none."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     refused = threadlog("prune", sqlite_url, "--older-than", "0m")
     assert refused.exit_code == 1
@@ -99,14 +97,12 @@ def test_prune_leaves_the_message_log_alone(sqlite_url: str) -> None:
 def test_prune_refuses_what_it_does_not_understand(
     sqlite_url: str, arguments: list[str], reason: str
 ) -> None:
-    """Pins usage errors, with their status."""
     result = threadlog("prune", sqlite_url, *arguments)
     assert result.exit_code == 2
     assert reason in re.sub(r"[│\s]+", " ", result.stderr)
 
 
 def test_prune_of_a_file_that_is_not_there_makes_none(sqlite_url: str) -> None:
-    """Pins one line, from a process of its own."""
     result = as_process("prune", sqlite_url, "--older-than", "1d")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: There is no file")

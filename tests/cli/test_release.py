@@ -16,7 +16,6 @@ def states(url: str) -> dict[str, str]:
 
 
 def test_a_released_run_can_be_claimed_again(database_url: str) -> None:
-    """Pins the line that is written, and that only the run that was named is released."""
     claim(database_url, "t", "r", "other")
     result = threadlog("release", "t", "r", "--url", database_url)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -27,7 +26,6 @@ def test_a_released_run_can_be_claimed_again(database_url: str) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--force"]])
 def test_release_refuses_what_is_not_open(database_url: str, options: list[str]) -> None:
-    """Pins one line for each reason, forced or not, and that nothing is changed."""
     claim(database_url, "t", "done", "open")
     asyncio.run(_complete(database_url, "done"))
     for thread, run, reason in (
@@ -44,7 +42,6 @@ def test_release_refuses_what_is_not_open(database_url: str, options: list[str])
 
 @pytest.mark.parametrize("asking", ["r", None])
 def test_release_of_a_run_that_waits_is_to_be_forced(database_url: str, asking: str | None) -> None:
-    """Pins the refusal, also where the question names no run, and that the question stays."""
     claim(database_url, "t", "r")
     ask(database_url, "t", asking, question_id="q")
     refused = threadlog("release", "t", "r", "--url", database_url)
@@ -61,7 +58,7 @@ def test_release_of_a_run_that_waits_is_to_be_forced(database_url: str, asking: 
 
 
 def test_another_run_may_be_released_while_one_waits(database_url: str) -> None:
-    """Pins that a question protects the run that asked it, and no other."""
+    """A question protects the run that asked it, and no other."""
     claim(database_url, "t", "asks", "lost")
     ask(database_url, "t", "asks")
     assert threadlog("release", "t", "lost", "--url", database_url).exit_code == 0

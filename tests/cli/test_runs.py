@@ -33,7 +33,6 @@ async def _write_runs(url: str) -> None:
 
 
 def test_runs_of_a_thread_are_a_table(runs_url: str) -> None:
-    """Pins the columns, the order, and what is empty where a run is not completed."""
     result = threadlog("runs", "t", "--url", runs_url)
     assert (result.exit_code, result.stderr) == (0, "")
     header, _, *rows = [line.split() for line in result.stdout.strip().splitlines()]
@@ -51,7 +50,6 @@ def test_runs_of_a_thread_are_a_table(runs_url: str) -> None:
 
 
 def test_runs_of_a_thread_are_json_for_programs(runs_url: str) -> None:
-    """Pins the keys, and times with their zone."""
     found = json.loads(threadlog("runs", "t", "--url", runs_url, "--json").stdout)
     assert [run["run_id"] for run in found] == ["asks", "done-1", "done-2", "lost"]
     assert found[0]["claimed_at"].startswith("2020-01-0")
@@ -76,7 +74,7 @@ def test_runs_of_a_thread_are_json_for_programs(runs_url: str) -> None:
 
 
 def test_stale_runs_are_those_of_all_threads(runs_url: str) -> None:
-    """Pins that what waits, is completed or is young is left out, for people and programs."""
+    """What waits, is completed or is young is left out, for people and programs."""
     result = threadlog("runs", "--stale", "1h", "--url", runs_url)
     assert (result.exit_code, result.stderr) == (0, "")
     header, _, *rows = result.stdout.strip().splitlines()
@@ -95,7 +93,6 @@ def test_stale_runs_are_those_of_all_threads(runs_url: str) -> None:
     [("0m", 3), ("1499m", 2), ("1501m", 0), ("24h", 2), ("26h", 0), ("1d", 2), ("2d", 0)],
 )
 def test_an_age_has_its_unit(sqlite_url: str, age: str, count: int) -> None:
-    """Pins minutes, hours and days, with runs that were claimed 25 hours ago and one just now."""
     claim(sqlite_url, "t", "a", "b")
     long_ago = "UPDATE cubepi_runs SET claimed_at = datetime('now', '-25 hours')"
     asyncio.run(execute(sqlite_url, long_ago))
@@ -105,7 +102,7 @@ def test_an_age_has_its_unit(sqlite_url: str, age: str, count: int) -> None:
 
 
 def test_the_highest_age_is_in_the_range_of_dates(runs_url: str) -> None:
-    """Pins that it finds nothing, and that a person is told so."""
+    """It finds nothing, and a person is told so."""
     result = threadlog("runs", "--stale", "99999d", "--url", runs_url)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == "There are no stale runs.\n"
@@ -113,7 +110,7 @@ def test_the_highest_age_is_in_the_range_of_dates(runs_url: str) -> None:
 
 @pytest.mark.parametrize("age", ["", "30", "h", "1 h", "-1h", "1.5h", "1w", "٣m", "100000m"])
 def test_a_wrong_age_is_a_usage_error(tmp_path: Path, age: str) -> None:
-    """Pins that right ones are named, and that nothing is opened."""
+    """Right ones are named, and nothing is opened."""
     result = threadlog("runs", f"--stale={age}", "--url", f"sqlite:///{tmp_path}/a.db")
     assert result.exit_code == 2
     assert "--stale" in result.stderr
@@ -123,7 +120,7 @@ def test_a_wrong_age_is_a_usage_error(tmp_path: Path, age: str) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["t", "--stale", "1h"]])
 def test_runs_needs_either_a_thread_or_an_age(tmp_path: Path, arguments: list[str]) -> None:
-    """Pins that neither and both are usage errors that say what to give, before any opening."""
+    """Neither and both are usage errors that say what to give, before any opening."""
     result = threadlog("runs", *arguments, "--url", f"sqlite:///{tmp_path}/a.db")
     assert result.exit_code == 2
     told = " ".join(result.stderr.replace("│", "").split())
@@ -132,7 +129,7 @@ def test_runs_needs_either_a_thread_or_an_age(tmp_path: Path, arguments: list[st
 
 
 def test_a_thread_without_runs_is_told_from_an_unknown_one(runs_url: str) -> None:
-    """Pins that the first is no failure, and that the second fails as it does for show."""
+    """The first is no failure, and the second fails as it does for show."""
     without = threadlog("runs", "no-runs", "--url", runs_url)
     assert (without.exit_code, without.stdout) == (0, "")
     assert without.stderr == "There are no runs.\n"

@@ -12,7 +12,7 @@ from tests.cli.helpers import ask, threadlog, write_lines
 
 
 def test_show_is_readable(filled_url: str) -> None:
-    """Pins that who, what, tools, their arguments and the extra can be seen."""
+    """Who, what, tools, their arguments and the extra can be seen."""
     shown = threadlog("show", "sample/weather", "--url", filled_url).stdout
     assert "thread sample/weather" in shown
     assert "channel: web" in shown
@@ -30,7 +30,6 @@ def test_show_is_readable(filled_url: str) -> None:
 
 
 def test_show_gives_only_the_newest_on_demand(filled_url: str) -> None:
-    """Pins --last, for people and programs, on both sides of a thread's length."""
     shown = threadlog("show", "sample/weather", "--url", filled_url, "--last", "2").stdout
     assert "   3  " not in shown
     assert "   4  assistant" in shown
@@ -43,7 +42,6 @@ def test_show_gives_only_the_newest_on_demand(filled_url: str) -> None:
 
 
 def test_show_writes_json_for_programs(filled_url: str) -> None:
-    """Pins the one object with everything in it."""
     found = json.loads(threadlog("show", "sample/two-calls", "--url", filled_url, "--json").stdout)
     assert found.keys() == {
         "thread_id",
@@ -71,7 +69,7 @@ def test_show_writes_json_for_programs(filled_url: str) -> None:
 def test_json_keeps_the_letters_that_the_output_has(
     filled_url: str, encoding: str, letters: str
 ) -> None:
-    """Pins that JSON can be read by people, and by programs whatever the encoding."""
+    """JSON can be read by people, and by programs whatever the encoding."""
     command = [sys.executable, "-m", "threadlog", "show", "sample/weather", "--json"]
     environment = os.environ | {"PYTHONIOENCODING": encoding, "THREADLOG_URL": filled_url}
     shown = subprocess.check_output(command, env=environment).decode(encoding)
@@ -81,7 +79,7 @@ def test_json_keeps_the_letters_that_the_output_has(
 
 
 def test_show_of_a_thread_without_messages(database_url: str, tmp_path: Path) -> None:
-    """Pins that its extra is shown and that its JSON is whole."""
+    """Its extra is shown and that its JSON is whole."""
     file = write_lines(tmp_path / "a.jsonl", {"thread_id": "t", "extra": {"a": 1}, "messages": []})
     threadlog("import", str(file), "--url", database_url)
     assert threadlog("show", "t", "--url", database_url).stdout == "thread t\na: 1\n"
@@ -98,7 +96,6 @@ def test_show_of_a_thread_without_messages(database_url: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("run_id", "where"), [("r", " in run r"), (None, "")])
 def test_show_tells_a_pending_question(database_url: str, run_id: str | None, where: str) -> None:
-    """Pins it for people and programs, with the run that asked if that is known."""
     ask(database_url, "t", run_id, question_id="q", payload={"kind": "ask", "text": "Köln?"})
     assert threadlog("show", "t", "--url", database_url).stdout == (
         f'thread t\nwaiting for an answer to q{where}\n      {{"kind": "ask", "text": "Köln?"}}\n'
@@ -110,7 +107,6 @@ def test_show_tells_a_pending_question(database_url: str, run_id: str | None, wh
 
 
 def test_show_of_an_unknown_thread_fails(filled_url: str) -> None:
-    """Pins one line on standard error, none on the other, and the exit status."""
     for options in ([], ["--json"], ["--last", "3"]):
         result = threadlog("show", "nope", "--url", filled_url, *options)
         assert (result.exit_code, result.stdout) == (1, "")

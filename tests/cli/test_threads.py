@@ -7,7 +7,6 @@ from tests.cli.helpers import threadlog
 
 
 def test_threads_are_a_table(filled_url: str) -> None:
-    """Pins the columns, and that nothing is cut when no terminal is there."""
     result = threadlog("threads", "--url", filled_url)
     assert result.exit_code == 0
     header, _, *rows = [line.split() for line in result.stdout.strip().splitlines()]
@@ -17,7 +16,6 @@ def test_threads_are_a_table(filled_url: str) -> None:
 
 
 def test_threads_can_be_paged_by_id(filled_url: str) -> None:
-    """Pins --order, --limit and --after, and the hint about a next page."""
     seen: list[str] = []
     options = ["--order", "id", "--limit", "2", "--json"]
     page = json.loads(threadlog("threads", "--url", filled_url, *options).stdout)
@@ -40,7 +38,7 @@ def test_threads_can_be_paged_by_id(filled_url: str) -> None:
 
 
 def test_after_needs_the_order_by_id(tmp_path: Path) -> None:
-    """Pins that the mistake is told before anything is opened."""
+    """The mistake is told before anything is opened."""
     url = f"sqlite:///{tmp_path}/a.db"
     result = threadlog("threads", "--url", url, "--after", "x")
     assert result.exit_code == 2

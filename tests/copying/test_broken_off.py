@@ -82,7 +82,6 @@ def assert_is_beginning(part: Rows, whole: Rows) -> None:
 
 
 async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) -> None:
-    """Pins it for SIGKILL at random points of the progress."""
     chance = random.Random(FRESH)
     print(f"THREADLOG_SEED={FRESH}")
     await fill_more(ends.source)
@@ -109,7 +108,6 @@ async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) ->
 
 
 async def test_an_interrupted_copy_says_how_to_go_on(ends: Ends) -> None:
-    """Pins Ctrl-C: one line, status 1, and the next copy brings the rest."""
     await fill_more(ends.source)
     async with Checkpointer(ends.target):
         pass
@@ -128,7 +126,6 @@ async def test_an_interrupted_copy_says_how_to_go_on(ends: Ends) -> None:
 async def test_a_cancelled_copy_ends_behind_a_transaction(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins cancellation by a program, in the middle of a long thread."""
     monkeypatch.setattr(paging, "PAGE_ROWS", 5)
     await say(ends.source, "t", *map(str, range(200)))
     seen = asyncio.Event()
@@ -160,7 +157,7 @@ async def test_a_lost_commit_is_no_loss(
     monkeypatch: pytest.MonkeyPatch,
     arrives: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    """Pins that a transaction whose COMMIT got no answer is looked for, and not doubled."""
+    """A transaction whose COMMIT got no answer is looked for, and not doubled."""
     monkeypatch.setattr(paging, "PAGE_ROWS", 10)
     ends = Ends(sqlite_url, second_mysql_url)
     await say(ends.source, "t", *map(str, range(95)))
@@ -184,7 +181,7 @@ async def test_connections_that_are_lost_are_made_again(
     other: AsyncConnection,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Pins that both ends may lose theirs between any two pages."""
+    """Both ends may lose theirs between any two pages."""
     monkeypatch.setattr(paging, "PAGE_ROWS", 10)
     ends = Ends(mysql_url, second_mysql_url)
     await fill(ends.source)

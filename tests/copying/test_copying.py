@@ -51,7 +51,6 @@ def _text(message: Any) -> str:
 
 
 async def test_everything_arrives_as_it_is(every_ends: Ends) -> None:
-    """Pins every column of every row, that the source stays, and that once is enough."""
     await fill(every_ends.source)
     before = await rows_of(every_ends.source)
     group = await copied(every_ends)
@@ -67,7 +66,7 @@ async def test_everything_arrives_as_it_is(every_ends: Ends) -> None:
 
 
 async def test_what_was_copied_is_used_as_before(every_ends: Ends) -> None:
-    """Pins that the target goes on: order of recent threads, pages of it, appends, answers."""
+    """The target goes on: order of recent threads, pages of it, appends, answers."""
     await fill(every_ends.source)
     await copied(every_ends)
     async with Checkpointer(every_ends.source) as source, Checkpointer(every_ends.target) as target:
@@ -94,7 +93,6 @@ async def test_what_was_copied_is_used_as_before(every_ends: Ends) -> None:
 async def test_conversations_go_to_another_database_and_back(
     every_ends: Ends, tmp_path: Path, file: Path
 ) -> None:
-    """Pins the real conversations, there and back again."""
     ends = every_ends
     process = start_import(file, ends.source)
     process.communicate()
@@ -110,7 +108,6 @@ async def test_conversations_go_to_another_database_and_back(
 
 
 async def test_what_went_on_in_the_source_is_brought_by_the_next_copy(ends: Ends) -> None:
-    """Pins messages, extra, questions, runs that were completed, claimed or given up, answers."""
     await fill(ends.source)
     await copied(ends)
     async with Checkpointer(ends.source) as source:
@@ -130,7 +127,7 @@ async def test_what_went_on_in_the_source_is_brought_by_the_next_copy(ends: Ends
 
 
 async def test_a_write_right_behind_the_copy_is_told_from_what_was_copied(ends: Ends) -> None:
-    """Pins that times to the second suffice to know the later of two states."""
+    """Times to the second suffice to know the later of two states."""
     await say(ends.source, "t", "a")
     for number in range(3):
         async with Checkpointer(ends.source) as source:
@@ -144,7 +141,7 @@ async def test_a_write_right_behind_the_copy_is_told_from_what_was_copied(ends: 
 async def test_a_thread_is_of_one_point_in_time(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that what is written while a thread is copied in pages comes with the next copy."""
+    """What is written while a thread is copied in pages comes with the next copy."""
     monkeypatch.setattr(paging, "PAGE_ROWS", 3)
     await say(ends.source, "t", *"abcdefgh")
     async with Checkpointer(ends.source) as source:
@@ -170,7 +167,7 @@ async def test_a_thread_is_of_one_point_in_time(
 
 
 async def test_copies_while_the_source_is_written_to_bring_prefixes(ends: Ends) -> None:
-    """Pins that each copy leaves beginnings of threads, with extra that fits, and no conflict."""
+    """Each copy leaves beginnings of threads, with extra that fits, and no conflict."""
     done = asyncio.Event()
 
     async def write() -> None:
@@ -204,7 +201,7 @@ async def test_copies_while_the_source_is_written_to_bring_prefixes(ends: Ends) 
 async def test_long_threads_go_in_pages(
     ends: Ends, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    """Pins that pages are limited by rows and by bytes, and that each is a transaction."""
+    """Pages are limited by rows and by bytes, and each is a transaction."""
     monkeypatch.setattr(paging, "PAGE_ROWS" if limit == "rows" else "PAGE_BYTES", 10)
     await say(ends.source, "t", *map(str, range(45)))
     async with Checkpointer(ends.source) as source:
@@ -219,7 +216,6 @@ async def test_long_threads_go_in_pages(
 
 
 async def test_rows_that_are_larger_than_a_page_go_too(ends: Ends) -> None:
-    """Pins messages of several megabytes among small ones."""
     await say(ends.source, "t", "a", "b" * 5_000_000, "c", "\0'\\" * 1_500_000, "d")
     await copied(ends)
     assert await rows_of(ends.target) == await source_rows(ends)
@@ -228,7 +224,6 @@ async def test_rows_that_are_larger_than_a_page_go_too(ends: Ends) -> None:
 async def test_rows_without_a_thread_go_too(
     sqlite_url: str, mysql_url: str, second_sqlite_url: str
 ) -> None:
-    """Pins messages, runs and answers of threads that have no row, where databases allow it."""
     await say(sqlite_url, "t", "a")
     await add(sqlite_url, Message, thread_id="u", seq=2, role="user", payload=b"\xff", metadata={})
     await add(sqlite_url, Run, thread_id="v", run_id="r")
@@ -241,7 +236,7 @@ async def test_rows_without_a_thread_go_too(
 async def test_times_of_an_sqlite_file_go_to_the_second(
     sqlite_url: str, mysql_url: str, second_sqlite_url: str
 ) -> None:
-    """Pins that fractions, which SQLAlchemy writes into such a file, are cut and not rounded."""
+    """Fractions, which SQLAlchemy writes into such a file, are cut and not rounded."""
     await say(sqlite_url, "t", "a")
     late = "UPDATE cubepi_threads SET created_at = '2019-03-31 02:30:07.700000'"
     await execute(sqlite_url, late)
@@ -256,7 +251,7 @@ async def test_times_of_an_sqlite_file_go_to_the_second(
 async def test_more_threads_than_are_listed_at_once_go_too(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that the listing is paged, and forgets nothing."""
+    """The listing is paged, and forgets nothing."""
     monkeypatch.setattr("threadlog.copying.copy._THREADS_AT_ONCE", 3)
     async with Checkpointer(ends.source) as source:
         for number in range(10):
@@ -266,7 +261,6 @@ async def test_more_threads_than_are_listed_at_once_go_too(
 
 
 async def test_only_the_named_threads_are_copied(ends: Ends) -> None:
-    """Pins exact names, forks with their parents, and what is not there."""
     await fill(ends.source)
     group = await copied(ends, threads=["M", "m", "z"])
     assert group.copied == 3
@@ -279,7 +273,7 @@ async def test_only_the_named_threads_are_copied(ends: Ends) -> None:
 
 
 async def test_a_fork_without_its_parent_is_refused(ends: Ends) -> None:
-    """Pins that nothing of it is written, and what is said."""
+    """Nothing of it is written, and what is said."""
     await fill(ends.source)
     expected = Fault("z", "failed", ["its parent 'm' is not in the target"])
     assert await faults(ends, threads=["z"]) == [expected]
@@ -287,7 +281,6 @@ async def test_a_fork_without_its_parent_is_refused(ends: Ends) -> None:
 
 
 async def test_forks_of_forks_go_behind_their_parents(ends: Ends) -> None:
-    """Pins a long line whose ids are in the wrong order."""
     await say(ends.source, "99", "a")
     async with Checkpointer(ends.source) as source:
         await source.claim_run("99", "r")
@@ -300,7 +293,7 @@ async def test_forks_of_forks_go_behind_their_parents(ends: Ends) -> None:
 
 
 async def test_a_thread_that_holds_something_else_is_left_as_it_is(ends: Ends) -> None:
-    """Pins that both conversations stay, and that the others are copied."""
+    """Both conversations stay, and the others are copied."""
     await say(ends.source, "t", "a", "b")
     await say(ends.source, "u", "a")
     await say(ends.target, "t", "a", "c")
@@ -316,7 +309,7 @@ async def test_a_thread_that_holds_something_else_is_left_as_it_is(ends: Ends) -
 
 
 async def test_a_thread_that_went_on_in_the_target_is_left_as_it_is(ends: Ends) -> None:
-    """Pins that an append there is no earlier state, even if both sides went on."""
+    """An append there is no earlier state, even if both sides went on."""
     await say(ends.source, "t", "a")
     await copied(ends)
     await say(ends.target, "t", "there")
@@ -351,7 +344,7 @@ EDITS = [
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit[3])
 async def test_a_difference_of_any_column_is_seen_and_left(ends: Ends, edit: Any) -> None:
-    """Pins that comparing can fail, for each column, and that copying is no remedy."""
+    """Comparing can fail, for each column, and copying is no remedy."""
     model, key, values, words = edit
     await fill(ends.source)
     await copied(ends)
@@ -368,7 +361,6 @@ async def test_a_difference_of_any_column_is_seen_and_left(ends: Ends, edit: Any
 
 
 async def test_rows_on_one_side_are_named(ends: Ends) -> None:
-    """Pins what is missing, and that only some of many are named."""
     await fill(ends.source)
     await say(ends.source, "m", *map(str, range(20)))
     await copied(ends)
@@ -391,7 +383,7 @@ async def test_rows_on_one_side_are_named(ends: Ends) -> None:
 
 
 async def test_what_the_target_alone_has_does_not_matter(ends: Ends) -> None:
-    """Pins that two logs can go into one."""
+    """Two logs can go into one."""
     await say(ends.source, "t", "a")
     await say(ends.target, "u", "b")
     assert (await copied(ends)).copied == 1
@@ -400,7 +392,7 @@ async def test_what_the_target_alone_has_does_not_matter(ends: Ends) -> None:
 
 
 async def test_comparing_writes_nothing(ends: Ends) -> None:
-    """Pins that what is missing stays missing."""
+    """What is missing stays missing."""
     await say(ends.source, "t", "a")
     await say(ends.target, "u", "b")
     before = await rows_of(ends.target)
@@ -410,7 +402,7 @@ async def test_comparing_writes_nothing(ends: Ends) -> None:
 
 
 async def test_two_copies_at_the_same_time_double_nothing(ends: Ends) -> None:
-    """Pins that each finds what the other wrote."""
+    """Each finds what the other wrote."""
     await fill(ends.source)
     await asyncio.gather(*(faults(ends) for _ in range(3)))
     assert (await copied(ends)).unchanged == 6
@@ -420,7 +412,7 @@ async def test_two_copies_at_the_same_time_double_nothing(ends: Ends) -> None:
 async def test_a_column_that_a_host_added_for_metadata_is_left_to_the_database(
     sqlite_url: str, mysql_url: str
 ) -> None:
-    """Pins that what the database computes is not written."""
+    """What the database computes is not written."""
     await fill(sqlite_url)
     for url in (sqlite_url, mysql_url):
         await execute(
@@ -443,7 +435,6 @@ def _insert_nan(connection: Connection) -> None:
 async def test_what_the_target_refuses_hinders_no_other_thread(
     sqlite_url: str, mysql_url: str
 ) -> None:
-    """Pins a value that only the source could hold."""
     ends = Ends(sqlite_url, mysql_url)
     await fill(ends.source)
     await on_connection(ends.source, _insert_nan)
@@ -456,7 +447,7 @@ async def test_what_the_target_refuses_hinders_no_other_thread(
 async def test_a_row_that_is_too_large_for_the_target_hinders_no_other_thread(
     sqlite_url: str, mysql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that it is named before the server sees it."""
+    """It is named before the server sees it."""
     monkeypatch.setattr(
         "threadlog.databases.mysql.database.MySQLBackend.statement_limit", lambda *_: 9_000
     )

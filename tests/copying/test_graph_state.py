@@ -42,7 +42,6 @@ async def copied(ends: Ends, **options: Any) -> dict[str, Copied]:
 
 
 async def test_all_of_it_arrives_as_it_is(every_graph_ends: Ends) -> None:
-    """Pins every column of every row, and that a second copy changes nothing."""
     await fill(every_graph_ends.source)
     before = await rows_of(every_graph_ends.source, GRAPH)
     assert all(before.values())
@@ -58,7 +57,6 @@ async def test_all_of_it_arrives_as_it_is(every_graph_ends: Ends) -> None:
 
 
 async def test_it_goes_in_pages(graph_ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins pages by keys of several columns."""
     monkeypatch.setattr(paging, "PAGE_ROWS", 2)
     await fill(graph_ends.source)
     await copied(graph_ends)
@@ -66,7 +64,6 @@ async def test_it_goes_in_pages(graph_ends: Ends, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_what_went_on_is_brought_by_the_next_copy(graph_ends: Ends) -> None:
-    """Pins new checkpoints, a task's error that was replaced, and rows that changed."""
     await fill(graph_ends.source)
     await copied(graph_ends)
     async with Saver(graph_ends.source) as saver:
@@ -101,7 +98,7 @@ EDITS = [
 async def test_a_difference_is_seen_and_left(
     graph_ends: Ends, edit: str, thread_id: str, column: str
 ) -> None:
-    """Pins that comparing can fail in each table."""
+    """Comparing can fail in each table."""
     await fill(graph_ends.source)
     await copied(graph_ends)
     await execute(graph_ends.target, f"UPDATE {edit}")
@@ -116,7 +113,7 @@ async def test_a_difference_is_seen_and_left(
 
 
 async def test_only_the_named_threads_are_copied(graph_ends: Ends) -> None:
-    """Pins that one id names a thread in each group, UUID or not."""
+    """One id names a thread in each group, UUID or not."""
     await fill(graph_ends.source)
     groups = await copied(graph_ends, threads=[THREAD, "T"])
     assert groups["checkpoints"].copied == 2
@@ -128,7 +125,6 @@ async def test_only_the_named_threads_are_copied(graph_ends: Ends) -> None:
 async def test_both_parts_are_copied_unless_one_is_named(
     sqlite_url: str, second_sqlite_url: str
 ) -> None:
-    """Pins the default: what the source has rows of."""
     ends = Ends(sqlite_url, second_sqlite_url)
     await say(ends.source, "t", "a")
     assert list(await copied(ends)) == ["messages"]

@@ -64,7 +64,7 @@ HOSTS = row("several hosts in the URL")
 
 
 def test_each_row_is_tested() -> None:
-    """Pins that no row is without its test, nor the other way round."""
+    """No row is without its test, nor the other way round."""
     assert set(ROWS) == TESTED
     assert len(ROWS) > 10
 
@@ -72,7 +72,7 @@ def test_each_row_is_tested() -> None:
 async def test_oldest_release(
     database_name: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that a release just before the oldest is refused, with the oldest in the words."""
+    """A release just before the oldest is refused, with the oldest in the words."""
     oldest = tuple(map(int, OLDEST(database_name).split(".")))
     before = (*oldest[:-1], oldest[-1] - 1, 99)
     monkeypatch.setattr(CatalogueRepository, "server_version", lambda _: before)
@@ -82,7 +82,6 @@ async def test_oldest_release(
 
 
 async def test_tables(database_name: str, empty_url: str) -> None:
-    """Pins who makes the tables."""
     if TABLES(database_name) == "the first use":
         async with Checkpointer(empty_url) as checkpointer:
             assert await checkpointer.load("t") is None
@@ -94,7 +93,6 @@ async def test_tables(database_name: str, empty_url: str) -> None:
 
 
 async def test_connections(database_name: str, database_url: str) -> None:
-    """Pins how many connections nine are."""
     most = {("1", "none"): [1], ("many", "a third"): [6, 3]}
     async with Checkpointer(database_url, max_pool_size=9) as checkpointer:
         sizes = [pool.size() for pool in pools_of(checkpointer)]
@@ -113,7 +111,6 @@ _COUNT: Final = {
 
 
 async def test_partitions(database_name: str, database_url: str) -> None:
-    """Pins what the server says of the partitions."""
     statement = _COUNT[PARTITIONS(database_name)]
     if statement is None:
         assert database_name == "sqlite"
@@ -132,7 +129,6 @@ async def opened(url: str) -> None:
 
 
 async def test_messages_refer_to_their_thread(database_name: str, database_url: str) -> None:
-    """Pins the foreign key."""
     await opened(database_url)
     keys = await on_connection(
         database_url, lambda c: inspect(c).get_foreign_keys("cubepi_messages")
@@ -143,7 +139,6 @@ async def test_messages_refer_to_their_thread(database_name: str, database_url: 
 
 
 async def test_json_types(database_name: str, database_url: str) -> None:
-    """Pins the type of the column of metadata."""
     await opened(database_url)
 
     def type_of(connection: Connection) -> str:
@@ -162,7 +157,6 @@ async def test_json_types(database_name: str, database_url: str) -> None:
 
 
 async def test_order_of_keys(database_name: str, database_url: str) -> None:
-    """Pins in which order the keys of an object come back."""
     async with Checkpointer(database_url) as checkpointer:
         await checkpointer.save_extra("t", {"bb": 1, "c": 2, "aa": 3, "b": 4})
         data = await checkpointer.load("t")
@@ -175,7 +169,6 @@ async def test_order_of_keys(database_name: str, database_url: str) -> None:
 
 
 async def test_index_on_all_of_the_metadata(database_name: str, database_url: str) -> None:
-    """Pins the indexes of the column itself."""
     await opened(database_url)
 
     def indexed(connection: Connection) -> list[Any]:
@@ -188,7 +181,6 @@ async def test_index_on_all_of_the_metadata(database_name: str, database_url: st
 
 
 def test_columns_of_metadata(database_name: str, database_url: str) -> None:
-    """Pins whether the database computes the column when it is read, or when it is written."""
     dialect = make_url(database_url).get_dialect()()
     a = Column("a", Integer)
     table = Table("t", MetaData(), a, Column("b", Integer, computed(a + 1)))
@@ -196,7 +188,6 @@ def test_columns_of_metadata(database_name: str, database_url: str) -> None:
 
 
 async def test_locking(database_name: str, database_url: str) -> None:
-    """Pins what an append to a thread sends, but for the UPDATE that moves its time."""
     async with Checkpointer(database_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         sent = sent_by(checkpointer)
@@ -206,7 +197,6 @@ async def test_locking(database_name: str, database_url: str) -> None:
 
 
 async def test_most_bytes(database_name: str, database_url: str) -> None:
-    """Pins the limit of a statement."""
     async with Checkpointer(database_url) as checkpointer:
         limit = checkpointer._statement_limit
     told = LIMIT(database_name)
@@ -218,7 +208,6 @@ async def test_most_bytes(database_name: str, database_url: str) -> None:
 
 
 async def test_several_hosts(database_name: str, database_url: str) -> None:
-    """Pins whether a URL may list hosts of which one is found."""
     if HOSTS(database_name) == "no":
         assert database_name == "sqlite"
         return

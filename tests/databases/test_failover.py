@@ -60,7 +60,6 @@ def several(mysql_url: str, dead_port: int) -> str:
 
 
 async def test_a_dead_host_is_passed_over(several: str) -> None:
-    """Pins both drivers, and writing and reading."""
     async with Checkpointer(several) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         assert len(await checkpointer.read("t")) == 1
@@ -70,14 +69,13 @@ async def test_a_dead_host_is_passed_over(several: str) -> None:
 
 
 async def test_one_host_is_asked_nothing(mysql_url: str) -> None:
-    """Pins that who has one server pays nothing for those who have several."""
+    """Who has one server pays nothing for those who have several."""
     async with Checkpointer(mysql_url) as checkpointer:
         for engine in engines_of(checkpointer):
             assert not list(engine.dialect.dispatch.do_connect)
 
 
 async def test_an_engine_of_a_host_follows_too(several: str) -> None:
-    """Pins `follow_primary` on engines that are not ours."""
     url = parse_url(several)  # as SQLAlchemy writes several hosts
     url = url.set(query={**url.query, "charset": "utf8mb4"})
     engine = create_async_engine(url.set(drivername="mysql+asyncmy"))
@@ -93,7 +91,7 @@ async def test_an_engine_of_a_host_follows_too(several: str) -> None:
 
 
 async def test_no_host_at_all_is_told_soon(dead_port: int) -> None:
-    """Pins that without any server nobody waits for an election."""
+    """Without any server nobody waits for an election."""
     url = f"mysql://root@127.0.0.1:{dead_port},localhost:{dead_port}/db"
     with pytest.raises(ConnectionLostError, match=rf"127.0.0.1:{dead_port}: 2003.*; localhost:"):
         async with Checkpointer(url):
@@ -101,7 +99,7 @@ async def test_no_host_at_all_is_told_soon(dead_port: int) -> None:
 
 
 async def test_a_wrong_password_is_told_at_once(mysql_url: str) -> None:
-    """Pins that waiting for an election is not tried against it."""
+    """Waiting for an election is not tried against it."""
     wrong = make_url(mysql_url).set(password="wrong")  # noqa: S106 - it is none
     here = address(mysql_url)
     both = listed(wrong.render_as_string(hide_password=False), here, f"localhost:{wrong.port}")
@@ -111,7 +109,7 @@ async def test_a_wrong_password_is_told_at_once(mysql_url: str) -> None:
 
 
 async def test_an_election_is_waited_for(several: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins that an operation outlasts more looks at the hosts than other errors get attempts."""
+    """An operation outlasts more looks at the hosts than other errors get attempts."""
     monkeypatch.setattr(store, "_BETWEEN_LOOKS", (0.0, 0.01))
     async with Checkpointer(several, min_pool_size=0) as checkpointer:
         for engine in engines_of(checkpointer):
@@ -131,7 +129,6 @@ async def test_an_election_is_waited_for(several: str, monkeypatch: pytest.Monke
 async def test_an_election_without_end_is_an_error(
     several: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins the typed error, which says of each host what is wrong."""
     monkeypatch.setattr(store, "_ELECTION_SECONDS", 0.0)
     monkeypatch.setattr(primary, "_READ_ONLY", "SELECT 1")
     with pytest.raises(NoPrimaryError, match=r":\d+: 2003") as caught:
@@ -142,7 +139,7 @@ async def test_an_election_without_end_is_an_error(
 
 
 def test_an_account_that_may_not_see_the_group_may_write(mysql_url: str, dead_port: int) -> None:
-    """Pins that a missing privilege is no reason to refuse a server."""
+    """A missing privilege is no reason to refuse a server."""
     with account(mysql_url, "SELECT, INSERT, UPDATE, DELETE") as limited:
         url = listed(limited, f"127.0.0.1:{dead_port}", address(limited))
         with SyncCheckpointer(url) as checkpointer:
@@ -166,7 +163,6 @@ def test_an_account_that_may_not_see_the_group_may_write(mysql_url: str, dead_po
 def test_members_of_a_group_are_told_apart(
     members: Sequence[tuple[int, str, str]], reason: str | None
 ) -> None:
-    """Pins which member is written to: not one that was restarted alone or is cut off."""
     found = outside_of_group(members)
     assert (reason is None) == (found is None)
     assert reason is None or reason in str(found)
@@ -189,7 +185,7 @@ class Connections:
 
 @pytest.mark.parametrize("code", [1290, 1836, 3100, 3797])
 async def test_a_server_that_became_read_only_is_left(mysql_url: str, code: int) -> None:
-    """Pins that the unit of work is run again, and not on a connection of before."""
+    """The unit of work is run again, and not on a connection of before."""
     async with Checkpointer(mysql_url) as checkpointer:
         await asyncio.gather(*(checkpointer.append(f"u{n}", [UserFactory()]) for n in range(5)))
         engine = engines_of(checkpointer)[0].sync_engine
@@ -206,7 +202,7 @@ async def test_a_server_that_became_read_only_is_left(mysql_url: str, code: int)
 async def test_a_commit_that_is_refused_is_run_again(
     mysql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that 1290 in COMMIT is no unknown outcome: the server says that nothing was written."""
+    """1290 in COMMIT is no unknown outcome: the server says that nothing was written."""
     async with Checkpointer(mysql_url) as checkpointer:
         fail_first_commit(engines_of(checkpointer)[0].sync_engine, monkeypatch, signal(1290))
         await checkpointer.append("t", UserFactory.build_batch(2))
@@ -217,7 +213,6 @@ async def test_a_commit_that_is_refused_is_run_again(
 async def test_a_commit_that_the_group_may_have_is_not_run_again_blindly(
     mysql_url: str, monkeypatch: pytest.MonkeyPatch, *, stored: bool
 ) -> None:
-    """Pins 3100 in COMMIT: the member may have sent the transaction before it failed."""
     async with Checkpointer(mysql_url) as checkpointer:
         engine = engines_of(checkpointer)[0].sync_engine
         fail_first_commit(engine, monkeypatch, signal(3100), stored=stored)

@@ -56,7 +56,7 @@ async def works(checkpointer: Checkpointer) -> None:
 
 
 async def test_a_url_of_the_other_scheme_works(innodb_url: str) -> None:
-    """Pins that the server decides about the statements, not the URL."""
+    """The server decides about the statements, not the URL."""
     url = with_other_scheme(innodb_url)
     async with Checkpointer(url) as checkpointer:
         assert f"Checkpointer {url.partition(':')[0]}://" in repr(checkpointer)
@@ -71,7 +71,6 @@ async def test_a_url_of_the_other_scheme_works(innodb_url: str) -> None:
 
 
 async def test_checkpoints_are_found_whatever_the_scheme(innodb_graph_url: str) -> None:
-    """Pins the comparison of JSON values, which is another one on each server."""
     for url in (innodb_graph_url, with_other_scheme(innodb_graph_url)):
         async with Saver(url) as saver:
             metadata = metadata_of(user={"name": "Zoë", "tags": [1, "2"]})
@@ -83,7 +82,6 @@ async def test_checkpoints_are_found_whatever_the_scheme(innodb_graph_url: str) 
 
 
 async def test_tables_are_made_and_checked_whatever_the_scheme(innodb_database: str) -> None:
-    """Pins `threadlog migrate` and `threadlog check`, which names the server that it met."""
     url = with_other_scheme(innodb_database)
     assert await upgrade(url) == {"messages": "created", "graph": "created"}
     for part in (MESSAGES, GRAPH):
@@ -100,7 +98,7 @@ async def test_tables_are_made_and_checked_whatever_the_scheme(innodb_database: 
 async def test_a_class_of_one_server_refuses_the_other(
     innodb_url: str, taken: type[MySQLCheckpointer] | type[MariaDBCheckpointer]
 ) -> None:
-    """Pins that the server is asked, and what is said to use instead."""
+    """The server is asked, and what is said to use instead."""
     title = TITLES[innodb_url.partition(":")[0]]
     for url in (innodb_url, with_other_scheme(innodb_url)):
         if taken is MySQLCheckpointer and url.startswith("mariadb"):
@@ -118,7 +116,6 @@ async def test_a_class_of_one_server_refuses_the_other(
 
 
 async def test_a_hosts_engine_of_the_name_mysql_works(innodb_url: str) -> None:
-    """Pins an engine that SQLAlchemy calls mysql, whichever server it has met."""
     engine = create_async_engine(make_url(innodb_url).set(drivername="mysql+asyncmy"))
     async with Checkpointer(engine=engine) as checkpointer:
         await works(checkpointer)
@@ -137,7 +134,7 @@ def connected(engine: Engine) -> list[Any]:
 
 
 async def test_a_hosts_engine_of_the_name_mariadb_on_mysql_is_refused(mysql_url: str) -> None:
-    """Pins that SQLAlchemy's own refusal is told with what to write instead."""
+    """SQLAlchemy's own refusal is told with what to write instead."""
     url = make_url(mysql_url)
     engine = create_async_engine(url.set(drivername="mariadb+asyncmy"))
     refused = connected(engine.sync_engine)
@@ -182,7 +179,7 @@ async def is_waited_for(url: str) -> None:
 async def test_a_seq_is_allocated_behind_what_was_committed_meanwhile(
     innodb_url: str, holder: AsyncConnection
 ) -> None:
-    """Pins that the look for it is not from before the wait, which a second try would hide."""
+    """The look for it is not from before the wait, which a second try would hide."""
     async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         await holder.execute(text("SELECT * FROM cubepi_threads FOR UPDATE"))
@@ -204,7 +201,6 @@ async def test_a_seq_is_allocated_behind_what_was_committed_meanwhile(
 async def test_a_place_is_given_behind_what_was_committed_meanwhile(
     innodb_url: str, holder: AsyncConnection
 ) -> None:
-    """Pins completion_seq, of which nothing keeps two from being equal."""
     async with Checkpointer(innodb_url) as checkpointer:
         for run_id in ("r1", "r2"):
             await checkpointer.claim_run("t", run_id)
@@ -224,7 +220,6 @@ async def test_a_place_is_given_behind_what_was_committed_meanwhile(
 
 
 async def test_json_is_compared_however_it_is_escaped(innodb_graph_url: str) -> None:
-    """Pins what another program may have written, where JSON is text."""
     value = {"größe": ["Zoë", "1", {"日": [1.5, True, None]}], "1": 2**60 + 1}
     async with Saver(innodb_graph_url) as saver:
         await saver.aput(config_for("t"), checkpoint_of({"a": 1}), metadata_of(), {"a": "1"})
@@ -259,7 +254,6 @@ def snapshots_that_refuse(url: str) -> AsyncEngine:
 
 @ONLY_MARIADB
 async def test_what_changed_since_it_was_read_is_a_deadlock(mariadb_url: str) -> None:
-    """Pins error 1020: the transaction is gone, and may be run again."""
     engine = snapshots_that_refuse(mariadb_url)
     async with Checkpointer(mariadb_url) as other, Checkpointer(engine=engine) as checkpointer:
         await other.append("t", [UserFactory()])
@@ -279,7 +273,7 @@ async def test_what_changed_since_it_was_read_is_a_deadlock(mariadb_url: str) ->
 
 @ONLY_MARIADB
 async def test_first_writers_at_the_default_level_of_new_releases(mariadb_url: str) -> None:
-    """Pins that units of a host's engine without a snapshot of their own need no second try."""
+    """Units of a host's engine without a snapshot of their own need no second try."""
     engine = snapshots_that_refuse(mariadb_url)
     async with Checkpointer(engine=engine) as checkpointer:
         for number in range(5):

@@ -42,7 +42,7 @@ async def folding(innodb_url: str) -> AsyncIterator[Checkpointer]:
 
 
 async def test_a_claim_that_collides_says_why(folding: Checkpointer) -> None:
-    """Pins that the claim is refused, and that neither run is taken for the other."""
+    """The claim is refused, and neither run is taken for the other."""
     await folding.claim_run("t", "R1")
     with pytest.raises(RunIdCollisionError, match="threadlog check") as caught:
         await folding.claim_run("t", "r1")
@@ -64,7 +64,6 @@ async def test_a_claim_that_collides_says_why(folding: Checkpointer) -> None:
 async def test_another_runs_question_and_messages_are_no_sign_of_life(
     folding: Checkpointer, innodb_url: str
 ) -> None:
-    """Pins states and stale runs, byte by byte."""
     await folding.claim_run("t", "R1")
     await folding.save_pending_request("t", HitlRequestFactory(), run_id="r1")
     await execute(innodb_url, "UPDATE cubepi_runs SET claimed_at = claimed_at - INTERVAL 2 HOUR")
@@ -74,7 +73,7 @@ async def test_another_runs_question_and_messages_are_no_sign_of_life(
 
 
 async def test_of_answers_that_collide_the_later_stands(folding: Checkpointer) -> None:
-    """Pins that an answer is never given to another question."""
+    """An answer is never given to another question."""
     await folding.save_hitl_answer("t", "Q", "first", run_id="r")
     assert await folding.load_hitl_answer("t", "q", run_id="r") is None
     await folding.save_hitl_answer("t", "q", "second", run_id="r")
@@ -85,7 +84,7 @@ async def test_of_answers_that_collide_the_later_stands(folding: Checkpointer) -
 
 
 async def test_columns_of_another_character_set(innodb_url: str) -> None:
-    """Pins that the same text is the same id whatever bytes the table keeps it as."""
+    """The same text is the same id whatever bytes the table keeps it as."""
     await alter(innodb_url, LATIN)
     async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.claim_run("t", "é")
@@ -108,7 +107,6 @@ async def test_columns_of_another_character_set(innodb_url: str) -> None:
 async def test_what_a_short_column_would_cut_is_refused(
     folding: Checkpointer, innodb_server_url: str, innodb_url: str
 ) -> None:
-    """Pins a typed error under the server's mode, and strict mode where the server has none."""
     with pytest.raises(ColumnTooShortError, match="threadlog check"):
         await folding.save_pending_request("t", HitlRequestFactory(), run_id="x" * 65)
     await execute(innodb_server_url, "SET GLOBAL sql_mode = ''")

@@ -71,7 +71,6 @@ async def seqs(url: str) -> list[int]:
 
 
 async def test_one_statement_would_read_a_snapshot_older_than_its_lock(postgres_url: str) -> None:
-    """Pins why a thread is locked first: what one statement reads that waited for the lock."""
     one = text(
         "SELECT (SELECT MAX(seq) FROM cubepi_messages m WHERE m.thread_id = 't') "
         "FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"
@@ -90,7 +89,6 @@ async def test_one_statement_would_read_a_snapshot_older_than_its_lock(postgres_
 
 
 async def test_an_append_that_waited_sees_what_was_appended(postgres_url: str) -> None:
-    """Pins the same moment for an append: it goes behind."""
     engine = host_engine(postgres_url)
     async with Checkpointer(postgres_url) as checkpointer, AsyncSession(engine) as session:
         await checkpointer.append("t", [UserFactory()])
@@ -158,7 +156,6 @@ NEEDS_TOUCH: dict[str, tuple[Verb, Verb]] = {
 async def test_an_old_snapshot_is_refused_and_never_believed(
     postgres_url: str, snapshots: AsyncEngine, others: Verb, ours: Verb
 ) -> None:
-    """Pins an error after which the host runs its transaction again, which then goes through."""
     async with Checkpointer(postgres_url) as other, Checkpointer(engine=snapshots) as checkpointer:
         await other.append("t", [UserFactory()])
         for run_id in ("done", "a", "b"):
@@ -199,7 +196,6 @@ async def explained(url: str, statement: str) -> str:
 
 
 async def test_a_thread_is_in_one_partition(postgres_url: str) -> None:
-    """Pins pruning, and an index, for what loads and appends read."""
     where = "FROM cubepi_messages WHERE thread_id = CAST('t' AS VARCHAR)"
     for columns in ("payload", "MAX(seq)"):
         plan = await explained(postgres_url, f"SELECT {columns} {where}")
@@ -208,7 +204,7 @@ async def test_a_thread_is_in_one_partition(postgres_url: str) -> None:
 
 
 async def test_a_table_of_the_frameworks_is_searched_by_its_index(postgres_database: str) -> None:
-    """Pins that our parameters bring no collation that the framework's columns have not."""
+    """Our parameters bring no collation that the framework's columns have not."""
     await execute(
         postgres_database,
         "CREATE TABLE cubepi_threads (thread_id TEXT PRIMARY KEY, updated_at TIMESTAMPTZ)",
@@ -235,7 +231,6 @@ async def test_a_table_of_the_frameworks_is_searched_by_its_index(postgres_datab
 
 
 async def test_metadata_are_found_by_their_index(postgres_url: str) -> None:
-    """Pins the query that GIN serves."""
     async with Checkpointer(postgres_url) as checkpointer:
         for number in range(3):
             await checkpointer.append("t", [UserFactory(metadata={"user": f"u{number}"})])
@@ -254,7 +249,6 @@ async def test_metadata_are_found_by_their_index(postgres_url: str) -> None:
 
 
 async def test_what_belongs_to_a_thread_goes_with_it(postgres_url: str) -> None:
-    """Pins the foreign keys that the framework's tables have."""
     async with Checkpointer(postgres_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.claim_run("t", "r")
@@ -268,7 +262,6 @@ async def test_what_belongs_to_a_thread_goes_with_it(postgres_url: str) -> None:
 
 
 async def test_floats_stay_floats(postgres_url: str) -> None:
-    """Pins what JSONB would make integers of, and the one sign that it forgets."""
     floats = [1e16, 1e22, 1e23, 1.7976931348623157e308, 5e-324, -1e300, 0.1, 1.0]
     extra = {"f": floats, "nested": [{"e+": 1e23}], "text": "1e+23", "int": 10**18}
     async with Checkpointer(postgres_url) as checkpointer:
@@ -287,13 +280,11 @@ async def test_floats_stay_floats(postgres_url: str) -> None:
 @BOTH
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 async def test_both_names_of_the_scheme(postgres_url: str, scheme: str, door: str) -> None:
-    """Pins what people write."""
     await opens(f"{scheme}:{postgres_url.partition(':')[2]}", door)
 
 
 @BOTH
 async def test_options_of_the_session(postgres_url: str, door: str) -> None:
-    """Pins ``options``, which wins over ours, and a name for the server's lists."""
     url = with_options(postgres_url, options="-c lock_timeout=7s", application_name="here")
     query = text(
         "SELECT current_setting('lock_timeout'), current_setting('TimeZone'), "
@@ -312,7 +303,7 @@ async def test_options_of_the_session(postgres_url: str, door: str) -> None:
 
 @BOTH
 async def test_without_prepared_statements(postgres_url: str, door: str) -> None:
-    """Pins that none stays behind on the server, for poolers that change sessions."""
+    """None stays behind on the server, for poolers that change sessions."""
     url = with_options(postgres_url, prepared_statement_cache_size="0")
     for _ in range(7):  # psycopg prepares what it sees the sixth time
         await opens(url, door)
@@ -339,14 +330,12 @@ async def test_without_prepared_statements(postgres_url: str, door: str) -> None
     ],
 )
 async def test_urls_that_cannot_be_used(url: str, words: str) -> None:
-    """Pins errors before anything connects, which show no password."""
     with pytest.raises(ConfigurationError, match=words) as caught:
         Checkpointer(url)
     assert "secret" not in str(caught.value)
 
 
 async def test_a_checkpointer_of_postgresql_alone(postgres_url: str) -> None:
-    """Pins the class beside `MySQLCheckpointer`."""
     async with PostgresCheckpointer(postgres_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
     with pytest.raises(ConfigurationError, match="PostgresCheckpointer takes postgresql://"):
@@ -376,7 +365,7 @@ def of_hosts(url: str, *ports: int | None) -> str:
 async def test_the_one_of_several_hosts_that_answers(
     postgres_url: str, closed_port: int, door: str
 ) -> None:
-    """Pins that one that is gone is passed over."""
+    """One that is gone is passed over."""
     await opens(of_hosts(postgres_url, closed_port, make_url(postgres_url).port), door)
 
 
@@ -384,7 +373,6 @@ async def test_the_one_of_several_hosts_that_answers(
 async def test_hosts_that_take_no_writes(
     postgres_database: str, door: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins the typed errors of a standby, alone and among several."""
     monkeypatch.setattr("threadlog.runtime.transactions._ELECTION_SECONDS", 0.2)
     monkeypatch.setattr("threadlog.runtime.transactions._SECONDS", 0.2)
     name = make_url(postgres_database).database
@@ -405,7 +393,7 @@ async def other_connection(url: str, level: str = "AUTOCOMMIT") -> AsyncIterator
 
 
 async def test_a_server_that_becomes_read_only_is_given_up(postgres_url: str) -> None:
-    """Pins that its connections are not used again, and that the next one is."""
+    """Its connections are not used again, and the next one is."""
     async with Checkpointer(postgres_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         left = [2]
@@ -425,7 +413,7 @@ async def test_a_server_that_becomes_read_only_is_given_up(postgres_url: str) ->
 
 
 async def test_killed_connections_are_replaced(postgres_url: str) -> None:
-    """Pins that the next calls work without a restart, and a call under way is run again."""
+    """The next calls work without a restart, and a call under way is run again."""
     kill = text(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE :what"
@@ -446,7 +434,6 @@ async def test_killed_connections_are_replaced(postgres_url: str) -> None:
 
 
 async def test_a_lock_timeout_is_run_again(postgres_url: str) -> None:
-    """Pins error 55P03 on the real server: run again until the lock is free."""
     url = with_options(postgres_url, options="-c lock_timeout=100ms")
     async with (
         Checkpointer(url) as checkpointer,
@@ -471,7 +458,6 @@ async def test_a_lock_timeout_is_run_again(postgres_url: str) -> None:
 
 
 async def test_a_deadlock_is_run_again(postgres_url: str) -> None:
-    """Pins error 40P01 on the real server: whoever is chosen, both get through in the end."""
     async with Checkpointer(postgres_url) as checkpointer, other_connection(postgres_url) as other:
         await checkpointer.append("parent", [UserFactory()])
         await other.execute(
@@ -534,7 +520,6 @@ def wrapped(
     ],
 )
 def test_errors_are_told_apart(error: OperationalError, kind: type[StorageError]) -> None:
-    """Pins which errors a transaction survives by being run again."""
     assert PostgresBackend().error_type(error) is kind
 
 
@@ -543,7 +528,6 @@ def test_errors_are_told_apart(error: OperationalError, kind: type[StorageError]
 async def test_a_server_that_lets_nobody_in(
     postgres_url: str, closed_port: int, wrong: str, door: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins real refusals, of which only that of the network may end."""
     monkeypatch.setattr("threadlog.runtime.transactions._SECONDS", 0.2)
     url = make_url(postgres_url)
     url = url.set(database="nowhere") if wrong == "database" else url.set(port=closed_port)
@@ -553,7 +537,7 @@ async def test_a_server_that_lets_nobody_in(
 
 
 async def test_what_was_said_is_in_no_error(postgres_url: str) -> None:
-    """Pins that the rows which PostgreSQL tells of in its details are left out."""
+    """The rows which PostgreSQL tells of in its details are left out."""
     await execute(postgres_url, "ALTER TABLE cubepi_messages ADD CHECK (seq > 1)")
 
     def use() -> None:
@@ -574,7 +558,7 @@ async def test_what_was_said_is_in_no_error(postgres_url: str) -> None:
 
 
 async def test_a_hosts_engine_that_commits_by_itself_is_refused(postgres_url: str) -> None:
-    """Pins that it is found out from the server alone, whatever the driver."""
+    """It is found out from the server alone, whatever the driver."""
     engine = host_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
         async with Checkpointer(engine=engine):
@@ -583,7 +567,6 @@ async def test_a_hosts_engine_that_commits_by_itself_is_refused(postgres_url: st
 
 
 def test_a_hosts_engine_of_another_encoding_is_refused(postgres_url: str) -> None:
-    """Pins it where a driver lets the host choose one."""
     engine = sync_host_engine(postgres_url, connect_args={"client_encoding": "latin1"})
     with pytest.raises(ConfigurationError, match="LATIN1"), SyncCheckpointer(engine=engine):
         pass
@@ -591,7 +574,7 @@ def test_a_hosts_engine_of_another_encoding_is_refused(postgres_url: str) -> Non
 
 
 async def test_a_database_of_another_encoding_is_refused(postgres_database: str) -> None:
-    """Pins that not every message could be kept in it."""
+    """Not every message could be kept in it."""
     name = f"{make_url(postgres_database).database}_latin1"
     async with other_connection(postgres_database) as other:
         await other.execute(
@@ -611,7 +594,6 @@ async def test_a_database_of_another_encoding_is_refused(postgres_database: str)
 async def test_migrations_keep_out_of_each_others_way(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins a lock that lasts over transactions, and the typed error where it lasts too long."""
     monkeypatch.setattr("threadlog.databases.postgres.database._MIGRATION_SECONDS", 1)
     engine = sync_host_engine(postgres_url)
     backend = PostgresBackend()

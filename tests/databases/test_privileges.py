@@ -76,7 +76,6 @@ def reading_url(url_with: Callable[[str], str]) -> str:
 
 
 async def test_four_privileges_are_enough(writing_url: str) -> None:
-    """Pins every verb on an own engine, a host's engine and in a host's session."""
     async with Checkpointer(writing_url) as checkpointer:
         await use_everything(checkpointer, "own")
     hosts = host_engine(writing_url)
@@ -90,7 +89,6 @@ async def test_four_privileges_are_enough(writing_url: str) -> None:
 
 
 async def test_one_privilege_is_enough_to_read(innodb_url: str, reading_url: str) -> None:
-    """Pins every verb that reads, and that writing is refused by the server, not by us."""
     async with Checkpointer(innodb_url) as owner:
         await owner.claim_run("t", "r")
         await owner.append("t", [UserFactory(run_id="r")])

@@ -63,7 +63,6 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def test_bytes_pass_both_ways(proxy: Proxy, echo: Echo) -> None:
-    """Pins a megabyte, whole and in order, and that a client's end is passed on."""
     reader, writer = await connected(proxy)
     said = bytes(range(256)) * 4096
     writer.write(said)
@@ -76,7 +75,6 @@ async def test_bytes_pass_both_ways(proxy: Proxy, echo: Echo) -> None:
 
 
 async def test_a_stalled_network_delivers_late(proxy: Proxy, echo: Echo) -> None:
-    """Pins silence without an end, for old and new clients, and delivery afterwards."""
     reader, writer = await connected(proxy)
     proxy.stall()
     writer.write(b"b")
@@ -93,7 +91,6 @@ async def test_a_stalled_network_delivers_late(proxy: Proxy, echo: Echo) -> None
 
 
 async def test_forgotten_links_are_silent_while_new_ones_work(proxy: Proxy, echo: Echo) -> None:
-    """Pins half-open connections, of which neither end is told."""
     reader, writer = await connected(proxy)
     proxy.forget()
     writer.write(b"b")
@@ -106,7 +103,7 @@ async def test_forgotten_links_are_silent_while_new_ones_work(proxy: Proxy, echo
 
 
 async def test_a_cut_resets_both_ends(proxy: Proxy, echo: Echo) -> None:
-    """Pins that neither end is left in doubt, and that new clients are served."""
+    """Neither end is left in doubt, and new clients are served."""
     reader, _ = await connected(proxy)
     proxy.cut()
     with pytest.raises(ConnectionResetError):
@@ -117,7 +114,6 @@ async def test_a_cut_resets_both_ends(proxy: Proxy, echo: Echo) -> None:
 
 
 async def test_a_half_closed_link_ends_for_the_client_alone(proxy: Proxy, echo: Echo) -> None:
-    """Pins an end that the client sees, while the server still hears what it says."""
     reader, writer = await connected(proxy)
     proxy.half_close()
     assert await reader.read() == b""
@@ -128,7 +124,7 @@ async def test_a_half_closed_link_ends_for_the_client_alone(proxy: Proxy, echo: 
 
 
 async def test_a_server_that_is_down_resets_its_clients(unused_tcp_port: int) -> None:
-    """Pins that the proxy itself stays up."""
+    """The proxy itself stays up."""
     async with Proxy(unused_tcp_port) as proxy:
         reader, writer = await asyncio.open_connection(HOST, proxy.port)
         with suppress(ConnectionResetError):

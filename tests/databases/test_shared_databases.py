@@ -78,7 +78,7 @@ def contents(url: str) -> tuple[list[int], int]:
 
 
 def test_a_shared_database_is_emptied(shared: SharedDatabase) -> None:
-    """Pins that all rows go, though they name each other, and that the database stays."""
+    """All rows go, though they name each other, and the database stays."""
     url = shared.empty()
     notes = insert(NOTE).values([{"id": id_, "parent": id_ - 1 or None} for id_ in (1, 2, 3)])
     asyncio.run(on_connection(url, lambda connection: connection.execute(notes) and None))
@@ -90,7 +90,7 @@ def test_a_shared_database_is_emptied(shared: SharedDatabase) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_schema_is_made_anew(shared: SharedDatabase, change: str) -> None:
-    """Pins that no test meets what another one has done to the tables."""
+    """No test meets what another one has done to the tables."""
     url = shared.empty()
     asyncio.run(execute(url, change))
     anew = shared.empty()
@@ -99,7 +99,7 @@ def test_a_changed_schema_is_made_anew(shared: SharedDatabase, change: str) -> N
 
 
 def test_a_fresh_database_is_dropped_whoever_is_in_it(any_server_url: str) -> None:
-    """Pins that a connection which a test has left open does not keep it."""
+    """A connection which a test has left open does not keep it."""
     with fresh_database(any_server_url) as url:
         engine = sync_host_engine(url)
         connection = engine.connect()
@@ -112,7 +112,7 @@ def test_a_fresh_database_is_dropped_whoever_is_in_it(any_server_url: str) -> No
 
 
 def test_statements_are_counted_with_their_commit(any_server_url: str) -> None:
-    """Pins that the server counts what is sent to it, and nothing of the counting."""
+    """The server counts what is sent to it, and nothing of the counting."""
 
     async def counted(statements: int) -> int:
         engine = engine_for(any_server_url, pool_reset_on_return=None)

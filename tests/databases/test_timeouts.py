@@ -107,7 +107,6 @@ async def lengths(url: str) -> list[int]:
 async def test_a_statement_that_is_not_answered(
     server_url: str, proxy: Proxy, once: None, way: str, size: int
 ) -> None:
-    """Pins the limit, whether or not the network takes what is sent, and life afterwards."""
     message = UserMessage(content=[TextContent(text="x" * size)])
     async with WAYS[way](through(proxy, server_url)) as checkpointer:
         await checkpointer.append("t", [message])
@@ -126,7 +125,7 @@ async def test_a_statement_that_is_not_answered(
 async def test_a_server_that_accepts_and_says_nothing(
     server_url: str, proxy: Proxy, once: None, way: str
 ) -> None:
-    """Pins that the limit to connect includes the log-in, which the drivers' own does not."""
+    """The limit to connect includes the log-in, which the drivers' own does not."""
     proxy.stall()
     with pytest.raises(ConnectionLostError, match=r"connect_timeout|timed out"):
         async with WAYS[way](through(proxy, server_url)):
@@ -137,7 +136,6 @@ async def test_a_server_that_accepts_and_says_nothing(
 
 
 async def test_the_limit_of_a_statement_is_named(server_url: str, proxy: Proxy, once: None) -> None:
-    """Pins which option to raise, and the driver's error as the cause."""
     async with Checkpointer(through(proxy, server_url)) as checkpointer:
         proxy.stall()
         with pytest.raises(StatementTimeoutError, match=r"0\.5 s \(read_timeout\)") as caught:
@@ -150,7 +148,7 @@ async def test_the_limit_of_a_statement_is_named(server_url: str, proxy: Proxy, 
 
 @BOTH
 async def test_a_commit_that_is_not_answered(server_url: str, proxy: Proxy, way: str) -> None:
-    """Pins that a batch is there wholly, once, or not at all, and that the next call works.
+    """A batch is there wholly, once, or not at all, and the next call works.
 
     The COMMIT is delivered after the client has given up on it.
     """
@@ -196,7 +194,7 @@ def _on_commit(checkpointer: Any, listener: Any) -> None:
 async def test_idle_connections_that_a_firewall_forgot(
     server_url: str, proxy: Proxy, once: None, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that half-open connections are replaced before work is lost on them."""
+    """Half-open connections are replaced before work is lost on them."""
     url = through(proxy, server_url, "connect_timeout=1")
     async with WAYS[way](url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
@@ -210,7 +208,7 @@ async def test_idle_connections_that_a_firewall_forgot(
 async def test_a_connection_in_use_is_not_asked(
     mysql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that the sign of life costs only those that idled a round trip."""
+    """The sign of life costs only those that idled a round trip."""
     async with Checkpointer(mysql_url) as checkpointer:
         asked: list[object] = []
 
@@ -229,7 +227,6 @@ async def test_a_connection_in_use_is_not_asked(
 
 
 async def test_waiting_for_a_lock_is_not_broken_off_by_default(server_url: str) -> None:
-    """Pins a limit beyond that of the server, whose own answer says more."""
     async with Checkpointer(server_url) as checkpointer:
         engine = engines_of(checkpointer)[0]
         async with engine.connect() as connection:
@@ -240,7 +237,7 @@ async def test_waiting_for_a_lock_is_not_broken_off_by_default(server_url: str) 
 
 
 async def test_a_migration_takes_as_long_as_it_does(mysql_url: str) -> None:
-    """Pins that migrations, which may change gigabytes, have no limit for a statement."""
+    """Migrations, which may change gigabytes, have no limit for a statement."""
     engine = host_engine(mysql_url)
     async with engine.connect() as other:
         locked = asyncio.Event()
@@ -263,7 +260,6 @@ async def test_a_migration_takes_as_long_as_it_does(mysql_url: str) -> None:
 
 @BOTH
 async def test_waiting_for_a_connection_has_a_limit(server_url: str, way: str) -> None:
-    """Pins the typed error where all connections are in use, and that nothing was begun."""
     engine = host_engine(server_url)
     url = f"{server_url}?pool_timeout=0.3"
     threads = [f"t{number}" for number in range(9)]
@@ -288,7 +284,6 @@ async def test_waiting_for_a_connection_has_a_limit(server_url: str, way: str) -
 
 
 async def test_an_sqlite_connection_has_the_limit_too(sqlite_url: str) -> None:
-    """Pins the same where there is one connection."""
     async with Checkpointer(f"{sqlite_url}?pool_timeout=0.2") as checkpointer:
         pool = cast("EngineSessions", checkpointer._sessions)._writing
         assert pool is not None
@@ -303,13 +298,11 @@ async def test_an_sqlite_connection_has_the_limit_too(sqlite_url: str) -> None:
 @pytest.mark.parametrize("value", ["x", "0", "-1", "nan", "inf"])
 @pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
 def test_limits_that_make_no_sense(option: str, value: str, scheme: str) -> None:
-    """Pins an error that names the option before anything connects."""
     with pytest.raises(ConfigurationError, match=option):
         Checkpointer(f"{scheme}://root@127.0.0.1/db?{option}={value}")
 
 
 async def test_the_limit_of_a_hosts_pool_is_told_in_our_words(server_url: str) -> None:
-    """Pins the same error where the pool, and its limit, are the host's."""
     engine = host_engine(server_url, pool_size=1, max_overflow=0, pool_timeout=0.2)
     async with Checkpointer(engine=engine) as checkpointer, engine.connect():
         with pytest.raises(PoolTimeoutError):

@@ -48,7 +48,7 @@ async def enter(way: str, url: str) -> None:
 @BOTH
 @pytest.mark.parametrize("options", ["ssl_mode=DISABLED", "ssl=false"])
 async def test_without_tls_nobody_is_let_in(secure_url: str, way: str, options: str) -> None:
-    """Pins that the server does require it, a typed error that says so, and DISABLED.
+    """The server does require it, a typed error that says so, and DISABLED.
 
     Where nothing is said asyncmy does not encrypt, and PyMySQL does.
     """
@@ -61,13 +61,11 @@ async def test_without_tls_nobody_is_let_in(secure_url: str, way: str, options: 
 async def test_encryption_without_looking_at_certificates(
     secure_url: str, way: str, options: str
 ) -> None:
-    """Pins what the server's own client does at REQUIRED, whatever the names' spelling."""
     await enter(way, f"{secure_url}?{options}")
 
 
 @BOTH
 async def test_a_ca_is_checked(secure_url: str, way: str, ca: Path) -> None:
-    """Pins VERIFY_CA: the server's own is accepted, another's is not, and nothing is sent."""
     await enter(way, f"{secure_url}?ssl_mode=VERIFY_CA&ssl_ca={ca}")
     with pytest.raises(ConnectionLostError, match=r"(?i)certificate"):
         await enter(way, f"{secure_url}?ssl_mode=VERIFY_CA&ssl_ca={STRANGER}")
@@ -75,10 +73,6 @@ async def test_a_ca_is_checked(secure_url: str, way: str, ca: Path) -> None:
 
 @BOTH
 async def test_the_identity_is_checked(secure_url: str, way: str, ca: Path) -> None:
-    """Pins VERIFY_IDENTITY: a certificate that names no host of ours is not the server's.
-
-    MySQL's own names no host at all. It is what a CA without a mode asks for.
-    """
     for options in ("", "&ssl_mode=VERIFY_IDENTITY"):
         with pytest.raises(ConnectionLostError, match=r"(?i)certificate|hostname|address"):
             await enter(way, f"{secure_url}?ssl_ca={ca}{options}")

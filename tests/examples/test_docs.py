@@ -24,7 +24,6 @@ def read(name: str) -> str:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_what_a_page_shows_is_so(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """Pins every program, file and command of the page, in order, and what they print."""
     mysql = request.getfixturevalue("mysql_database") if needs_mysql(read(name)) else ""
     command = [
         sys.executable,
@@ -47,7 +46,7 @@ def test_what_a_page_shows_is_so(name: str, tmp_path: Path, request: pytest.Fixt
 
 
 def test_there_is_something_to_run() -> None:
-    """Pins that the blocks are found."""
+    """The blocks are found."""
     found = [block for name in PAGES for block in blocks(read(name))]
     assert len([b for b in found if b.language == "python" and not b.fragment]) > 20
     assert len([b for b in found if b.language == "console"]) > 5
@@ -57,7 +56,6 @@ def test_there_is_something_to_run() -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_fragments_are_python_too(name: str) -> None:
-    """Pins the syntax of what is not run."""
     for block in blocks(read(name)):
         if block.language == "python":
             assert ast.parse(block.text).body, block.text
@@ -79,12 +77,10 @@ def test_fragments_are_python_too(name: str) -> None:
     ],
 )
 def test_outputs_are_compared(shown: str, printed: str, expected: bool) -> None:  # noqa: FBT001 - the outcome
-    """Pins what the tests above rely on."""
     assert matches(shown, printed) is expected
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    """Pins both directions."""
     assert sorted(NAV) == PAGES
 
 
@@ -101,7 +97,6 @@ def anchors(page: Path) -> set[str]:
     ids=lambda page: page.name,
 )
 def test_links_lead_somewhere(page: Path) -> None:
-    """Pins files and anchors of links within the project."""
     text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", link):
@@ -115,7 +110,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_error_is_on_its_page() -> None:
-    """Pins that the page of errors names all of them, and says which are retryable."""
+    """The page of errors names all of them, and says which are retryable."""
     page = read("errors.md")
     for name, error in vars(errors).items():
         if isinstance(error, type) and error.__module__ == errors.__name__:

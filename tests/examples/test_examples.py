@@ -12,7 +12,6 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
-    """Pins the examples, as a newcomer would paste them."""
     first, graph, query = re.findall(r"<!-- example.*?-->\n```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "example.py").write_text(first, encoding="utf-8")
     (tmp_path / "graph.py").write_text(graph, encoding="utf-8")
@@ -36,7 +35,6 @@ def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
 
 
 def test_the_targets_that_the_documentation_names_exist() -> None:
-    """Pins every `make` target of README and CONTRIBUTING."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     text = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"(?m)(?:^|`)make ([a-z-]+)", text))
@@ -46,7 +44,6 @@ def test_the_targets_that_the_documentation_names_exist() -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", "mysql"])
 def test_the_demo_loses_nothing(kind: str, request: pytest.FixtureRequest) -> None:
-    """Pins the main job: two writers, a SIGKILL, and a complete conversation."""
     url = str(request.getfixturevalue(f"{kind}_url"))
     ran = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "demo.py"), url],
@@ -63,7 +60,6 @@ def test_the_demo_loses_nothing(kind: str, request: pytest.FixtureRequest) -> No
 
 @pytest.mark.parametrize("kind", ["sqlite", "mysql"])
 def test_the_agent_survives_being_killed(kind: str, request: pytest.FixtureRequest) -> None:
-    """Pins the agent's three lives, and that the example can be run again."""
     url = str(request.getfixturevalue(f"{kind}_url"))
     for _ in range(2):
         ran = subprocess.run(

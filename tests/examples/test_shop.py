@@ -21,7 +21,6 @@ from threadlog.errors import ConnectionFailedError, DeadlockError
 
 
 async def test_an_order_is_kept_and_said(server: Server) -> None:
-    """Pins what the endpoints give."""
     assert (await server.client.get("/threads/a")).status_code == 404
     answer = await place(server, "a/1", "tea", 2)
     assert answer.status_code == 201
@@ -35,7 +34,7 @@ async def test_an_order_is_kept_and_said(server: Server) -> None:
 
 
 async def test_orders_at_once(server: Server) -> None:
-    """Pins that no order is lost, doubled or without its message, new threads included."""
+    """No order is lost, doubled or without its message, new threads included."""
     wanted = [("one", f"i{n}") for n in range(20)]
     wanted += [(f"t{n % 5}", f"j{n}") for n in range(20)]
     answers = await asyncio.gather(*(place(server, *order) for order in wanted))
@@ -48,7 +47,6 @@ async def test_orders_at_once(server: Server) -> None:
 
 @pytest.mark.parametrize("thread_id", ["", "a "])
 async def test_what_threadlog_refuses_takes_the_order_back(server: Server, thread_id: str) -> None:
-    """Pins 422 with the reason, for an order that was in the transaction already."""
     answer = await place(server, thread_id, "tea")
     assert answer.status_code == 422
     assert "thread_id" in answer.json()["detail"]
@@ -60,7 +58,7 @@ async def test_what_threadlog_refuses_takes_the_order_back(server: Server, threa
 
 
 async def test_a_lock_timeout_runs_the_whole_transaction_again(mysql_url: str) -> None:
-    """Pins that a customer sees nothing of it, and gets 503 where it lasts too long."""
+    """A customer sees nothing of it, and gets 503 where it lasts too long."""
     options = {"init_command": "SET SESSION innodb_lock_wait_timeout = 1"}
     impatient = make_url(mysql_url).update_query_dict(options)
     engine = host_engine(mysql_url)
@@ -90,7 +88,6 @@ async def test_a_lock_timeout_runs_the_whole_transaction_again(mysql_url: str) -
 
 
 async def test_a_locked_sqlite_file_is_503(sqlite_url: str) -> None:
-    """Pins the handler for what the host's own statements raise."""
     async with watched(f"{sqlite_url}?timeout=0.1") as server:
         assert (await place(server, "a", "tea")).status_code == 201
         other = sqlite3.connect(str(make_url(sqlite_url).database), isolation_level=None)
@@ -102,7 +99,6 @@ async def test_a_locked_sqlite_file_is_503(sqlite_url: str) -> None:
 
 
 async def test_only_what_may_succeed_is_run_again() -> None:
-    """Pins the helper for functions of both kinds."""
     calls = []
 
     @run_again
@@ -126,7 +122,6 @@ async def test_only_what_may_succeed_is_run_again() -> None:
 
 
 async def test_the_till_keeps_and_says_an_order(shop_url: str) -> None:
-    """Pins what it prints, and that the application finds it."""
     assert await till(shop_url, "a", "tea", "2") == (
         0,
         "Order 1 is placed.\n    1  user  I order 2 x tea. (order 1)\n",
@@ -141,7 +136,6 @@ async def test_the_till_keeps_and_says_an_order(shop_url: str) -> None:
 
 
 async def test_tills_and_the_application_at_once(shop_url: str) -> None:
-    """Pins one conversation that hosts with and without asyncio write to."""
     async with watched(shop_url) as server:
         assert (await place(server, "a", "tea")).status_code == 201  # there are tables now
         tills = [till(shop_url, "a", f"till{n}", "1") for n in range(4)]
@@ -154,7 +148,6 @@ async def test_tills_and_the_application_at_once(shop_url: str) -> None:
 
 
 def test_the_demonstration(database_url: str) -> None:
-    """Pins what `make example-shop` shows, and that it can be run again."""
     for _ in range(2):
         ran = subprocess.run(
             [sys.executable, "-m", "examples.shop.killed", database_url],

@@ -42,7 +42,7 @@ async def check_stopped(url: str, stop: str) -> None:
 
 
 async def check_kept(url: str, stop: str) -> None:
-    """See that a new server finds both or neither, and that orders go on."""
+    """See that a new server finds both or neither, and orders go on."""
     async with watched(url) as server:
         kept = ["tea", ITEM] if stop == "committed" else ["tea"]
         assert await items(server, "a") == kept
@@ -52,7 +52,6 @@ async def check_kept(url: str, stop: str) -> None:
 
 @pytest.mark.parametrize("stop", PLACES)
 async def test_the_application_is_killed_in_an_order(shop_url: str, stop: str) -> None:
-    """Pins one transaction: between the order and the message, before and after COMMIT."""
     async with serving(shop_url, STOPPING, stop=stop) as server:
         assert (await place(server, "a", "tea")).status_code == 201
         sent = asyncio.create_task(place(server, "a", ITEM))
@@ -67,7 +66,6 @@ async def test_the_application_is_killed_in_an_order(shop_url: str, stop: str) -
 
 @pytest.mark.parametrize("stop", PLACES)
 async def test_the_till_is_killed_in_an_order(shop_url: str, stop: str) -> None:
-    """Pins the same of a host without asyncio."""
     assert (await till(shop_url, "a", "tea", "1"))[0] == 0
     async with at_the_till(shop_url, "a", ITEM, "1", stop=stop) as process:
         assert process.stdout is not None
@@ -80,7 +78,6 @@ async def test_the_till_is_killed_in_an_order(shop_url: str, stop: str) -> None:
 
 
 async def test_the_application_is_killed_under_load(shop_url: str) -> None:
-    """Pins a kill at any moment: who was told so has an order, and each order has its message."""
     seed = random.randrange(1000)
     print(f"seed {seed}")
     chance = random.Random(seed)

@@ -55,7 +55,7 @@ async def pause(framework: Framework, url: str, turn: Any, way: str) -> None:
 
 
 async def test_a_prompt_without_tools(framework: Framework, checkpointer: Any) -> None:
-    """Pins that what an agent holds and what is stored are the same, and the run done."""
+    """What an agent holds and what is stored are the same, and the run done."""
     first = agent(framework, checkpointer, [says(framework, "Hello. 🌍")])
     run_id = await first.prompt("Hi!")
     data = await checkpointer.load(THREAD)
@@ -67,7 +67,6 @@ async def test_a_prompt_without_tools(framework: Framework, checkpointer: Any) -
 
 
 async def test_a_prompt_with_two_tool_calls(framework: Framework, checkpointer: Any) -> None:
-    """Pins tool calls and their results, stored as they happen."""
     turns = [
         calls(framework, track={"order": 17}, refund={"euros": 20}),
         says(framework, "It is in Köln, and you get 20 euros."),
@@ -89,7 +88,7 @@ async def test_a_prompt_with_two_tool_calls(framework: Framework, checkpointer: 
 
 
 async def test_a_fresh_agent_continues(framework: Framework, database_url: str) -> None:
-    """Pins that a new agent's model gets all that was said, and its hooks what was kept."""
+    """A new agent's model gets all that was said, and its hooks what was kept."""
     heard: list[list[str]] = []
     kept: list[dict[str, Any]] = []
 
@@ -123,7 +122,6 @@ async def test_a_fresh_agent_continues(framework: Framework, database_url: str) 
 
 
 async def test_a_fork_goes_its_own_way(framework: Framework, checkpointer: Any) -> None:
-    """Pins what a fork holds, that an agent continues it, and that the source is untouched."""
     source = agent(framework, checkpointer, [says(framework, f"Reply {n}.") for n in (1, 2)])
     await source.prompt("Question 1", run_id="r1")
     await source.prompt("Question 2", run_id="r2")
@@ -146,7 +144,7 @@ async def test_a_fork_goes_its_own_way(framework: Framework, checkpointer: Any) 
 
 
 async def test_fork_once_leaves_no_trace(framework: Framework, checkpointer: Any) -> None:
-    """Pins that a probe hears the thread up to its run, and that nothing of it is stored."""
+    """A probe hears the thread up to its run, and nothing of it is stored."""
     heard: list[list[str]] = []
 
     def hearing_model(messages: list[Any], *rest: object) -> Any:
@@ -170,7 +168,6 @@ async def test_fork_once_leaves_no_trace(framework: Framework, checkpointer: Any
 async def test_a_question_is_answered_in_another_process(
     framework: Framework, database_url: str, way: str
 ) -> None:
-    """Pins a pause: what waits, that it is no dead run, and that the answer completes it."""
     await pause(framework, database_url, calls(framework, **TURN[way]), way)
     async with framework.door.Checkpointer(database_url) as checkpointer:
         assert await log(checkpointer) == ["user: I want a refund!", CALL[way]]
@@ -201,7 +198,7 @@ async def test_a_question_is_answered_in_another_process(
 async def test_two_questions_are_answered_in_two_processes(
     framework: Framework, database_url: str
 ) -> None:
-    """Pins that the first answer is kept while the second is waited for: nobody asks twice."""
+    """The first answer is kept while the second is waited for: nobody asks twice."""
     turn = calls(framework, track={"order": 17}, refund={"euros": 20})
     await pause(framework, database_url, turn, "approve")
     yes = {"decision": "approve", "edited_args": None, "reason": None}
@@ -230,7 +227,7 @@ async def test_two_questions_are_answered_in_two_processes(
 
 
 async def test_a_pending_question_is_aborted(framework: Framework, database_url: str) -> None:
-    """Pins that another process closes the turn, its answers go, and the thread goes on."""
+    """Another process closes the turn, its answers go, and the thread goes on."""
     await pause(framework, database_url, calls(framework, **TURN["approve"]), "approve")
     async with framework.door.Checkpointer(database_url) as checkpointer:
         await checkpointer.save_hitl_answer(THREAD, "earlier", answer=1, run_id="asks")
@@ -276,7 +273,7 @@ async def find_and_release(framework: Framework, checkpointer: Any, place: str) 
 async def test_a_thread_goes_on_after_a_kill(
     framework: Framework, database_url: str, place: str
 ) -> None:
-    """Pins that what a killed process said is there once, in order, for the next one."""
+    """What a killed process said is there once, in order, for the next one."""
     kill_worker("die", database_url, place)
     async with framework.door.Checkpointer(database_url) as checkpointer:
         await find_and_release(framework, checkpointer, place)
@@ -290,7 +287,7 @@ async def test_a_thread_goes_on_after_a_kill(
 async def test_a_killed_turn_is_resumed(
     framework: Framework, database_url: str, place: str
 ) -> None:
-    """Pins that another process finishes the dead one's run itself, under its own id."""
+    """Another process finishes the dead one's run itself, under its own id."""
     kill_worker("die", database_url, place)
     async with framework.door.Checkpointer(database_url) as checkpointer:
         await find_and_release(framework, checkpointer, place)
@@ -303,7 +300,6 @@ async def test_a_killed_turn_is_resumed(
 
 
 async def test_a_cancelled_turn_is_closed(framework: Framework, checkpointer: Any) -> None:
-    """Pins what the framework stores while it is cancelled: no call is left without a result."""
     inside = asyncio.Event()
 
     async def search(place: str) -> str:
@@ -330,7 +326,6 @@ async def test_a_cancelled_turn_is_closed(framework: Framework, checkpointer: An
 
 
 async def test_a_failed_turn_is_stored(framework: Framework, checkpointer: Any) -> None:
-    """Pins a model's error with its words, and that the next prompt goes on."""
 
     def failing_model(*given: object) -> Any:
         raise ConnectionError("the model is overloaded")
@@ -352,7 +347,7 @@ async def test_a_failed_turn_is_stored(framework: Framework, checkpointer: Any) 
 
 
 async def test_a_run_released_under_a_living_agent(framework: Framework, checkpointer: Any) -> None:
-    """Pins that an agent whose run was given up by mistake is told, by the framework's error."""
+    """An agent whose run was given up by mistake is told, by the framework's error."""
 
     async def slow_model(*given: object) -> Any:
         await checkpointer.release_run(THREAD, "r")
@@ -369,7 +364,6 @@ async def test_a_run_released_under_a_living_agent(framework: Framework, checkpo
 async def test_the_first_prompt_takes_few_statements(
     framework: Framework, backend: str, backend_url: str, count: Any
 ) -> None:
-    """Pins the most statements of a first prompt; the framework's own backend sends more."""
 
     async def prompts(checkpointer: Any, name: str) -> int:
         threads = iter(f"{name} {n}" for n in range(3))

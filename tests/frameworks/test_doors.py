@@ -125,7 +125,6 @@ def assert_both(framework: Framework, error: BaseException, name: str) -> None:
 def test_it_is_the_frameworks_checkpointer(
     framework: Framework, name: str, theirs: str, url: str
 ) -> None:
-    """Pins the protocol: its methods, by name and by what each is called with."""
     protocol = framework.module("checkpointer").Checkpointer
     checkpointer = getattr(framework.door, name)(url)
     assert isinstance(checkpointer, protocol)
@@ -144,7 +143,6 @@ def test_it_is_the_frameworks_checkpointer(
 
 
 async def test_loads_give_the_frameworks_classes(framework: Framework, checkpointer: Any) -> None:
-    """Pins every way of reading, and that what comes back equals what went in."""
     messages = conversation(framework, "r")
     asked = request(framework)
     await checkpointer.claim_run("t", "r")
@@ -166,7 +164,7 @@ async def test_loads_give_the_frameworks_classes(framework: Framework, checkpoin
 
 
 async def test_other_classes_are_refused(framework: Framework, checkpointer: Any) -> None:
-    """Pins that threadlog's own messages are told from the framework's."""
+    """Threadlog's own messages are told from the framework's."""
     with pytest.raises(errors.InvalidMessageError, match=rf"{framework.name}\.providers\.base"):
         await checkpointer.append("t", [UserFactory()])
 
@@ -177,7 +175,6 @@ async def test_other_classes_are_refused(framework: Framework, checkpointer: Any
 async def test_errors_are_of_both_classes(
     framework: Framework, log: Any, name: str, provoke: Provoke
 ) -> None:
-    """Pins what hosts catch, whichever class they name, and that nothing was written."""
     before = [await log.load("t"), await log.runs("t"), await log.list_threads()]
     with pytest.raises(theirs(framework, name)) as caught:
         await provoke(framework, log)
@@ -188,7 +185,7 @@ async def test_errors_are_of_both_classes(
 
 
 async def test_errors_pass_between_processes(framework: Framework, log: Any) -> None:
-    """Pins that what is pickled is of both classes again, with its attributes."""
+    """What is pickled is of both classes again, with its attributes."""
     with pytest.raises(errors.RunAlreadyClaimedError) as caught:
         await log.claim_run("t", "open")
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
@@ -197,7 +194,7 @@ async def test_errors_pass_between_processes(framework: Framework, log: Any) -> 
 
 
 def test_every_exception_of_the_framework_is_tested(framework: Framework) -> None:
-    """Pins that none of a newer release is forgotten here."""
+    """None of a newer release is forgotten here."""
     named = {
         name.removeprefix(framework.brand)
         for name in vars(framework.module("checkpointer.exceptions"))
@@ -207,7 +204,6 @@ def test_every_exception_of_the_framework_is_tested(framework: Framework) -> Non
 
 
 async def test_a_database_without_tables(framework: Framework, server_database: str) -> None:
-    """Pins the error on entering."""
     with pytest.raises(theirs(framework, "SchemaUninitialized")) as caught:
         async with framework.door.Checkpointer(server_database):
             pass
@@ -216,7 +212,6 @@ async def test_a_database_without_tables(framework: Framework, server_database: 
 
 
 async def test_another_schema_version(framework: Framework, database_url: str) -> None:
-    """Pins the error on entering, and its numbers."""
     async with framework.door.Checkpointer(database_url):
         pass
     await execute(database_url, "UPDATE cubepi_schema_version SET version = 4")
@@ -230,7 +225,6 @@ async def test_another_schema_version(framework: Framework, database_url: str) -
 async def test_a_corrupt_row(
     framework: Framework, log: Any, database_name: str, database_url: str
 ) -> None:
-    """Pins the framework's attributes of that error, beside ours."""
     await execute(database_url, "UPDATE cubepi_messages SET payload = 'x' WHERE seq = 2")
     with pytest.raises(theirs(framework, "CheckpointCorruptionError")) as caught:
         await log.load("t")
@@ -243,7 +237,6 @@ async def test_a_corrupt_row(
 
 
 async def test_a_lock_timeout(framework: Framework, sqlite_url: str) -> None:
-    """Pins the error of a file that another process has locked for too long."""
     async with framework.door.Checkpointer(f"{sqlite_url}?timeout=0.05") as checkpointer:
         engine = create_async_engine(sqlite_url.replace("sqlite:", "sqlite+aiosqlite:"))
         async with engine.connect() as connection:
@@ -272,7 +265,7 @@ async def rewrite(url: str, change: Callable[[dict[str, Any]], object]) -> None:
 async def test_fields_of_a_newer_release(
     framework: Framework, checkpointer: Any, database_url: str
 ) -> None:
-    """Pins that a message with fields that this release does not know loads without them."""
+    """A message with fields that this release does not know loads without them."""
     messages = conversation(framework)
     await checkpointer.append("t", messages)
     newer = {"shiny": {"a": [1]}} | ({} if framework.knows_message_ids else {"id": "m1"})
@@ -283,7 +276,7 @@ async def test_fields_of_a_newer_release(
 async def test_messages_of_an_older_release(
     framework: Framework, checkpointer: Any, database_url: str
 ) -> None:
-    """Pins that a message without an id is given none: it must stay the same message."""
+    """A message without an id is given none: it must stay the same message."""
     messages = conversation(framework)
     for message in messages:
         assert getattr(message, "id", "") == ""
@@ -302,7 +295,7 @@ class Receipt(BaseModel):
 
 
 async def test_details_may_be_models(framework: Framework, checkpointer: Any) -> None:
-    """Pins that Pydantic models in a tool's details are stored with all their fields."""
+    """Pydantic models in a tool's details are stored with all their fields."""
     result = conversation(framework)[2]
     result.details = {"receipt": Receipt(number=1, items=[Receipt(number=2)])}
     await checkpointer.append("t", [result])
@@ -318,7 +311,7 @@ def run_python(code: str) -> str:
 
 
 def test_threadlog_alone_imports_no_framework(framework: Framework) -> None:
-    """Pins that only the door imports the framework."""
+    """Only the door imports the framework."""
     code = (
         "import sys, threadlog, threadlog.checkpointer\n"
         f"print({framework.name!r} in sys.modules)\n"
@@ -330,7 +323,6 @@ def test_threadlog_alone_imports_no_framework(framework: Framework) -> None:
 
 
 def test_a_missing_framework_is_named(framework: Framework) -> None:
-    """Pins what a host is told to run, by an error that is an ImportError too."""
     assert framework.name in metadata("threadlog").get_all("Provides-Extra", [])
     code = (
         "import sys\n"

@@ -7,7 +7,6 @@ from tests.frameworks.framework import VARIABLE, Framework, framework_under_test
 
 
 def test_no_framework_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins the advice where the variable is missing or misspelt."""
     for name in ("", "cubelop"):
         monkeypatch.setenv(VARIABLE, name)
         with pytest.raises(module.WrongEnvironmentError, match="run `make test-cubeloop`"):
@@ -17,7 +16,7 @@ def test_no_framework_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_framework_that_is_not_installed_is_a_failure(
     framework: Framework, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that nothing is skipped, and that each framework is alone in its environment."""
+    """Nothing is skipped, and each framework is alone in its environment."""
     [other] = set(module.FRAMEWORKS) - {framework.name}
     monkeypatch.setenv(VARIABLE, other)
     with pytest.raises(module.WrongEnvironmentError, match=f"{other} .* none is installed"):
@@ -25,7 +24,6 @@ def test_a_framework_that_is_not_installed_is_a_failure(
 
 
 def test_another_version_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins the check of every pin, that of PyMySQL included."""
     monkeypatch.setattr(module, "_installed", lambda package: "1.2.3")
     with pytest.raises(module.WrongEnvironmentError, match=r"1\.1\.3 is needed, and 1\.2\.3"):
         framework_under_test()

@@ -122,7 +122,7 @@ async def pair(
 
 
 async def test_messages(framework: Framework, pair: Pair) -> None:
-    """Pins that both store the same bytes and load the same messages, in one order."""
+    """Both store the same bytes and load the same messages, in one order."""
     messages = [*conversation(framework), *conversation(framework, "r")]
     assert await pair.second.load("t") is None
     await pair.first.append("t", messages[:4])
@@ -139,7 +139,7 @@ async def test_messages(framework: Framework, pair: Pair) -> None:
 
 
 async def test_extra(pair: Pair) -> None:
-    """Pins that each merges into what the other saved."""
+    """Each merges into what the other saved."""
     await pair.first.save_extra("t", {"a": JSON, "b": {"x": 1}})
     assert (await pair.second.load("t")).extra == {"a": JSON, "b": {"x": 1}}
     await pair.second.save_extra("t", {"b": {"y": 2}, "c": None})
@@ -149,7 +149,6 @@ async def test_extra(pair: Pair) -> None:
 
 
 async def test_nul(framework: Framework, backend: str, pair: Pair) -> None:
-    """Pins where U+0000 can be: in what is said, on all; in JSON not by us, nor on PostgreSQL."""
     [message, *_] = conversation(framework)
     message.content = [framework.module("providers.base").TextContent(text="a\0b")]
     await pair.first.append("t", [message])
@@ -169,7 +168,6 @@ async def test_nul(framework: Framework, backend: str, pair: Pair) -> None:
 
 
 async def test_runs(framework: Framework, pair: Pair) -> None:
-    """Pins claims, completions and refusals across the two, and the order of completions."""
     exceptions = framework.module("checkpointer.exceptions")
     first, second = pair.first, pair.second
     with pytest.raises(exceptions.RunNotClaimedError):
@@ -193,7 +191,7 @@ async def test_runs(framework: Framework, pair: Pair) -> None:
 
 
 async def test_pending_requests(framework: Framework, pair: Pair) -> None:
-    """Pins that a question of each kind is read and removed by the other."""
+    """A question of each kind is read and removed by the other."""
     first, second = pair.first, pair.second
     for kind in ("confirm", "approve", "ask"):
         asked = request(framework, kind)
@@ -213,7 +211,6 @@ async def test_pending_requests(framework: Framework, pair: Pair) -> None:
 
 
 async def test_clearing_a_question_that_matches(framework: Framework, pair: Pair) -> None:
-    """Pins one answer for both, byte by byte, where the framework has the verb."""
     asked = request(framework)
     has_verb = hasattr(pair.theirs, _CLEAR)
     assert has_verb == (framework.name == "cubeloop")
@@ -233,7 +230,7 @@ async def test_clearing_a_question_that_matches(framework: Framework, pair: Pair
 
 
 async def test_answers(pair: Pair) -> None:
-    """Pins that an answer of every kind of JSON is kept, replaced and removed by either."""
+    """An answer of every kind of JSON is kept, replaced and removed by either."""
     for run_id in (None, "r1"):
         await check_answers(pair, run_id)
 
@@ -261,7 +258,7 @@ async def check_answers(pair: Pair, run_id: str | None) -> None:
 
 
 async def test_forks(framework: Framework, pair: Pair) -> None:
-    """Pins that a fork by either is the same rows, loads in the other, and can be gone on with."""
+    """A fork by either is the same rows, loads in the other, and can be gone on with."""
     first, second = pair.first, pair.second
     for run_id in ("r1", "open", "r2", "r3"):
         await first.claim_run("t", run_id)
@@ -308,7 +305,6 @@ async def test_forks(framework: Framework, pair: Pair) -> None:
 
 
 async def test_both_append_at_once(framework: Framework, pair: Pair) -> None:
-    """Pins one order without gap or duplicate; ours appends to several threads together."""
     threads = [f"t{n}" for n in range(4)]
     batches = [conversation(framework) for _ in range(17)]
     for thread in threads:
@@ -331,7 +327,6 @@ async def test_both_append_at_once(framework: Framework, pair: Pair) -> None:
 
 
 async def test_both_run_at_once(framework: Framework, pair: Pair) -> None:
-    """Pins one winner of a run, and one place for each that is completed."""
     writers = [pair.first, pair.second] * 8
     await pair.first.append("t", conversation(framework))
     claims = (writer.claim_run("t", "r") for writer in writers)
@@ -348,7 +343,6 @@ async def test_both_run_at_once(framework: Framework, pair: Pair) -> None:
 
 
 async def test_both_meet_at_a_new_thread(framework: Framework, pair: Pair) -> None:
-    """Pins one order where neither has seen the thread before."""
     threads = [f"new {n}" for n in range(8)]
     batch = conversation(framework)
     await asyncio.gather(
@@ -361,7 +355,6 @@ async def test_both_meet_at_a_new_thread(framework: Framework, pair: Pair) -> No
 async def test_an_agent_moves_from_one_backend_to_the_other(
     framework: Framework, pair: Pair
 ) -> None:
-    """Pins the one changed line: an agent that paused on either is answered on the other."""
     turn = calls(framework, refund={"euros": 20})
     asking = asking_agent(framework, pair.first, [turn], "approve", "asks")
     await until_it_asks(asking, asking.prompt("I want a refund!", run_id="asks"))
@@ -384,7 +377,7 @@ async def test_an_agent_moves_from_one_backend_to_the_other(
 
 
 async def test_ids_are_bytes_on_either_schema(framework: Framework, pair: Pair) -> None:
-    """Pins that ours tells ids apart that a collation of the framework's tables does not."""
+    """Ours tells ids apart that a collation of the framework's tables does not."""
     ours, exceptions = pair.ours, framework.module("checkpointer.exceptions")
     await pair.first.claim_run("t", "R1")
     await pair.first.save_hitl_answer("t", "Q", "yes", run_id="R1")

@@ -133,7 +133,6 @@ async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
 async def test_appends_to_many_threads_share_statements(
     opened: Checkpointer, count: StatementCount, server_name: str
 ) -> None:
-    """Pins what 16 at once cost: two alone, three statements each, and four for 14 together."""
 
     async def sixteen() -> None:
         await asyncio.gather(*(opened.append(f"t{n}", said(n, 3)) for n in range(WRITERS)))
@@ -145,7 +144,6 @@ async def test_appends_to_many_threads_share_statements(
 async def test_appends_to_one_thread_share_statements(
     opened: Checkpointer, count: StatementCount, server_name: str
 ) -> None:
-    """Pins the first alone and 15 together."""
 
     async def sixteen() -> None:
         await asyncio.gather(*(opened.append("t0", said(n)) for n in range(WRITERS)))
@@ -157,7 +155,7 @@ async def test_appends_to_one_thread_share_statements(
 async def test_appends_of_runs_cost_one_statement_more(
     opened: Checkpointer, count: StatementCount, server_name: str
 ) -> None:
-    """Pins that the runs of a group are looked at together."""
+    """The runs of a group are looked at together."""
 
     async def sixteen() -> None:
         await asyncio.gather(
@@ -171,7 +169,7 @@ async def test_appends_of_runs_cost_one_statement_more(
 async def test_appends_in_a_new_second_cost_one_statement_more(
     opened: Checkpointer, count: StatementCount, server_name: str, server_url: str
 ) -> None:
-    """Pins that the threads of a group are touched together, all of them."""
+    """The threads of a group are touched together, all of them."""
     counts = []
     for _ in range(3):
         await execute(server_url, "UPDATE cubepi_threads SET updated_at = '2026-01-01'")
@@ -186,7 +184,7 @@ async def test_appends_in_a_new_second_cost_one_statement_more(
 async def test_a_group_reads_no_more_than_the_ends_of_threads(
     opened: Checkpointer, server_url: str
 ) -> None:
-    """Pins that what a group costs the server does not grow with its threads."""
+    """What a group costs the server does not grow with its threads."""
     await opened.append("t3", said(0, 3_000))
     engine = engines_of(opened)[0].sync_engine
     begun: dict[int, int] = {}
@@ -212,7 +210,7 @@ async def test_a_group_reads_no_more_than_the_ends_of_threads(
 
 
 async def test_one_refused_append_hinders_no_other(checkpointer: Checkpointer) -> None:
-    """Pins that completed runs, bad messages and bad ids are their callers' own affair."""
+    """Completed runs, bad messages and bad ids are their callers' own affair."""
     for number in range(WRITERS):
         await checkpointer.append(f"t{number}", said(-1))
     for thread_id in ("t3", "t5"):
@@ -242,7 +240,6 @@ async def test_one_refused_append_hinders_no_other(checkpointer: Checkpointer) -
 
 
 async def test_one_refused_append_of_a_thread_leaves_no_gap(opened: Checkpointer) -> None:
-    """Pins seqs where one of several appends to a thread, in one group, is refused."""
     await opened.claim_run("t0", "done")
     await opened.mark_run_complete("t0", "done")
     appends = [opened.append("t0", said(n, 2)) for n in range(4)]
@@ -259,7 +256,6 @@ async def test_one_refused_append_of_a_thread_leaves_no_gap(opened: Checkpointer
 
 
 async def test_an_oversized_append_hinders_no_other(opened: Checkpointer) -> None:
-    """Pins the refusal of one, and that appends of several statements go by themselves."""
     opened._statement_limit = 20_000
     sizes = {5: 40_000, 9: 6_000}
 
@@ -283,7 +279,7 @@ async def test_an_oversized_append_hinders_no_other(opened: Checkpointer) -> Non
 async def test_an_error_of_the_database_is_its_callers_alone(
     opened: Checkpointer, server_url: str
 ) -> None:
-    """Pins that each append of a transaction that the database refused is tried by itself."""
+    """Each append of a transaction that the database refused is tried by itself."""
     await execute(server_url, SHORTER[make_url(server_url).get_backend_name()])
 
     async def one(number: int) -> None:
@@ -303,7 +299,7 @@ async def test_an_error_of_the_database_is_its_callers_alone(
 
 
 async def test_a_group_does_not_wait_for_a_lock(opened: Checkpointer, server_url: str) -> None:
-    """Pins that a thread which somebody else holds keeps back its own appends only."""
+    """A thread which somebody else holds keeps back its own appends only."""
     async with locked(server_url, "t5") as holder, asyncio.timeout(30):
         appends = {
             (thread, number): asyncio.create_task(opened.append(f"t{thread}", said(number)))
@@ -320,7 +316,7 @@ async def test_a_group_does_not_wait_for_a_lock(opened: Checkpointer, server_url
 
 
 async def test_appends_of_a_thread_keep_their_order(checkpointer: Checkpointer) -> None:
-    """Pins that what came first stands first, in and across groups, of any size."""
+    """What came first stands first, in and across groups, of any size."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -339,7 +335,6 @@ async def test_appends_of_a_thread_keep_their_order(checkpointer: Checkpointer) 
 
 
 async def test_new_threads_are_created_by_any_number_at_once(checkpointer: Checkpointer) -> None:
-    """Pins first contact from inside groups, several times to each thread."""
     await asyncio.gather(
         *(checkpointer.append(f"t{thread}", said(n)) for n in range(3) for thread in range(20))
     )
@@ -353,7 +348,6 @@ async def test_new_threads_are_created_by_any_number_at_once(checkpointer: Check
 async def test_a_group_is_bounded(
     opened: Checkpointer, monkeypatch: pytest.MonkeyPatch, limit: str, groups: Sequence[int]
 ) -> None:
-    """Pins both limits of what goes together."""
     monkeypatch.setattr(f"threadlog.log.append_batcher.{limit}", 4)
     queue = queue_of(opened)
     sizes: list[int] = []
@@ -371,7 +365,7 @@ async def test_a_group_is_bounded(
 async def test_cancelling_what_waits_takes_it_out_of_the_queue(
     server_url: str,
 ) -> None:
-    """Pins that an append which was not begun is never stored, and holds nobody up."""
+    """An append which was not begun is never stored, and holds nobody up."""
     async with Checkpointer(server_url, max_pool_size=1) as checkpointer:
         await checkpointer.append("t", said(0))
         async with locked(server_url, "t") as holder:
@@ -396,7 +390,7 @@ async def test_cancelling_what_waits_takes_it_out_of_the_queue(
 async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
     opened: Checkpointer, server_url: str
 ) -> None:
-    """Pins that a caller is not kept for as long as somebody else holds the thread."""
+    """A caller is not kept for as long as somebody else holds the thread."""
     queue_of(opened)._grace_seconds = 0.2
     async with locked(server_url, "t5"), asyncio.timeout(20):
         append = asyncio.create_task(opened.append("t5", said(0)))
@@ -413,7 +407,7 @@ async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
 async def test_a_group_outlasts_a_caller_that_was_cancelled(
     opened: Checkpointer, server_url: str
 ) -> None:
-    """Pins that the grace period of one ends nobody else's transaction."""
+    """The grace period of one ends nobody else's transaction."""
     queue_of(opened)._grace_seconds = 0.1
     async with locked(server_url, "elsewhere") as intruder, asyncio.timeout(30):
         # Without the thread's lock: the group takes the thread, and waits for its messages.
@@ -433,7 +427,7 @@ async def test_a_group_outlasts_a_caller_that_was_cancelled(
 async def test_cancelling_any_of_sixteen_stores_whole_batches_or_nothing(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pins that a cancelled caller takes nothing from the others of its group."""
+    """A cancelled caller takes nothing from the others of its group."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -472,7 +466,7 @@ async def test_cancelling_any_of_sixteen_stores_whole_batches_or_nothing(
 
 
 async def test_closing_refuses_what_waits_at_once(server_url: str) -> None:
-    """Pins that what waits behind a thread is not kept until that is free, and is not stored."""
+    """What waits behind a thread is not kept until that is free, and is not stored."""
     checkpointer = Checkpointer(server_url)
     await checkpointer.__aenter__()
     await checkpointer.append("t", said(0))
@@ -491,7 +485,7 @@ async def test_closing_refuses_what_waits_at_once(server_url: str) -> None:
 async def test_a_busy_thread_lets_others_go(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that with one connection what is left of a thread goes behind other threads."""
+    """With one connection what is left of a thread goes behind other threads."""
     monkeypatch.setattr("threadlog.log.append_batcher._MOST_APPENDS", 4)
     done: list[str] = []
     async with Checkpointer(sqlite_url) as checkpointer:
@@ -508,7 +502,6 @@ async def test_a_busy_thread_lets_others_go(
 async def test_what_is_put_back_waits_no_longer_than_it_may(
     opened: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins the limit for appends whose first one passed while they were tried together."""
     queue, ends = queue_of(opened), asyncio.Event()
     queue._wait_seconds = 0.1
 
@@ -533,7 +526,7 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
 async def test_a_server_that_takes_no_writes_is_asked_once_for_a_group(
     opened: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that each caller is told, instead of waiting for an election by itself."""
+    """Each caller is told, instead of waiting for an election by itself."""
     calls = 0
 
     async def run(work: object) -> list[Outcome]:

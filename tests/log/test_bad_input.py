@@ -69,7 +69,6 @@ async def assert_nothing_stored(checkpointer: Checkpointer) -> None:
 async def test_ids_that_could_collide_or_break_are_refused(
     checkpointer: Checkpointer, bad: Any
 ) -> None:
-    """Pins every verb that takes a thread id."""
     verbs: list[Callable[[], Any]] = [
         lambda: checkpointer.load(bad),
         lambda: checkpointer.append(bad, [UserFactory()]),
@@ -101,7 +100,6 @@ async def test_ids_that_could_collide_or_break_are_refused(
 async def test_ids_of_runs_questions_and_forks_are_refused(
     checkpointer: Checkpointer, bad: Any
 ) -> None:
-    """Pins every verb that takes another id than a thread's, and the name that its error has."""
     request = HitlRequestFactory()
     clear = checkpointer.clear_pending_request_if_matches
     verbs: dict[str, list[Callable[[], Any]]] = {
@@ -139,7 +137,6 @@ async def test_ids_of_runs_questions_and_forks_are_refused(
 async def test_json_that_would_come_back_changed_is_refused(
     checkpointer: Checkpointer, bad: dict[str, Any]
 ) -> None:
-    """Pins extra and metadata, and that one bad message spoils its batch alone."""
     with pytest.raises(InvalidJsonError, match="extra"):
         await checkpointer.save_extra("t", bad)
     spoilt = UserFactory()
@@ -152,14 +149,13 @@ async def test_json_that_would_come_back_changed_is_refused(
 
 @pytest.mark.parametrize("bad", [[1], "x", None, {1: 2}, {"a": {1, 2}}, {"a": b"x"}])
 async def test_extra_must_be_a_json_object(checkpointer: Checkpointer, bad: Any) -> None:
-    """Pins types that json.dumps would coerce or choke on."""
     with pytest.raises(InvalidJsonError):
         await checkpointer.save_extra("t", bad)
     await assert_nothing_stored(checkpointer)
 
 
 async def test_json_at_the_limits_is_kept(checkpointer: Checkpointer) -> None:
-    """Pins that the limits are not tighter than the databases'."""
+    """The limits are not tighter than the databases'."""
     await checkpointer.save_extra("t", GOOD_JSON)
     await checkpointer.append("t", [UserMessage(content=[], metadata=GOOD_JSON)])
     data = await checkpointer.load("t")
@@ -174,7 +170,7 @@ class Stranger(TextContent):
 
 @pytest.mark.parametrize("bad", [Stranger(), {"role": "user"}, "hi", None])
 async def test_only_the_three_classes_are_messages(checkpointer: Checkpointer, bad: Any) -> None:
-    """Pins that nothing of a batch with a stranger in it is stored."""
+    """Nothing of a batch with a stranger in it is stored."""
     with pytest.raises(InvalidMessageError, match="not one of"):
         await checkpointer.append("t", [UserFactory(), bad])
     await assert_nothing_stored(checkpointer)
@@ -182,7 +178,6 @@ async def test_only_the_three_classes_are_messages(checkpointer: Checkpointer, b
 
 @pytest.mark.parametrize("bad", [UserFactory.build(), "hi", {"role": "user"}, None, 5, ""])
 async def test_a_message_without_its_list_is_refused(checkpointer: Checkpointer, bad: Any) -> None:
-    """Pins advice for what is probably the first mistake."""
     with pytest.raises(InvalidInputError, match=r"write \[message\]"):
         await checkpointer.append("t", bad)
     await assert_nothing_stored(checkpointer)
@@ -219,7 +214,7 @@ def spoilt_messages() -> dict[str, UserMessage]:
 async def test_what_could_not_be_read_back_is_refused(
     checkpointer: Checkpointer, kind: str
 ) -> None:
-    """Pins that nothing is written that loading would call corrupt; no content in the text."""
+    """Nothing is written that loading would call corrupt; no content in the text."""
     with pytest.raises(InvalidMessageError) as caught:
         await checkpointer.append("t", [UserFactory(), spoilt_messages()[kind]])
     assert caught.value.index == 1
@@ -229,14 +224,12 @@ async def test_what_could_not_be_read_back_is_refused(
 
 @pytest.mark.parametrize("bad", ["", "x" * 256, "r ", "r\0"])
 async def test_a_messages_run_id_is_checked_too(checkpointer: Checkpointer, bad: str) -> None:
-    """Pins the column that would truncate or fold it."""
     with pytest.raises(InvalidMessageError, match="run_id"):
         await checkpointer.append("t", [UserFactory(run_id=bad)])
     await assert_nothing_stored(checkpointer)
 
 
 async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None:
-    """Pins the clear error instead of a lost connection, on the real limit of the server."""
     async with Checkpointer(innodb_url) as checkpointer:
         limit = checkpointer._statement_limit
         assert limit >= 1_000_000
@@ -254,7 +247,7 @@ async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None
 
 @pytest.mark.parametrize("number", [2**63, 2**70])
 async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: int) -> None:
-    """Pins that what no seq can be is refused here, not by a driver."""
+    """What no seq can be is refused here, not by a driver."""
     verbs: list[Callable[[], Any]] = [
         lambda: checkpointer.load("t", last=number),
         lambda: checkpointer.read("t", after_seq=number),
@@ -270,7 +263,7 @@ async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: 
 
 
 async def test_extra_that_grows_beyond_a_statement(database_url: str) -> None:
-    """Pins that the merged object is measured, not the new part alone."""
+    """The merged object is measured, not the new part alone."""
     async with Checkpointer(database_url) as checkpointer:
         checkpointer._statement_limit = 65_536
         for number in range(3):
@@ -283,7 +276,7 @@ async def test_extra_that_grows_beyond_a_statement(database_url: str) -> None:
 
 
 async def test_pool_sizes_are_checked() -> None:
-    """Pins that a pool of nothing is refused."""
+    """A pool of nothing is refused."""
     for sizes in ({"max_pool_size": 0}, {"min_pool_size": -1}, {"min_pool_size": 11}):
         with pytest.raises(ThreadlogError):
             Checkpointer("sqlite://", **sizes)  # type: ignore[arg-type]  # ints, as a dict

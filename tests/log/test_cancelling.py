@@ -101,7 +101,7 @@ async def cancelled(call: Awaitable[object], seconds: float, *, by_timeout: bool
 
 
 def test_no_method_is_forgotten() -> None:
-    """Pins that what follows covers the API."""
+    """What follows covers the API."""
     public = {name for name in vars(Checkpointer) if not name.startswith("_")}
     assert public - {"bind"} == set(VERBS)
 
@@ -110,7 +110,6 @@ def test_no_method_is_forgotten() -> None:
 async def test_a_cancelled_method_is_done_or_not_done(
     database_url: str, verb: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pins CancelledError itself, all or nothing, no word in the log and a pool that is whole."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)

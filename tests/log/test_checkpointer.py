@@ -22,7 +22,6 @@ def conversation(turns: int = 1) -> list[Message]:
 
 
 async def test_what_was_appended_comes_back_equal(checkpointer: Checkpointer) -> None:
-    """Pins order, classes and every field."""
     said = conversation(3)
     await checkpointer.append("t", said[:4])
     await checkpointer.append("t", said[4:])
@@ -34,7 +33,7 @@ async def test_what_was_appended_comes_back_equal(checkpointer: Checkpointer) ->
 
 
 async def test_an_unknown_thread_is_none(checkpointer: Checkpointer) -> None:
-    """Pins that loading and reading create nothing."""
+    """Loading and reading create nothing."""
     assert await checkpointer.load("nobody") is None
     assert await checkpointer.load("nobody", last=3) is None
     assert await checkpointer.read("nobody") == []
@@ -42,7 +41,6 @@ async def test_an_unknown_thread_is_none(checkpointer: Checkpointer) -> None:
 
 
 async def test_appending_nothing_touches_no_connection(database_url: str) -> None:
-    """Pins that [] does nothing: not even the file of SQLite, or a row, comes of it."""
     async with Checkpointer(database_url) as checkpointer:
         taken: list[object] = []
         for engine in engines_of(checkpointer):
@@ -54,7 +52,6 @@ async def test_appending_nothing_touches_no_connection(database_url: str) -> Non
 
 
 async def test_last_gives_the_newest_in_order(checkpointer: Checkpointer) -> None:
-    """Pins load(last=n) for fewer, as many and more than there are."""
     said = conversation(3)
     await checkpointer.append("t", said)
     await checkpointer.save_extra("t", {"k": 1})
@@ -67,13 +64,12 @@ async def test_last_gives_the_newest_in_order(checkpointer: Checkpointer) -> Non
 
 @pytest.mark.parametrize("last", [0, -1, 1.5, True])
 async def test_last_must_be_a_positive_int(checkpointer: Checkpointer, last: int) -> None:
-    """Pins that a wrong count is refused, not guessed at."""
+    """A wrong count is refused, not guessed at."""
     with pytest.raises(InvalidInputError, match="last"):
         await checkpointer.load("t", last=last)
 
 
 async def test_save_extra_merges_at_the_top_only(checkpointer: Checkpointer) -> None:
-    """Pins dict.update: null is kept, nested objects are replaced."""
     await checkpointer.save_extra("t", {"a": 1, "nested": {"x": 1, "y": 2}})
     await checkpointer.save_extra("t", {"b": None, "nested": {"z": 3}})
     data = await checkpointer.load("t")
@@ -83,7 +79,6 @@ async def test_save_extra_merges_at_the_top_only(checkpointer: Checkpointer) -> 
 
 
 async def test_concurrent_save_extra_loses_no_key(checkpointer: Checkpointer) -> None:
-    """Pins the row lock around read and write."""
     await asyncio.gather(*(checkpointer.save_extra("t", {f"k{n}": n}) for n in range(20)))
     data = await checkpointer.load("t")
     assert data is not None
@@ -91,7 +86,6 @@ async def test_concurrent_save_extra_loses_no_key(checkpointer: Checkpointer) ->
 
 
 async def test_read_pages_with_seq_and_time(checkpointer: Checkpointer) -> None:
-    """Pins seq from 1, UTC, after_seq and limit."""
     said = conversation(2)
     before = datetime.now(UTC).replace(microsecond=0)
     await checkpointer.append("t", said)
@@ -106,7 +100,6 @@ async def test_read_pages_with_seq_and_time(checkpointer: Checkpointer) -> None:
 
 
 async def test_stream_gives_every_message_once(checkpointer: Checkpointer) -> None:
-    """Pins batches that do not divide the thread evenly, and after_seq."""
     said = conversation(5)
     await checkpointer.append("t", said)
     streamed = [stored async for stored in checkpointer.stream("t", batch_size=4)]
@@ -119,7 +112,7 @@ async def test_stream_gives_every_message_once(checkpointer: Checkpointer) -> No
 
 
 async def test_stream_holds_no_connection_between_batches(database_url: str) -> None:
-    """Pins that a slow consumer blocks nobody."""
+    """A slow consumer blocks nobody."""
     async with Checkpointer(database_url) as checkpointer:
         await checkpointer.append("t", conversation(2))
         async for _ in checkpointer.stream("t", batch_size=2):
@@ -127,7 +120,7 @@ async def test_stream_holds_no_connection_between_batches(database_url: str) -> 
 
 
 async def test_a_batch_larger_than_the_drivers_statement(checkpointer: Checkpointer) -> None:
-    """Pins that many large messages are stored whole and in order."""
+    """Many large messages are stored whole and in order."""
     said: list[Message] = [
         UserMessage(content=[], metadata={"n": n, "pad": "'\\\x1a\n" * 20_000}) for n in range(30)
     ]
@@ -138,7 +131,7 @@ async def test_a_batch_larger_than_the_drivers_statement(checkpointer: Checkpoin
 
 
 async def test_ids_are_compared_byte_by_byte(checkpointer: Checkpointer) -> None:
-    """Pins that case, accents and normal forms make different threads."""
+    """Case, accents and normal forms make different threads."""
     ids = ["R1", "r1", "re", "ré", "re\u0301", "ß", "ss", "a" * 255, "日本", "🙂"]
     for number, thread_id in enumerate(ids):
         await checkpointer.append(thread_id, [UserMessage(content=[], metadata={"n": number})])
@@ -149,7 +142,6 @@ async def test_ids_are_compared_byte_by_byte(checkpointer: Checkpointer) -> None
 
 
 async def test_an_in_memory_database_lives_as_long_as_its_block() -> None:
-    """Pins sqlite://: shared by tasks, separate between checkpointers, gone at the end."""
     async with Checkpointer("sqlite://") as one, Checkpointer("sqlite:///:memory:") as two:
         await asyncio.gather(*(one.append("t", conversation()) for _ in range(20)))
         stored = await one.read("t")
@@ -160,7 +152,6 @@ async def test_an_in_memory_database_lives_as_long_as_its_block() -> None:
 
 
 async def test_outside_its_block_it_says_so(database_url: str) -> None:
-    """Pins the error before entering and after leaving, and that re-entering works."""
     checkpointer = Checkpointer(database_url)
     with pytest.raises(NotOpenError, match="async with"):
         await checkpointer.load("t")
@@ -192,7 +183,7 @@ class HostCheckpointer(Checkpointer[HostMessage]):
 
 
 async def test_a_vocabulary_of_other_classes(database_url: str) -> None:
-    """Pins that a host's own Pydantic classes can be used instead of ours."""
+    """A host's own Pydantic classes can be used instead of ours."""
     async with HostCheckpointer(database_url) as checkpointer:
         await checkpointer.append("t", [HostUser(content=[], mood="glad")])
         data = await checkpointer.load("t")

@@ -111,7 +111,7 @@ def by_writer(writer: int) -> list[Message]:
 
 
 async def test_first_writers_race_under_read_committed(database_url: str) -> None:
-    """Pins that 8 first writers of one new thread, 200 times, meet no error."""
+    """8 first writers of one new thread, 200 times, meet no error."""
     ids = [f"t{number}" for number in range(THREADS)]
     async with Checkpointer(database_url, max_pool_size=WRITERS) as checkpointer:
         for thread_id in ids:
@@ -122,10 +122,6 @@ async def test_first_writers_race_under_read_committed(database_url: str) -> Non
 
 
 async def test_first_writers_race_under_repeatable_read(server_name: str, server_url: str) -> None:
-    """Pins the same at MySQL's default level: the row is made before it is locked.
-
-    PostgreSQL refuses each but the first, whose snapshots do not know of the row, to be run again.
-    """
     ids = [f"t{number}" for number in range(THREADS)]
     attempts = 0
     async with repeatable_read(server_url) as engine:
@@ -141,10 +137,6 @@ async def test_first_writers_race_under_repeatable_read(server_name: str, server
 
 
 async def test_hosts_that_have_read_append_under_repeatable_read(server_url: str) -> None:
-    """Pins seq without gap or duplicate where each transaction has an old snapshot.
-
-    PostgreSQL refuses some of them, which their hosts run again.
-    """
     refused = 0
 
     async def write(engine: AsyncEngine, checkpointer: Checkpointer, writer: int) -> None:
@@ -174,7 +166,6 @@ async def test_hosts_that_have_read_append_under_repeatable_read(server_url: str
 
 
 def test_plain_hosts_that_have_read_append_under_repeatable_read(server_url: str) -> None:
-    """Pins the same of the synchronous drivers."""
     engine = sync_host_engine(server_url, isolation_level="REPEATABLE READ", pool_size=WRITERS)
 
     def once(checkpointer: SyncCheckpointer, message: Message) -> bool:
@@ -204,7 +195,6 @@ def test_plain_hosts_that_have_read_append_under_repeatable_read(server_url: str
 
 
 async def test_each_writers_own_order_is_kept(checkpointer: Checkpointer) -> None:
-    """Pins all-or-nothing batches of random sizes from 8 tasks, contiguous each."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -281,7 +271,6 @@ async def run_writers(url: str, processes: int, threads: int, count: int) -> Non
 
 
 async def test_four_processes_append_to_the_same_threads(database_url: str) -> None:
-    """Pins seq without gap or duplicate and each writer's order, across processes."""
     processes, threads, count = 4, 5, 40
     await run_writers(database_url, processes, threads, count)
     async with Checkpointer(database_url) as checkpointer:
@@ -319,7 +308,6 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_four_processes_replay_real_conversations_into_the_same_threads(
     database_url: str,
 ) -> None:
-    """Pins the real messages, whole and in each writer's order, in threads that four share."""
     file = REAL if REAL.exists() else SAMPLE
     writers = ["a", "b", "c", "d"]
     await run_processes([[REPLAY, database_url, str(file), writer] for writer in writers])
@@ -339,14 +327,13 @@ async def test_four_processes_replay_real_conversations_into_the_same_threads(
 
 
 async def test_eight_processes_create_one_sqlite_file(sqlite_url: str) -> None:
-    """Pins that first use by many processes at once makes one schema."""
+    """First use by many processes at once makes one schema."""
     await run_writers(sqlite_url, processes=8, threads=1, count=3)
     async with Checkpointer(sqlite_url) as checkpointer:
         assert [s.seq for s in await checkpointer.read("t0")] == list(range(1, 25))
 
 
 async def test_load_sees_messages_and_extra_of_one_moment(checkpointer: Checkpointer) -> None:
-    """Pins one snapshot: extra never counts a message that load does not show, or fewer."""
     stop = asyncio.Event()
 
     async def write() -> None:
@@ -369,7 +356,6 @@ async def test_load_sees_messages_and_extra_of_one_moment(checkpointer: Checkpoi
 
 
 async def test_a_busy_task_does_not_starve_others(sqlite_url: str) -> None:
-    """Pins first come, first served, for the one connection there is."""
     async with Checkpointer(sqlite_url) as checkpointer:
         loads = 0
         stop = asyncio.Event()
@@ -391,7 +377,7 @@ async def test_a_busy_task_does_not_starve_others(sqlite_url: str) -> None:
 
 @pytest.mark.parametrize("size", [3])
 async def test_closing_lets_what_runs_finish(server_url: str, size: int) -> None:
-    """Pins that closing leaves no connection, and says to those that wait why."""
+    """Closing leaves no connection, and says to those that wait why."""
     checkpointer = Checkpointer(server_url, max_pool_size=size)
     await checkpointer.__aenter__()
     appends = [
@@ -412,7 +398,7 @@ async def test_closing_lets_what_runs_finish(server_url: str, size: int) -> None
 async def test_connections_that_come_back_after_closing_are_closed(
     server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that closing too early for what runs leaves no connection in the end."""
+    """Closing too early for what runs leaves no connection in the end."""
     monkeypatch.setattr("threadlog.runtime.session_sources._GRACE_SECONDS", 0.2)
     holder = engine_for(server_url)
     async with holder.connect() as connection:
@@ -434,7 +420,7 @@ async def test_connections_that_come_back_after_closing_are_closed(
 
 
 async def test_reads_do_not_wait_behind_blocked_writers(server_url: str) -> None:
-    """Pins that reads keep to their connections where those that write are all taken."""
+    """Reads keep to their connections where those that write are all taken."""
     holder = engine_for(server_url)
     async with Checkpointer(server_url) as checkpointer, holder.connect() as connection:
         await checkpointer.append("t", [UserFactory()])
@@ -455,7 +441,7 @@ async def test_reads_do_not_wait_behind_blocked_writers(server_url: str) -> None
 async def test_cancelled_operations_leave_whole_batches_and_a_working_pool(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pins that a cancellation anywhere stores a batch wholly or not, and leaks nothing."""
+    """A cancellation anywhere stores a batch wholly or not, and leaks nothing."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)

@@ -59,14 +59,12 @@ async def assert_names_the_row(checkpointer: Checkpointer) -> None:
 async def test_a_broken_message_is_named(
     checkpointer: Checkpointer, database_url: str, columns: dict[str, Any]
 ) -> None:
-    """Pins every way in which a row can fail to decode."""
     await checkpointer.append("t", UserFactory.build_batch(3))
     await change(database_url, columns)
     await assert_names_the_row(checkpointer)
 
 
 async def test_metadata_that_is_no_json(sqlite_url: str) -> None:
-    """Pins bad JSON, which only SQLite can hold."""
     async with Checkpointer(sqlite_url) as checkpointer:
         await checkpointer.append("t", UserFactory.build_batch(3))
         await change(sqlite_url, {"metadata": "{not json"})
@@ -77,7 +75,6 @@ async def test_metadata_that_is_no_json(sqlite_url: str) -> None:
 async def test_extra_that_is_no_object(
     checkpointer: Checkpointer, database_url: str, broken: str
 ) -> None:
-    """Pins the thread's row, on reading and on merging; nothing is overwritten."""
     await checkpointer.append("t", [UserFactory()])
     statement = text("UPDATE cubepi_threads SET extra = :extra")
     await on_connection(database_url, lambda c: c.execute(statement, {"extra": broken}) and None)
@@ -94,7 +91,7 @@ async def test_extra_that_is_no_object(
 async def test_edited_metadata_wins_over_the_payload(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins that a host may edit the column with SQL."""
+    """A host may edit the column with SQL."""
     await checkpointer.append("t", [UserFactory(metadata={"a": 1}) for _ in range(3)])
     await change(database_url, {"metadata": '{"edited": true}'})
     data = await checkpointer.load("t")
@@ -105,7 +102,7 @@ async def test_edited_metadata_wins_over_the_payload(
 async def test_fields_of_a_newer_writer_are_kept(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins that unknown fields load, and survive being written again; old rows get no id."""
+    """Unknown fields load, and survive being written again; old rows get no id."""
     newer = {
         **WHOLE,
         "novelty": {"deep": [1]},
@@ -128,7 +125,6 @@ async def test_fields_of_a_newer_writer_are_kept(
 async def test_the_payload_is_the_format_of_the_schema(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins bytes and columns that another implementation reads: design of version 5."""
     said: list[Message] = [
         UserMessage(content=[], metadata={"a": 1}, run_id="r"),
         AssistantMessage(content=[]),

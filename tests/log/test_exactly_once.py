@@ -68,7 +68,7 @@ def said(*names: str) -> list[Message]:
 async def test_an_append_is_stored_once(
     opened: Checkpointer, other: AsyncConnection, arrival: str, times: int, names: str
 ) -> None:
-    """Pins that a lost COMMIT, done or not, costs the caller nothing but time."""
+    """A lost COMMIT, done or not, costs the caller nothing but time."""
     engine = engines_of(opened)[0].sync_engine
     with lost_commits(engine, other, arrives=arrival == "done", times=times) as killed:
         await opened.append("t", said(*names))
@@ -82,7 +82,7 @@ async def test_an_append_is_stored_once(
 async def test_a_place_that_is_not_told_is_an_error(
     mysql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that nothing is stored whose place, if its COMMIT is lost, would not be known."""
+    """Nothing is stored whose place, if its COMMIT is lost, would not be known."""
     async with Checkpointer(mysql_url) as checkpointer:
         await checkpointer.append("t", said("a"))
         monkeypatch.setattr(message, "told", lambda result: (0, False))  # as a proxy might
@@ -95,7 +95,6 @@ async def test_a_place_that_is_not_told_is_an_error(
 async def test_an_append_of_a_new_thread_is_stored_once(
     opened: Checkpointer, other: AsyncConnection, arrival: str
 ) -> None:
-    """Pins the same where the thread is new."""
     engine = engines_of(opened)[0].sync_engine
     with lost_commits(engine, other, arrives=arrival == "done"):
         await opened.append("new", said("a", "b"))
@@ -105,7 +104,6 @@ async def test_an_append_of_a_new_thread_is_stored_once(
 async def test_each_append_of_a_group_is_stored_once(
     opened: Checkpointer, other: AsyncConnection, arrival: str
 ) -> None:
-    """Pins the same for each caller of several transactions that are lost."""
     threads = [f"t{n % 8}" for n in range(WRITERS)]
     for thread in threads[:8]:
         await opened.append(thread, said("first"))
@@ -122,7 +120,6 @@ async def test_each_append_of_a_group_is_stored_once(
 async def test_a_plain_append_is_stored_once(
     server_url: str, opened: Checkpointer, other: AsyncConnection, arrival: str
 ) -> None:
-    """Pins the same for the synchronous door, which runs the same code."""
 
     def append(loop: asyncio.AbstractEventLoop) -> None:
         with SyncCheckpointer(server_url) as checkpointer:
@@ -151,7 +148,7 @@ async def test_a_plain_append_is_stored_once(
 async def test_what_others_appended_meanwhile_is_not_taken_for_ours(
     server_url: str, opened: Checkpointer, other: AsyncConnection
 ) -> None:
-    """Pins that seqs are not enough: the rows themselves are compared."""
+    """Seqs are not enough: the rows themselves are compared."""
     engine = engines_of(opened)[0].sync_engine
     async with Checkpointer(server_url) as another:
 
@@ -168,7 +165,7 @@ async def test_what_others_appended_meanwhile_is_not_taken_for_ours(
 async def test_identical_rows_are_only_looked_for_after_a_lost_commit(
     server_url: str, opened: Checkpointer, other: AsyncConnection
 ) -> None:
-    """Pins that a try which was certainly rolled back does not count another's rows as ours."""
+    """A try which was certainly rolled back does not count another's rows as ours."""
     engine = engines_of(opened)[0].sync_engine
     tries, written = 0, False
 
@@ -201,7 +198,6 @@ async def test_identical_rows_are_only_looked_for_after_a_lost_commit(
 async def test_what_cannot_be_found_out_is_said(
     opened: Checkpointer, other: AsyncConnection
 ) -> None:
-    """Pins the error where connections are lost for as long as it is tried, with its cause."""
     engine = engines_of(opened)[0].sync_engine
     with (
         lost_commits(engine, other, arrives=False, times=1_000) as killed,
@@ -219,7 +215,7 @@ async def test_what_cannot_be_found_out_is_said(
 async def test_every_caller_of_a_group_is_told_so(
     opened: Checkpointer, other: AsyncConnection
 ) -> None:
-    """Pins that each gets an error of its own, and that the next call works."""
+    """Each gets an error of its own, and the next call works."""
     engine = engines_of(opened)[0].sync_engine
     with lost_commits(engine, other, arrives=False, times=1_000):
         outcomes = await asyncio.gather(
@@ -271,7 +267,6 @@ VERBS: dict[str, tuple[Verb, object, object]] = {
 async def test_other_verbs_are_done_once_or_say_that_they_cannot_know(
     opened: Checkpointer, other: AsyncConnection, verb: str, arrival: str
 ) -> None:
-    """Pins for each verb what its caller is told, and that the state is that of one call."""
     await opened.claim_run("asked", "done")
     await opened.mark_run_complete("asked", "done")
     await opened.save_pending_request("asked", HitlRequestFactory(question_id="q"), run_id="done")
@@ -319,7 +314,7 @@ async def assert_done(checkpointer: Checkpointer, verb: str, *, done: bool) -> N
 async def test_a_claim_that_was_made_since_is_not_released(
     server_url: str, opened: Checkpointer, other: AsyncConnection
 ) -> None:
-    """Pins that a release which arrived does not take the run from its next owner."""
+    """A release which arrived does not take the run from its next owner."""
     async with Checkpointer(server_url) as another:
 
         def claim() -> None:
@@ -335,6 +330,6 @@ async def test_a_claim_that_was_made_since_is_not_released(
 
 
 async def test_a_refusal_is_no_lost_commit(opened: Checkpointer) -> None:
-    """Pins that errors of what the log holds stay what they are."""
+    """Errors of what the log holds stay what they are."""
     with pytest.raises(RunNotClaimedError):
         await opened.release_run("t", "never claimed")

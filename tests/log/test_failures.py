@@ -92,7 +92,7 @@ async def waiting(other: AsyncConnection) -> int:
 async def test_a_killed_connection_is_replaced_and_the_append_run_again(
     opened: Checkpointer, server_url: str, other: AsyncConnection
 ) -> None:
-    """Pins that a connection lost before COMMIT costs the caller nothing but time."""
+    """A connection lost before COMMIT costs the caller nothing but time."""
     blocker = engine_for(server_url)
     async with blocker.connect() as lock:
         await lock.execute(text("SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"))
@@ -108,7 +108,7 @@ async def test_a_killed_connection_is_replaced_and_the_append_run_again(
 async def test_every_pooled_connection_killed_between_calls(
     opened: Checkpointer, other: AsyncConnection
 ) -> None:
-    """Pins that the next call works without a restart, as after a night of idling."""
+    """The next call works without a restart, as after a night of idling."""
     await asyncio.gather(*(opened.append(f"t{n}", [UserFactory()]) for n in range(10)))
     idle = await other.execute(text(OTHERS[other.dialect.name]))
     for number in idle.scalars().all():
@@ -120,7 +120,6 @@ async def test_every_pooled_connection_killed_between_calls(
 async def test_a_lock_timeout_is_run_again(
     opened: Checkpointer, server_url: str, other: AsyncConnection
 ) -> None:
-    """Pins the error on the real server: retried until the lock is free."""
     engine = engines_of(opened)[0].sync_engine
     timeouts: list[BaseException] = []
     limit, code = LOCK_TIMEOUT[engine.dialect.name]
@@ -147,7 +146,6 @@ async def test_a_lock_timeout_is_run_again(
 async def test_a_deadlock_is_run_again(
     opened: Checkpointer, server_url: str, other: AsyncConnection
 ) -> None:
-    """Pins the error on the real server: a heavier transaction wins, ours runs again."""
     engine = engines_of(opened)[0].sync_engine
     faults: list[BaseException] = []
     event.listen(
@@ -186,7 +184,6 @@ async def test_a_deadlock_is_run_again(
 
 
 async def test_a_server_that_refuses_says_why(opened: Checkpointer, server_url: str) -> None:
-    """Pins an error that running again does not help: raised at once, cause chained."""
     drop = text("DROP TABLE cubepi_messages")
     await on_connection(server_url, lambda c: c.execute(drop) and None)
     match = NO_TABLE[engines_of(opened)[0].dialect.name]
@@ -198,7 +195,6 @@ async def test_a_server_that_refuses_says_why(opened: Checkpointer, server_url: 
 
 
 async def test_a_locked_sqlite_file_is_a_lock_timeout(sqlite_url: str) -> None:
-    """Pins the typed error, and that it works again once the lock is free."""
     url = f"{sqlite_url}?timeout=0.05"
     async with Checkpointer(url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
@@ -254,7 +250,6 @@ def wrapped(
     ],
 )
 def test_mysql_errors_are_told_apart(error: OperationalError, kind: type[StorageError]) -> None:
-    """Pins which errors a transaction survives by being run again."""
     assert MySQLBackend().error_type(error) is kind
 
 
@@ -295,19 +290,16 @@ def with_code(
 def test_postgresql_errors_are_told_apart(
     error: OperationalError, kind: type[StorageError]
 ) -> None:
-    """Pins the same for PostgreSQL."""
     assert PostgresBackend().error_type(error) is kind
 
 
 def test_sqlite_errors_are_told_apart() -> None:
-    """Pins the same for SQLite."""
     backend = SQLiteBackend()
     assert backend.error_type(wrapped("database is locked")) is CheckpointerLockTimeoutError
     assert backend.error_type(wrapped("database or disk is full")) is StorageError
 
 
 def test_all_errors_are_of_one_family() -> None:
-    """Pins one root, and advice in each error of the database."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     assert all(
         issubclass(kind, ThreadlogError) for kind in kinds if kind.__module__ == errors.__name__

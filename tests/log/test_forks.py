@@ -66,7 +66,6 @@ async def row(url: str, thread_id: str) -> tuple[object, ...]:
 async def test_a_fork_holds_what_a_snapshot_gives(
     checkpointer: Checkpointer, database_url: str, after: str, seqs: list[int]
 ) -> None:
-    """Pins the cut-off, kept seqs and times, and the seq that a fork says it was made at."""
     said = await talk(checkpointer)
     await execute(database_url, "UPDATE cubepi_messages SET created_at = '2026-01-02 03:04:05'")
     expected = [said[seq - 1] for seq in seqs]
@@ -82,7 +81,6 @@ async def test_a_fork_holds_what_a_snapshot_gives(
 async def test_a_fork_copies_completed_runs_and_extra_and_nothing_pending(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins what belongs to the fork and what stays with the source."""
     said = await talk(checkpointer)
     await checkpointer.save_extra("t", {"a": 1, "fork": "old"})
     await checkpointer.save_pending_request("t", HitlRequestFactory(), run_id="b")
@@ -104,7 +102,6 @@ async def test_a_fork_copies_completed_runs_and_extra_and_nothing_pending(
 
 
 async def test_empty_metadata_is_metadata(checkpointer: Checkpointer) -> None:
-    """Pins {} against None, and that metadata as deep as JSON may be is refused in time."""
     await talk(checkpointer)
     await checkpointer.fork("t", "f", after_run_id="a", metadata={})
     data = await checkpointer.load("f")
@@ -118,7 +115,6 @@ async def test_empty_metadata_is_metadata(checkpointer: Checkpointer) -> None:
 
 
 async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> None:
-    """Pins the size of `extra` with the fork's metadata in it."""
     async with Checkpointer(database_url) as checkpointer:
         await talk(checkpointer)
         checkpointer._statement_limit = 10_000
@@ -128,7 +124,7 @@ async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> No
 
 
 async def test_a_fork_waits_for_the_lock_of_its_source(innodb_url: str) -> None:
-    """Pins that what is committed meanwhile is copied, and counted in forked_at_seq."""
+    """What is committed meanwhile is copied, and counted in forked_at_seq."""
     holder = host_engine(innodb_url)
     async with Checkpointer(innodb_url) as checkpointer, AsyncSession(holder) as session:
         await talk(checkpointer)
@@ -145,7 +141,7 @@ async def test_a_fork_waits_for_the_lock_of_its_source(innodb_url: str) -> None:
 
 
 async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(innodb_url: str) -> None:
-    """Pins that the host may commit what it did besides."""
+    """The host may commit what it did besides."""
     hosts = host_engine(innodb_url)
     async with Checkpointer(engine=hosts) as checkpointer, AsyncSession(hosts) as session:
         await talk(checkpointer)
@@ -159,7 +155,7 @@ async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(innodb_url: 
 
 
 async def test_a_fork_lives_on(checkpointer: Checkpointer) -> None:
-    """Pins that it is appended to behind its last seq, claimed, forked, and deleted."""
+    """It is appended to behind its last seq, claimed, forked, and deleted."""
     await talk(checkpointer)
     await checkpointer.fork("t", "f", after_run_id="a")
     await checkpointer.claim_run("f", "d")
@@ -174,7 +170,6 @@ async def test_a_fork_lives_on(checkpointer: Checkpointer) -> None:
 
 
 async def test_a_fork_of_nothing_finished(checkpointer: Checkpointer, database_url: str) -> None:
-    """Pins a run that said nothing in a thread without messages."""
     await checkpointer.claim_run("t", "a")
     await checkpointer.mark_run_complete("t", "a")
     await checkpointer.fork("t", "f", after_run_id="a")
@@ -183,7 +178,6 @@ async def test_a_fork_of_nothing_finished(checkpointer: Checkpointer, database_u
 
 
 async def test_what_cannot_be_forked(checkpointer: Checkpointer) -> None:
-    """Pins the typed errors, and that nothing of the fork comes to be."""
     with pytest.raises(ThreadNotFoundError) as missing:
         await checkpointer.fork("t", "f", after_run_id="a")
     assert missing.value.thread_id == "t"
@@ -212,10 +206,6 @@ async def test_what_cannot_be_forked(checkpointer: Checkpointer) -> None:
 async def test_remains_of_a_thread_are_not_forked_over(
     checkpointer: Checkpointer, database_url: str, table: str
 ) -> None:
-    """Pins the typed error where a host deleted the thread's row alone.
-
-    On PostgreSQL a foreign key takes all that belongs to it along.
-    """
     await talk(checkpointer)
     await checkpointer.claim_run("f", "a")
     await checkpointer.append("f", [UserFactory()])
@@ -235,7 +225,7 @@ async def test_remains_of_a_thread_are_not_forked_over(
 async def test_a_source_whose_extra_is_corrupt_is_not_forked(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins that a bad row is named instead of being copied."""
+    """A bad row is named instead of being copied."""
     await talk(checkpointer)
     await execute(database_url, "UPDATE cubepi_threads SET extra = '[1]'")
     with pytest.raises(CheckpointCorruptionError) as caught:
@@ -245,7 +235,7 @@ async def test_a_source_whose_extra_is_corrupt_is_not_forked(
 
 
 async def test_no_payload_leaves_the_server(database_url: str) -> None:
-    """Pins that messages are copied by INSERT … SELECT, and what is sent to lock them."""
+    """Messages are copied by INSERT … SELECT, and what is sent to lock them."""
     async with Checkpointer(database_url) as checkpointer:
         await talk(checkpointer)
         sent = sent_by(checkpointer)
@@ -258,7 +248,7 @@ async def test_no_payload_leaves_the_server(database_url: str) -> None:
 
 
 async def test_forks_to_one_id_at_once(database_url: str) -> None:
-    """Pins that one wins and the others get the typed error, whatever their sources."""
+    """One wins and the others get the typed error, whatever their sources."""
     async with Checkpointer(database_url) as checkpointer:
         for source in ("t0", "t1", "t2"):
             await talk(checkpointer, source)
@@ -276,7 +266,7 @@ async def test_forks_to_one_id_at_once(database_url: str) -> None:
 
 
 async def test_a_fork_and_first_appends_to_its_id_at_once(database_url: str) -> None:
-    """Pins that either the fork is whole, or there is a thread that it did not touch."""
+    """Either the fork is whole, or there is a thread that it did not touch."""
     async with Checkpointer(database_url) as checkpointer:
         await talk(checkpointer)
         won = 0
@@ -297,7 +287,6 @@ async def test_a_fork_and_first_appends_to_its_id_at_once(database_url: str) -> 
 
 
 async def test_a_fork_never_holds_part_of_a_run(database_url: str) -> None:
-    """Pins forks while three runs append and complete: each run is copied whole or not at all."""
     seed = random.randrange(2**32)
     dice = random.Random(seed)
     batches = 4

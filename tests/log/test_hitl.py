@@ -58,7 +58,6 @@ BAD_ANSWERS: dict[str, Any] = {
 
 
 async def test_a_question_is_kept_until_it_is_removed(checkpointer: Checkpointer) -> None:
-    """Pins all ways to read it, that it is replaced, and that the thread is created."""
     assert await checkpointer.load_pending("t") is None
     first = HitlRequestFactory(timeout_seconds=1.5, more={"a": [1]})
     second = HitlRequestFactory()
@@ -77,13 +76,12 @@ async def test_a_question_is_kept_until_it_is_removed(checkpointer: Checkpointer
 
 
 async def test_removing_a_question_creates_no_thread(checkpointer: Checkpointer) -> None:
-    """Pins that there is nothing to see of it afterwards."""
+    """There is nothing to see of it afterwards."""
     await checkpointer.save_pending_request("t", None)
     assert await checkpointer.load("t") is None
 
 
 async def test_a_question_is_removed_only_if_it_is_the_one(checkpointer: Checkpointer) -> None:
-    """Pins both ids, byte by byte, and that other threads are left alone."""
     request = HitlRequestFactory(question_id="q1")
     await checkpointer.save_pending_request("t", request, run_id="r1")
     await checkpointer.save_pending_request("other", request, run_id="r1")
@@ -100,7 +98,6 @@ async def test_a_question_is_removed_only_if_it_is_the_one(checkpointer: Checkpo
 
 
 async def test_a_question_without_a_run_does_not_match(checkpointer: Checkpointer) -> None:
-    """Pins NULL, and a thread that is missing."""
     await checkpointer.save_pending_request("t", HitlRequestFactory(question_id="q"))
     clear = checkpointer.clear_pending_request_if_matches
     assert not await clear("t", question_id="q", run_id="r")
@@ -111,7 +108,6 @@ async def test_a_question_without_a_run_does_not_match(checkpointer: Checkpointe
 async def test_a_space_at_the_end_makes_another_id(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins bytes against MySQL's padding: what another tool wrote as ``r `` is not ``r``."""
     await checkpointer.save_pending_request("t", HitlRequestFactory(question_id="q"), run_id="r")
     await execute(database_url, "UPDATE cubepi_threads SET run_id = 'r '")
     clear = checkpointer.clear_pending_request_if_matches
@@ -119,7 +115,7 @@ async def test_a_space_at_the_end_makes_another_id(
 
 
 async def test_one_of_many_clears_a_question(checkpointer: Checkpointer) -> None:
-    """Pins that of callers at once one is told that it was theirs."""
+    """Of callers at once one is told that it was theirs."""
     await checkpointer.save_pending_request("t", HitlRequestFactory(question_id="q"), run_id="r")
     clear = checkpointer.clear_pending_request_if_matches
     told = await asyncio.gather(*(clear("t", question_id="q", run_id="r") for _ in range(16)))
@@ -127,7 +123,7 @@ async def test_one_of_many_clears_a_question(checkpointer: Checkpointer) -> None
 
 
 async def test_first_questions_of_a_thread_at_once(checkpointer: Checkpointer) -> None:
-    """Pins that a thread is created once and the last question stands."""
+    """A thread is created once and the last question stands."""
     requests = HitlRequestFactory.build_batch(12)
     for number in range(5):
         saves = [checkpointer.save_pending_request(f"t{number}", request) for request in requests]
@@ -139,7 +135,6 @@ async def test_first_questions_of_a_thread_at_once(checkpointer: Checkpointer) -
 async def test_questions_that_cannot_be_kept_are_refused(
     checkpointer: Checkpointer, bad: Any
 ) -> None:
-    """Pins a clear error, and that nothing is written."""
     with pytest.raises(InvalidInputError, match=r"request|question_id"):
         await checkpointer.save_pending_request("t", bad)
     assert await checkpointer.load("t") is None
@@ -149,7 +144,7 @@ async def test_questions_that_cannot_be_kept_are_refused(
 async def test_a_corrupt_question_is_named(
     checkpointer: Checkpointer, database_url: str, broken: str
 ) -> None:
-    """Pins that what cannot be read is not taken for nothing."""
+    """What cannot be read is not taken for nothing."""
     await checkpointer.save_pending_request("t", HitlRequestFactory())
     quoted = broken.replace(":", r"\:")
     await execute(database_url, f"UPDATE cubepi_threads SET pending_request = '{quoted}'")
@@ -159,7 +154,6 @@ async def test_a_corrupt_question_is_named(
 
 
 async def test_answers_are_kept_by_thread_run_and_question(checkpointer: Checkpointer) -> None:
-    """Pins the key, byte by byte, with and without a run, and that an answer is replaced."""
     keys = [("t", "q", "r"), ("t", "q", "R"), ("t", "Q", "r"), ("T", "q", "r"), ("t", "q", None)]
     for number, (thread_id, question_id, run_id) in enumerate(keys * 2):
         await checkpointer.save_hitl_answer(thread_id, question_id, number, run_id=run_id)
@@ -170,7 +164,6 @@ async def test_answers_are_kept_by_thread_run_and_question(checkpointer: Checkpo
 
 
 async def test_clearing_answers(checkpointer: Checkpointer) -> None:
-    """Pins some, all of the run, none for an empty list, and an iterator."""
     for run_id in ("r", "R", None):
         for question_id in ("a", "b", "c", "A"):
             await checkpointer.save_hitl_answer("t", question_id, 1, run_id=run_id)
@@ -190,7 +183,6 @@ async def test_clearing_answers(checkpointer: Checkpointer) -> None:
 
 
 async def test_clearing_nothing_touches_no_connection(sqlite_url: str) -> None:
-    """Pins the empty list."""
     async with Checkpointer(sqlite_url) as checkpointer:
         await checkpointer.save_hitl_answer("t", "q", "yes")
         sent: list[str] = []
@@ -200,7 +192,6 @@ async def test_clearing_nothing_touches_no_connection(sqlite_url: str) -> None:
 
 
 async def test_models_in_answers_become_objects(checkpointer: Checkpointer) -> None:
-    """Pins models by themselves, nested, and of a subclass."""
     choice = Choice(decision="edit", more={"n": 2**64 - 1})
     await checkpointer.save_hitl_answer("t", "q", [choice, {"inner": choice}, (1, None)])
     plain = {"decision": "edit", "more": {"n": 2**64 - 1}, "at": "2026-01-02T00:00:00Z"}
@@ -211,14 +202,12 @@ async def test_models_in_answers_become_objects(checkpointer: Checkpointer) -> N
 async def test_answers_that_cannot_be_kept_are_refused(
     checkpointer: Checkpointer, bad: Any
 ) -> None:
-    """Pins a clear error, and that nothing is written."""
     with pytest.raises(InvalidInputError, match="answer"):
         await checkpointer.save_hitl_answer("t", "q", bad)
     assert await checkpointer.load("t") is None
 
 
 async def test_a_corrupt_answer_is_named(sqlite_url: str) -> None:
-    """Pins text that is no JSON; servers refuse to hold such."""
     async with Checkpointer(sqlite_url) as checkpointer:
         await checkpointer.save_hitl_answer("t", "q", "yes", run_id="r")
         await execute(sqlite_url, "UPDATE cubepi_hitl_answers SET answer = 'yes'")
@@ -228,7 +217,6 @@ async def test_a_corrupt_answer_is_named(sqlite_url: str) -> None:
 
 
 async def test_what_does_not_fit_into_a_statement_is_refused(database_url: str) -> None:
-    """Pins the size of questions and answers, before anything is sent."""
     async with Checkpointer(database_url) as checkpointer:
         checkpointer._statement_limit = 10_000
         with pytest.raises(TooLargeError, match="answer"):
@@ -240,7 +228,7 @@ async def test_what_does_not_fit_into_a_statement_is_refused(database_url: str) 
 
 
 async def test_an_answer_is_sent_once(innodb_url: str) -> None:
-    """Pins that one of more than half of the server's limit is stored, and replaced."""
+    """One of more than half of the server's limit is stored, and replaced."""
     async with Checkpointer(innodb_url) as checkpointer:
         answer = "x" * (checkpointer._statement_limit * 6 // 10)
         for _ in range(2):
@@ -249,7 +237,6 @@ async def test_an_answer_is_sent_once(innodb_url: str) -> None:
 
 
 async def test_values_of_more_than_16_mib_come_back(innodb_url: str) -> None:
-    """Pins answers, questions and `extra` whose rows asyncmy could take for the end of rows."""
     large = "x" * (17 * 2**20)
     async with Checkpointer(innodb_url) as checkpointer:
         request = HitlRequestFactory(payload={"a": large})
@@ -268,7 +255,6 @@ async def test_values_of_more_than_16_mib_come_back(innodb_url: str) -> None:
 
 
 async def test_replacing_an_answer_dates_it_anew(innodb_url: str) -> None:
-    """Pins answered_at."""
     async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.save_hitl_answer("t", "q", 1)
         await execute(innodb_url, "UPDATE cubepi_hitl_answers SET answered_at = '2026-01-01'")
@@ -280,7 +266,6 @@ async def test_replacing_an_answer_dates_it_anew(innodb_url: str) -> None:
 async def test_ids_are_compared_with_their_spaces(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins a question id that another tool wrote with a space at its end."""
     request = HitlRequestFactory(question_id="q")
     await checkpointer.save_pending_request("t", request, run_id="r")
     spaced = request.model_copy(update={"question_id": "q "}).model_dump_json()
@@ -293,7 +278,7 @@ async def test_ids_are_compared_with_their_spaces(
 
 
 async def test_clearing_leaves_no_run(checkpointer: Checkpointer, database_url: str) -> None:
-    """Pins that the run id goes with the question, both ways to remove it."""
+    """The run id goes with the question, both ways to remove it."""
     left = text("SELECT COUNT(*) FROM cubepi_threads WHERE run_id IS NOT NULL")
     for number in range(2):
         await checkpointer.save_pending_request(
@@ -307,7 +292,6 @@ async def test_clearing_leaves_no_run(checkpointer: Checkpointer, database_url: 
 
 
 async def test_many_questions_are_cleared(checkpointer: Checkpointer) -> None:
-    """Pins lists that are longer than one statement takes."""
     await checkpointer.save_hitl_answer("t", "q1999", 1)
     await checkpointer.clear_hitl_answers("t", [f"q{n}" for n in range(2_000)])
     assert await checkpointer.load_hitl_answer("t", "q1999") is None
@@ -315,7 +299,7 @@ async def test_many_questions_are_cleared(checkpointer: Checkpointer) -> None:
 
 @pytest.mark.parametrize("bad", ["q", b"q", 5])
 async def test_one_question_is_no_list_of_questions(checkpointer: Checkpointer, bad: Any) -> None:
-    """Pins that a string is not taken for its characters."""
+    """A string is not taken for its characters."""
     with pytest.raises(InvalidInputError, match="question_ids"):
         await checkpointer.clear_hitl_answers("t", bad)
     with pytest.raises(InvalidIdError, match=r"question_ids\[1\]"):
@@ -346,7 +330,6 @@ answers = st.recursive(
 )
 @given(answer=answers)
 async def test_any_answer_comes_back_as_it_was(checkpointer: Checkpointer, answer: Any) -> None:
-    """Pins every JSON value to the last digit, numbers alone included."""
     await checkpointer.save_hitl_answer("t", "q", answer)
     loaded = await checkpointer.load_hitl_answer("t", "q")
     assert loaded == answer

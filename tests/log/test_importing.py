@@ -72,7 +72,6 @@ async def assert_holds(url: str, expected: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 async def test_conversations_come_back_as_they_were(database_url: str, file: Path) -> None:
-    """Pins import, storage and conversion back, twice without a duplicate."""
     for expected in ("imported", "unchanged"):
         output, errors = start_import(file, database_url).communicate()
         assert json.loads(output)[expected] == len(lines(file)), errors
@@ -81,7 +80,7 @@ async def test_conversations_come_back_as_they_were(database_url: str, file: Pat
 
 @pytest.mark.parametrize("file", FILES)
 async def test_two_imports_at_the_same_time_double_nothing(database_url: str, file: Path) -> None:
-    """Pins that the import of one line is one unit of work, under the thread's lock."""
+    """The import of one line is one unit of work, under the thread's lock."""
     processes = [start_import(file, database_url) for _ in range(2)]
     summaries = []
     for process in processes:
@@ -99,7 +98,7 @@ async def test_two_imports_at_the_same_time_double_nothing(database_url: str, fi
 async def test_an_import_that_was_killed_is_completed_by_the_next(
     database_url: str, tmp_path: Path
 ) -> None:
-    """Pins that a crash leaves whole conversations, and the next run the rest."""
+    """A crash leaves whole conversations, and the next run the rest."""
     many = [
         {
             "thread_id": f"t{number}",
@@ -125,7 +124,7 @@ async def test_an_import_that_was_killed_is_completed_by_the_next(
 
 
 async def test_only_what_a_thread_lacks_is_appended(checkpointer: Checkpointer) -> None:
-    """Pins that a file which grew adds its new messages, and the new extra."""
+    """A file which grew adds its new messages, and the new extra."""
     assert await import_into(checkpointer, conversation("a", "b", state="open")) == 2
     assert await import_into(checkpointer, conversation("a", "b", "c", state="closed")) == 1
     assert [stored.seq for stored in await checkpointer.read("t")] == [1, 2, 3]
@@ -135,7 +134,7 @@ async def test_only_what_a_thread_lacks_is_appended(checkpointer: Checkpointer) 
 
 
 async def test_a_thread_that_was_continued_is_left_alone(checkpointer: Checkpointer) -> None:
-    """Pins that a second import takes back nothing of what the host did since."""
+    """A second import takes back nothing of what the host did since."""
     await import_into(checkpointer, conversation("a", state="open"))
     await checkpointer.append("t", [UserMessage(content=[TextContent(text="b")])])
     await checkpointer.save_extra("t", {"state": "closed"})
@@ -147,7 +146,7 @@ async def test_a_thread_that_was_continued_is_left_alone(checkpointer: Checkpoin
 
 
 async def test_another_conversation_is_refused(checkpointer: Checkpointer) -> None:
-    """Pins that two conversations are never mixed, and that nothing is written."""
+    """Two conversations are never mixed, and nothing is written."""
     await import_into(checkpointer, conversation("a", "b", state="open"))
     with pytest.raises(ConversationError, match="already holds another conversation"):
         await import_into(checkpointer, conversation("a", "x", "c", state="closed"))
@@ -158,7 +157,7 @@ async def test_another_conversation_is_refused(checkpointer: Checkpointer) -> No
 
 
 async def test_metadata_that_was_edited_with_sql_does_not_matter(database_url: str) -> None:
-    """Pins that what was written is compared, not the column that a host may edit."""
+    """What was written is compared, not the column that a host may edit."""
     async with Checkpointer(database_url) as checkpointer:
         await import_into(checkpointer, conversation("a"))
         statement = text("UPDATE cubepi_messages SET metadata = '{\"stars\": 5}'")
@@ -167,7 +166,7 @@ async def test_metadata_that_was_edited_with_sql_does_not_matter(database_url: s
 
 
 async def test_a_conversation_without_messages_makes_a_thread(checkpointer: Checkpointer) -> None:
-    """Pins that its extra is kept."""
+    """Its extra is kept."""
     assert await import_into(checkpointer, conversation(state="new")) == 0
     data = await checkpointer.load("t")
     assert data is not None
@@ -175,7 +174,7 @@ async def test_a_conversation_without_messages_makes_a_thread(checkpointer: Chec
 
 
 async def test_a_bad_message_leaves_nothing_behind(checkpointer: Checkpointer) -> None:
-    """Pins that a line goes in as a whole, and that its errors count as the file does."""
+    """A line goes in as a whole, and its errors count as the file does."""
     messages = [
         {"role": "system", "content": "s"},
         {"role": "user", "content": "a"},
@@ -190,7 +189,7 @@ async def test_a_bad_message_leaves_nothing_behind(checkpointer: Checkpointer) -
 async def test_a_message_that_is_too_large_is_named_by_its_place(
     checkpointer: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that the place in the file is given, and that nothing was written."""
+    """The place in the file is given, and nothing was written."""
     monkeypatch.setattr(checkpointer, "_statement_limit", 10_000)
     with pytest.raises(TooLargeError, match=r"messages\[1\]"):
         await import_into(checkpointer, conversation("a", "b" * 20_000))
@@ -198,14 +197,13 @@ async def test_a_message_that_is_too_large_is_named_by_its_place(
 
 
 async def test_a_thread_id_that_cannot_be_a_key_is_refused(checkpointer: Checkpointer) -> None:
-    """Pins that ids of files are checked as any other."""
+    """Ids of files are checked as any other."""
     with pytest.raises(InvalidIdError):
         await import_into(checkpointer, Conversation("ends in a space ", {}, [], 0))
     assert await checkpointer.list_threads() == []
 
 
 def test_a_line_may_have_any_of_three_forms() -> None:
-    """Pins the forms, and the id of a conversation that has none."""
     messages = [{"role": "user", "content": "a"}]
     full = {"thread_id": "own", "extra": {"a": 1}, "messages": messages}
     read = [
@@ -234,13 +232,12 @@ def test_a_line_may_have_any_of_three_forms() -> None:
     ],
 )
 def test_a_line_that_is_no_conversation_is_refused(line: bytes, reason: str) -> None:
-    """Pins the words for each fault."""
     with pytest.raises(ConversationError) as caught:
         parse_line(line, "file:1")
     assert str(caught.value) == reason
 
 
 def test_extra_must_be_an_object() -> None:
-    """Pins that extra is checked as that of the API."""
+    """Extra is checked as that of the API."""
     with pytest.raises(InvalidJsonError, match="extra must be a dict, not list"):
         parse_line(b'{"messages": [], "extra": [1]}', "file:1")

@@ -36,11 +36,6 @@ INDEXED = {
 
 
 async def test_queries_of_metadata_use_the_index(database_url: str) -> None:
-    """Pins both ways to write a query, on 200,000 messages in 64 partitions on servers.
-
-    And that appends while the columns are added lose nothing, and that autogenerate is
-    content afterwards.
-    """
     await ensure_schema(database_url)
     kind = database_url.partition(":")[0]
     count = COUNTS[kind]
@@ -101,14 +96,14 @@ async def test_queries_of_metadata_use_the_index(database_url: str) -> None:
     ],
 )
 def test_paths_are_validated(path: Any) -> None:
-    """Pins that nothing but keys and places gets into SQL."""
+    """Nothing but keys and places gets into SQL."""
     with pytest.raises(InvalidInputError, match="path"):
         metadata_column(path, String(64))
 
 
 @pytest.mark.parametrize("type_", [String(), Text(), JSON(), DateTime(), LargeBinary()])
 def test_types_that_cannot_be_compared_are_refused(type_: TypeEngine[Any]) -> None:
-    """Pins that a text has a length, and that types without a JSON value are no types."""
+    """A text has a length, and types without a JSON value are no types."""
     with pytest.raises(InvalidInputError, match="String"):
         metadata_column("$.a", type_)
     assert metadata_column("$.a", Integer()) is not None

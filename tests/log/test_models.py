@@ -51,7 +51,6 @@ def in_session(url: str, work: Callable[[Session], None]) -> None:
 
 
 def test_the_names_of_the_specification() -> None:
-    """Pins what is part of the API."""
     assert (EXPECTED_SCHEMA_VERSION, PARTITION_COUNT) == (5, 64)
     assert set(cubepi_metadata.tables) == {
         "cubepi_threads",
@@ -64,7 +63,7 @@ def test_the_names_of_the_specification() -> None:
 
 
 def test_factories_make_every_row(ready_url: str) -> None:
-    """Pins that each model is stored and read back, with the server's own defaults."""
+    """Each model is stored and read back, with the server's own defaults."""
 
     def work(session: Session) -> None:
         session.add(ThreadRowFactory.build(thread_id="parent", extra={"a": [1]}))
@@ -102,7 +101,6 @@ def test_factories_make_every_row(ready_url: str) -> None:
 async def test_messages_are_found_by_their_metadata(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins the query of the documentation, on both databases."""
     for number in range(6):
         metadata = {"user": f"u{number % 2}", "n": number, "deep": {"x y": [number]}}
         await checkpointer.append(f"t{number % 3}", [UserFactory(metadata=metadata)])
@@ -127,7 +125,6 @@ async def test_messages_are_found_by_their_metadata(
 async def test_threads_are_found_by_extra_and_counted_by_role(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins typed results of a host's joins and groups."""
     await checkpointer.save_extra("a", {"tenant": "x"})
     await checkpointer.append("a", UserFactory.build_batch(3))
     await checkpointer.save_extra("b", {"tenant": "y"})
@@ -144,7 +141,6 @@ async def test_threads_are_found_by_extra_and_counted_by_role(
 
 
 def test_identifiers_differ_by_every_byte(ready_url: str) -> None:
-    """Pins the collation of every identifier column that we create."""
 
     def work(session: Session) -> None:
         names = ("R1", "r1", "re", "ré")
@@ -164,7 +160,6 @@ def test_identifiers_differ_by_every_byte(ready_url: str) -> None:
 
 
 def test_a_parent_must_exist(ready_url: str) -> None:
-    """Pins the foreign key of forks on MySQL, which a host's SQLite session may not enforce."""
     if ready_url.startswith("sqlite"):
         keys = asyncio.run(
             on_connection(ready_url, lambda c: inspect(c).get_foreign_keys("cubepi_threads"))

@@ -49,7 +49,6 @@ async def enter(url: str) -> None:
 
 
 async def test_an_empty_mysql_database_is_uninitialised(innodb_database: str) -> None:
-    """Pins the error, its advice, and that nothing was created."""
     with pytest.raises(CubepiSchemaUninitialized, match="threadlog migrate"):
         await enter(innodb_database)
     tables = await on_connection(innodb_database, lambda c: c.execute(text("SHOW TABLES")).all())
@@ -57,7 +56,6 @@ async def test_an_empty_mysql_database_is_uninitialised(innodb_database: str) ->
 
 
 async def test_an_empty_version_table_is_uninitialised(innodb_url: str) -> None:
-    """Pins a migration that did not finish."""
     await execute(innodb_url, "DELETE FROM cubepi_schema_version")
     with pytest.raises(CubepiSchemaUninitialized, match="write_schema_version_op"):
         await enter(innodb_url)
@@ -65,7 +63,7 @@ async def test_an_empty_version_table_is_uninitialised(innodb_url: str) -> None:
 
 @pytest.mark.parametrize("table", ["drop", "malformed"])
 async def test_data_tables_without_a_version_are_a_mismatch(innodb_url: str, table: str) -> None:
-    """Pins that unknown data is not taken for an empty database."""
+    """Unknown data is not taken for an empty database."""
     await execute(innodb_url, "DROP TABLE cubepi_schema_version")
     if table == "malformed":
         await execute(innodb_url, "CREATE TABLE cubepi_schema_version (release_name INT)")
@@ -76,7 +74,6 @@ async def test_data_tables_without_a_version_are_a_mismatch(innodb_url: str, tab
 
 @pytest.mark.parametrize(("version", "advice"), [(4, "older"), (6, "upgrade threadlog")])
 async def test_another_version_is_a_mismatch(database_url: str, version: int, advice: str) -> None:
-    """Pins expected and actual, on both databases."""
     await enter(database_url)
     await execute(database_url, f"UPDATE cubepi_schema_version SET version = {version}")
     with pytest.raises(CubepiSchemaMismatch, match=advice) as caught:
@@ -85,7 +82,7 @@ async def test_another_version_is_a_mismatch(database_url: str, version: int, ad
 
 
 async def test_two_version_rows_are_a_mismatch(database_url: str) -> None:
-    """Pins that the right row beside a wrong one does not pass."""
+    """The right row beside a wrong one does not pass."""
     await enter(database_url)
     await execute(database_url, "INSERT INTO cubepi_schema_version VALUES (4)")
     with pytest.raises(CubepiSchemaMismatch, match="one row") as caught:
@@ -124,7 +121,6 @@ def verify(uow: OldUnitOfWork) -> None:
 
 
 def test_old_servers_are_refused() -> None:
-    """Pins the boundaries of 8.0.13, and of 10.6 for MariaDB."""
     for version in ((8, 0, 12), (5, 7, 44)):
         with pytest.raises(UnsupportedServerError, match=r"needs MySQL 8\.0\.13") as caught:
             verify(OldUnitOfWork(version))
@@ -140,7 +136,6 @@ def test_old_servers_are_refused() -> None:
 async def test_encoded_credentials_and_database_names(
     innodb_server_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pins percent-encoding, and that the password is nowhere to be read."""
     caplog.set_level(logging.DEBUG)
     await execute(
         innodb_server_url,
@@ -183,7 +178,6 @@ async def test_encoded_credentials_and_database_names(
     ],
 )
 def test_urls_that_cannot_be_used(url: str, message: str) -> None:
-    """Pins a clear error before anything connects, without the password."""
     with pytest.raises(ConfigurationError, match=message) as caught:
         Checkpointer(url)
     assert "secret" not in str(caught.value)
@@ -191,7 +185,6 @@ def test_urls_that_cannot_be_used(url: str, message: str) -> None:
 
 
 def test_mysql_checkpointer_takes_only_mysql() -> None:
-    """Pins the refusal that the specification's class makes."""
     with pytest.raises(ConfigurationError, match="mysql://"):
         MySQLCheckpointer("sqlite:///file.db")
     assert "MySQLCheckpointer mysql://u:***@h/d" in repr(MySQLCheckpointer("mysql://u:p@h/d"))
@@ -199,21 +192,18 @@ def test_mysql_checkpointer_takes_only_mysql() -> None:
 
 @pytest.mark.parametrize("driver", ["", "+asyncmy"])
 async def test_driver_names(innodb_url: str, driver: str) -> None:
-    """Pins the URLs that reach asyncmy."""
     async with Checkpointer(innodb_url.replace("://", f"{driver}://")) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         assert len(await checkpointer.read("t")) == 1
 
 
 def test_aiomysql_is_chosen_where_the_url_asks_for_it() -> None:
-    """Pins the driver of a mysql+aiomysql URL."""
     url = parse_url("mysql+aiomysql://user@host/db")
     settings = backend_of(url).settings(url, PoolSize(1, 10))
     assert settings.url.drivername == "mysql+aiomysql"
 
 
 def test_a_driver_that_no_extra_brings_is_named_itself() -> None:
-    """Pins advice that helps where the URL asks for a driver of its own."""
     shown = subprocess.run(
         [sys.executable, "-c", MISSING, "mysql+aiomysql://user@host/db", "aiomysql"],
         capture_output=True,
@@ -247,7 +237,6 @@ asyncio.run(main())
     ],
 )
 def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: str) -> None:
-    """Pins the pip install line, in a process that lacks the driver."""
     shown = subprocess.run(
         [sys.executable, "-c", MISSING, url, package], capture_output=True, text=True, check=True
     ).stdout
@@ -256,7 +245,6 @@ def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: s
 
 
 async def test_tls_options_of_the_url_are_honoured(mysql_url: str, mysql_server: Server) -> None:
-    """Pins encryption, a CA that is verified, and a CA that is not the server's."""
     cipher = text(
         "SELECT variable_value FROM performance_schema.session_status "
         "WHERE variable_name = 'Ssl_cipher'"
@@ -282,20 +270,17 @@ async def test_tls_options_of_the_url_are_honoured(mysql_url: str, mysql_server:
 
 
 async def test_unknown_driver_options_are_named(innodb_url: str) -> None:
-    """Pins a clear error instead of the driver's TypeError."""
     with pytest.raises(ConfigurationError, match="no_such_option"):
         await enter(f"{innodb_url}?no_such_option=1")
 
 
 @pytest.mark.parametrize("option", ["connect_timeout=abc", "read_timeout=x"])
 async def test_wrong_values_of_driver_options_are_named(innodb_url: str, option: str) -> None:
-    """Pins the same for an option's value."""
     with pytest.raises(ConfigurationError, match=r"options?"):
         await enter(f"{innodb_url}?{option}")
 
 
 async def test_content_is_never_read_as_sql(innodb_url: str, innodb_server_url: str) -> None:
-    """Pins NO_BACKSLASH_ESCAPES, under which drivers' escapes would end a string early."""
     said = [
         "a\\b",
         "it's",
@@ -323,19 +308,17 @@ async def test_content_is_never_read_as_sql(innodb_url: str, innodb_server_url: 
 
 
 async def test_a_server_that_does_not_answer(unused_tcp_port: int) -> None:
-    """Pins the typed error of a refused connection."""
     with pytest.raises(ConnectionLostError, match="server runs"):
         await enter(f"mysql://root@127.0.0.1:{unused_tcp_port}/db")
 
 
 async def test_a_database_that_does_not_exist(innodb_server_url: str) -> None:
-    """Pins that it is not retried for half a minute."""
+    """It is not retried for half a minute."""
     with pytest.raises(ConnectionFailedError, match="no_such_database"):
         await enter(f"{innodb_server_url.rstrip('/')}/no_such_database")
 
 
 async def test_sqlite_files_that_cannot_be_opened(tmp_path: Path) -> None:
-    """Pins a folder that is missing and a file that is no database."""
     with pytest.raises(ConnectionFailedError, match="unable to open"):
         await enter(f"sqlite:///{tmp_path}/missing/file.db")
     (tmp_path / "text.db").write_text("this is not a database" * 100, encoding="utf-8")
@@ -347,7 +330,6 @@ async def test_sqlite_files_that_cannot_be_opened(tmp_path: Path) -> None:
 
 
 async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
-    """Pins WAL, foreign keys, full synchronisation and the busy timeout."""
     async with (
         Checkpointer(sqlite_url) as checkpointer,
         engines_of(checkpointer)[0].connect() as connection,
@@ -365,7 +347,6 @@ async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
 
 
 async def test_sqlite_takes_its_write_lock_at_the_start(sqlite_url: str) -> None:
-    """Pins BEGIN IMMEDIATE for what writes, and that reading takes no lock."""
     async with Checkpointer(sqlite_url) as checkpointer:
         sent = sent_by(checkpointer)
         await checkpointer.append("t", [UserFactory()])
@@ -376,7 +357,7 @@ async def test_sqlite_takes_its_write_lock_at_the_start(sqlite_url: str) -> None
 
 
 async def test_entering_twice_is_refused(sqlite_url: str) -> None:
-    """Pins that one object is one block."""
+    """One object is one block."""
     async with Checkpointer(sqlite_url) as checkpointer:
         with pytest.raises(ThreadlogError, match="entered already"):
             await checkpointer.__aenter__()

@@ -118,7 +118,6 @@ async def _page(checkpointer: Checkpointer) -> None:
 async def test_reading_looks_into_one_partition_by_its_key(
     among_others: str, work: Callable[[Checkpointer], Awaitable[object]]
 ) -> None:
-    """Pins partition pruning, and that neither paging nor the newest n sorts a thread."""
     (plan,) = await plans_of(among_others, await sent_by_work(among_others, work))
     messages = [step for step in plan.steps if step.partitions]
     assert messages
@@ -138,7 +137,7 @@ _RANGES: Final = {
 
 
 async def test_the_newest_are_a_range_of_the_key(among_others: str) -> None:
-    """Pins that load(last=) reads no more messages than it gives."""
+    """Load(last=) reads no more messages than it gives."""
     ((statement, parameters),) = await sent_by_work(among_others, _newest)
 
     def run(connection: Connection) -> None:
@@ -167,7 +166,6 @@ async def _everything(checkpointer: Checkpointer) -> None:
 
 
 async def test_no_statement_reads_another_partition_nor_a_table_whole(among_others: str) -> None:
-    """Pins partition pruning and the use of keys in each statement on threads, messages, runs."""
     sent = await sent_by_work(among_others, _everything)
     plans = await plans_of(among_others, sent, small=True)
     steps = [(step, plan.statement) for plan in plans for step in plan.steps]
@@ -177,7 +175,7 @@ async def test_no_statement_reads_another_partition_nor_a_table_whole(among_othe
 
 
 async def test_metadata_is_found_by_the_index_of_postgresql(postgres_among_others: str) -> None:
-    """Pins that a query for what metadata contain reads 20 of 20,000 messages."""
+    """A query for what metadata contain reads 20 of 20,000 messages."""
     contains = type_coerce(Message.metadata_, JSONB).contains({"user_id": "other 7"})
     query = select(Message.thread_id, Message.seq).where(contains)
     engine = host_engine(postgres_among_others)
@@ -202,7 +200,7 @@ _LOCKED: Final = (
 async def test_an_own_connection_locks_one_partition_however_often(
     postgres_among_others: str,
 ) -> None:
-    """Pins that PostgreSQL's plans of statements that it met often leave other partitions alone."""
+    """PostgreSQL's plans of statements that it met often leave other partitions alone."""
     found: list[list[str]] = []
 
     def look(connection: Connection) -> None:
@@ -223,7 +221,6 @@ async def test_an_own_connection_locks_one_partition_however_often(
 
 
 def test_a_plain_connection_locks_one_partition_however_often(postgres_among_others: str) -> None:
-    """Pins the same of the synchronous driver, which prepares statements from the fifth time on."""
     found: list[list[str]] = []
     with SyncCheckpointer(postgres_among_others, max_pool_size=1) as checkpointer:
         sessions = checkpointer._sessions

@@ -42,7 +42,6 @@ async def keys(session: AsyncSession, *conditions: object) -> list[tuple[str, in
 
 
 async def test_messages_by_what_they_are(session: AsyncSession) -> None:
-    """Pins metadata, role, run and time."""
     assert await keys(session, Message.metadata_["user"].as_string() == "u2") == [
         ("a", 2),
         ("a/fork", 2),
@@ -56,7 +55,6 @@ async def test_messages_by_what_they_are(session: AsyncSession) -> None:
 
 
 async def test_threads_by_what_they_hold(session: AsyncSession) -> None:
-    """Pins extra, also nested, and joins over the relationships."""
     by_extra = select(Thread).where(Thread.extra["customer", "id"].as_string() == "c1")
     found: Thread = (await session.scalars(by_extra)).one()
     assert found.thread_id == "b"
@@ -74,7 +72,6 @@ async def test_threads_by_what_they_hold(session: AsyncSession) -> None:
 
 
 async def test_a_thread_is_not_read_by_touching_an_attribute(session: AsyncSession) -> None:
-    """Pins lazy="raise", and loading on demand, in order."""
     thread = (await session.scalars(select(Thread).where(Thread.thread_id == "b"))).one()
     for touch in (lambda: thread.messages, lambda: thread.forks):
         with pytest.raises(InvalidRequestError, match="raise"):
@@ -91,7 +88,7 @@ async def test_a_thread_is_not_read_by_touching_an_attribute(session: AsyncSessi
 
 
 async def test_rows_become_messages(session: AsyncSession) -> None:
-    """Pins that what a host changed in the metadata column is what the message has."""
+    """What a host changed in the metadata column is what the message has."""
     row = (await session.scalars(select(Message).where(Message.thread_id == "b"))).first()
     assert row is not None
     row.metadata_ = {"user": "u9"}

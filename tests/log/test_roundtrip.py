@@ -78,7 +78,6 @@ messages: st.SearchStrategy[Message] = (
 
 
 def test_generated_messages_come_back_equal(database_url: str) -> None:
-    """Pins the codec and both databases' JSON and binary columns at once."""
     numbered = itertools.count()
     with asyncio.Runner() as runner:
         checkpointer = runner.run(Checkpointer(database_url).__aenter__())

@@ -42,7 +42,6 @@ async def states(checkpointer: Checkpointer, thread_id: str = "t") -> dict[str, 
 
 
 async def test_a_run_is_claimed_once_and_completed(checkpointer: Checkpointer) -> None:
-    """Pins the errors of each state, and that a claim creates the thread."""
     with pytest.raises(RunNotClaimedError) as unknown:
         await checkpointer.mark_run_complete("t", "r")
     assert (unknown.value.thread_id, unknown.value.run_id) == ("t", "r")
@@ -60,7 +59,6 @@ async def test_a_run_is_claimed_once_and_completed(checkpointer: Checkpointer) -
 
 
 async def test_completing_again_changes_nothing(checkpointer: Checkpointer) -> None:
-    """Pins idempotence, and that places count the thread's completed runs."""
     for run_id in ("a", "b", "c"):
         await checkpointer.claim_run("t", run_id)
     for run_id in ("b", "a", "b"):
@@ -73,7 +71,7 @@ async def test_completing_again_changes_nothing(checkpointer: Checkpointer) -> N
 
 
 async def test_a_completed_run_takes_no_message(checkpointer: Checkpointer) -> None:
-    """Pins that one message of a completed run spoils its batch, and unclaimed runs do not."""
+    """One message of a completed run spoils its batch, and unclaimed runs do not."""
     await checkpointer.claim_run("t", "done")
     await checkpointer.append("t", [UserFactory(run_id="done")])
     await checkpointer.mark_run_complete("t", "done")
@@ -94,7 +92,6 @@ async def test_a_completed_run_takes_no_message(checkpointer: Checkpointer) -> N
 async def test_run_ids_compare_byte_by_byte(
     checkpointer: Checkpointer, pair: tuple[str, str]
 ) -> None:
-    """Pins ids that MySQL's default collations take for one."""
     first, second = pair
     await checkpointer.claim_run("t", first)
     with pytest.raises(RunNotClaimedError):
@@ -108,7 +105,6 @@ async def test_run_ids_compare_byte_by_byte(
 
 
 async def test_the_longest_run_id_works_in_every_table(checkpointer: Checkpointer) -> None:
-    """Pins 255 characters of several bytes in runs, messages, threads and answers."""
     await checkpointer.claim_run("t", LONGEST)
     await checkpointer.append("t", [UserFactory(run_id=LONGEST)])
     request = HitlRequestFactory(question_id=LONGEST)
@@ -128,7 +124,6 @@ async def test_the_longest_run_id_works_in_every_table(checkpointer: Checkpointe
 async def test_runs_are_listed_with_their_times(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins order and times, both in UTC, and an unknown thread."""
     assert await checkpointer.runs("t") == []
     await checkpointer.claim_run("t", "z")
     await age(database_url, "cubepi_runs")
@@ -144,7 +139,7 @@ async def test_runs_are_listed_with_their_times(
 
 
 async def test_a_run_waits_while_its_question_is_pending(checkpointer: Checkpointer) -> None:
-    """Pins that a paused run is told from a dead one, byte by byte."""
+    """A paused run is told from a dead one, byte by byte."""
     for run_id in ("asks", "ASKS", "other"):
         await checkpointer.claim_run("t", run_id)
     await checkpointer.save_pending_request("t", HitlRequestFactory(), run_id="asks")
@@ -158,7 +153,7 @@ async def test_a_run_waits_while_its_question_is_pending(checkpointer: Checkpoin
 async def test_stale_runs_gave_no_sign_of_life(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins that runs that work, wait or are finished are not taken for dead ones."""
+    """Runs that work, wait or are finished are not taken for dead ones."""
     for run_id in ("dead", "works", "waits", "done"):
         await checkpointer.claim_run(run_id, run_id)
     await checkpointer.append("dead", [UserFactory(run_id="dead"), UserFactory()])
@@ -177,7 +172,7 @@ async def test_stale_runs_gave_no_sign_of_life(
 
 
 async def test_an_age_is_rounded_up(checkpointer: Checkpointer) -> None:
-    """Pins that less than a second is not taken for none."""
+    """Less than a second is not taken for none."""
     await checkpointer.claim_run("t", "r")
     with pytest.raises(RunAlreadyClaimedError):
         await checkpointer.release_run("t", "r", older_than=timedelta(seconds=4, milliseconds=1))
@@ -185,7 +180,6 @@ async def test_an_age_is_rounded_up(checkpointer: Checkpointer) -> None:
 
 
 async def test_messages_of_very_many_runs(checkpointer: Checkpointer) -> None:
-    """Pins the look at completed runs beyond the ids of one statement."""
     await checkpointer.claim_run("t", "r0999")
     await checkpointer.mark_run_complete("t", "r0999")
     batch = [UserFactory(run_id=f"r{number:04}") for number in range(1_200)]
@@ -197,7 +191,7 @@ async def test_messages_of_very_many_runs(checkpointer: Checkpointer) -> None:
 
 
 async def test_a_released_run_is_claimed_again(checkpointer: Checkpointer) -> None:
-    """Pins that its messages stay, and that whoever lost it is told."""
+    """Its messages stay, and whoever lost it is told."""
     await checkpointer.claim_run("t", "r")
     await checkpointer.append("t", [UserFactory(run_id="r")])
     await checkpointer.release_run("t", "r")
@@ -218,7 +212,7 @@ async def test_a_released_run_is_claimed_again(checkpointer: Checkpointer) -> No
 async def test_only_what_is_stale_is_released_on_demand(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins that of recoveries at once the second takes nothing from the first."""
+    """Of recoveries at once the second takes nothing from the first."""
     await checkpointer.claim_run("t", "r")
     with pytest.raises(RunAlreadyClaimedError):
         await checkpointer.release_run("t", "r", older_than=HOUR)
@@ -237,7 +231,6 @@ async def test_only_what_is_stale_is_released_on_demand(
 
 
 async def test_releasing_touches_no_other_run(checkpointer: Checkpointer) -> None:
-    """Pins the key of the DELETE."""
     for thread_id, run_id in (("t", "r"), ("t", "R"), ("T", "r")):
         await checkpointer.claim_run(thread_id, run_id)
     await checkpointer.release_run("t", "r")
@@ -246,7 +239,7 @@ async def test_releasing_touches_no_other_run(checkpointer: Checkpointer) -> Non
 
 
 async def test_sixteen_claims_of_one_run(database_url: str) -> None:
-    """Pins that exactly one wins, on new threads and known ones, from two checkpointers."""
+    """Exactly one wins, on new threads and known ones, from two checkpointers."""
     async with Checkpointer(database_url) as one, Checkpointer(database_url) as two:
         rounds = 20
         for number in range(rounds):
@@ -261,7 +254,6 @@ async def test_sixteen_claims_of_one_run(database_url: str) -> None:
 
 
 async def test_runs_completed_at_once_get_places_without_gap(checkpointer: Checkpointer) -> None:
-    """Pins completion_seq under the thread's lock."""
     names = [f"r{number}" for number in range(24)]
     await asyncio.gather(*(checkpointer.claim_run("t", name) for name in names))
     await asyncio.gather(*(checkpointer.mark_run_complete("t", name) for name in names * 2))
@@ -270,7 +262,7 @@ async def test_runs_completed_at_once_get_places_without_gap(checkpointer: Check
 
 
 async def test_an_append_that_waited_sees_that_its_run_was_completed(database_url: str) -> None:
-    """Pins that of appends and a completion at once none comes after the completion."""
+    """Of appends and a completion at once none comes after the completion."""
     async with Checkpointer(database_url) as checkpointer:
         refused = 0
         for number in range(30):
@@ -291,7 +283,7 @@ async def test_an_append_that_waited_sees_that_its_run_was_completed(database_ur
 async def test_an_append_that_waits_for_the_lock_reads_what_was_committed_meanwhile(
     innodb_url: str,
 ) -> None:
-    """Pins that the look at completed runs is no snapshot from before the wait."""
+    """The look at completed runs is no snapshot from before the wait."""
     holder = engine_for(innodb_url)
     async with Checkpointer(innodb_url) as checkpointer, holder.connect() as connection:
         await checkpointer.claim_run("t", "r")
@@ -308,6 +300,5 @@ async def test_an_append_that_waits_for_the_lock_reads_what_was_committed_meanwh
 
 @pytest.mark.parametrize("bad", [timedelta(seconds=-1), 5, None, "1h"])
 async def test_an_age_that_is_none_is_refused(checkpointer: Checkpointer, bad: Any) -> None:
-    """Pins the type and the sign."""
     with pytest.raises(InvalidInputError, match="older_than"):
         await checkpointer.stale_runs(bad)

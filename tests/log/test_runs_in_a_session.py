@@ -55,7 +55,6 @@ async def joined(session: AsyncSession, work: Callable[[UnitOfWork], T]) -> T:
 async def test_a_claim_is_seen_behind_the_snapshot(
     session: AsyncSession, other: Checkpointer
 ) -> None:
-    """Pins the locking read in the claim, of the run and of its state."""
     await other.claim_run("t", "new")
     await other.mark_run_complete("t", "r")
 
@@ -69,7 +68,6 @@ async def test_a_claim_is_seen_behind_the_snapshot(
 async def test_a_completion_is_seen_behind_the_snapshot(
     session: AsyncSession, other: Checkpointer
 ) -> None:
-    """Pins the locking reads of state and last place."""
     for run_id in ("a", "b"):
         await other.claim_run("t", run_id)
         await other.mark_run_complete("t", run_id)
@@ -82,7 +80,6 @@ async def test_a_completion_is_seen_behind_the_snapshot(
 async def test_an_append_sees_a_completion_behind_the_snapshot(
     session: AsyncSession, other: Checkpointer
 ) -> None:
-    """Pins the locking read of completed runs."""
     await other.mark_run_complete("t", "r")
     new = AppendRequest("t", in_batches(MESSAGE_CODEC.encode([UserFactory(run_id="r")]), 10_000))
     (outcome,) = await joined(session, AppendTransaction([new], 10_000))
@@ -92,7 +89,7 @@ async def test_an_append_sees_a_completion_behind_the_snapshot(
 async def test_a_fork_sees_what_was_committed_behind_the_snapshot(
     session: AsyncSession, other: Checkpointer
 ) -> None:
-    """Pins that cut-off, last seq, messages and runs are of one, the latest, state."""
+    """Cut-off, last seq, messages and runs are of one, the latest, state."""
     await other.append("t", UserFactory.build_batch(3, run_id="r"))
     await other.mark_run_complete("t", "r")
 

@@ -88,7 +88,7 @@ async def test_order_and_message_are_kept_or_neither(
     autoflush: bool,  # noqa: FBT001 - an option of the host's session
     expire_on_commit: bool,  # noqa: FBT001 - likewise
 ) -> None:
-    """Pins that the host's commit and rollback decide, whatever options its session has."""
+    """The host's commit and rollback decide, whatever options its session has."""
     factory = async_sessionmaker(engine, autoflush=autoflush, expire_on_commit=expire_on_commit)
     async with factory() as session:
         session.add(Order(id=1))
@@ -110,7 +110,6 @@ async def test_order_and_message_are_kept_or_neither(
 async def test_a_savepoint_of_the_hosts_takes_back_what_came_after_it(
     engine: AsyncEngine, checkpointer: Checkpointer
 ) -> None:
-    """Pins begin_nested, rolled back and committed."""
     async with AsyncSession(engine) as session:
         bound = checkpointer.bind(session)
         await bound.append("t", [UserFactory()])
@@ -128,7 +127,6 @@ async def test_a_savepoint_of_the_hosts_takes_back_what_came_after_it(
 async def test_a_bound_checkpointer_sees_what_its_transaction_wrote(
     engine: AsyncEngine, checkpointer: Checkpointer
 ) -> None:
-    """Pins every kind of operation in one transaction, unseen by others until its commit."""
     async with AsyncSession(engine) as session:
         bound = checkpointer.bind(session)
         await bound.claim_run("t", "r")
@@ -149,7 +147,7 @@ async def test_a_bound_checkpointer_sees_what_its_transaction_wrote(
 async def test_refused_input_leaves_the_hosts_transaction_as_it_was(
     engine: AsyncEngine, checkpointer: Checkpointer
 ) -> None:
-    """Pins that an error that is no error of the database costs the host nothing."""
+    """An error that is no error of the database costs the host nothing."""
     spoilt = UserFactory(content=[TextContent(text="\ud800")])
     async with AsyncSession(engine) as session:
         bound = checkpointer.bind(session)
@@ -175,7 +173,6 @@ async def levelled(request: pytest.FixtureRequest, innodb_url: str) -> AsyncIter
 
 
 async def test_an_old_snapshot_hides_nothing_from_an_append(levelled: AsyncEngine) -> None:
-    """Pins locking reads in a transaction that had read before others committed."""
     async with Checkpointer(engine=levelled) as checkpointer, AsyncSession(levelled) as session:
         await checkpointer.append("t", [UserFactory()])
         assert (await session.execute(select(func.count()).select_from(Run))).scalar_one() == 0
@@ -192,7 +189,7 @@ async def test_two_hosts_append_to_one_thread(
     levelled: AsyncEngine,
     first_commits_first: bool,  # noqa: FBT001 - the order is what is varied
 ) -> None:
-    """Pins that the second waits for the first's commit, or goes on after its rollback."""
+    """The second waits for the first's commit, or goes on after its rollback."""
     async with Checkpointer(engine=levelled) as checkpointer:
         async with AsyncSession(levelled) as first, AsyncSession(levelled) as second:
             await checkpointer.bind(first).append("t", UserFactory.build_batch(2))
@@ -211,7 +208,6 @@ async def test_two_hosts_append_to_one_thread(
 async def test_a_deadlock_says_that_the_whole_transaction_is_to_be_run_again(
     levelled: AsyncEngine,
 ) -> None:
-    """Pins the type, that nothing is repeated behind the host's back, and that a rerun works."""
     async with Checkpointer(engine=levelled) as checkpointer:
         await checkpointer.append("a", [UserFactory()])
         await checkpointer.append("b", [UserFactory()])
@@ -240,7 +236,6 @@ async def test_a_deadlock_says_that_the_whole_transaction_is_to_be_run_again(
 
 
 async def test_a_lock_timeout_is_typed_and_not_run_again(levelled: AsyncEngine) -> None:
-    """Pins error 1205 in a host's transaction."""
     async with Checkpointer(engine=levelled) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         async with AsyncSession(levelled) as holder, AsyncSession(levelled) as session:
@@ -255,7 +250,7 @@ async def test_a_lock_timeout_is_typed_and_not_run_again(levelled: AsyncEngine) 
 
 
 async def test_first_writers_of_a_thread_do_not_deadlock(innodb_url: str) -> None:
-    """Pins that a new thread's row is made before it is read: reading would lock the gap."""
+    """A new thread's row is made before it is read: reading would lock the gap."""
     hosts = host_engine(innodb_url, isolation_level="REPEATABLE READ", pool_size=8)
     faults: list[object] = []
     event.listen(hosts.sync_engine, "handle_error", faults.append)
@@ -268,7 +263,7 @@ async def test_first_writers_of_a_thread_do_not_deadlock(innodb_url: str) -> Non
 
 
 async def test_first_writers_on_a_hosts_engine(innodb_url: str) -> None:
-    """Pins that owned units on an engine at MySQL's own level are run again by themselves."""
+    """Owned units on an engine at MySQL's own level are run again by themselves."""
     hosts = host_engine(innodb_url, isolation_level="REPEATABLE READ", pool_size=16)
     async with Checkpointer(engine=hosts) as checkpointer:
         names = [f"t{number // 4}" for number in range(64)]
@@ -283,7 +278,6 @@ async def test_first_writers_on_a_hosts_engine(innodb_url: str) -> None:
 
 
 def test_threads_of_a_plain_host_on_sqlite(sqlite_url: str) -> None:
-    """Pins the write lock under the driver's own, late, transactions: no seq is given twice."""
     asyncio.run(ensure_schema(sqlite_url))
     hosts = sync_host_engine(sqlite_url, pool_size=8)
     faults: list[BaseException] = []
@@ -314,7 +308,7 @@ def test_threads_of_a_plain_host_on_sqlite(sqlite_url: str) -> None:
 
 
 async def test_a_hosts_sqlite_file_is_not_given_tables(sqlite_url: str) -> None:
-    """Pins that a host's schema is the host's."""
+    """A host's schema is the host's."""
     hosts = host_engine(sqlite_url)
     with pytest.raises(CubepiSchemaUninitialized):
         await Checkpointer(engine=hosts).__aenter__()
@@ -342,7 +336,6 @@ async def test_a_hosts_sqlite_file_is_not_given_tables(sqlite_url: str) -> None:
 async def test_an_engine_that_would_lose_something_is_refused(
     innodb_url: str, options: dict[str, Any], match: str
 ) -> None:
-    """Pins settings of a host under which locks, characters or text are not safe."""
     hosts = host_engine(innodb_url, **options)
     with pytest.raises(ConfigurationError, match=match):
         await Checkpointer(engine=hosts).__aenter__()
@@ -351,7 +344,7 @@ async def test_an_engine_that_would_lose_something_is_refused(
 
 
 def test_pymysql_heeds_the_servers_mode(innodb_url: str) -> None:
-    """Pins that text is text there, and the engine is not refused."""
+    """Text is text there, and the engine is not refused."""
     mode = f"SET sql_mode = '{NO_ESCAPES}'"
     hosts = sync_host_engine(innodb_url, connect_args={"init_command": mode})
     said = "\\'); DROP TABLE cubepi_threads; -- \\"
@@ -368,7 +361,6 @@ def test_pymysql_heeds_the_servers_mode(innodb_url: str) -> None:
 
 
 async def test_one_source_of_sessions(sqlite_url: str) -> None:
-    """Pins none, several, and those of the other door."""
     hosts, plain = host_engine(sqlite_url), sync_host_engine(sqlite_url)
     wrong: list[Callable[[], object]] = [
         Checkpointer,
@@ -392,7 +384,7 @@ async def test_one_source_of_sessions(sqlite_url: str) -> None:
 
 
 async def test_what_can_be_bound(engine: AsyncEngine, innodb_url: str, tmp_path: Any) -> None:
-    """Pins that the checkpointer is open, and the session of its kind and database."""
+    """The checkpointer is open, and the session of its kind and database."""
     other_url = f"sqlite:///{tmp_path}/o.db" if engine.dialect.name != "sqlite" else innodb_url
     other = host_engine(other_url)
     checkpointer = Checkpointer(engine=engine)
@@ -414,7 +406,7 @@ async def test_what_can_be_bound(engine: AsyncEngine, innodb_url: str, tmp_path:
 
 
 async def test_closing_leaves_the_hosts_engine_open(engine: AsyncEngine) -> None:
-    """Pins that it can be used, and entered, again, and is closed in between."""
+    """It can be used, and entered, again, and is closed in between."""
     checkpointer = Checkpointer(engine=engine)
     for length in (1, 2):
         async with checkpointer:
@@ -426,7 +418,6 @@ async def test_closing_leaves_the_hosts_engine_open(engine: AsyncEngine) -> None
 
 
 def test_a_synchronous_checkpointer_outside_its_block(sqlite_url: str) -> None:
-    """Pins the error before and after, on a URL and on a host's engine."""
     asyncio.run(ensure_schema(sqlite_url))
     hosts = sync_host_engine(sqlite_url)
     for checkpointer in (SyncCheckpointer(sqlite_url), SyncCheckpointer(engine=hosts)):
@@ -443,7 +434,7 @@ def test_a_synchronous_checkpointer_outside_its_block(sqlite_url: str) -> None:
 def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
     innodb_url: str,
 ) -> None:
-    """Pins that it takes one of the others instead of waiting."""
+    """It takes one of the others instead of waiting."""
     with SyncCheckpointer(innodb_url, max_pool_size=3) as checkpointer:
         sessions = checkpointer._sessions
         assert isinstance(sessions, SyncEngineSessions)
@@ -459,7 +450,6 @@ def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
 
 
 async def test_no_password_is_shown(innodb_url: str) -> None:
-    """Pins the text of a checkpointer on a host's engine, and of its errors."""
     hosts = host_engine(innodb_url.replace("root@", "root:geheim@"))
     checkpointer = Checkpointer(engine=hosts)
     with pytest.raises(NotOpenError) as caught:
@@ -491,7 +481,6 @@ def surface(door: type) -> dict[str, str]:
 
 
 def test_both_doors_have_the_same_methods() -> None:
-    """Pins names and signatures."""
     asynchronous = surface(Checkpointer)
     assert len(asynchronous) > 20
     assert asynchronous == surface(SyncCheckpointer)

@@ -34,7 +34,6 @@ async def make_old(url: str) -> None:
 
 
 async def test_appending(opened: Checkpointer, count: StatementCount) -> None:
-    """Pins lock-and-read, insert, commit; of one message MySQL does the first two together."""
     for number, together in ((1, 2), (40, 3)):
 
         async def append(number: int = number) -> None:
@@ -48,7 +47,6 @@ async def test_appending(opened: Checkpointer, count: StatementCount) -> None:
 async def test_appending_in_a_new_second(
     opened: Checkpointer, count: StatementCount, server_url: str
 ) -> None:
-    """Pins the one statement more that moves updated_at."""
     counts = []
     for _ in range(3):
         await make_old(server_url)
@@ -59,28 +57,25 @@ async def test_appending_in_a_new_second(
 
 
 async def test_appending_to_a_new_thread(opened: Checkpointer, count: StatementCount) -> None:
-    """Pins look, create, lock, insert, commit."""
     names = iter(["a", "b", "c"])
     figure = count.figure(5, postgresql=6)
     assert await count.of(lambda: opened.append(next(names), [UserFactory()])) == figure
 
 
 async def test_load_is_one_statement(opened: Checkpointer, count: StatementCount) -> None:
-    """Pins one read for messages and extra together, which ends its transaction itself."""
     assert await count.of(lambda: opened.load("t")) == 1
     assert await count.of(lambda: opened.load("t", last=2)) == 1
     assert await count.of(lambda: opened.read("t", limit=2)) == 1
 
 
 async def test_loading_without_reading_connections(server_url: str, count: StatementCount) -> None:
-    """Pins that two connections, both for writing, end a read's transaction too."""
+    """Two connections, both for writing, end a read's transaction too."""
     async with Checkpointer(server_url, max_pool_size=2) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         assert await count.of(lambda: checkpointer.load("t")) == count.figure(2, postgresql=3)
 
 
 async def test_saving_extra(opened: Checkpointer, count: StatementCount) -> None:
-    """Pins lock-and-read, update, commit."""
     figure = count.figure(3, postgresql=4)
     assert await count.of(lambda: opened.save_extra("t", {"a": 1})) == figure
 
@@ -88,14 +83,14 @@ async def test_saving_extra(opened: Checkpointer, count: StatementCount) -> None
 async def test_listing_a_page_is_two_statements(
     opened: Checkpointer, count: StatementCount
 ) -> None:
-    """Pins that last seqs are looked up together, without counting rows."""
+    """Last seqs are looked up together, without counting rows."""
     await asyncio.gather(*(opened.append(f"t{n}", [UserFactory()]) for n in range(50)))
     assert await count.of(lambda: opened.list_threads(limit=100)) == 2
     assert await count.of(lambda: opened.list_threads(limit=100, order="recent")) == 2
 
 
 async def test_no_ddl_is_sent_at_run_time(server_url: str) -> None:
-    """Pins that the schema of a server belongs to migrations."""
+    """The schema of a server belongs to migrations."""
     async with Checkpointer(server_url) as checkpointer:
         sent = sent_by(checkpointer)
         await checkpointer.append("t", [UserFactory()])
@@ -106,7 +101,6 @@ async def test_no_ddl_is_sent_at_run_time(server_url: str) -> None:
 
 
 async def test_the_pools_open_their_least_and_keep_their_most(server_url: str) -> None:
-    """Pins min_pool_size and max_pool_size, both pools together."""
     async with Checkpointer(server_url, min_pool_size=3, max_pool_size=4) as checkpointer:
         pools = pools_of(checkpointer)
         assert [pool.checkedin() for pool in pools] == [2, 1]
@@ -131,13 +125,13 @@ async def test_the_pools_open_their_least_and_keep_their_most(server_url: str) -
 def test_connections_are_divided(
     least: int, most: int, writing: tuple[int, int], reading: tuple[int, int]
 ) -> None:
-    """Pins that both pools together have no more connections than were asked for."""
+    """Both pools together have no more connections than were asked for."""
     divided = MySQLBackend().divide(PoolSize(least, most))
     assert divided == (PoolSize(*writing), PoolSize(*reading))
 
 
 async def test_no_page_reads_a_thread_whole(innodb_url: str) -> None:
-    """Pins that neither paging nor the newest n reads the rows of others."""
+    """Neither paging nor the newest n reads the rows of others."""
     async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.append("t", UserFactory.build_batch(300))
         with recorded(engine.sync_engine for engine in engines_of(checkpointer)) as sent:
@@ -158,7 +152,6 @@ async def test_no_page_reads_a_thread_whole(innodb_url: str) -> None:
 async def test_a_long_message_is_not_sent_as_digits(
     mysql_url: str, length: int, statements: int
 ) -> None:
-    """Pins what goes in one statement, which has two digits for each byte, and what in two."""
     async with Checkpointer(mysql_url) as checkpointer:
         await checkpointer.append("t", UserFactory.build_batch(2))
         sent = sent_by(checkpointer)

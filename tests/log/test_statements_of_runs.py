@@ -28,7 +28,6 @@ def names() -> Iterator[str]:
 
 
 async def test_claiming(opened: Checkpointer, count: StatementCount, names: Iterator[str]) -> None:
-    """Pins lock, insert, commit; and one more where the thread is new."""
     assert await count.of(lambda: opened.claim_run("t", next(names))) == count.figure(
         3, postgresql=4
     )
@@ -40,7 +39,6 @@ async def test_claiming(opened: Checkpointer, count: StatementCount, names: Iter
 async def test_completing(
     opened: Checkpointer, count: StatementCount, names: Iterator[str]
 ) -> None:
-    """Pins lock-and-read, update, commit; and one less where it is completed already."""
     counts = []
     for _ in range(3):
         run_id = next(names)
@@ -55,7 +53,7 @@ async def test_completing(
 
 
 async def test_appending_to_a_run(opened: Checkpointer, count: StatementCount) -> None:
-    """Pins that the look at completed runs is part of the locking statement."""
+    """The look at completed runs is part of the locking statement."""
     await opened.append("t", [UserFactory()])  # brings updated_at to this second
     batch = [*UserFactory.build_batch(2, run_id="r"), UserFactory(run_id="s")]
     assert await count.of(lambda: opened.append("t", batch)) == count.figure(
@@ -64,7 +62,6 @@ async def test_appending_to_a_run(opened: Checkpointer, count: StatementCount) -
 
 
 async def test_questions(opened: Checkpointer, count: StatementCount) -> None:
-    """Pins one statement to read request and run together, and two to write or clear."""
     request = HitlRequestFactory(question_id="q")
     writing = count.figure(2, postgresql=3)
     assert await count.of(lambda: opened.save_pending_request("t", request, run_id="r")) == writing
@@ -77,7 +74,6 @@ async def test_questions(opened: Checkpointer, count: StatementCount) -> None:
 
 
 async def test_answers(opened: Checkpointer, count: StatementCount) -> None:
-    """Pins lock, write, commit to save; one to read, two to clear."""
     assert await count.of(lambda: opened.save_hitl_answer("t", "q", 1, run_id="r")) == count.figure(
         3, postgresql=4
     )
@@ -91,7 +87,7 @@ async def test_answers(opened: Checkpointer, count: StatementCount) -> None:
 async def test_forks_and_lists(
     opened: Checkpointer, count: StatementCount, names: Iterator[str]
 ) -> None:
-    """Pins that a snapshot is one statement, and a fork five whatever it copies."""
+    """A snapshot is one statement, and a fork five whatever it copies."""
     await opened.claim_run("t", "r")
     await opened.append("t", UserFactory.build_batch(50, run_id="r"))
     await opened.mark_run_complete("t", "r")

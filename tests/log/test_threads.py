@@ -34,7 +34,6 @@ async def pages(checkpointer: Checkpointer, limit: int, **options: str) -> list[
 async def test_lists_by_id_with_last_seq_and_parent(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins what a summary holds, and paging by key."""
     for number, thread_id in enumerate(["b", "parent", "A", "a"], start=1):
         await checkpointer.append(thread_id, UserFactory.build_batch(number))
     await execute(database_url, FORK)
@@ -52,7 +51,7 @@ async def test_lists_by_id_with_last_seq_and_parent(
 
 
 async def test_lists_the_most_recent_first(checkpointer: Checkpointer, database_url: str) -> None:
-    """Pins that append moves a thread to the front, and pages across equal seconds."""
+    """Append moves a thread to the front, and pages across equal seconds."""
     ids = [f"t{number}" for number in range(7)]
     for thread_id in ids:
         await checkpointer.append(thread_id, [UserFactory()])
@@ -69,7 +68,7 @@ async def test_lists_the_most_recent_first(checkpointer: Checkpointer, database_
 async def test_append_keeps_updated_at_to_the_second(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins that activity moves updated_at, and that it is the time of the last message."""
+    """Activity moves updated_at, and it is the time of the last message."""
     await checkpointer.append("t", [UserFactory()])
     await execute(database_url, "UPDATE cubepi_threads SET updated_at = '2026-01-01 00:00:00'")
     await checkpointer.append("t", [UserFactory()])
@@ -79,7 +78,6 @@ async def test_append_keeps_updated_at_to_the_second(
 
 
 async def test_lists_more_threads_than_one_statement_looks_up(checkpointer: Checkpointer) -> None:
-    """Pins the last seqs beyond the first hundred."""
     await asyncio.gather(
         *(checkpointer.append(f"t{n:03}", UserFactory.build_batch(n % 3 + 1)) for n in range(205))
     )
@@ -90,7 +88,6 @@ async def test_lists_more_threads_than_one_statement_looks_up(checkpointer: Chec
 
 
 async def test_wrong_paging_is_refused(checkpointer: Checkpointer) -> None:
-    """Pins clear errors for what cannot be a page."""
     with pytest.raises(InvalidInputError, match="order"):
         await checkpointer.list_threads(order="size")  # type: ignore[arg-type]  # the test
     with pytest.raises(InvalidInputError, match="limit"):
@@ -102,7 +99,6 @@ async def test_wrong_paging_is_refused(checkpointer: Checkpointer) -> None:
 async def test_delete_removes_all_that_belongs_to_a_thread(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins messages, runs and answers gone, other threads untouched, and the answer."""
     for thread_id in ("gone", "kept"):
         await checkpointer.append(thread_id, UserFactory.build_batch(2))
         await execute(
@@ -129,7 +125,6 @@ async def test_delete_removes_all_that_belongs_to_a_thread(
 async def test_delete_refuses_while_forks_point_at_the_thread(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """Pins the refusal, that nothing was removed, and detaching."""
     await checkpointer.append("parent", [UserFactory()])
     await execute(database_url, FORK)
     with pytest.raises(ThreadHasForksError, match="detach_forks") as caught:

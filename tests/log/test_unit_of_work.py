@@ -53,7 +53,7 @@ async def length(url: str, thread_id: str) -> int:
 
 
 async def test_owned_commits_on_leaving(database_url: str) -> None:
-    """Pins that the block ends its transaction, and that the session can be used again."""
+    """The block ends its transaction, and the session can be used again."""
     await length(database_url, "t")
     engine = host_engine(database_url)
 
@@ -70,7 +70,7 @@ async def test_owned_commits_on_leaving(database_url: str) -> None:
 
 
 async def test_owned_rolls_back_on_error(database_url: str) -> None:
-    """Pins that an exception leaves nothing and comes out as it is."""
+    """An exception leaves nothing and comes out as it is."""
     await length(database_url, "t")
     engine = host_engine(database_url)
 
@@ -87,7 +87,6 @@ async def test_owned_rolls_back_on_error(database_url: str) -> None:
 
 
 async def test_an_owned_unit_that_reads_commits_nothing(database_url: str) -> None:
-    """Pins writes=False: even a write by mistake is rolled back."""
     await length(database_url, "t")
     engine = host_engine(database_url)
 
@@ -101,7 +100,7 @@ async def test_an_owned_unit_that_reads_commits_nothing(database_url: str) -> No
 
 
 async def test_joined_never_ends_the_hosts_transaction(database_url: str) -> None:
-    """Pins that the host alone decides, both ways, and that its pending objects wait."""
+    """The host alone decides, both ways, and its pending objects wait."""
     await length(database_url, "t")
     engine = host_engine(database_url)
 
@@ -123,7 +122,7 @@ async def test_joined_never_ends_the_hosts_transaction(database_url: str) -> Non
 
 
 async def test_joined_leaves_an_error_to_the_host(database_url: str) -> None:
-    """Pins that an exception passes through and ends nothing."""
+    """An exception passes through and ends nothing."""
     await length(database_url, "t")
     engine = host_engine(database_url)
 
@@ -141,7 +140,6 @@ async def test_joined_leaves_an_error_to_the_host(database_url: str) -> None:
 
 
 async def test_seq_is_read_behind_an_old_snapshot(innodb_url: str, level: str) -> None:
-    """Pins the locking read of the last seq: a snapshot taken before must not be used."""
     engine = engine_for(innodb_url, isolation_level=level, **lasting_snapshots(innodb_url))
     async with Checkpointer(innodb_url) as other, AsyncSession(engine) as session:
         await other.append("t", [UserFactory()])
@@ -160,7 +158,7 @@ async def test_seq_is_read_behind_an_old_snapshot(innodb_url: str, level: str) -
 
 
 async def test_two_hosts_commit_in_either_order(innodb_url: str, level: str) -> None:
-    """Pins that the second writer waits for the first one's commit, on a new thread too."""
+    """The second writer waits for the first one's commit, on a new thread too."""
     engine = host_engine(innodb_url, level)
     locked = asyncio.Event()
 
@@ -185,7 +183,6 @@ async def test_two_hosts_commit_in_either_order(innodb_url: str, level: str) -> 
 
 
 async def test_rows_stay_locked_until_the_host_commits(innodb_url: str) -> None:
-    """Pins the row lock: another writer's lock attempt does not get through."""
     await length(innodb_url, "t")
     engine = host_engine(innodb_url)
     async with AsyncSession(engine) as session:

@@ -22,7 +22,7 @@ BATCHES = 40
 async def test_writers_of_one_thread_on_different_members(
     multi_primary: list[Node], seed: int
 ) -> None:
-    """Pins that what the group certifies against us is run again: no gap, nothing lost."""
+    """What the group certifies against us is run again: no gap, nothing lost."""
     print(f"\nseed {seed}")
     record, errors = Record(), Counter[int | None]()
     async with AsyncExitStack() as stack:

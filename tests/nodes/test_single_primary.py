@@ -31,10 +31,6 @@ _PATIENCE_SECONDS = 120
 async def test_a_killed_primary_loses_and_doubles_nothing(
     single_primary: list[Node], seed: int
 ) -> None:
-    """Pins the promise across machines: acknowledged appends survive their server.
-
-    Four writers use asyncio, four do not; two write to each thread.
-    """
     print(f"\nseed {seed}")
     record, stop = Record(), threading.Event()
     writers = [
@@ -114,7 +110,7 @@ def _print(found: Findings, record: Record, killed: float, elected: float) -> No
 
 
 async def _assert_same_everywhere(nodes: list[Node]) -> None:
-    """Pins that the members that are left hold the same rows, once they have caught up.
+    """Check that the members that are left hold the same rows, once they have caught up."""
 
     And that one that is read-only can be read from, by a URL of its own, and is not written to.
     """

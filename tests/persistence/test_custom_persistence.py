@@ -52,7 +52,6 @@ def folder(tmp_path: Path) -> str:
 
 
 async def test_the_saver_conforms(folder: str) -> None:
-    """Pins LangGraph's own suite: all that the page's saver claims to be able to."""
 
     async def factory() -> AsyncIterator[Any]:
         async with open_checkpointer(f"{folder}/{uuid4()}", scheme="folder") as saver:
@@ -67,7 +66,6 @@ async def test_the_saver_conforms(folder: str) -> None:
 
 
 async def test_the_store_keeps_its_promises(folder: str) -> None:
-    """Pins the protocol's, one after the other, and that all is there when opened anew."""
     settings = PersistenceSettings(checkpointer_scheme="folder", checkpointer_uri=folder)
     thread_id, other, run_id, second = (str(uuid4()) for _ in range(4))
     new: Any = {"metadata": {"a": 1}, "config": {}, "ttl": None, "if_exists": "raise"}
@@ -119,7 +117,6 @@ async def runs(store: MetadataStoreProtocol, thread_id: str) -> list[Any]:
 
 
 async def test_the_schemes_errors_are_ours() -> None:
-    """Pins what the page says of the spec's two methods."""
     with pytest.raises(ConfigurationError, match="needs a URI, such as /data/agents"):
         async with open_checkpointer(scheme="folder"):
             pass

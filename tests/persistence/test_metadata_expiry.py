@@ -49,7 +49,7 @@ async def expired(opened: Opened, **options: Any) -> list[str]:
 
 
 async def test_what_is_over_is_deleted(opened: Opened) -> None:
-    """Pins that an expired thread goes with its runs, and no other does; once."""
+    """An expired thread goes with its runs, and no other does; once."""
     over = await thread(opened.store, ttl=ThreadTtl(5))
     lives = await thread(opened.store, ttl=ThreadTtl(5))
     for_ever = await thread(opened.store)
@@ -66,7 +66,7 @@ async def test_what_is_over_is_deleted(opened: Opened) -> None:
 
 
 async def test_the_clock_tells_to_parts_of_a_second(opened: Opened) -> None:
-    """Pins that a thread lives until its time is over, and no longer."""
+    """A thread lives until its time is over, and no longer."""
     short = await thread(opened.store, ttl=ThreadTtl(0.6 / 60))
     at_once = await thread(opened.store, ttl=ThreadTtl(0))
     assert await expired(opened) == [at_once]
@@ -75,7 +75,7 @@ async def test_the_clock_tells_to_parts_of_a_second(opened: Opened) -> None:
 
 
 async def test_a_second_without_its_parts(opened: Opened) -> None:
-    """Pins that times which skeino wrote at a full second are compared as times."""
+    """Times which skeino wrote at a full second are compared as times."""
     for seconds, over in ((60, True), (-60, False)):
         thread_id = await thread(opened.store, ttl=ThreadTtl(5))
         full = ago(seconds).replace(microsecond=0)
@@ -85,7 +85,6 @@ async def test_a_second_without_its_parts(opened: Opened) -> None:
 
 
 async def test_a_run_in_flight_keeps_its_thread(opened: Opened) -> None:
-    """Pins both statuses, and that the thread goes as soon as the run is done."""
     thread_id = await thread(opened.store, ttl=ThreadTtl(0))
     run_id = await run(opened.store, thread_id)
     for status in ("pending", "running"):
@@ -98,7 +97,6 @@ async def test_a_run_in_flight_keeps_its_thread(opened: Opened) -> None:
 
 
 async def test_longest_over_first(opened: Opened) -> None:
-    """Pins the order and the limit; threads with runs in flight do not use it up."""
     made = [await thread(opened.store, ttl=ThreadTtl(5)) for _ in range(6)]
     for place, thread_id in enumerate(made):
         await end(opened, thread_id, 600 - 60 * place)
@@ -113,7 +111,7 @@ async def test_longest_over_first(opened: Opened) -> None:
 
 
 async def test_what_keeps_its_latest_is_armed_again(opened: Opened) -> None:
-    """Pins that the row stays as it is but for its end, which is ttl_minutes from now."""
+    """The row stays as it is but for its end, which is ttl_minutes from now."""
     thread_id = await thread(opened.store, metadata={"a": 1}, ttl=ThreadTtl(5, "keep_latest"))
     run_id = await run(opened.store, thread_id)
     await opened.store.update_run_status(run_id, "success")
@@ -153,7 +151,6 @@ async def written(url: str, thread_id: str, length: int = 4) -> None:
 
 
 async def test_graph_state_goes_too(stored: Opened) -> None:
-    """Pins all three tables, and that the state of other threads stays."""
     over, lives = [await thread(stored.store, ttl=ThreadTtl(5)) for _ in range(2)]
     await written(stored.url, over)
     await written(stored.url, lives)
@@ -165,7 +162,7 @@ async def test_graph_state_goes_too(stored: Opened) -> None:
 
 
 async def test_graph_state_is_pruned(stored: Opened) -> None:
-    """Pins that the latest checkpoint of each namespace is kept, whole, and nothing else."""
+    """The latest checkpoint of each namespace is kept, whole, and nothing else."""
     over, lives = [await thread(stored.store, ttl=ThreadTtl(5, "keep_latest")) for _ in "ab"]
     await written(stored.url, over)
     await written(stored.url, lives)
@@ -185,7 +182,6 @@ async def test_graph_state_is_pruned(stored: Opened) -> None:
 async def test_a_thread_is_expired_wholly_or_not_at_all(
     stored: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins one transaction: where its end fails, graph state and runs are there still."""
     thread_id = await thread(stored.store, ttl=ThreadTtl(0))
     run_id = await run(stored.store, thread_id)
     await stored.store.update_run_status(run_id, "success")
@@ -206,7 +202,7 @@ async def test_a_thread_is_expired_wholly_or_not_at_all(
 
 
 async def test_a_time_to_live_that_cannot_be_read(stored: Opened) -> None:
-    """Pins that such a thread is named and left alone, and that the others are handled."""
+    """Such a thread is named and left alone, and the others are handled."""
     made = [await thread(stored.store, ttl=ThreadTtl(5)) for _ in range(4)]
     for seconds, thread_id in enumerate(made):
         await end(stored, thread_id, 600 - 60 * seconds)
@@ -235,7 +231,7 @@ async def test_a_time_to_live_that_cannot_be_read(stored: Opened) -> None:
     ],
 )
 async def test_an_end_that_is_not_over(stored: Opened, ttl: dict[str, Any]) -> None:
-    """Pins that such a thread does not expire, whatever else somebody wrote into it."""
+    """Such a thread does not expire, whatever else somebody wrote into it."""
     thread_id = await thread(stored.store)
     base = {"strategy": "delete", "ttl_minutes": 5}
     await stored.behind.set_thread(thread_id, ttl={**base, **ttl})
@@ -246,7 +242,7 @@ async def test_an_end_that_is_not_over(stored: Opened, ttl: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("end_of", ["2020-01-01T00:00:00Z", "2020-01-01T00:00:00+05:00"])
 async def test_an_end_in_another_spelling(stored: Opened, end_of: str) -> None:
-    """Pins that ends which others wrote are read as the times that they are."""
+    """Ends which others wrote are read as the times that they are."""
     thread_id = await thread(stored.store)
     ttl = {"strategy": "delete", "ttl_minutes": 5, "expires_at": end_of}
     await stored.behind.set_thread(thread_id, ttl=ttl)
@@ -263,7 +259,6 @@ async def test_an_end_in_another_spelling(stored: Opened, end_of: str) -> None:
     ],
 )
 async def test_a_corrupt_time_to_live_is_named(stored: Opened, wrong: dict[str, Any]) -> None:
-    """Pins the typed error, and that nothing is deleted."""
     thread_id = await thread(stored.store)
     base = {"strategy": "delete", "ttl_minutes": 5, "expires_at": ago(60).isoformat()}
     await stored.behind.set_thread(thread_id, ttl={**base, **wrong})
@@ -277,7 +272,6 @@ async def test_a_corrupt_time_to_live_is_named(stored: Opened, wrong: dict[str, 
 
 
 async def test_the_checkpointer_of_a_store_in_memory_deletes() -> None:
-    """Pins adelete_thread of the thread that expired, with LangGraph's own saver."""
     saver = InMemorySaver()
     store = InMemoryMetadataStore(saver)
     over, lives = await thread(store, ttl=ThreadTtl(0)), await thread(store)
@@ -312,7 +306,6 @@ class Pruning:
 
 
 async def test_the_checkpointer_of_a_store_in_memory_prunes() -> None:
-    """Pins aprune where there is one; the thread is armed again where there is none too."""
     for errors, asked in (((), True), ((NotImplementedError(),), False)):
         checkpointer = Pruning(*errors)
         store = InMemoryMetadataStore(checkpointer)
@@ -325,7 +318,7 @@ async def test_the_checkpointer_of_a_store_in_memory_prunes() -> None:
 
 
 async def test_a_checkpointer_that_fails_leaves_the_thread() -> None:
-    """Pins that a thread whose graph state could not be deleted expires the next time."""
+    """A thread whose graph state could not be deleted expires the next time."""
     checkpointer = Pruning(OSError("no"))
     store = InMemoryMetadataStore(checkpointer)
     thread_id = await thread(store, metadata={"a": 1}, ttl=ThreadTtl(0))
@@ -351,7 +344,6 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 async def test_sweeping_in_the_background(opened: Opened) -> None:
-    """Pins a sweep at once and again and again, and none after the block."""
 
     async def is_gone() -> bool:
         return await opened.store.fetch_thread_row(thread_id) is None
@@ -384,7 +376,6 @@ class Failing:
 
 
 async def test_a_sweep_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Pins one line for each failure, without a traceback, and that sweeping goes on."""
     store = Failing(StorageError("gone"), OSError("no"), ValueError())
     with caplog.at_level(logging.INFO):
         async with asyncio.timeout(10), sweep_every(store, 0.01):
@@ -399,7 +390,7 @@ async def test_a_sweep_that_fails_is_logged(caplog: pytest.LogCaptureFixture) ->
 
 
 async def test_the_block_is_not_disturbed_and_its_errors_are_its_own() -> None:
-    """Pins that an exception of the block passes, and that no task is left behind."""
+    """An exception of the block passes, and no task is left behind."""
     store = Failing(*[OSError("no")] * 100)
     with pytest.raises(KeyError):  # noqa: PT012 - the block is what is tested
         async with sweep_every(store, 0.001):
@@ -410,7 +401,7 @@ async def test_the_block_is_not_disturbed_and_its_errors_are_its_own() -> None:
 
 
 async def test_a_full_sweep_is_followed_by_another_at_once() -> None:
-    """Pins that many threads do not wait for the next interval."""
+    """Many threads do not wait for the next interval."""
     store = Failing(100, 100, 3)
     async with sweep_every(store, 60):
         for _ in range(10):
@@ -420,7 +411,6 @@ async def test_a_full_sweep_is_followed_by_another_at_once() -> None:
 
 @pytest.mark.parametrize("seconds", [-1, float("nan"), "5", None])
 async def test_what_is_no_interval(seconds: Any) -> None:
-    """Pins the typed error."""
     with pytest.raises(InvalidInputError):
         async with sweep_every(Failing(), seconds):
             pass
@@ -429,7 +419,7 @@ async def test_what_is_no_interval(seconds: Any) -> None:
 async def test_a_store_that_is_closed_first(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pins that closing the store in the block does not break it, and that sweeps say so."""
+    """Closing the store in the block does not break it, and sweeps say so."""
     store = MetadataStore(sqlite_url)
     await store.setup()
     async with sweep_every(store, 0.01):
@@ -451,7 +441,7 @@ class _Stubborn(InMemorySaver):
 
 
 async def test_one_graph_state_that_stays_keeps_no_other() -> None:
-    """Pins that where the two are kept apart all threads have their turn, and the error comes."""
+    """Where the two are kept apart all threads have their turn, and the error comes."""
     saver, store = _Stubborn(), InMemoryMetadataStore()
     over = [await thread(store, ttl=ThreadTtl(0)) for _ in range(3)]
     for thread_id in over:

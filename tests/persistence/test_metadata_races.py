@@ -52,7 +52,6 @@ async def age_all(kind: str, url: str, store: Any) -> None:
 
 
 async def test_each_stale_run_is_reported_once(ours: tuple[str, str]) -> None:
-    """Pins 200 stale runs, which eight sweepers in two processes fail together."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         threads = [await thread(stores[0]) for _ in range(10)]
@@ -66,7 +65,6 @@ async def test_each_stale_run_is_reported_once(ours: tuple[str, str]) -> None:
 
 
 async def test_each_expired_thread_is_reported_once(ours: tuple[str, str]) -> None:
-    """Pins 60 expired threads, of both strategies, which eight sweepers handle together."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         made = [
@@ -104,7 +102,7 @@ async def all_of(work: list[Awaitable[Any]]) -> list[Any]:
 
 
 async def test_one_of_eight_creates(ours: tuple[str, str]) -> None:
-    """Pins that eight who create the same thread are given the same row, which one made."""
+    """Eight who create the same thread are given the same row, which one made."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         for _ in range(10):
@@ -125,7 +123,7 @@ async def test_one_of_eight_creates(ours: tuple[str, str]) -> None:
 
 
 async def test_seven_of_eight_are_told(ours: tuple[str, str]) -> None:
-    """Pins that with ``raise`` one creates and the others are told that it exists."""
+    """With ``raise`` one creates and the others are told that it exists."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         for _ in range(5):
@@ -136,7 +134,7 @@ async def test_seven_of_eight_are_told(ours: tuple[str, str]) -> None:
 
 
 async def test_creating_and_deleting(ours: tuple[str, str]) -> None:
-    """Pins that do_nothing gives a row though the thread is deleted again and again."""
+    """Do_nothing gives a row though the thread is deleted again and again."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         thread_id = name()
@@ -152,7 +150,7 @@ async def test_creating_and_deleting(ours: tuple[str, str]) -> None:
 
 
 async def test_one_of_eight_finishes(ours: tuple[str, str]) -> None:
-    """Pins that one final status wins, that its writer alone is told so, and that it stays."""
+    """One final status wins, that its writer alone is told so, and it stays."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         thread_id = await thread(stores[0])
@@ -171,7 +169,7 @@ async def test_one_of_eight_finishes(ours: tuple[str, str]) -> None:
 
 
 async def test_a_run_begins_or_its_thread_expires(ours: tuple[str, str]) -> None:
-    """Pins that never both happens: a run that was created keeps its thread."""
+    """Never both happens: a run that was created keeps its thread."""
     kind, url = ours
     seed = random.randrange(10**6)
     print(f"seed {seed}")
@@ -193,7 +191,7 @@ async def test_a_run_begins_or_its_thread_expires(ours: tuple[str, str]) -> None
 
 
 async def test_runs_of_a_thread_that_is_deleted(ours: tuple[str, str]) -> None:
-    """Pins that no run is left without its thread."""
+    """No run is left without its thread."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         for _ in range(10):
@@ -206,7 +204,7 @@ async def test_runs_of_a_thread_that_is_deleted(ours: tuple[str, str]) -> None:
 
 
 async def test_heartbeats_and_sweeps(ours: tuple[str, str]) -> None:
-    """Pins that runs are touched and swept at once without an error, in whatever order."""
+    """Runs are touched and swept at once without an error, in whatever order."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         thread_id = await thread(stores[0])
@@ -265,7 +263,6 @@ def server_kind(server_name: str, request: pytest.FixtureRequest) -> str:
 async def test_a_run_that_is_being_changed_is_not_waited_for(
     server_kind: str, server_graph_url: str
 ) -> None:
-    """Pins SKIP LOCKED: whoever changes a run is alive, and other runs are swept meanwhile."""
     async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         busy, gone = [await run(opened.store, thread_id) for _ in range(2)]
@@ -279,7 +276,7 @@ async def test_a_run_that_is_being_changed_is_not_waited_for(
 async def test_a_thread_is_not_released_under_a_run_that_begins(
     server_kind: str, server_graph_url: str
 ) -> None:
-    """Pins that the release waits for a run that is being created, and then sees it."""
+    """The release waits for a run that is being created, and then sees it."""
     async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         await opened.store.update_thread(thread_id, status_value="busy")
@@ -294,7 +291,7 @@ async def test_a_thread_is_not_released_under_a_run_that_begins(
 async def test_a_release_waits_for_a_run_that_is_being_finished(
     server_kind: str, server_graph_url: str
 ) -> None:
-    """Pins that whoever finishes the last run, just not yet committed, is not overlooked."""
+    """Whoever finishes the last run, just not yet committed, is not overlooked."""
     async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         await opened.store.update_thread(thread_id, status_value="busy")
@@ -311,7 +308,7 @@ async def test_a_release_waits_for_a_run_that_is_being_finished(
 async def test_a_thread_does_not_expire_under_a_run_that_begins(
     server_kind: str, server_graph_url: str
 ) -> None:
-    """Pins that the sweep leaves it to whoever has it, and does not wait."""
+    """The sweep leaves it to whoever has it, and does not wait."""
     async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store, ttl=ThreadTtl(0))
         async with Held(server_graph_url, *creating_a_run(thread_id)), asyncio.timeout(5):
@@ -325,7 +322,7 @@ async def test_a_thread_does_not_expire_under_a_run_that_begins(
 async def test_a_run_waits_for_a_thread_that_is_being_expired(
     server_kind: str, server_graph_url: str
 ) -> None:
-    """Pins that a run which is created meanwhile is refused, and does not outlive its thread."""
+    """A run which is created meanwhile is refused, and does not outlive its thread."""
     async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         lock = THREADS.select().where(THREADS.c.thread_id == thread_id).with_for_update()

@@ -23,7 +23,6 @@ JSON = {"input": {"messages": [{"role": "user", "content": "ü😀"}]}, "n": Non
 
 
 async def test_a_new_run(shared: Opened) -> None:
-    """Pins the row that is given and its keys, and that reading gives the same."""
     thread_id, run_id = await thread(shared.store), name()
     row = await shared.store.create_run(
         run_id, thread_id, "my agent", JSON, {"kw": JSON}, "enqueue"
@@ -39,7 +38,7 @@ async def test_a_new_run(shared: Opened) -> None:
 
 
 async def test_a_run_is_its_threads(shared: Opened) -> None:
-    """Pins that neither reading nor deleting finds it under another thread."""
+    """Neither reading nor deleting finds it under another thread."""
     one, other = await thread(shared.store), await thread(shared.store)
     run_id = await run(shared.store, one)
     assert await shared.store.fetch_run_row(other, run_id) is None
@@ -53,7 +52,6 @@ async def test_a_run_is_its_threads(shared: Opened) -> None:
 
 
 async def test_a_run_of_nobody(opened: Opened) -> None:
-    """Pins the typed error, and that nothing is left behind: neither a run nor a thread."""
     thread_id = name()
     with pytest.raises(ThreadNotFoundError) as caught:
         await run(opened.store, thread_id)
@@ -63,7 +61,6 @@ async def test_a_run_of_nobody(opened: Opened) -> None:
 
 
 async def test_a_run_that_exists(opened: Opened) -> None:
-    """Pins the typed error, for the same thread and another, and that the run stays."""
     one, other = await thread(opened.store), await thread(opened.store)
     run_id = await run(opened.store, one)
     row = await opened.store.fetch_run_row(one, run_id)
@@ -80,7 +77,7 @@ async def test_a_run_that_exists(opened: Opened) -> None:
 
 @pytest.mark.parametrize("final", FINAL)
 async def test_final_is_final(shared: Opened, final: Any) -> None:
-    """Pins that a run moves while it is in flight, and never again; and what is returned."""
+    """A run moves while it is in flight, and never again; and what is returned."""
     store, thread_id = shared.store, await thread(shared.store)
     run_id, other = await run(store, thread_id), await run(store, thread_id)
     assert await store.update_run_status(run_id, "running")
@@ -97,13 +94,13 @@ async def test_final_is_final(shared: Opened, final: Any) -> None:
 
 
 async def test_the_same_status_again_matches(opened: Opened) -> None:
-    """Pins that a run is matched where nothing in it changes, at one instant even."""
+    """A run is matched where nothing in it changes, at one instant even."""
     run_id = await run(opened.store, await thread(opened.store))
     assert all([await opened.store.update_run_status(run_id, "running") for _ in range(50)])
 
 
 async def test_the_error_is_always_replaced(shared: Opened) -> None:
-    """Pins that a status without an error clears the one before, and that the time moves."""
+    """A status without an error clears the one before, and the time moves."""
     store, thread_id = shared.store, await thread(shared.store)
     run_id = await run(store, thread_id)
     await store.update_run_status(run_id, "running", error="ü😀 " * 1000)
@@ -124,7 +121,6 @@ async def listed(opened: Opened, thread_id: str, **wanted: Any) -> list[str]:
 
 
 async def test_listing(shared: Opened) -> None:
-    """Pins newest first, pages, and the status."""
     thread_id, other = await thread(shared.store), await thread(shared.store)
     made = [await run(shared.store, thread_id) for _ in range(7)]
     await run(shared.store, other)
@@ -144,7 +140,6 @@ async def test_listing(shared: Opened) -> None:
 
 
 async def test_runs_of_one_instant(opened: Opened) -> None:
-    """Pins an order that is the same for every page."""
     thread_id, instant = await thread(opened.store), ago(60)
     made = [await run(opened.store, thread_id) for _ in range(9)]
     for run_id in made:
@@ -156,7 +151,7 @@ async def test_runs_of_one_instant(opened: Opened) -> None:
 
 
 async def test_touching(shared: Opened) -> None:
-    """Pins that the time of the given runs in flight moves, and of no other."""
+    """The time of the given runs in flight moves, and of no other."""
     store, thread_id, old = shared.store, await thread(shared.store), ago(600)
     pending, running, done, other = [await run(store, thread_id) for _ in range(4)]
     await store.update_run_status(running, "running")
@@ -173,7 +168,6 @@ async def test_touching(shared: Opened) -> None:
 
 
 async def test_touching_many(opened: Opened) -> None:
-    """Pins more runs than go into one statement."""
     thread_id = await thread(opened.store)
     first = await run(opened.store, thread_id)
     await opened.behind.set_run(first, updated_at=ago(600))
@@ -191,7 +185,6 @@ async def swept(opened: Opened, exclude: tuple[str, ...] = (), seconds: float = 
 
 
 async def test_failing_stale_runs(shared: Opened) -> None:
-    """Pins which runs are stale, what they become, and that each is reported once."""
     store, thread_id = shared.store, await thread(shared.store)
     pending, running, alive, done, mine = [await run(store, thread_id) for _ in range(5)]
     await store.update_run_status(running, "running")
@@ -216,7 +209,7 @@ async def test_failing_stale_runs(shared: Opened) -> None:
 
 
 async def test_a_heartbeat_keeps_a_run_alive(shared: Opened) -> None:
-    """Pins that a run that was touched is not stale."""
+    """A run that was touched is not stale."""
     run_id = await run(shared.store, await thread(shared.store))
     await shared.behind.set_run(run_id, updated_at=ago(90))
     await shared.store.touch_runs([run_id])
@@ -224,7 +217,7 @@ async def test_a_heartbeat_keeps_a_run_alive(shared: Opened) -> None:
 
 
 async def test_parts_of_a_second(opened: Opened) -> None:
-    """Pins that staleness is told to parts of a second, and what the extremes are."""
+    """Staleness is told to parts of a second, and what the extremes are."""
     run_id = await run(opened.store, await thread(opened.store))
     await opened.behind.set_run(run_id, updated_at=ago(2.6))
     assert await swept(opened, seconds=10**10) == set()
@@ -236,7 +229,6 @@ async def test_parts_of_a_second(opened: Opened) -> None:
 
 
 async def test_many_stale_runs(opened: Opened) -> None:
-    """Pins more runs than go into one statement."""
     thread_id = await thread(opened.store)
     made = {await run(opened.store, thread_id) for _ in range(520)}
     for run_id in made if not opened.url else ():
@@ -260,7 +252,6 @@ async def test_many_stale_runs(opened: Opened) -> None:
 async def test_what_a_run_cannot_be(
     opened: Opened, changed: dict[str, Any], error: type[Exception]
 ) -> None:
-    """Pins the typed errors, and that nothing was written."""
     given = {
         "assistant_id": "agent",
         "metadata": {},
@@ -274,7 +265,6 @@ async def test_what_a_run_cannot_be(
 
 
 async def test_what_cannot_be_asked_of_runs(opened: Opened) -> None:
-    """Pins the typed errors of the other methods."""
     store, thread_id = opened.store, await thread(opened.store)
     run_id = await run(store, thread_id)
     page = {"limit": 1, "offset": 0, "status_value": None}

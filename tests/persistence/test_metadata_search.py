@@ -52,10 +52,6 @@ def ordered(made: list[dict[str, Any]], column: str, order: str) -> list[str]:
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("column", COLUMNS)
 async def test_sorting(opened: Opened, column: str, order: str) -> None:
-    """Pins five columns, both orders, ties by thread_id, and None before every time.
-
-    Read whole and in pages, which fit each other without gap.
-    """
     made = await several(opened)
     wanted = ordered(made, column, order)
     assert await found(opened, sort_by=column, sort_order=order, limit=100) == wanted
@@ -68,13 +64,11 @@ async def test_sorting(opened: Opened, column: str, order: str) -> None:
 
 
 async def test_the_default_is_the_newest_ten(opened: Opened) -> None:
-    """Pins updated_at, descending, ten."""
     made = await several(opened)
     assert await found(opened) == ordered(made, "updated_at", "desc")[:10]
 
 
 async def test_ids_and_status(shared: Opened) -> None:
-    """Pins both conditions, alone and together; ids as UUIDs and as text; no ids are all."""
     one, other = await thread(shared.store), await thread(shared.store)
     await thread(shared.store)
     await shared.store.update_thread(one, status_value="busy")
@@ -90,7 +84,6 @@ async def test_ids_and_status(shared: Opened) -> None:
 
 
 async def test_newest_first_and_its_opposite(shared: Opened) -> None:
-    """Pins the order by updated_at and the paging that all stores have."""
     made = [await thread(shared.store) for _ in range(5)]
     for place, thread_id in enumerate(made):
         await shared.behind.set_thread(thread_id, updated_at=ago(100 - place))
@@ -101,7 +94,7 @@ async def test_newest_first_and_its_opposite(shared: Opened) -> None:
 
 
 async def test_the_whole_row_is_given(opened: Opened) -> None:
-    """Pins that a search gives what fetching gives."""
+    """A search gives what fetching gives."""
     thread_id = await thread(opened.store, metadata={"a": {"b": [1]}}, config={"c": 1})
     await opened.store.update_thread(thread_id, mark_state_updated=True)
     (row,) = await opened.store.search_thread_rows(ThreadSearch())
@@ -109,7 +102,7 @@ async def test_the_whole_row_is_given(opened: Opened) -> None:
 
 
 async def test_skeinos_request(opened: Opened) -> None:
-    """Pins that its own class is taken, with ids that are UUIDs."""
+    """Its own class is taken, with ids that are UUIDs."""
     made = await several(opened, 6)
     ids = [UUID(row["thread_id"]) for row in made]
     request = ThreadSearchRequest(
@@ -165,7 +158,7 @@ VALUES: list[Any] = [
 
 
 async def test_metadata_are_compared_whole(opened: Opened) -> None:
-    """Pins that each value finds itself and nothing that looks like it; None finds no member."""
+    """Each value finds itself and nothing that looks like it; None finds no member."""
     made = {}
     for place, value in enumerate(VALUES):
         made[await thread(opened.store, metadata={"key": value, "other": 1})] = place
@@ -199,7 +192,7 @@ KEYS = [
 
 
 async def test_members_of_any_name(opened: Opened) -> None:
-    """Pins that a name is no path, no pattern and no SQL."""
+    """A name is no path, no pattern and no SQL."""
     made = [await thread(opened.store, metadata={key: 1}) for key in KEYS]
     for thread_id, key in zip(made, KEYS, strict=True):
         assert await found(opened, metadata={key: 1}) == [thread_id], key
@@ -208,7 +201,7 @@ async def test_members_of_any_name(opened: Opened) -> None:
 
 
 async def test_all_members_are_needed(opened: Opened) -> None:
-    """Pins that conditions are joined by and; no members are no condition."""
+    """Conditions are joined by and; no members are no condition."""
     both = await thread(opened.store, metadata={"a": 1, "b": "x", "c": 0})
     await thread(opened.store, metadata={"a": 1, "b": "y"})
     await thread(opened.store, metadata={"b": "x"})
@@ -222,7 +215,6 @@ async def test_all_members_are_needed(opened: Opened) -> None:
 
 
 async def test_values_as_deep_as_can_be_stored(opened: Opened) -> None:
-    """Pins a member of 29 levels, found by it and by nothing that differs at its end."""
     deep: list[Any] = [[1, {"a.b": "x", 'c"d': [1.0]}], [1, {"a.b": "x", 'c"d': [2]}]]
     for _ in range(13):
         deep = [{"k": [value]} for value in deep]
@@ -232,7 +224,7 @@ async def test_values_as_deep_as_can_be_stored(opened: Opened) -> None:
 
 
 async def test_text_with_nul_is_refused(opened: Opened) -> None:
-    """Pins that nothing is stored that a search would miss, or find for something else."""
+    """Nothing is stored that a search would miss, or find for something else."""
     for metadata in ({"a": "x\0y"}, {"a\0": 1}, {"a": [{"b": "\0"}]}):
         with pytest.raises(InvalidInputError, match="NUL"):
             await thread(opened.store, metadata=metadata)
@@ -242,7 +234,6 @@ async def test_text_with_nul_is_refused(opened: Opened) -> None:
 
 
 async def test_metadata_are_looked_at_before_the_page_is_cut(opened: Opened) -> None:
-    """Pins full pages of what fits, where a filter after the page would find next to nothing."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     user = [number % 10 == 0 for number in range(60)]
@@ -276,6 +267,5 @@ async def test_metadata_are_looked_at_before_the_page_is_cut(opened: Opened) -> 
     ],
 )
 async def test_what_cannot_be_searched(opened: Opened, wrong: dict[str, Any]) -> None:
-    """Pins the typed error."""
     with pytest.raises(InvalidInputError):
         await found(opened, **wrong)

@@ -153,12 +153,12 @@ MOVES = [
 async def test_the_same_inputs_give_the_same_rows(
     opened: Opened, skeinos: Opened, seed: int
 ) -> None:
-    """Pins that ours behave as skeino's own store does, row by row, but for what time it is."""
+    """Ours behave as skeino's own store does, row by row, but for what time it is."""
     assert await played(opened.store, seed) == await played(skeinos.store, seed)
 
 
 async def test_both_kinds_fit_both_protocols(opened: Opened) -> None:
-    """Pins that skeino takes ours for a store, at run time and, as this file is checked, before."""
+    """Skeino takes ours for a store, at run time and, as this file is checked, before."""
     assert isinstance(opened.store, SkeinoProtocol)
     assert isinstance(opened.store, MetadataStoreProtocol)
     stores: list[MetadataStoreProtocol] = [InMemoryMetadataStore(), MetadataStore("sqlite://")]
@@ -167,13 +167,12 @@ async def test_both_kinds_fit_both_protocols(opened: Opened) -> None:
 
 
 def test_rows_have_skeinos_keys() -> None:
-    """Pins the keys, one by one and no others."""
     assert set(ThreadRow.__annotations__) == set(SkeinoThreadRow.__annotations__)
     assert set(RunRow.__annotations__) == set(SkeinoRunRow.__annotations__)
 
 
 def test_we_have_all_of_skeinos_methods() -> None:
-    """Pins that our protocol has every method of skeino's, and the ones beyond it."""
+    """Our protocol has every method of skeino's, and the ones beyond it."""
 
     def methods(protocol: type) -> set[str]:
         return {name for name in vars(protocol) if not name.startswith("_")}
@@ -183,7 +182,7 @@ def test_we_have_all_of_skeinos_methods() -> None:
 
 
 async def test_a_file_of_skeinos_can_be_read(sqlite_url: str) -> None:
-    """Pins that the ORM classes read rows which skeino's own store wrote: times, JSON, NULLs."""
+    """The ORM classes read rows which skeino's own store wrote: times, JSON, NULLs."""
     theirs = SqliteMetadataStore(sqlite_url.removeprefix("sqlite:///"))
     await theirs.setup()
     thread_id = await thread(theirs, metadata={"ü": [1.5]}, ttl=ThreadTtlConfig(ttl=5.0))
@@ -210,7 +209,7 @@ async def test_a_file_of_skeinos_can_be_read(sqlite_url: str) -> None:
 
 
 async def test_a_file_of_skeinos_becomes_ours_with_what_is_missing(sqlite_url: str) -> None:
-    """Pins that such a file is a store of ours once it has the other tables and the version."""
+    """Such a file is a store of ours once it has the other tables and the version."""
     theirs = SqliteMetadataStore(sqlite_url.removeprefix("sqlite:///"))
     await theirs.setup()
     thread_id = await thread(theirs, metadata={"user": "ü"}, ttl=ThreadTtlConfig(ttl=0.0))

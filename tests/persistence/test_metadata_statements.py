@@ -33,7 +33,6 @@ def fresh() -> Iterator[str]:
 
 
 async def test_reading_is_one(store: MetadataStore, count: StatementCount) -> None:
-    """Pins one statement for each read, however much it gives and is filtered by."""
     thread_id = await thread(store, metadata={"a": 1, "b": [2]})
     run_id = await run(store, thread_id)
     search = ThreadSearch(
@@ -49,7 +48,6 @@ async def test_reading_is_one(store: MetadataStore, count: StatementCount) -> No
 
 
 async def test_threads(store: MetadataStore, count: StatementCount, fresh: Iterator[str]) -> None:
-    """Pins clock, insert, commit to create; update, commit to change; none for nothing."""
     assert await count.of(lambda: thread(store, next(fresh), ttl=ThreadTtl(5))) == count.figure(
         3, postgresql=4
     )
@@ -64,7 +62,6 @@ async def test_threads(store: MetadataStore, count: StatementCount, fresh: Itera
 
 
 async def test_a_thread_that_exists(store: MetadataStore, count: StatementCount) -> None:
-    """Pins clock, insert, rollback, and the read in the place of the commit."""
     thread_id = await thread(store)
     assert await count.of(lambda: thread(store, thread_id, if_exists="do_nothing")) <= count.figure(
         5, postgresql=6
@@ -72,7 +69,6 @@ async def test_a_thread_that_exists(store: MetadataStore, count: StatementCount)
 
 
 async def test_runs(store: MetadataStore, count: StatementCount, fresh: Iterator[str]) -> None:
-    """Pins clock, insert, commit to create; one and a commit for everything else."""
     thread_id = await thread(store)
     assert await count.of(lambda: run(store, thread_id, next(fresh))) == count.figure(
         3, postgresql=4
@@ -88,7 +84,6 @@ async def test_runs(store: MetadataStore, count: StatementCount, fresh: Iterator
 async def test_sweeping(
     store: MetadataStore, count: StatementCount, server_name: str, server_graph_url: str
 ) -> None:
-    """Pins lock, update, commit however many runs are stale; two statements where nothing is."""
     thread_id = await thread(store)
     counts = []
     for _ in range(3):
@@ -109,7 +104,7 @@ async def test_sweeping(
 async def test_no_table_is_read_whole(
     store: MetadataStore, server_name: str, server_graph_url: str
 ) -> None:
-    """Pins that statements of every minute use keys, by the server's own plans."""
+    """Statements of every minute use keys, by the server's own plans."""
     threads = [await thread(store) for _ in range(50)]
     await on_connection(server_graph_url, lambda c: c.execute(THREADS.insert(), others()) and None)
     runs = [await run(store, thread_id) for thread_id in threads for _ in range(10)]

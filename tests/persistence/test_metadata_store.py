@@ -33,7 +33,7 @@ from threadlog.persistence import InMemoryMetadataStore, MetadataStore, ThreadSe
 
 
 async def test_setup_opens_and_creates(empty_url: str) -> None:
-    """Pins that a store of an empty database works after setup() alone, again and again."""
+    """A store of an empty database works after setup() alone, again and again."""
     for _ in range(2):
         store = MetadataStore(empty_url)
         await store.setup()
@@ -50,14 +50,14 @@ async def test_setup_opens_and_creates(empty_url: str) -> None:
 
 
 async def test_setup_in_the_block(empty_url: str) -> None:
-    """Pins that it creates what is missing where the store is open already."""
+    """It creates what is missing where the store is open already."""
     async with MetadataStore(empty_url) as store:
         await asyncio.gather(*(store.setup() for _ in range(4)))
         assert await store.search_thread_rows(ThreadSearch()) == []
 
 
 async def test_setups_at_once(empty_url: str) -> None:
-    """Pins that one store is opened once, and several create the tables together."""
+    """One store is opened once, and several create the tables together."""
     one = MetadataStore(empty_url)
     stores = [one, one, MetadataStore(empty_url), MetadataStore(empty_url)]
     await asyncio.gather(*(store.setup() for store in stores))
@@ -67,7 +67,6 @@ async def test_setups_at_once(empty_url: str) -> None:
 
 
 async def test_a_hosts_engine(empty_url: str) -> None:
-    """Pins setup on an engine of the host's, which is left open."""
     engine = host_engine(empty_url)
     store = MetadataStore(engine=engine)
     await store.setup()
@@ -79,7 +78,7 @@ async def test_a_hosts_engine(empty_url: str) -> None:
 
 
 async def test_closing_what_was_never_open() -> None:
-    """Pins that aclose() is nothing there, as skeino calls it after a failure."""
+    """Aclose() is nothing there, as skeino calls it after a failure."""
     store = MetadataStore("sqlite://")
     await store.aclose()
     with pytest.raises(NotOpenError):
@@ -90,14 +89,13 @@ async def test_closing_what_was_never_open() -> None:
 
 
 async def test_tables_that_are_missing(innodb_database: str) -> None:
-    """Pins the typed error of a server's database that was not set up."""
     async with MetadataStore(innodb_database) as store:
         with pytest.raises(CubepiSchemaError):
             await store.fetch_thread_row(name())
 
 
 async def test_sharing_a_door(empty_url: str) -> None:
-    """Pins that setup() creates tables on it, and that neither end of a block closes it."""
+    """Setup() creates tables on it, and neither end of a block closes it."""
     door = GraphDoor(empty_url)
     await door.open()
     store = MetadataStore.sharing(door)
@@ -114,7 +112,6 @@ async def test_sharing_a_door(empty_url: str) -> None:
 
 
 async def test_a_block_in_a_block(sqlite_url: str) -> None:
-    """Pins the typed error of a store that is entered twice."""
     async with MetadataStore(sqlite_url) as store:
         with pytest.raises(ConfigurationError):
             async with store:
@@ -122,7 +119,6 @@ async def test_a_block_in_a_block(sqlite_url: str) -> None:
 
 
 async def test_one_source_is_needed() -> None:
-    """Pins the typed error of none and of two, and that no password is shown."""
     with pytest.raises(ConfigurationError):
         MetadataStore()
     with pytest.raises(ConfigurationError):
@@ -149,7 +145,7 @@ async def elsewhere(innodb_graph_url: str) -> AsyncIterator[Opened]:
 
 
 async def test_times_do_not_depend_on_the_sessions_zone(elsewhere: Opened) -> None:
-    """Pins that two engines, of which one's sessions are five hours ahead, agree on all times."""
+    """Two engines, of which one's sessions are five hours ahead, agree on all times."""
     store = elsewhere.store
     async with MetadataStore(elsewhere.url) as here:
         thread_id = await thread(store, ttl=ThreadTtl(5))
@@ -178,7 +174,6 @@ async def test_times_do_not_depend_on_the_sessions_zone(elsewhere: Opened) -> No
 @pytest.mark.parametrize("column", ["metadata", "config", "ttl"])
 @pytest.mark.parametrize("text", ["[1]", "{", "null", ""])
 async def test_a_thread_that_is_corrupt(sqlite_url: str, column: str, text: str) -> None:
-    """Pins the error that names table and thread, whether it is fetched or found."""
     async with MetadataStore(sqlite_url) as store:
         thread_id = await thread(store, ttl=ThreadTtl(5))
         await execute(sqlite_url, f"UPDATE app_threads SET {column} = '{text}'")
@@ -192,7 +187,6 @@ async def test_a_thread_that_is_corrupt(sqlite_url: str, column: str, text: str)
 
 
 async def test_ids_that_are_corrupt(sqlite_url: str) -> None:
-    """Pins the error that names a row whose id is no UUID."""
     async with MetadataStore(sqlite_url) as store:
         await thread(store)
         await execute(sqlite_url, "UPDATE app_threads SET thread_id = 'x'")
@@ -202,7 +196,7 @@ async def test_ids_that_are_corrupt(sqlite_url: str) -> None:
 
 
 async def test_a_stale_run_that_is_corrupt(sqlite_url: str) -> None:
-    """Pins that no run is failed which could not be reported."""
+    """No run is failed which could not be reported."""
     async with MetadataStore(sqlite_url) as store:
         thread_id = await thread(store)
         run_id, other = [await run(store, thread_id) for _ in range(2)]
@@ -217,7 +211,6 @@ async def test_a_stale_run_that_is_corrupt(sqlite_url: str) -> None:
 
 
 async def test_what_is_too_large(stored: Opened) -> None:
-    """Pins the typed error of what does not fit into a statement together, and nothing written."""
     store = stored.store
     store._door._statement_limit = 20_000
     half = {"a": "x" * 9_000}
@@ -241,7 +234,6 @@ async def test_what_is_too_large(stored: Opened) -> None:
 
 
 async def test_large_values(stored: Opened) -> None:
-    """Pins megabytes each way, sorted by whatever, which MySQL has no memory to sort itself."""
     store = stored.store
     large = {"a": "ü😀'\\" * 60_000}
     made = [await thread(store, metadata=large, config=large) for _ in range(3)]
@@ -262,7 +254,7 @@ async def test_large_values(stored: Opened) -> None:
 
 
 async def test_foreign_keys_are_not_relied_on(sqlite_url: str) -> None:
-    """Pins that runs go with their thread where a host's SQLite enforces no foreign keys."""
+    """Runs go with their thread where a host's SQLite enforces no foreign keys."""
     await ensure_graph_schema(sqlite_url)
     engine = host_engine(sqlite_url)
     async with MetadataStore(engine=engine) as store:
@@ -281,6 +273,6 @@ async def test_foreign_keys_are_not_relied_on(sqlite_url: str) -> None:
 
 @pytest.mark.parametrize("first", ["threadlog.persistence.threads", "threadlog.persistence"])
 def test_either_may_be_imported_first(first: str) -> None:
-    """Pins that there is no circle of imports, and that none loads skeino."""
+    """There is no circle of imports, and none loads skeino."""
     code = f"import sys, {first}; assert 'skeino' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -24,7 +24,6 @@ JSON = {"a": {"b": [1, 2.5, None, True, "ü\u2028😀"]}, "": 0, 'quote"s': -1, 
 
 
 async def test_a_new_thread(shared: Opened) -> None:
-    """Pins the row that is given and its keys, and that reading gives the same."""
     thread_id = name()
     row = await shared.store.create_thread(
         thread_id, metadata=JSON, config={"c": [1]}, ttl=None, if_exists="raise"
@@ -41,7 +40,7 @@ async def test_a_new_thread(shared: Opened) -> None:
 
 
 async def test_a_thread_that_exists(shared: Opened) -> None:
-    """Pins that do_nothing gives the stored row, and that neither way changes it."""
+    """Do_nothing gives the stored row, and neither way changes it."""
     thread_id = await thread(shared.store, metadata={"first": 1})
     row = await shared.store.fetch_thread_row(thread_id)
     again: dict[str, Any] = {"metadata": {"second": 2}, "config": {"x": 1}, "ttl": None}
@@ -53,7 +52,6 @@ async def test_a_thread_that_exists(shared: Opened) -> None:
 
 
 async def test_the_error_of_a_thread_that_exists(opened: Opened) -> None:
-    """Pins its type and attribute, and a text that does not speak of forks alone."""
     thread_id = await thread(opened.store)
     with pytest.raises(ThreadAlreadyExistsError, match="exists already") as caught:
         await thread(opened.store, thread_id)
@@ -64,7 +62,6 @@ async def test_the_error_of_a_thread_that_exists(opened: Opened) -> None:
 @pytest.mark.parametrize("kind", [ThreadTtl, ThreadTtlConfig])
 @pytest.mark.parametrize("strategy", ["delete", "keep_latest"])
 async def test_a_time_to_live(shared: Opened, kind: Any, strategy: str) -> None:
-    """Pins what is stored of it, skeino's own class taken as well as ours."""
     thread_id = name()
     row = await shared.store.create_thread(
         thread_id,
@@ -82,7 +79,7 @@ async def test_a_time_to_live(shared: Opened, kind: Any, strategy: str) -> None:
 
 
 async def test_the_end_of_a_time_to_live_is_of_the_same_clock(opened: Opened) -> None:
-    """Pins that it is so many minutes after the creation, to the microsecond."""
+    """It is so many minutes after the creation, to the microsecond."""
     thread_id = await thread(opened.store, ttl=ThreadTtl(ttl=10))
     row = await opened.store.fetch_thread_row(thread_id)
     expires_at = datetime.fromisoformat(row["ttl"]["expires_at"])
@@ -91,7 +88,7 @@ async def test_the_end_of_a_time_to_live_is_of_the_same_clock(opened: Opened) ->
 
 @pytest.mark.parametrize("ttl", [None, ThreadTtl(None), ThreadTtlConfig()])
 async def test_no_time_to_live(shared: Opened, ttl: Any) -> None:
-    """Pins that one without minutes is none."""
+    """One without minutes is none."""
     row = await shared.store.create_thread(
         name(), metadata={}, config={}, ttl=ttl, if_exists="raise"
     )
@@ -99,7 +96,7 @@ async def test_no_time_to_live(shared: Opened, ttl: Any) -> None:
 
 
 async def test_updates_replace(shared: Opened) -> None:
-    """Pins that nothing is merged, that what is not given stays, and that {} empties."""
+    """Nothing is merged, that what is not given stays, and {} empties."""
     thread_id = await thread(shared.store, metadata={"a": 1}, config={"b": 2})
     await shared.store.update_thread(thread_id, metadata={"c": JSON})
     row = await shared.store.fetch_thread_row(thread_id)
@@ -113,7 +110,6 @@ async def test_updates_replace(shared: Opened) -> None:
 
 
 async def test_updates_move_their_times(opened: Opened) -> None:
-    """Pins updated_at on each update, state_updated_at on those of the state, created_at never."""
     thread_id = await thread(opened.store)
     old = ago(60)
     for given, state in (
@@ -133,7 +129,7 @@ async def test_updates_move_their_times(opened: Opened) -> None:
 
 
 async def test_an_empty_update_changes_nothing(opened: Opened) -> None:
-    """Pins that the row stays as it is, its time included."""
+    """The row stays as it is, its time included."""
     thread_id = await thread(opened.store, metadata={"a": 1})
     await opened.behind.set_thread(thread_id, updated_at=ago(60))
     row = await opened.store.fetch_thread_row(thread_id)
@@ -142,14 +138,14 @@ async def test_an_empty_update_changes_nothing(opened: Opened) -> None:
 
 
 async def test_an_update_of_nobody(shared: Opened) -> None:
-    """Pins that a thread that does not exist is not made."""
+    """A thread that does not exist is not made."""
     thread_id = name()
     await shared.store.update_thread(thread_id, status_value="busy", metadata={"a": 1})
     assert await shared.store.fetch_thread_row(thread_id) is None
 
 
 async def test_an_update_leaves_others_alone(shared: Opened) -> None:
-    """Pins that one thread is updated."""
+    """One thread is updated."""
     one, other = await thread(shared.store), await thread(shared.store)
     row = await shared.store.fetch_thread_row(other)
     await shared.store.update_thread(one, status_value="error", metadata={"a": 1})
@@ -157,7 +153,7 @@ async def test_an_update_leaves_others_alone(shared: Opened) -> None:
 
 
 async def test_deleting(shared: Opened) -> None:
-    """Pins that a thread goes with its runs, and no other; again is nothing."""
+    """A thread goes with its runs, and no other; again is nothing."""
     one, other = await thread(shared.store), await thread(shared.store)
     await run(shared.store, one)
     await run(shared.store, one)
@@ -170,7 +166,7 @@ async def test_deleting(shared: Opened) -> None:
 
 
 async def test_a_deleted_thread_can_be_made_again(shared: Opened) -> None:
-    """Pins that nothing of the old one is left."""
+    """Nothing of the old one is left."""
     thread_id = await thread(shared.store, metadata={"a": 1}, ttl=ThreadTtl(5))
     await run(shared.store, thread_id)
     await shared.store.delete_thread(thread_id)
@@ -182,7 +178,7 @@ async def test_a_deleted_thread_can_be_made_again(shared: Opened) -> None:
 
 
 async def test_rows_are_the_callers(opened: Opened) -> None:
-    """Pins that changing what was given, or what is got, changes nothing that is stored."""
+    """Changing what was given, or what is got, changes nothing that is stored."""
     given: dict[str, Any] = {"list": [1]}
     thread_id = name()
     created = await opened.store.create_thread(
@@ -203,7 +199,7 @@ async def test_rows_are_the_callers(opened: Opened) -> None:
 
 
 async def test_tuples_are_lists_at_once(opened: Opened) -> None:
-    """Pins that the row of a creation is what reading gives, tuples included."""
+    """The row of a creation is what reading gives, tuples included."""
     given = {"t": (1, (2,))}
     thread_id = name()
     row: ThreadRow = await opened.store.create_thread(
@@ -214,7 +210,7 @@ async def test_tuples_are_lists_at_once(opened: Opened) -> None:
 
 
 async def test_releasing_a_busy_thread(opened: Opened) -> None:
-    """Pins that only a busy thread without a run in flight is, and what it becomes."""
+    """Only a busy thread without a run in flight is, and what it becomes."""
     store, idle, busy = opened.store, await thread(opened.store), await thread(opened.store)
     assert not await store.release_busy_thread(name())
     await store.update_thread(busy, status_value="busy")
@@ -245,7 +241,6 @@ NO_UUIDS = ["", "x", "t" * 36, UUID.upper(), UUID.replace("-", ""), f"{UUID} ", 
 
 @pytest.mark.parametrize("wrong", NO_UUIDS)
 async def test_ids_that_are_no_uuids(opened: Opened, wrong: Any) -> None:
-    """Pins the typed error of every method, and that nothing was written."""
     store = opened.store
     for refused in (
         store.fetch_thread_row(wrong),
@@ -291,7 +286,6 @@ async def test_ids_that_are_no_uuids(opened: Opened, wrong: Any) -> None:
 async def test_what_a_thread_cannot_be(
     opened: Opened, changed: dict[str, Any], error: type[Exception]
 ) -> None:
-    """Pins the typed errors, and that nothing was written."""
     thread_id = name()
     with pytest.raises(error):
         await thread(opened.store, thread_id, **changed)
@@ -299,7 +293,6 @@ async def test_what_a_thread_cannot_be(
 
 
 async def test_what_a_thread_cannot_become(opened: Opened) -> None:
-    """Pins the typed errors of updates, and that nothing was written."""
     thread_id = await thread(opened.store)
     row = await opened.store.fetch_thread_row(thread_id)
     wrong: list[dict[str, Any]] = [

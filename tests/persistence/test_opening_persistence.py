@@ -90,7 +90,6 @@ async def durable(spec: CheckpointerSpec) -> AsyncIterator[BaseCheckpointSaver[A
 
 
 async def test_both_are_of_one_scheme(settings: PersistenceSettings) -> None:
-    """Pins the classes, that the tables are made, and that both are found again."""
     async with open_persistence(settings) as persistence:
         assert isinstance(persistence.checkpointer, Saver)
         assert isinstance(persistence.metadata_store, MetadataStore)
@@ -100,7 +99,7 @@ async def test_both_are_of_one_scheme(settings: PersistenceSettings) -> None:
 
 
 async def test_both_are_on_one_engine(innodb_database: str) -> None:
-    """Pins that they share the pool: all connections to the server, with both at work."""
+    """They share the pool: all connections to the server, with both at work."""
     settings = PersistenceSettings(
         checkpointer_scheme=make_url(innodb_database).get_backend_name(),
         checkpointer_uri=innodb_database,
@@ -122,7 +121,6 @@ async def test_both_are_on_one_engine(innodb_database: str) -> None:
 
 
 async def test_memory_is_the_default() -> None:
-    """Pins both halves in memory, where nothing is set."""
     async with open_persistence(PersistenceSettings()) as persistence:
         assert isinstance(persistence.checkpointer, InMemorySaver)
         assert isinstance(persistence.metadata_store, InMemoryMetadataStore)
@@ -130,7 +128,6 @@ async def test_memory_is_the_default() -> None:
 
 
 async def test_tables_are_not_made_unless_wanted(innodb_database: str) -> None:
-    """Pins the option, which reaches both halves."""
     settings = PersistenceSettings(
         checkpointer_scheme=make_url(innodb_database).get_backend_name(),
         checkpointer_uri=innodb_database,
@@ -143,7 +140,7 @@ async def test_tables_are_not_made_unless_wanted(innodb_database: str) -> None:
 
 
 async def test_a_half_of_ones_own_is_taken(sqlite_url: str) -> None:
-    """Pins that registering one for a scheme of ours replaces it in the pair, too."""
+    """Registering one for a scheme of ours replaces it in the pair, too."""
     specs: list[CheckpointerSpec] = []
     settings = PersistenceSettings(checkpointer_scheme="sqlite", checkpointer_uri=sqlite_url)
 
@@ -163,7 +160,6 @@ async def test_a_half_of_ones_own_is_taken(sqlite_url: str) -> None:
 
 
 async def test_a_durable_scheme_needs_a_metadata_store() -> None:
-    """Pins an error before anything is opened, which says what there is to do."""
     opened = []
 
     @register_checkpointer("mydb")
@@ -181,7 +177,6 @@ async def test_a_durable_scheme_needs_a_metadata_store() -> None:
 
 @pytest.mark.parametrize("scheme", ["mongodb", "mongo", "redis"])
 async def test_databases_of_others_have_no_metadata_store(scheme: str) -> None:
-    """Pins them as such; where that is allowed the next thing that is missing is the extra."""
     uri = f"{scheme}://:{SECRET}@h/d"
     settings = PersistenceSettings(checkpointer_scheme=scheme, checkpointer_uri=uri)
     assert "no metadata store" in await refused(settings)
@@ -191,7 +186,6 @@ async def test_databases_of_others_have_no_metadata_store(scheme: str) -> None:
 
 
 async def test_ephemeral_metadata_may_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins the way out, by the environment."""
     register_checkpointer("mydb")(durable)
     monkeypatch.setenv("THREADLOG_ALLOW_EPHEMERAL_METADATA", "true")
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_SCHEME", "mydb")
@@ -200,7 +194,7 @@ async def test_ephemeral_metadata_may_be_allowed(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_registered_metadata_store_is_enough() -> None:
-    """Pins that a scheme of one's own is complete with both."""
+    """A scheme of one's own is complete with both."""
     register_checkpointer("mydb")(durable)
     store = InMemoryMetadataStore()
 
@@ -226,7 +220,6 @@ async def gone(persistence: Persistence, thread_id: str) -> None:
 
 
 async def test_threads_expire(settings: PersistenceSettings) -> None:
-    """Pins the sweep: both halves of a thread go, and one that has time left stays."""
     swift = settings.model_copy(update={"ttl_sweep_seconds": 0.05})
     async with open_persistence(swift) as persistence:
         kept = await thread(persistence, ThreadTtl(60))
@@ -236,7 +229,6 @@ async def test_threads_expire(settings: PersistenceSettings) -> None:
 
 @pytest.mark.parametrize("strategy", ["delete", "keep_latest"])
 async def test_threads_expire_in_memory_too(strategy: Any, caplog: Any) -> None:
-    """Pins two stores that know nothing of each other; one that cannot prune keeps all."""
     caplog.set_level(logging.INFO, "threadlog")
     async with open_persistence(PersistenceSettings(ttl_sweep_seconds=0.05)) as persistence:
         thread_id = await thread(persistence, ThreadTtl(0.001, strategy))
@@ -250,7 +242,6 @@ async def test_threads_expire_in_memory_too(strategy: Any, caplog: Any) -> None:
 
 
 async def test_there_may_be_no_sweep() -> None:
-    """Pins None."""
     async with open_persistence(PersistenceSettings(ttl_sweep_seconds=None)) as persistence:
         thread_id = await thread(persistence, ThreadTtl(0.0))
         await asyncio.sleep(0.2)
@@ -258,7 +249,6 @@ async def test_there_may_be_no_sweep() -> None:
 
 
 async def test_a_store_without_expiry_is_not_swept(caplog: pytest.LogCaptureFixture) -> None:
-    """Pins stores that were made for skeino, whose protocol has none."""
 
     class Bare:
         """A store that can do nothing."""
@@ -279,7 +269,6 @@ async def test_a_store_without_expiry_is_not_swept(caplog: pytest.LogCaptureFixt
 async def test_a_uri_alone_selects_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pins memory, and a warning for whoever sets a URI and forgets the scheme."""
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_URI", f"mysql://root:{SECRET}@h/d")
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_SCHEME", "")
     async with open_persistence(PersistenceSettings()) as persistence:
@@ -292,7 +281,7 @@ async def test_a_uri_alone_selects_nothing(
 async def test_memory_ignores_a_uri(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pins that the scheme alone decides, without a warning to whoever chose it."""
+    """The scheme alone decides, without a warning to whoever chose it."""
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_URI", "mysql://h/d")
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_SCHEME", "memory")
     async with open_persistence(PersistenceSettings()) as persistence:
@@ -301,20 +290,19 @@ async def test_memory_ignores_a_uri(
 
 
 async def test_an_unknown_scheme_is_refused() -> None:
-    """Pins that the missing metadata store is not blamed for it."""
+    """The missing metadata store is not blamed for it."""
     error = await refused(PersistenceSettings(checkpointer_scheme="mysqll"))
     assert "no checkpointer for the scheme 'mysqll'" in error
 
 
 @pytest.mark.parametrize("option", ["max_pool", "ttl_sweep_seconds"])
 async def test_an_unknown_option_is_refused(settings: PersistenceSettings, option: str) -> None:
-    """Pins that the pair looks at the options as each half does."""
+    """The pair looks at the options as each half does."""
     wrong = settings.model_copy(update={"checkpointer_options": {option: 3}})
     assert f"does not know the option {option!r}" in await refused(wrong)
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins the variables' names, and JSON for the options."""
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_SCHEME", "mysql")
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_URI", "mysql://h/d")
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_OPTIONS", '{"max_pool_size": 5}')
@@ -332,7 +320,6 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_settings_show_no_password() -> None:
-    """Pins repr, str and JSON."""
     settings = PersistenceSettings(
         checkpointer_uri=f"mysql://root:{SECRET}@h/d", checkpointer_options={"key": SECRET}
     )
@@ -355,14 +342,13 @@ def test_settings_show_no_password() -> None:
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
-    """Pins wrong types and misspelt names, in errors that do not repeat what they were given."""
     with pytest.raises(ValidationError) as caught:
         PersistenceSettings(**wrong)
     assert SECRET not in str(caught.value)
 
 
 def test_options_that_are_no_json_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins that the variable is named, and its value not repeated."""
+    """The variable is named, and its value not repeated."""
     monkeypatch.setenv("THREADLOG_CHECKPOINTER_OPTIONS", f'{{"key": "{SECRET}"')
     with pytest.raises(SettingsError, match="checkpointer_options") as caught:
         PersistenceSettings()
@@ -417,14 +403,14 @@ def without(packages: str, code: str) -> str:
     ],
 )
 def test_a_missing_extra_is_named(code: str, extra: str) -> None:
-    """Pins that importing needs no extra, and using one names it."""
+    """Importing needs no extra, and using one names it."""
     last = without("langgraph langchain_core pydantic_settings alembic", code)
     assert last.startswith("threadlog.errors.MissingExtraError: The package ")
     assert last.endswith(f"pip install 'threadlog[{extra}]'")
 
 
 def test_importing_loads_no_extra() -> None:
-    """Pins that neither package pays for what it may not need."""
+    """Neither package pays for what it may not need."""
     code = (
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
         "wrong = loaded & {'langgraph', 'langchain_core', 'pydantic_settings', 'alembic'}\n"

@@ -71,7 +71,7 @@ async def refused(uri: str | None = None, **how: Any) -> str:
 def recording(
     specs: list[CheckpointerSpec],
 ) -> Callable[[CheckpointerSpec], AbstractAsyncContextManager[InMemorySaver]]:
-    """Make a builder that writes down what it is asked for, and that it is closed."""
+    """Make a builder that writes down what it is asked for, and it is closed."""
 
     @asynccontextmanager
     async def build(spec: CheckpointerSpec) -> AsyncIterator[InMemorySaver]:
@@ -99,7 +99,6 @@ async def has(checkpointer: BaseCheckpointSaver[Any], thread_id: str) -> bool:
 
 
 async def test_a_builder_gets_what_was_asked_for() -> None:
-    """Pins scheme, URI and options, each scheme of several, and that the saver is closed."""
     specs: list[CheckpointerSpec] = []
     builder = recording(specs)
     assert register_checkpointer("MyDB", "other")(builder) is builder
@@ -112,7 +111,7 @@ async def test_a_builder_gets_what_was_asked_for() -> None:
 
 
 async def test_a_saver_is_closed_after_an_error_too() -> None:
-    """Pins that what happens in the block reaches the builder."""
+    """What happens in the block reaches the builder."""
     specs: list[CheckpointerSpec] = []
     register_checkpointer("mydb")(recording(specs))
     with pytest.raises(ZeroDivisionError):
@@ -122,7 +121,6 @@ async def test_a_saver_is_closed_after_an_error_too() -> None:
 
 
 async def test_registering_again_replaces() -> None:
-    """Pins the last one, of a scheme of ours too."""
     first: list[CheckpointerSpec] = []
     last: list[CheckpointerSpec] = []
     register_checkpointer("mydb")(recording(first))
@@ -135,20 +133,19 @@ async def test_registering_again_replaces() -> None:
 @pytest.mark.parametrize("register", [register_checkpointer, register_metadata_store])
 @pytest.mark.parametrize("schemes", [(), ("",), ("a", ""), (print,), (None,)])
 def test_schemes_have_names(register: Any, schemes: tuple[Any, ...]) -> None:
-    """Pins that none at all, an empty one, and a forgotten pair of parentheses are errors."""
+    """None at all, an empty one, and a forgotten pair of parentheses are errors."""
     with pytest.raises(ConfigurationError, match=r"Name the schemes|A scheme is a name"):
         register(*schemes)
 
 
 def test_a_url_is_no_scheme() -> None:
-    """Pins that the error does not repeat it."""
+    """The error does not repeat it."""
     with pytest.raises(ConfigurationError, match="The scheme is a URL") as caught:
         register_checkpointer(URIS["mysql"])
     assert SECRET not in str(caught.value)
 
 
 def test_a_spec_shows_no_password() -> None:
-    """Pins its repr, which is in tracebacks and logs."""
     spec = CheckpointerSpec("mysql", URIS["mysql"], {"key": SECRET})
     assert repr(spec) == "CheckpointerSpec(scheme='mysql')"
 
@@ -157,7 +154,6 @@ def test_a_spec_shows_no_password() -> None:
 
 
 async def test_memory_is_the_default() -> None:
-    """Pins LangGraph's saver in memory, with a serialiser of one's own."""
     assert isinstance(await opened(), InMemorySaver)
     serde = JsonPlusSerializer()
     assert (await opened(scheme="Memory", options={"serde": serde})).serde is serde
@@ -165,7 +161,6 @@ async def test_memory_is_the_default() -> None:
 
 @pytest.mark.parametrize("uri", ["postgresql://h/d", URIS["mysql"], "file.db", "memory://"])
 async def test_a_uri_alone_selects_nothing(uri: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Pins memory, and that nobody is left with it unawares."""
     assert isinstance(await opened(uri), InMemorySaver)
     (warning,) = caplog.messages
     assert "without a scheme and is ignored" in warning
@@ -174,13 +169,13 @@ async def test_a_uri_alone_selects_nothing(uri: str, caplog: pytest.LogCaptureFi
 
 
 async def test_memory_ignores_a_uri(caplog: pytest.LogCaptureFixture) -> None:
-    """Pins that the scheme alone decides, without a warning to whoever chose it."""
+    """The scheme alone decides, without a warning to whoever chose it."""
     assert isinstance(await opened("postgresql://h/d", scheme="memory"), InMemorySaver)
     assert caplog.messages == []
 
 
 async def test_an_unknown_scheme_is_refused() -> None:
-    """Pins that the known ones are named, and how to add one."""
+    """The known ones are named, and how to add one."""
     error = await refused("cassandra://h/d", scheme="Cassandra")
     assert "no checkpointer for the scheme 'cassandra'" in error
     known = "mariadb, memory, mongo, mongodb, mysql, postgres, postgresql, redis, sqlite, sqlite3"
@@ -190,14 +185,13 @@ async def test_an_unknown_scheme_is_refused() -> None:
 
 @pytest.mark.parametrize("scheme", ["", URIS["mysql"], 1])
 async def test_what_is_no_scheme_is_refused(scheme: Any) -> None:
-    """Pins an empty one, a URL in its place, and another type."""
     await refused("sqlite://", scheme=scheme)
 
 
 @pytest.mark.parametrize("scheme", [*DATABASES, *ELSEWHERE])
 @pytest.mark.parametrize("uri", [None, ""])
 async def test_a_missing_uri_is_refused(scheme: str, uri: str | None) -> None:
-    """Pins that no scheme makes one up."""
+    """No scheme makes one up."""
     error = await refused(uri, scheme=scheme)
     assert f"The scheme '{scheme}' needs a URI, such as {URIS[scheme].partition(':')[0]}" in error
     assert "THREADLOG_CHECKPOINTER_URI" in error
@@ -205,7 +199,7 @@ async def test_a_missing_uri_is_refused(scheme: str, uri: str | None) -> None:
 
 @pytest.mark.parametrize("scheme", ["memory", *DATABASES, *ELSEWHERE])
 async def test_an_unknown_option_is_refused(scheme: str) -> None:
-    """Pins that it is named, with those that there are."""
+    """It is named, with those that there are."""
     error = await refused(URIS.get(scheme), scheme=scheme, options={"max_pool": 3})
     assert f"The scheme '{scheme}' does not know the option 'max_pool'" in error
     assert "setup_schema" in error
@@ -216,7 +210,6 @@ async def test_an_unknown_option_is_refused(scheme: str) -> None:
 
 
 async def test_a_database_keeps_checkpoints(database: tuple[str, str]) -> None:
-    """Pins our saver on each, its tables made, and another one that finds what it kept."""
     scheme, uri = database
     async with open_checkpointer(uri, scheme=scheme.upper()) as checkpointer:
         assert isinstance(checkpointer, Saver)
@@ -228,7 +221,6 @@ async def test_a_database_keeps_checkpoints(database: tuple[str, str]) -> None:
 @pytest.mark.parametrize("form", ["{}", "sqlite:///{}", "sqlite3:///{}", "sqlite+aiosqlite:///{}"])
 @pytest.mark.parametrize("scheme", ["sqlite", "sqlite3"])
 async def test_a_file_may_be_a_path(scheme: str, form: str, tmp_path: Any) -> None:
-    """Pins all ways to name an SQLite file."""
     path = tmp_path / "a file.db"
     async with open_checkpointer(form.format(path), scheme=scheme) as checkpointer:
         await put(checkpointer, "a")
@@ -238,7 +230,7 @@ async def test_a_file_may_be_a_path(scheme: str, form: str, tmp_path: Any) -> No
 
 @pytest.mark.parametrize("uri", ["sqlite://", ":memory:"])
 async def test_a_database_in_memory_is_asked_for_by_name(uri: str) -> None:
-    """Pins that it works, and is not shared."""
+    """It works, and is not shared."""
     for _ in range(2):
         async with open_checkpointer(uri, scheme="sqlite") as checkpointer:
             assert not await has(checkpointer, "a")
@@ -246,7 +238,6 @@ async def test_a_database_in_memory_is_asked_for_by_name(uri: str) -> None:
 
 
 async def test_tables_are_not_made_unless_wanted(innodb_name: str, innodb_database: str) -> None:
-    """Pins setup_schema=False: whoever migrates the database himself."""
     with pytest.raises(CubepiSchemaError):
         async with open_checkpointer(
             innodb_database, scheme=innodb_name, setup_schema=False
@@ -255,7 +246,6 @@ async def test_tables_are_not_made_unless_wanted(innodb_name: str, innodb_databa
 
 
 async def test_options_reach_the_saver(sqlite_url: str) -> None:
-    """Pins pool sizes, by what is wrong with them, and the serialiser."""
     serde = JsonPlusSerializer()
     async with open_checkpointer(
         sqlite_url, scheme="sqlite", options={"serde": serde, "max_pool_size": 2}
@@ -278,13 +268,12 @@ async def test_options_reach_the_saver(sqlite_url: str) -> None:
     ],
 )
 async def test_the_uri_has_to_fit_the_scheme(scheme: str, uri: str, named: str) -> None:
-    """Pins that the scheme decides, and a URI of another database is no way around it."""
+    """The scheme decides, and a URI of another database is no way around it."""
     error = await refused(uri, scheme=scheme)
     assert f"The scheme is '{scheme}', and the URI begins with {named}://" in error
 
 
 async def test_what_is_no_url_is_refused() -> None:
-    """Pins the advice of a server's scheme, and that the error does not repeat it."""
     assert "mysql://user:password@host" in await refused(f"root:{SECRET}@h/d", scheme="mysql")
 
 
@@ -293,7 +282,6 @@ async def test_what_is_no_url_is_refused() -> None:
 
 @pytest.mark.parametrize(("scheme", "extra"), ELSEWHERE.items())
 async def test_a_missing_extra_is_named(scheme: str, extra: str) -> None:
-    """Pins the real thing: neither package is installed here."""
     with pytest.raises(MissingExtraError) as caught:
         await opened(URIS[scheme], scheme=scheme)
     assert (caught.value.package, caught.value.extra) == (f"langgraph-checkpoint-{extra}", extra)
@@ -335,7 +323,6 @@ class AsyncStandIn(StandIn):
 async def test_mongodb_is_langgraphs(
     monkeypatch: pytest.MonkeyPatch, scheme: str, path: str, options: dict[str, str]
 ) -> None:
-    """Pins the call, with a stand-in: the URI as it is, and the database that it names."""
     monkeypatch.setattr(StandIn, "calls", [], raising=False)
     module: Any = ModuleType("langgraph.checkpoint.mongodb")
     module.MongoDBSaver = StandIn
@@ -348,7 +335,6 @@ async def test_mongodb_is_langgraphs(
 
 
 async def test_redis_is_langgraphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pins the call, with a stand-in."""
     monkeypatch.setattr(StandIn, "calls", [], raising=False)
     module: Any = ModuleType("langgraph.checkpoint.redis.aio")
     module.AsyncRedisSaver = AsyncStandIn

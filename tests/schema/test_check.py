@@ -54,14 +54,14 @@ async def faults(url: str) -> list[CheckResult]:
 
 
 async def test_a_good_mysql_database_is_ok(innodb_url: str) -> None:
-    """Pins that every check runs, once, and finds nothing."""
+    """Every check runs, once, and finds nothing."""
     findings = await check_database(innodb_url)
     assert [finding.check for finding in findings] == MYSQL_CHECKS
     assert {finding.status for finding in findings} == {"ok"}
 
 
 async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
-    """Pins that SQLite is not asked for partitions, engines and collations."""
+    """SQLite is not asked for partitions, engines and collations."""
     async with Checkpointer(sqlite_url):
         pass
     findings = await check_database(sqlite_url)
@@ -114,7 +114,6 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
 async def test_a_fault_is_told_and_its_remedy_mends_it(
     innodb_url: str, harm: str, status: str, check: str, told: str
 ) -> None:
-    """Pins each fault of the layout, and that the statement given does mend it."""
     await execute(innodb_url, harm)
     (fault,) = await faults(innodb_url)
     assert (fault.status, fault.check) == (status, check)
@@ -124,7 +123,6 @@ async def test_a_fault_is_told_and_its_remedy_mends_it(
 
 
 async def test_both_ends_of_a_foreign_key_are_mended_by_one_statement(innodb_url: str) -> None:
-    """Pins it on MySQL, and that none is shown on MariaDB, where there is none."""
     on_mariadb = innodb_url.startswith("mariadb")
     if on_mariadb:
         await execute(
@@ -142,7 +140,7 @@ async def test_both_ends_of_a_foreign_key_are_mended_by_one_statement(innodb_url
 
 
 async def test_every_fault_is_told_at_once(innodb_url: str) -> None:
-    """Pins that the first fault does not hide the others."""
+    """The first fault does not hide the others."""
     await execute(
         innodb_url,
         "UPDATE cubepi_schema_version SET version = 4",
@@ -162,7 +160,6 @@ async def test_every_fault_is_told_at_once(innodb_url: str) -> None:
 
 
 async def test_missing_tables_and_columns_are_named(innodb_url: str) -> None:
-    """Pins the words about columns."""
     await execute(
         innodb_url,
         "ALTER TABLE cubepi_threads DROP COLUMN forked_at_seq",
@@ -187,7 +184,7 @@ async def test_missing_tables_and_columns_are_named(innodb_url: str) -> None:
 async def test_migrate_is_advised_only_where_it_would_run(
     innodb_url: str, harm: str, advice: str
 ) -> None:
-    """Pins that the words about a missing table do not lead to a command that refuses."""
+    """The words about a missing table do not lead to a command that refuses."""
     await execute(innodb_url, "DROP TABLE cubepi_hitl_answers", harm)
     told = [fault.message for fault in await faults(innodb_url) if fault.check == "columns"]
     assert told[0] == f"The table cubepi_hitl_answers is missing.{advice}"
@@ -201,7 +198,7 @@ async def test_migrate_is_advised_only_where_it_would_run(
 
 
 async def test_another_version_is_told(innodb_url: str) -> None:
-    """Pins that both versions are named."""
+    """Both versions are named."""
     await execute(innodb_url, "UPDATE cubepi_schema_version SET version = 4")
     (fault,) = await faults(innodb_url)
     assert fault.check == "schema"
@@ -210,7 +207,7 @@ async def test_another_version_is_told(innodb_url: str) -> None:
 
 
 async def test_an_empty_database_is_one_fault(innodb_database: str) -> None:
-    """Pins that a database without tables does not get a line for each of them."""
+    """A database without tables does not get a line for each of them."""
     (fault,) = await faults(innodb_database)
     assert (fault.check, fault.status) == ("schema", "error")
     assert "threadlog migrate" in fault.message
@@ -219,7 +216,7 @@ async def test_an_empty_database_is_one_fault(innodb_database: str) -> None:
 async def test_an_unsupported_server_is_told_and_the_rest_too(
     innodb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that a server which a checkpointer refuses is still looked over."""
+    """A server which a checkpointer refuses is still looked over."""
 
     def refuse(self: MySQLBackend, uow: UnitOfWork) -> None:
         raise UnsupportedServerError(found="MariaDB 11.8.3", required="MySQL 8.0.13 or later")
@@ -234,7 +231,7 @@ async def test_an_unsupported_server_is_told_and_the_rest_too(
 async def test_a_check_that_fails_is_told_without_a_word_of_its_cause(
     innodb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that a finding, which has no cause, does not send anybody there."""
+    """A finding, which has no cause, does not send anybody there."""
 
     def fail(self: MySQLBackend, uow: UnitOfWork) -> None:
         raise StorageError("1142: SELECT command denied")
@@ -245,7 +242,7 @@ async def test_a_check_that_fails_is_told_without_a_word_of_its_cause(
 
 
 async def test_a_server_that_is_not_there_is_one_fault() -> None:
-    """Pins that nothing is raised, and that the password is not told."""
+    """Nothing is raised, and the password is not told."""
     (fault,) = await check_database("mysql://root:geheim@127.0.0.1:1/app")
     assert (fault.check, fault.status) == ("connection", "error")
     assert "Check that the server runs" in fault.message
@@ -253,7 +250,7 @@ async def test_a_server_that_is_not_there_is_one_fault() -> None:
 
 
 async def test_a_refused_account_is_one_fault(innodb_database: str) -> None:
-    """Pins that the server's own words are told."""
+    """The server's own words are told."""
     url = make_url(innodb_database).set(username="nobody", password=NEEDLE)
     (fault,) = await check_database(url)
     assert (fault.check, fault.status) == ("connection", "error")
@@ -262,7 +259,7 @@ async def test_a_refused_account_is_one_fault(innodb_database: str) -> None:
 
 
 def test_looking_for_an_sqlite_file_does_not_create_it(tmp_path: Path) -> None:
-    """Pins that the check changes nothing."""
+    """The check changes nothing."""
     (fault,) = asyncio.run(check_database(f"sqlite:///{tmp_path}/none.db"))
     assert fault.status == "error"
     assert "created, with its tables, on first use" in fault.message
@@ -270,7 +267,7 @@ def test_looking_for_an_sqlite_file_does_not_create_it(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_is_no_database_is_one_fault(tmp_path: Path) -> None:
-    """Pins that a wrong file is told and left as it was."""
+    """A wrong file is told and left as it was."""
     file = tmp_path / "letter.db"
     file.write_text("Dear reader, " * 100, encoding="utf-8")
     (fault,) = await check_database(f"sqlite:///{file}")
@@ -279,6 +276,6 @@ async def test_a_file_that_is_no_database_is_one_fault(tmp_path: Path) -> None:
 
 
 async def test_a_url_that_cannot_be_used_is_raised() -> None:
-    """Pins that a mistake in the URL is the caller's, not the database's."""
+    """A mistake in the URL is the caller's, not the database's."""
     with pytest.raises(ConfigurationError, match="does not support 'oracle'"):
         await check_database("oracle://localhost/x")

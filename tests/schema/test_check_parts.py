@@ -47,7 +47,7 @@ def checks(findings: list[CheckResult]) -> list[str]:
 
 
 async def test_both_parts_are_looked_at_where_both_are(empty_url: str) -> None:
-    """Pins that one database gets one report, and what says of which part a line is."""
+    """One database gets one report, and what says of which part a line is."""
     await upgrade(empty_url)
     findings = await check_database(empty_url)
     messages = with_layout(LAYOUT_OF_MESSAGES, empty_url)
@@ -58,7 +58,7 @@ async def test_both_parts_are_looked_at_where_both_are(empty_url: str) -> None:
 
 
 async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
-    """Pins that nobody is told to make a part that they do not use."""
+    """Nobody is told to make a part that they do not use."""
     await upgrade(empty_url, part="graph")
     found = checks(await check_database(empty_url))
     assert found == [*ONCE, *with_layout(LAYOUT_OF_GRAPHS, empty_url)]
@@ -72,7 +72,7 @@ async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
 async def test_a_part_that_is_named_is_looked_at(
     empty_url: str, part: PartName, other: PartName, meant: str
 ) -> None:
-    """Pins that it is missed where it is not there, and that the other is left out."""
+    """It is missed where it is not there, and the other is left out."""
     await upgrade(empty_url, part=other)
     found = await check_database(empty_url, part=part)
     (fault,) = [finding for finding in found if finding.status != "ok"]
@@ -138,7 +138,6 @@ async def test_a_part_that_is_named_is_looked_at(
 async def test_a_fault_is_told_and_its_remedy_mends_it(
     graph_url: str, harm: str, status: str, check: str, told: str
 ) -> None:
-    """Pins each fault of the layout, and that the statement given does mend it."""
     await run(graph_url, harm)
     (fault,) = await faults(graph_url)
     assert (fault.status, fault.check) == (status, check)
@@ -148,7 +147,6 @@ async def test_a_fault_is_told_and_its_remedy_mends_it(
 
 
 async def test_no_remedy_is_shown_that_would_be_refused(graph_url: str) -> None:
-    """Pins the columns of a foreign key between tables, which no one statement changes."""
     folding = "CHAR(36) CHARACTER SET ascii COLLATE ascii_general_ci NOT NULL"
     await run(
         graph_url,
@@ -167,7 +165,6 @@ async def test_no_remedy_is_shown_that_would_be_refused(graph_url: str) -> None:
 
 
 async def test_missing_tables_and_columns_are_named(graph_url: str) -> None:
-    """Pins the words, and advice that helps: to migrate only where that would run."""
     await run(graph_url, "DROP TABLE app_runs")
     (fault,) = await faults(graph_url)
     assert fault.message == "The table app_runs is missing. Run: threadlog migrate URL"
@@ -178,7 +175,7 @@ async def test_missing_tables_and_columns_are_named(graph_url: str) -> None:
 
 
 async def test_a_version_of_one_part_says_nothing_of_the_other(innodb_url: str) -> None:
-    """Pins that the fault is that part's, with both versions named."""
+    """The fault is that part's, with both versions named."""
     await upgrade(innodb_url)
     await run(innodb_url, "UPDATE threadlog_graph_version SET version = 2")
     (fault,) = await faults(innodb_url)

@@ -47,7 +47,7 @@ async def faults(url: str) -> list[CheckResult]:
 
 
 async def test_a_good_database_is_ok(postgres_url: str) -> None:
-    """Pins that every check runs, once, and finds nothing."""
+    """Every check runs, once, and finds nothing."""
     findings = await check_database(postgres_url)
     assert [finding.check for finding in findings] == CHECKS
     assert {finding.status for finding in findings} == {"ok"}
@@ -120,7 +120,6 @@ async def test_a_good_database_is_ok(postgres_url: str) -> None:
 async def test_a_fault_is_told_and_its_remedy_mends_it(
     postgres_url: str, harm: list[str], status: str, check: str, told: str
 ) -> None:
-    """Pins each fault of the layout, and that the statements given do mend it."""
     await run(postgres_url, *harm)
     (fault,) = await faults(postgres_url)
     assert (fault.status, fault.check) == (status, check)
@@ -168,7 +167,6 @@ async def test_a_fault_is_told_and_its_remedy_mends_it(
 async def test_a_fault_that_is_not_mended_by_a_statement_is_told(
     postgres_url: str, harm: list[str], check: str, told: str
 ) -> None:
-    """Pins what needs more than a statement, or a person's judgement."""
     await run(postgres_url, *harm)
     (fault,) = await faults(postgres_url)
     assert (fault.status, fault.check) == ("error", check)
@@ -176,7 +174,7 @@ async def test_a_fault_that_is_not_mended_by_a_statement_is_told(
 
 
 async def test_every_fault_is_told_at_once(postgres_url: str) -> None:
-    """Pins that the first fault does not hide the others, and that types of rows do not either."""
+    """The first fault does not hide the others, and types of rows do not either."""
     await run(
         postgres_url,
         "UPDATE cubepi_schema_version SET version = 4",
@@ -196,7 +194,6 @@ async def test_every_fault_is_told_at_once(postgres_url: str) -> None:
 
 
 async def test_ids_that_fold_are_an_error(postgres_database: str) -> None:
-    """Pins the database whose tables agree, on a collation that takes R1 and r1 for one."""
     await run(postgres_database, FOLDING)
     script = upgrade_sql(postgres_database, part="messages").replace('"C"', "folding")
     await run(postgres_database, *statements_of(script))
@@ -206,7 +203,6 @@ async def test_ids_that_fold_are_an_error(postgres_database: str) -> None:
 
 
 async def test_graph_faults_are_told(postgres_database: str) -> None:
-    """Pins the same of the other part."""
     await upgrade(postgres_database, part="graph")
     assert await faults(postgres_database) == []
     await run(
@@ -230,7 +226,7 @@ async def test_graph_faults_are_told(postgres_database: str) -> None:
 
 
 async def test_an_empty_database_is_one_fault(postgres_database: str) -> None:
-    """Pins that nothing is said of tables that are not there."""
+    """Nothing is said of tables that are not there."""
     (fault,) = await faults(postgres_database)
     assert fault.check == "schema"
     assert "Run: threadlog migrate URL" in fault.message

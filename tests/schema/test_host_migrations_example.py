@@ -50,7 +50,6 @@ def copied(folder: Path, *versions: str) -> Path:
 
 
 async def test_up_check_and_down(empty_url: str) -> None:
-    """Pins the three commands, twice over, and what they leave."""
     for _ in range(2):
         await alembic(empty_url, "upgrade", "head")
         assert "No new upgrade operations detected" in await alembic(empty_url, "check")
@@ -61,7 +60,6 @@ async def test_up_check_and_down(empty_url: str) -> None:
 
 
 async def test_the_url_may_be_an_argument(sqlite_url: str, tmp_path: Path) -> None:
-    """Pins ``-x url=…``, which wins over the variable."""
     other = f"sqlite:///{tmp_path}/other.db"
     await alembic(other, "-x", f"url={driven(sqlite_url)}", "upgrade", "head")
     await opens(sqlite_url)
@@ -69,7 +67,6 @@ async def test_the_url_may_be_an_argument(sqlite_url: str, tmp_path: Path) -> No
 
 
 async def test_a_script_does_the_same(empty_url: str) -> None:
-    """Pins ``--sql``: what a DBA runs by hand is what the command does."""
     script = await alembic(empty_url, "upgrade", "head", "--sql")
     assert await tables(empty_url) == set()
     await run(empty_url, *statements_of(script))
@@ -78,7 +75,7 @@ async def test_a_script_does_the_same(empty_url: str) -> None:
 
 
 async def test_a_migration_that_broke_off_is_run_again(empty_url: str) -> None:
-    """Pins that the host need not mend anything by hand."""
+    """The host need not mend anything by hand."""
     await alembic(empty_url, "upgrade", "0001")
     script = statements_of(await alembic(empty_url, "upgrade", "0001:0002", "--sql"))
     await run(empty_url, *[made for made in script if made.startswith("CREATE")][:4])
@@ -90,7 +87,6 @@ async def test_a_migration_that_broke_off_is_run_again(empty_url: str) -> None:
 async def test_changed_partitions_are_noticed_and_mended(
     innodb_database: str, tmp_path: Path
 ) -> None:
-    """Pins ``alembic check``, and a generated migration that needs no hand."""
     project = copied(tmp_path, "v1_orders", "v2_threadlog", "v3_order_thread")
     await alembic(innodb_database, "upgrade", "head")
     await run(innodb_database, "ALTER TABLE cubepi_messages REMOVE PARTITIONING")
@@ -109,7 +105,6 @@ async def test_changed_partitions_are_noticed_and_mended(
 
 
 async def test_autogenerate_gives_one_history(empty_url: str, tmp_path: Path) -> None:
-    """Pins a host that has its tables generated: only the version is written by hand."""
     project = copied(tmp_path, "v1_orders")
     await alembic(empty_url, "upgrade", "head", project=project)
     await alembic(empty_url, "revision", "--autogenerate", "-m", "threadlog", project=project)

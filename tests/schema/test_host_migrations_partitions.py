@@ -62,7 +62,7 @@ async def run_python(url: str, code: str) -> None:
 @pytest.mark.parametrize("table", ["cubepi_messages", "cubepi_runs"])
 @pytest.mark.parametrize("clause", OTHERS.values(), ids=OTHERS)
 async def test_other_partitions_are_noticed(innodb_url: str, table: str, clause: str) -> None:
-    """Pins that the migration written for them mends them, and that its downgrade undoes it."""
+    """The migration written for them mends them, and its downgrade undoes it."""
     before = await definitions(innodb_url)
     await alter(innodb_url, table, clause)
     other = await definitions(innodb_url)
@@ -94,27 +94,27 @@ def nothing(code: tuple[str, str]) -> bool:
 
 
 async def test_the_right_partitions_are_no_difference(innodb_url: str) -> None:
-    """Pins that a host gets no migration out of nothing, however KEY was written."""
+    """A host gets no migration out of nothing, however KEY was written."""
     assert nothing(await generated(innodb_url))
     await alter(innodb_url, "cubepi_runs", "partition by key(`thread_id`) partitions 64")
     assert nothing(await generated(innodb_url))
 
 
 async def test_who_did_not_opt_in_sees_none(innodb_url: str) -> None:
-    """Pins that Alembic's own comparisons are all there is until the plugin is named."""
+    """Alembic's own comparisons are all there is until the plugin is named."""
     await alter(innodb_url, "cubepi_runs", "REMOVE PARTITIONING")
     assert nothing(await generated(innodb_url, ["alembic.autogenerate.*"]))
     assert not nothing(await generated(innodb_url))
 
 
 async def test_sqlite_has_no_partitions(sqlite_url: str) -> None:
-    """Pins that the plugin may be named on every database."""
+    """The plugin may be named on every database."""
     await on_connection(sqlite_url, create_schema)
     assert nothing(await generated(sqlite_url))
 
 
 async def test_new_tables_get_theirs_once(innodb_database: str) -> None:
-    """Pins that a table that autogenerate creates is not altered as well."""
+    """A table that autogenerate creates is not altered as well."""
     up, _ = await generated(innodb_database)
     name = make_url(innodb_database).get_backend_name()
     assert up.count(f"{name}_partition_by='KEY (thread_id)'") == 2
@@ -122,7 +122,7 @@ async def test_new_tables_get_theirs_once(innodb_database: str) -> None:
 
 
 async def test_partitions_are_those_of_the_metadata(innodb_url: str) -> None:
-    """Pins that a host may want another number, or have none of its business with them."""
+    """A host may want another number, or have none of its business with them."""
     wanted = MetaData()
     for table in cubepi_metadata.tables.values():
         table.to_metadata(wanted)
@@ -137,7 +137,7 @@ async def test_partitions_are_those_of_the_metadata(innodb_url: str) -> None:
 
 
 async def test_tables_of_others_are_left_alone(innodb_url: str) -> None:
-    """Pins that partitions of the host's own tables are its own affair."""
+    """Partitions of the host's own tables are its own affair."""
     host: Any = MetaData()
     cubepi_metadata.tables["cubepi_runs"].to_metadata(host, name="runs_of_mine")
     await on_connection(innodb_url, host.create_all)

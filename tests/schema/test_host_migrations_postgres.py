@@ -61,7 +61,7 @@ def nothing(code: tuple[str, str]) -> bool:
 async def test_a_migrated_database_is_no_difference(
     postgres_database: str, plugins: Sequence[str]
 ) -> None:
-    """Pins that partitions, foreign keys and the index of metadata are not dropped."""
+    """Partitions, foreign keys and the index of metadata are not dropped."""
     await migrating.upgrade(postgres_database)
     both = [cubepi_metadata, graph_metadata]
     assert nothing(await generated(postgres_database, both, plugins))
@@ -69,7 +69,7 @@ async def test_a_migrated_database_is_no_difference(
 
 @pytest.mark.parametrize("table", ["cubepi_messages", "cubepi_runs"])
 async def test_missing_partitions_are_noticed(postgres_database: str, table: str) -> None:
-    """Pins that the migration written for them mends them, and that its downgrade runs."""
+    """The migration written for them mends them, and its downgrade runs."""
     await migrating.upgrade(postgres_database, part="messages")
     before = await definitions(postgres_database)
     await run(postgres_database, f"DROP TABLE {table}_p07", f"DROP TABLE {table}_p63")
@@ -87,7 +87,6 @@ async def test_missing_partitions_are_noticed(postgres_database: str, table: str
 
 
 async def test_a_table_that_is_not_partitioned_is_told(postgres_database: str) -> None:
-    """Pins a warning: no statement changes it."""
     await migrating.upgrade(postgres_database, part="messages")
     await run(
         postgres_database,
@@ -100,7 +99,7 @@ async def test_a_table_that_is_not_partitioned_is_told(postgres_database: str) -
 
 
 async def test_what_is_the_host_s_is_its_own(postgres_database: str) -> None:
-    """Pins that a host's foreign keys and indexes on threadlog's tables are still compared."""
+    """A host's foreign keys and indexes on threadlog's tables are still compared."""
     await migrating.upgrade(postgres_database, part="messages")
     host = MetaData()
     for table in cubepi_metadata.tables.values():
@@ -129,7 +128,6 @@ async def test_what_is_the_host_s_is_its_own(postgres_database: str) -> None:
 async def test_tables_that_a_host_gives_up_are_dropped_with_their_partitions(
     postgres_database: str,
 ) -> None:
-    """Pins a migration that runs: a partition goes with its table, and is not dropped alone."""
     await migrating.upgrade(postgres_database)
     assert nothing(await generated(postgres_database, [cubepi_metadata, graph_metadata]))
     up, _ = await generated(postgres_database, graph_metadata)
@@ -140,7 +138,6 @@ async def test_tables_that_a_host_gives_up_are_dropped_with_their_partitions(
 
 
 async def test_the_filter_leaves_partitions_out(postgres_database: str) -> None:
-    """Pins `exclude_threadlog_tables`, in an Alembic that knows nothing else of threadlog."""
     await migrating.upgrade(postgres_database)
     seen: list[str | None] = []
 

@@ -54,14 +54,13 @@ def layer_of(name: str) -> str:
 
 @pytest.mark.parametrize(("layer", "path"), list(modules()), ids=str)
 def test_imports_follow_the_arrows(layer: str, path: Path) -> None:
-    """Pins app → repositories → models and migrations → models."""
     for name in imports(path):
         leaf = any(f"{name}.".startswith(f"{allowed}.") for allowed in LEAVES)
         assert leaf or layer_of(name) in {layer, *MAY_IMPORT[layer]}, f"{path} imports {name}"
 
 
 def test_an_arrow_in_the_wrong_direction_is_seen(tmp_path: Path) -> None:
-    """Pins that the check above can fail."""
+    """The check above can fail."""
     wrong = tmp_path / "wrong.py"
     wrong.write_text("from threadlog.runtime.transactions import OwnedStore\n", encoding="utf-8")
     assert [layer_of(name) for name in imports(wrong)] == ["threadlog"]
@@ -70,7 +69,7 @@ def test_an_arrow_in_the_wrong_direction_is_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("package", ["threadlog", "threadlog.models", "threadlog.repositories"])
 def test_importing_loads_no_driver_and_no_tool(package: str) -> None:
-    """Pins that an install without extras can import the package."""
+    """An install without extras can import the package."""
     code = f"import sys, {package}; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -82,7 +81,6 @@ def test_importing_loads_no_driver_and_no_tool(package: str) -> None:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
-    """Pins the mapping of folders to one import package, with its types."""
     source = tmp_path / "source"
     source.mkdir()
     for name in [*FOLDERS, "pyproject.toml", "README.md", "LICENSE"]:

@@ -58,7 +58,7 @@ def saved(value: int) -> dict[str, Any]:
 def test_what_may_be(
     events: list[Event], messages: list[Mapping[str, Any]], extra: dict[str, Any]
 ) -> None:
-    """Pins that what was not acknowledged may be there, wholly, or not."""
+    """What was not acknowledged may be there, wholly, or not."""
     assert faults(events, messages, extra) == []
 
 
@@ -89,13 +89,13 @@ def test_what_may_be(
 def test_what_may_not_be(
     events: list[Event], messages: list[Mapping[str, Any]], extra: dict[str, Any], fault: str
 ) -> None:
-    """Pins that each kind of loss and disorder is seen."""
+    """Each kind of loss and disorder is seen."""
     found = "\n".join(faults(events, messages, extra))
     assert re.search(fault, found)
 
 
 def test_a_gap_in_seq_is_seen() -> None:
-    """Pins that seq is to be contiguous from 1."""
+    """Seq is to be contiguous from 1."""
     messages = batch(1)
     stored: Stored = {"t": ([(1, messages[0]), (3, messages[1])], {})}
     assert judge(append(1), stored).faults == ["t: seq has gaps or repeats"]

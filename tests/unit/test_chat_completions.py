@@ -35,7 +35,7 @@ def call(arguments: str = "{}", **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("line", SAMPLE.read_text(encoding="utf-8").splitlines())
 def test_what_was_read_is_written_back_equal(line: str) -> None:
-    """Pins that reading loses nothing of the sample."""
+    """Reading loses nothing of the sample."""
     raw = json.loads(line)["messages"]
     system, messages = read_transcript(raw)
     written = write_transcript(messages, system=system)
@@ -46,7 +46,6 @@ def test_what_was_read_is_written_back_equal(line: str) -> None:
 
 
 def test_each_role_becomes_its_message() -> None:
-    """Pins the classes and fields that roles turn into."""
     system, messages = read_transcript(
         [
             {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
@@ -69,7 +68,7 @@ def test_each_role_becomes_its_message() -> None:
 
 
 def test_nothing_and_empty_text_are_kept_apart() -> None:
-    """Pins that null gives no block and an empty string an empty block."""
+    """Null gives no block and an empty string an empty block."""
     raw = [{"role": "assistant", "content": None}, {"role": "assistant", "content": ""}]
     messages = read_transcript(raw).messages
     assert [message.content for message in messages] == [[], [TextContent(text="")]]
@@ -77,7 +76,6 @@ def test_nothing_and_empty_text_are_kept_apart() -> None:
 
 
 def test_images_keep_their_url_and_media_type() -> None:
-    """Pins what becomes of image parts, their ``detail`` included."""
     parts = [
         {"type": "image_url", "image_url": {"url": "data:image/webp;base64,AAAA", "detail": "low"}},
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
@@ -93,7 +91,7 @@ def test_images_keep_their_url_and_media_type() -> None:
 
 
 def test_base64_data_is_written_as_a_data_url() -> None:
-    """Pins that images of other writers can be handed to a model."""
+    """Images of other writers can be handed to a model."""
     message = UserMessage(content=[ImageContent(source="AAAA", media_type="image/png")])
     (written,) = write_transcript([message])
     assert written["content"] == [
@@ -102,7 +100,6 @@ def test_base64_data_is_written_as_a_data_url() -> None:
 
 
 def test_refusals_go_into_metadata() -> None:
-    """Pins both forms of a refusal, the field and the part."""
     part = [{"type": "text", "text": "Sorry."}, {"type": "refusal", "refusal": "No."}]
     messages = read_transcript(
         [
@@ -115,14 +112,13 @@ def test_refusals_go_into_metadata() -> None:
 
 
 def test_fields_that_have_no_place_go_into_metadata() -> None:
-    """Pins that an unknown field is kept under its own name."""
+    """An unknown field is kept under its own name."""
     raw = [{"role": "assistant", "content": "a", "reasoning_content": "because", "audio": None}]
     (message,) = read_transcript(raw).messages
     assert message.metadata == {"reasoning_content": "because"}
 
 
 def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
-    """Pins what writing leaves out."""
     message = AssistantMessage(
         content=[ThinkingContent(thinking="hm"), TextContent(text="a")], metadata={"private": 1}
     )
@@ -175,7 +171,7 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
     ],
 )
 def test_what_cannot_be_kept_is_refused(raw: object, reason: str) -> None:
-    """Pins that reading drops nothing silently, and names the place."""
+    """Reading drops nothing silently, and names the place."""
     with pytest.raises(ConversationError) as caught:
         read_transcript(raw)
     assert reason in str(caught.value)
@@ -191,12 +187,12 @@ def test_what_cannot_be_kept_is_refused(raw: object, reason: str) -> None:
     ],
 )
 def test_json_that_cannot_be_kept_is_refused(text: str | bytes, reason: str) -> None:
-    """Pins that every fault of a document becomes the same kind of error."""
+    """Every fault of a document becomes the same kind of error."""
     with pytest.raises(ConversationError) as caught:
         parse_json(text, "X")
     assert reason in str(caught.value)
 
 
 def test_a_byte_order_mark_is_no_fault() -> None:
-    """Pins that files of Windows editors can be read."""
+    """Files of Windows editors can be read."""
     assert parse_json(b"\xef\xbb\xbf[1.5]", "X") == [1.5]

@@ -21,7 +21,7 @@ def on(request: pytest.FixtureRequest) -> Iterator[bool]:
 
 
 def test_the_collector_is_as_before_afterwards(on: bool) -> None:  # noqa: FBT001 - a fixture
-    """Pins that it is off in the block, and afterwards what the host wants, whatever happens."""
+    """It is off in the block, and afterwards what the host wants, whatever happens."""
     with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled() is on
@@ -31,7 +31,7 @@ def test_the_collector_is_as_before_afterwards(on: bool) -> None:  # noqa: FBT00
 
 
 async def test_loading_collects_nothing_meanwhile(sqlite_url: str) -> None:
-    """Pins that decoding a long thread is not slowed by collections, nor by what it raises."""
+    """Decoding a long thread is not slowed by collections, nor by what it raises."""
     async with Checkpointer(sqlite_url) as checkpointer:
         await checkpointer.append("t", UserFactory.build_batch(3_000))
         codec = checkpointer.vocabulary.messages

@@ -27,7 +27,6 @@ BEYOND = 2**70
     ],
 )
 def test_the_same(one: str | None, other: str | None) -> None:
-    """Pins what databases write in different ways."""
     assert json_equal(one, other)
     assert json_equal(other, one)
 
@@ -59,6 +58,5 @@ def test_the_same(one: str | None, other: str | None) -> None:
     ],
 )
 def test_not_the_same(one: str | None, other: str | None) -> None:
-    """Pins what would be a change."""
     assert not json_equal(one, other)
     assert not json_equal(other, one)

@@ -38,7 +38,6 @@ def samples() -> list[ThreadlogError]:
 
 @pytest.mark.parametrize("error", samples(), ids=lambda error: type(error).__name__)
 def test_an_error_survives_pickling(error: ThreadlogError) -> None:
-    """Pins class, text and attributes of every error."""
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert type(again) is type(error)
     assert str(again) == str(error)
@@ -46,7 +45,7 @@ def test_an_error_survives_pickling(error: ThreadlogError) -> None:
 
 
 def test_every_kind_was_tried() -> None:
-    """Pins that the samples are not an empty list."""
+    """The samples are not an empty list."""
     kinds = {type(error) for error in samples()}
     assert {kind for kind in kinds if issubclass(kind, StorageError | RunError)}
     assert len(kinds) > 25

@@ -30,7 +30,7 @@ class Failing:
 
 @pytest.mark.parametrize("kind", [ConnectionLostError, NotWritableError])
 def test_a_server_that_is_away_is_tried_ten_times(kind: type[StorageError]) -> None:
-    """Pins that a wrong address is told within seconds."""
+    """A wrong address is told within seconds."""
     work = Failing(kind, 100)
     with pytest.raises(kind):
         retry_policy(lambda seconds: None)(work)
@@ -38,13 +38,13 @@ def test_a_server_that_is_away_is_tried_ten_times(kind: type[StorageError]) -> N
 
 
 def test_a_deadlock_is_tried_again_for_as_long_as_there_is_time() -> None:
-    """Pins that writers who meet again and again are not counted out: others went on."""
+    """Writers who meet again and again are not counted out: others went on."""
     work = Failing(DeadlockError, 50)
     assert retry_policy(lambda seconds: None)(work) == "done"
 
 
 def test_what_cannot_succeed_is_not_tried_again() -> None:
-    """Pins that other errors are raised at once."""
+    """Other errors are raised at once."""
     work = Failing(StorageError, 1)
     with pytest.raises(StorageError):
         retry_policy(lambda seconds: None)(work)

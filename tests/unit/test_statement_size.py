@@ -15,7 +15,6 @@ def row(payload: bytes = b"", **metadata: str) -> NewMessage:
 
 
 def test_rows_that_fit_share_a_statement() -> None:
-    """Pins order, and that nothing is left out between batches."""
     rows = [row(bytes([n]) * 4_000) for n in range(60, 67)]
     batches = [batch.rows for batch in in_batches(rows, LIMIT)]
     assert [len(batch) for batch in batches] == [2, 2, 2, 1]
@@ -25,7 +24,6 @@ def test_rows_that_fit_share_a_statement() -> None:
 
 @pytest.mark.parametrize("character", [b"'", b'"', b"\\", b"\0", b"\n", b"\r", b"\x1a"])
 def test_what_the_driver_escapes_counts_twice(character: bytes) -> None:
-    """Pins every character that takes two bytes in a literal, in payloads."""
     assert len(in_batches([row(b"x" * 12_000)], LIMIT)) == 1
     with pytest.raises(TooLargeError) as caught:
         in_batches([row(), row(character * 12_000)], LIMIT)
@@ -34,7 +32,6 @@ def test_what_the_driver_escapes_counts_twice(character: bytes) -> None:
 
 
 def test_metadata_counts_as_it_is_sent() -> None:
-    """Pins JSON's own escapes, which the driver escapes again."""
     assert len(in_batches([row(a="x" * 12_000)], LIMIT)) == 1
     for text in ('"' * 5_000, "é" * 2_500, "\n" * 6_000):
         with pytest.raises(TooLargeError):

@@ -26,12 +26,10 @@ TWO = (Host("h1", 3306), Host("h2", 3307))
     ],
 )
 def test_hosts_are_read_from_both_ways_to_write_them(url: str, hosts: tuple[Host, ...]) -> None:
-    """Pins the two spellings, ports, IPv6 and what only looks like a list."""
     assert parse_hosts(parse_url(url)) == hosts
 
 
 def test_the_rest_of_the_url_stays() -> None:
-    """Pins account, password, database and options beside several hosts."""
     url = parse_url("mysql://us%40er:p%2Cw@h1:3306,h2/the%20db?ssl_mode=REQUIRED")
     assert (url.username, url.password, url.database) == ("us@er", "p,w", "the db")
     assert url.query["ssl_mode"] == "REQUIRED"
@@ -39,21 +37,18 @@ def test_the_rest_of_the_url_stays() -> None:
 
 
 def test_a_url_of_several_hosts_is_shown_with_them_and_without_its_password() -> None:
-    """Pins what people see in errors and in the repr."""
     shown = show_url(parse_url("mysql://u:secret@h1:3306,h2:3307/db?ssl_mode=REQUIRED"))
     assert shown == "mysql://u:***@/db?host=h1:3306&host=h2:3307"
 
 
 @pytest.mark.parametrize("host", ["h2:port", "h2:3306:1", "h 2", "[h2", "h2:123456"])
 def test_what_is_no_host_is_refused(host: str) -> None:
-    """Pins a typed error before anything connects, without the password in it."""
     with pytest.raises(ConfigurationError, match="among its hosts") as caught:
         Checkpointer(f"mysql://u:secret@h1:3306,{host}/db")
     assert "secret" not in str(caught.value)
 
 
 def test_url_objects_are_read_as_text_is() -> None:
-    """Pins URLs that SQLAlchemy itself parsed."""
     assert parse_hosts(parse_url(make_url("mysql://u:p@/db?host=h1&host=h2:3307"))) == TWO
     assert parse_hosts(parse_url(make_url("mysql://u:p@h1,h2:3307/db"))) == TWO
     assert repr(SyncCheckpointer(make_url("mysql://u:p@h1,h2:3307/db"))).count("h2:3307") == 1

@@ -18,7 +18,6 @@ from tests.graph.graphs.ways import Builder, Way, reference
 async def test_what_runs_at_once_is_stored_in_its_order(
     way: Way, builder: Builder, expected: list[str]
 ) -> None:
-    """Pins result, history and order of stored writes against LangGraph's own saver."""
     ours, theirs = way.compile(builder), reference(way).compile(builder)
     given: Said = {"said": ["hello"]}
     for _ in range(2):
@@ -34,7 +33,6 @@ async def test_what_runs_at_once_is_stored_in_its_order(
 
 
 async def test_a_stream_is_the_same(own_way: Way) -> None:
-    """Pins what is streamed: values after each step, and checkpoints with their writes."""
     ours, theirs = own_way.compile(branches()), reference(own_way).compile(branches())
     for mode in ("values", "debug"):
         found = await ours.stream({"said": ["hello"]}, config_of(mode), stream_mode=mode)

@@ -19,7 +19,6 @@ ONE_RUN = ["fork", *sorted(BRANCHES), "join"]
 
 @pytest.mark.parametrize("every", [1, 3, 1_000])
 async def test_the_value_adds_up_in_the_order_of_the_branches(own_way: Way, every: int) -> None:
-    """Pins four runs with snapshots now and then, and each state of the history."""
     builder = delta_branches(every)
     ours, theirs = own_way.compile(builder), reference(own_way).compile(builder)
     for number in range(1, 5):
@@ -33,7 +32,7 @@ async def test_the_value_adds_up_in_the_order_of_the_branches(own_way: Way, ever
 
 @pytest.mark.parametrize("name", list(WAYS))
 async def test_another_process_reads_the_same(name: str, graph_url: str) -> None:
-    """Pins that nothing but the database holds the value, as of every checkpoint."""
+    """Nothing but the database holds the value, as of every checkpoint."""
     async with WAYS[name](graph_url) as way:
         graph = way.compile(delta_branches(4))
         for _ in range(3):
@@ -48,11 +47,6 @@ async def test_another_process_reads_the_same(name: str, graph_url: str) -> None
 async def test_whatever_is_done_the_value_is_the_references(
     own_way: Way, every: int, seed: int
 ) -> None:
-    """Pins runs of every durability, writes, forks, copies of checkpoints, at random.
-
-    Now and then the thread is pruned, in ours alone: the newest state does not change, and
-    what is done after it leads to the same values.
-    """
     print(f"seed {seed}, every {every}")
     both = Both(own_way, every, seed)
     for _ in range(14):
@@ -161,7 +155,7 @@ async def _runs_from(graph: Runner, config: Any) -> bool:
 
 
 async def test_a_channel_that_is_never_written_keeps_nothing(own_way: Way) -> None:
-    """Pins that pruning leaves one checkpoint where the others' values have a snapshot there."""
+    """Pruning leaves one checkpoint where the others' values have a snapshot there."""
     graph = own_way.compile(delta_branches(1))
     for _ in range(3):
         await graph.run({"said": ["hello"]}, config_of())
@@ -172,7 +166,6 @@ async def test_a_channel_that_is_never_written_keeps_nothing(own_way: Way) -> No
 
 
 async def test_runs_side_by_side_add_up_each_by_itself(graph_url: str) -> None:
-    """Pins sixteen threads at once on one saver."""
     async with WAYS["own"](graph_url) as way:
         graph = way.compile(delta_branches(3))
 

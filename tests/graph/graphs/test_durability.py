@@ -21,7 +21,6 @@ DURABILITIES = ("exit", "async", "sync")
 async def test_each_durability_stores_what_the_reference_stores(
     own_way: Way, builder: Builder, durability: Any
 ) -> None:
-    """Pins results, histories and stored writes of three runs."""
     memory = reference(own_way)
     ours, theirs = own_way.compile(builder), memory.compile(builder)
     for number in range(3):
@@ -41,7 +40,6 @@ async def test_each_durability_stores_what_the_reference_stores(
 
 @pytest.mark.parametrize("durability", DURABILITIES)
 async def test_each_durability_keeps_a_question(own_way: Way, durability: Any) -> None:
-    """Pins a question, its answer, and what was said beside it."""
     graph = own_way.compile(asking())
     waiting = await graph.run({"said": ["hello"]}, config_of(), durability=durability)
     assert [found.value for found in waiting["__interrupt__"]] == ["Refund?"]

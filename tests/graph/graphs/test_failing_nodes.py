@@ -15,7 +15,6 @@ from tests.support.seeds import FRESH
 async def test_a_failed_node_is_run_again_and_its_siblings_are_not(
     way: Way, tmp_path: Path
 ) -> None:
-    """Pins the ledger of what ran, the error in the history, and the result."""
     memory = reference(way)
     for place, name in ((way, "ours"), (memory, "theirs")):
         graph = place.compile(failing(tmp_path / name))
@@ -41,7 +40,7 @@ async def test_a_failed_node_is_run_again_and_its_siblings_are_not(
 def test_a_killed_run_is_finished_by_another_process(
     name: str, kill: str, graph_url: str, tmp_path: Path
 ) -> None:
-    """Pins that after SIGKILL every finished step is there, and that none is repeated."""
+    """After SIGKILL every finished step is there, and none is repeated."""
     ledger = tmp_path / "ledger"
     kill_worker("run_killable", graph_url, name, str(ledger), kill)
     done = ledger.read_text().split("\n")[:-1] if ledger.exists() else []

@@ -10,7 +10,6 @@ from tests.graph.graphs.ways import WAYS, reference
 
 @pytest.mark.parametrize("name", list(WAYS))
 async def test_a_question_is_answered_in_another_process(name: str, graph_url: str) -> None:
-    """Pins the question, what runs, and that what was said beside it is not said again."""
     async with WAYS[name](graph_url) as way:
         graph = way.compile(asking())
         waiting = await graph.run({"said": ["hello"]}, config_of())
@@ -28,7 +27,7 @@ async def test_a_question_is_answered_in_another_process(name: str, graph_url: s
 async def test_a_question_of_a_subgraph_is_answered_in_another_process(
     name: str, graph_url: str
 ) -> None:
-    """Pins that the subgraph goes on where it asked, without saying anything twice."""
+    """The subgraph goes on where it asked, without saying anything twice."""
     async with WAYS[name](graph_url) as way:
         await way.compile(nested(question=True)).run({"said": ["hello"]}, config_of())
     asked, said = run_worker("answer_inside", graph_url, name, "yes")

@@ -37,7 +37,6 @@ def builder(request: pytest.FixtureRequest) -> Builder:
 async def test_a_pruned_thread_goes_on_as_if_it_had_not_been(
     own_way: Way, builder: Builder
 ) -> None:
-    """Pins the state after pruning, what runs after it lead to, and that little is left."""
     ours, theirs = own_way.compile(builder), reference(own_way).compile(builder)
     for _ in range(3):
         for _ in range(2):
@@ -54,7 +53,7 @@ async def test_a_pruned_thread_goes_on_as_if_it_had_not_been(
 
 
 async def test_a_question_outlives_pruning(own_way: Way) -> None:
-    """Pins that a thread which waits still waits, and what is said beside it is kept."""
+    """A thread which waits still waits, and what is said beside it is kept."""
     for builder, last in ((asking(), "after"), (nested(question=True), "outer 2")):
         thread_id = f"waits before {last}"
         graph = own_way.compile(builder)
@@ -77,7 +76,6 @@ def _parentless(found: Any) -> Any:
 
 
 async def test_pruning_by_age_keeps_what_a_running_thread_needs(own_way: Way) -> None:
-    """Pins prune_older_than of everything that was stored until now, between two runs."""
     graph = own_way.compile(delta_branches(1_000))
     for number in range(1, 4):
         result = await graph.run({"said": ["hello"]}, config_of())
@@ -86,7 +84,6 @@ async def test_pruning_by_age_keeps_what_a_running_thread_needs(own_way: Way) ->
 
 
 async def test_a_copy_goes_on_by_itself(own_way: Way, builder: Builder) -> None:
-    """Pins the copy's history, and that neither thread shows what the other does next."""
     graph = own_way.compile(builder)
     for _ in range(2):
         await graph.run({"said": ["hello"]}, config_of())
@@ -110,7 +107,7 @@ def _unthreaded(history: Any) -> Any:
 
 
 async def test_a_question_is_answered_in_a_copy(own_way: Way) -> None:
-    """Pins that a copy of a thread that waits, waits too, and is answered by itself."""
+    """A copy of a thread that waits, waits too, and is answered by itself."""
     graph = own_way.compile(nested(question=True))
     await graph.run({"said": ["hello"]}, config_of())
     await own_way.call("copy_thread", "t", "copy")
@@ -128,10 +125,6 @@ class Plain(TypedDict, total=False):
 
 
 async def test_a_channel_that_was_a_delta_channel_once_keeps_its_value(own_way: Way) -> None:
-    """Pins pruning after a deployment in which a channel stopped being a delta channel.
-
-    LangGraph then reads its value from the writes of before, until the channel is written.
-    """
     old = own_way.compile(chain("one", "two", state=delta_state(1_000)))
     await old.run({"said": ["hello"]}, config_of())
     new = own_way.compile(chain("one", "two", state=Plain))

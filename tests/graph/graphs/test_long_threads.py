@@ -81,7 +81,6 @@ def _remove(url: str) -> None:
 async def test_a_long_thread_is_read_in_constant_memory(
     long_thread: tuple[str, list[str]],
 ) -> None:
-    """Pins the list of all, the newest, and pages deep in the history by before and limit."""
     url, ids = long_thread
     async with Saver(url) as saver:
         tracemalloc.start()

@@ -100,7 +100,7 @@ async def _prune(saver: Saver) -> None:
 async def test_what_belongs_to_a_thread_is_found_by_primary_keys(
     among_others: str, work: Callable[[Saver], Awaitable[object]]
 ) -> None:
-    """Pins that no table is scanned, and that each is looked up by its primary key."""
+    """No table is scanned, and each is looked up by its primary key."""
     found = await plans(among_others, work)
     assert found
     for plan in found:
@@ -112,7 +112,7 @@ async def test_what_belongs_to_a_thread_is_found_by_primary_keys(
 
 @pytest.mark.parametrize("among_others", INNODB, indirect=True)
 async def test_the_newest_is_found_without_the_others(among_others: str) -> None:
-    """Pins that its thread's other checkpoints are neither read nor sorted."""
+    """Its thread's other checkpoints are neither read nor sorted."""
     ((statement, parameters),) = await reading(among_others, _newest)
     read = await on_connection(among_others, lambda c: rows_read(c, statement, parameters))
     print(f"{read} rows read")
@@ -120,7 +120,7 @@ async def test_the_newest_is_found_without_the_others(among_others: str) -> None
 
 
 async def test_the_newest_of_all_threads_is_found_by_an_index(among_others: str) -> None:
-    """Pins that a page of all threads is read from the end of an index, without sorting."""
+    """A page of all threads is read from the end of an index, without sorting."""
 
     async def work(saver: Saver) -> None:
         assert [found async for found in saver.alist(None, limit=10)]

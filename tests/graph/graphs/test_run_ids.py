@@ -8,7 +8,6 @@ from tests.graph.graphs.ways import Way, reference
 
 
 async def test_every_checkpoint_says_which_run_made_it(way: Way) -> None:
-    """Pins run_id in the config's metadata, in each checkpoint and as a filter."""
     graph = way.compile(branches())
     runs = [str(uuid4()) for _ in range(3)]
     for run_id in runs:
@@ -27,7 +26,6 @@ async def test_every_checkpoint_says_which_run_made_it(way: Way) -> None:
 
 
 async def test_subgraphs_say_it_too(own_way: Way) -> None:
-    """Pins the same in a subgraph's namespace, beside what LangGraph's own saver stamps."""
     memory = reference(own_way)
     config = config_of(metadata={"run_id": "r1", "tenant": "acme"})
     for place in (own_way, memory):
@@ -49,7 +47,7 @@ async def test_subgraphs_say_it_too(own_way: Way) -> None:
 
 
 async def test_deleting_a_run_leaves_the_others(own_way: Way) -> None:
-    """Pins that a thread goes on from the run before the one that was deleted."""
+    """A thread goes on from the run before the one that was deleted."""
     graph = own_way.compile(branches())
     for run_id in ("r1", "r2"):
         await graph.run({"said": [run_id]}, config_of(metadata={"run_id": run_id}))

@@ -12,10 +12,6 @@ from tests.graph.graphs.ways import Way, reference
 
 @pytest.mark.parametrize("checkpointer", [None, True])
 async def test_a_subgraph_has_a_namespace_of_its_own(way: Way, checkpointer: Any) -> None:
-    """Pins results over three runs, and every namespace's history, against the reference.
-
-    A subgraph with ``checkpointer=True`` remembers what it said in the runs before.
-    """
     builder = nested(checkpointer=checkpointer)
     memory = reference(way)
     ours, theirs = way.compile(builder), memory.compile(builder)
@@ -33,7 +29,6 @@ async def test_a_subgraph_has_a_namespace_of_its_own(way: Way, checkpointer: Any
 
 
 async def test_a_subgraph_that_remembers_can_be_read_by_itself(own_way: Way) -> None:
-    """Pins reading and listing its namespace, and the thread's other namespaces beside it."""
     builder = nested(checkpointer=True)
     ours, theirs = own_way.compile(builder), reference(own_way).compile(builder)
     inside = config_of()
@@ -50,7 +45,6 @@ async def test_a_subgraph_that_remembers_can_be_read_by_itself(own_way: Way) -> 
 
 
 async def test_a_question_inside_is_seen_from_outside(own_way: Way) -> None:
-    """Pins get_state(subgraphs=True) while a subgraph waits, and its answer."""
     builder = nested(question=True)
     ours, theirs = own_way.compile(builder), reference(own_way).compile(builder)
     for graph in (ours, theirs):

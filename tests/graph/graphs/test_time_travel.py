@@ -33,7 +33,6 @@ async def _travels(graph: Runner) -> list[Any]:
 
 
 async def test_every_way_back_is_the_same(way: Way) -> None:
-    """Pins running from an old checkpoint, forks and copies of one, against the reference."""
     memory = reference(way)
     builder = chain("first", "second", "third")
     ours, theirs = way.compile(builder), memory.compile(builder)
@@ -53,7 +52,7 @@ def _shape(tree: list[tuple[str | None, str]]) -> list[int | None]:
 
 
 async def test_an_old_checkpoint_reads_as_it_was(own_way: Way) -> None:
-    """Pins that what came later, on two branches, shows in no older state."""
+    """What came later, on two branches, shows in no older state."""
     graph = own_way.compile(branches())
     await graph.run({"said": ["hello"]}, config_of())
     before = await graph.history(config_of())
@@ -69,7 +68,7 @@ async def test_an_old_checkpoint_reads_as_it_was(own_way: Way) -> None:
 
 
 async def test_an_answered_question_is_asked_again(own_way: Way) -> None:
-    """Pins that going back behind a question asks it anew, and keeps both answers apart."""
+    """Going back behind a question asks it anew, and keeps both answers apart."""
     memory = reference(own_way)
     found = []
     for place in (own_way, memory):

@@ -15,7 +15,7 @@ WORKERS = 16
 
 
 async def test_sixteen_workers_on_threads_of_their_own(graph_url: str) -> None:
-    """Pins that each thread holds its own chain, whole and in order."""
+    """Each thread holds its own chain, whole and in order."""
     async with Saver(graph_url, max_pool_size=WORKERS) as saver:
 
         async def work(number: int) -> list[str]:
@@ -33,7 +33,7 @@ async def test_sixteen_workers_on_threads_of_their_own(graph_url: str) -> None:
 
 
 async def test_a_writer_that_waits_holds_up_no_other(innodb_graph_url: str) -> None:
-    """Pins that there is no lock around the saver: one put waits for a row, fifteen do not."""
+    """There is no lock around the saver: one put waits for a row, fifteen do not."""
     # At MySQL's own default level it would lock the gaps beside the row too.
     engine = engine_for(innodb_graph_url, isolation_level="READ COMMITTED")
     async with Saver(innodb_graph_url, max_pool_size=WORKERS + WORKERS // 2) as saver:
@@ -57,7 +57,6 @@ async def test_a_writer_that_waits_holds_up_no_other(innodb_graph_url: str) -> N
 
 @pytest.mark.parametrize("seed", [FRESH])
 async def test_parallel_tasks_of_one_step(graph_url: str, seed: int) -> None:
-    """Pins 16 tasks that write after one checkpoint at once, in the order of their paths."""
     print(f"seed {seed}")
     draw = random.Random(seed)
     tasks = [(f"path {draw.random():.6f}", f"task {number}") for number in range(WORKERS)]
@@ -78,7 +77,7 @@ async def test_parallel_tasks_of_one_step(graph_url: str, seed: int) -> None:
 
 
 async def test_the_same_put_by_sixteen_is_one(graph_url: str) -> None:
-    """Pins that a step which is saved again and again, at once, is stored once."""
+    """A step which is saved again and again, at once, is stored once."""
     checkpoint = checkpoint_of({"a": 1, "b": 2})
     versions = checkpoint["channel_versions"]
     async with Saver(graph_url, max_pool_size=WORKERS) as saver:

@@ -10,7 +10,6 @@ from tests.graph.saver.ways import WAYS
 
 
 async def test_every_base_and_every_extended_capability_passes(way: str, graph_url: str) -> None:
-    """Pins all eight capabilities, on each way to have a saver and on each database."""
 
     async def factory() -> AsyncIterator[Any]:
         async with WAYS[way](graph_url) as saver:

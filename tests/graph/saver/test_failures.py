@@ -62,7 +62,7 @@ class Killed:
 async def test_a_connection_lost_during_commit_costs_a_put_nothing(
     innodb_graph_url: str, other: AsyncConnection
 ) -> None:
-    """Pins that what may be stored already is stored again, since that changes nothing."""
+    """What may be stored already is stored again, since that changes nothing."""
     async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         checkpoint = checkpoint_of({"a": 1})
@@ -89,7 +89,7 @@ async def test_a_connection_lost_during_commit_costs_a_put_nothing(
 async def test_a_copy_that_may_be_there_is_not_made_twice(
     innodb_graph_url: str, other: AsyncConnection
 ) -> None:
-    """Pins that the one method which could not be repeated says so."""
+    """The one method which could not be repeated says so."""
     async with Saver(innodb_graph_url) as saver:
         await put_chain(saver, "t", 2)
         with Killed(saver, other), pytest.raises(CommitOutcomeUnknownError):
@@ -99,7 +99,7 @@ async def test_a_copy_that_may_be_there_is_not_made_twice(
 async def test_every_pooled_connection_killed_between_calls(
     innodb_graph_url: str, other: AsyncConnection
 ) -> None:
-    """Pins that the next call works without a restart, as after a night of idling."""
+    """The next call works without a restart, as after a night of idling."""
     async with Saver(innodb_graph_url) as saver:
         await put_chain(saver, "t", 2)
         mine = (await other.execute(text("SELECT CONNECTION_ID()"))).scalar_one()
@@ -114,7 +114,7 @@ async def test_every_pooled_connection_killed_between_calls(
 
 
 async def test_what_is_pruned_while_it_is_copied_is_copied_whole(innodb_graph_url: str) -> None:
-    """Pins that a copy's checkpoints get their values, which later statements copy."""
+    """A copy's checkpoints get their values, which later statements copy."""
     async with Saver(innodb_graph_url) as saver, Saver(innodb_graph_url) as pruner:
         stored = await put_chain(saver, "t", 3)
         pruning: list[asyncio.Task[None]] = []

@@ -142,7 +142,6 @@ def comparable(found: CheckpointTuple | None) -> Any:
 
 @pytest.mark.parametrize("seed", [1, 2, 3, FRESH])
 async def test_anything_that_is_done_to_both_reads_the_same(any_saver: Any, seed: int) -> None:
-    """Pins put, put_writes, get_tuple and list against the reference, with hostile names."""
     print(f"seed {seed}")
     both = Both(any_saver, seed)
     for _ in range(120):
@@ -152,7 +151,7 @@ async def test_anything_that_is_done_to_both_reads_the_same(any_saver: Any, seed
 
 @pytest.mark.parametrize("seed", [1, 2, FRESH])
 async def test_copies_and_deletions_leave_the_rest_alone(graph_url: str, seed: int) -> None:
-    """Pins that a copy reads like its source, and that deleting one thread deletes one."""
+    """A copy reads like its source, and deleting one thread deletes one."""
     print(f"seed {seed}")
     async with WAYS["own"](graph_url) as ours:
         both = Both(ours, seed)

@@ -38,7 +38,6 @@ LONG = "n" * 70_000
     ],
 )
 async def test_threads_that_look_alike_are_kept_apart(saver: Saver, names: tuple[str, ...]) -> None:
-    """Pins byte by byte comparison of ids of threads."""
     stored = {name: (await put_chain(saver, name, 1))[0] for name in names}
     for name, config in stored.items():
         newest = await saver.aget_tuple(config_for(name))
@@ -51,7 +50,6 @@ async def test_threads_that_look_alike_are_kept_apart(saver: Saver, names: tuple
 
 
 async def test_checkpoints_and_tasks_that_differ_in_case_are_kept_apart(saver: Saver) -> None:
-    """Pins the same of ids of checkpoints, tasks and runs."""
     for checkpoint_id in ("c-a", "c-A"):
         config = await saver.aput(
             config_for("t"),
@@ -75,7 +73,7 @@ async def test_checkpoints_and_tasks_that_differ_in_case_are_kept_apart(saver: S
 
 @pytest.mark.parametrize("space", ["", " ", "a", "a ", "A", "child:1|grand:2", LONG, LONG + " "])
 async def test_namespaces_of_any_length_are_kept_apart(saver: Saver, space: str) -> None:
-    """Pins that each is found by its whole name, a space at its end included."""
+    """Each is found by its whole name, a space at its end included."""
     others = {"", " ", "a", "a ", "A", LONG, LONG + " ", LONG[:-1]} - {space}
     for other in others:
         await put_chain(saver, "t", 1, other)
@@ -87,7 +85,6 @@ async def test_namespaces_of_any_length_are_kept_apart(saver: Saver, space: str)
 
 
 async def test_channels_of_any_name_are_kept_apart(any_saver: Any) -> None:
-    """Pins quotes, case, spaces, emoji and 70,000 characters, in values and in writes."""
     names = ["a", "A", "a ", "'", '"', "\\", "`", "%s", ":x", "😀", LONG, LONG + "x", "\n"]
     values = {name: ["value of", name[-3:], number] for number, name in enumerate(names)}
     versions = {name: f"{number:032}.5" for number, name in enumerate(names)}
@@ -103,7 +100,6 @@ async def test_channels_of_any_name_are_kept_apart(any_saver: Any) -> None:
 
 @pytest.mark.parametrize("thread_id", [7, uuid4()])
 async def test_thread_ids_that_are_no_text_count_as_theirs(saver: Saver, thread_id: Any) -> None:
-    """Pins numbers and UUIDs, which LangGraph's other savers take too."""
     await put_chain(saver, thread_id, 1)
     assert await saver.aget_tuple(config_for(str(thread_id))) is not None
     await saver.adelete_thread(thread_id)
@@ -123,7 +119,6 @@ async def test_thread_ids_that_are_no_text_count_as_theirs(saver: Saver, thread_
 async def test_threads_that_could_not_be_kept_apart_are_refused(
     saver: Saver, thread_id: str, reason: str
 ) -> None:
-    """Pins the error of every method, and that nothing is stored."""
     config = config_for(thread_id, "", "c")
     with pytest.raises(InvalidIdError, match=reason):
         await saver.aput(config, checkpoint_of(), metadata_of(), {})
@@ -161,7 +156,6 @@ async def test_threads_that_could_not_be_kept_apart_are_refused(
 async def test_what_cannot_be_stored_is_refused_and_leaves_nothing(
     saver: Saver, change: dict[str, Any], kind: type[Exception], reason: str
 ) -> None:
-    """Pins a clear error for each, never a cut name."""
     parts = ("values", "space", "checkpoint_id")
     metadata = metadata_of(**{name: part for name, part in change.items() if name not in parts})
     checkpoint = checkpoint_of(change.get("values", {"a": 1}), None, change.get("checkpoint_id"))
@@ -184,7 +178,6 @@ async def test_what_cannot_be_stored_is_refused_and_leaves_nothing(
 async def test_writes_that_cannot_be_stored_are_refused_all(
     saver: Saver, arguments: tuple[Any, ...], reason: str
 ) -> None:
-    """Pins the errors, and that no write of the same call is stored."""
     (config,) = await put_chain(saver, "t", 1)
     with pytest.raises(InvalidInputError, match=reason):
         await saver.aput_writes(config, *arguments)
@@ -194,7 +187,6 @@ async def test_writes_that_cannot_be_stored_are_refused_all(
 
 
 async def test_a_config_without_a_thread_or_checkpoint_is_told(saver: Saver) -> None:
-    """Pins what to write instead."""
     with pytest.raises(InvalidInputError, match='"thread_id": "…"'):
         await saver.aget_tuple({"configurable": {}})
     with pytest.raises(InvalidInputError, match="names no checkpoint_id"):
@@ -202,7 +194,6 @@ async def test_a_config_without_a_thread_or_checkpoint_is_told(saver: Saver) -> 
 
 
 async def test_what_exceeds_a_statement_is_refused_by_name(innodb_graph_url: str) -> None:
-    """Pins the error, made before anything is sent, for values, writes and checkpoints."""
     async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         saver._doors.asynchronous._statement_limit = 100_000
@@ -221,7 +212,7 @@ async def test_what_exceeds_a_statement_is_refused_by_name(innodb_graph_url: str
 
 
 async def test_a_copy_goes_to_a_thread_that_is_new(saver: Saver) -> None:
-    """Pins that copying into a thread never mixes two."""
+    """Copying into a thread never mixes two."""
     source, target = thread(), thread()
     await put_chain(saver, source, 3)
     await saver.acopy_thread(source, target)

@@ -34,7 +34,6 @@ async def tables(url: str) -> set[str]:
 
 
 async def test_setup_creates_the_graphs_tables_and_no_others(empty_url: str) -> None:
-    """Pins setup() inside ``async with``, and that it may be called again."""
     async with Saver(empty_url) as saver:
         if not empty_url.startswith("sqlite"):
             with pytest.raises(CubepiSchemaUninitialized, match="threadlog migrate URL"):
@@ -48,7 +47,6 @@ async def test_setup_creates_the_graphs_tables_and_no_others(empty_url: str) -> 
 
 
 async def test_setup_without_asyncio(empty_url: str) -> None:
-    """Pins setup() inside ``with``: a plain call."""
     with Saver(empty_url) as saver:
         for _ in range(2):
             assert saver.setup() is None
@@ -57,7 +55,6 @@ async def test_setup_without_asyncio(empty_url: str) -> None:
 
 
 async def test_setup_over_a_hosts_engine(empty_url: str) -> None:
-    """Pins both kinds of engine, whose connections the host keeps."""
     engine, plain = host_engine(empty_url), sync_host_engine(empty_url)
     async with Saver(engine=engine) as saver:
         with pytest.raises(CubepiSchemaUninitialized):
@@ -74,7 +71,7 @@ async def test_setup_over_a_hosts_engine(empty_url: str) -> None:
 
 
 async def test_tables_that_come_later_are_found(innodb_database: str) -> None:
-    """Pins that a saver which was opened too early works once another has set up."""
+    """A saver which was opened too early works once another has set up."""
     async with Saver(innodb_database) as early:
         with pytest.raises(CubepiSchemaUninitialized):
             await early.aget_tuple(config_for("t"))
@@ -84,7 +81,6 @@ async def test_tables_that_come_later_are_found(innodb_database: str) -> None:
 
 
 async def test_another_version_is_refused_and_left_alone(empty_url: str) -> None:
-    """Pins the error of use and of setup()."""
     async with Saver(empty_url) as saver:
         await saver.setup()
     await execute(empty_url, f"UPDATE {GRAPH.version_table} SET version = 99")
@@ -96,7 +92,7 @@ async def test_another_version_is_refused_and_left_alone(empty_url: str) -> None
 
 
 async def test_tasks_of_one_process_set_up_at_once(empty_url: str) -> None:
-    """Pins that neither Alembic's globals nor the loop stand in the way of eight."""
+    """Neither Alembic's globals nor the loop stand in the way of eight."""
     savers = [Saver(empty_url, max_pool_size=1) for _ in range(8)]
     for saver in savers:
         await saver.__aenter__()
@@ -128,7 +124,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def test_four_processes_set_up_at_once(empty_url: str) -> None:
-    """Pins that all succeed, and that one set of tables serves all."""
+    """All succeed, and one set of tables serves all."""
     processes = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", SETS_UP, empty_url, f"t{number}"),
@@ -149,7 +145,7 @@ async def test_four_processes_set_up_at_once(empty_url: str) -> None:
 
 
 async def test_messages_and_graphs_share_a_database(empty_url: str) -> None:
-    """Pins that one SQLite file, or one MySQL database, holds both parts."""
+    """One SQLite file, or one MySQL database, holds both parts."""
     if empty_url.startswith("sqlite"):
         async with Checkpointer(empty_url) as checkpointer:
             await checkpointer.save_extra("t", {"a": 1})
@@ -163,7 +159,6 @@ async def test_messages_and_graphs_share_a_database(empty_url: str) -> None:
 
 
 async def test_outside_the_block_nothing_works(sqlite_url: str) -> None:
-    """Pins the error before and after the block, of both kinds of methods."""
     saver = Saver(sqlite_url)
     assert "closed" in repr(saver)
     for _ in range(2):
@@ -179,7 +174,6 @@ async def test_outside_the_block_nothing_works(sqlite_url: str) -> None:
 
 
 async def test_a_saver_is_entered_once_at_a_time(sqlite_url: str) -> None:
-    """Pins all four combinations, and that the outer block goes on."""
     saver = Saver(sqlite_url)
     async with saver:
         with pytest.raises(ConfigurationError, match="entered already"):
@@ -196,13 +190,12 @@ async def test_a_saver_is_entered_once_at_a_time(sqlite_url: str) -> None:
 
 
 async def test_asynchronous_methods_need_an_asynchronous_block(sqlite_url: str) -> None:
-    """Pins that the error says what to do."""
+    """The error says what to do."""
     with Saver(sqlite_url) as saver, pytest.raises(NotOpenError, match="entered with 'with'"):
         await saver.aget_tuple(config_for("t"))
 
 
 async def test_synchronous_methods_work_in_other_threads_than_the_loops(graph_url: str) -> None:
-    """Pins what LangGraph's own asynchronous savers offer, for tools that run in threads."""
     async with Saver(graph_url) as saver:
         with pytest.raises(NotOpenError, match="use the graph's asynchronous methods"):
             saver.get_tuple(config_for("t"))
@@ -219,7 +212,7 @@ async def test_synchronous_methods_work_in_other_threads_than_the_loops(graph_ur
 
 
 async def test_a_shared_door_serves_savers_that_need_no_block(graph_url: str) -> None:
-    """Pins that whoever opened the door closes it."""
+    """Whoever opened the door closes it."""
     door = GraphDoor(graph_url)
     saver = Saver.sharing(door)
     with pytest.raises(NotOpenError):
@@ -247,13 +240,12 @@ async def test_a_shared_door_serves_savers_that_need_no_block(graph_url: str) ->
 def test_wrong_sources_are_refused_at_once(
     arguments: tuple[str, ...], options: dict[str, Any], reason: str
 ) -> None:
-    """Pins errors of the constructor."""
     with pytest.raises(ConfigurationError, match=reason):
         Saver(*arguments, **options)
 
 
 async def test_an_engine_of_the_other_kind_is_refused(sqlite_url: str) -> None:
-    """Pins that entering says which kind is needed."""
+    """Entering says which kind is needed."""
     engine, plain = host_engine(sqlite_url), sync_host_engine(sqlite_url)
     with pytest.raises(ConfigurationError, match="must be an AsyncEngine"):
         await Saver(engine=plain).__aenter__()
@@ -264,7 +256,6 @@ async def test_an_engine_of_the_other_kind_is_refused(sqlite_url: str) -> None:
 
 
 def test_no_password_is_shown(sqlite_url: str) -> None:
-    """Pins the repr."""
     saver = Saver("mysql://me:geheim@localhost/app")
     assert repr(saver) == "<Saver mysql://me:***@localhost/app closed>"
     assert json.dumps(str(saver)).find("geheim") == -1

@@ -48,7 +48,6 @@ async def age(url: str, days: int, where: str = "1 = 1") -> None:
 async def test_keep_latest_leaves_the_newest_of_each_namespace_and_no_garbage(
     saver: Saver, graph_url: str
 ) -> None:
-    """Pins what is left: checkpoints, their writes, and values that they refer to."""
     for space in ("", "child:1", "child "):
         for config in await put_chain(saver, "t", 5, space):
             await saver.aput_writes(config, [("w", 1)], "task")
@@ -66,7 +65,7 @@ async def test_keep_latest_leaves_the_newest_of_each_namespace_and_no_garbage(
 
 
 async def test_a_value_that_a_kept_checkpoint_shares_stays(saver: Saver, graph_url: str) -> None:
-    """Pins that values are deleted by what refers to them, not by when they were stored."""
+    """Values are deleted by what refers to them, not by when they were stored."""
     first, *_ = await put_chain(saver, "t", 3)
     await saver.adelete_for_runs([])
     await saver.aprune(["t"])
@@ -78,7 +77,6 @@ async def test_a_value_that_a_kept_checkpoint_shares_stays(saver: Saver, graph_u
 
 
 async def test_runs_are_deleted_with_what_only_they_refer_to(saver: Saver, graph_url: str) -> None:
-    """Pins several runs, in several threads and namespaces, and one that wrote nothing."""
     for thread_id, space in (("t", ""), ("t", "child:1"), ("u", "")):
         await put_chain(saver, thread_id, 2, space, run_id="r1")
         await put_chain(saver, thread_id, 3, space, run_id="r2")
@@ -125,7 +123,6 @@ async def total(saver: Saver, config: Any) -> list[int]:
 async def test_what_delta_channels_add_up_from_stays(
     saver: Saver, length: int, every: int, left: int
 ) -> None:
-    """Pins the ancestors up to the nearest snapshot, or to the root; longer than one walk."""
     configs = await put_delta(saver, "t", length, every)
     before = await total(saver, configs[-1])
     snapshot_is_newest = every and (length - 1) % every == 0
@@ -145,7 +142,7 @@ async def test_what_delta_channels_add_up_from_stays(
 async def test_a_history_whose_ancestors_go_meanwhile_is_read_again(
     mysql_graph_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that what is given was all there at one point in time.
+    """What is given was all there at one point in time.
 
     On MySQL, where statements that read see what others committed in between.
     """
@@ -175,7 +172,6 @@ async def test_a_history_whose_ancestors_go_meanwhile_is_read_again(
 
 
 async def test_old_checkpoints_go_but_for_the_newest(saver: Saver, graph_url: str) -> None:
-    """Pins age by the database's clock, the newest of each namespace, and the dry run."""
     old = await put_chain(saver, "t", 4)
     await put_chain(saver, "t", 3, "child:1")
     await put_chain(saver, "idle", 2)
@@ -197,7 +193,6 @@ async def test_old_checkpoints_go_but_for_the_newest(saver: Saver, graph_url: st
 
 
 async def test_threads_that_are_old_throughout_go_whole(saver: Saver, graph_url: str) -> None:
-    """Pins the strategy ``delete``: a thread with one checkpoint that is not old stays whole."""
     await put_chain(saver, "idle", 3)
     await put_chain(saver, "t", 2)
     await age(graph_url, 40)
@@ -210,7 +205,7 @@ async def test_threads_that_are_old_throughout_go_whole(saver: Saver, graph_url:
 
 
 async def test_old_ancestors_that_a_delta_channel_needs_stay(saver: Saver, graph_url: str) -> None:
-    """Pins that age deletes nothing that a newer value adds up from."""
+    """Age deletes nothing that a newer value adds up from."""
     configs = await put_delta(saver, "t", 9, 4)
     await age(graph_url, 40, f"checkpoint_id < '{id_of(configs[7])}'")
     before = await total(saver, configs[7])
@@ -220,7 +215,7 @@ async def test_old_ancestors_that_a_delta_channel_needs_stay(saver: Saver, graph
 
 
 async def test_more_threads_than_a_page_are_pruned(saver: Saver, graph_url: str) -> None:
-    """Pins that paging misses none: 120 threads, of which 100 are looked up at a time."""
+    """Paging misses none: 120 threads, of which 100 are looked up at a time."""
     for number in range(120):
         await put_chain(saver, f"t{number}", 2)
     await age(graph_url, 2)
@@ -229,7 +224,6 @@ async def test_more_threads_than_a_page_are_pruned(saver: Saver, graph_url: str)
 
 
 async def test_synchronous_savers_prune_by_age_too(graph_url: str) -> None:
-    """Pins the twin of the method."""
     with Saver(graph_url) as saver:
         config = config_for("t")
         for step in range(3):
@@ -257,7 +251,6 @@ async def test_synchronous_savers_prune_by_age_too(graph_url: str) -> None:
 async def test_wrong_arguments_delete_nothing(
     saver: Saver, graph_url: str, work: Any, reason: str
 ) -> None:
-    """Pins a clear error for each."""
     await put_chain(saver, "t", 3)
     with pytest.raises(InvalidInputError, match=reason):
         await work(saver)
@@ -265,7 +258,6 @@ async def test_wrong_arguments_delete_nothing(
 
 
 async def test_pruning_beside_a_run_loses_nothing_of_it(saver: Saver, graph_url: str) -> None:
-    """Pins 60 steps of a run beside 60 prunes of its thread: every newest is whole."""
 
     async def steps() -> None:
         config = config_for("t")

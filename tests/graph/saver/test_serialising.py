@@ -43,7 +43,7 @@ async def fill(saver: Any) -> Any:
 
 
 async def test_what_is_encrypted_stands_nowhere(way: str, graph_url: str) -> None:
-    """Pins that values, writes and checkpoints go through the serialiser that is given."""
+    """Values, writes and checkpoints go through the serialiser that is given."""
     serde = EncryptedSerializer.from_pycryptodome_aes(key=b"0123456789abcdef")
     async with WAYS[way](graph_url, serde=serde) as saver:
         await fill(saver)
@@ -59,14 +59,13 @@ async def test_what_is_encrypted_stands_nowhere(way: str, graph_url: str) -> Non
 
 
 async def test_without_encryption_the_test_above_would_see_it(graph_url: str) -> None:
-    """Pins that the dump holds what is stored."""
+    """The dump holds what is stored."""
     async with WAYS["own"](graph_url) as saver:
         await fill(saver)
     assert SECRET.encode() in await dump(graph_url)
 
 
 async def test_nothing_is_pickled(saver: Saver, graph_url: str) -> None:
-    """Pins the serialiser of the default, and what it calls its format."""
     assert isinstance(saver.serde, JsonPlusSerializer)
     assert not saver.serde.pickle_fallback
     await fill(saver)
@@ -96,7 +95,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 def test_strict_msgpack_is_honoured(sqlite_url: str) -> None:
-    """Pins that under LANGGRAPH_STRICT_MSGPACK classes of the application are not revived."""
+    """Under LANGGRAPH_STRICT_MSGPACK classes of the application are not revived."""
     found = {}
     for step, strict in (("put", "false"), ("get", "true")):
         ran = subprocess.run(
@@ -111,7 +110,6 @@ def test_strict_msgpack_is_honoured(sqlite_url: str) -> None:
 
 
 async def test_an_allowlist_makes_a_saver_on_the_same_connections(graph_url: str) -> None:
-    """Pins LangGraph's way to restrict what is revived: a copy that is opened with the saver."""
     before = Saver(graph_url).with_allowlist([("builtins", "object")])
     assert isinstance(before, BaseCheckpointSaver)
     serde = JsonPlusSerializer(allowed_msgpack_modules=None)
@@ -135,7 +133,6 @@ async def test_an_allowlist_makes_a_saver_on_the_same_connections(graph_url: str
 async def test_a_corrupt_row_is_named_and_never_skipped(
     saver: Saver, graph_url: str, table: str, change: str, key: str
 ) -> None:
-    """Pins the error of reading and of listing: table, thread and what in it."""
     config = await fill(saver)
     if graph_url.startswith("postgresql"):
         change = change.replace("X'c1'", r"'\xc1'")
@@ -151,7 +148,7 @@ async def test_a_corrupt_row_is_named_and_never_skipped(
 
 
 async def test_a_run_id_is_stamped_from_wherever_the_config_has_it(any_saver: Any) -> None:
-    """Pins that checkpoints can be told apart by run on every database."""
+    """Checkpoints can be told apart by run on every database."""
     given: tuple[dict[str, Any], ...] = (
         {"metadata": {"run_id": "r"}},
         {"run_id": "r"},

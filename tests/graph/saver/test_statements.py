@@ -11,7 +11,6 @@ from threadlog.langgraph import Saver
 
 
 async def test_put_takes_three(innodb_graph_url: str, count: StatementCount) -> None:
-    """Pins values, checkpoint, COMMIT; however many channels, however large, and put again."""
     small = {f"channel {number}": number for number in range(300)}
     large = {f"channel {number}": "x" * 700_000 for number in range(10)}
     async with Saver(innodb_graph_url) as saver:
@@ -28,7 +27,6 @@ async def test_put_takes_three(innodb_graph_url: str, count: StatementCount) -> 
 
 
 async def test_put_writes_takes_two(innodb_graph_url: str, count: StatementCount) -> None:
-    """Pins writes and COMMIT: 1 write, 5,000, 7 MB of them, and errors among them."""
     many = [(f"channel {number}", number) for number in range(5_000)]
     large = [("channel", "x" * 700_000)] * 10
     special: list[tuple[str, Any]] = [("__error__", "x"), ("__interrupt__", "y"), ("a", 1)]
@@ -45,7 +43,6 @@ async def test_put_writes_takes_two(innodb_graph_url: str, count: StatementCount
 
 
 async def test_reading_takes_one(innodb_graph_url: str, count: StatementCount) -> None:
-    """Pins the newest, a certain one, one that is missing, and a page of a list."""
     async with Saver(innodb_graph_url) as saver:
         configs = await put_chain(saver, "t", 60)
         await saver.aput_writes(configs[-1], [("a", 1)], "task")
@@ -62,7 +59,6 @@ async def test_reading_takes_one(innodb_graph_url: str, count: StatementCount) -
 
 
 async def test_deleting_and_copying_are_few(innodb_graph_url: str, count: StatementCount) -> None:
-    """Pins one statement a table, and no row brought to the client to copy it."""
     async with Saver(innodb_graph_url) as saver:
         await put_chain(saver, "t", 5)
         assert await count.of(lambda: saver.adelete_thread("none")) == 4
@@ -70,7 +66,6 @@ async def test_deleting_and_copying_are_few(innodb_graph_url: str, count: Statem
 
 
 async def test_on_a_hosts_engine_it_is_the_same_and_a_rollback(innodb_graph_url: str) -> None:
-    """Pins what threadlog sends; the pool of a host's engine adds its own ROLLBACK."""
     engine = engine_for(innodb_graph_url)
     sent: list[str] = []
     event.listen(

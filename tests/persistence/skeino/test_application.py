@@ -35,7 +35,6 @@ def runs_of(history: list[Any]) -> list[str]:
 
 
 async def test_threads_are_found_by_metadata(server: Server) -> None:
-    """Pins creating and searching, the filter before the page is cut."""
     mine = [await server.thread(customer="u1", number=n) for n in range(3)]
     for n in range(3):
         await server.thread(customer="u2", number=n)
@@ -49,7 +48,6 @@ async def test_threads_are_found_by_metadata(server: Server) -> None:
 
 
 async def test_a_thread_that_exists_is_a_conflict(server: Server) -> None:
-    """Pins the status that clients of skeino know, and what ``do_nothing`` gives."""
     thread_id = await server.thread(customer="u1")
     again = {"thread_id": thread_id, "metadata": {"customer": "u2"}}
     answer = await server.client.post("/threads", json=again)
@@ -60,7 +58,6 @@ async def test_a_thread_that_exists_is_a_conflict(server: Server) -> None:
 
 
 async def test_history_is_grouped_by_run(server: Server) -> None:
-    """Pins two background runs on one thread: the checkpoints of each carry its id."""
     thread_id = await server.thread()
     runs = []
     for _ in range(2):
@@ -78,7 +75,6 @@ async def test_history_is_grouped_by_run(server: Server) -> None:
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path, innodb_database: str) -> None:
-    """Pins threads, runs, states and history, found by a new process."""
     paths = ["/threads/{}", "/threads/{}/runs", "/threads/{}/history?limit=100"]
     async with serving(tmp_path, scheme_of(innodb_database), innodb_database) as server:
         thread_id = await server.thread(customer="u1")
@@ -96,7 +92,6 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path, innodb_databa
 
 
 async def test_deleting_a_thread_deletes_all_of_it(server: Server, innodb_database: str) -> None:
-    """Pins the rows of its runs and of its graph, and that another thread keeps its own."""
     kept, gone = await server.thread(), await server.thread()
     for thread_id in (kept, gone):
         await server.wait(thread_id, await server.start(thread_id, steps=2))
@@ -109,7 +104,7 @@ async def test_deleting_a_thread_deletes_all_of_it(server: Server, innodb_databa
 
 
 async def test_a_thread_expires(server: Server, innodb_database: str) -> None:
-    """Pins that the plug-in sweeps: the thread goes, with its runs and checkpoints."""
+    """The plug-in sweeps: the thread goes, with its runs and checkpoints."""
     body = {"ttl": {"ttl": 0.01, "strategy": "delete"}}
     thread_id = (await server.ask("POST", "/threads", body))["thread_id"]
     await server.wait(thread_id, await server.start(thread_id, steps=2))
@@ -121,17 +116,12 @@ async def test_a_thread_expires(server: Server, innodb_database: str) -> None:
 
 
 async def test_what_cannot_be_stored_is_the_clients_mistake(server: Server) -> None:
-    """Pins a status that is not that of a broken server."""
     half = b'{"metadata": {"half of a pair": "\\ud800"}}'
     answer = await server.client.post("/threads", content=half)
     assert (answer.status_code, "surrogate" in answer.json()["detail"]) == (422, True)
 
 
 async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: str) -> None:
-    """Pins two workers that sweep after a third was killed in the middle of a run.
-
-    The run becomes an error exactly once, whoever looks sees the same, and the thread goes on.
-    """
     async with (
         serving(tmp_path, scheme_of(innodb_database), innodb_database) as one,
         serving(tmp_path, scheme_of(innodb_database), innodb_database) as two,
@@ -167,7 +157,6 @@ async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: st
 
 
 async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
-    """Pins the memory scheme, with the plug-in registered: it forgets, and needs no URI."""
     async with serving(tmp_path, "memory", "") as server:
         thread_id = await server.thread()
         run = await server.wait(thread_id, await server.start(thread_id, steps=2))
@@ -187,7 +176,7 @@ async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
 async def test_a_wrong_setting_ends_the_server(
     tmp_path: Path, scheme: str, url: str, error: str
 ) -> None:
-    """Pins that it does not come up, and says why without the password."""
+    """It does not come up, and says why without the password."""
     async with serving(tmp_path, scheme, url) as server:
         assert await server.process.wait() != 0
         log = server.log.read_text(encoding="utf-8")

@@ -72,12 +72,11 @@ async def started(app: FastAPI) -> AsyncIterator[tuple[GraphDoor, GraphDoor]]:
 
 
 def test_without_it_skeino_knows_no_mysql() -> None:
-    """Pins that the tests below begin where skeino is."""
+    """The tests below begin where skeino is."""
     assert not {"mysql", "mariadb"} & (BUILDERS.keys() | STORES.keys())
 
 
 def test_registering_adds_two_schemes_and_changes_nothing_else() -> None:
-    """Pins what it adds, that again is the same as once, and that no probe is left behind."""
     before = [dict(BUILDERS), dict(STORES)]
     for _ in range(2):
         threadlog.skeino.register()
@@ -87,7 +86,7 @@ def test_registering_adds_two_schemes_and_changes_nothing_else() -> None:
 
 
 async def test_an_application_has_one_engine(innodb_database: str) -> None:
-    """Pins that checkpoints and rows share a pool, whose size is an option."""
+    """Checkpoints and rows share a pool, whose size is an option."""
     threadlog.skeino.register()
     app = application(innodb_database, max_pool_size=3)
     async with started(app) as (checkpoints, rows):
@@ -97,7 +96,6 @@ async def test_an_application_has_one_engine(innodb_database: str) -> None:
 
 
 async def test_each_application_has_its_own_engine(innodb_database: str) -> None:
-    """Pins two applications of one process on one database, one inside the other."""
     threadlog.skeino.register()
     first, second = application(innodb_database), application(innodb_database)
     async with started(first) as (one, rows_of_one):
@@ -108,7 +106,7 @@ async def test_each_application_has_its_own_engine(innodb_database: str) -> None
 
 
 async def test_an_unknown_option_ends_the_start(innodb_database: str) -> None:
-    """Pins that skeino's own name of one is not taken for ours and left out."""
+    """Skeino's own name of one is not taken for ours and left out."""
     threadlog.skeino.register()
     with pytest.raises(ConfigurationError, match=r"'pool_max_size'\. It takes: max_pool_size"):
         async with started(application(innodb_database, pool_max_size=3)):
@@ -116,7 +114,7 @@ async def test_an_unknown_option_ends_the_start(innodb_database: str) -> None:
 
 
 def test_a_metadata_store_alone_is_refused() -> None:
-    """Pins that a skeino that no longer opens the checkpointer first is noticed."""
+    """A skeino that no longer opens the checkpointer first is noticed."""
     threadlog.skeino.register()
     with pytest.raises(ConfigurationError, match="opened before the metadata store"):
         STORES["mysql"]("mysql://host/database")
@@ -157,7 +155,6 @@ def other_create_app(**how: Any) -> None:
 def test_what_is_gone_is_named(
     monkeypatch: pytest.MonkeyPatch, module: Any, name: str, value: Any
 ) -> None:
-    """Pins an error with skeino's version for each seam, and that nothing was added."""
     if value is None:
         monkeypatch.delattr(module, name)
     else:
@@ -190,7 +187,6 @@ threadlog.skeino.register()
     ],
 )
 def test_a_missing_package_is_named(missing: str, error: str) -> None:
-    """Pins skeino itself, a part of it, and that importing the plug-in needs neither."""
     command = [sys.executable, "-c", WITHOUT, missing]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -200,7 +196,6 @@ def test_a_missing_package_is_named(missing: str, error: str) -> None:
 
 
 def test_a_manifests_uri_names_the_scheme() -> None:
-    """Pins skeino's own way from ``store.uri`` to a scheme, which ours has to fit."""
     manifest = {"store": {"uri": "mysql://host/database"}}
     settings = skeino.langgraph_json._settings_from_manifest(manifest, overrides=None)
     assert settings.checkpointer_scheme == "mysql"

@@ -18,7 +18,6 @@ from threadlog.models import GRAPH, MESSAGES
 
 
 async def test_a_database_of_the_framework_is_adopted(innodb_database: str) -> None:
-    """Pins the drop-in: its tables stay, the missing indexes come, the facade works."""
     await run(innodb_database, *statements_of(FRAMEWORK))
     before = await definitions(innodb_database)
     await upgrade(innodb_database, MESSAGES)
@@ -36,7 +35,7 @@ async def test_a_database_of_the_framework_is_adopted(innodb_database: str) -> N
 
 
 async def test_an_sqlite_file_of_first_use_is_adopted(tmp_path: Path) -> None:
-    """Pins that a file that the facade made loses nothing, and opens afterwards."""
+    """A file that the facade made loses nothing, and opens afterwards."""
     url = f"sqlite:///{tmp_path}/threads.db"
     message = UserMessage(content=[TextContent(text="hi")])
     async with Checkpointer(url) as checkpointer:
@@ -51,7 +50,7 @@ async def test_an_sqlite_file_of_first_use_is_adopted(tmp_path: Path) -> None:
 
 
 async def test_graph_tables_of_a_host_are_adopted(empty_url: str) -> None:
-    """Pins that a host may hand its tables over, which keep their rows and get their indexes."""
+    """A host may hand its tables over, which keep their rows and get their indexes."""
     await on_connection(empty_url, GRAPH.metadata.create_all)
     await run(
         empty_url,

@@ -71,7 +71,7 @@ def _at_once(count: int, *command: str) -> list[tuple[int, str, str]]:
 
 
 async def test_processes_may_migrate_at_once(empty_url: str) -> None:
-    """Pins that replicas that start together all succeed, and one of them does the work."""
+    """Replicas that start together all succeed, and one of them does the work."""
     results = await asyncio.to_thread(_at_once, 4, "-m", "threadlog", "migrate", empty_url)
     assert [(status, error) for status, _, error in results] == [(0, "")] * 4
     for line in (0, 1):
@@ -84,7 +84,6 @@ async def test_processes_may_migrate_at_once(empty_url: str) -> None:
 
 
 async def test_processes_may_set_up_the_graph_state_at_once(empty_url: str) -> None:
-    """Pins what a service does at its start, in four replicas, on tables that are not there."""
     began = time.perf_counter()
     results = await asyncio.to_thread(_at_once, 4, "-c", _SET_UP, empty_url)
     print(f"four set-ups of the graph state: {time.perf_counter() - began:.1f} s")
@@ -100,7 +99,6 @@ async def test_processes_may_set_up_the_graph_state_at_once(empty_url: str) -> N
 async def test_processes_may_set_up_on_hosts_engines_at_once(
     empty_url: str, transactions: str
 ) -> None:
-    """Pins it where SQLite's transactions begin by reading, or in name only."""
     url = empty_url.replace("://", "+pymysql://") if is_mysql(empty_url) else empty_url
     url = url.replace("postgresql://", "postgresql+psycopg://")
     if is_mysql(url):
@@ -117,7 +115,7 @@ async def test_processes_may_set_up_on_hosts_engines_at_once(
 
 @pytest.mark.parametrize("transactions", ["of the driver", "BEGIN"])
 def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transactions: str) -> None:
-    """Pins that what it finds there stays so, where SQLite would begin by reading."""
+    """What it finds there stays so, where SQLite would begin by reading."""
     refused: list[str] = []
 
     class Watched(SQLiteBackend):
@@ -142,7 +140,6 @@ def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transac
 async def test_a_migration_waits_for_another_only_so_long(
     innodb_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
 ) -> None:
-    """Pins threadlog's error, and that nothing was done."""
     monkeypatch.setattr(mysql, "_MIGRATION_SECONDS", 1)
     engine = engine_for(innodb_database)
     async with engine.connect() as other:
@@ -157,7 +154,6 @@ async def test_a_migration_waits_for_another_only_so_long(
 
 
 async def test_the_lock_is_given_back(innodb_database: str) -> None:
-    """Pins the release after success and after an error, on a connection that lives on."""
     engine = engine_for(innodb_database)
     lock = mysql.MySQLBackend().migration_lock
 

@@ -33,7 +33,7 @@ _STATEMENTS: Final[dict[PartName, int]] = {"messages": 12, "graph": 17}
 async def test_a_run_that_broke_off_is_completed(
     innodb_database: str, part: SchemaPart, done: int
 ) -> None:
-    """Pins that after any statement the upgrade can simply be run again."""
+    """After any statement the upgrade can simply be run again."""
     wanted = await expected(innodb_database, part)
     script = statements_of(migrating.upgrade_sql(innodb_database, part=part.name))
     assert len(script) == _STATEMENTS[part.name]
@@ -46,7 +46,6 @@ async def test_a_run_that_broke_off_is_completed(
 async def test_a_failure_while_running_is_completed(
     innodb_database: str, part: SchemaPart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins the same for an exception in the middle, through the real machinery."""
     monkeypatch.setattr(Operations, "create_index", fail, raising=False)
     with pytest.raises(RuntimeError, match="broke off"):
         await upgrade(innodb_database, part)
@@ -61,7 +60,6 @@ async def test_a_failure_while_running_is_completed(
 async def test_the_first_part_is_done_where_the_second_breaks_off(
     innodb_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins what is told of it, and that running again completes the second."""
     create = Operations.create_index
     monkeypatch.setattr(
         Operations,
@@ -83,7 +81,7 @@ async def test_the_first_part_is_done_where_the_second_breaks_off(
 async def test_a_failure_on_sqlite_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
 ) -> None:
-    """Pins that SQLite's DDL is one transaction."""
+    """SQLite's DDL is one transaction."""
     url = f"sqlite:///{tmp_path}/threads.db"
     monkeypatch.setattr(Operations, "create_index", fail, raising=False)
     with pytest.raises(RuntimeError, match="broke off"):
@@ -101,7 +99,7 @@ async def test_a_failure_on_sqlite_leaves_nothing(
 async def test_a_downgrade_that_broke_off_is_completed(
     innodb_database: str, part: SchemaPart, dropped: list[str]
 ) -> None:
-    """Pins that what is half dropped does not open, and can be dropped."""
+    """What is half dropped does not open, and can be dropped."""
     await upgrade(innodb_database, part)
     await run(innodb_database, *(f"DROP TABLE {table}" for table in dropped))
     with pytest.raises(CubepiSchemaMismatch):

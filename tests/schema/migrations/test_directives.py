@@ -36,7 +36,6 @@ from threadlog.models import GRAPH, MESSAGES
 
 
 async def test_created_at_version_5_it_is_what_the_models_say(empty_url: str) -> None:
-    """Pins equal tables, partitions and collations included, and that they open."""
     wanted = await expected(empty_url)
     await migrate(empty_url, "create_threadlog_schema", 5)
     assert await definitions(empty_url) == wanted
@@ -48,7 +47,6 @@ async def test_created_at_version_5_it_is_what_the_models_say(empty_url: str) ->
 
 
 async def test_the_graph_state_is_what_the_models_say(empty_url: str) -> None:
-    """Pins the same of the other part, killed after each statement; messages stay away."""
     wanted = await expected(empty_url, GRAPH)
     create = ("create_threadlog_graph_schema", 1)
     killed = await migrate_killed_after_each_statement(empty_url, *create)
@@ -66,7 +64,7 @@ async def test_the_graph_state_is_what_the_models_say(empty_url: str) -> None:
 
 
 async def test_either_part_may_be_dropped_without_the_other(empty_url: str) -> None:
-    """Pins that the directives of one part touch nothing of the other."""
+    """The directives of one part touch nothing of the other."""
     await migrate(empty_url, "create_threadlog_schema", 5)
     await migrate(empty_url, "create_threadlog_graph_schema", 1)
     await migrate(empty_url, "drop_threadlog_schema", 5)
@@ -78,7 +76,7 @@ async def test_either_part_may_be_dropped_without_the_other(empty_url: str) -> N
 
 
 async def test_what_another_tool_made_is_adopted(innodb_database: str) -> None:
-    """Pins that a host may take the framework's tables into its own history."""
+    """A host may take the framework's tables into its own history."""
     await run(innodb_database, *statements_of(framework(5)))
     await store(innodb_database, 5)
     await migrate(innodb_database, "create_threadlog_schema", 5)
@@ -88,7 +86,7 @@ async def test_what_another_tool_made_is_adopted(innodb_database: str) -> None:
 
 
 async def test_dropping_nothing_does_nothing(empty_url: str) -> None:
-    """Pins that a downgrade that broke off at its very end can be run again."""
+    """A downgrade that broke off at its very end can be run again."""
     await run(empty_url, "CREATE TABLE cubepi_of_somebody_else (id INT PRIMARY KEY)")
     await migrate(empty_url, "drop_threadlog_schema", 5)
     assert await tables(empty_url) == {"cubepi_of_somebody_else"}
@@ -96,7 +94,6 @@ async def test_dropping_nothing_does_nothing(empty_url: str) -> None:
 
 @pytest.mark.parametrize("held", [[], [5], [1, 3]])
 async def test_the_version_is_written(empty_url: str, held: Sequence[int]) -> None:
-    """Pins one row, whatever there was."""
     await run(empty_url, "CREATE TABLE cubepi_schema_version (version INT PRIMARY KEY)")
     await run(empty_url, *(f"INSERT INTO cubepi_schema_version VALUES ({v})" for v in held))
     await migrate(empty_url, "write_threadlog_version", 4)
@@ -107,7 +104,6 @@ async def test_the_version_is_written(empty_url: str, held: Sequence[int]) -> No
 async def test_the_version_of_the_graph_state_is_written(
     empty_url: str, held: Sequence[int]
 ) -> None:
-    """Pins the same of the other part."""
     await run(empty_url, "CREATE TABLE threadlog_graph_version (version INT PRIMARY KEY)")
     await run(empty_url, *(f"INSERT INTO threadlog_graph_version VALUES ({v})" for v in held))
     await migrate(empty_url, "write_threadlog_graph_version", 1)
@@ -126,7 +122,7 @@ async def test_the_version_of_the_graph_state_is_written(
 async def test_what_is_half_done_does_not_open(
     empty_url: str, monkeypatch: pytest.MonkeyPatch, call: Call, step: str
 ) -> None:
-    """Pins that the version comes last on the way up, and goes first on the way down."""
+    """The version comes last on the way up, and goes first on the way down."""
     part = GRAPH if "graph" in call[0] else MESSAGES
     create = "create_threadlog_graph_schema" if part is GRAPH else "create_threadlog_schema"
     await migrate(empty_url, create, call[1])

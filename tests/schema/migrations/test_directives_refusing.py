@@ -57,7 +57,7 @@ from threadlog.errors import (
 async def test_another_version_is_refused(
     empty_url: str, broken: Sequence[str], call: Call, error: str
 ) -> None:
-    """Pins that what the host's history is wrong about is left exactly as it was."""
+    """What the host's history is wrong about is left exactly as it was."""
     await migrate(empty_url, "create_threadlog_schema", 3)
     await run(empty_url, *broken)
     before = await columns(empty_url)
@@ -77,7 +77,6 @@ async def test_another_version_is_refused(
 async def test_another_version_of_the_graph_state_is_refused(
     empty_url: str, broken: Sequence[str], error: str
 ) -> None:
-    """Pins the same of the other part."""
     await migrate(empty_url, "create_threadlog_graph_schema", 1)
     await run(empty_url, *broken)
     before = await columns(empty_url)
@@ -87,7 +86,7 @@ async def test_another_version_of_the_graph_state_is_refused(
 
 
 async def test_upgrading_an_empty_database_is_refused(empty_url: str) -> None:
-    """Pins that an upgrade creates nothing in place of tables that ought to be there."""
+    """An upgrade creates nothing in place of tables that ought to be there."""
     with pytest.raises(CubepiSchemaMismatch, match="There is no cubepi_schema_version"):
         await migrate(empty_url, "upgrade_threadlog_schema", 4, 5)
     assert await tables(empty_url) == set()
@@ -112,6 +111,5 @@ async def test_upgrading_an_empty_database_is_refused(empty_url: str) -> None:
     ],
 )
 def test_unknown_versions_are_refused(call: Call, words: str) -> None:
-    """Pins the error for a migration that an older release cannot run, or that is mistaken."""
     with pytest.raises(ConfigurationError, match=words):
         script("mysql", call)

@@ -58,7 +58,6 @@ GRAPH_HISTORY: Final[tuple[Call, ...]] = (
 def test_what_directives_do_is_frozen(
     dialect: str, like: str, name: str, history: Sequence[Call]
 ) -> None:
-    """Pins every statement of every version: what a host's history did never changes."""
     frozen = (FROZEN / f"{name}_{like}.sql").read_text(encoding="utf-8")
     assert tidy(script(dialect, *history)) == tidy(frozen)
 
@@ -80,7 +79,6 @@ def tidy(sql: str) -> list[str]:
     ],
 )
 def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call) -> None:
-    """Pins that `threadlog migrate` and a host's migration make the same tables."""
     own = tidy(migrating.upgrade_sql(f"{dialect}://nowhere/none", part=part))
     ours = tidy(script(dialect, call))
     assert [statement for statement in own if "alembic_version" not in statement] == ours
@@ -98,7 +96,7 @@ def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call)
     ],
 )
 def test_frozen_steps_never_read_the_models(name: str) -> None:
-    """Pins that no model that changes can change them."""
+    """No model that changes can change them."""
     imported = list(imports(ROOT / "migrations" / f"{name}.py"))
     assert [module for module in imported if module.startswith("threadlog.models")] == []
     revision = imports(ROOT / "migrations" / "alembic" / "versions" / "v5_message_log.py")
@@ -113,7 +111,6 @@ def test_frozen_steps_never_read_the_models(name: str) -> None:
 
 
 async def test_the_script_of_the_graph_state_runs_as_it_is(empty_url: str) -> None:
-    """Pins ``--sql`` of it, upwards and downwards."""
     dialect = make_url(empty_url).get_backend_name()
     await run(empty_url, *statements_of(script(dialect, GRAPH_HISTORY[0])))
     assert await differences(empty_url, GRAPH) == []
@@ -123,7 +120,6 @@ async def test_the_script_of_the_graph_state_runs_as_it_is(empty_url: str) -> No
 
 
 async def test_the_script_of_an_upgrade_runs_as_it_is(empty_url: str) -> None:
-    """Pins ``--sql``, upwards and downwards, on a database that has data."""
     dialect = make_url(empty_url).get_backend_name()
     await run(empty_url, *statements_of(script(dialect, ("create_threadlog_schema", 1))))
     await store(empty_url, 1)
@@ -139,7 +135,7 @@ async def test_the_script_of_an_upgrade_runs_as_it_is(empty_url: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
 def test_the_newest_version_is_that_of_the_models(dialect: str) -> None:
-    """Pins that it leaves out no table of theirs, and no partitions."""
+    """It leaves out no table of theirs, and no partitions."""
     newest = script(dialect, ("create_threadlog_schema", 5))
     assert sorted(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == TABLES
     assert newest.count(PARTITIONS) == 2

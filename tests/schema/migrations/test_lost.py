@@ -19,7 +19,7 @@ _REFERRED = {"cubepi_threads", "app_threads"}
 async def test_what_was_lost_afterwards_is_made_again(
     empty_url: str, part: SchemaPart, lost: str
 ) -> None:
-    """Pins that a recorded revision is believed only as far as the database bears it out."""
+    """A recorded revision is believed only as far as the database bears it out."""
     if is_mysql(empty_url) and lost == _HELD:
         return
     if empty_url.startswith("postgresql") and lost in _REFERRED:
@@ -34,7 +34,6 @@ async def test_what_was_lost_afterwards_is_made_again(
 
 
 async def test_a_lost_version_table_is_not_made_again(empty_url: str, part: SchemaPart) -> None:
-    """Pins the refusal: a downgrade that broke off leaves the same, with tables missing."""
     await upgrade(empty_url, part)
     lost = part.version_table.name
     await run(empty_url, f"DROP TABLE {lost}")
@@ -65,7 +64,7 @@ async def test_a_lost_version_table_is_not_made_again(empty_url: str, part: Sche
 async def test_a_recorded_revision_hides_no_mismatch(
     empty_url: str, part: SchemaPart, broken: str, hint: str
 ) -> None:
-    """Pins that success is claimed of no database that would not open."""
+    """Success is claimed of no database that would not open."""
     await upgrade(empty_url, part)
     await run(empty_url, broken)
     for _ in range(2):
@@ -82,7 +81,7 @@ async def test_a_recorded_revision_hides_no_mismatch(
 async def test_a_newer_revision_is_never_forgotten(
     empty_url: str, part: SchemaPart, lost: str
 ) -> None:
-    """Pins that what a newer release dropped is not made again by an older one."""
+    """What a newer release dropped is not made again by an older one."""
     await upgrade(empty_url, part)
     await run(empty_url, f"UPDATE {part.revision_table} SET version_num = '9999'")
     await lose(empty_url, part, lost)

@@ -53,7 +53,6 @@ _INDEXES: Final = "CREATE INDEX ix_cubepi_threads_"
     ("name", "history"), [("frozen", HISTORY), ("frozen_graph", GRAPH_HISTORY)]
 )
 def test_what_directives_do_is_frozen(name: str, history: Sequence[Call]) -> None:
-    """Pins every statement of every version: what a host's history did never changes."""
     frozen = (FROZEN / f"{name}_postgres.sql").read_text(encoding="utf-8")
     assert tidy(script("postgresql", *history)) == tidy(frozen)
 
@@ -66,14 +65,13 @@ def test_what_directives_do_is_frozen(name: str, history: Sequence[Call]) -> Non
     ],
 )
 def test_the_revision_is_the_directive(part: PartName, call: Call) -> None:
-    """Pins that `threadlog migrate` and a host's migration make the same tables."""
     own = tidy(migrating.upgrade_sql(NOWHERE, part=part))
     ours = tidy(script("postgresql", call))
     assert [statement for statement in own if "alembic_version" not in statement] == ours
 
 
 def test_the_newest_version_is_that_of_the_models() -> None:
-    """Pins that it leaves out no table of theirs, and no partitions."""
+    """It leaves out no table of theirs, and no partitions."""
     newest = script("postgresql", ("create_threadlog_schema", 5))
     assert sorted(re.findall(r"^CREATE TABLE IF NOT EXISTS (\w+)", newest, re.MULTILINE)) == TABLES
     assert newest.count("PARTITION BY HASH (thread_id)") == 2
@@ -81,7 +79,6 @@ def test_the_newest_version_is_that_of_the_models() -> None:
 
 
 async def test_tables_have_partitions_keys_and_collations(postgres_database: str) -> None:
-    """Pins by literal text what the comparison with the models would miss in both."""
     await migrating.upgrade(postgres_database)
     found = await definitions(postgres_database)
     key = "FOREIGN KEY (thread_id) REFERENCES cubepi_threads(thread_id) ON DELETE CASCADE"
@@ -107,7 +104,7 @@ async def test_tables_have_partitions_keys_and_collations(postgres_database: str
 
 
 async def test_the_script_makes_the_same_tables(postgres_database: str, part: SchemaPart) -> None:
-    """Pins that a DBA who runs the SQL by hand gets what the upgrade makes."""
+    """A DBA who runs the SQL by hand gets what the upgrade makes."""
     wanted = await expected(postgres_database, part)
     text = migrating.upgrade_sql(NOWHERE, part=part.name)
     assert text.lstrip().startswith("BEGIN;")
@@ -119,7 +116,6 @@ async def test_the_script_makes_the_same_tables(postgres_database: str, part: Sc
 
 
 def test_the_script_runs_as_one_text(postgres_database: str) -> None:
-    """Pins it as the server's own client sends it, transactions and all."""
     url = make_url(postgres_database).set(drivername="postgresql+psycopg")
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -141,7 +137,7 @@ def test_the_script_runs_as_one_text(postgres_database: str) -> None:
 async def test_a_script_that_broke_off_is_completed(
     postgres_database: str, part: SchemaPart, done: int
 ) -> None:
-    """Pins that after any statement, each committed by itself, the upgrade goes on."""
+    """After any statement, each committed by itself, the upgrade goes on."""
     wanted = await expected(postgres_database, part)
     text = statements_of(migrating.upgrade_sql(postgres_database, part=part.name))
     assert len(text) == _STATEMENTS[part.name]
@@ -154,7 +150,7 @@ async def test_a_script_that_broke_off_is_completed(
 async def test_a_failure_leaves_nothing(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
 ) -> None:
-    """Pins that a part's migration is one transaction."""
+    """A part's migration is one transaction."""
     monkeypatch.setattr(Operations, "create_index", fail, raising=False)
     with pytest.raises(RuntimeError, match="broke off"):
         await upgrade(postgres_database, part)
@@ -165,7 +161,6 @@ async def test_a_failure_leaves_nothing(
 async def test_a_downgrade_that_fails_leaves_all(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins the same on the way down."""
     await upgrade(postgres_database, MESSAGES)
     before = await definitions(postgres_database)
     drop = Operations.drop_table
@@ -192,7 +187,6 @@ async def test_a_downgrade_that_fails_leaves_all(
 async def test_what_was_lost_of_the_layout_is_made_again(
     postgres_database: str, lost: str, statements: list[str]
 ) -> None:
-    """Pins what the metadata does not say."""
     await upgrade(postgres_database, MESSAGES)
     before = await definitions(postgres_database)
     await run(postgres_database, *statements)
@@ -201,7 +195,7 @@ async def test_what_was_lost_of_the_layout_is_made_again(
 
 
 async def test_other_partitions_are_taken_on(postgres_database: str) -> None:
-    """Pins that a table whose partitions are whole in another number is left as it is."""
+    """A table whose partitions are whole in another number is left as it is."""
     await upgrade(postgres_database, MESSAGES)
     await run(
         postgres_database,
@@ -239,7 +233,6 @@ def _without_our_ways(described: str) -> str:
 
 
 async def test_the_framework_s_tables_are_ours(frameworks_database: str) -> None:
-    """Pins names, types, keys, indexes and partitions against the framework's own making."""
     made = await definitions(frameworks_database)
     await on_connection(frameworks_database, cubeloop_metadata.drop_all)
     ours = await expected(frameworks_database)
@@ -250,7 +243,6 @@ async def test_the_framework_s_tables_are_ours(frameworks_database: str) -> None
 
 
 async def test_a_database_of_the_framework_is_adopted(frameworks_database: str) -> None:
-    """Pins the drop-in: its tables stay, the missing indexes come, the facade works."""
     before = await definitions(frameworks_database)
     async with PostgresCheckpointer(frameworks_database) as checkpointer:
         message = UserMessage(content=[TextContent(text="hi")], run_id="R")
@@ -270,10 +262,6 @@ async def test_a_database_of_the_framework_is_adopted(frameworks_database: str) 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
 async def test_the_framework_s_tables_are_upgraded(postgres_database: str, version: int) -> None:
-    """Pins the way from each version, with data, killed after each statement.
-
-    New columns are collated as those that were there: else no two could be compared.
-    """
     await run(postgres_database, *framework(version))
     await store(postgres_database, version)
     up = ("upgrade_threadlog_schema", version, 5)
@@ -287,7 +275,7 @@ async def test_the_framework_s_tables_are_upgraded(postgres_database: str, versi
 
 
 async def test_the_texts_upgrade_as_the_framework_s_do(postgres_database: str) -> None:
-    """Pins that a host's migration changes nothing but its import."""
+    """A host's migration changes nothing but its import."""
     await run(postgres_database, *framework(5))
     theirs = await definitions(postgres_database)
     await run(postgres_database, *(f"DROP TABLE {table} CASCADE" for table in theirs))
@@ -307,7 +295,6 @@ async def test_the_texts_upgrade_as_the_framework_s_do(postgres_database: str) -
 async def test_a_migration_waits_for_another_only_so_long(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
 ) -> None:
-    """Pins threadlog's error, and that nothing was done."""
     monkeypatch.setattr(backend, "_MIGRATION_SECONDS", 1)
     engine = engine_for(postgres_database)
     async with engine.connect() as other:
@@ -321,7 +308,6 @@ async def test_a_migration_waits_for_another_only_so_long(
 
 
 async def test_the_lock_is_given_back(postgres_database: str) -> None:
-    """Pins the release after success and after an error, on a connection that lives on."""
     engine = engine_for(postgres_database)
     lock = backend.PostgresBackend().migration_lock
 
@@ -356,7 +342,7 @@ def _locks(connection: Connection) -> int:
 async def test_what_is_half_dropped_is_dropped(
     postgres_database: str, part: SchemaPart, dropped: list[str]
 ) -> None:
-    """Pins that it does not open, and that a downgrade takes the rest."""
+    """It does not open, and a downgrade takes the rest."""
     await upgrade(postgres_database, part)
     await run(postgres_database, *(f"DROP TABLE {table}" for table in dropped))
     with pytest.raises(CubepiSchemaMismatch):
@@ -367,7 +353,7 @@ async def test_what_is_half_dropped_is_dropped(
 
 
 async def test_autogenerate_knows_a_framework_s_history(postgres_database: str) -> None:
-    """Pins that the directive of an older version is nothing new to the newest metadata."""
+    """The directive of an older version is nothing new to the newest metadata."""
     await migrate(postgres_database, "create_threadlog_schema", 4)
     found = [difference[0] for difference in await differences(postgres_database)]
     assert sorted(found) == ["add_index", "add_table"]

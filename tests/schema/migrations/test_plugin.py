@@ -20,7 +20,6 @@ def run_python(code: str) -> str:
 
 
 def test_alembic_knows_the_plugin() -> None:
-    """Pins its name, and that importing it twice registers it once."""
     code = (
         "import importlib, alembic.op as op, threadlog.migrations.plugin as plugin\n"
         "from alembic.runtime.plugins import _all_plugins\n"
@@ -31,7 +30,6 @@ def test_alembic_knows_the_plugin() -> None:
 
 
 def test_an_alembic_without_plugins_is_refused_by_name() -> None:
-    """Pins the error, and that the directives alone do without plugins."""
     code = (
         "import sys, alembic, alembic.op as op\n"
         "sys.modules['alembic.runtime.plugins'] = None\n"
@@ -50,7 +48,6 @@ def test_an_alembic_without_plugins_is_refused_by_name() -> None:
 
 
 def test_the_directives_are_documented() -> None:
-    """Pins that ``help(op.create_threadlog_schema)`` says what it does."""
     names = [name for name in vars(Operations) if "threadlog" in name]
     assert len(names) == 8
     for name in names:

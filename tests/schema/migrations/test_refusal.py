@@ -96,7 +96,7 @@ from threadlog.models import GRAPH, MESSAGES, SchemaPart
 async def test_what_is_of_another_version_is_refused(
     empty_url: str, part: SchemaPart, made: list[str], actual: int, hint: str
 ) -> None:
-    """Pins that another schema is left exactly as it was."""
+    """Another schema is left exactly as it was."""
     await run(empty_url, *made)
     before = await tables(empty_url)
     with pytest.raises(CubepiSchemaMismatch, match=hint) as caught:
@@ -106,7 +106,6 @@ async def test_what_is_of_another_version_is_refused(
 
 
 async def test_a_revision_of_a_newer_release_is_refused(empty_url: str, part: SchemaPart) -> None:
-    """Pins threadlog's error where Alembic does not know the revision."""
     await upgrade(empty_url, part)
     await run(empty_url, f"UPDATE {part.revision_table} SET version_num = '9999'")
     with pytest.raises(CubepiSchemaError, match=r"9999.*another release"):
@@ -114,7 +113,7 @@ async def test_a_revision_of_a_newer_release_is_refused(empty_url: str, part: Sc
 
 
 async def test_revisions_of_one_part_are_no_other_s(empty_url: str) -> None:
-    """Pins that the histories are two, and that a revision alone does not say of which."""
+    """The histories are two, and a revision alone does not say of which."""
     with pytest.raises(CubepiSchemaError, match=r"0005"):
         await migrating.upgrade(empty_url, "0005", part="graph")
     for call, revision in ((migrating.upgrade, "0005"), (migrating.downgrade, "-1")):
@@ -130,7 +129,6 @@ async def test_revisions_of_one_part_are_no_other_s(empty_url: str) -> None:
 async def test_errors_are_threadlogs(
     innodb_server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins the errors that a command line has to explain."""
     nowhere = make_url(innodb_server_url).set(database="threadlog_no_such_database")
     with pytest.raises(ConnectionFailedError):
         await migrating.upgrade(nowhere)

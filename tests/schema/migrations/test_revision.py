@@ -29,7 +29,6 @@ _BYTEWISE = re.compile(r"COLLATE utf8mb4_bin(?!.*CHECK \(json_valid)")
 
 
 async def test_the_revision_makes_what_the_models_say(empty_url: str, part: SchemaPart) -> None:
-    """Pins equal tables, partitions and collations included, and their version."""
     wanted = await expected(empty_url, part)
     await upgrade(empty_url, part)
     assert await definitions(empty_url, part) == wanted
@@ -38,7 +37,6 @@ async def test_the_revision_makes_what_the_models_say(empty_url: str, part: Sche
 
 
 async def test_both_parts_are_made_unless_one_is_named(empty_url: str) -> None:
-    """Pins what a deployment that names none gets, and the way back."""
     done = await migrating.upgrade(empty_url)
     assert list(done.items()) == [("messages", "created"), ("graph", "created")]
     both = {*(table for part in PARTS for table in part.tables)}
@@ -51,7 +49,7 @@ async def test_both_parts_are_made_unless_one_is_named(empty_url: str) -> None:
 
 
 async def test_a_migrated_database_opens(empty_url: str) -> None:
-    """Pins that what the revisions make is what the doors take."""
+    """What the revisions make is what the doors take."""
     await migrating.upgrade(empty_url)
     async with Checkpointer(empty_url) as checkpointer:
         await checkpointer.append("t", [UserMessage(content=[TextContent(text="hi")])])
@@ -60,7 +58,6 @@ async def test_a_migrated_database_opens(empty_url: str) -> None:
 
 
 async def test_tables_have_partitions_and_collations(innodb_database: str) -> None:
-    """Pins by literal text what the comparison with the models would miss in both."""
     await upgrade(innodb_database, MESSAGES)
     found = await definitions(innodb_database)
     for table in ("cubepi_messages", "cubepi_runs"):
@@ -77,7 +74,6 @@ async def test_tables_have_partitions_and_collations(innodb_database: str) -> No
 
 
 async def test_graph_tables_have_collations_and_times(innodb_database: str) -> None:
-    """Pins the same of the graph state: bytes, microseconds, and runs that go with threads."""
     await upgrade(innodb_database, GRAPH)
     found = await definitions(innodb_database, GRAPH)
     counts = {
@@ -96,7 +92,7 @@ async def test_graph_tables_have_collations_and_times(innodb_database: str) -> N
 
 
 async def test_runs_are_deleted_with_their_thread(empty_url: str) -> None:
-    """Pins that the database does it, whoever deletes the thread."""
+    """The database does it, whoever deletes the thread."""
     await upgrade(empty_url, GRAPH)
     enforced = ["PRAGMA foreign_keys = ON"] if empty_url.startswith("sqlite") else []
     await run(empty_url, *enforced, *ROWS["graph"], "DELETE FROM app_threads")
@@ -108,13 +104,13 @@ async def test_runs_are_deleted_with_their_thread(empty_url: str) -> None:
 
 
 async def test_autogenerate_finds_nothing_afterwards(empty_url: str, part: SchemaPart) -> None:
-    """Pins that a host whose metadata holds the models gets no migration out of nothing."""
+    """A host whose metadata holds the models gets no migration out of nothing."""
     await upgrade(empty_url, part)
     assert await differences(empty_url, part) == []
 
 
 async def test_up_down_and_up_again(empty_url: str, part: SchemaPart) -> None:
-    """Pins that downgrading drops everything, data and forks included, and leaves no trace."""
+    """Downgrading drops everything, data and forks included, and leaves no trace."""
     await upgrade(empty_url, part)
     first = await definitions(empty_url, part)
     await run(empty_url, *ROWS[part.name])
@@ -126,7 +122,7 @@ async def test_up_down_and_up_again(empty_url: str, part: SchemaPart) -> None:
 
 
 async def test_upgrading_twice_changes_nothing(empty_url: str, part: SchemaPart) -> None:
-    """Pins that a deployment may migrate at every start."""
+    """A deployment may migrate at every start."""
     assert await upgrade(empty_url, part) == "created"
     before = await definitions(empty_url, part)
     assert await upgrade(empty_url, part) == "there already"
@@ -135,7 +131,7 @@ async def test_upgrading_twice_changes_nothing(empty_url: str, part: SchemaPart)
 
 
 async def test_tables_dropped_by_hand_are_made_again(empty_url: str, part: SchemaPart) -> None:
-    """Pins that a revision recorded for tables that are gone is not believed."""
+    """A revision recorded for tables that are gone is not believed."""
     await upgrade(empty_url, part)
     await on_connection(empty_url, part.metadata.drop_all)
     assert await upgrade(empty_url, part) == "created"
@@ -145,7 +141,7 @@ async def test_tables_dropped_by_hand_are_made_again(empty_url: str, part: Schem
 async def test_what_alembic_did_is_verified(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that Alembic's word alone is not passed on."""
+    """Alembic's word alone is not passed on."""
     monkeypatch.setattr(Operations, "execute", lambda *_: None, raising=False)
     with pytest.raises(CubepiSchemaUninitialized):
         await migrating.upgrade(empty_url)

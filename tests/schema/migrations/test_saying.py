@@ -17,7 +17,6 @@ from threadlog.models import GRAPH, MESSAGES
 
 
 def test_the_command_says_what_happened(empty_url: str) -> None:
-    """Pins one line for each outcome."""
     said = []
     for lost in ("", "version row", ""):
         if lost:
@@ -30,7 +29,6 @@ def test_the_command_says_what_happened(empty_url: str) -> None:
 
 
 def test_the_command_says_it_for_each_part(empty_url: str) -> None:
-    """Pins a line for each part, and one alone for a part that is named."""
     first = CliRunner().invoke(app, ["migrate", empty_url, "--part", "graph"])
     asyncio.run(lose(empty_url, GRAPH, "version row"))
     both = CliRunner().invoke(app, ["migrate", empty_url])
@@ -49,7 +47,6 @@ def test_the_command_says_it_for_each_part(empty_url: str) -> None:
 
 
 def test_what_was_done_is_said_before_an_error(empty_url: str) -> None:
-    """Pins the first part's line where the second is refused."""
     asyncio.run(run(empty_url, "CREATE TABLE app_runs (run_id INT PRIMARY KEY)"))
     result = CliRunner().invoke(app, ["migrate", empty_url])
     assert result.exit_code == 1
@@ -58,14 +55,13 @@ def test_what_was_done_is_said_before_an_error(empty_url: str) -> None:
 
 
 def test_an_unknown_part_is_a_usage_error() -> None:
-    """Pins that a misspelt part is told with the known ones."""
+    """A misspelt part is told with the known ones."""
     result = CliRunner().invoke(app, ["migrate", "sqlite://", "--part", "graphs"])
     assert result.exit_code == 2
     assert "'messages'" in result.stderr
 
 
 def test_the_command_says_what_its_script_is_for() -> None:
-    """Pins that --sql claims no more than it does."""
     result = CliRunner().invoke(app, ["migrate", "--help"], env={"COLUMNS": "200"})
     assert "for an empty database" in result.stdout
 
@@ -73,7 +69,7 @@ def test_the_command_says_what_its_script_is_for() -> None:
 async def test_migrating_prints_and_logs_nothing(
     empty_url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pins that neither Alembic nor a driver's warning reaches a terminal."""
+    """Neither Alembic nor a driver's warning reaches a terminal."""
     await migrating.upgrade(empty_url)
     await run(empty_url, f"DROP TABLE {OWN_TABLE}", "DROP TABLE cubepi_runs")
     await migrating.upgrade(empty_url)

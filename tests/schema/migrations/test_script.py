@@ -17,7 +17,7 @@ from threadlog.models import GRAPH, MESSAGES, PARTS
 
 
 async def test_the_script_makes_the_same_tables(innodb_database: str) -> None:
-    """Pins that a DBA who runs the SQL by hand gets what the upgrade makes."""
+    """A DBA who runs the SQL by hand gets what the upgrade makes."""
     wanted = await expected(innodb_database)
     nowhere = f"{innodb_database.partition(':')[0]}://user:p%25w@nowhere.invalid/none"
     script = migrating.upgrade_sql(nowhere, part="messages")
@@ -31,7 +31,6 @@ async def test_the_script_makes_the_same_tables(innodb_database: str) -> None:
 
 
 async def test_the_script_of_the_graph_state_makes_the_same_tables(innodb_database: str) -> None:
-    """Pins the same of the other part."""
     wanted = await expected(innodb_database, GRAPH)
     nowhere = f"{innodb_database.partition(':')[0]}://user:p%25w@nowhere.invalid/none"
     script = migrating.upgrade_sql(nowhere, part="graph")
@@ -44,7 +43,7 @@ async def test_the_script_of_the_graph_state_makes_the_same_tables(innodb_databa
 
 
 async def test_the_script_for_sqlite_makes_the_same_tables(tmp_path: Path) -> None:
-    """Pins that the text follows the URL's dialect."""
+    """The text follows the URL's dialect."""
     url = f"sqlite:///{tmp_path}/script.db"
     script = migrating.upgrade_sql(url)
     assert "PARTITION" not in script
@@ -56,13 +55,13 @@ async def test_the_script_for_sqlite_makes_the_same_tables(tmp_path: Path) -> No
 
 
 def test_the_script_holds_both_parts_unless_one_is_named() -> None:
-    """Pins that one follows the other, messages first."""
+    """One follows the other, messages first."""
     url = "mysql://nowhere/none"
     each = [migrating.upgrade_sql(url, part=part.name) for part in PARTS]
     assert migrating.upgrade_sql(url) == "".join(each)
 
 
 def test_writing_the_script_touches_no_file(tmp_path: Path) -> None:
-    """Pins that no SQLite file is made for its script."""
+    """No SQLite file is made for its script."""
     migrating.upgrade_sql(f"sqlite:///{tmp_path}/script.db")
     assert not list(tmp_path.iterdir())

@@ -60,7 +60,6 @@ def _turn_is_taken() -> Iterator[None]:
 
 
 async def test_tasks_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
-    """Pins one loop: eight tasks on one database, and others on databases of their own."""
     urls = [empty_url] * 8 + [f"sqlite:///{tmp_path}/{number}.db" for number in range(8)]
 
     async def set_up(url: str) -> None:
@@ -76,7 +75,6 @@ async def test_tasks_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
 
 
 def test_threads_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
-    """Pins the same of threads."""
     urls = [empty_url] * 4 + [f"sqlite:///{tmp_path}/{number}.db" for number in range(4)]
 
     def set_up(url: str) -> None:
@@ -95,7 +93,6 @@ def test_threads_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
 
 
 async def test_both_parts_may_be_upgraded_at_once(empty_url: str) -> None:
-    """Pins what each caller is told."""
     first, second = await asyncio.gather(migrating.upgrade(empty_url), migrating.upgrade(empty_url))
     for part in PARTS:
         assert {first[part.name], second[part.name]} == {"created", "there already"}
@@ -104,7 +101,7 @@ async def test_both_parts_may_be_upgraded_at_once(empty_url: str) -> None:
 async def test_waiting_for_a_turn_leaves_the_loop_alone(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins that other tasks run on, while one waits for a migration of another thread."""
+    """Other tasks run on, while one waits for a migration of another thread."""
     monkeypatch.setattr(migrate, "_TURN_SECONDS", 5)  # else a loop that is blocked stays so
     ticks = 0
 
@@ -129,7 +126,6 @@ async def test_waiting_for_a_turn_leaves_the_loop_alone(
 async def test_a_turn_is_waited_for_only_so_long(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pins threadlog's error in place of a program that hangs, and that nothing was done."""
     monkeypatch.setattr(migrate, "_TURN_SECONDS", 0.1)
     with (
         _turn_is_taken(),
@@ -146,7 +142,7 @@ async def test_a_turn_is_waited_for_only_so_long(
 
 
 async def test_a_turn_that_is_cancelled_is_given_back(innodb_database: str) -> None:
-    """Pins that a start-up which was cancelled, at any moment, does not block the next."""
+    """A start-up which was cancelled, at any moment, does not block the next."""
     for seconds in (0.005, 0.02, 0.05, 0.1, 0.2, 0.4):
         task = asyncio.create_task(migrating.upgrade(innodb_database))
         await asyncio.sleep(seconds)
@@ -159,7 +155,6 @@ async def test_a_turn_that_is_cancelled_is_given_back(innodb_database: str) -> N
 
 
 async def test_a_connection_of_the_host_s_is_left_without_a_transaction(empty_url: str) -> None:
-    """Pins `upgrade_on`, on engines of either kind."""
     asynchronous, synchronous = _driven(empty_url)
     backend = backend_of(synchronous)
     engine = create_async_engine(asynchronous)

@@ -27,7 +27,6 @@ OLDER: Final = [1, 2, 3, 4]
 
 @pytest.mark.parametrize("version", OLDER)
 async def test_killed_after_each_statement_it_goes_on(empty_url: str, version: int) -> None:
-    """Pins each step safe to run again: created, upgraded, downgraded and dropped, with data."""
     await migrate_killed_after_each_statement(empty_url, "create_threadlog_schema", version)
     assert await version_rows(empty_url) == [version]
     first = await columns(empty_url)
@@ -50,7 +49,6 @@ async def test_killed_after_each_statement_it_goes_on(empty_url: str, version: i
 
 @pytest.mark.parametrize("version", OLDER)
 async def test_the_framework_s_tables_are_upgraded(innodb_database: str, version: int) -> None:
-    """Pins the way from each version, with data, killed after each statement."""
     await run(innodb_database, *statements_of(framework(version)))
     await store(innodb_database, version)
     up = ("upgrade_threadlog_schema", version, 5)
@@ -66,7 +64,7 @@ async def test_the_framework_s_tables_are_upgraded(innodb_database: str, version
 
 
 async def test_upgraded_step_by_step_it_is_the_same(empty_url: str) -> None:
-    """Pins that a history of many migrations ends where one of few does."""
+    """A history of many migrations ends where one of few does."""
     await migrate(empty_url, "create_threadlog_schema", 1)
     for version in OLDER:
         await migrate(empty_url, "upgrade_threadlog_schema", version, version + 1)
@@ -79,7 +77,6 @@ async def test_upgraded_step_by_step_it_is_the_same(empty_url: str) -> None:
 
 
 async def test_an_upgrade_survives_autocommit(empty_url: str) -> None:
-    """Pins the moment between the two statements of the version, where each is committed."""
     await migrate(empty_url, "create_threadlog_schema", 3)
     await run(empty_url, "DELETE FROM cubepi_schema_version")
     await migrate(empty_url, "upgrade_threadlog_schema", 3, 5)
@@ -90,7 +87,6 @@ async def test_an_upgrade_survives_autocommit(empty_url: str) -> None:
 
 
 async def test_an_upgrade_that_is_done_may_be_run_again(empty_url: str) -> None:
-    """Pins the crash before Alembic noted its own revision."""
     await migrate(empty_url, "create_threadlog_schema", 2)
     await migrate(empty_url, "upgrade_threadlog_schema", 2, 5)
     before = await definitions(empty_url)
