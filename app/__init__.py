@@ -1,8 +1,10 @@
 """threadlog keeps what an AI agent must not lose in the SQL database a team already runs."""
 
 from threadlog.checkpointer import (
+    BoundCheckpointer,
     Checkpointer,
     MariaDBCheckpointer,
+    MessageLog,
     MySQLCheckpointer,
     PostgresCheckpointer,
 )
@@ -12,24 +14,32 @@ from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.log.message_codec import MESSAGE_CODEC, MessageCodec
 from threadlog.log.results import CheckpointData, RunSummary, StoredMessage, ThreadSummary
-from threadlog.sync_checkpointer import SyncCheckpointer
+from threadlog.sync_checkpointer import (
+    SyncBoundCheckpointer,
+    SyncCheckpointer,
+    SyncMessageLog,
+)
 
 Vocabulary = FrameworkTypes
 """The former name of `FrameworkTypes`."""
 
 __all__ = [
     "MESSAGE_CODEC",
+    "BoundCheckpointer",
     "CheckpointData",
     "Checkpointer",
     "FrameworkTypes",
     "HitlRequest",
     "MariaDBCheckpointer",
     "MessageCodec",
+    "MessageLog",
     "MySQLCheckpointer",
     "PostgresCheckpointer",
     "RunSummary",
     "StoredMessage",
+    "SyncBoundCheckpointer",
     "SyncCheckpointer",
+    "SyncMessageLog",
     "ThreadSummary",
     "ThreadlogError",
     "Vocabulary",

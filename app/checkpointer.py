@@ -1,138 +1,56 @@
-"""The asynchronous door: an agent's checkpointer."""
+"""The asynchronous checkpointer of the message log."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from threadlog.databases import PoolSize, parse_url
 from threadlog.encoding.validation import check_count
-from threadlog.errors import ConfigurationError
-from threadlog.log import operations
-from threadlog.log.framework_types import DataT, RequestT
+from threadlog.errors import ConfigurationError, ThreadlogError
+from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads
+from threadlog.log.append import append_messages, encode_append
+from threadlog.log.append_batcher import AppendBatcher
+from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT
 from threadlog.log.message_codec import MessageT
 from threadlog.log.results import RunSummary, StoredMessage, ThreadSummary
-from threadlog.log.speaking import SpeakingDoor
+from threadlog.models import MESSAGES
 from threadlog.repositories.log.thread import ThreadOrder
-from threadlog.runtime.client import AsyncDoor
-from threadlog.runtime.session_sources import EngineSessions, ExternalSession
+from threadlog.runtime.client import (
+    AsyncOperations,
+    EngineClient,
+    ExternalClient,
+    FactoryClient,
+    factory_of,
+)
+from threadlog.runtime.external import check_one_source, check_pool, check_same_kind, not_open
+from threadlog.runtime.transactions import TransactionRunner
+from threadlog.schema.opening import open_client
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
-    """Keeps conversations in the database of a URL: in order, exactly once.
+class MessageLog(Generic[MessageT, RequestT, DataT]):
+    """The operations on a message log; open a `Checkpointer` to get one.
 
-    An asynchronous context manager; its methods work inside the block only::
-
-        async with Checkpointer("mysql://user:password@host/database") as checkpointer:
-            await checkpointer.append("order-17", [message])
-            data = await checkpointer.load("order-17")
-
-    Any number of tasks may use one checkpointer, and any number of processes one database.
-    A method's writes are in one transaction: when it returns they are durable, when it raises
-    nothing was written (but for `CommitOutcomeUnknownError`). After a deadlock, a lock
-    timeout or a lost connection the transaction is run again by itself; where the connection
-    was lost during COMMIT, it is found out first what became of that.
-
-    Cancelling a method lets the transaction that runs finish, for up to five seconds, and
-    then raises: what it wrote is stored wholly or not at all.
-
-    Every method may raise `StorageError`, and `NotOpenError` outside the block.
+    A method's writes are in one transaction. Every method may raise `StorageError`, and
+    `NotOpenError` if the checkpointer is not open.
     """
 
-    def __init__(
-        self,
-        url: str | URL | None = None,
-        *,
-        engine: AsyncEngine | None = None,
-        session_factory: Callable[[], AsyncSession] | None = None,
-        min_pool_size: int = 1,
-        max_pool_size: int = 10,
-    ) -> None:
-        """Take a database's URL, or what the host has; nothing connects before the block.
+    vocabulary: FrameworkTypes[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
+    """The classes of messages, questions and threads; a subclass may set those of a framework."""
 
-        Args:
-            url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
-                ``mysql+aiomysql://``), ``mariadb://user:password@host:3306/database`` (either
-                takes both servers), ``postgresql://user:password@host:5432/database``
-                (``host1:3306,host2:3306`` for several servers, of which the one that takes
-                writes is used), ``sqlite:///file.db`` or ``sqlite://``
-                for a database in memory. Query arguments go to the driver; on MySQL those for
-                TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
-                are ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
-            engine: an engine of the host's, in place of a URL.
-            session_factory: an ``async_sessionmaker`` of the host's, in place of a URL.
-            min_pool_size: connections to a URL that are opened on entering; on MySQL 1 opens
-                two, as some are kept for reading.
-            max_pool_size: the most connections to a URL at once; further operations wait,
-                for up to ``pool_timeout``. SQLite, which has one writer at a time, is always
-                given one connection.
+    _client: AsyncOperations
+    _batcher: AppendBatcher | None = None
 
-        Raises:
-            ConfigurationError: none or several of the first three are given, or one cannot
-                be used.
-        """
-        super().__init__(
-            url,
-            engine=engine,
-            session_factory=session_factory,
-            min_pool_size=min_pool_size,
-            max_pool_size=max_pool_size,
-        )
-
-    async def __aenter__(self) -> Self:
-        """Connect, and verify server and schema.
-
-        Raises:
-            MissingExtraError: the database's driver is not installed.
-            UnsupportedServerError: the server is of the wrong kind or too old.
-            ConfigurationError: a host's engine has settings under which something would be
-                lost: AUTOCOMMIT, another character set than utf8mb4, or, with a driver that
-                does not heed it, NO_BACKSLASH_ESCAPES.
-            CubepiSchemaUninitialized: the tables, or the row with their version, are
-                missing. (An SQLite database of a URL that has none is given them instead.)
-            CubepiSchemaMismatch: the tables are of another version.
-        """
-        await self._open()
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Let what runs finish, for up to five seconds, and close connections of our own."""
-        await self._close()
-
-    def bind(self, session: AsyncSession) -> Self:
-        """Give a checkpointer with the same methods that works in a session of the host's.
-
-        Its statements run in the session's transaction, behind what the host has executed.
-        It never commits, rolls back or closes, and runs nothing a second time: that is the
-        host's, as are row locks, which last until the transaction ends. Objects that are
-        pending in the session stay pending. On an error of the database roll back, and run
-        the whole transaction again where the error is ``retryable``::
-
-            async with session_factory.begin() as session:
-                session.add(order)
-                await checkpointer.bind(session).append(order.thread_id, messages)
-
-        Args:
-            session: a session of the database that this checkpointer was opened on, not in
-                AUTOCOMMIT; of the database only the kind is checked.
-
-        Raises:
-            NotOpenError: this checkpointer is not open.
-            ConfigurationError: it is no asynchronous session, or of another kind of database.
-        """
-        if not isinstance(session, AsyncSession):
-            raise ConfigurationError(
-                f"bind() takes an AsyncSession, not a {type(session).__name__}. "
-                "threadlog.SyncCheckpointer binds plain sessions."
-            )
-        return self._bound(session.sync_session, ExternalSession(session, self._sessions.backend))
+    @property
+    def is_open(self) -> bool:
+        """Whether operations can be run."""
+        return self._client.is_open
 
     async def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
         """Read a thread: its messages, `extra` and parent, all of one point in time.
@@ -148,7 +66,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             InvalidIdError: `thread_id` cannot be a key.
             CheckpointCorruptionError: a row cannot be read; none is ever skipped.
         """
-        return await self._read(operations.load, self.vocabulary, thread_id, last=last)
+        return await self._read(reading.load, self.vocabulary, thread_id, last=last)
 
     async def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """Append messages to a thread, which is created if need be: all of them or none.
@@ -181,14 +99,18 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             CommitOutcomeUnknownError: the connection was lost during COMMIT, and again
                 whenever threadlog looked.
         """
-        sessions, words = self._sessions, self.vocabulary
-        if isinstance(sessions, EngineSessions):
-            await self._write_together(
-                sessions,
-                lambda limit: operations.encode_append(words, thread_id, messages, limit),
-            )
-        else:
-            await self._write(operations.append, words, thread_id, messages)
+        batcher = self._batcher
+        if batcher is None:
+            await self._write(append_messages, self.vocabulary, thread_id, messages)
+            return
+        try:
+            limit = self._client.statement_limit
+            request = encode_append(self.vocabulary, thread_id, messages, limit)
+            if request is not None:
+                await batcher.submit(request)
+        except ThreadlogError as error:
+            self._convert(error)
+            raise
 
     async def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Merge values into a thread's `extra`; the thread is created if need be.
@@ -205,7 +127,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             InvalidJsonError: `extra` is not a JSON object that every database keeps.
             TooLargeError: `extra` does not fit into a statement.
         """
-        await self._write(operations.save_extra, thread_id, extra)
+        await self._write(threads.save_extra, thread_id, extra)
 
     async def read(
         self, thread_id: str, *, after_seq: int = 0, limit: int | None = None
@@ -224,7 +146,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             CheckpointCorruptionError: a row cannot be read.
         """
         return await self._read(
-            operations.read, self.vocabulary, thread_id, after_seq=after_seq, limit=limit
+            reading.read, self.vocabulary, thread_id, after_seq=after_seq, limit=limit
         )
 
     async def stream(
@@ -269,7 +191,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         Returns:
             Up to `limit` threads; fewer mean that there are no more.
         """
-        return await self._read(operations.list_threads, after=after, limit=limit, order=order)
+        return await self._read(threads.list_threads, after=after, limit=limit, order=order)
 
     async def delete_thread(self, thread_id: str, *, detach_forks: bool = False) -> bool:
         """Delete a thread with its messages, runs and answers, in one transaction.
@@ -284,7 +206,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         Raises:
             ThreadHasForksError: it has forks and they were not to be detached.
         """
-        return await self._write(operations.delete_thread, thread_id, detach_forks=detach_forks)
+        return await self._write(threads.delete_thread, thread_id, detach_forks=detach_forks)
 
     async def claim_run(self, thread_id: str, run_id: str) -> None:
         """Claim a run: of any number of callers that claim it at once, one succeeds.
@@ -302,7 +224,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             CommitOutcomeUnknownError: it may be claimed, by this call or by another: `runs`
                 says whether it is, and an id that nobody else uses says by whom.
         """
-        await self._write(operations.claim_run, thread_id, run_id)
+        await self._write(runs.claim_run, thread_id, run_id)
 
     async def mark_run_complete(self, thread_id: str, run_id: str) -> None:
         """Complete a run, which becomes the last of its thread's completed runs.
@@ -316,7 +238,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         Raises:
             RunNotClaimedError: nobody claimed it.
         """
-        await self._write(operations.mark_run_complete, thread_id, run_id)
+        await self._write(runs.mark_run_complete, thread_id, run_id)
 
     async def release_run(
         self, thread_id: str, run_id: str, *, older_than: timedelta | None = None
@@ -340,11 +262,11 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             InvalidInputError: `older_than` is no timedelta, or negative.
             CommitOutcomeUnknownError: it is claimed, still or again.
         """
-        await self._write(operations.release_run, thread_id, run_id, older_than=older_than)
+        await self._write(runs.release_run, thread_id, run_id, older_than=older_than)
 
     async def runs(self, thread_id: str) -> list[RunSummary]:
         """List a thread's runs with their state and times, first claimed (to the second) first."""
-        return await self._read(operations.runs, thread_id)
+        return await self._read(runs.runs, thread_id)
 
     async def stale_runs(self, older_than: timedelta) -> list[RunSummary]:
         """List runs whose process seems to be dead, of all threads, first claimed first.
@@ -358,7 +280,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         Raises:
             InvalidInputError: `older_than` is no timedelta, or negative.
         """
-        return await self._read(operations.stale_runs, older_than)
+        return await self._read(runs.stale_runs, older_than)
 
     async def snapshot(self, thread_id: str, *, after_run_id: str) -> list[MessageT]:
         """Read the messages that a fork would copy, all of one point in time.
@@ -379,7 +301,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             CheckpointCorruptionError: a row cannot be read.
         """
         return await self._read(
-            operations.snapshot, self.vocabulary, thread_id, after_run_id=after_run_id
+            forks.snapshot, self.vocabulary, thread_id, after_run_id=after_run_id
         )
 
     async def fork(
@@ -412,7 +334,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             CheckpointCorruptionError: the source's `extra` cannot be read.
         """
         await self._write(
-            operations.fork,
+            forks.fork,
             src_thread_id,
             new_thread_id,
             after_run_id=after_run_id,
@@ -436,7 +358,11 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             InvalidInputError: `request` cannot be stored.
         """
         await self._write(
-            operations.save_pending_request, self.vocabulary, thread_id, request, run_id=run_id
+            pending_requests.save_pending_request,
+            self.vocabulary,
+            thread_id,
+            request,
+            run_id=run_id,
         )
 
     async def load_pending(self, thread_id: str) -> tuple[RequestT, str | None] | None:
@@ -449,7 +375,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         Raises:
             CheckpointCorruptionError: what is stored cannot be read.
         """
-        return await self._read(operations.load_pending, self.vocabulary, thread_id)
+        return await self._read(pending_requests.load_pending, self.vocabulary, thread_id)
 
     async def load_pending_request(self, thread_id: str) -> RequestT | None:
         """Read a thread's pending question; None where nothing is pending."""
@@ -458,7 +384,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
 
     async def load_pending_run_id(self, thread_id: str) -> str | None:
         """Read the run that asked a thread's pending question; None where none did."""
-        return await self._read(operations.load_pending_run_id, thread_id)
+        return await self._read(pending_requests.load_pending_run_id, thread_id)
 
     async def clear_pending_request_if_matches(
         self, thread_id: str, *, question_id: str, run_id: str
@@ -477,7 +403,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             Whether it was pending, and is removed now.
         """
         return await self._write(
-            operations.clear_pending_request_if_matches,
+            pending_requests.clear_pending_request_if_matches,
             thread_id,
             question_id=question_id,
             run_id=run_id,
@@ -500,7 +426,7 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
             InvalidInputError: `answer` is not JSON that every database keeps.
         """
         await self._write(
-            operations.save_hitl_answer, thread_id, question_id, answer, run_id=run_id
+            hitl_answers.save_hitl_answer, thread_id, question_id, answer, run_id=run_id
         )
 
     async def load_hitl_answer(
@@ -511,7 +437,9 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
         Raises:
             CheckpointCorruptionError: what is stored is not JSON.
         """
-        return await self._read(operations.load_hitl_answer, thread_id, question_id, run_id=run_id)
+        return await self._read(
+            hitl_answers.load_hitl_answer, thread_id, question_id, run_id=run_id
+        )
 
     async def clear_hitl_answers(
         self,
@@ -528,13 +456,190 @@ class Checkpointer(SpeakingDoor[MessageT, RequestT, DataT], AsyncDoor):
                 of the run.
             run_id: the run; None for questions that no run asked.
         """
-        await self._write(operations.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
+        await self._write(hitl_answers.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
+
+    async def _write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        try:
+            return await self._client.write(operation, *args, **kwargs)
+        except ThreadlogError as error:
+            self._convert(error)
+            raise
+
+    async def _read(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        try:
+            return await self._client.read(operation, *args, **kwargs)
+        except ThreadlogError as error:
+            self._convert(error)
+            raise
+
+    def _convert(self, error: ThreadlogError) -> None:
+        """Make an error one of the framework's exceptions too, if there is a framework."""
+        self.vocabulary.say(error, self._client.backend.word)
+
+
+class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT]):
+    """The operations of a `Checkpointer` in a session of the application; see its ``bind()``."""
+
+    def __init__(
+        self, client: ExternalClient, vocabulary: FrameworkTypes[MessageT, RequestT, DataT]
+    ) -> None:
+        """Create the operations of a session's client; `Checkpointer.bind` does."""
+        self._client = client
+        self.vocabulary = vocabulary
+
+    def __repr__(self) -> str:
+        """Show the class, and the engine's URL without its password."""
+        return f"<{type(self).__name__} {self._client}>"
+
+
+class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
+    """Keeps conversations in the database of a URL: in order, exactly once.
+
+    An asynchronous context manager; its methods work inside the block only::
+
+        async with Checkpointer("mysql://user:password@host/database") as checkpointer:
+            await checkpointer.append("order-17", [message])
+            data = await checkpointer.load("order-17")
+
+    Any number of tasks may use one checkpointer, and any number of processes one database.
+    A method's writes are in one transaction: when it returns they are durable, when it raises
+    nothing was written (but for `CommitOutcomeUnknownError`). After a deadlock, a lock
+    timeout or a lost connection the transaction is run again by itself; where the connection
+    was lost during COMMIT, it is found out first what became of that.
+
+    Cancelling a method lets the transaction that runs finish, for up to five seconds, and
+    then raises: what it wrote is stored wholly or not at all.
+
+    Every method may raise `StorageError`, and `NotOpenError` outside the block.
+    """
+
+    server: ClassVar[str | None] = None
+    """The one kind of server that is accepted; None for each that a URL may lead to."""
+
+    def __init__(
+        self,
+        url: str | URL | None = None,
+        *,
+        engine: AsyncEngine | None = None,
+        session_factory: Callable[[], AsyncSession] | None = None,
+        min_pool_size: int = 1,
+        max_pool_size: int = 10,
+    ) -> None:
+        """Take a database's URL, or what the host has; nothing connects before the block.
+
+        Args:
+            url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
+                ``mysql+aiomysql://``), ``mariadb://user:password@host:3306/database`` (either
+                takes both servers), ``postgresql://user:password@host:5432/database``
+                (``host1:3306,host2:3306`` for several servers, of which the one that takes
+                writes is used), ``sqlite:///file.db`` or ``sqlite://``
+                for a database in memory. Query arguments go to the driver; on MySQL those for
+                TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
+                are ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
+            engine: an engine of the host's, in place of a URL.
+            session_factory: an ``async_sessionmaker`` of the host's, in place of a URL.
+            min_pool_size: connections to a URL that are opened on entering; on MySQL 1 opens
+                two, as some are kept for reading.
+            max_pool_size: the most connections to a URL at once; further operations wait,
+                for up to ``pool_timeout``. SQLite, which has one writer at a time, is always
+                given one connection.
+
+        Raises:
+            ConfigurationError: none or several of the first three are given, or one cannot
+                be used.
+        """
+        check_one_source(url, engine, session_factory)
+        check_pool(min_pool_size, max_pool_size)
+        self._client: EngineClient | FactoryClient = (
+            EngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES)
+            if url is not None
+            else FactoryClient(factory_of(engine, session_factory), MESSAGES)
+        )
+
+    def __repr__(self) -> str:
+        """Show the class, the URL without its password, and the state."""
+        return f"<{type(self).__name__} {self._client} {'open' if self.is_open else 'closed'}>"
+
+    async def __aenter__(self) -> Self:
+        """Connect, and verify server and schema.
+
+        Raises:
+            MissingExtraError: the database's driver is not installed.
+            UnsupportedServerError: the server is of the wrong kind or too old.
+            ConfigurationError: a host's engine has settings under which something would be
+                lost: AUTOCOMMIT, another character set than utf8mb4, or, with a driver that
+                does not heed it, NO_BACKSLASH_ESCAPES.
+            CubepiSchemaUninitialized: the tables, or the row with their version, are
+                missing. (An SQLite database of a URL that has none is given them instead.)
+            CubepiSchemaMismatch: the tables are of another version.
+        """
+        try:
+            await open_client(self._client, only=self.server)
+        except ThreadlogError as error:
+            self._convert(error)
+            raise
+        if isinstance(self._client, EngineClient) and self._client.writing is not None:
+            self._batcher = AppendBatcher(self._client, self._client.writing)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Let what runs finish, for up to five seconds, and close connections of our own."""
+        if self._batcher is not None:
+            self._batcher.close()
+            self._batcher = None
+        await self._client.close()
+
+    def bind(self, session: AsyncSession) -> "BoundCheckpointer[MessageT, RequestT, DataT]":
+        """Give a checkpointer with the same methods that works in a session of the host's.
+
+        Its statements run in the session's transaction, behind what the host has executed.
+        It never commits, rolls back or closes, and runs nothing a second time: that is the
+        host's, as are row locks, which last until the transaction ends. Objects that are
+        pending in the session stay pending. On an error of the database roll back, and run
+        the whole transaction again where the error is ``retryable``::
+
+            async with session_factory.begin() as session:
+                session.add(order)
+                await checkpointer.bind(session).append(order.thread_id, messages)
+
+        Args:
+            session: a session of the database that this checkpointer was opened on, not in
+                AUTOCOMMIT; of the database only the kind is checked.
+
+        Raises:
+            NotOpenError: this checkpointer is not open.
+            ConfigurationError: it is no asynchronous session, or of another kind of database.
+        """
+        if not isinstance(session, AsyncSession):
+            raise ConfigurationError(
+                f"bind() takes an AsyncSession, not a {type(session).__name__}. "
+                "threadlog.SyncCheckpointer binds plain sessions."
+            )
+        if not self._client.is_open:
+            raise not_open(self._client)
+        backend, limit = self._client.backend, self._client.statement_limit
+        check_same_kind(session.sync_session, backend)
+        client = ExternalClient(session, backend, MESSAGES, limit)
+        return BoundCheckpointer(client, self.vocabulary)
 
 
 class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes one kind of server."""
-
-    server: ClassVar[str]
 
     also: ClassVar[tuple[str, ...]] = ()
     """Databases whose URLs may lead to such a server too."""
@@ -560,10 +665,10 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
             min_pool_size=min_pool_size,
             max_pool_size=max_pool_size,
         )
-        if self._sessions.backend.name not in {self.server, *self.also}:
+        if self._client.backend.name not in {self.server, *self.also}:
             raise ConfigurationError(
-                f"{type(self).__name__} takes {self.server.lower()}:// URLs, not "
-                f"{self._sessions}. Use Checkpointer, which takes all."
+                f"{type(self).__name__} takes {str(self.server).lower()}:// URLs, not "
+                f"{self._client}. Use Checkpointer, which takes all."
             )
 
 

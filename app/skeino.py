@@ -26,10 +26,10 @@ from threadlog.errors import (
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
 )
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 from threadlog.persistence import CheckpointerSpec, MetadataStore, RunRow, ThreadRow
 from threadlog.persistence.open import sweeping
-from threadlog.persistence.schemes import native_door
+from threadlog.persistence.schemes import native_client
 
 if TYPE_CHECKING:  # an extra
     from threadlog.langgraph import Saver
@@ -145,7 +145,7 @@ class _Opened(NamedTuple):
     """What an application's checkpointer was opened on, for its metadata store to share."""
 
     uri: str | None
-    door: GraphDoor
+    client: GraphClient
 
 
 # skeino opens the checkpointer and then makes the metadata store, in one task for each
@@ -162,12 +162,12 @@ def _checkpointer_of(
 
         ours = CheckpointerSpec(spec.scheme, spec.uri, dict(spec.options))
         async with (
-            native_door(ours) as door,
-            sweeping(MetadataStore.sharing(door), ttl_sweep_seconds),
+            native_client(ours) as client,
+            sweeping(MetadataStore(client=client), ttl_sweep_seconds),
         ):
-            _OPENED.set(_Opened(spec.uri, door))
+            _OPENED.set(_Opened(spec.uri, client))
             try:
-                yield Saver.sharing(door, serde=ours.options.get("serde"))
+                yield Saver(client=client, serde=ours.options.get("serde"))
             finally:
                 _OPENED.set(None)
 
@@ -178,7 +178,7 @@ def _metadata_store(uri: str) -> "_Store":
     opened = _OPENED.get()
     if opened is None or opened.uri != uri:
         raise _unknown("a checkpointer that is opened before the metadata store is made")
-    return _Store.sharing(opened.door)
+    return _Store(client=opened.client)
 
 
 @contextmanager

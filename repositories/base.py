@@ -1,14 +1,56 @@
-"""What is alike for the rows of several tables."""
+"""What the repositories share: how their statements are executed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-from sqlalchemy import CursorResult, Executable, Result, Table, delete, insert, literal, select
-from sqlalchemy.orm import Session
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Executable,
+    Result,
+    Table,
+    delete,
+    insert,
+    literal,
+    select,
+)
+
+if TYPE_CHECKING:  # before SQLAlchemy 2.1 a result has one parameter
+    Rows: TypeAlias = Result[*tuple[Any, ...]]
+    """The result of any statement."""
+
+Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
-def rowcount(result: Result[Any]) -> int:
-    """Give how many rows an UPDATE or DELETE matched, or an INSERT made.
+class Executor(Protocol):
+    """What a repository knows of its unit of work."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection whose transaction the statements run in."""
+
+    @property
+    def dialect(self) -> str:
+        """The name of the connected server's dialect; ``mariadb`` for MariaDB under any URL."""
+
+    @property
+    def read_committed(self) -> bool:
+        """Whether reads are known to be at READ COMMITTED or above locks of missing rows."""
+
+    def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
+        """Run a statement in the transaction."""
+
+
+@dataclass(slots=True)
+class Repository:
+    """Statements on one table, executed in a unit of work."""
+
+    uow: Executor
+
+
+def rowcount(result: "Rows") -> int:
+    """Return how many rows an UPDATE or DELETE matched, or an INSERT made.
 
     MySQL counts rows that an UPDATE leaves unchanged too on connections with FOUND_ROWS,
     which SQLAlchemy's dialects for it set. An INSERT needs the option ``preserve_rowcount``:
@@ -18,30 +60,33 @@ def rowcount(result: Result[Any]) -> int:
 
 
 def execute_in_order(
-    session: Session, statements: Sequence[Executable], parameters: Mapping[str, Any]
+    uow: Executor, statements: Sequence[Executable], parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
-    """Run the statements of a `LockingRead`; gives what the last one reads, if all find a row.
+    """Run the statements of a `LockingRead`, up to the first that finds no row.
 
     Args:
-        session: what they run on.
+        uow: runs them.
         statements: the statements.
         parameters: those of all of them.
+
+    Returns:
+        The row of the last statement; None if one found no row.
     """
     row: Sequence[Any] | None = None
     for statement in statements:
-        row = session.execute(statement, parameters).first()
+        row = uow.execute(statement, parameters).first()
         if row is None:
             break
     return row
 
 
 def copy_thread(
-    session: Session, table: Table, source: str, target: str, *, lock: bool = False
+    uow: Executor, table: Table, source: str, target: str, *, lock: bool = False
 ) -> None:
     """Copy a thread's rows inside the database, in one statement; the target has none.
 
     Args:
-        session: what the statement runs on.
+        uow: runs the statement.
         table: any with a column ``thread_id``.
         source: the thread whose rows are read.
         target: the thread that gets them.
@@ -54,9 +99,9 @@ def copy_thread(
     if lock:
         rows = rows.with_for_update(read=True)
     names = ["thread_id", *(column.name for column in others)]
-    session.execute(insert(table).from_select(names, rows))
+    uow.execute(insert(table).from_select(names, rows))
 
 
-def delete_thread(session: Session, table: Table, thread_id: str) -> int:
-    """Delete a thread's rows; gives how many there were."""
-    return rowcount(session.execute(delete(table).where(table.c.thread_id == thread_id)))
+def delete_thread(uow: Executor, table: Table, thread_id: str) -> int:
+    """Delete a thread's rows, and return their number."""
+    return rowcount(uow.execute(delete(table).where(table.c.thread_id == thread_id)))

@@ -18,18 +18,17 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.orm import Session
 
 from threadlog.models.dialects import (
     RawJson,
     RawTime,
-    dialect_of,
     insert_if_absent,
     insert_or_replace,
     size_of,
     transfer_table,
     truncate_to_column,
 )
+from threadlog.repositories.base import Executor, Repository
 
 RowKey: TypeAlias = tuple[Any, ...]
 """The primary key of a row without the thread's id; empty where there is nothing else in it."""
@@ -47,15 +46,14 @@ class SizedKey(NamedTuple):
     size: int
 
 
-class RawRowRepository:
+class RawRowRepository(Repository):
     """Statements on the rows of one table, bound to one session.
 
     Threads are named as the table's column ``thread_id`` has them.
     """
 
-    def __init__(self, session: Session, table: Table) -> None:
-        """Bind to a session, and take a table of the models."""
-        self._session = session
+    def __init__(self, uow: Executor, table: Table) -> None:
+        super().__init__(uow)
         self._table = transfer_table(table)
         self._thread_id: Column[Any] = self._table.c.thread_id
         self._key = [c for c in self._table.primary_key if c.name != _THREAD_ID]
@@ -73,7 +71,7 @@ class RawRowRepository:
     def truncate_to_column(self, row: RawRow) -> RawRow:
         """Give a row, of whatever database, as the session's could hold it."""
         times = {
-            name: truncate_to_column(row[name], self._dialect)
+            name: truncate_to_column(row[name], self.uow.dialect)
             for name in self._times
             if isinstance(row[name], datetime)
         }
@@ -81,7 +79,7 @@ class RawRowRepository:
 
     def count_threads(self) -> int:
         """Count the threads that the table has rows of."""
-        return self._session.scalar(select(func.count(self._thread_id.distinct()))) or 0
+        return self.uow.execute(select(func.count(self._thread_id.distinct()))).scalar() or 0
 
     def thread_ids(self, *, after: Any, limit: int, but: Iterable[Table]) -> list[Any]:
         """Name threads that the table has rows of, in the order of the key, a page at a time.
@@ -97,12 +95,12 @@ class RawRowRepository:
         for other in map(transfer_table, but):
             same = other.c.thread_id == self._thread_id
             ids = ids.where(~exists(select(other.c.thread_id).where(same)))
-        return list(self._session.scalars(ids))
+        return list(self.uow.execute(ids).scalars())
 
     def has_any(self) -> bool:
         """Say whether the table has rows at all."""
         rows = select(literal(1)).select_from(self._table).limit(1)
-        return self._session.execute(rows).first() is not None
+        return self.uow.execute(rows).first() is not None
 
     def keys(self, thread_id: Any, *, after: RowKey | None, limit: int) -> list[SizedKey]:
         """Give keys of a thread's rows, in their order, a page at a time.
@@ -124,14 +122,14 @@ class RawRowRepository:
         keys = select(size, *self._key).where(self._thread_id == thread_id)
         if after is not None:
             keys = keys.where(_behind(self._key, after))
-        rows = self._session.execute(keys.order_by(*self._key).limit(limit))
+        rows = self.uow.execute(keys.order_by(*self._key).limit(limit))
         found = [SizedKey(tuple(row)[1:], row[0]) for row in rows]
         return found if in_order or not found else self._sized(thread_id, found)
 
     def _sized(self, thread_id: Any, keys: Sequence[SizedKey]) -> list[SizedKey]:
         """Add their sizes to keys."""
         sizes = select(self._size, *self._key)
-        rows = self._session.execute(self._at(sizes, thread_id, [key.key for key in keys]))
+        rows = self.uow.execute(self._at(sizes, thread_id, [key.key for key in keys]))
         found = {tuple(row)[1:]: row[0] for row in rows}
         return [SizedKey(key, found.get(key, 0)) for key, _ in keys]
 
@@ -144,31 +142,31 @@ class RawRowRepository:
     def present(self, thread_id: Any, keys: Sequence[RowKey]) -> set[RowKey]:
         """Say of which keys there are rows."""
         found = select(self._thread_id, *self._key)
-        rows = self._session.execute(self._at(found, thread_id, keys))
+        rows = self.uow.execute(self._at(found, thread_id, keys))
         return {tuple(row)[1:] for row in rows}
 
     def get(self, thread_id: Any, keys: Sequence[RowKey]) -> dict[RowKey, RawRow]:
         """Read rows by their keys; those that there are not are left out."""
         statement = self._at(select(self._table), thread_id, keys)
-        rows = [dict(row) for row in self._session.execute(statement).mappings()]
+        rows = [dict(row) for row in self.uow.execute(statement).mappings()]
         return {self.key_of(row): row for row in rows}
 
     def lock(self, thread_id: Any) -> None:
         """Lock the rows of a thread until the transaction ends."""
         rows = select(self._thread_id).where(self._thread_id == thread_id)
-        self._session.execute(rows.with_for_update())
+        self.uow.execute(rows.with_for_update())
 
     def insert(self, rows: Sequence[RawRow]) -> None:
         """Insert rows; one whose key is taken meanwhile is left out."""
-        self._session.execute(insert_if_absent(self._table, self._dialect), rows)
+        self.uow.execute(insert_if_absent(self._table, self.uow.dialect), rows)
 
     def replace(self, row: RawRow) -> None:
         """Overwrite the row that has the same key."""
-        self._session.execute(insert_or_replace(self._table, self._dialect, row))
+        self.uow.execute(insert_or_replace(self._table, self.uow.dialect, row))
 
     def delete(self, thread_id: Any, keys: Sequence[RowKey]) -> None:
         """Delete rows by their keys."""
-        self._session.execute(self._at(delete(self._table), thread_id, keys))
+        self.uow.execute(self._at(delete(self._table), thread_id, keys))
 
     def _at(self, statement: Any, thread_id: Any, keys: Sequence[RowKey]) -> Any:
         """Narrow a statement to rows of a thread by their keys."""
@@ -180,10 +178,6 @@ class RawRowRepository:
                 return narrowed.where(column.in_([value for (value,) in keys]))
             case _:
                 return narrowed.where(tuple_(*self._key).in_(keys))
-
-    @property
-    def _dialect(self) -> str:
-        return dialect_of(self._session)
 
 
 def _behind(columns: Sequence[Column[Any]], key: RowKey) -> ColumnElement[bool]:
@@ -197,11 +191,11 @@ def _behind(columns: Sequence[Column[Any]], key: RowKey) -> ColumnElement[bool]:
     )
 
 
-def count_rows(session: Session, tables: Sequence[Table], thread_id: Any) -> dict[Table, int]:
+def count_rows(uow: Executor, tables: Sequence[Table], thread_id: Any) -> dict[Table, int]:
     """Count a thread's rows in several tables of the models, in one statement."""
     counts = [
         select(func.count()).select_from(table).where(table.c.thread_id == thread_id)
         for table in map(transfer_table, tables)
     ]
-    found = session.execute(select(*(count.scalar_subquery() for count in counts))).one()
+    found = uow.execute(select(*(count.scalar_subquery() for count in counts))).one()
     return dict(zip(tables, found, strict=True))

@@ -1,18 +1,20 @@
-"""One session, one transaction, and the repositories bound to it."""
+"""One transaction, and the repositories whose statements run in it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import Table
+from sqlalchemy import Connection, Engine, Executable, Table
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
-from threadlog.models.dialects import dialect_of, supports_last_insert_id
+from threadlog.models.dialects import dialect_name, supports_last_insert_id
+from threadlog.repositories.base import Parameters
 from threadlog.repositories.catalog.catalog import CatalogueRepository
 from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
 from threadlog.repositories.graph.checkpoint import CheckpointRepository
@@ -28,113 +30,194 @@ from threadlog.repositories.metadata.run import AppRunRepository
 from threadlog.repositories.metadata.thread import AppThreadRepository
 from threadlog.repositories.transfer import RawRowRepository, count_rows
 
+if TYPE_CHECKING:
+    from threadlog.repositories.base import Rows
+
 WRITES: Final = "threadlog_writes"
 """Execution option of a connection whose transaction is going to write: an engine may take
 its write lock at the start (SQLite's BEGIN IMMEDIATE)."""
 
 
-class UnitOfWork:
-    """Hands out the repositories of one session.
+class CommitLostError(Exception):
+    """The connection was lost during COMMIT; its cause is the error of SQLAlchemy.
 
-    Use one of the two kinds: `OwnedUnitOfWork`, which ends the transaction, or
-    `JoinedUnitOfWork`, which leaves that to the host.
+    Internal to the run of one transaction: `TransactionRunner` either runs the transaction
+    again or raises the public `CommitOutcomeUnknownError`.
     """
 
-    lost_commits: tuple[CommitOutcomeUnknownError, ...] = ()
-    """What earlier tries of the block raised that lost their connection during COMMIT: what
+    def __init__(self, reason: str) -> None:
+        """Create the error; `reason` is the driver's text."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnitOfWork(ABC):
+    """Hands out the repositories whose statements run in one transaction.
+
+    Three kinds differ in what they run on and in who ends the transaction: `EngineUnitOfWork`,
+    `OwnedUnitOfWork` and `JoinedUnitOfWork`.
+    """
+
+    connection: Connection
+    """The connection that the transaction runs on; known inside the block."""
+
+    lost_commits: tuple[CommitLostError, ...] = ()
+    """The errors of earlier runs of the block that lost their connection during COMMIT: what
     they wrote may be stored."""
 
-    def __init__(self, session: Session, *, read_committed: bool) -> None:
-        """Bind the repositories to a session.
+    def __init__(self, *, read_committed: bool) -> None:
+        """Create a unit of work.
 
         Args:
-            session: what every statement of the block runs on.
-            read_committed: whether the session is known to read at READ COMMITTED, where
+            read_committed: whether the transaction is known to read at READ COMMITTED, where
                 a locking read of a missing row locks nothing.
         """
-        self.session = session
-        self._read_committed = read_committed
+        self.read_committed = read_committed
+
+    def outcome_unknown(self) -> CommitOutcomeUnknownError:
+        """Return the public error of the last of `lost_commits`."""
+        return CommitOutcomeUnknownError(self.lost_commits[-1].reason)
+
+    @abstractmethod
+    def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
+        """Run a statement in the transaction."""
+
+    @cached_property
+    def dialect(self) -> str:
+        """The name of the connected server's dialect; ``mariadb`` for MariaDB under any URL."""
+        return dialect_name(self.connection.dialect)
 
     @property
     def can_lock_and_append(self) -> bool:
         """Whether `MessageRepository.lock_and_append` can be used."""
-        return self._read_committed and supports_last_insert_id(dialect_of(self.session))
+        return self.read_committed and supports_last_insert_id(self.dialect)
 
-    @cached_property
+    @property
     def threads(self) -> ThreadRepository:
         """Threads, and the lock under which a thread's seq is allocated."""
-        return ThreadRepository(self.session, read_committed=self._read_committed)
+        return ThreadRepository(self)
 
-    @cached_property
+    @property
     def messages(self) -> MessageRepository:
         """Messages of threads."""
-        return MessageRepository(self.session)
+        return MessageRepository(self)
 
-    @cached_property
+    @property
     def runs(self) -> RunRepository:
         """Runs of agents on threads."""
-        return RunRepository(self.session)
+        return RunRepository(self)
 
-    @cached_property
+    @property
     def forks(self) -> ForkRepository:
         """The finished part of a thread."""
-        return ForkRepository(self.session)
+        return ForkRepository(self)
 
-    @cached_property
+    @property
     def pending_requests(self) -> PendingRequestRepository:
         """Questions that wait for a person."""
-        return PendingRequestRepository(self.session, read_committed=self._read_committed)
+        return PendingRequestRepository(self)
 
-    @cached_property
+    @property
     def hitl_answers(self) -> HitlAnswerRepository:
         """Answers that people gave."""
-        return HitlAnswerRepository(self.session)
+        return HitlAnswerRepository(self)
 
-    @cached_property
+    @property
     def checkpoints(self) -> CheckpointRepository:
         """Checkpoints of graphs."""
-        return CheckpointRepository(self.session)
+        return CheckpointRepository(self)
 
-    @cached_property
+    @property
     def checkpoint_blobs(self) -> CheckpointBlobRepository:
         """Values of graphs' channels."""
-        return CheckpointBlobRepository(self.session)
+        return CheckpointBlobRepository(self)
 
-    @cached_property
+    @property
     def checkpoint_writes(self) -> CheckpointWriteRepository:
         """Writes of graphs' tasks."""
-        return CheckpointWriteRepository(self.session)
+        return CheckpointWriteRepository(self)
 
-    @cached_property
+    @property
     def app_threads(self) -> AppThreadRepository:
         """Threads as a server of agents lists them."""
-        return AppThreadRepository(self.session)
+        return AppThreadRepository(self)
 
-    @cached_property
+    @property
     def app_runs(self) -> AppRunRepository:
         """Runs as a server of agents lists them."""
-        return AppRunRepository(self.session)
+        return AppRunRepository(self)
+
+    @property
+    def catalogue(self) -> CatalogueRepository:
+        """The server's version and settings, and the tables that exist."""
+        return CatalogueRepository(self)
+
+    def schema_version(self, part: SchemaPart) -> SchemaVersionRepository:
+        """Return the repository of the version that a part of the schema is at."""
+        return SchemaVersionRepository(self, part)
 
     def raw_rows(self, table: Table) -> RawRowRepository:
-        """Give the rows of a table of the models, as they are carried to another database."""
-        return RawRowRepository(self.session, table)
+        """Return the repository of a table's rows as they are copied to another database."""
+        return RawRowRepository(self, table)
 
     def count_rows(self, tables: Sequence[Table], thread_id: Any) -> dict[Table, int]:
         """Count a thread's rows in several tables of the models, in one statement."""
-        return count_rows(self.session, tables, thread_id)
+        return count_rows(self, tables, thread_id)
 
-    def schema_version(self, part: SchemaPart) -> SchemaVersionRepository:
-        """Give the version that a part of the schema says it has."""
-        return SchemaVersionRepository(self.session, part)
+
+class EngineUnitOfWork(UnitOfWork):
+    """A unit of work on a connection of an engine that threadlog owns.
+
+    Leaving the block commits (a unit that only reads rolls back, which costs the same),
+    an exception rolls back, and either way the connection returns to the pool.
+    """
+
+    def __init__(self, engine: Engine, *, writes: bool, read_committed: bool) -> None:
+        """Create a unit of work; nothing connects before the block.
+
+        Args:
+            engine: whose pool gives the connection.
+            writes: whether the block is going to write.
+            read_committed: see `UnitOfWork`.
+        """
+        self.read_committed = read_committed
+        self._engine = engine
+        self._writes = writes
 
     @cached_property
-    def catalogue(self) -> CatalogueRepository:
-        """What the server says of itself and of the tables."""
-        return CatalogueRepository(self.session)
+    def session(self) -> Session:
+        """A session in the same transaction, for what needs the ORM; it never commits."""
+        return Session(self.connection, join_transaction_mode="rollback_only")
+
+    def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
+        """Run a statement on the connection."""
+        return self.connection.execute(statement, parameters)
+
+    def __enter__(self) -> Self:
+        """Take a connection; the first statement begins the transaction."""
+        self.connection = self._engine.connect()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the transaction and return the connection to the pool.
+
+        Raises:
+            CommitLostError: the connection was lost during COMMIT.
+        """
+        try:
+            if exc is None and self._writes:
+                _commit(self.connection, self.connection)
+        finally:
+            self.connection.close()  # rolls back what was not committed
 
 
 class OwnedUnitOfWork(UnitOfWork):
-    """A unit of work on a session that threadlog opened.
+    """A unit of work on a session that threadlog may end, made by the application's factory.
 
     Leaving the block commits (a unit that only reads rolls back, which costs the same),
     an exception rolls back, and either way the session is closed: afterwards it holds no
@@ -144,13 +227,18 @@ class OwnedUnitOfWork(UnitOfWork):
     def __init__(
         self, session: Session, *, writes: bool = True, read_committed: bool = False
     ) -> None:
-        """Own `session` until the block ends; say whether the block is going to write."""
-        super().__init__(session, read_committed=read_committed)
+        """Own `session` until the block ends; `writes` if the block is going to write."""
+        super().__init__(read_committed=read_committed)
+        self.session = session
         self._writes = writes
+
+    def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
+        """Run a statement in the session."""
+        return self.session.execute(statement, parameters)
 
     def __enter__(self) -> Self:
         """Begin the transaction."""
-        self._connection = self.session.connection(execution_options={WRITES: self._writes})
+        self.connection = self.session.connection(execution_options={WRITES: self._writes})
         return self
 
     def __exit__(
@@ -159,47 +247,41 @@ class OwnedUnitOfWork(UnitOfWork):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End the transaction and give the connection back.
+        """End the transaction and close the session.
 
         Raises:
-            CommitOutcomeUnknownError: the connection was lost while committing.
+            CommitLostError: the connection was lost during COMMIT.
         """
         try:
             if exc is None and self._writes:
-                self._commit()
+                _commit(self.session, self.connection)
         finally:
             self.session.close()  # rolls back what was not committed
 
-    def _commit(self) -> None:
-        try:
-            self.session.commit()
-        except DBAPIError as error:
-            # What could not be committed may still be open, with its locks, and SQLAlchemy
-            # takes it for ended: nobody else is to be given that connection.
-            if not self._connection.invalidated:
-                self._connection.invalidate(error)
-            if error.connection_invalidated:
-                raise CommitOutcomeUnknownError(str(error.orig)) from error
-            raise
-
 
 class JoinedUnitOfWork(UnitOfWork):
-    """A unit of work on a session that the host opened.
+    """A unit of work on a session that the application opened.
 
-    The statements run in the host's transaction. The block never commits, rolls back or
-    closes; nothing is run a second time; what the database raises goes to the host, which
-    alone can end its transaction. Rows stay locked until it does. Objects that the host has
+    The statements run in the application's transaction. The block never commits, rolls back
+    or closes; nothing is run a second time; errors of the database reach the application,
+    which alone can end its transaction. Rows stay locked until it does. Objects that are
     pending in the session stay pending.
     """
 
     def __init__(self, session: Session, *, read_committed: bool = False) -> None:
         """Join the session's transaction, or let the first statement begin it."""
-        super().__init__(session, read_committed=read_committed)
+        super().__init__(read_committed=read_committed)
+        self.session = session
         self._without_autoflush = ExitStack()
 
+    def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
+        """Run a statement in the session."""
+        return self.session.execute(statement, parameters)
+
     def __enter__(self) -> Self:
-        """Keep the session from flushing what the host has pending."""
+        """Keep the session from flushing pending objects."""
         self._without_autoflush.enter_context(self.session.no_autoflush)
+        self.connection = self.session.connection()
         return self
 
     def __exit__(
@@ -208,5 +290,18 @@ class JoinedUnitOfWork(UnitOfWork):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let the session flush as before; the transaction is the host's."""
+        """Let the session flush as before; the transaction is the application's."""
         self._without_autoflush.close()
+
+
+def _commit(transaction: Session | Connection, connection: Connection) -> None:
+    try:
+        transaction.commit()
+    except DBAPIError as error:
+        # What could not be committed may still be open, with its locks, and SQLAlchemy
+        # takes it for ended: nobody else is to be given that connection.
+        if not connection.invalidated:
+            connection.invalidate(error)
+        if error.connection_invalidated:
+            raise CommitLostError(str(error.orig)) from error
+        raise

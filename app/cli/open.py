@@ -5,7 +5,7 @@ from sqlalchemy import URL
 from threadlog.checkpointer import Checkpointer
 from threadlog.databases import backend_of, parse_url
 from threadlog.errors import ConfigurationError
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 
 
 def existing(url: str) -> Checkpointer:
@@ -17,15 +17,13 @@ def existing(url: str) -> Checkpointer:
     return Checkpointer(_existing(url))
 
 
-def existing_graphs(url: str) -> GraphDoor:
-    """Make a door to the graph state of a database that is there, and is given no tables.
+def existing_graphs(url: str) -> GraphClient:
+    """Create a client for the graph state of an existing database, which is given no tables.
 
     Raises:
         ConfigurationError: the URL cannot be used, or its file does not exist.
     """
-    door = GraphDoor(_existing(url))
-    door.initialises = False
-    return door
+    return GraphClient(_existing(url), initialise=False)
 
 
 def _existing(url: str) -> URL:

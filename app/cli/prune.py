@@ -13,9 +13,9 @@ from rich.text import Text
 from threadlog.cli.open import existing_graphs
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, age, one_url
 from threadlog.cli.output import ReaderLeft, print_json, run, stderr, stdout
-from threadlog.graph.client import GraphDoor
+from threadlog.graph import pruning
+from threadlog.graph.client import GraphClient
 from threadlog.graph.pruning import Pruned, Strategy
-from threadlog.log import operations
 
 # Threads that are looked up at a time.
 _THREADS = 500
@@ -70,25 +70,25 @@ def prune(
 async def _prune(
     url: str, older_than: timedelta, strategy: Strategy, console: Console, *, dry_run: bool
 ) -> Pruned:
-    door = existing_graphs(url)
-    await door.open()
+    client = existing_graphs(url)
+    await client.open()
     try:
-        threads = await _old_threads(door, older_than)
+        threads = await _old_threads(client, older_than)
         total = Pruned()
         with _progress(console) as progress:
             for thread_id in progress.track(threads, description="Pruning"):
-                total += await (door.read if dry_run else door.write)(
-                    operations.prune_older, thread_id, older_than, strategy, dry_run=dry_run
+                total += await (client.read if dry_run else client.write)(
+                    pruning.prune_older, thread_id, older_than, strategy, dry_run=dry_run
                 )
         return total
     finally:
-        await door.close()
+        await client.close()
 
 
-async def _old_threads(door: GraphDoor, older_than: timedelta) -> list[str]:
+async def _old_threads(client: GraphClient, older_than: timedelta) -> list[str]:
     threads: list[str] = []
-    while some := await door.read(
-        operations.old_threads, older_than, after=threads[-1] if threads else None, limit=_THREADS
+    while some := await client.read(
+        pruning.old_threads, older_than, after=threads[-1] if threads else None, limit=_THREADS
     ):
         threads += some
     return threads

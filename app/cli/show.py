@@ -23,9 +23,9 @@ from threadlog.cli.output import (
 )
 from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadNotFoundError
-from threadlog.log import operations
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest
+from threadlog.log.pending_requests import load_pending
 from threadlog.log.results import StoredMessage
 from threadlog.messages import (
     AssistantContent,
@@ -39,7 +39,7 @@ from threadlog.messages import (
     ToolResultMessage,
 )
 from threadlog.repositories.log.thread import parse_extra
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 _EXTRA_LENGTH: Final = 400
 _SHORT: Final = 60
@@ -89,14 +89,17 @@ async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) ->
 
 
 def _read_head(
-    store: Store, vocabulary: FrameworkTypes[Any, Any, Any], thread_id: str, last: int | None
+    transactions: TransactionRunner,
+    vocabulary: FrameworkTypes[Any, Any, Any],
+    thread_id: str,
+    last: int | None,
 ) -> _Head | None:
     """Read all of a thread but its messages."""
     check_id(thread_id)
-    log = store.read(lambda uow: uow.messages.log(thread_id, last=last or 1))
+    log = transactions.read(lambda uow: uow.messages.log(thread_id, last=last or 1))
     if log is None:
         return None
-    pending, pending_run_id = operations.load_pending(store, vocabulary, thread_id) or (None, None)
+    pending, pending_run_id = load_pending(transactions, vocabulary, thread_id) or (None, None)
     return _Head(
         thread_id,
         extra={} if log.extra is None else parse_extra(thread_id, log.extra),

@@ -14,7 +14,7 @@ from threadlog.encoding.json_equal import json_equal
 from threadlog.models.dialects import RawJson, transfer_table
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import RawRow, RowKey
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 _KEYS_AT_ONCE: Final = 400
 
@@ -91,7 +91,9 @@ class Comparison:
         return [*words, *([f"and {more:,} rows more"] if more else [])]
 
 
-def compare(source: UnitOfWork, target: Store, group: RowGroup, thread_id: Any) -> Comparison:
+def compare(
+    source: UnitOfWork, target: TransactionRunner, group: RowGroup, thread_id: Any
+) -> Comparison:
     """Compare all rows of a thread.
 
     The two ends are read in turn, so that each has its own errors, and its own second try.
@@ -158,7 +160,7 @@ def _differing(table: Table, one: RawRow, other: RawRow) -> tuple[str, ...]:
 def _find_extra(
     found: Comparison,
     source: UnitOfWork,
-    target: Store,
+    target: TransactionRunner,
     group: RowGroup,
     table: Table,
     thread_id: Any,

@@ -18,7 +18,7 @@ from threadlog.encoding.validation import check_ids
 from threadlog.errors import ConfigurationError
 from threadlog.models import MESSAGES, PARTS, PartName
 from threadlog.repositories import UnitOfWork
-from threadlog.runtime.session_sources import shield_with_grace
+from threadlog.runtime.client import shield_with_grace
 
 T = TypeVar("T")
 
@@ -237,8 +237,8 @@ class _Walk:
         ends = (self._source, self._target)
 
         def work() -> Outcome:
-            stores = [end.store(group.part) for end in ends]
-            return operation(*stores, group, *args, **kwargs)
+            runners = [end.transactions(group.part) for end in ends]
+            return operation(*runners, group, *args, **kwargs)
 
         return await shield_with_grace(greenlet_spawn(work))
 
@@ -263,8 +263,8 @@ class _Walk:
         return await self._read(group, lambda uow: uow.raw_rows(table).count_threads())
 
     async def _read(self, group: RowGroup, work: Callable[[UnitOfWork], T]) -> T:
-        store = self._source.store(group.part)
-        return await shield_with_grace(greenlet_spawn(store.read, work))
+        transactions = self._source.transactions(group.part)
+        return await shield_with_grace(greenlet_spawn(transactions.read, work))
 
     def _note(self, copied: Copied, thread_id: str, outcome: Outcome) -> None:
         fault = None

@@ -15,7 +15,7 @@ from threadlog.encoding.statement_size import batches
 from threadlog.errors import ColumnTooShortError, CopyEndError, StorageError, TooLargeError
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import RawRow, RowKey
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 Status: TypeAlias = Literal[
     "copied", "unchanged", "conflict", "different", "failed", "missing", "parentless", "moving"
@@ -56,8 +56,8 @@ class _ConflictError(Exception):
 
 
 def copy_thread(
-    source: Store,
-    target: Store,
+    source: TransactionRunner,
+    target: TransactionRunner,
     group: RowGroup,
     thread_id: Any,
     *,
@@ -107,7 +107,9 @@ def copy_thread(
     return source.read(work)
 
 
-def compare_thread(source: Store, target: Store, group: RowGroup, thread_id: Any) -> Outcome:
+def compare_thread(
+    source: TransactionRunner, target: TransactionRunner, group: RowGroup, thread_id: Any
+) -> Outcome:
     """Compare a thread at both ends, and write nothing; see `carry`."""
 
     def work(uow: UnitOfWork) -> Outcome:
@@ -120,7 +122,7 @@ def compare_thread(source: Store, target: Store, group: RowGroup, thread_id: Any
 
 
 def _compare_if_any(
-    source: UnitOfWork, target: Store, group: RowGroup, thread_id: Any
+    source: UnitOfWork, target: TransactionRunner, group: RowGroup, thread_id: Any
 ) -> Comparison:
     """Compare, unless the target has nothing of the thread: then all is missing."""
     if target.read(lambda uow: _has_any(uow, group, thread_id)):
@@ -135,7 +137,11 @@ def _has_any(uow: UnitOfWork, group: RowGroup, thread_id: Any) -> bool:
 
 
 def _blocking_reason(
-    uow: UnitOfWork, target: Store, group: RowGroup, thread_id: Any, now: datetime | None
+    uow: UnitOfWork,
+    target: TransactionRunner,
+    group: RowGroup,
+    thread_id: Any,
+    now: datetime | None,
 ) -> Outcome | None:
     """Say why a thread cannot be carried at this moment."""
     head = group.head
@@ -154,7 +160,7 @@ def _blocking_reason(
 
 def _write_missing(
     uow: UnitOfWork,
-    target: Store,
+    target: TransactionRunner,
     group: RowGroup,
     thread_id: Any,
     taken_back: Sequence[tuple[Table, RowKey]],

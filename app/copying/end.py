@@ -1,6 +1,5 @@
 """One of the two databases of a copy."""
 
-import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,8 +8,6 @@ from typing import Literal, TypeAlias, TypeVar
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.orm import Session
-from sqlalchemy.util import await_only
 
 from threadlog.copying.row_groups import groups_of
 from threadlog.databases import PoolSize, backend_of, show_url
@@ -18,8 +15,9 @@ from threadlog.databases.urls import servers_of
 from threadlog.errors import ConfigurationError, CopyEndError, StorageError, ThreadlogError
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork
+from threadlog.runtime.client import sleep
 from threadlog.runtime.engines import open_engine
-from threadlog.runtime.transactions import OwnedStore, Store, retry_policy
+from threadlog.runtime.transactions import OwnedRunner, TransactionRunner
 from threadlog.schema.verify import verify_schema
 
 T = TypeVar("T")
@@ -37,19 +35,19 @@ class CopyEnd:
             CopyEndError: the URL cannot be used, or names a file that is to exist and does not.
         """
         self.name, self._url = name, url
-        self._limit = 0
+        self.statement_limit = 0
         with self.named(ThreadlogError):
-            self._backend = backend_of(url)
-            file = self._backend.missing_file(url)
+            self.backend = backend_of(url)
+            file = self.backend.missing_file(url)
             if exists and file:
                 raise ConfigurationError(f"There is no file {file!r}.")
             self.engine: AsyncEngine = open_engine(
-                self._backend, url, PoolSize(0, 1), snapshots=name == "source"
+                self.backend, url, PoolSize(0, 1), snapshots=name == "source"
             )
 
-    def store(self, part: SchemaPart) -> Store:
+    def transactions(self, part: SchemaPart) -> TransactionRunner:
         """Give what runs units of work, for use in a greenlet, and says which end failed."""
-        return _Store(self, part)
+        return _EndRunner(self, part)
 
     def has_rows(self, part: SchemaPart) -> bool:
         """Say whether there are rows of a part of the schema; for use in a greenlet."""
@@ -59,7 +57,7 @@ class CopyEnd:
             existing = uow.catalogue.tables(part)
             return any(uow.raw_rows(t).has_any() for t in tables if t.name in existing)
 
-        return self.store(part).read(work)
+        return self.transactions(part).read(work)
 
     def meet(self) -> None:
         """Connect for the first time, and verify the server; for use in a greenlet.
@@ -69,7 +67,7 @@ class CopyEnd:
         """
         # The last three are what drivers raise about options of a URL.
         with self.named(ThreadlogError, TypeError, ValueError, OverflowError):
-            self.store(MESSAGES).read(self._backend.verify_server)
+            self.transactions(MESSAGES).read(self.backend.verify_server)
 
     def verify(self, part: SchemaPart, *, creates: bool) -> None:
         """Verify a part of the schema; for use in a greenlet.
@@ -84,13 +82,15 @@ class CopyEnd:
 
         def work(uow: UnitOfWork) -> int:
             if creates:
-                self._backend.initialise_schema(uow, part)
+                self.backend.initialise_schema(uow, part)
             verify_schema(uow, part)
-            return self._backend.statement_limit(uow)
+            return self.backend.statement_limit(uow)
 
-        store = self.store(part)
+        transactions = self.transactions(part)
         with self.named(ThreadlogError):
-            self._limit = store.write(work, idempotent=True) if creates else store.read(work)
+            self.statement_limit = (
+                transactions.write(work, idempotent=True) if creates else transactions.read(work)
+            )
 
     @contextmanager
     def named(self, *errors: type[Exception]) -> Iterator[None]:
@@ -109,13 +109,12 @@ class CopyEnd:
             raise CopyEndError(end=self.name, url=show_url(self._url), reason=reason) from error
 
 
-class _Store(OwnedStore):
-    """Runs units of work at one end."""
+class _EndRunner(OwnedRunner):
+    """Runs units of work at one end; an error says which."""
 
     def __init__(self, end: CopyEnd, part: SchemaPart) -> None:
-        retrying = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
-        session = Session(end.engine.sync_engine)
-        super().__init__(session, end._backend, part, end._limit, retrying=retrying)  # noqa: SLF001 - one of us
+        engine = end.engine.sync_engine
+        super().__init__(engine, end.backend, part, end.statement_limit, sleep=sleep)
         self._end = end
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _ESCAPED: Final = b"\0\n\r\x1a\"'\\"
 
 # Room for ids, keywords and punctuation: two ids of 255 characters take up to 4 bytes each.
-_ROW_OVERHEAD: Final = 3_000
+ROW_OVERHEAD: Final = 3_000
 STATEMENT_OVERHEAD: Final = 1_000
 """Bytes of a statement that are not its rows'."""
 
@@ -92,7 +92,7 @@ def check_row(what: str, *values: bytes | str, limit: int) -> None:
 
 def _message_size(message: NewMessage) -> int:
     metadata = json.dumps(message.metadata).encode() if message.metadata else b""
-    return row_size(message.payload, metadata) + _ROW_OVERHEAD
+    return row_size(message.payload, metadata) + ROW_OVERHEAD
 
 
 def check_size(value: object, what: str, limit: int) -> None:
@@ -101,7 +101,7 @@ def check_size(value: object, what: str, limit: int) -> None:
     Raises:
         TooLargeError: it does not.
     """
-    size = _literal_size(json.dumps(value).encode()) + _ROW_OVERHEAD
+    size = _literal_size(json.dumps(value).encode()) + ROW_OVERHEAD
     if size > limit - STATEMENT_OVERHEAD:
         raise TooLargeError(what=what, size=size, limit=limit)
 

@@ -11,7 +11,7 @@ from threadlog.repositories.graph.checkpoint import CheckpointQuery, NewCheckpoi
 from threadlog.repositories.graph.checkpoint_blob import NewBlob
 from threadlog.repositories.graph.checkpoint_write import History, NewWrite
 from threadlog.repositories.graph.digests import DIGITS, channel_digest, ns_digest
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 # Ancestors that are read at a time; MySQL itself stops at 1,000 (cte_max_recursion_depth).
 _DEPTH: Final = 500
@@ -20,7 +20,9 @@ _DEPTH: Final = 500
 _WALKS: Final = 5
 
 
-def put_checkpoint(store: Store, new: NewCheckpoint, blobs: Sequence[Batch[NewBlob]]) -> None:
+def put_checkpoint(
+    transactions: TransactionRunner, new: NewCheckpoint, blobs: Sequence[Batch[NewBlob]]
+) -> None:
     """Store a checkpoint and the values that have a new version, in one transaction."""
     digest = ns_digest(new.checkpoint_ns)
 
@@ -29,11 +31,11 @@ def put_checkpoint(store: Store, new: NewCheckpoint, blobs: Sequence[Batch[NewBl
             uow.checkpoint_blobs.put(new.thread_id, digest, batch.rows, batch.size)
         uow.checkpoints.put(new)
 
-    store.write(put, idempotent=True)
+    transactions.write(put, idempotent=True)
 
 
 def put_writes(
-    store: Store,
+    transactions: TransactionRunner,
     thread_id: str,
     checkpoint_ns: str,
     checkpoint_id: str,
@@ -50,29 +52,35 @@ def put_writes(
         for batch in batches:
             uow.checkpoint_writes.put(key, batch.rows, batch.size)
 
-    store.write(put, idempotent=True)
+    transactions.write(put, idempotent=True)
 
 
 def read_checkpoint(
-    store: Store, thread_id: str, checkpoint_ns: str, checkpoint_id: str | None
+    transactions: TransactionRunner, thread_id: str, checkpoint_ns: str, checkpoint_id: str | None
 ) -> StoredCheckpoint | None:
     """Read a checkpoint, or the newest of its namespace, in one statement."""
     if checkpoint_id is None:
-        return store.read(lambda uow: uow.checkpoints.newest(thread_id, checkpoint_ns))
-    return store.read(lambda uow: uow.checkpoints.one(thread_id, checkpoint_ns, checkpoint_id))
+        return transactions.read(lambda uow: uow.checkpoints.newest(thread_id, checkpoint_ns))
+    return transactions.read(
+        lambda uow: uow.checkpoints.one(thread_id, checkpoint_ns, checkpoint_id)
+    )
 
 
-def list_checkpoints(store: Store, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
+def list_checkpoints(
+    transactions: TransactionRunner, query: CheckpointQuery, limit: int
+) -> list[StoredCheckpoint]:
     """Read a page of checkpoints, newest first, in one statement."""
-    return store.read(lambda uow: uow.checkpoints.page(query, limit))
+    return transactions.read(lambda uow: uow.checkpoints.page(query, limit))
 
 
-def delete_graph_thread(store: Store, thread_id: str) -> None:
+def delete_graph_thread(transactions: TransactionRunner, thread_id: str) -> None:
     """Delete all that is stored of a thread's graphs, in one transaction."""
-    store.write(lambda uow: delete_all(uow, thread_id), idempotent=True)
+    transactions.write(lambda uow: delete_all(uow, thread_id), idempotent=True)
 
 
-def copy_thread(store: Store, source_thread_id: str, target_thread_id: str) -> None:
+def copy_thread(
+    transactions: TransactionRunner, source_thread_id: str, target_thread_id: str
+) -> None:
     """Copy all that is stored of a thread's graphs, inside the database.
 
     Raises:
@@ -86,7 +94,7 @@ def copy_thread(store: Store, source_thread_id: str, target_thread_id: str) -> N
         uow.checkpoint_blobs.copy(source_thread_id, target_thread_id)
         uow.checkpoint_writes.copy(source_thread_id, target_thread_id)
 
-    store.write(copy)
+    transactions.write(copy)
 
 
 class Ancestry:
@@ -127,7 +135,11 @@ class Ancestry:
 
 
 def read_history(
-    store: Store, thread_id: str, checkpoint_ns: str, checkpoint_id: str, channels: Sequence[str]
+    transactions: TransactionRunner,
+    thread_id: str,
+    checkpoint_ns: str,
+    checkpoint_id: str,
+    channels: Sequence[str],
 ) -> tuple[Ancestry, History]:
     """Read what delta channels' values add up from.
 
@@ -151,7 +163,7 @@ def read_history(
         return (ancestry, history) if whole else None
 
     for _ in range(_WALKS):
-        if (found := store.read(read)) is not None:
+        if (found := transactions.read(read)) is not None:
             return found
     raise StorageError(
         f"The ancestors of checkpoint {checkpoint_id!r} of thread {thread_id!r} are deleted while "

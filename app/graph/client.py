@@ -1,57 +1,35 @@
-"""The doors to the graph state, one for asyncio and one without, and what sets its tables up.
+"""Clients for graph state, one for asyncio and one without, and the creation of its tables.
 
-Unlike a checkpointer's door they open where the tables are still missing, since users of
-LangGraph call ``setup()`` inside the block; the schema is verified before the first use.
+Unlike a checkpointer they open where the tables are still missing, since users of LangGraph
+call ``setup()`` inside the block; the schema is verified before the first operation.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
-from functools import cached_property, partial
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from functools import partial
+from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.util import await_only
 
-from threadlog.databases import backend_of, parse_url, show_url
+from threadlog.databases import Backend, PoolSize, parse_url
 from threadlog.errors import CubepiSchemaError
 from threadlog.models import GRAPH
 from threadlog.repositories.unit_of_work import WRITES
-from threadlog.runtime.client import AsyncDoor
-from threadlog.runtime.door import Door, check_one_source, check_pool
-from threadlog.runtime.session_sources import EngineSessions, FactorySessions, not_open
-from threadlog.runtime.sync_client import SyncDoor
-from threadlog.runtime.sync_session_sources import SyncEngineSessions
-from threadlog.runtime.transactions import Store, translate_errors
+from threadlog.runtime.client import EngineClient, FactoryClient, factory_of, sleep
+from threadlog.runtime.external import check_one_source, check_pool, not_open
+from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
+from threadlog.runtime.sync_client import factory_of as sync_factory_of
+from threadlog.runtime.transactions import TransactionRunner, translate_errors
+from threadlog.schema.opening import open_client, open_sync_client
 from threadlog.schema.verify import verify_schema
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _VerifiesLater(Door):
-    """Verifies the schema before the first operation that succeeds in it."""
-
-    part = GRAPH
-    verifies_on_opening = False
-    _verified = False
-
-    def _after_verifying(
-        self, operation: Callable[Concatenate[Store, P], T]
-    ) -> Callable[Concatenate[Store, P], T]:
-        if self._verified:
-            return operation
-
-        def run(store: Store, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            _verify(store)
-            self._verified = True
-            return operation(store, *args, **kwargs)
-
-        return run
-
-
-class GraphDoor(_VerifiesLater, AsyncDoor):
+class GraphClient:
     """Runs operations on graph state in asyncio."""
 
     def __init__(
@@ -61,50 +39,77 @@ class GraphDoor(_VerifiesLater, AsyncDoor):
         engine: AsyncEngine | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
+        initialise: bool = True,
     ) -> None:
-        """Take a URL or a host's engine; nothing connects yet.
+        """Create a client of a URL or of an application's engine; nothing connects yet.
+
+        Args:
+            url: the database.
+            engine: an engine of the application's, in place of a URL.
+            min_pool_size: connections to a URL that are opened at the start.
+            max_pool_size: the most connections to a URL at once.
+            initialise: whether an SQLite database of a URL without tables is given them.
 
         Raises:
             ConfigurationError: none or both are given, or one cannot be used.
         """
-        super().__init__(
-            url,
-            engine=engine,
-            session_factory=None,
-            min_pool_size=min_pool_size,
-            max_pool_size=max_pool_size,
+        check_one_source(url, engine)
+        check_pool(min_pool_size, max_pool_size)
+        self._client: EngineClient | FactoryClient = (
+            EngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), GRAPH)
+            if url is not None
+            else FactoryClient(factory_of(engine, None), GRAPH)
         )
-        self._hosts_engine = engine
+        self._external_engine = engine
+        self._initialise = initialise
+        self._verified = False
         self.loop: asyncio.AbstractEventLoop | None = None
-        """The loop that it was opened in."""
+        """The event loop that the client was opened in."""
+
+    def __str__(self) -> str:
+        """Return the URL without its password."""
+        return str(self._client)
+
+    def __repr__(self) -> str:
+        """Show the class, the URL without its password, and the state."""
+        return f"<{type(self).__name__} {self} {'open' if self.is_open else 'closed'}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether operations can be run."""
+        return self._client.is_open
 
     async def open(self) -> None:
-        """Connect, and verify the server."""
+        """Connect, and verify the server; the tables may be missing."""
         self._verified = False
         self.loop = asyncio.get_running_loop()
-        await self._open()
+        await open_client(self._client, initialise=self._initialise, verify=False)
 
     async def close(self) -> None:
         """Let what runs finish, for up to five seconds, and close connections of our own."""
-        await self._close()
+        await self._client.close()
 
     async def write(
         self,
-        operation: Callable[Concatenate[Store, P], T],
+        operation: Callable[Concatenate[TransactionRunner, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation that writes."""
-        return await self._write(self._after_verifying(operation), *args, **kwargs)
+        """Run an operation that may write."""
+        if not self._verified:
+            await self._verify()
+        return await self._client.write(operation, *args, **kwargs)
 
     async def read(
         self,
-        operation: Callable[Concatenate[Store, P], T],
+        operation: Callable[Concatenate[TransactionRunner, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Run an operation that only reads."""
-        return await self._read(self._after_verifying(operation), *args, **kwargs)
+        if not self._verified:
+            await self._verify()
+        return await self._client.read(operation, *args, **kwargs)
 
     async def setup(self) -> None:
         """Create the tables, or bring them up to date; any number of processes may at once.
@@ -112,26 +117,31 @@ class GraphDoor(_VerifiesLater, AsyncDoor):
         Raises:
             CubepiSchemaMismatch: the database holds another version.
             MissingExtraError: Alembic, which creates them, is not installed.
-            NotOpenError: it is not open.
+            NotOpenError: the client is not open.
         """
         try:
-            await self._read(_verify)
+            await self._verify()
         except CubepiSchemaError:
-            with translate_errors(self._sessions.backend):
+            create = partial(_create, self._client.backend)
+            with translate_errors(self._client.backend):
                 async with self._engine().connect() as connection:
-                    await connection.run_sync(partial(_create, self), _sleep)
+                    await connection.run_sync(create, sleep)
+
+    async def _verify(self) -> None:
+        await self._client.read(verify_graph_schema)
+        self._verified = True
 
     def _engine(self) -> AsyncEngine:
-        sessions = self._sessions
-        if isinstance(sessions, EngineSessions) and sessions.engine is not None:
-            return sessions.engine.execution_options(**{WRITES: True})
-        if isinstance(sessions, FactorySessions) and self._hosts_engine is not None:
-            return self._hosts_engine
-        raise not_open(sessions)
+        client = self._client
+        if isinstance(client, EngineClient) and client.engine is not None:
+            return client.engine.execution_options(**{WRITES: True})
+        if self._external_engine is not None and client.is_open:
+            return self._external_engine
+        raise not_open(client)
 
 
-class SyncGraphDoor(_VerifiesLater, SyncDoor):
-    """Runs operations on graph state without asyncio; see `GraphDoor`."""
+class SyncGraphClient:
+    """Runs operations on graph state without asyncio; see `GraphClient`."""
 
     def __init__(
         self,
@@ -141,138 +151,98 @@ class SyncGraphDoor(_VerifiesLater, SyncDoor):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
     ) -> None:
-        """Take a URL or a host's engine; nothing connects yet.
+        """Create a client of a URL or of an application's engine; see `GraphClient`.
 
         Raises:
             ConfigurationError: none or both are given, or one cannot be used.
         """
-        super().__init__(
-            url,
-            engine=engine,
-            session_factory=None,
-            min_pool_size=min_pool_size,
-            max_pool_size=max_pool_size,
+        check_one_source(url, engine)
+        check_pool(min_pool_size, max_pool_size)
+        self._client: SyncEngineClient | SyncFactoryClient = (
+            SyncEngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), GRAPH)
+            if url is not None
+            else SyncFactoryClient(sync_factory_of(engine, None), GRAPH)
         )
-        self._hosts_engine = engine
+        self._external_engine = engine
+        self._verified = False
+
+    def __str__(self) -> str:
+        """Return the URL without its password."""
+        return str(self._client)
+
+    def __repr__(self) -> str:
+        """Show the class, the URL without its password, and the state."""
+        return f"<{type(self).__name__} {self} {'open' if self.is_open else 'closed'}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether operations can be run."""
+        return self._client.is_open
 
     def open(self) -> None:
-        """Connect, and verify the server."""
+        """Connect, and verify the server; the tables may be missing."""
         self._verified = False
-        self._open()
+        open_sync_client(self._client, verify=False)
 
     def close(self) -> None:
         """Close connections of our own; those in use when their work is done."""
-        self._close()
+        self._client.close()
 
     def write(
         self,
-        operation: Callable[Concatenate[Store, P], T],
+        operation: Callable[Concatenate[TransactionRunner, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation that writes."""
-        return self._write(self._after_verifying(operation), *args, **kwargs)
+        """Run an operation that may write."""
+        if not self._verified:
+            self._verify()
+        return self._client.write(operation, *args, **kwargs)
 
     def read(
         self,
-        operation: Callable[Concatenate[Store, P], T],
+        operation: Callable[Concatenate[TransactionRunner, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Run an operation that only reads."""
-        return self._read(self._after_verifying(operation), *args, **kwargs)
+        if not self._verified:
+            self._verify()
+        return self._client.read(operation, *args, **kwargs)
 
     def setup(self) -> None:
-        """See `GraphDoor.setup`."""
+        """Create the tables, or bring them up to date; see `GraphClient.setup`."""
         try:
-            self._read(_verify)
+            self._verify()
         except CubepiSchemaError:
-            with translate_errors(self._sessions.backend), self._engine().connect() as connection:
-                _create(self, connection, time.sleep)
+            backend = self._client.backend
+            with translate_errors(backend), self._engine().connect() as connection:
+                _create(backend, connection, time.sleep)
+
+    def _verify(self) -> None:
+        self._client.read(verify_graph_schema)
+        self._verified = True
 
     def _engine(self) -> Engine:
-        sessions = self._sessions
-        if isinstance(sessions, SyncEngineSessions) and sessions.engine is not None:
-            return sessions.engine.execution_options(**{WRITES: True})
-        if self._hosts_engine is not None and sessions.is_open:
-            return self._hosts_engine
-        raise not_open(sessions)
+        client = self._client
+        if isinstance(client, SyncEngineClient) and client.engine is not None:
+            return client.engine.execution_options(**{WRITES: True})
+        if self._external_engine is not None and client.is_open:
+            return self._external_engine
+        raise not_open(client)
 
 
-class GraphDoors:
-    """The two ways into one database, of which one at a time is open."""
+def verify_graph_schema(transactions: TransactionRunner) -> None:
+    """Check that the tables of the graph state are of this release's version.
 
-    def __init__(
-        self,
-        url: str | URL | None,
-        *,
-        engine: AsyncEngine | Engine | None,
-        min_pool_size: int,
-        max_pool_size: int,
-    ) -> None:
-        """Take a URL, or an engine of the host's of either kind.
-
-        Raises:
-            ConfigurationError: none or both are given, or one cannot be used either way.
-        """
-        check_one_source(url, engine, None)
-        check_pool(min_pool_size, max_pool_size)
-        self._url = None if url is None else parse_url(url)
-        if self._url is not None:
-            backend_of(self._url)
-        self._engine = engine
-        self._sizes = {"min_pool_size": min_pool_size, "max_pool_size": max_pool_size}
-
-    def __str__(self) -> str:
-        """Show the URL without its password."""
-        if self._url is not None:
-            return show_url(self._url)
-        return show_url(self._engine.url) if self._engine is not None else ""
-
-    @cached_property
-    def asynchronous(self) -> GraphDoor:
-        """The door for ``async with``."""
-        return GraphDoor(self._url, engine=cast("Any", self._engine), **self._sizes)
-
-    @cached_property
-    def synchronous(self) -> SyncGraphDoor:
-        """The door for ``with``."""
-        return SyncGraphDoor(self._url, engine=cast("Any", self._engine), **self._sizes)
-
-    @property
-    def opened(self) -> GraphDoor | SyncGraphDoor | None:
-        """The one that is open."""
-        made = (vars(self).get(name) for name in ("asynchronous", "synchronous"))
-        return next((door for door in made if door is not None and door.is_open), None)
+    Raises:
+        CubepiSchemaUninitialized: the tables or their version are missing.
+        CubepiSchemaMismatch: the schema has another version.
+    """
+    transactions.read(lambda uow: verify_schema(uow, transactions.part))
 
 
-class SharedDoor:
-    """A door that somebody else opens and closes, in place of `GraphDoors`."""
-
-    def __init__(self, door: GraphDoor) -> None:
-        """Take the door."""
-        self.asynchronous = door
-
-    def __str__(self) -> str:
-        """Show the URL without its password."""
-        return str(self.asynchronous._sessions)  # noqa: SLF001 - one of us
-
-    @property
-    def opened(self) -> GraphDoor | None:
-        """The door, if it is open."""
-        return self.asynchronous if self.asynchronous.is_open else None
-
-
-def _sleep(seconds: float) -> None:
-    """Wait inside a greenlet, while the event loop goes on."""
-    await_only(asyncio.sleep(seconds))
-
-
-def _verify(store: Store) -> None:
-    store.read(lambda uow: verify_schema(uow, store.part))
-
-
-def _create(door: Door, connection: Connection, sleep: Callable[[float], None]) -> None:
+def _create(backend: Backend, connection: Connection, sleep: Callable[[float], None]) -> None:
     from threadlog.schema import migrate  # noqa: PLC0415 - Alembic is optional, and only for this
 
-    migrate.upgrade_on(connection, door._sessions.backend, GRAPH, sleep)  # noqa: SLF001 - one of us
+    migrate.upgrade_on(connection, backend, GRAPH, sleep)

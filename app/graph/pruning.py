@@ -10,7 +10,7 @@ from threadlog.errors import InvalidInputError
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.graph.checkpoint import CheckpointSummary
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 Strategy: TypeAlias = Literal["keep_latest", "delete"]
 """``keep_latest`` keeps the newest checkpoint of each namespace, ``delete`` keeps nothing."""
@@ -43,15 +43,20 @@ class Pruned:
         )
 
 
-def prune(store: Store, thread_id: str, strategy: Strategy) -> Pruned:
+def prune(transactions: TransactionRunner, thread_id: str, strategy: Strategy) -> Pruned:
     """Prune a thread in one transaction; see `Saver.prune`."""
     check_strategy(strategy)
     run = delete_all if strategy == "delete" else prune_thread
-    return store.write(lambda uow: run(uow, thread_id), idempotent=True)
+    return transactions.write(lambda uow: run(uow, thread_id), idempotent=True)
 
 
 def prune_older(
-    store: Store, thread_id: str, age: timedelta, strategy: Strategy, *, dry_run: bool
+    transactions: TransactionRunner,
+    thread_id: str,
+    age: timedelta,
+    strategy: Strategy,
+    *,
+    dry_run: bool,
 ) -> Pruned:
     """Prune what is old of a thread in one transaction; see `Saver.prune_older_than`.
 
@@ -74,18 +79,22 @@ def prune_older(
             return Pruned(min(count, 1), count)
         return _delete_others(uow, thread_id, outlines, kept)
 
-    return store.read(plan) if dry_run else store.write(plan, idempotent=True)
+    return transactions.read(plan) if dry_run else transactions.write(plan, idempotent=True)
 
 
-def old_threads(store: Store, age: timedelta, *, after: str | None, limit: int) -> list[str]:
+def old_threads(
+    transactions: TransactionRunner, age: timedelta, *, after: str | None, limit: int
+) -> list[str]:
     """Name threads with an old checkpoint, a page at a time, in the order of their ids."""
     seconds = seconds_of(age)
-    return store.read(
+    return transactions.read(
         lambda uow: uow.checkpoints.threads_with_old(seconds_ago=seconds, after=after, limit=limit)
     )
 
 
-def delete_for_run(store: Store, thread_id: str, run_ids: Sequence[str]) -> Pruned:
+def delete_for_run(
+    transactions: TransactionRunner, thread_id: str, run_ids: Sequence[str]
+) -> Pruned:
     """Delete what runs stored of one thread, in one transaction; see `Saver.delete_for_runs`."""
 
     def delete(uow: UnitOfWork) -> Pruned:
@@ -94,12 +103,12 @@ def delete_for_run(store: Store, thread_id: str, run_ids: Sequence[str]) -> Prun
         kept = [o for o in outlines if (o.ns_digest, o.checkpoint_id) not in doomed]
         return _delete_others(uow, thread_id, outlines, kept)
 
-    return store.write(delete, idempotent=True)
+    return transactions.write(delete, idempotent=True)
 
 
-def threads_of_runs(store: Store, run_ids: Sequence[str]) -> list[str]:
+def threads_of_runs(transactions: TransactionRunner, run_ids: Sequence[str]) -> list[str]:
     """Name the threads in which runs stored checkpoints."""
-    return store.read(lambda uow: uow.checkpoints.threads_of_runs(run_ids))
+    return transactions.read(lambda uow: uow.checkpoints.threads_of_runs(run_ids))
 
 
 def delete_all(uow: UnitOfWork, thread_id: str) -> Pruned:

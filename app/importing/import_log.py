@@ -14,7 +14,7 @@ from threadlog.log.threads import merge_extra
 from threadlog.messages import Message
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.message import NewMessage
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 _SYSTEM: Final = "system"
 """The key in a thread's `extra` under which a system message's text is kept."""
@@ -71,7 +71,9 @@ async def import_into(checkpointer: Checkpointer, conversation: Conversation) ->
 
 
 def import_conversation(
-    store: Store, vocabulary: FrameworkTypes[Message, Any, Any], conversation: Conversation
+    transactions: TransactionRunner,
+    vocabulary: FrameworkTypes[Message, Any, Any],
+    conversation: Conversation,
 ) -> int:
     """Append what a thread lacks of a conversation, in one unit of work.
 
@@ -88,22 +90,25 @@ def import_conversation(
     check_id(conversation.thread_id)
     check_json_object(conversation.extra, "extra")
     rows = [
-        _encode(store, vocabulary, message, place)
+        _encode(transactions, vocabulary, message, place)
         for place, message in enumerate(conversation.messages, start=conversation.skipped)
     ]
-    limit = store.statement_limit
-    return store.write(
+    limit = transactions.statement_limit
+    return transactions.write(
         lambda uow: _append_missing(uow, conversation.thread_id, conversation.extra, rows, limit)
     )
 
 
 def _encode(
-    store: Store, vocabulary: FrameworkTypes[Message, Any, Any], message: Message, place: int
+    transactions: TransactionRunner,
+    vocabulary: FrameworkTypes[Message, Any, Any],
+    message: Message,
+    place: int,
 ) -> NewMessage:
     """Encode a message that fits into a statement; errors name its place in the file."""
     try:
         (row,) = vocabulary.messages.encode([message])
-        in_batches([row], store.statement_limit)
+        in_batches([row], transactions.statement_limit)
     except InvalidMessageError as error:
         raise InvalidMessageError(index=place, reason=error.reason) from error
     except TooLargeError as error:

@@ -19,6 +19,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from threadlog.encoding.statement_size import batches, check_row, row_size
 from threadlog.errors import InvalidInputError
+from threadlog.graph import checkpoints as graph
 from threadlog.langgraph.config import config_of, target_of
 from threadlog.langgraph.serialization import (
     decode_blob,
@@ -28,15 +29,14 @@ from threadlog.langgraph.serialization import (
     encode_writes,
     stamped,
 )
-from threadlog.log import operations
 from threadlog.repositories.graph.checkpoint import CheckpointQuery, Cursor, NewCheckpoint
 from threadlog.repositories.graph.checkpoint_blob import NewBlob
 from threadlog.repositories.graph.checkpoint_write import NewWrite
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 
 def put(
-    store: Store,
+    transactions: TransactionRunner,
     serde: SerializerProtocol,
     config: RunnableConfig,
     checkpoint: Checkpoint,
@@ -47,16 +47,18 @@ def put(
     target = target_of(config)
     full = stamped(config, metadata)
     new, blobs = encode_checkpoint(serde, target, checkpoint, full, new_versions)
-    limit = store.statement_limit
+    limit = transactions.statement_limit
     check_row("the checkpoint", *_texts(new), limit=limit)
-    operations.put_checkpoint(
-        store, new, batches(((blob, *_sized_blob(target.thread_id, blob)) for blob in blobs), limit)
+    graph.put_checkpoint(
+        transactions,
+        new,
+        batches(((blob, *_sized_blob(target.thread_id, blob)) for blob in blobs), limit),
     )
     return config_of(target._replace(checkpoint_id=new.checkpoint_id))
 
 
 def put_writes(
-    store: Store,
+    transactions: TransactionRunner,
     serde: SerializerProtocol,
     config: RunnableConfig,
     writes: Sequence[tuple[str, Any]],
@@ -72,39 +74,42 @@ def put_writes(
         )
     rows = encode_writes(serde, writes, task_id, task_path)
     sized = ((row, *_sized_write(thread_id, checkpoint_id, row)) for row in rows)
-    parts = batches(sized, store.statement_limit)
+    parts = batches(sized, transactions.statement_limit)
     if parts:
-        operations.put_writes(store, thread_id, checkpoint_ns, checkpoint_id, parts)
+        graph.put_writes(transactions, thread_id, checkpoint_ns, checkpoint_id, parts)
 
 
 def get_tuple(
-    store: Store, serde: SerializerProtocol, config: RunnableConfig
+    transactions: TransactionRunner, serde: SerializerProtocol, config: RunnableConfig
 ) -> CheckpointTuple | None:
     """Read a checkpoint; see `Saver.get_tuple`."""
-    stored = operations.read_checkpoint(store, *target_of(config))
+    stored = graph.read_checkpoint(transactions, *target_of(config))
     return None if stored is None else decode_tuple(serde, stored)
 
 
 def list_page(
-    store: Store, serde: SerializerProtocol, query: CheckpointQuery, limit: int
+    transactions: TransactionRunner, serde: SerializerProtocol, query: CheckpointQuery, limit: int
 ) -> list[tuple[Cursor, CheckpointTuple]]:
     """Read a page of checkpoints, each with its place; see `Saver.list`."""
-    found = operations.list_checkpoints(store, query, limit)
+    found = graph.list_checkpoints(transactions, query, limit)
     return [(stored.place, decode_tuple(serde, stored)) for stored in found]
 
 
 def delta_channel_history(
-    store: Store, serde: SerializerProtocol, config: RunnableConfig, channels: Sequence[str]
+    transactions: TransactionRunner,
+    serde: SerializerProtocol,
+    config: RunnableConfig,
+    channels: Sequence[str],
 ) -> Mapping[str, DeltaChannelHistory]:
     """Read what delta channels' values add up from; see `Saver.get_delta_channel_history`."""
     thread_id, checkpoint_ns, checkpoint_id = target_of(config)
     if checkpoint_id is None:
-        newest = operations.read_checkpoint(store, thread_id, checkpoint_ns, None)
+        newest = graph.read_checkpoint(transactions, thread_id, checkpoint_ns, None)
         if newest is None:
             return {channel: {"writes": []} for channel in channels}
         checkpoint_id = newest.checkpoint_id
-    ancestry, history = operations.read_history(
-        store, thread_id, checkpoint_ns, checkpoint_id, channels
+    ancestry, history = graph.read_history(
+        transactions, thread_id, checkpoint_ns, checkpoint_id, channels
     )
     result: dict[str, DeltaChannelHistory] = {}
     for channel in channels:

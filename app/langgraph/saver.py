@@ -5,15 +5,14 @@ import random
 from collections.abc import (
     AsyncIterator,
     Callable,
-    Coroutine,
     Iterator,
     Mapping,
     Sequence,
 )
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -28,21 +27,29 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from threadlog.databases import backend_of, parse_url, show_url
 from threadlog.encoding.validation import check_ids, check_json_object
 from threadlog.errors import NotOpenError
-from threadlog.graph.client import GraphDoor, GraphDoors, SharedDoor, SyncGraphDoor
+from threadlog.graph import pruning
+from threadlog.graph.checkpoints import copy_thread, delete_graph_thread
+from threadlog.graph.client import GraphClient, SyncGraphClient
 from threadlog.graph.pruning import Pruned, Strategy, check_strategy
-from threadlog.langgraph import checkpoints
+from threadlog.langgraph.checkpoints import (
+    delta_channel_history,
+    get_tuple,
+    list_page,
+    put,
+    put_writes,
+)
 from threadlog.langgraph.config import (
     checked_thread_id,
     checkpoint_id_of,
     configurable_of,
     thread_id_of,
 )
-from threadlog.log import operations
 from threadlog.repositories.graph.checkpoint import CheckpointQuery, Cursor
-from threadlog.runtime.session_sources import entered_already, not_open
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.external import check_one_source, check_pool, entered_already, not_open
+from threadlog.runtime.transactions import TransactionRunner
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,6 +57,13 @@ T = TypeVar("T")
 # Checkpoints, or threads, that are read at a time.
 _PAGE: Final = 25
 _THREADS: Final = 100
+
+
+@dataclass(slots=True)
+class _ClientSlot:
+    """The client of a saver and of its copies: LangGraph's ``with_allowlist()`` makes copies."""
+
+    client: GraphClient | SyncGraphClient | None
 
 
 class Saver(BaseCheckpointSaver[str]):
@@ -84,6 +98,7 @@ class Saver(BaseCheckpointSaver[str]):
         url: str | URL | None = None,
         *,
         engine: AsyncEngine | Engine | None = None,
+        client: GraphClient | None = None,
         serde: SerializerProtocol | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
@@ -94,32 +109,41 @@ class Saver(BaseCheckpointSaver[str]):
             url: as for `threadlog.Checkpointer`.
             engine: an engine of the host's, in place of a URL: an ``AsyncEngine`` for
                 ``async with``, an ``Engine`` for ``with``.
+            client: a client that somebody else opens and closes, in place of a URL; the saver
+                then needs no block.
             serde: LangGraph's serialiser where there is none; its ``EncryptedSerializer``
                 encrypts all but ids, names and metadata.
             min_pool_size: connections to a URL that are opened on entering.
             max_pool_size: the most connections to a URL at once; further operations wait.
 
         Raises:
-            ConfigurationError: neither or both of the first two are given, or one cannot be
+            ConfigurationError: none or several of the first three are given, or one cannot be
                 used.
         """
         super().__init__(serde=serde)
-        self._doors: GraphDoors | SharedDoor = GraphDoors(
-            url, engine=engine, min_pool_size=min_pool_size, max_pool_size=max_pool_size
-        )
+        check_one_source(url, engine, client)
+        check_pool(min_pool_size, max_pool_size)
+        self._url = None if url is None else parse_url(url)
+        if self._url is not None:
+            backend_of(self._url)
+        self._engine = engine
+        self._pool_sizes: dict[str, Any] = {
+            "min_pool_size": min_pool_size,
+            "max_pool_size": max_pool_size,
+        }
+        self._slot = _ClientSlot(client)
+        self._client_is_external = client is not None
 
-    @classmethod
-    def sharing(cls, door: GraphDoor, *, serde: SerializerProtocol | None = None) -> Self:
-        """Make a saver on a door that somebody else opens and closes; it needs no block."""
-        saver = cls.__new__(cls)
-        BaseCheckpointSaver.__init__(saver, serde=serde)
-        saver._doors = SharedDoor(door)  # noqa: SLF001 - it is one of us
-        return saver
+    def __str__(self) -> str:
+        """Return the URL without its password."""
+        if self._client_is_external:
+            return str(self._slot.client)
+        return show_url(self._url or cast("Engine", self._engine).url)
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
-        state = "closed" if self._doors.opened is None else "open"
-        return f"<{type(self).__name__} {self._doors} {state}>"
+        state = "open" if self._slot.client is not None and self._slot.client.is_open else "closed"
+        return f"<{type(self).__name__} {self} {state}>"
 
     # --- Opening ---------------------------------------------------------------------
 
@@ -131,7 +155,15 @@ class Saver(BaseCheckpointSaver[str]):
             UnsupportedServerError: the server is of the wrong kind or too old.
             ConfigurationError: it is entered already, or the engine is not an asynchronous one.
         """
-        await self._closed().asynchronous.open()
+        if self._slot.client is not None:
+            raise entered_already(self)
+        client = GraphClient(self._url, engine=cast("Any", self._engine), **self._pool_sizes)
+        self._slot.client = client
+        try:
+            await client.open()
+        except BaseException:
+            self._slot.client = None
+            raise
         return self
 
     async def __aexit__(
@@ -141,11 +173,21 @@ class Saver(BaseCheckpointSaver[str]):
         traceback: TracebackType | None,
     ) -> None:
         """Let what runs finish, for up to five seconds, and close connections of our own."""
-        await self._doors.asynchronous.close()
+        if isinstance(self._slot.client, GraphClient) and not self._client_is_external:
+            client, self._slot.client = self._slot.client, None
+            await client.close()
 
     def __enter__(self) -> Self:
         """Connect, as for ``async with``."""
-        self._closed().synchronous.open()
+        if self._slot.client is not None:
+            raise entered_already(self)
+        client = SyncGraphClient(self._url, engine=cast("Any", self._engine), **self._pool_sizes)
+        self._slot.client = client
+        try:
+            client.open()
+        except BaseException:
+            self._slot.client = None
+            raise
         return self
 
     def __exit__(
@@ -155,8 +197,9 @@ class Saver(BaseCheckpointSaver[str]):
         traceback: TracebackType | None,
     ) -> None:
         """Close connections of our own."""
-        if isinstance(self._doors, GraphDoors):
-            self._doors.synchronous.close()
+        if isinstance(self._slot.client, SyncGraphClient):
+            client, self._slot.client = self._slot.client, None
+            client.close()
 
     def setup(self) -> Any:
         """Create the tables, or bring them up to date; inside ``async with`` to be awaited.
@@ -168,8 +211,7 @@ class Saver(BaseCheckpointSaver[str]):
             CubepiSchemaMismatch: the tables are of another version.
             MissingExtraError: Alembic is not installed.
         """
-        door = self._opened()
-        return door.setup()
+        return self._opened().setup()
 
     # --- Writing ---------------------------------------------------------------------
 
@@ -193,7 +235,7 @@ class Saver(BaseCheckpointSaver[str]):
         Returns:
             The config that means this checkpoint.
         """
-        return self._write(checkpoints.put, self.serde, config, checkpoint, metadata, new_versions)
+        return self._write(put, self.serde, config, checkpoint, metadata, new_versions)
 
     async def aput(
         self,
@@ -203,8 +245,8 @@ class Saver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """See `put`."""
-        return await self._awrite(
-            checkpoints.put, self.serde, config, checkpoint, metadata, new_versions
+        return await self._async_client().write(
+            put, self.serde, config, checkpoint, metadata, new_versions
         )
 
     def put_writes(
@@ -225,7 +267,7 @@ class Saver(BaseCheckpointSaver[str]):
             task_id: the task, in up to 128 characters.
             task_path: its place among the tasks of the step.
         """
-        self._write(checkpoints.put_writes, self.serde, config, writes, task_id, task_path)
+        self._write(put_writes, self.serde, config, writes, task_id, task_path)
 
     async def aput_writes(
         self,
@@ -235,7 +277,7 @@ class Saver(BaseCheckpointSaver[str]):
         task_path: str = "",
     ) -> None:
         """See `put_writes`."""
-        await self._awrite(checkpoints.put_writes, self.serde, config, writes, task_id, task_path)
+        await self._async_client().write(put_writes, self.serde, config, writes, task_id, task_path)
 
     # --- Reading ---------------------------------------------------------------------
 
@@ -249,11 +291,11 @@ class Saver(BaseCheckpointSaver[str]):
             The checkpoint, its writes ordered by (task_path, task_id, idx); None where there
             is none.
         """
-        return self._read(checkpoints.get_tuple, self.serde, config)
+        return self._read(get_tuple, self.serde, config)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `get_tuple`."""
-        return await self._aread(checkpoints.get_tuple, self.serde, config)
+        return await self._async_client().read(get_tuple, self.serde, config)
 
     def list(
         self,
@@ -280,7 +322,7 @@ class Saver(BaseCheckpointSaver[str]):
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
             asked = replace(query, behind=place)
-            page = self._read(checkpoints.list_page, self.serde, asked, length)
+            page = self._read(list_page, self.serde, asked, length)
             for _, found in page:
                 yield found
             if len(page) < length:
@@ -302,7 +344,7 @@ class Saver(BaseCheckpointSaver[str]):
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
             asked = replace(query, behind=place)
-            page = await self._aread(checkpoints.list_page, self.serde, asked, length)
+            page = await self._async_client().read(list_page, self.serde, asked, length)
             for _, found in page:
                 yield found
             if len(page) < length:
@@ -325,7 +367,7 @@ class Saver(BaseCheckpointSaver[str]):
         """
         if not channels:
             return {}
-        return self._read(checkpoints.delta_channel_history, self.serde, config, channels)
+        return self._read(delta_channel_history, self.serde, config, channels)
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -333,17 +375,17 @@ class Saver(BaseCheckpointSaver[str]):
         """See `get_delta_channel_history`."""
         if not channels:
             return {}
-        return await self._aread(checkpoints.delta_channel_history, self.serde, config, channels)
+        return await self._async_client().read(delta_channel_history, self.serde, config, channels)
 
     # --- Deleting and copying --------------------------------------------------------
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete all of a thread, in one transaction."""
-        self._write(operations.delete_graph_thread, checked_thread_id(thread_id))
+        self._write(delete_graph_thread, checked_thread_id(thread_id))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """See `delete_thread`."""
-        await self._awrite(operations.delete_graph_thread, checked_thread_id(thread_id))
+        await self._async_client().write(delete_graph_thread, checked_thread_id(thread_id))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Delete the checkpoints that runs made, with their writes and what only they refer to.
@@ -355,14 +397,14 @@ class Saver(BaseCheckpointSaver[str]):
             run_ids: the runs, of whichever threads.
         """
         ids = check_ids(run_ids, "run_ids")
-        for thread_id in self._read(operations.threads_of_runs, ids):
-            self._write(operations.delete_for_run, thread_id, ids)
+        for thread_id in self._read(pruning.threads_of_runs, ids):
+            self._write(pruning.delete_for_run, thread_id, ids)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """See `delete_for_runs`."""
         ids = check_ids(run_ids, "run_ids")
-        for thread_id in await self._aread(operations.threads_of_runs, ids):
-            await self._awrite(operations.delete_for_run, thread_id, ids)
+        for thread_id in await self._async_client().read(pruning.threads_of_runs, ids):
+            await self._async_client().write(pruning.delete_for_run, thread_id, ids)
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all of a thread, inside the database and in one transaction.
@@ -375,12 +417,12 @@ class Saver(BaseCheckpointSaver[str]):
             ThreadAlreadyExistsError: something is.
         """
         source, target = map(checked_thread_id, (source_thread_id, target_thread_id))
-        self._write(operations.copy_thread, source, target)
+        self._write(copy_thread, source, target)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """See `copy_thread`."""
         source, target = map(checked_thread_id, (source_thread_id, target_thread_id))
-        await self._awrite(operations.copy_thread, source, target)
+        await self._async_client().write(copy_thread, source, target)
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Delete checkpoints of threads, each thread in one transaction.
@@ -393,13 +435,13 @@ class Saver(BaseCheckpointSaver[str]):
         """
         chosen = check_strategy(strategy)
         for thread_id in check_ids(thread_ids, "thread_ids"):
-            self._write(operations.prune, thread_id, chosen)
+            self._write(pruning.prune, thread_id, chosen)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """See `prune`."""
         chosen = check_strategy(strategy)
         for thread_id in check_ids(thread_ids, "thread_ids"):
-            await self._awrite(operations.prune, thread_id, chosen)
+            await self._async_client().write(pruning.prune, thread_id, chosen)
 
     def prune_older_than(
         self, age: timedelta, *, strategy: Strategy = "keep_latest", dry_run: bool = False
@@ -420,11 +462,9 @@ class Saver(BaseCheckpointSaver[str]):
             What was deleted, or would be.
         """
         total, after = Pruned(), None
-        while threads := self._read(operations.old_threads, age, after=after, limit=_THREADS):
+        while threads := self._read(pruning.old_threads, age, after=after, limit=_THREADS):
             for thread_id in threads:
-                total += self._write(
-                    operations.prune_older, thread_id, age, strategy, dry_run=dry_run
-                )
+                total += self._write(pruning.prune_older, thread_id, age, strategy, dry_run=dry_run)
             after = threads[-1]
         return total
 
@@ -433,12 +473,12 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> Pruned:
         """See `prune_older_than`."""
         total, after = Pruned(), None
-        while threads := await self._aread(
-            operations.old_threads, age, after=after, limit=_THREADS
+        while threads := await self._async_client().read(
+            pruning.old_threads, age, after=after, limit=_THREADS
         ):
             for thread_id in threads:
-                total += await self._awrite(
-                    operations.prune_older, thread_id, age, strategy, dry_run=dry_run
+                total += await self._async_client().write(
+                    pruning.prune_older, thread_id, age, strategy, dry_run=dry_run
                 )
             after = threads[-1]
         return total
@@ -451,69 +491,64 @@ class Saver(BaseCheckpointSaver[str]):
         count = int(str(current).partition(".")[0]) if current is not None else 0
         return f"{count + 1:032}.{random.random():016}"  # noqa: S311 - no secret
 
-    # --- The doors -------------------------------------------------------------------
+    # --- The client ------------------------------------------------------------------
 
-    def _closed(self) -> GraphDoors:
-        doors = self._doors
-        if doors.opened is not None or isinstance(doors, SharedDoor):
-            raise entered_already(doors)
-        return doors
+    def _opened(self) -> GraphClient | SyncGraphClient:
+        if self._slot.client is None:
+            raise not_open(self)
+        return self._slot.client
 
-    def _opened(self) -> GraphDoor | SyncGraphDoor:
-        door = self._doors.opened
-        if door is None:
-            raise not_open(self._doors)
-        return door
+    def _async_client(self) -> GraphClient:
+        client = self._slot.client
+        if isinstance(client, GraphClient):
+            return client
+        if client is None:
+            raise not_open(self)
+        raise NotOpenError(
+            f"The saver of {self} was entered with 'with': use the graph's synchronous methods, "
+            "or enter it with 'async with'."
+        )
 
     def _read(
-        self, operation: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> T:
-        door = self._opened()
-        if isinstance(door, GraphDoor):
-            return _from_another_thread(door, lambda: door.read(operation, *args, **kwargs))
-        return door.read(operation, *args, **kwargs)
+        client = self._opened()
+        if isinstance(client, SyncGraphClient):
+            return client.read(operation, *args, **kwargs)
+        loop = _home_loop(client)
+        call = client.read(operation, *args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
 
     def _write(
-        self, operation: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> T:
-        door = self._opened()
-        if isinstance(door, GraphDoor):
-            return _from_another_thread(door, lambda: door.write(operation, *args, **kwargs))
-        return door.write(operation, *args, **kwargs)
-
-    async def _aread(
-        self, operation: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return await self._asynchronous().read(operation, *args, **kwargs)
-
-    async def _awrite(
-        self, operation: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return await self._asynchronous().write(operation, *args, **kwargs)
-
-    def _asynchronous(self) -> GraphDoor:
-        door = self._opened()
-        if isinstance(door, SyncGraphDoor):
-            raise NotOpenError(
-                f"The saver of {self._doors} was entered with 'with': use the graph's synchronous "
-                "methods, or enter it with 'async with'."
-            )
-        return door
+        client = self._opened()
+        if isinstance(client, SyncGraphClient):
+            return client.write(operation, *args, **kwargs)
+        loop = _home_loop(client)
+        call = client.write(operation, *args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
 
 
-def _from_another_thread(door: GraphDoor, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Wait in a thread for what runs in the loop of the door.
+def _home_loop(client: GraphClient) -> asyncio.AbstractEventLoop:
+    """Return the event loop of a client, for a call from another thread.
 
     Raises:
-        NotOpenError: this is the loop's thread, which would wait for itself.
+        NotOpenError: this is the loop's own thread, which would wait for itself.
     """
-    loop = door.loop
+    loop = client.loop
     if loop is None or loop.is_closed() or _running_loop() is loop:
         raise NotOpenError(
             "The saver was entered with 'async with': use the graph's asynchronous methods in "
             "the event loop, or enter it with 'with'."
         )
-    return asyncio.run_coroutine_threadsafe(start(), loop).result()
+    return loop
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -1,63 +1,45 @@
-"""Messages: appending and reading them."""
+"""Append messages to threads: all of an append or none, exactly once."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
-from threadlog.encoding.gc_pause import gc_paused
-from threadlog.encoding.statement_size import Batch, in_batches
-from threadlog.encoding.times import moment
-from threadlog.encoding.validation import check_count, check_id, check_list
+from threadlog.encoding.statement_size import (
+    ROW_OVERHEAD,
+    STATEMENT_OVERHEAD,
+    Batch,
+    in_batches,
+)
+from threadlog.encoding.validation import check_id, check_list
 from threadlog.errors import RunAlreadyCompletedError
-from threadlog.log.framework_types import DataT, FrameworkTypes
+from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
-from threadlog.log.results import StoredMessage
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.message import NewMessage, PlacedMessages
-from threadlog.repositories.log.thread import ThreadTail, parse_extra
-from threadlog.runtime.transactions import Store
+from threadlog.repositories.log.thread import ThreadTail
+from threadlog.runtime.transactions import TransactionRunner
 
-# Bytes: sending a long message as digits takes longer than one statement more.
-_SHORT: Final = 300_000
+# Bytes of a row with its payload as digits: sending a longer one takes longer than one
+# statement more. The ids stand in that statement seven times.
+_SHORT: Final = 200_000
+_IDS: Final = 8_000
 
 # Run ids in one statement: few enough for every server.
 _RUNS_AT_ONCE: Final = 500
 
 
-def load(
-    store: Store,
-    vocabulary: FrameworkTypes[MessageT, Any, DataT],
-    thread_id: str,
-    *,
-    last: int | None,
-) -> DataT | None:
-    """Read a thread at one point in time; see `Checkpointer.load`."""
-    check_id(thread_id)
-    if last is not None:
-        check_count(last, "last", least=1)
-    log = store.read(lambda uow: uow.messages.log(thread_id, last=last))
-    if log is None:
-        return None
-    return vocabulary.data(
-        messages=vocabulary.messages.decode_all(thread_id, log.messages),
-        extra={} if log.extra is None else parse_extra(thread_id, log.extra),
-        parent_thread_id=log.parent_thread_id,
-    )
-
-
 @dataclass(frozen=True)
 class AppendRequest:
-    """What one caller wants to have behind a thread: checked and encoded."""
+    """One caller's messages for one thread, checked and encoded."""
 
     thread_id: str
-    batches: Sequence[Batch[NewMessage]]
-    """The messages in order, each batch for one statement."""
+    messages: Sequence[NewMessage]
+    """In order."""
 
-    @cached_property
-    def messages(self) -> list[NewMessage]:
-        """All messages, in order."""
-        return [message for batch in self.batches for message in batch.rows]
+    batches: Sequence[Batch[NewMessage]]
+    """The same messages, each batch for one statement."""
 
     @cached_property
     def run_ids(self) -> list[str]:
@@ -66,193 +48,191 @@ class AppendRequest:
 
 
 class ThreadBusy:
-    """What became of an append that would have made others wait for its thread.
+    """The outcome of an append in a group that would have waited for its thread's lock.
 
-    The thread is locked by a transaction of somebody else's, or is new. Nothing was written.
+    The thread is locked by another transaction, or is new. Nothing was written.
     """
 
 
 Outcome: TypeAlias = RunAlreadyCompletedError | ThreadBusy | None
-"""What became of one append of several: None where it is stored."""
+"""The outcome of one append of a group; None if it is stored."""
 
 
 def encode_append(
-    vocabulary: FrameworkTypes[MessageT, Any, Any],
+    types: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     messages: Sequence[MessageT],
     statement_limit: int,
 ) -> AppendRequest | None:
-    """Check and encode what `append` is given; None where there is nothing to append."""
+    """Check and encode the arguments of `Checkpointer.append`.
+
+    Returns:
+        The request; None if there are no messages.
+    """
     check_list(messages, "messages")
     if not messages:
         return None
     check_id(thread_id)
-    return AppendRequest(
-        thread_id, in_batches(vocabulary.messages.encode(messages), statement_limit)
-    )
+    rows = types.messages.encode(messages)
+    return AppendRequest(thread_id, rows, _divide(rows, statement_limit))
 
 
-def append(
-    store: Store,
-    vocabulary: FrameworkTypes[MessageT, Any, Any],
+def append_messages(
+    transactions: TransactionRunner,
+    types: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     messages: Sequence[MessageT],
 ) -> None:
     """Append messages, all or none; see `Checkpointer.append`."""
-    new = encode_append(vocabulary, thread_id, messages, store.statement_limit)
-    if new is not None:
-        _raise_refused(*append_together(store, [new]))
+    request = encode_append(types, thread_id, messages, transactions.statement_limit)
+    if request is not None:
+        (outcome,) = append_together(transactions, [request])
+        if isinstance(outcome, RunAlreadyCompletedError):
+            raise outcome
 
 
-def append_together(store: Store, appends: Sequence[AppendRequest]) -> list[Outcome]:
+def append_together(
+    transactions: TransactionRunner, requests: Sequence[AppendRequest]
+) -> list[Outcome]:
     """Run appends in one transaction, each all or none; a refused one does not hinder others.
 
-    Several are only for sessions that read at READ COMMITTED, and each of them has one batch;
-    all of these fit into one statement.
+    Several need sessions that read at READ COMMITTED, and one batch each, all of which fit
+    into one statement.
 
     Returns:
-        What became of each. One alone is never `ThreadBusy`: it waits for its thread.
+        The outcome of each. One alone is never `ThreadBusy`: it waits for its thread.
     """
-    return store.write(AppendTransaction(appends, store.statement_limit), idempotent=True)
+    transaction = AppendTransaction(requests, transactions.statement_limit)
+    return transactions.write(transaction, idempotent=True)
 
 
 class AppendTransaction:
     """Appends as one unit of work, which may be run again whatever became of its COMMIT.
 
-    Where that was lost, it looks under the threads' locks whether the rows that it inserted
+    After a lost COMMIT it looks, under the threads' locks, whether the rows that it inserted
     are there. The lock also waits for the lost transaction, if the server still has it. Rows
     of the same bytes at the same seqs, which another writer inserted in between, would be
-    taken for ours.
+    taken for these.
     """
 
-    def __init__(self, appends: Sequence[AppendRequest], statement_limit: int) -> None:
-        self._appends = appends
-        self._is_short = _is_short(appends, statement_limit)
+    def __init__(self, requests: Sequence[AppendRequest], statement_limit: int) -> None:
+        """Create the unit of work; see `append_together`."""
+        self._requests = requests
+        self._is_short = (
+            len(requests) == 1
+            and len(requests[0].messages) == 1
+            and requests[0].batches[0].size + _IDS <= min(statement_limit, _SHORT)
+        )
         self._stored: set[int] = set()
-        self._places: dict[int, int] = {}
-        """The seq that each append was put behind, in the try that was made last."""
+        self._after_seqs: dict[int, int] = {}
+        """By number of the request: the seq that its messages follow, in the latest attempt."""
         self._doubtful: dict[int, int] = {}
-        """The same of a try of which nobody knows whether it was committed."""
+        """The same of an attempt whose COMMIT has an unknown outcome."""
         self._lost_commits = 0
 
     def __call__(self, uow: UnitOfWork) -> list[Outcome]:
-        """Lock the threads, and insert what is not stored yet."""
+        """Lock the threads, and insert the messages that are not stored yet."""
         if len(uow.lost_commits) > self._lost_commits:
-            self._lost_commits, self._doubtful = len(uow.lost_commits), self._places
-        # It does not look for what may be stored already.
-        at_once = self._is_short and not uow.lost_commits and uow.can_lock_and_append
-        if at_once and self._insert_at_once(uow):
+            self._lost_commits, self._doubtful = len(uow.lost_commits), self._after_seqs
+        # One statement cannot look for messages of a lost COMMIT.
+        in_one = self._is_short and not uow.lost_commits and uow.can_lock_and_append
+        if in_one and self._lock_and_append(uow):
             return [None]
-        tails, completed = self._lock(uow, is_new=at_once)
-        self._look_back(uow)
-        self._places = {}
+        tails, completed = self._lock(uow, is_new=in_one)
+        self._find_stored(uow)
+        self._after_seqs = {}
         ends = {thread_id: tail.last_seq for thread_id, tail in tails.items()}
-        outcomes = [self._place(number, ends, completed) for number in range(len(self._appends))]
+        outcomes = [self._place(number, ends, completed) for number in range(len(self._requests))]
         self._insert(uow)
-        written = {self._appends[number].thread_id for number in self._places}
-        if behind := [thread_id for thread_id in written if tails[thread_id].behind]:
-            uow.threads.touch(*behind)
+        written = {self._requests[number].thread_id for number in self._after_seqs}
+        if touched := [thread_id for thread_id in written if tails[thread_id].behind]:
+            uow.threads.touch(*touched)
         return outcomes
 
-    def _insert_at_once(self, uow: UnitOfWork) -> bool:
-        """Lock and insert in one statement; False where there is no thread, or a completed run."""
-        (new,) = self._appends
-        tail = uow.messages.lock_and_append(new.thread_id, *new.messages)
+    def _lock_and_append(self, uow: UnitOfWork) -> bool:
+        """Lock the thread and insert one message in one statement.
+
+        Returns:
+            False if there is no such thread, or the message's run is completed.
+        """
+        (request,) = self._requests
+        tail = uow.messages.lock_and_append(request.thread_id, request.messages[0])
         if tail is None:
             return False
-        self._places = {0: tail.last_seq}
+        self._after_seqs = {0: tail.last_seq}
         if tail.behind:
-            uow.threads.touch(new.thread_id)
+            uow.threads.touch(request.thread_id)
         return True
 
     def _lock(
         self, uow: UnitOfWork, *, is_new: bool
     ) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
-        """Lock the threads; give their ends, and the completed ones of the appends' runs."""
-        if len(self._appends) == 1:
-            return _lock_one(uow, self._appends[0], is_new=is_new)
-        # What may be stored already must not be left for another unit that does not know.
+        """Lock the threads, and return their ends and the completed runs among the requests'."""
+        if len(self._requests) == 1:
+            return _lock_one(uow, self._requests[0], is_new=is_new)
+        # Messages that may be stored already must not be left to another unit of work, which
+        # would not know of it.
         wait = bool(self._doubtful)
-        tails = uow.threads.lock_tails({a.thread_id for a in self._appends}, wait=wait)
-        runs = {(a.thread_id, run) for a in self._appends for run in a.run_ids}
+        tails = uow.threads.lock_tails({r.thread_id for r in self._requests}, wait=wait)
+        runs = {(r.thread_id, run) for r in self._requests for run in r.run_ids}
         return tails, uow.runs.completed_among(key for key in runs if key[0] in tails)
 
-    def _look_back(self, uow: UnitOfWork) -> None:
-        """Find out which appends a try has stored that was lost during COMMIT."""
+    def _find_stored(self, uow: UnitOfWork) -> None:
+        """Find the requests that an attempt stored whose COMMIT was lost."""
         for number, after_seq in self._doubtful.items():
-            new = self._appends[number]
-            if uow.messages.are_stored(PlacedMessages(new.thread_id, after_seq, new.messages)):
+            request = self._requests[number]
+            placed = PlacedMessages(request.thread_id, after_seq, request.messages)
+            if uow.messages.are_stored(placed):
                 self._stored.add(number)
         self._doubtful = {}
 
     def _place(self, number: int, ends: dict[str, int], completed: set[tuple[str, str]]) -> Outcome:
-        """Give an append its place behind its thread, unless it is stored, or cannot be."""
-        new = self._appends[number]
+        """Allocate the seqs of a request, unless it is stored or cannot be."""
+        request = self._requests[number]
         if number in self._stored:
             return None
-        if new.thread_id not in ends:
+        if request.thread_id not in ends:
             return ThreadBusy()
-        for run_id in new.run_ids:
-            if (new.thread_id, run_id) in completed:
-                return RunAlreadyCompletedError(thread_id=new.thread_id, run_id=run_id)
-        self._places[number] = ends[new.thread_id]
-        ends[new.thread_id] += len(new.messages)
+        for run_id in request.run_ids:
+            if (request.thread_id, run_id) in completed:
+                return RunAlreadyCompletedError(thread_id=request.thread_id, run_id=run_id)
+        self._after_seqs[number] = ends[request.thread_id]
+        ends[request.thread_id] += len(request.messages)
         return None
 
     def _insert(self, uow: UnitOfWork) -> None:
-        placed = [(self._appends[number], seq) for number, seq in self._places.items()]
-        if len(self._appends) == 1:
-            for new, seq in placed:
-                uow.messages.insert(new.thread_id, seq, (batch.rows for batch in new.batches))
+        placed = [(self._requests[number], seq) for number, seq in self._after_seqs.items()]
+        if len(self._requests) == 1:
+            for request, seq in placed:
+                batches = (batch.rows for batch in request.batches)
+                uow.messages.insert(request.thread_id, seq, batches)
         elif placed:
             uow.messages.insert_together(
-                PlacedMessages(new.thread_id, seq, new.messages) for new, seq in placed
+                PlacedMessages(request.thread_id, seq, request.messages) for request, seq in placed
             )
 
 
-def _is_short(appends: Sequence[AppendRequest], statement_limit: int) -> bool:
-    """Say whether it is one message, that fits into `MessageRepository.lock_and_append` too."""
-    if len(appends) > 1 or len(appends[0].messages) > 1:
-        return False
-    # Each byte is two digits there, and the statement has ids seven times, not twice.
-    return 3 * appends[0].batches[0].size <= min(statement_limit, _SHORT)
-
-
 def _lock_one(
-    uow: UnitOfWork, new: AppendRequest, *, is_new: bool
+    uow: UnitOfWork, request: AppendRequest, *, is_new: bool
 ) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
-    """Lock one thread, creating it if need be, and look for completed runs, in one statement."""
-    run_ids = new.run_ids
-    tail = uow.threads.lock_tail(new.thread_id, run_ids[:_RUNS_AT_ONCE], is_new=is_new)
+    """Lock one thread, creating it if need be, and look for completed runs."""
+    run_ids = request.run_ids
+    tail = uow.threads.lock_tail(request.thread_id, run_ids[:_RUNS_AT_ONCE], is_new=is_new)
     completed = tail.completed_run
     for start in range(_RUNS_AT_ONCE, len(run_ids), _RUNS_AT_ONCE):
         some = run_ids[start : start + _RUNS_AT_ONCE]
-        completed = completed or uow.threads.lock_tail(new.thread_id, some).completed_run
-    return {new.thread_id: tail}, set() if completed is None else {(new.thread_id, completed)}
+        completed = completed or uow.threads.lock_tail(request.thread_id, some).completed_run
+    return {request.thread_id: tail}, set() if completed is None else {
+        (request.thread_id, completed)
+    }
 
 
-def _raise_refused(outcome: Outcome) -> None:
-    if isinstance(outcome, RunAlreadyCompletedError):
-        raise outcome
-
-
-def read(
-    store: Store,
-    vocabulary: FrameworkTypes[MessageT, Any, Any],
-    thread_id: str,
-    *,
-    after_seq: int,
-    limit: int | None,
-) -> list[StoredMessage[MessageT]]:
-    """Read messages with their places; see `Checkpointer.read`."""
-    check_id(thread_id)
-    check_count(after_seq, "after_seq", least=0)
-    if limit is not None:
-        check_count(limit, "limit", least=1)
-    rows = store.read(lambda uow: uow.messages.page(thread_id, after_seq=after_seq, limit=limit))
-    decode = vocabulary.messages.decode
-    with gc_paused():
-        return [
-            StoredMessage(seq, moment(created_at), decode(thread_id, seq, role, meta, payload))
-            for seq, created_at, role, meta, payload in rows
-        ]
+def _divide(rows: list[NewMessage], statement_limit: int) -> list[Batch[NewMessage]]:
+    """Divide rows into batches; exact sizes are computed only where a bound does not fit."""
+    bound = 0
+    for row in rows:
+        metadata = len(json.dumps(row.metadata)) if row.metadata else 0
+        bound += 2 * (len(row.payload) + metadata) + ROW_OVERHEAD
+    if bound <= statement_limit - STATEMENT_OVERHEAD:
+        return [Batch(rows, bound)]
+    return in_batches(rows, statement_limit)

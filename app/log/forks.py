@@ -5,7 +5,6 @@ from typing import Any
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_json, check_json_object
 from threadlog.errors import (
-    CommitOutcomeUnknownError,
     RunNotCompletedError,
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
@@ -14,11 +13,11 @@ from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.thread import parse_extra
-from threadlog.runtime.transactions import Store, known
+from threadlog.runtime.transactions import TransactionRunner
 
 
 def snapshot(
-    store: Store,
+    transactions: TransactionRunner,
     vocabulary: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     *,
@@ -27,7 +26,7 @@ def snapshot(
     """Read what a fork would copy; see `Checkpointer.snapshot`."""
     check_id(thread_id)
     check_id(after_run_id, "after_run_id")
-    found = store.read(lambda uow: uow.forks.snapshot(thread_id, after_run_id))
+    found = transactions.read(lambda uow: uow.forks.snapshot(thread_id, after_run_id))
     if found is None:
         raise ThreadNotFoundError(thread_id=thread_id)
     if not found.completed:
@@ -36,7 +35,7 @@ def snapshot(
 
 
 def fork(
-    store: Store,
+    transactions: TransactionRunner,
     src_thread_id: str,
     new_thread_id: str,
     *,
@@ -44,11 +43,17 @@ def fork(
     metadata: dict[str, Any] | None,
 ) -> None:
     """Copy the finished part of a thread; see `Checkpointer.fork`."""
+    check_id(src_thread_id, "src_thread_id")
+    check_id(new_thread_id, "new_thread_id")
+    check_id(after_run_id, "after_run_id")
+    if metadata is not None:
+        check_json_object(metadata, "metadata")
+        check_json({"fork": metadata}, "extra")  # a level deeper
 
-    def copy(uow: UnitOfWork) -> CommitOutcomeUnknownError | None:
+    def copy(uow: UnitOfWork) -> None:
         source = uow.forks.lock_source(src_thread_id, after_run_id, new_thread_id)
         if uow.lost_commits and (source is None or source.new_is_taken):
-            return uow.lost_commits[-1]  # made by this call, or by another since
+            raise uow.outcome_unknown()  # made by this call, or by another since
         if source is None:
             raise ThreadNotFoundError(thread_id=src_thread_id)
         if source.cutoff is None:
@@ -58,14 +63,7 @@ def fork(
         extra = parse_extra(src_thread_id, source.extra)
         if metadata is not None:
             extra["fork"] = metadata
-        check_size(extra, "extra", store.statement_limit)
+        check_size(extra, "extra", transactions.statement_limit)
         uow.forks.copy(src_thread_id, new_thread_id, source.cutoff, extra)
-        return None
 
-    check_id(src_thread_id, "src_thread_id")
-    check_id(new_thread_id, "new_thread_id")
-    check_id(after_run_id, "after_run_id")
-    if metadata is not None:
-        check_json_object(metadata, "metadata")
-        check_json({"fork": metadata}, "extra")  # a level deeper
-    known(store.write(copy, idempotent=True))
+    transactions.write(copy, idempotent=True)

@@ -10,11 +10,11 @@ from threadlog.encoding.validation import check_id, check_ids
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.models import HitlAnswer
 from threadlog.repositories import UnitOfWork
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 
 def save_hitl_answer(
-    store: Store,
+    transactions: TransactionRunner,
     thread_id: str,
     question_id: str,
     answer: Any,
@@ -30,15 +30,17 @@ def save_hitl_answer(
     _check(thread_id, run_id)
     check_id(question_id, "question_id")
     value = to_json_value(answer, "answer")
-    check_size(value, "answer", store.statement_limit)
-    store.write(save, idempotent=True)
+    check_size(value, "answer", transactions.statement_limit)
+    transactions.write(save, idempotent=True)
 
 
-def load_hitl_answer(store: Store, thread_id: str, question_id: str, *, run_id: str | None) -> Any:
+def load_hitl_answer(
+    transactions: TransactionRunner, thread_id: str, question_id: str, *, run_id: str | None
+) -> Any:
     """Read an answer; see `Checkpointer.load_hitl_answer`."""
     _check(thread_id, run_id)
     check_id(question_id, "question_id")
-    text = store.read(lambda uow: uow.hitl_answers.load(thread_id, run_id, question_id))
+    text = transactions.read(lambda uow: uow.hitl_answers.load(thread_id, run_id, question_id))
     if text is None:
         return None
     try:
@@ -53,7 +55,7 @@ def load_hitl_answer(store: Store, thread_id: str, question_id: str, *, run_id: 
 
 
 def clear_hitl_answers(
-    store: Store,
+    transactions: TransactionRunner,
     thread_id: str,
     question_ids: Iterable[str] | None,
     *,
@@ -66,7 +68,9 @@ def clear_hitl_answers(
         questions = check_ids(question_ids, "question_ids")
         if not questions:
             return
-    store.write(lambda uow: uow.hitl_answers.clear(thread_id, run_id, questions), idempotent=True)
+    transactions.write(
+        lambda uow: uow.hitl_answers.clear(thread_id, run_id, questions), idempotent=True
+    )
 
 
 def _check(thread_id: str, run_id: str | None) -> None:

@@ -8,18 +8,17 @@ from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id
 from threadlog.errors import (
     CheckpointCorruptionError,
-    CommitOutcomeUnknownError,
     InvalidInputError,
 )
 from threadlog.log.framework_types import FrameworkTypes, RequestT
 from threadlog.models import Thread
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.pending_request import PendingRequestRow
-from threadlog.runtime.transactions import Store, known
+from threadlog.runtime.transactions import TransactionRunner
 
 
 def save_pending_request(
-    store: Store,
+    transactions: TransactionRunner,
     vocabulary: FrameworkTypes[Any, RequestT, Any],
     thread_id: str,
     request: RequestT | None,
@@ -29,49 +28,51 @@ def save_pending_request(
     """Keep a question, or remove it; see `Checkpointer.save_pending_request`."""
     check_id(thread_id)
     if request is None:
-        store.write(lambda uow: uow.pending_requests.clear(thread_id), idempotent=True)
+        transactions.write(lambda uow: uow.pending_requests.clear(thread_id), idempotent=True)
         return
     if run_id is not None:
         check_id(run_id, "run_id")
     content = _encode(vocabulary, request)
-    check_size(content, "request", store.statement_limit)
-    store.write(lambda uow: uow.pending_requests.save(thread_id, content, run_id), idempotent=True)
+    check_size(content, "request", transactions.statement_limit)
+    transactions.write(
+        lambda uow: uow.pending_requests.save(thread_id, content, run_id), idempotent=True
+    )
 
 
 def load_pending(
-    store: Store, vocabulary: FrameworkTypes[Any, RequestT, Any], thread_id: str
+    transactions: TransactionRunner, vocabulary: FrameworkTypes[Any, RequestT, Any], thread_id: str
 ) -> tuple[RequestT, str | None] | None:
     """Read the question and its run; see `Checkpointer.load_pending`."""
     check_id(thread_id)
-    row = store.read(lambda uow: uow.pending_requests.load(thread_id))
+    row = transactions.read(lambda uow: uow.pending_requests.load(thread_id))
     return None if row is None else (_decode(vocabulary, thread_id, row), row.run_id)
 
 
-def load_pending_run_id(store: Store, thread_id: str) -> str | None:
+def load_pending_run_id(transactions: TransactionRunner, thread_id: str) -> str | None:
     """Read which run asked; see `Checkpointer.load_pending_run_id`."""
     check_id(thread_id)
-    row = store.read(lambda uow: uow.pending_requests.load(thread_id))
+    row = transactions.read(lambda uow: uow.pending_requests.load(thread_id))
     return None if row is None else row.run_id
 
 
 def clear_pending_request_if_matches(
-    store: Store, thread_id: str, *, question_id: str, run_id: str
+    transactions: TransactionRunner, thread_id: str, *, question_id: str, run_id: str
 ) -> bool:
     """Remove a certain question; see `Checkpointer.clear_pending_request_if_matches`."""
+    check_id(thread_id)
+    check_id(question_id, "question_id")
+    check_id(run_id, "run_id")
     removed = False
 
-    def clear(uow: UnitOfWork) -> bool | CommitOutcomeUnknownError:
+    def clear(uow: UnitOfWork) -> bool:
         nonlocal removed
         was_removed = removed
         removed = uow.pending_requests.clear_if_same(thread_id, question_id, run_id)
         if uow.lost_commits and was_removed and not removed:
-            return uow.lost_commits[-1]  # removed by this call, or by another since
+            raise uow.outcome_unknown()  # removed by this call, or by another since
         return removed
 
-    check_id(thread_id)
-    check_id(question_id, "question_id")
-    check_id(run_id, "run_id")
-    return known(store.write(clear, idempotent=True))
+    return transactions.write(clear, idempotent=True)
 
 
 def _encode(vocabulary: FrameworkTypes[Any, RequestT, Any], request: RequestT) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from math import ceil
 from threadlog.encoding.times import moment
 from threadlog.encoding.validation import check_id
 from threadlog.errors import (
-    CommitOutcomeUnknownError,
     InvalidInputError,
     RunAlreadyClaimedError,
     RunAlreadyCompletedError,
@@ -17,30 +16,31 @@ from threadlog.errors import (
 from threadlog.log.results import RunState, RunSummary
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.run import RunRow
-from threadlog.runtime.transactions import Store, known
+from threadlog.runtime.transactions import TransactionRunner
 
 
-def claim_run(store: Store, thread_id: str, run_id: str) -> None:
+def claim_run(transactions: TransactionRunner, thread_id: str, run_id: str) -> None:
     """Claim a run; see `Checkpointer.claim_run`."""
+    _check(thread_id, run_id)
 
-    def claim(uow: UnitOfWork) -> CommitOutcomeUnknownError | None:
+    def claim(uow: UnitOfWork) -> None:
         uow.threads.lock(thread_id)
         if uow.runs.claim(thread_id, run_id):
-            return None
+            return
         if uow.lost_commits:  # claimed by this call, or by another since
-            return uow.lost_commits[-1]
+            raise uow.outcome_unknown()
         completed = uow.runs.completed(thread_id, run_id)
         if completed is None:
             raise RunIdCollisionError(thread_id=thread_id, run_id=run_id)
         refused = RunAlreadyCompletedError if completed else RunAlreadyClaimedError
         raise refused(thread_id=thread_id, run_id=run_id)
 
-    _check(thread_id, run_id)
-    known(store.write(claim, idempotent=True))
+    transactions.write(claim, idempotent=True)
 
 
-def mark_run_complete(store: Store, thread_id: str, run_id: str) -> None:
+def mark_run_complete(transactions: TransactionRunner, thread_id: str, run_id: str) -> None:
     """Complete a run; see `Checkpointer.mark_run_complete`."""
+    _check(thread_id, run_id)
 
     def complete(uow: UnitOfWork) -> None:
         found = uow.runs.lock_completion(thread_id, run_id)
@@ -49,12 +49,11 @@ def mark_run_complete(store: Store, thread_id: str, run_id: str) -> None:
         if not found.completed:
             uow.runs.complete(thread_id, run_id, found.last_seq + 1)
 
-    _check(thread_id, run_id)
-    store.write(complete, idempotent=True)
+    transactions.write(complete, idempotent=True)
 
 
 def release_run(
-    store: Store,
+    transactions: TransactionRunner,
     thread_id: str,
     run_id: str,
     *,
@@ -62,11 +61,14 @@ def release_run(
 ) -> None:
     """Give up a claim; see `Checkpointer.release_run`."""
     seconds = None if older_than is None else _seconds(older_than)
+    _check(thread_id, run_id)
 
-    def release(uow: UnitOfWork) -> CommitOutcomeUnknownError | None:
+    def release(uow: UnitOfWork) -> None:
         found = uow.runs.lock_completion(thread_id, run_id)
-        if uow.lost_commits:  # what is there may be another's claim since
-            return None if found.completed is None else uow.lost_commits[-1]
+        if uow.lost_commits:
+            if found.completed is None:
+                return
+            raise uow.outcome_unknown()  # the claim found may be another's since
         if found.completed is None:
             raise RunNotClaimedError(thread_id=thread_id, run_id=run_id)
         if found.completed:
@@ -74,22 +76,20 @@ def release_run(
         if seconds is not None and not uow.runs.is_stale(thread_id, run_id, seconds):
             raise RunAlreadyClaimedError(thread_id=thread_id, run_id=run_id)
         uow.runs.release(thread_id, run_id)
-        return None
 
-    _check(thread_id, run_id)
-    known(store.write(release, idempotent=True))
+    transactions.write(release, idempotent=True)
 
 
-def runs(store: Store, thread_id: str) -> list[RunSummary]:
+def runs(transactions: TransactionRunner, thread_id: str) -> list[RunSummary]:
     """List a thread's runs; see `Checkpointer.runs`."""
     check_id(thread_id)
-    return _summaries(store.read(lambda uow: uow.runs.of_thread(thread_id)))
+    return _summaries(transactions.read(lambda uow: uow.runs.of_thread(thread_id)))
 
 
-def stale_runs(store: Store, older_than: timedelta) -> list[RunSummary]:
+def stale_runs(transactions: TransactionRunner, older_than: timedelta) -> list[RunSummary]:
     """List runs whose process seems dead; see `Checkpointer.stale_runs`."""
     seconds = _seconds(older_than)
-    return _summaries(store.read(lambda uow: uow.runs.stale(seconds)))
+    return _summaries(transactions.read(lambda uow: uow.runs.stale(seconds)))
 
 
 def _seconds(older_than: timedelta) -> int:

@@ -9,15 +9,15 @@ from threadlog.errors import InvalidInputError
 from threadlog.log.results import ThreadSummary
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadRow
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 
-def save_extra(store: Store, thread_id: str, extra: dict[str, Any]) -> None:
+def save_extra(transactions: TransactionRunner, thread_id: str, extra: dict[str, Any]) -> None:
     """Merge `extra` into the thread's; see `Checkpointer.save_extra`."""
     check_id(thread_id)
     check_json_object(extra, "extra")
-    limit = store.statement_limit
-    store.write(lambda uow: merge_extra(uow, thread_id, extra, limit), idempotent=True)
+    limit = transactions.statement_limit
+    transactions.write(lambda uow: merge_extra(uow, thread_id, extra, limit), idempotent=True)
 
 
 def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: int) -> None:
@@ -28,7 +28,7 @@ def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: i
 
 
 def list_threads(
-    store: Store,
+    transactions: TransactionRunner,
     *,
     after: ThreadSummary | str | None,
     limit: int,
@@ -39,11 +39,11 @@ def list_threads(
     if order not in get_args(ThreadOrder):
         raise InvalidInputError(f"order must be 'id' or 'recent', not {order!r}.")
     key = _key(after, order)
-    rows = store.read(lambda uow: uow.threads.page(after=key, limit=limit, order=order))
+    rows = transactions.read(lambda uow: uow.threads.page(after=key, limit=limit, order=order))
     return [_summary(row) for row in rows]
 
 
-def delete_thread(store: Store, thread_id: str, *, detach_forks: bool) -> bool:
+def delete_thread(transactions: TransactionRunner, thread_id: str, *, detach_forks: bool) -> bool:
     """Delete a thread and all that belongs to it; see `Checkpointer.delete_thread`."""
     found = False
 
@@ -55,7 +55,7 @@ def delete_thread(store: Store, thread_id: str, *, detach_forks: bool) -> bool:
         return found
 
     check_id(thread_id)
-    return store.write(delete, idempotent=True)
+    return transactions.write(delete, idempotent=True)
 
 
 def _key(after: ThreadSummary | str | None, order: ThreadOrder) -> ThreadKey | None:

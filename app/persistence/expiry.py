@@ -13,16 +13,18 @@ from threadlog.persistence.threads import delete_with_runs, parse_object
 from threadlog.persistence.types import ExpiredThread, TtlStrategy
 from threadlog.persistence.validation import check_minutes, expiry, time_text
 from threadlog.repositories import UnitOfWork
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 
-def threads_over(store: Store, limit: int) -> Sequence[UUID]:
+def threads_over(transactions: TransactionRunner, limit: int) -> Sequence[UUID]:
     """List threads that may be expired, longest over first; none with a run in flight."""
     check_count(limit, "limit", least=1)
-    return store.read(lambda uow: uow.app_threads.over(time_text(uow.catalogue.now()), limit))
+    return transactions.read(
+        lambda uow: uow.app_threads.over(time_text(uow.catalogue.now()), limit)
+    )
 
 
-def expire_thread(store: Store, thread_id: UUID) -> ExpiredThread | None:
+def expire_thread(transactions: TransactionRunner, thread_id: UUID) -> ExpiredThread | None:
     """Do to one thread, in one transaction, what its time to live says.
 
     Returns:
@@ -50,7 +52,7 @@ def expire_thread(store: Store, thread_id: UUID) -> ExpiredThread | None:
             uow.app_threads.write_ttl(thread_id, again)
         return ExpiredThread(thread_id, ttl.strategy)
 
-    return store.write(expire)
+    return transactions.write(expire)
 
 
 class _StoredTtl(NamedTuple):

@@ -19,11 +19,11 @@ from threadlog.persistence.validation import (
 )
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.metadata.run import AppRunRow
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 
 def create_run(
-    store: Store,
+    transactions: TransactionRunner,
     run_id: str,
     thread_id: str,
     assistant_id: str,
@@ -54,7 +54,7 @@ def create_run(
     key, thread_key = check_new_run(
         run_id, thread_id, assistant_id, metadata, kwargs, multitask_strategy
     )
-    check_size([metadata, kwargs], "metadata with kwargs", store.statement_limit)
+    check_size([metadata, kwargs], "metadata with kwargs", transactions.statement_limit)
     stored_metadata, stored_kwargs = as_stored(metadata), as_stored(kwargs)
     values = {
         "assistant_id": assistant_id,
@@ -63,30 +63,35 @@ def create_run(
         "kwargs": kwargs,
         "multitask_strategy": multitask_strategy,
     }
-    return store.write(create)
+    return transactions.write(create)
 
 
 def update_run_status(
-    store: Store, run_id: str, status_value: RunStatus, *, error: str | None
+    transactions: TransactionRunner, run_id: str, status_value: RunStatus, *, error: str | None
 ) -> bool:
     """Set a run's status; see `MetadataStoreProtocol.update_run_status`."""
     key = check_uuid(run_id, "run_id")
     check_run_status(status_value)
     if error is not None:
         check_error(error)
-        check_size(error, "error", store.statement_limit)
-    return store.write(lambda uow: uow.app_runs.set_status(key, status_value, error))
+        check_size(error, "error", transactions.statement_limit)
+    return transactions.write(lambda uow: uow.app_runs.set_status(key, status_value, error))
 
 
-def fetch_run_row(store: Store, thread_id: str, run_id: str) -> RunRow | None:
+def fetch_run_row(transactions: TransactionRunner, thread_id: str, run_id: str) -> RunRow | None:
     """Read a run; see `MetadataStoreProtocol.fetch_run_row`."""
     thread_key, key = check_uuid(thread_id, "thread_id"), check_uuid(run_id, "run_id")
-    stored = store.read(lambda uow: uow.app_runs.get(thread_key, key))
+    stored = transactions.read(lambda uow: uow.app_runs.get(thread_key, key))
     return None if stored is None else _row(stored)
 
 
 def list_run_rows(
-    store: Store, thread_id: str, *, limit: int, offset: int, status_value: RunStatus | None
+    transactions: TransactionRunner,
+    thread_id: str,
+    *,
+    limit: int,
+    offset: int,
+    status_value: RunStatus | None,
 ) -> list[RunRow]:
     """Read a page of runs; see `MetadataStoreProtocol.list_run_rows`."""
     key = check_uuid(thread_id, "thread_id")
@@ -97,30 +102,34 @@ def list_run_rows(
     def page(uow: UnitOfWork) -> list[AppRunRow]:
         return uow.app_runs.page(key, status=status_value, limit=limit, offset=offset)
 
-    return [_row(stored) for stored in store.read(page)]
+    return [_row(stored) for stored in transactions.read(page)]
 
 
-def delete_run(store: Store, thread_id: str, run_id: str) -> None:
+def delete_run(transactions: TransactionRunner, thread_id: str, run_id: str) -> None:
     """Delete a run; see `MetadataStoreProtocol.delete_run`."""
     thread_key, key = check_uuid(thread_id, "thread_id"), check_uuid(run_id, "run_id")
-    store.write(lambda uow: uow.app_runs.delete(thread_key, key))
+    transactions.write(lambda uow: uow.app_runs.delete(thread_key, key))
 
 
-def touch_runs(store: Store, run_ids: Sequence[str]) -> None:
+def touch_runs(transactions: TransactionRunner, run_ids: Sequence[str]) -> None:
     """Say that runs are alive; see `MetadataStoreProtocol.touch_runs`."""
     keys = check_uuids(run_ids, "run_ids")
     if keys:
-        store.write(lambda uow: uow.app_runs.touch(keys))
+        transactions.write(lambda uow: uow.app_runs.touch(keys))
 
 
 def fail_stale_runs(
-    store: Store, *, stale_after_seconds: float, exclude_run_ids: Collection[str], error: str
+    transactions: TransactionRunner,
+    *,
+    stale_after_seconds: float,
+    exclude_run_ids: Collection[str],
+    error: str,
 ) -> list[RunRow]:
     """Fail runs whose process is gone; see `MetadataStoreProtocol.fail_stale_runs`."""
     check_seconds(stale_after_seconds, "stale_after_seconds")
     exclude = check_uuids(exclude_run_ids, "exclude_run_ids")
     check_error(error)
-    check_size(error, "error", store.statement_limit)
+    check_size(error, "error", transactions.statement_limit)
 
     def fail(uow: UnitOfWork) -> list[RunRow]:
         stale = uow.app_runs.lock_stale(stale_after_seconds, exclude, error)
@@ -130,7 +139,7 @@ def fail_stale_runs(
             uow.app_runs.fail([row["run_id"] for row in rows], error, rows[0]["updated_at"])
         return rows
 
-    return store.write(fail)
+    return transactions.write(fail)
 
 
 def _row(stored: AppRunRow) -> RunRow:

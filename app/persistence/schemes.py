@@ -11,7 +11,7 @@ from sqlalchemy import URL
 
 from threadlog.databases import parse_url
 from threadlog.errors import ConfigurationError, MissingExtraError
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 from threadlog.persistence.memory_store import InMemoryMetadataStore
 from threadlog.persistence.registry import (
     TOGETHER,
@@ -71,18 +71,18 @@ def database_url(spec: CheckpointerSpec) -> URL:
 
 
 @asynccontextmanager
-async def native_door(spec: CheckpointerSpec) -> AsyncIterator[GraphDoor]:
+async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
     """Open a database of ours, with its tables made if that is wanted."""
     options = spec.known_options(*_POOL, "serde")
     options.pop("serde", None)
-    door = GraphDoor(database_url(spec), **options)
-    await door.open()
+    client = GraphClient(database_url(spec), **options)
+    await client.open()
     try:
         if spec.setup_schema:
-            await door.setup()
-        yield door
+            await client.setup()
+        yield client
     finally:
-        await door.close()
+        await client.close()
 
 
 @asynccontextmanager
@@ -100,8 +100,8 @@ async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["Saver"]:
 @asynccontextmanager
 async def native_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[MetadataStore]:
     """Open a metadata store of ours; the options are pool sizes, ``serde`` is ignored."""
-    async with native_door(spec) as door:
-        yield MetadataStore.sharing(door)
+    async with native_client(spec) as client:
+        yield MetadataStore(client=client)
 
 
 @asynccontextmanager
@@ -109,9 +109,9 @@ async def native_persistence(spec: CheckpointerSpec) -> AsyncIterator[Persistenc
     """Open a saver and a metadata store of ours on one engine."""
     from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
 
-    async with native_door(spec) as door:
-        saver = Saver.sharing(door, serde=spec.options.get("serde"))
-        yield Persistence(saver, MetadataStore.sharing(door))
+    async with native_client(spec) as client:
+        saver = Saver(client=client, serde=spec.options.get("serde"))
+        yield Persistence(saver, MetadataStore(client=client))
 
 
 register_checkpointer(*_DIALECTS)(native_checkpointer)

@@ -9,7 +9,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.errors import CheckpointCorruptionError
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 from threadlog.persistence import expiry, runs, threads
 from threadlog.persistence.types import (
     ExpiredThread,
@@ -22,6 +22,7 @@ from threadlog.persistence.types import (
     ThreadStatus,
     TimeToLive,
 )
+from threadlog.runtime.external import check_one_source
 
 
 class MetadataStore:
@@ -41,36 +42,38 @@ class MetadataStore:
     deadlock, a lock timeout or a lost connection a transaction is run again by itself.
     """
 
-    _is_shared = False
-
     def __init__(
         self,
         url: str | URL | None = None,
         *,
         engine: AsyncEngine | None = None,
+        client: GraphClient | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
     ) -> None:
-        """Take a URL or a host's engine; nothing connects yet. See `Checkpointer` for both.
+        """Create a store; nothing connects yet.
+
+        Args:
+            url: a database's URL, as for `Checkpointer`.
+            engine: an engine of the application's, in place of a URL.
+            client: a client that somebody else opens and closes, in place of a URL.
+            min_pool_size: connections to a URL that are opened at the start.
+            max_pool_size: the most connections to a URL at once.
 
         Raises:
-            ConfigurationError: none or both are given, or one cannot be used.
+            ConfigurationError: none or several of the first three are given, or one cannot be
+                used.
         """
-        self._door = GraphDoor(
+        check_one_source(url, engine, client)
+        self._client = client or GraphClient(
             url, engine=engine, min_pool_size=min_pool_size, max_pool_size=max_pool_size
         )
+        self._client_is_external = client is not None
         self._opening = asyncio.Lock()
 
-    @classmethod
-    def sharing(cls, door: GraphDoor) -> Self:
-        """Make a store on a door that somebody else opens and closes."""
-        store = cls.__new__(cls)
-        store._door, store._is_shared = door, True  # noqa: SLF001 - it is one of us
-        return store
-
     def __repr__(self) -> str:
-        """Show the class and its door, without a password."""
-        return f"<{type(self).__name__} {self._door!r}>"
+        """Show the class and its client, without a password."""
+        return f"<{type(self).__name__} {self._client!r}>"
 
     async def __aenter__(self) -> Self:
         """Connect, and verify the server; the schema is verified before the first use.
@@ -81,8 +84,8 @@ class MetadataStore:
             ConfigurationError: a host's engine has settings under which something would be
                 lost; or it is open already.
         """
-        if not self._is_shared:
-            await self._door.open()
+        if not self._client_is_external:
+            await self._client.open()
         return self
 
     async def __aexit__(
@@ -103,20 +106,20 @@ class MetadataStore:
             CubepiSchemaMismatch: the database holds another version.
             MissingExtraError: Alembic, which creates the tables, is not installed.
         """
-        if not self._is_shared:
+        if not self._client_is_external:
             async with self._opening:
-                if not self._door.is_open:
+                if not self._client.is_open:
                     await self.__aenter__()
-        await self._door.setup()
+        await self._client.setup()
 
     async def aclose(self) -> None:
         """Close connections of our own; nothing where none are open."""
-        if not self._is_shared:
-            await self._door.close()
+        if not self._client_is_external:
+            await self._client.close()
 
     async def fetch_thread_row(self, thread_id: str) -> ThreadRow | None:
         """See `MetadataStoreProtocol.fetch_thread_row`."""
-        return await self._door.read(threads.fetch_thread_row, thread_id)
+        return await self._client.read(threads.fetch_thread_row, thread_id)
 
     async def create_thread(
         self,
@@ -128,7 +131,7 @@ class MetadataStore:
         if_exists: IfExists,
     ) -> ThreadRow:
         """See `MetadataStoreProtocol.create_thread`."""
-        return await self._door.write(
+        return await self._client.write(
             threads.create_thread,
             thread_id,
             metadata=metadata,
@@ -147,7 +150,7 @@ class MetadataStore:
         mark_state_updated: bool = False,
     ) -> None:
         """See `MetadataStoreProtocol.update_thread`."""
-        await self._door.write(
+        await self._client.write(
             threads.update_thread,
             thread_id,
             status_value=status_value,
@@ -158,11 +161,11 @@ class MetadataStore:
 
     async def search_thread_rows(self, request: Search) -> list[ThreadRow]:
         """See `MetadataStoreProtocol.search_thread_rows`."""
-        return await self._door.read(threads.search_thread_rows, request)
+        return await self._client.read(threads.search_thread_rows, request)
 
     async def delete_thread(self, thread_id: str) -> None:
         """See `MetadataStoreProtocol.delete_thread`."""
-        await self._door.write(threads.delete_thread, thread_id)
+        await self._client.write(threads.delete_thread, thread_id)
 
     async def create_run(
         self,
@@ -174,7 +177,7 @@ class MetadataStore:
         multitask_strategy: MultitaskStrategy,
     ) -> RunRow:
         """See `MetadataStoreProtocol.create_run`."""
-        return await self._door.write(
+        return await self._client.write(
             runs.create_run,
             run_id,
             thread_id,
@@ -188,17 +191,17 @@ class MetadataStore:
         self, run_id: str, status_value: RunStatus, *, error: str | None = None
     ) -> bool:
         """See `MetadataStoreProtocol.update_run_status`."""
-        return await self._door.write(runs.update_run_status, run_id, status_value, error=error)
+        return await self._client.write(runs.update_run_status, run_id, status_value, error=error)
 
     async def fetch_run_row(self, thread_id: str, run_id: str) -> RunRow | None:
         """See `MetadataStoreProtocol.fetch_run_row`."""
-        return await self._door.read(runs.fetch_run_row, thread_id, run_id)
+        return await self._client.read(runs.fetch_run_row, thread_id, run_id)
 
     async def list_run_rows(
         self, thread_id: str, *, limit: int, offset: int, status_value: RunStatus | None
     ) -> list[RunRow]:
         """See `MetadataStoreProtocol.list_run_rows`."""
-        return await self._door.read(
+        return await self._client.read(
             runs.list_run_rows,
             thread_id,
             limit=limit,
@@ -208,17 +211,17 @@ class MetadataStore:
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
         """See `MetadataStoreProtocol.delete_run`."""
-        await self._door.write(runs.delete_run, thread_id, run_id)
+        await self._client.write(runs.delete_run, thread_id, run_id)
 
     async def touch_runs(self, run_ids: Sequence[str]) -> None:
         """See `MetadataStoreProtocol.touch_runs`."""
-        await self._door.write(runs.touch_runs, run_ids)
+        await self._client.write(runs.touch_runs, run_ids)
 
     async def fail_stale_runs(
         self, *, stale_after_seconds: float, exclude_run_ids: Collection[str], error: str
     ) -> list[RunRow]:
         """See `MetadataStoreProtocol.fail_stale_runs`."""
-        return await self._door.write(
+        return await self._client.write(
             runs.fail_stale_runs,
             stale_after_seconds=stale_after_seconds,
             exclude_run_ids=exclude_run_ids,
@@ -229,7 +232,7 @@ class MetadataStore:
         self, thread_id: str, status_value: ThreadStatus = "error"
     ) -> bool:
         """See `MetadataStoreProtocol.release_busy_thread`."""
-        return await self._door.write(threads.release_busy_thread, thread_id, status_value)
+        return await self._client.write(threads.release_busy_thread, thread_id, status_value)
 
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:
         """See `MetadataStoreProtocol.expire_threads`.
@@ -242,9 +245,9 @@ class MetadataStore:
         """
         handled: list[ExpiredThread] = []
         corrupt: CheckpointCorruptionError | None = None
-        for thread_id in await self._door.read(expiry.threads_over, limit):
+        for thread_id in await self._client.read(expiry.threads_over, limit):
             try:
-                expired = await self._door.write(expiry.expire_thread, thread_id)
+                expired = await self._client.write(expiry.expire_thread, thread_id)
             except CheckpointCorruptionError as error:
                 corrupt = corrupt or error
                 continue

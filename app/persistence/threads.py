@@ -27,22 +27,22 @@ from threadlog.persistence.validation import (
 )
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.metadata.thread import AppThreadRow
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.transactions import TransactionRunner
 
 # A thread that exists when it is to be created, and is gone when it is to be read, was
 # deleted in between; not often enough to go on for ever.
 _ATTEMPTS: Final = 10
 
 
-def fetch_thread_row(store: Store, thread_id: str) -> ThreadRow | None:
+def fetch_thread_row(transactions: TransactionRunner, thread_id: str) -> ThreadRow | None:
     """Read a thread; see `MetadataStoreProtocol.fetch_thread_row`."""
     key = check_uuid(thread_id, "thread_id")
-    stored = store.read(lambda uow: uow.app_threads.get(key))
+    stored = transactions.read(lambda uow: uow.app_threads.get(key))
     return None if stored is None else _row(stored)
 
 
 def create_thread(
-    store: Store,
+    transactions: TransactionRunner,
     thread_id: str,
     *,
     metadata: dict[str, Any],
@@ -70,22 +70,22 @@ def create_thread(
         )
 
     key = check_new_thread(thread_id, metadata, config, ttl, if_exists)
-    check_size([metadata, config], "metadata with config", store.statement_limit)
+    check_size([metadata, config], "metadata with config", transactions.statement_limit)
     stored_metadata, stored_config = as_stored(metadata), as_stored(config)
     for _ in range(_ATTEMPTS):
         try:
-            return store.write(create)
+            return transactions.write(create)
         except ThreadAlreadyExistsError:
             if if_exists == "raise":
                 raise
-        existing = fetch_thread_row(store, thread_id)
+        existing = fetch_thread_row(transactions, thread_id)
         if existing is not None:
             return existing
     raise ThreadNotFoundError(thread_id=thread_id)
 
 
 def update_thread(
-    store: Store,
+    transactions: TransactionRunner,
     thread_id: str,
     *,
     status_value: ThreadStatus | None,
@@ -95,17 +95,19 @@ def update_thread(
 ) -> None:
     """Replace what is given; see `MetadataStoreProtocol.update_thread`."""
     key = check_thread_update(thread_id, status_value, config, metadata)
-    check_size([metadata, config], "metadata with config", store.statement_limit)
+    check_size([metadata, config], "metadata with config", transactions.statement_limit)
     given = {"status": status_value, "config": config, "metadata": metadata}
     values = {name: value for name, value in given.items() if value is not None}
     if values or mark_state_updated:
-        store.write(lambda uow: uow.app_threads.update(key, values, state=mark_state_updated))
+        transactions.write(
+            lambda uow: uow.app_threads.update(key, values, state=mark_state_updated)
+        )
 
 
-def search_thread_rows(store: Store, request: Search) -> list[ThreadRow]:
+def search_thread_rows(transactions: TransactionRunner, request: Search) -> list[ThreadRow]:
     """Read a page of threads; see `MetadataStoreProtocol.search_thread_rows`."""
     wanted = check_search(request)
-    check_size(wanted.metadata, "metadata", store.statement_limit)
+    check_size(wanted.metadata, "metadata", transactions.statement_limit)
 
     def search(uow: UnitOfWork) -> list[AppThreadRow]:
         return uow.app_threads.search(
@@ -118,13 +120,13 @@ def search_thread_rows(store: Store, request: Search) -> list[ThreadRow]:
             offset=wanted.offset,
         )
 
-    return [_row(stored) for stored in store.read(search)]
+    return [_row(stored) for stored in transactions.read(search)]
 
 
-def delete_thread(store: Store, thread_id: str) -> None:
+def delete_thread(transactions: TransactionRunner, thread_id: str) -> None:
     """Delete a thread and its runs; see `MetadataStoreProtocol.delete_thread`."""
     key = check_uuid(thread_id, "thread_id")
-    store.write(lambda uow: delete_with_runs(uow, key))
+    transactions.write(lambda uow: delete_with_runs(uow, key))
 
 
 def delete_with_runs(uow: UnitOfWork, thread_id: UUID) -> None:
@@ -133,10 +135,12 @@ def delete_with_runs(uow: UnitOfWork, thread_id: UUID) -> None:
     uow.app_runs.delete_all(thread_id)
 
 
-def release_busy_thread(store: Store, thread_id: str, status_value: ThreadStatus) -> bool:
+def release_busy_thread(
+    transactions: TransactionRunner, thread_id: str, status_value: ThreadStatus
+) -> bool:
     """Settle a thread that nothing runs on; see `MetadataStoreProtocol.release_busy_thread`."""
     key = check_thread_update(thread_id, status_value, None, None)
-    return store.write(lambda uow: uow.app_threads.release_busy(key, status_value))
+    return transactions.write(lambda uow: uow.app_threads.release_busy(key, status_value))
 
 
 def as_stored(value: dict[str, Any]) -> dict[str, Any]:

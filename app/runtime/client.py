@@ -1,144 +1,468 @@
-"""The side of asynchronous doors that faces the database."""
+"""Run operations of an asynchronous facade: connections, greenlets, and cancellation.
+
+An operation is a synchronous function whose first argument is a `TransactionRunner`. Three
+clients differ in where its connection comes from: `EngineClient` owns its engines,
+`FactoryClient` uses sessions that the application's factory makes, `ExternalClient` one
+session of the application's.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import URL
+from sqlalchemy import URL, Engine, Pool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, greenlet_spawn
 
-from threadlog.databases import PoolSize, parse_url
-from threadlog.errors import ConfigurationError, ThreadlogError
-from threadlog.log import operations
-from threadlog.log.append import AppendRequest, Outcome
-from threadlog.runtime.door import Door, check_one_source, check_pool
-from threadlog.runtime.session_sources import (
-    EngineSessions,
-    ExternalSession,
-    FactorySessions,
-    entered_already,
-    not_open,
+from threadlog.databases import Backend, PoolSize, backend_of, show_url
+from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
+from threadlog.models import SchemaPart
+from threadlog.runtime.engines import open_engine
+from threadlog.runtime.external import ExternalBind, bind_of, entered_already, not_open
+from threadlog.runtime.transactions import (
+    JoinedRunner,
+    OwnedRunner,
+    TransactionRunner,
+    translate_errors,
 )
-from threadlog.runtime.transactions import Store, retry_policy
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+GRACE_SECONDS: Final = 5.0
+"""How long a transaction may still run when its caller is cancelled or its client is closed."""
 
-class AsyncDoor(Door):
-    """Runs operations in a greenlet each, on sessions of a URL or of a host's engine."""
 
-    _sessions: EngineSessions | FactorySessions | ExternalSession
-    _retrying = retry_policy(lambda seconds: await_only(asyncio.sleep(seconds)))
+class AsyncOperations(Protocol):
+    """Runs operations on one database."""
 
-    def __init__(
+    backend: Backend
+    engine_is_external: bool
+    """Whether the application made the engine."""
+
+    @property
+    def statement_limit(self) -> int:
+        """The most bytes that one statement may have; known once the client is open."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether operations can be run."""
+
+    async def read(
         self,
-        url: str | URL | None,
-        *,
-        engine: AsyncEngine | None,
-        session_factory: Callable[[], AsyncSession] | None,
-        min_pool_size: int,
-        max_pool_size: int,
-    ) -> None:
-        """Take where sessions come from; nothing connects yet.
-
-        Raises:
-            ConfigurationError: none or several of the first three are given, or one cannot
-                be used.
-        """
-        check_one_source(url, engine, session_factory)
-        check_pool(min_pool_size, max_pool_size)
-        if url is not None:
-            self._sessions = EngineSessions(parse_url(url), PoolSize(min_pool_size, max_pool_size))
-        else:
-            self._sessions = FactorySessions(session_factory or _factory(engine))
-
-    async def _open(self) -> None:
-        """Connect and verify; what fails leaves nothing open."""
-        sessions = self._sessions
-        if isinstance(sessions, ExternalSession):
-            raise entered_already(sessions)
-        sessions.open()
-        try:
-            with self._naming_options():
-                self._statement_limit = await self._write(
-                    operations.open_database,
-                    sessions.backend,
-                    engine_is_external=sessions.engine_is_external,
-                    initialise=self.initialises,
-                    verify=self.verifies_on_opening,
-                    only=self.server,
-                )
-                await sessions.open_minimum()
-        except BaseException:
-            await sessions.close()
-            raise
-
-    async def _close(self) -> None:
-        """Let what runs finish, for up to five seconds, and close connections of our own."""
-        if not isinstance(self._sessions, ExternalSession):
-            await self._sessions.close()
-
-    async def _write(
-        self,
-        operation: Callable[Concatenate[Store, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run an operation that writes."""
-        try:
-            return await self._sessions.write(
-                lambda session: operation(self._store(session), *args, **kwargs)
-            )
-        except ThreadlogError as error:
-            self._say(error)
-            raise
-
-    async def _write_together(
-        self, sessions: EngineSessions, encode: Callable[[int], AppendRequest | None]
-    ) -> None:
-        """Append in a transaction with what others append at the same moment.
-
-        Args:
-            sessions: the door's own.
-            encode: checks and encodes what to append, for statements of so many bytes.
-        """
-        try:
-            if not sessions.is_open:
-                raise not_open(sessions)
-            new = encode(self._statement_limit)
-            if new is not None:
-                await sessions.append(new, self._append_all, self._statement_limit)
-        except ThreadlogError as error:
-            self._say(error)
-            raise
-
-    def _append_all(self, session: Session, appends: Sequence[AppendRequest]) -> list[Outcome]:
-        return operations.append_together(self._store(session), appends)
-
-    async def _read(
-        self,
-        operation: Callable[Concatenate[Store, P], T],
+        operation: Callable[Concatenate[TransactionRunner, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Run an operation that only reads."""
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that may write."""
+
+
+class ConnectionPool:
+    """An engine, and as many slots as it has connections.
+
+    Slots are given in the order of the requests, which SQLAlchemy's own queue does not do.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, size: PoolSize, wait_seconds: float, runner: OwnedRunner
+    ) -> None:
+        """Create a pool of an engine.
+
+        Args:
+            engine: the engine.
+            size: how many connections it has.
+            wait_seconds: how long to wait for a slot.
+            runner: runs transactions on the engine's connections.
+        """
+        self.engine = engine
+        self.size = size
+        self.slots = asyncio.Semaphore(size.most)
+        self.wait_seconds = wait_seconds
+        self.runner = runner
+        self._taken = 0
+
+    async def run(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation in one greenlet, on a slot that is held, and release the slot."""
         try:
-            return await self._sessions.read(
-                lambda session: operation(self._store(session), *args, **kwargs)
+            return await greenlet_spawn(partial(operation, self.runner, *args, **kwargs))
+        finally:
+            self.slots.release()
+
+    async def acquire(self) -> None:
+        """Wait for a slot.
+
+        Raises:
+            PoolTimeoutError: no slot was free within `wait_seconds`.
+        """
+        if not self.slots.locked():  # no timer where nobody waits
+            await self.slots.acquire()
+            return
+        try:
+            async with asyncio.timeout(self.wait_seconds):
+                await self.slots.acquire()
+        except TimeoutError as error:
+            raise PoolTimeoutError(
+                f"All {self.size.most} connections were in use for {self.wait_seconds:g} s"
+            ) from error
+
+    async def open_minimum(self) -> None:
+        """Open connections until the pool has its minimum."""
+        async with AsyncExitStack() as opened:
+            for _ in range(self.size.least):
+                await opened.enter_async_context(self.engine.connect())
+
+    async def drain(self) -> None:
+        """Wait until nothing runs, and let nothing begin."""
+        while self._taken < self.size.most:
+            await self.slots.acquire()
+            self._taken += 1
+
+
+class EngineClient:
+    """Runs operations on engines that threadlog makes of a URL.
+
+    On servers that gain by it some connections are set aside for reading: they commit by
+    themselves, so that a read costs one round trip and not a second to end its transaction.
+    """
+
+    engine_is_external = False
+
+    def __init__(self, url: URL, size: PoolSize, part: SchemaPart) -> None:
+        """Create a client of a database.
+
+        Args:
+            url: the database.
+            size: how many connections to open at the start and at most.
+            part: the part of the schema that the operations work on.
+
+        Raises:
+            ConfigurationError: the URL cannot be used.
+        """
+        self.url = url
+        self.backend: Backend = backend_of(url)
+        self.limits = self.backend.settings(url, size).limits
+        self.size = size
+        self.writing: ConnectionPool | None = None
+        """The connections that write; None while closed."""
+        self.reading: ConnectionPool | None = None
+        """The connections that only read; None while closed, or if the database has none."""
+        self._part = part
+        self._statement_limit = 0
+
+    def __str__(self) -> str:
+        """Return the URL without its password."""
+        return show_url(self.url)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are engines."""
+        return self.writing is not None
+
+    @property
+    def engine(self) -> AsyncEngine | None:
+        """The engine that writes; None while closed."""
+        return None if self.writing is None else self.writing.engine
+
+    @property
+    def reading_engine(self) -> AsyncEngine | None:
+        """The engine that only reads; None while closed, or if the database has none."""
+        return None if self.reading is None else self.reading.engine
+
+    @property
+    def statement_limit(self) -> int:
+        """The most bytes that one statement may have."""
+        return self._statement_limit
+
+    @statement_limit.setter
+    def statement_limit(self, limit: int) -> None:
+        self._statement_limit = limit
+        for pool in self._pools():
+            pool.runner.statement_limit = limit
+
+    async def open(self) -> None:
+        """Make the engines; nothing connects yet.
+
+        Raises:
+            ConfigurationError: it is open already, or an engine cannot be made.
+            MissingExtraError: the driver is not installed.
+        """
+        if self.writing is not None:
+            raise entered_already(self)
+        writing, reading = self.backend.divide(self.size)
+        self.writing = self._open_pool(writing, reading=False)
+        if reading.most:
+            self.reading = self._open_pool(reading, reading=True)
+
+    def _open_pool(self, size: PoolSize, *, reading: bool) -> ConnectionPool:
+        engine = open_engine(self.backend, self.url, size, reading=reading)
+        runner = OwnedRunner(engine.sync_engine, self.backend, self._part, sleep=sleep)
+        return ConnectionPool(engine, size, self.limits.pool, runner)
+
+    async def open_minimum(self) -> None:
+        """Open the connections that are to be open at the start.
+
+        Raises:
+            StorageError: one cannot be opened.
+        """
+        with translate_errors(self.backend):
+            for pool in self._pools():
+                await pool.open_minimum()
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that may write.
+
+        Raises:
+            NotOpenError: the client is not open.
+        """
+        if self.writing is None:
+            raise not_open(self)
+        return await self._run(self.writing, operation, *args, **kwargs)
+
+    async def read(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that only reads; on a writing connection if the others are in use.
+
+        Raises:
+            NotOpenError: the client is not open.
+        """
+        if self.writing is None:
+            raise not_open(self)
+        pool = self.reading or self.writing
+        if pool.slots.locked() and not self.writing.slots.locked():
+            pool = self.writing
+        return await self._run(pool, operation, *args, **kwargs)
+
+    async def _run(
+        self,
+        pool: ConnectionPool,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        await pool.acquire()
+        if pool is not self.writing and pool is not self.reading:
+            pool.slots.release()
+            raise closed_before(self)
+        return await shield_with_grace(pool.run(operation, *args, **kwargs))
+
+    async def close(self) -> None:
+        """Close the connections when what runs has finished, or after a grace period."""
+        pools = self._pools()
+        self.writing = self.reading = None
+        try:
+            async with asyncio.timeout(GRACE_SECONDS):
+                for pool in pools:
+                    await pool.drain()
+        except TimeoutError:
+            # What still runs returns its connection to a pool that is disposed of by then.
+            old = [pool.engine.sync_engine.pool for pool in pools]
+            late = asyncio.create_task(_dispose_late(pools, old))
+            _pending_disposals.add(late)
+            late.add_done_callback(_pending_disposals.discard)
+        finally:
+            for pool in pools:
+                await pool.engine.dispose()
+
+    def _pools(self) -> list[ConnectionPool]:
+        return [pool for pool in (self.writing, self.reading) if pool is not None]
+
+
+class FactoryClient(ExternalBind):
+    """Runs operations on sessions that the application's factory makes."""
+
+    statement_limit = 0
+
+    def __init__(self, factory: Callable[[], AsyncSession], part: SchemaPart) -> None:
+        """Create a client; each operation's session is closed after it.
+
+        Args:
+            factory: makes a session.
+            part: the part of the schema that the operations work on.
+
+        Raises:
+            ConfigurationError: the factory makes no asynchronous session, or one of a
+                database that threadlog does not support.
+        """
+        session = factory()
+        if not isinstance(session, AsyncSession):
+            raise ConfigurationError(
+                f"The session factory made a {type(session).__name__}, not an AsyncSession. "
+                "Give an async_sessionmaker; threadlog.SyncCheckpointer takes a sessionmaker."
             )
-        except ThreadlogError as error:
-            self._say(error)
-            raise
+        super().__init__(session.sync_session)
+        self._factory = factory
+        self._part = part
+
+    async def open(self) -> None:
+        """Let operations be run; the pool is the application's."""
+        self.enter()
+
+    async def open_minimum(self) -> None:
+        """Do nothing: the pool is the application's."""
+
+    async def close(self) -> None:
+        """Let no more operations be run. Connections are the application's."""
+        self.is_open = False
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation on a new session, which is closed afterwards.
+
+        Raises:
+            NotOpenError: the client is not open.
+        """
+        if not self.is_open:
+            raise not_open(self)
+
+        def run(session: Session) -> T:
+            runner = OwnedRunner(
+                session,
+                self.backend,
+                self._part,
+                self.statement_limit,
+                sleep=sleep,
+                engine_is_external=True,
+            )
+            return operation(runner, *args, **kwargs)
+
+        return await shield_with_grace(self._factory().run_sync(run))
+
+    read = write
 
 
-def _factory(engine: AsyncEngine | None) -> Callable[[], AsyncSession]:
-    if not isinstance(engine, AsyncEngine):
-        raise ConfigurationError(
-            f"engine must be an AsyncEngine, not a {type(engine).__name__}. "
-            "threadlog.SyncCheckpointer takes a plain one."
+class ExternalClient:
+    """Runs operations in the transaction of one session that the application opened."""
+
+    engine_is_external = True
+    is_open = True
+
+    def __init__(
+        self, session: AsyncSession, backend: Backend, part: SchemaPart, statement_limit: int
+    ) -> None:
+        """Create a client of a session; the other arguments are those of the open client."""
+        self.backend = backend
+        self.statement_limit = statement_limit
+        self._session = session
+        self._part = part
+
+    def __str__(self) -> str:
+        """Return the engine's URL without its password."""
+        return show_url(bind_of(self._session.sync_session).engine.url)
+
+    async def write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation in the session's transaction."""
+        runner = JoinedRunner(
+            self._session.sync_session, self.backend, self._part, self.statement_limit
         )
-    return partial(AsyncSession, engine)
+        return await greenlet_spawn(partial(operation, runner, *args, **kwargs))
+
+    read = write
+
+
+def sleep(seconds: float) -> None:
+    """Wait inside a greenlet, while the event loop goes on."""
+    await_only(asyncio.sleep(seconds))
+
+
+def closed_before(client: object) -> NotOpenError:
+    """Return the error of an operation that waited while its client was closed."""
+    return NotOpenError(f"The checkpointer of {client} was closed before the call began.")
+
+
+_pending_disposals: Final[set[asyncio.Task[None]]] = set()
+
+
+async def _dispose_late(pools: list[ConnectionPool], old: list[Pool]) -> None:
+    """Close the connections of closed pools that come back late."""
+    for pool in pools:
+        await pool.drain()
+    for each in old:
+        await greenlet_spawn(each.dispose)
+
+
+async def shield_with_grace(work: Coroutine[Any, Any, T]) -> T:
+    """Await work that a cancellation of the caller does not break off in the middle.
+
+    Breaking off costs the connection, and a log entry for each; a transaction takes
+    milliseconds. Beyond a grace period the work is cancelled after all.
+    """
+    done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(_forward_result(done, work))
+    try:
+        return await done
+    except asyncio.CancelledError:
+        try:
+            await asyncio.wait({task}, timeout=GRACE_SECONDS)
+        finally:
+            task.cancel()
+            if done.done() and not done.cancelled():
+                done.exception()  # nobody waits for it any more: it is not to be logged
+        raise
+
+
+async def _forward_result(done: asyncio.Future[T], work: Coroutine[Any, Any, T]) -> None:
+    """Run work and set its result on a future, which is quicker than `asyncio.shield`."""
+    try:
+        result = await work
+    except asyncio.CancelledError:
+        done.cancel()
+        raise
+    except Exception as error:  # noqa: BLE001 - it is the caller's to handle
+        if not done.done():
+            done.set_exception(error)
+    else:
+        if not done.done():
+            done.set_result(result)
+
+
+def factory_of(
+    engine: AsyncEngine | None, session_factory: Callable[[], AsyncSession] | None
+) -> Callable[[], AsyncSession]:
+    """Return what makes sessions of an application's engine or factory.
+
+    Raises:
+        ConfigurationError: the engine is not an asynchronous one.
+    """
+    if session_factory is not None:
+        return session_factory
+    if not isinstance(engine, AsyncEngine):
+        kind = "Engine" if isinstance(engine, Engine) else type(engine).__name__
+        raise ConfigurationError(
+            f"engine is of type {kind}, not AsyncEngine. threadlog.SyncCheckpointer takes an "
+            "Engine."
+        )
+    return lambda: AsyncSession(engine)

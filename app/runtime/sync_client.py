@@ -1,119 +1,287 @@
-"""The side of synchronous doors that faces the database; see `threadlog.runtime.client`."""
+"""Run operations of a synchronous facade; see `threadlog.runtime.client`."""
 
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from contextlib import ExitStack
+from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, QueuePool
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
-from threadlog.databases import PoolSize, parse_url
-from threadlog.errors import ConfigurationError, ThreadlogError
-from threadlog.log import operations
-from threadlog.runtime.door import Door, check_one_source, check_pool
-from threadlog.runtime.session_sources import entered_already
-from threadlog.runtime.sync_session_sources import (
-    SyncEngineSessions,
-    SyncExternalSession,
-    SyncFactorySessions,
+from threadlog.databases import Backend, PoolSize, backend_of, show_url
+from threadlog.errors import ConfigurationError
+from threadlog.models import SchemaPart
+from threadlog.runtime.engines import open_sync_engine
+from threadlog.runtime.external import ExternalBind, bind_of, entered_already, not_open
+from threadlog.runtime.transactions import (
+    JoinedRunner,
+    OwnedRunner,
+    TransactionRunner,
+    translate_errors,
 )
-from threadlog.runtime.transactions import Store, retry_policy
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SyncDoor(Door):
-    """Runs operations on sessions of a URL or of a host's engine."""
+class SyncOperations(Protocol):
+    """Runs operations on one database; see `threadlog.runtime.client.AsyncOperations`."""
 
-    _sessions: SyncEngineSessions | SyncFactorySessions | SyncExternalSession
-    _retrying = retry_policy(time.sleep)
+    backend: Backend
+    engine_is_external: bool
 
-    def __init__(
+    @property
+    def statement_limit(self) -> int:
+        """The most bytes that one statement may have; known once the client is open."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether operations can be run."""
+
+    def read(
         self,
-        url: str | URL | None,
-        *,
-        engine: Engine | None,
-        session_factory: Callable[[], Session] | None,
-        min_pool_size: int,
-        max_pool_size: int,
-    ) -> None:
-        """Take where sessions come from; nothing connects yet.
-
-        Raises:
-            ConfigurationError: none or several of the first three are given, or one cannot
-                be used.
-        """
-        check_one_source(url, engine, session_factory)
-        check_pool(min_pool_size, max_pool_size)
-        if url is not None:
-            pool = PoolSize(min_pool_size, max_pool_size)
-            self._sessions = SyncEngineSessions(parse_url(url), pool)
-        else:
-            self._sessions = SyncFactorySessions(session_factory or _factory(engine))
-
-    def _open(self) -> None:
-        """Connect and verify; what fails leaves nothing open."""
-        sessions = self._sessions
-        if isinstance(sessions, SyncExternalSession):
-            raise entered_already(sessions)
-        sessions.open()
-        try:
-            with self._naming_options():
-                self._statement_limit = self._write(
-                    operations.open_database,
-                    sessions.backend,
-                    engine_is_external=sessions.engine_is_external,
-                    initialise=self.initialises,
-                    verify=self.verifies_on_opening,
-                    only=self.server,
-                )
-                sessions.open_minimum()
-        except BaseException:
-            sessions.close()
-            raise
-
-    def _close(self) -> None:
-        """Close connections of our own; those in use when their work is done."""
-        if not isinstance(self._sessions, SyncExternalSession):
-            self._sessions.close()
-
-    def _write(
-        self,
-        operation: Callable[Concatenate[Store, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """Run an operation that writes."""
-        try:
-            return self._sessions.write(
-                lambda session: operation(self._store(session), *args, **kwargs)
-            )
-        except ThreadlogError as error:
-            self._say(error)
-            raise
-
-    def _read(
-        self,
-        operation: Callable[Concatenate[Store, P], T],
+        operation: Callable[Concatenate[TransactionRunner, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
         """Run an operation that only reads."""
-        try:
-            return self._sessions.read(
-                lambda session: operation(self._store(session), *args, **kwargs)
+
+    def write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that may write."""
+
+
+class SyncEngineClient:
+    """Runs operations on engines that threadlog makes of a URL."""
+
+    engine_is_external = False
+
+    def __init__(self, url: URL, size: PoolSize, part: SchemaPart) -> None:
+        """Create a client of a database; see `EngineClient`.
+
+        Raises:
+            ConfigurationError: the URL cannot be used.
+        """
+        self.url = url
+        self.backend: Backend = backend_of(url)
+        self.backend.settings(url, size, synchronous=True)
+        self.engine: Engine | None = None
+        self.reading_engine: Engine | None = None
+        self._part = part
+        self._writing, self._reading = self.backend.divide(size)
+        self._statement_limit = 0
+        self._runner: OwnedRunner | None = None
+        self._reading_runner: OwnedRunner | None = None
+
+    def __str__(self) -> str:
+        """Return the URL without its password."""
+        return show_url(self.url)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are engines."""
+        return self.engine is not None
+
+    @property
+    def statement_limit(self) -> int:
+        """The most bytes that one statement may have."""
+        return self._statement_limit
+
+    @statement_limit.setter
+    def statement_limit(self, limit: int) -> None:
+        self._statement_limit = limit
+        for runner in (self._runner, self._reading_runner):
+            if runner is not None:
+                runner.statement_limit = limit
+
+    def open(self) -> None:
+        """Make the engines; nothing connects yet.
+
+        Raises:
+            ConfigurationError: it is open already, or an engine cannot be made.
+            MissingExtraError: the driver is not installed.
+        """
+        if self.engine is not None:
+            raise entered_already(self)
+        self.engine = open_sync_engine(self.backend, self.url, self._writing)
+        self._runner = OwnedRunner(self.engine, self.backend, self._part, sleep=time.sleep)
+        if self._reading.most:
+            self.reading_engine = open_sync_engine(
+                self.backend, self.url, self._reading, reading=True
             )
-        except ThreadlogError as error:
-            self._say(error)
-            raise
+            self._reading_runner = OwnedRunner(
+                self.reading_engine, self.backend, self._part, sleep=time.sleep
+            )
+
+    def open_minimum(self) -> None:
+        """Open the connections that are to be open at the start.
+
+        Raises:
+            StorageError: one cannot be opened.
+        """
+        sizes = ((self.engine, self._writing), (self.reading_engine, self._reading))
+        with translate_errors(self.backend), ExitStack() as opened:
+            for engine, size in sizes:
+                for _ in range(size.least if engine is not None else 0):
+                    opened.enter_context(cast("Engine", engine).connect())
+
+    def close(self) -> None:
+        """Close the connections; those in use when their work is done."""
+        engines = (self.engine, self.reading_engine)
+        self.engine = self.reading_engine = None
+        self._runner = self._reading_runner = None
+        for engine in engines:
+            if engine is not None:
+                engine.dispose()
+
+    def write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that may write.
+
+        Raises:
+            NotOpenError: the client is not open.
+        """
+        if self._runner is None:
+            raise not_open(self)
+        return operation(self._runner, *args, **kwargs)
+
+    def read(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation that only reads; on a writing connection if the others are in use.
+
+        Raises:
+            NotOpenError: the client is not open.
+        """
+        reading, writing, runner = self.reading_engine, self.engine, self._reading_runner
+        if reading is None or writing is None or runner is None:
+            return self.write(operation, *args, **kwargs)
+        if _is_busy(reading) and not _is_busy(writing):
+            return self.write(operation, *args, **kwargs)
+        return operation(runner, *args, **kwargs)
 
 
-def _factory(engine: Engine | None) -> Callable[[], Session]:
-    if not isinstance(engine, Engine):
-        raise ConfigurationError(
-            f"engine must be an Engine, not a {type(engine).__name__}. threadlog.Checkpointer "
-            "takes an AsyncEngine."
+class SyncFactoryClient(ExternalBind):
+    """Runs operations on sessions that the application's factory makes."""
+
+    statement_limit = 0
+
+    def __init__(self, factory: Callable[[], Session], part: SchemaPart) -> None:
+        """Create a client; each operation's session is closed after it.
+
+        Raises:
+            ConfigurationError: the factory makes no plain session, or one of a database that
+                threadlog does not support.
+        """
+        session = factory()
+        if not isinstance(session, Session):
+            raise ConfigurationError(
+                f"The session factory made a {type(session).__name__}, not a Session. Give a "
+                "sessionmaker; threadlog.Checkpointer takes an async_sessionmaker."
+            )
+        super().__init__(session)
+        self._factory = factory
+        self._part = part
+
+    def open(self) -> None:
+        """Let operations be run; the pool is the application's."""
+        self.enter()
+
+    def open_minimum(self) -> None:
+        """Do nothing: the pool is the application's."""
+
+    def close(self) -> None:
+        """Let no more operations be run. Connections are the application's."""
+        self.is_open = False
+
+    def write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation on a new session, which is closed afterwards.
+
+        Raises:
+            NotOpenError: the client is not open.
+        """
+        if not self.is_open:
+            raise not_open(self)
+        runner = OwnedRunner(
+            self._factory(),
+            self.backend,
+            self._part,
+            self.statement_limit,
+            sleep=time.sleep,
+            engine_is_external=True,
         )
-    return partial(Session, engine)
+        return operation(runner, *args, **kwargs)
+
+    read = write
+
+
+class SyncExternalClient:
+    """Runs operations in the transaction of one session that the application opened."""
+
+    engine_is_external = True
+    is_open = True
+
+    def __init__(
+        self, session: Session, backend: Backend, part: SchemaPart, statement_limit: int
+    ) -> None:
+        """Create a client of a session; the other arguments are those of the open client."""
+        self.backend = backend
+        self.statement_limit = statement_limit
+        self._session = session
+        self._part = part
+
+    def __str__(self) -> str:
+        """Return the engine's URL without its password."""
+        return show_url(bind_of(self._session).engine.url)
+
+    def write(
+        self,
+        operation: Callable[Concatenate[TransactionRunner, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation in the session's transaction."""
+        runner = JoinedRunner(self._session, self.backend, self._part, self.statement_limit)
+        return operation(runner, *args, **kwargs)
+
+    read = write
+
+
+def _is_busy(engine: Engine) -> bool:
+    pool = cast("QueuePool", engine.pool)
+    return pool.checkedout() >= pool.size()
+
+
+def factory_of(
+    engine: Engine | None, session_factory: Callable[[], Session] | None
+) -> Callable[[], Session]:
+    """Return what makes sessions of an application's engine or factory.
+
+    Raises:
+        ConfigurationError: the engine is not a synchronous one.
+    """
+    if session_factory is not None:
+        return session_factory
+    if not isinstance(engine, Engine):
+        kind = "AsyncEngine" if isinstance(engine, AsyncEngine) else type(engine).__name__
+        raise ConfigurationError(
+            f"engine is of type {kind}, not Engine. threadlog.Checkpointer takes an AsyncEngine."
+        )
+    return lambda: Session(engine)

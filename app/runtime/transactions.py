@@ -1,22 +1,16 @@
-"""Runs units of work on a session, and speaks threadlog's errors."""
+"""Run units of work in transactions: attempt, translate the error, retry or raise."""
 
+import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random,
-    wait_random_exponential,
-)
 
 from threadlog.databases import Backend
 from threadlog.errors import (
@@ -29,250 +23,256 @@ from threadlog.errors import (
 )
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
+from threadlog.repositories.unit_of_work import WRITES, CommitLostError, EngineUnitOfWork
 
 T = TypeVar("T")
 
-# Not for deadlocks: each means that another's transaction went on, and writers that meet in one
-# thread on three members of a group lose two times in three.
+# Deadlocks are not counted: after each of them another transaction went on, and writers that
+# meet in one thread on three members of a group lose two times in three.
 _ATTEMPTS: Final = 10
 _SECONDS: Final = 30.0
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 1.0
 
 # A group notices after five seconds that its primary is gone, expels it after five more and
-# elects another; a machine that has much to catch up with takes longer. Asking is cheap.
+# elects another; a machine that has much to catch up with takes longer. Asking is cheap, so
+# attempts are not counted.
 _ELECTION_SECONDS: Final = 60.0
 _BETWEEN_LOOKS: Final = (0.1, 0.5)
 
 
-def retry_policy(sleep: Callable[[float], None]) -> Retrying:
-    """Build what runs units of work again after errors that are `StorageError.retryable`.
+class TransactionRunner(ABC):
+    """Runs units of work for one operation; the operations are functions that take one."""
 
-    Args:
-        sleep: waits so many seconds between two attempts.
-    """
-    return Retrying(
-        retry=retry_if_exception(_may_succeed_again),
-        wait=wait_random_exponential(multiplier=0.01, max=1),
-        stop=_gives_up,
-        sleep=sleep,
-        reraise=True,
-    )
-
-
-def election_policy(sleep: Callable[[float], None]) -> Retrying:
-    """Build what runs units of work again while none of several hosts takes writes.
-
-    Attempts are not counted, as those of `retry_policy` are: each is a look at the hosts, and
-    only time tells whether there will be a primary.
-
-    Args:
-        sleep: waits so many seconds between two attempts.
-    """
-    return Retrying(
-        retry=retry_if_exception_type(NoPrimaryError),
-        wait=wait_random(*_BETWEEN_LOOKS),
-        stop=stop_after_delay(_ELECTION_SECONDS),
-        sleep=sleep,
-        reraise=True,
-    )
-
-
-class Store(ABC):
-    """What operations run on: units of work on one session."""
-
-    def __init__(
-        self,
-        session: Session,
-        backend: Backend,
-        part: SchemaPart,
-        statement_limit: int,
-    ) -> None:
-        """Take what one operation needs.
+    def __init__(self, backend: Backend, part: SchemaPart, statement_limit: int) -> None:
+        """Create a runner.
 
         Args:
-            session: what its statements run on.
-            backend: what knows the session's database.
-            part: the part of the schema that they work on.
+            backend: the kind of database.
+            part: the part of the schema that the operations work on.
             statement_limit: the most bytes that one statement may have.
         """
+        self.backend = backend
         self.part = part
         self.statement_limit = statement_limit
-        self._session = session
-        self._backend = backend
 
     @abstractmethod
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Run a block that only reads; see `write`."""
+        """Run a block that only reads, in one transaction.
+
+        Raises:
+            StorageError: the database refused or failed.
+        """
 
     @abstractmethod
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
-        """Run a block that writes, as one unit.
+        """Run a block that writes, in one transaction.
 
         Args:
             work: the block.
-            idempotent: whether it stores no more when it is run again than when it is run
-                once: it is then, where nobody knows whether a COMMIT was done. A block that
-                must know finds it in `UnitOfWork.lost_commits`.
+            idempotent: whether running the block again stores no more than running it once.
+                It is then run again after a COMMIT whose outcome is unknown; the block finds
+                such earlier runs in `UnitOfWork.lost_commits`.
 
         Raises:
             StorageError: the database refused or failed.
         """
 
 
-class OwnedStore(Store):
-    """Runs each unit in a transaction of its own, on a session that threadlog opened.
+class OwnedRunner(TransactionRunner):
+    """Runs each unit of work in a transaction of its own.
 
     A unit is run again from its start after a deadlock, a lock timeout or a lost connection,
-    as long as nothing was committed; it must have no other effect than on the database. It
-    raises `CommitOutcomeUnknownError` where the connection was lost during COMMIT, unless it
-    is idempotent.
+    as long as nothing was committed; it must have no other effect than on the database.
     """
-
-    _lost_commits: tuple[CommitOutcomeUnknownError, ...] = ()
 
     def __init__(
         self,
-        session: Session,
+        source: Engine | Session,
         backend: Backend,
         part: SchemaPart,
-        statement_limit: int,
+        statement_limit: int = 0,
         *,
-        retrying: Retrying,
+        sleep: Callable[[float], None],
         engine_is_external: bool = False,
+        retries: bool = True,
     ) -> None:
-        """Take what one operation needs; see `Store`.
+        """Create a runner.
 
         Args:
-            session: what its statements run on.
-            backend: what knows the session's database.
-            part: the part of the schema that they work on.
+            source: an engine that threadlog owns, or a session that threadlog may end.
+            backend: the kind of database.
+            part: the part of the schema that the operations work on.
             statement_limit: the most bytes that one statement may have.
-            retrying: runs a unit of work again; see `retry_policy`.
-            engine_is_external: whether the host made the engine, with settings of its own.
+            sleep: waits so many seconds between two attempts.
+            engine_is_external: whether the application made the engine, with its own settings.
+            retries: whether a unit is run again after an error.
         """
-        super().__init__(session, backend, part, statement_limit)
-        self._retrying = retrying
-        self._hosts_engine = engine_is_external
+        super().__init__(backend, part, statement_limit)
+        self._source = source
+        if isinstance(source, Engine):  # an option of the engine costs a transaction nothing
+            self._writing_engine = source.execution_options(**{WRITES: True})
+        self._sleep = sleep
+        self._engine_is_external = engine_is_external
+        self._retries = retries
+        self._read_committed = backend.read_committed and not engine_is_external
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Run a block in one transaction and end it."""
-        return self._run(self._once, work, writes=False)
+        """Run a block in one transaction and end it; see `TransactionRunner.read`."""
+        return self._run(work, writes=False, idempotent=False)
 
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
-        """Run a block in one transaction and commit it."""
-        self._lost_commits = ()
-        try:
-            return self._run(self._once_more if idempotent else self._once, work, writes=True)
-        except StorageError as error:
-            # "Nothing was committed" would be true of the last try alone.
-            if self._lost_commits:
-                raise CommitOutcomeUnknownError(error.reason) from error
-            raise
+        """Run a block in one transaction and commit it; see `TransactionRunner.write`.
 
-    def _run(self, once: Callable[..., Any], work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
-        result: T
-        try:
-            result = once(work, writes=writes)  # sparing the policy where nothing fails
-        except StorageError as error:
-            if not error.retryable:
-                raise
-            again = _raising_first(error, once)
+        Raises:
+            CommitOutcomeUnknownError: the connection was lost during COMMIT, and the block is
+                not idempotent or could not be run again.
+        """
+        return self._run(work, writes=True, idempotent=idempotent)
+
+    def _run(self, work: Callable[[UnitOfWork], T], *, writes: bool, idempotent: bool) -> T:
+        lost_commits: tuple[CommitLostError, ...] = ()
+        pauses: _Pauses | None = None
+        while True:
+            try:
+                return self._attempt(work, lost_commits, writes=writes)
+            except CommitLostError as lost:
+                unknown = CommitOutcomeUnknownError(lost.reason)
+                if not idempotent:
+                    raise unknown from lost.__cause__
+                lost_commits = (*lost_commits, lost)
+                failure: StorageError = ConnectionLostError(lost.reason)
+                failure.__cause__ = lost
+            except CommitOutcomeUnknownError:
+                raise  # by the block, which looked for the outcome
+            except StorageError as error:
+                failure = error
+            pauses = pauses or _Pauses()
+            pause = pauses.after(failure) if self._retries else None
+            if pause is None:
+                if lost_commits:  # "nothing was committed" is true of the last attempt alone
+                    raise CommitOutcomeUnknownError(failure.reason) from failure
+                raise failure
+            self._sleep(pause)
+
+    def _attempt(
+        self,
+        work: Callable[[UnitOfWork], T],
+        lost_commits: tuple[CommitLostError, ...],
+        *,
+        writes: bool,
+    ) -> T:
+        """Run the block once.
+
+        Raises:
+            CommitLostError: the connection was lost during COMMIT.
+            StorageError: the database refused or failed.
+        """
+        uow: EngineUnitOfWork | OwnedUnitOfWork
+        if isinstance(self._source, Engine):
+            engine = self._writing_engine if writes else self._source
+            uow = EngineUnitOfWork(engine, writes=writes, read_committed=self._read_committed)
         else:
-            return result
+            uow = OwnedUnitOfWork(self._source, writes=writes, read_committed=self._read_committed)
+        uow.lost_commits = lost_commits
         try:
-            result = self._retrying(again, work, writes=writes)
-        except NoPrimaryError:
-            waiting = election_policy(self._retrying.sleep)
-            result = waiting(self._retrying, once, work, writes=writes)
-        return result
-
-    def _once_more(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
-        try:
-            return self._once(work, writes=writes)
-        except CommitOutcomeUnknownError as error:
-            self._lost_commits = (*self._lost_commits, error)
-            raise ConnectionLostError(error.reason) from error
-
-    def _once(self, work: Callable[[UnitOfWork], T], *, writes: bool) -> T:
-        read_committed = self._backend.read_committed and not self._hosts_engine
-        unit = OwnedUnitOfWork(self._session, writes=writes, read_committed=read_committed)
-        unit.lost_commits = self._lost_commits
-        with translate_errors(self._backend), unit as uow:
-            if writes and self._hosts_engine:
-                self._backend.lock_for_writing(uow, self.part)
-            return work(uow)
+            with uow:
+                if writes and self._engine_is_external:
+                    self.backend.lock_for_writing(uow, self.part)
+                return work(uow)
+        except (SQLAlchemyError, RuntimeError) as error:
+            translated = translate_error(error, self.backend)
+            if translated is error:
+                raise
+            raise translated from error
 
 
-class JoinedStore(Store):
-    """Runs units in the transaction of a session that the host opened, each once."""
+class JoinedRunner(TransactionRunner):
+    """Runs units of work in the transaction of a session that the application opened, once."""
+
+    def __init__(
+        self, session: Session, backend: Backend, part: SchemaPart, statement_limit: int
+    ) -> None:
+        """Create a runner; see `TransactionRunner` for the other arguments.
+
+        Args:
+            session: the application's session.
+            backend: the kind of database.
+            part: the part of the schema.
+            statement_limit: the most bytes of a statement.
+        """
+        super().__init__(backend, part, statement_limit)
+        self._session = session
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Run a block in the host's transaction."""
-        with translate_errors(self._backend), JoinedUnitOfWork(self._session) as uow:
+        """Run a block in the application's transaction."""
+        with translate_errors(self.backend), JoinedUnitOfWork(self._session) as uow:
             return work(uow)
 
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
-        """Run a block in the host's transaction, which the host commits."""
-        with translate_errors(self._backend), JoinedUnitOfWork(self._session) as uow:
-            self._backend.lock_for_writing(uow, self.part)
+        """Run a block in the application's transaction, which the application commits."""
+        with translate_errors(self.backend), JoinedUnitOfWork(self._session) as uow:
+            self.backend.lock_for_writing(uow, self.part)
             return work(uow)
 
 
-def known(outcome: T | CommitOutcomeUnknownError) -> T:
-    """Give what a unit of work found out, unless that is that it cannot be found out.
+class _Pauses:
+    """How long to wait before the next attempt of one unit of work, and when to give up."""
 
-    Raises:
-        CommitOutcomeUnknownError: it cannot.
+    def __init__(self) -> None:
+        self._gives_up = time.monotonic() + _SECONDS
+        self._attempts = 0
+        self._election_ends: float | None = None
+
+    def after(self, error: StorageError) -> float | None:
+        """Return the seconds to wait after a failed attempt; None to give up."""
+        now = time.monotonic()
+        if isinstance(error, NoPrimaryError):
+            if self._election_ends is None:
+                self._election_ends = now + _ELECTION_SECONDS
+            if now >= self._election_ends:
+                return None
+            self._gives_up, self._attempts = now + _SECONDS, 0  # a new primary, a new start
+            return random.uniform(*_BETWEEN_LOOKS)  # noqa: S311 - spreads attempts, no secret
+        self._attempts += 1
+        tried_often = self._attempts >= _ATTEMPTS and not isinstance(error, DeadlockError)
+        if not error.retryable or tried_often or now >= self._gives_up:
+            return None
+        longest = min(_FIRST_PAUSE * 2 ** min(self._attempts, 10), _LONGEST_PAUSE)
+        return random.uniform(0, longest)  # noqa: S311 - see above
+
+
+def translate_error(error: Exception, backend: Backend) -> Exception:
+    """Return the error to raise in place of one from SQLAlchemy or from a driver.
+
+    The cause is set by the caller. An error that is not of the database is returned as it is.
     """
-    if isinstance(outcome, CommitOutcomeUnknownError):
-        raise outcome
-    return outcome
+    if isinstance(error, DBAPIError):
+        return backend.error_type(error)(_reason(error.orig))
+    if isinstance(error, PoolLimitError):
+        return PoolTimeoutError("All connections of the pool were in use for too long")
+    if refusal := backend.refusal(error):
+        return refusal
+    return StorageError(type(error).__name__) if isinstance(error, SQLAlchemyError) else error
 
 
 @contextmanager
 def translate_errors(backend: Backend) -> Iterator[None]:
-    """Turn what SQLAlchemy raises in the block into a `StorageError` with that as its cause."""
+    """Raise what SQLAlchemy raises in the block as a `StorageError` with that as its cause."""
     try:
         yield
-    except DBAPIError as error:
-        raise backend.error_type(error)(_words(error.orig)) from error
-    except PoolLimitError as error:
-        raise PoolTimeoutError("All connections of the pool were in use for too long") from error
     except (SQLAlchemyError, RuntimeError) as error:
-        if told := backend.refusal(error):
-            raise told from error
-        if isinstance(error, SQLAlchemyError):
-            raise StorageError(type(error).__name__) from error
-        raise
+        translated = translate_error(error, backend)
+        if translated is error:
+            raise
+        raise translated from error
 
 
-def _words(error: BaseException | None) -> str:
-    """Give a driver's own words, which name neither statement nor parameters.
+def _reason(error: BaseException | None) -> str:
+    """Return the driver's own text, which names neither statement nor parameters.
 
-    Their first lines: in those behind, PostgreSQL tells what is in a row. An exception among
-    them says again what stands before it.
+    Only the first line of each argument: PostgreSQL's further lines show values of a row.
+    An exception among the arguments repeats the text before it.
     """
     words = (arg for arg in getattr(error, "args", ()) if not isinstance(arg, BaseException))
     return ": ".join(str(word).partition("\n")[0] for word in words) or type(error).__name__
-
-
-def _raising_first(error: StorageError, once: Callable[..., T]) -> Callable[..., T]:
-    """Make a block whose first try, which was made already, ends as it did."""
-    errors = [error]
-
-    def run(*args: Any, **kwargs: Any) -> T:
-        if errors:
-            raise errors.pop()
-        return once(*args, **kwargs)
-
-    return run
-
-
-def _gives_up(state: RetryCallState) -> bool:
-    error = state.outcome.exception() if state.outcome else None
-    tried_often = state.attempt_number >= _ATTEMPTS and not isinstance(error, DeadlockError)
-    return tried_often or stop_after_delay(_SECONDS)(state)
-
-
-def _may_succeed_again(error: BaseException) -> bool:
-    waits = isinstance(error, NoPrimaryError)  # see `election_policy`
-    return isinstance(error, StorageError) and error.retryable and not waits

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
-from tenacity import Retrying, stop_after_attempt
+from sqlalchemy.util import greenlet_spawn
 
 from threadlog.databases import Backend, PoolSize, backend_of, parse_url
 from threadlog.errors import (
@@ -20,8 +18,9 @@ from threadlog.errors import (
 )
 from threadlog.models import MESSAGES, PARTS, PartName, SchemaPart
 from threadlog.repositories import UnitOfWork
+from threadlog.runtime.client import sleep
 from threadlog.runtime.engines import open_engine
-from threadlog.runtime.transactions import OwnedStore
+from threadlog.runtime.transactions import OwnedRunner, TransactionRunner
 from threadlog.schema.checks import checks_of
 from threadlog.schema.result import CheckResult
 
@@ -48,30 +47,25 @@ async def check_database(url: str | URL, *, part: PartName | None = None) -> lis
         message = f"There is no file {file!r}. It is created, with its tables, on first use."
         return [CheckResult("connection", "error", message)]
     engine = open_engine(backend, parsed, PoolSize(0, 1))
+    # Whether the server answers now is what is asked: no retries. Each check gets its own part.
+    transactions = OwnedRunner(engine.sync_engine, backend, MESSAGES, sleep=sleep, retries=False)
     try:
-        return await AsyncSession(engine).run_sync(_inspect, backend, part)
+        return await greenlet_spawn(_inspect, transactions, part)
     finally:
         await engine.dispose()
 
 
-def _inspect(session: Session, backend: Backend, name: PartName | None) -> list[CheckResult]:
-    store = OwnedStore(
-        session,
-        backend,
-        MESSAGES,  # each check is told its own
-        0,
-        # Whether the server answers now is what is asked.
-        retrying=Retrying(stop=stop_after_attempt(1), reraise=True),
-    )
+def _inspect(transactions: TransactionRunner, name: PartName | None) -> list[CheckResult]:
+    backend = transactions.backend
     try:
-        findings = store.read(_connection)
-        parts = store.read(partial(_parts, name=name))
+        findings = transactions.read(_connection)
+        parts = transactions.read(partial(_parts, name=name))
     except StorageError as error:
         return [CheckResult("connection", "error", _unreachable(error))]
-    findings += _attempt(store, "server", partial(_server, backend=backend))
+    findings += _attempt(transactions, "server", partial(_server, backend=backend))
     for part in parts:
         for check, look in checks_of(part, backend):
-            findings += _attempt(store, check, partial(look, part=part))
+            findings += _attempt(transactions, check, partial(look, part=part))
     return findings
 
 
@@ -83,11 +77,11 @@ def _parts(uow: UnitOfWork, name: PartName | None) -> list[SchemaPart]:
 
 
 def _attempt(
-    store: OwnedStore, name: str, check: Callable[[UnitOfWork], Iterable[CheckResult]]
+    transactions: TransactionRunner, name: str, check: Callable[[UnitOfWork], Iterable[CheckResult]]
 ) -> list[CheckResult]:
     """Run a check in a transaction of its own, so that the next can run if it fails."""
     try:
-        return store.read(lambda uow: list(check(uow)))
+        return transactions.read(lambda uow: list(check(uow)))
     except (StorageError, CubepiSchemaError, UnsupportedServerError) as error:
         return [CheckResult(name, "error", _told(error))]
 

@@ -239,13 +239,14 @@ def _run(
         Session(connection) as session,
     ):
         backend.begin_migration(connection)
-        uow = JoinedUnitOfWork(session)
-        backend.verify_server(uow)
+        with JoinedUnitOfWork(session) as uow:
+            backend.verify_server(uow)
         attributes["connection"] = connection
         getattr(command, attributes["command"])(config, revision)
         outcome = attributes.get("outcome")
         if attributes["command"] == "upgrade" and outcome != "left out":
-            _verify(uow, attributes["part"])
+            with JoinedUnitOfWork(session) as uow:
+                _verify(uow, attributes["part"])
     return outcome
 
 

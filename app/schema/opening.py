@@ -1,15 +1,73 @@
-"""Opening a database."""
+"""Open a database: verify the server, the session's settings and the schema."""
 
-from threadlog.databases import Backend
-from threadlog.errors import UnsupportedServerError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from threadlog.errors import ConfigurationError, ThreadlogError, UnsupportedServerError
 from threadlog.repositories import UnitOfWork
-from threadlog.runtime.transactions import Store
+from threadlog.runtime.client import EngineClient, FactoryClient
+from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
+from threadlog.runtime.transactions import TransactionRunner
 from threadlog.schema.verify import verify_schema
 
 
+async def open_client(
+    client: EngineClient | FactoryClient,
+    *,
+    initialise: bool = True,
+    verify: bool = True,
+    only: str | None = None,
+) -> None:
+    """Open a client and verify its database; after an error the client is closed.
+
+    Args:
+        client: a closed client.
+        initialise: whether an embedded database without tables is given them.
+        verify: whether the schema is verified too.
+        only: the one kind of server that is accepted; None for each that the backend knows.
+    """
+    await client.open()
+    try:
+        with _option_errors(external=client.engine_is_external):
+            client.statement_limit = await client.write(
+                open_database,
+                engine_is_external=client.engine_is_external,
+                initialise=initialise,
+                verify=verify,
+                only=only,
+            )
+            await client.open_minimum()
+    except BaseException:
+        await client.close()
+        raise
+
+
+def open_sync_client(
+    client: SyncEngineClient | SyncFactoryClient,
+    *,
+    initialise: bool = True,
+    verify: bool = True,
+    only: str | None = None,
+) -> None:
+    """Open a synchronous client and verify its database; see `open_client`."""
+    client.open()
+    try:
+        with _option_errors(external=client.engine_is_external):
+            client.statement_limit = client.write(
+                open_database,
+                engine_is_external=client.engine_is_external,
+                initialise=initialise,
+                verify=verify,
+                only=only,
+            )
+            client.open_minimum()
+    except BaseException:
+        client.close()
+        raise
+
+
 def open_database(
-    store: Store,
-    backend: Backend,
+    transactions: TransactionRunner,
     *,
     engine_is_external: bool,
     initialise: bool,
@@ -19,17 +77,17 @@ def open_database(
     """Verify server and schema; see `Checkpointer.__aenter__`.
 
     Args:
-        store: the database.
-        backend: what knows it.
-        engine_is_external: whether the host made the engine: its sessions are verified too, and
-            its schema is the host's to create.
+        transactions: runs transactions on the database.
+        engine_is_external: whether the application made the engine: its sessions are verified
+            too, and its schema is the application's to create.
         initialise: whether an embedded database without tables is given them.
         verify: whether to verify the schema too.
-        only: the one kind of server that is taken; None for each that the backend knows.
+        only: the one kind of server that is accepted; None for each that the backend knows.
 
     Returns:
         The most bytes that one statement may have.
     """
+    backend, part = transactions.backend, transactions.part
 
     def look(uow: UnitOfWork) -> int:
         found = backend.verify_server(uow)
@@ -40,9 +98,21 @@ def open_database(
         if engine_is_external:
             backend.verify_session(uow)
         elif initialise:
-            backend.initialise_schema(uow, store.part)
+            backend.initialise_schema(uow, part)
         if verify:
-            verify_schema(uow, store.part)
+            verify_schema(uow, part)
         return backend.statement_limit(uow)
 
-    return store.read(look) if engine_is_external else store.write(look)
+    return transactions.read(look) if engine_is_external else transactions.write(look)
+
+
+@contextmanager
+def _option_errors(*, external: bool) -> Iterator[None]:
+    """Raise what drivers raise about an option, or its value, as a `ConfigurationError`."""
+    try:
+        yield
+    except ThreadlogError:
+        raise
+    except (TypeError, ValueError, OverflowError) as error:
+        where = "engine" if external else "URL"
+        raise ConfigurationError(f"The {where} has an option that is wrong: {error}.") from error

@@ -33,7 +33,7 @@ def _types(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         return
     faults = [
         CheckResult("types", "error", f"{table}.{column} is {found}; it must be {wanted}.")
-        for table, column, (found, wanted) in PostgresCatalogue(uow.session).types(part)
+        for table, column, (found, wanted) in PostgresCatalogue(uow).types(part)
     ]
     message = f"All columns{PART_SUFFIX[part.name]} have the right types."
     yield from faults or [CheckResult("types", "ok", message)]
@@ -42,7 +42,7 @@ def _types(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
 def _keys(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     if not uow.catalogue.tables(part):
         return
-    catalogue = PostgresCatalogue(uow.session)
+    catalogue = PostgresCatalogue(uow)
     faults = [
         CheckResult("keys", "error", f"The primary key of {table} is {found}; it must be {wanted}.")
         for table, (found, wanted) in catalogue.primary_keys(part)
@@ -69,7 +69,7 @@ def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
 
 
 def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:
-    catalogue = PostgresCatalogue(uow.session)
+    catalogue = PostgresCatalogue(uow)
     key, places = catalogue.partition_key(table), catalogue.partitions(table)
     missing = [place for place in range(PARTITION_COUNT) if place not in places]
     if key != _BY or None in places:
@@ -93,7 +93,7 @@ def _metadata_index(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     table = Message.__tablename__
     if table not in uow.catalogue.tables(part):
         return
-    catalogue = PostgresCatalogue(uow.session)
+    catalogue = PostgresCatalogue(uow)
     if catalogue.has_metadata_index():
         yield CheckResult("metadata", "ok", "The metadata of messages have their index.")
         return
@@ -103,7 +103,7 @@ def _metadata_index(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
 
 def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     """Look that all texts are compared alike: PostgreSQL compares no two that are not."""
-    collations = PostgresCatalogue(uow.session).collations(part)
+    collations = PostgresCatalogue(uow).collations(part)
     if not collations:
         return
     base = _base(collations)
@@ -139,6 +139,6 @@ def _collation_fault(
         "PostgreSQL does not compare one with the other."
     )
     changeable = [column for column, collation in columns.items() if not collation.fixed]
-    catalogue = PostgresCatalogue(uow.session)
+    catalogue = PostgresCatalogue(uow)
     remedy = catalogue.collation_statement(table, changeable, base.name) if changeable else ""
     return CheckResult("collation", "error", message, remedy)

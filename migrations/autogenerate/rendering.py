@@ -38,7 +38,7 @@ from threadlog.migrations.autogenerate import postgres_autogenerate
 from threadlog.migrations.autogenerate.postgres_autogenerate import PartsOfNewTable
 from threadlog.migrations.history.definitions import POSTGRESQL
 from threadlog.models import PARTS
-from threadlog.models.dialects import BytewiseText, met_mariadb
+from threadlog.models.dialects import BytewiseText, dialect_name
 
 _TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
 _OURS: Final = f"{__name__.partition('.')[0]}."
@@ -88,7 +88,7 @@ def _look_through(context: AutogenContext, upgrade_ops: UpgradeOps, schemas: obj
     plain = partial(_of_a_table, created=created & _TABLES, on_postgresql=on_postgresql)
     ops = [*map(plain, upgrade_ops.ops)]
     upgrade_ops.ops[:] = postgres_autogenerate.added(ops) if on_postgresql else ops
-    if dialect is not None and met_mariadb(dialect):
+    if dialect is not None and dialect_name(dialect) == "mariadb":
         _lock_for_indexes(upgrade_ops.ops, dialect)
 
 

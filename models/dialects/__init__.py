@@ -42,7 +42,7 @@ from threadlog.models.dialects.locking import (
     try_advisory_lock,
     with_advisory_lock,
 )
-from threadlog.models.dialects.names import MYSQL, dialect_of, met_mariadb
+from threadlog.models.dialects.names import MYSQL, dialect_name
 from threadlog.models.dialects.time import (
     clock_time,
     from_epoch,
@@ -103,7 +103,7 @@ __all__ = [
     "clock_time",
     "computed",
     "decode_last_insert_id",
-    "dialect_of",
+    "dialect_name",
     "digest",
     "empty_object",
     "encode_last_insert_id",
@@ -124,7 +124,6 @@ __all__ = [
     "lock_thread",
     "long_text",
     "many_rows",
-    "met_mariadb",
     "metadata_index",
     "now_and_on_update",
     "partition",

@@ -32,7 +32,7 @@ from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.json_mariadb import has_member, member_equals
-from threadlog.models.dialects.names import MYSQL, met_mariadb
+from threadlog.models.dialects.names import MYSQL, dialect_name
 
 # From here on a float has no decimal point in JSON: 1e+16.
 _EXPONENT: Final = "e+"
@@ -69,7 +69,7 @@ class ExactJson(TypeDecorator[Any]):
         """Write a document."""
         if dialect.name == "postgresql":
             return self._write
-        if met_mariadb(dialect):
+        if dialect_name(dialect) == "mariadb":
             return self._write_unescaped
         return super().bind_processor(dialect)
 

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import Column, bindparam, false, inspect, select, text, update
-from sqlalchemy.orm import Session
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
-from threadlog.models.dialects import dialect_of, utc_now
+from threadlog.models.dialects import utc_now
+from threadlog.repositories.base import Repository
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
 _PARTITIONS: Final = text(
@@ -61,63 +61,59 @@ class SessionSettings(NamedTuple):
     sql_mode: str
 
 
-class CatalogueRepository:
+class CatalogueRepository(Repository):
     """Questions to the catalogue, bound to one session.
 
     Methods that end in ``_statement`` execute nothing: they write what a person may run.
     """
 
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
-
     def now(self) -> datetime:
         """Give the database's time: in UTC, to the microsecond."""
-        now = self._session.scalar(select(utc_now(dialect_of(self._session))))
+        now = self.uow.execute(select(utc_now(self.uow.dialect))).scalar()
         return cast("datetime", now)
 
     def server_version(self) -> tuple[int, ...]:
         """Give the server's version, as the driver read it when it connected."""
-        version = self._session.connection().dialect.server_version_info or ()
+        version = self.uow.connection.dialect.server_version_info or ()
         return tuple(part for part in version if isinstance(part, int))
 
     def is_mariadb(self) -> bool:
         """Say whether a server that speaks MySQL's protocol is MariaDB."""
-        return dialect_of(self._session) == "mariadb"
+        return self.uow.dialect == "mariadb"
 
     def tables(self, part: SchemaPart) -> set[str]:
         """Name those of a part's tables that exist."""
-        existing = inspect(self._session.connection()).get_table_names()
+        existing = inspect(self.uow.connection).get_table_names()
         return {table for table in existing if table in part.tables}
 
     def columns(self, table: str) -> set[str]:
         """Name the columns of an existing table."""
-        return {str(c["name"]) for c in inspect(self._session.connection()).get_columns(table)}
+        return {str(c["name"]) for c in inspect(self.uow.connection).get_columns(table)}
 
     def indexes(self, table: str) -> set[str]:
         """Name the indexes of an existing table."""
-        return {str(i["name"]) for i in inspect(self._session.connection()).get_indexes(table)}
+        return {str(i["name"]) for i in inspect(self.uow.connection).get_indexes(table)}
 
     def session_settings(self) -> SessionSettings:
         """Give what the session's host chose for it, on MySQL."""
-        driver = self._session.get_bind().dialect.driver
-        autocommit, charset, sql_mode = self._session.execute(_SESSION).one()
+        driver = self.uow.connection.dialect.driver
+        autocommit, charset, sql_mode = self.uow.execute(_SESSION).one()
         return SessionSettings(driver, bool(autocommit), charset, sql_mode)
 
     def encodings(self) -> tuple[str, str]:
         """Give the encodings of the database and of the session, on PostgreSQL."""
-        database, session = self._session.execute(_ENCODINGS).one()
+        database, session = self.uow.execute(_ENCODINGS).one()
         return database, session
 
     def commits_each_statement(self) -> bool:
         """Say whether each statement is a transaction of its own, on PostgreSQL."""
-        began = self._session.scalar(_BEGAN)
-        return bool(self._session.scalar(_BEGAN) != began)
+        began = self.uow.execute(_BEGAN).scalar()
+        return bool(self.uow.execute(_BEGAN).scalar() != began)
 
     def write_nothing(self, part: SchemaPart) -> None:
         """Execute a statement that writes, but no row."""
         table = part.version_table
-        self._session.execute(update(table).values(version=table.c.version).where(false()))
+        self.uow.execute(update(table).values(version=table.c.version).where(false()))
 
     def has_version_table(self, part: SchemaPart) -> bool:
         """Say whether the version table exists and has the column that it is read by."""
@@ -126,15 +122,15 @@ class CatalogueRepository:
 
     def create_tables(self, part: SchemaPart) -> None:
         """Create what is missing of a part's tables. Only for embedded databases."""
-        part.metadata.create_all(self._session.connection())
+        part.metadata.create_all(self.uow.connection)
 
     def max_allowed_packet(self) -> int:
         """Give the largest statement that a MySQL server takes on this session, in bytes."""
-        return int(self._session.scalar(_MAX_ALLOWED_PACKET) or 0)
+        return int(self.uow.execute(_MAX_ALLOWED_PACKET).scalar() or 0)
 
     def partitioning(self, table: str) -> Partitioning:
         """Give the partitioning of a table on MySQL."""
-        method, count, expression = self._session.execute(_PARTITIONS, {"table": table}).one()
+        method, count, expression = self.uow.execute(_PARTITIONS, {"table": table}).one()
         return Partitioning(method, count, expression)
 
     def identifier_collations(self, part: SchemaPart) -> dict[tuple[str, str], Collation]:
@@ -146,7 +142,7 @@ class CatalogueRepository:
             if (column.primary_key or column.name.endswith("_id"))
             and (collation := self._collation(column))
         }
-        rows = self._session.execute(
+        rows = self.uow.execute(
             _COLLATIONS,
             {"tables": sorted(part.tables), "columns": sorted({column for _, column in wanted})},
         )
@@ -158,19 +154,19 @@ class CatalogueRepository:
 
     def _collation(self, column: Column[Any]) -> str | None:
         """Give the collation that a column's type names, on MySQL."""
-        named = _COLLATE.search(column.type.compile(self._session.connection().dialect))
+        named = _COLLATE.search(column.type.compile(self.uow.connection.dialect))
         return named[1] if named else None
 
     def engines(self, part: SchemaPart) -> dict[str, str | None]:
         """Give the storage engine of each table on MySQL."""
-        rows = self._session.execute(_ENGINES, {"tables": sorted(part.tables)})
+        rows = self.uow.execute(_ENGINES, {"tables": sorted(part.tables)})
         return {table: engine for table, engine in rows}  # noqa: C416 - rows are no pairs to mypy
 
     def index_statement(self, part: SchemaPart, table: str, name: str) -> str:
         """Write the statement that creates an index of the models."""
         indexes = part.metadata.tables[table].indexes
         (index,) = (index for index in indexes if index.name == name)
-        return str(CreateIndex(index).compile(dialect=self._session.connection().dialect))
+        return str(CreateIndex(index).compile(dialect=self.uow.connection.dialect))
 
     def partition_statement(self, table: str) -> str:
         """Write the statement that partitions a table of MySQL as the schema has it."""
@@ -196,7 +192,7 @@ class CatalogueRepository:
         }
         if any((table, column) in ends for column in columns):
             return ""
-        dialect = self._session.connection().dialect
+        dialect = self.uow.connection.dialect
         known = part.metadata.tables[table].columns
         changes = [
             f"MODIFY {CreateColumn(known[column]).compile(dialect=dialect)}" for column in columns

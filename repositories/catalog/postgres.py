@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from sqlalchemy import Column, inspect, text
-from sqlalchemy.orm import Session
 
 from threadlog.models import PARTITION_COUNT, HitlAnswer, Message, Run, SchemaPart, Thread
 from threadlog.models.dialects import METADATA_INDEX, foreign_key, metadata_index, partition
+from threadlog.repositories.base import Executor, Repository
 
 _OF_THREAD: Final = tuple(model.__tablename__ for model in (Message, Run, HitlAnswer))
 
@@ -65,20 +65,19 @@ class ForeignKey(NamedTuple):
         return f"({self.column}) REFERENCES {self.table} ({self.referred}){cascade}"
 
 
-class PostgresCatalogue:
+class PostgresCatalogue(Repository):
     """Questions to PostgreSQL's catalogue, bound to one session.
 
     Methods that end in ``_statement`` execute nothing: they write what a person may run.
     """
 
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
-        self._inspector = inspect(session.connection())
+    def __init__(self, uow: Executor) -> None:
+        super().__init__(uow)
+        self._inspector = inspect(uow.connection)
 
     def types(self, part: SchemaPart) -> Iterator[tuple[str, str, Difference]]:
         """Yield table, column and types of those columns that have another than their model."""
-        dialect = self._session.connection().dialect
+        dialect = self.uow.connection.dialect
         for table in self._tables(part):
             columns = part.metadata.tables[table].columns
             for found in self._inspector.get_columns(table):
@@ -127,12 +126,12 @@ class PostgresCatalogue:
 
     def partition_key(self, table: str) -> str | None:
         """Give what a table is partitioned by, such as ``HASH (thread_id)``; None if by nothing."""
-        found: str | None = self._session.scalar(_KEY, {"table": table})
+        found: str | None = self.uow.execute(_KEY, {"table": table}).scalar()
         return found
 
     def partitions(self, table: str) -> set[int | None]:
         """Give the places of a table's partitions, and None for any that is none of 64."""
-        bounds = self._session.scalars(_BOUNDS, {"table": table})
+        bounds = self.uow.execute(_BOUNDS, {"table": table}).scalars()
         return {_place(bound) for bound in bounds}
 
     def partition_statement(self, table: str, places: Iterable[int]) -> str:
@@ -144,7 +143,7 @@ class PostgresCatalogue:
         return {
             (table, column): Collation(name, deterministic, fixed)
             for table in self._tables(part)
-            for column, name, deterministic, fixed in self._session.execute(
+            for column, name, deterministic, fixed in self.uow.execute(
                 _COLLATIONS, {"table": table}
             )
             if self._is_bytewise(part.metadata.tables[table].columns.get(column))
@@ -156,7 +155,7 @@ class PostgresCatalogue:
         return f"ALTER TABLE {table} {', '.join(changes)}"
 
     def _is_bytewise(self, column: Column[object] | None) -> bool:
-        dialect = self._session.connection().dialect
+        dialect = self.uow.connection.dialect
         return column is not None and _COLLATED.search(column.type.compile(dialect)) is not None
 
     def _tables(self, part: SchemaPart) -> list[str]:

@@ -20,12 +20,10 @@ from sqlalchemy import (
     true,
     union_all,
 )
-from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
     as_text,
-    dialect_of,
     force_primary_key,
     insert_or_replace,
     json_items,
@@ -34,7 +32,7 @@ from threadlog.models.dialects import (
     typed_null,
     utc_now,
 )
-from threadlog.repositories.base import copy_thread, delete_thread, rowcount
+from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.digests import ns_digest
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
@@ -150,22 +148,18 @@ class CheckpointSummary(NamedTuple):
     old: bool
 
 
-class CheckpointRepository:
+class CheckpointRepository(Repository):
     """Statements on checkpoints, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def put(self, new: NewCheckpoint) -> None:
         """Insert a checkpoint, or overwrite the one of this id."""
-        dialect = dialect_of(self._session)
+        dialect = self.uow.dialect
         row = {
             **new._asdict(),
             "ns_digest": ns_digest(new.checkpoint_ns),
             "created_at": utc_now(dialect),
         }
-        self._session.execute(insert_or_replace(_CHECKPOINTS, dialect, row))
+        self.uow.execute(insert_or_replace(_CHECKPOINTS, dialect, row))
 
     def newest(self, thread_id: str, checkpoint_ns: str) -> StoredCheckpoint | None:
         """Read the newest checkpoint of a namespace, all of it in one statement."""
@@ -185,7 +179,7 @@ class CheckpointRepository:
 
     def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
         """Read up to `limit` checkpoints, newest first, all of them in one statement."""
-        dialect = dialect_of(self._session)
+        dialect = self.uow.dialect
         target = _targets(*_conditions(query, dialect), order=_ordering(query, dialect)).limit(
             limit
         )
@@ -196,7 +190,7 @@ class CheckpointRepository:
     def _read(
         self, statement: CompoundSelect[Any], parameters: Mapping[str, Any]
     ) -> list[StoredCheckpoint]:
-        return _gathered(self._session.execute(statement, parameters))
+        return _gathered(self.uow.execute(statement, parameters))
 
     def chain(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str, depth: int
@@ -219,7 +213,7 @@ class CheckpointRepository:
             "checkpoint_id": checkpoint_id,
             "depth": depth,
         }
-        return [(row[1], row[2], row[3]) for row in self._session.execute(_CHAIN, key)]
+        return [(row[1], row[2], row[3]) for row in self.uow.execute(_CHAIN, key)]
 
     def outline(self, thread_id: str, *, seconds_ago: float) -> list[CheckpointSummary]:
         """Read what decides about a thread's checkpoints, without what they hold.
@@ -228,9 +222,9 @@ class CheckpointRepository:
             thread_id: the thread.
             seconds_ago: how long ago one must have been stored to be old.
         """
-        dialect = dialect_of(self._session)
+        dialect = self.uow.dialect
         old = _CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago)
-        rows = self._session.execute(
+        rows = self.uow.execute(
             select(
                 _CHECKPOINTS.c.ns_digest,
                 _CHECKPOINTS.c.checkpoint_id,
@@ -249,18 +243,18 @@ class CheckpointRepository:
         """Name the threads in which runs made checkpoints, in order."""
         column = _CHECKPOINTS.c.thread_id
         wanted = select(column).distinct().where(_CHECKPOINTS.c.run_id.in_(run_ids))
-        return list(self._session.scalars(wanted.order_by(column)))
+        return list(self.uow.execute(wanted.order_by(column)).scalars())
 
     def of_runs(self, thread_id: str, run_ids: Sequence[str]) -> set[tuple[str, str]]:
         """Find the checkpoints of a thread that runs made: hash of the namespace, id."""
         wanted = select(_CHECKPOINTS.c.ns_digest, _CHECKPOINTS.c.checkpoint_id).where(
             _CHECKPOINTS.c.thread_id == thread_id, _CHECKPOINTS.c.run_id.in_(run_ids)
         )
-        return {(row[0], row[1]) for row in self._session.execute(wanted)}
+        return {(row[0], row[1]) for row in self.uow.execute(wanted)}
 
     def threads_with_old(self, *, seconds_ago: float, after: str | None, limit: int) -> list[str]:
         """Name threads that have a checkpoint as old as that, a page at a time, in order."""
-        dialect = dialect_of(self._session)
+        dialect = self.uow.dialect
         column = _CHECKPOINTS.c.thread_id
         query = (
             select(column)
@@ -269,12 +263,14 @@ class CheckpointRepository:
             .order_by(column)
             .limit(limit)
         )
-        return list(self._session.scalars(query if after is None else query.where(column > after)))
+        return list(
+            self.uow.execute(query if after is None else query.where(column > after)).scalars()
+        )
 
     def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
         """Delete checkpoints of a namespace; gives how many there were."""
         return rowcount(
-            self._session.execute(
+            self.uow.execute(
                 delete(_CHECKPOINTS).where(
                     _CHECKPOINTS.c.thread_id == thread_id,
                     _CHECKPOINTS.c.ns_digest == digest,
@@ -285,7 +281,7 @@ class CheckpointRepository:
 
     def delete_thread(self, thread_id: str) -> int:
         """Delete a thread's checkpoints; gives how many there were."""
-        return delete_thread(self._session, _CHECKPOINTS, thread_id)
+        return delete_thread(self.uow, _CHECKPOINTS, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's checkpoints inside the database; the target has none of them.
@@ -293,7 +289,7 @@ class CheckpointRepository:
         The source's stay locked: nobody deletes them, nor what they refer to, which is to be
         copied by later statements.
         """
-        copy_thread(self._session, _CHECKPOINTS, source_thread_id, target_thread_id, lock=True)
+        copy_thread(self.uow, _CHECKPOINTS, source_thread_id, target_thread_id, lock=True)
 
 
 def _ordering(query: CheckpointQuery, dialect: str) -> Sequence[ColumnElement[Any]]:

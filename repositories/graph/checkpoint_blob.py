@@ -4,11 +4,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import Table, delete, or_, select
-from sqlalchemy.orm import Session
 
 from threadlog.models import CheckpointBlob
-from threadlog.models.dialects import dialect_of, insert_if_absent, many_rows
-from threadlog.repositories.base import copy_thread, delete_thread, rowcount
+from threadlog.models.dialects import insert_if_absent, many_rows
+from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
 
@@ -23,12 +22,8 @@ class NewBlob(NamedTuple):
     value: bytes
 
 
-class CheckpointBlobRepository:
+class CheckpointBlobRepository(Repository):
     """Statements on values of channels, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def put(self, thread_id: str, digest: str, batch: Sequence[NewBlob], size: int) -> None:
         """Insert values in one statement; a version that is stored already stays as it is.
@@ -39,10 +34,10 @@ class CheckpointBlobRepository:
             batch: the values.
             size: about how many bytes they are in a statement.
         """
-        dialect = dialect_of(self._session)
+        dialect = self.uow.dialect
         rows = [{"thread_id": thread_id, "ns_digest": digest, **new._asdict()} for new in batch]
         statement = insert_if_absent(_BLOBS, dialect)
-        self._session.execute(*many_rows(statement, rows, size, dialect))
+        self.uow.execute(*many_rows(statement, rows, size, dialect))
 
     def existing(self, thread_id: str, digest: str, keys: Sequence[str]) -> set[str]:
         """Say which of these keys have a value."""
@@ -51,7 +46,7 @@ class CheckpointBlobRepository:
             _BLOBS.c.ns_digest == digest,
             _BLOBS.c.blob_key.in_(keys),
         )
-        return set(self._session.scalars(found))
+        return set(self.uow.execute(found).scalars())
 
     def of_channels(self, thread_id: str, channels: Iterable[str]) -> set[tuple[str, str]]:
         """Find the values of channels in all of a thread's namespaces.
@@ -67,12 +62,12 @@ class CheckpointBlobRepository:
         found = select(_BLOBS.c.ns_digest, _BLOBS.c.blob_key).where(
             _BLOBS.c.thread_id == thread_id, or_(*begins)
         )
-        return {(digest, key) for digest, key in self._session.execute(found)}
+        return {(digest, key) for digest, key in self.uow.execute(found)}
 
     def delete(self, thread_id: str, digest: str, keys: Sequence[str]) -> int:
         """Delete values; gives how many there were."""
         return rowcount(
-            self._session.execute(
+            self.uow.execute(
                 delete(_BLOBS).where(
                     _BLOBS.c.thread_id == thread_id,
                     _BLOBS.c.ns_digest == digest,
@@ -83,8 +78,8 @@ class CheckpointBlobRepository:
 
     def delete_thread(self, thread_id: str) -> int:
         """Delete a thread's values; gives how many there were."""
-        return delete_thread(self._session, _BLOBS, thread_id)
+        return delete_thread(self.uow, _BLOBS, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's values inside the database; the target has none of them."""
-        copy_thread(self._session, _BLOBS, source_thread_id, target_thread_id)
+        copy_thread(self.uow, _BLOBS, source_thread_id, target_thread_id)

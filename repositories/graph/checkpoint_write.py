@@ -4,17 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, delete, literal, select, union_all
-from sqlalchemy.orm import Session
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
-    dialect_of,
     insert_if_absent,
     insert_or_replace_where,
     many_rows,
     typed_null,
 )
-from threadlog.repositories.base import copy_thread, delete_thread, rowcount
+from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
@@ -49,12 +47,8 @@ class History(NamedTuple):
     """By key."""
 
 
-class CheckpointWriteRepository:
+class CheckpointWriteRepository(Repository):
     """Statements on writes of tasks, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def put(
         self,
@@ -72,14 +66,14 @@ class CheckpointWriteRepository:
             batch: the writes.
             size: about how many bytes they are in a statement.
         """
-        dialect = dialect_of(self._session)
+        dialect = self.uow.dialect
         rows = [{**key, **new._asdict()} for new in _each_once(batch)]
         if all(new.idx >= 0 for new in batch):
             statement = insert_if_absent(_WRITES, dialect)
-            self._session.execute(*many_rows(statement, rows, size, dialect))
+            self.uow.execute(*many_rows(statement, rows, size, dialect))
         else:
             statement = insert_or_replace_where(_WRITES, dialect, _WRITES.c.idx < 0)
-            self._session.execute(statement.values(rows))
+            self.uow.execute(statement.values(rows))
 
     def history(
         self,
@@ -122,12 +116,12 @@ class CheckpointWriteRepository:
                 *(b.channel, b.type, b.value),
             ),
         )
-        return _history(self._session.execute(statement).all())
+        return _history(self.uow.execute(statement).all())
 
     def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
         """Delete the writes after checkpoints; gives how many there were."""
         return rowcount(
-            self._session.execute(
+            self.uow.execute(
                 delete(_WRITES).where(
                     _WRITES.c.thread_id == thread_id,
                     _WRITES.c.ns_digest == digest,
@@ -138,11 +132,11 @@ class CheckpointWriteRepository:
 
     def delete_thread(self, thread_id: str) -> int:
         """Delete a thread's writes; gives how many there were."""
-        return delete_thread(self._session, _WRITES, thread_id)
+        return delete_thread(self.uow, _WRITES, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's writes inside the database; the target has none of them."""
-        copy_thread(self._session, _WRITES, source_thread_id, target_thread_id)
+        copy_thread(self.uow, _WRITES, source_thread_id, target_thread_id)
 
 
 def _each_once(batch: Sequence[NewWrite]) -> Iterable[NewWrite]:

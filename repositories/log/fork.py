@@ -25,13 +25,12 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import LockingRead, as_text, dialect_of, id_equals
+from threadlog.models.dialects import LockingRead, as_text, id_equals
 from threadlog.models.dialects.locking import Lock
-from threadlog.repositories.base import execute_in_order
+from threadlog.repositories.base import Repository, execute_in_order
 from threadlog.repositories.log.message import THREAD_ROW, MessageRow
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -141,17 +140,13 @@ class ForkSource(NamedTuple):
     """Whether there is something of the new thread already."""
 
 
-class ForkRepository:
+class ForkRepository(Repository):
     """Statements that read or copy the finished part of a thread, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def snapshot(self, thread_id: str, after_run_id: str) -> Snapshot | None:
         """Read what a fork would copy, in one statement; None where there is no such thread."""
         key = {"source": thread_id, "after_run_id": after_run_id}
-        rows = sorted(self._session.execute(_SNAPSHOT, key).all(), key=lambda row: row[0])
+        rows = sorted(self.uow.execute(_SNAPSHOT, key).all(), key=lambda row: row[0])
         if not rows or rows[0][0] != THREAD_ROW:
             return None
         return Snapshot(rows[0][4] is not None, [MessageRow(*row[:4]) for row in rows[1:]])
@@ -162,8 +157,8 @@ class ForkRepository:
         Until the transaction ends nobody appends to it, or claims or completes its runs.
         """
         key = {"source": thread_id, "after_run_id": after_run_id, "new": new}
-        statements = _LOCK_SOURCE.statements(dialect_of(self._session))
-        row = execute_in_order(self._session, statements, key)
+        statements = _LOCK_SOURCE.statements(self.uow.dialect)
+        row = execute_in_order(self.uow, statements, key)
         return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
 
     def copy(self, source: str, new: str, cutoff: int, extra: dict[str, Any]) -> None:
@@ -180,9 +175,9 @@ class ForkRepository:
         """
         values = {"source": source, "new": new, "cutoff": cutoff}
         try:
-            self._session.execute(_COPY_THREAD, {**values, "extra": extra})
-            self._session.execute(_COPY_MESSAGES, values)
-            self._session.execute(_COPY_RUNS, values)
+            self.uow.execute(_COPY_THREAD, {**values, "extra": extra})
+            self.uow.execute(_COPY_MESSAGES, values)
+            self.uow.execute(_COPY_RUNS, values)
         except IntegrityError as error:
             # The source is locked, so that only a key of the new thread can be in the way.
             raise ThreadAlreadyExistsError(thread_id=new) from error

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Table, bindparam, delete, select
-from sqlalchemy.orm import Session
 
 from threadlog.models import HitlAnswer
 from threadlog.models.dialects import (
     as_bytes,
     as_text,
-    dialect_of,
     exact_json,
     id_equals,
     insert_or_replace,
     statement_time,
 )
+from threadlog.repositories.base import Repository
 
 _ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]
 
@@ -42,12 +41,8 @@ _NO_RUN: Final = ""
 """What the key has in place of a run where none asked."""
 
 
-class HitlAnswerRepository:
+class HitlAnswerRepository(Repository):
     """Statements on answers, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def save(self, thread_id: str, run_id: str | None, question_id: str, answer: Any) -> None:
         """Insert an answer or replace the one that is there, in one statement.
@@ -58,7 +53,7 @@ class HitlAnswerRepository:
             question_id: the question.
             answer: a JSON value.
         """
-        dialect = dialect_of(self._session)
+        dialect = self.uow.dialect
         row = {
             "thread_id": thread_id,
             "run_id": run_id or _NO_RUN,
@@ -66,20 +61,20 @@ class HitlAnswerRepository:
             "answer": exact_json(answer, dialect),
             "answered_at": statement_time(),
         }
-        self._session.execute(insert_or_replace(_ANSWERS, dialect, row))
+        self.uow.execute(insert_or_replace(_ANSWERS, dialect, row))
 
     def load(self, thread_id: str, run_id: str | None, question_id: str) -> str | bytes | None:
         """Read an answer's JSON text; None where there is none."""
         key = {"thread_id": thread_id, "run_id": run_id or _NO_RUN, "question_id": question_id}
-        row = self._session.execute(_LOAD, key).first()
+        row = self.uow.execute(_LOAD, key).first()
         return None if row is None else row[1]
 
     def clear(self, thread_id: str, run_id: str | None, question_ids: Sequence[str] | None) -> None:
         """Delete a run's answers: those to some questions, or all of them for None."""
         key: dict[str, Any] = {"thread_id": thread_id, "run_id": run_id or _NO_RUN}
         if question_ids is None:
-            self._session.execute(_CLEAR, key)
+            self.uow.execute(_CLEAR, key)
         else:
             for start in range(0, len(question_ids), _AT_ONCE):
                 some = question_ids[start : start + _AT_ONCE]
-                self._session.execute(_CLEAR_SOME, {**key, "question_ids": some})
+                self.uow.execute(_CLEAR_SOME, {**key, "question_ids": some})

@@ -18,7 +18,6 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.orm import Session
 
 from threadlog.errors import StorageError
 from threadlog.models import Message, Run, Thread
@@ -26,12 +25,11 @@ from threadlog.models.dialects import (
     LastRows,
     as_text,
     decode_last_insert_id,
-    dialect_of,
     encode_last_insert_id,
     id_equals,
     to_epoch,
 )
-from threadlog.repositories.base import rowcount
+from threadlog.repositories.base import Repository, rowcount
 from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq
 
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
@@ -185,12 +183,8 @@ class LogRows(NamedTuple):
     """In seq order."""
 
 
-class MessageRepository:
+class MessageRepository(Repository):
     """Statements on messages, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def insert(
         self, thread_id: str, after_seq: int, batches: Iterable[Sequence[NewMessage]]
@@ -214,7 +208,7 @@ class MessageRepository:
             for thread_id, after_seq, messages in placed
             for place, message in enumerate(messages, start=1)
         ]
-        self._session.execute(_INSERT, rows)
+        self.uow.execute(_INSERT, rows)
 
     def lock_and_append(self, thread_id: str, message: NewMessage) -> ThreadTail | None:
         """Lock a thread, and insert a message behind its last one, in one statement.
@@ -231,7 +225,7 @@ class MessageRepository:
         """
         statement = _INSERT_BEHIND if message.run_id is None else _INSERT_BEHIND_UNLESS_COMPLETED
         values = {**message._asdict(), "digits": message.payload.hex()}
-        result = self._session.execute(statement, {"thread_id": thread_id, **values})
+        result = self.uow.execute(statement, {"thread_id": thread_id, **values})
         if not rowcount(result):
             return None
         seq, behind = decode_last_insert_id(result)
@@ -243,7 +237,7 @@ class MessageRepository:
         """Say whether these very messages are at their seqs: role, payload and run id."""
         thread_id, after, messages = placed
         keys = {"thread_id": thread_id, "after": after, "last": after + len(messages)}
-        stored = [tuple(row) for row in self._session.execute(_STORED, keys)]
+        stored = [tuple(row) for row in self.uow.execute(_STORED, keys)]
         return stored == [(new.role, new.payload, new.run_id) for new in messages]
 
     def log(self, thread_id: str, *, last: int | None = None) -> LogRows | None:
@@ -255,11 +249,11 @@ class MessageRepository:
         statement = _LOG
         parameters: dict[str, Any] = {"thread_id": thread_id}
         if last is not None:
-            statement = _newest(dialect_of(self._session))
+            statement = _newest(self.uow.dialect)
             parameters = {**parameters, "skip": last - 1, "last": last}
         # SQL promises no order of a UNION, and ORDER BY would sort whole payloads on the
         # server; sorting what is already in order costs next to nothing here.
-        rows = sorted(self._session.execute(statement, parameters).all(), key=_seq)
+        rows = sorted(self.uow.execute(statement, parameters).all(), key=_seq)
         if not rows:
             return None
         first = rows[0]
@@ -273,7 +267,7 @@ class MessageRepository:
         statement = _PAGE
         if limit is not None:
             statement, parameters = _LIMITED_PAGE, {**parameters, "limit": limit}
-        rows = self._session.execute(statement, parameters)
+        rows = self.uow.execute(statement, parameters)
         return [DatedMessageRow(*row) for row in rows]
 
 

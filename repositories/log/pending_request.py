@@ -3,11 +3,10 @@
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, bindparam, select, update
-from sqlalchemy.orm import Session
 
 from threadlog.models import Thread
-from threadlog.models.dialects import as_bytes, as_text, dialect_of, insert_if_absent
-from threadlog.repositories.base import rowcount
+from threadlog.models.dialects import as_bytes, as_text, insert_if_absent
+from threadlog.repositories.base import Repository, rowcount
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 
@@ -40,13 +39,8 @@ class PendingRequestRow(NamedTuple):
     """Its JSON text."""
 
 
-class PendingRequestRepository:
+class PendingRequestRepository(Repository):
     """Statements on pending requests, bound to one session."""
-
-    def __init__(self, session: Session, *, read_committed: bool) -> None:
-        """Bind to a session; see `UnitOfWork` for `read_committed`."""
-        self._session = session
-        self._read_committed = read_committed
 
     def save(self, thread_id: str, request: dict[str, Any], run_id: str | None) -> None:
         """Replace a thread's pending request; the thread is created if need be.
@@ -55,15 +49,15 @@ class PendingRequestRepository:
         missing row locks the gap under REPEATABLE READ: there the row is made first.
         """
         values = {"id": thread_id, "request": request, "of_run": run_id}
-        if self._read_committed and rowcount(self._session.execute(_SAVE, values)):
+        if self.uow.read_committed and rowcount(self.uow.execute(_SAVE, values)):
             return
-        dialect = dialect_of(self._session)
-        self._session.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
-        self._session.execute(_SAVE, values)
+        dialect = self.uow.dialect
+        self.uow.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
+        self.uow.execute(_SAVE, values)
 
     def clear(self, thread_id: str) -> None:
         """Remove a thread's pending request with its run id; a missing thread stays missing."""
-        self._session.execute(_CLEAR, {"id": thread_id})
+        self.uow.execute(_CLEAR, {"id": thread_id})
 
     def clear_if_same(self, thread_id: str, question_id: str, run_id: str) -> bool:
         """Remove it in one statement if it is this question of this run, byte by byte.
@@ -72,9 +66,9 @@ class PendingRequestRepository:
             Whether it was, and is removed now.
         """
         key = {"id": thread_id, "question_id": question_id, "of_run": run_id}
-        return rowcount(self._session.execute(_CLEAR_IF_SAME, key)) == 1
+        return rowcount(self.uow.execute(_CLEAR_IF_SAME, key)) == 1
 
     def load(self, thread_id: str) -> PendingRequestRow | None:
         """Read a thread's pending request with its run id; None where there is none."""
-        row = self._session.execute(_LOAD, {"thread_id": thread_id}).first()
+        row = self.uow.execute(_LOAD, {"thread_id": thread_id}).first()
         return None if row is None else PendingRequestRow(*row)

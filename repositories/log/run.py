@@ -21,20 +21,18 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.orm import Session
 
 from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects import (
     LockingRead,
     bump_row_version,
-    dialect_of,
     id_equals,
     seconds_ago,
     statement_time,
     to_epoch,
 )
 from threadlog.models.dialects.locking import Lock
-from threadlog.repositories.base import execute_in_order, rowcount
+from threadlog.repositories.base import Repository, execute_in_order, rowcount
 
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -157,12 +155,8 @@ class Completion(NamedTuple):
     """The highest completion_seq of the thread, 0 where there is none."""
 
 
-class RunRepository:
+class RunRepository(Repository):
     """Statements on runs, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def claim(self, thread_id: str, run_id: str) -> bool:
         """Insert an open run unless there is one of this id; the caller holds the thread's lock.
@@ -170,13 +164,13 @@ class RunRepository:
         Returns:
             Whether it was inserted.
         """
-        result = self._session.execute(_CLAIM, {"thread_id": thread_id, "run_id": run_id})
+        result = self.uow.execute(_CLAIM, {"thread_id": thread_id, "run_id": run_id})
         return rowcount(result) == 1
 
     def completed(self, thread_id: str, run_id: str) -> bool | None:
         """Say whether a run is completed, and lock it; None where there is no such run."""
         key = {"thread_id": thread_id, "run_id": run_id}
-        row = self._session.execute(_IS_COMPLETED, key).first()
+        row = self.uow.execute(_IS_COMPLETED, key).first()
         return None if row is None else bool(row[0])
 
     def completed_among(self, keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -191,13 +185,13 @@ class RunRepository:
         found: set[tuple[str, str]] = set()
         for start in range(0, len(asked), _RUNS_AT_ONCE):
             some = {"keys": asked[start : start + _RUNS_AT_ONCE]}
-            found.update((row[0], row[1]) for row in self._session.execute(_COMPLETED, some))
+            found.update((row[0], row[1]) for row in self.uow.execute(_COMPLETED, some))
         return found
 
     def lock_completion(self, thread_id: str, run_id: str) -> Completion:
         """Lock a thread, and read what completing one of its runs needs."""
         key = {"thread_id": thread_id, "run_id": run_id}
-        row = execute_in_order(self._session, _LOCK_COMPLETION.statements(self._dialect), key)
+        row = execute_in_order(self.uow, _LOCK_COMPLETION.statements(self.uow.dialect), key)
         if row is None or row[0] is None:
             return Completion(None, 0)
         return Completion(bool(row[0]), row[1])
@@ -205,31 +199,27 @@ class RunRepository:
     def complete(self, thread_id: str, run_id: str, completion_seq: int) -> None:
         """Mark a run as completed now; the caller holds the thread's lock."""
         values = {"of_thread": thread_id, "of_run": run_id, "seq": completion_seq}
-        self._session.execute(_completing(self._dialect), values)
+        self.uow.execute(_completing(self.uow.dialect), values)
 
     def release(self, thread_id: str, run_id: str) -> None:
         """Delete a run; the caller holds the thread's lock."""
-        self._session.execute(_RELEASE, {"thread_id": thread_id, "run_id": run_id})
+        self.uow.execute(_RELEASE, {"thread_id": thread_id, "run_id": run_id})
 
     def of_thread(self, thread_id: str) -> list[RunRow]:
         """List a thread's runs, first claimed first."""
-        return _rows(self._session.execute(_LIST, {"thread_id": thread_id}).all())
+        return _rows(self.uow.execute(_LIST, {"thread_id": thread_id}).all())
 
     def is_stale(self, thread_id: str, run_id: str, seconds: int) -> bool:
         """Say whether `stale` would list a run; the caller holds the thread's lock."""
         key = {"thread_id": thread_id, "run_id": run_id, "seconds": seconds}
-        return self._session.execute(_IS_STALE, key).first() is not None
+        return self.uow.execute(_IS_STALE, key).first() is not None
 
     def stale(self, seconds: int) -> list[RunRow]:
         """List open runs that gave no sign of life for so long and wait for nobody.
 
         A sign of life is the claim, or a message of the run. Reads all runs.
         """
-        return _rows(self._session.execute(_STALE, {"seconds": seconds}).all())
-
-    @property
-    def _dialect(self) -> str:
-        return dialect_of(self._session)
+        return _rows(self.uow.execute(_STALE, {"seconds": seconds}).all())
 
 
 @cache

@@ -22,7 +22,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import Session
 
 from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
 from threadlog.models import HitlAnswer, Message, Run, Thread
@@ -31,7 +30,6 @@ from threadlog.models.dialects import (
     as_bytes,
     as_text,
     clock_time,
-    dialect_of,
     from_epoch,
     id_equals,
     insert_if_absent,
@@ -41,7 +39,7 @@ from threadlog.models.dialects import (
     with_advisory_lock,
 )
 from threadlog.models.dialects.locking import Lock
-from threadlog.repositories.base import execute_in_order
+from threadlog.repositories.base import Repository, execute_in_order
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]
 
@@ -148,19 +146,14 @@ class ThreadKey(NamedTuple):
     updated_at: float
 
 
-class ThreadRepository:
+class ThreadRepository(Repository):
     """Statements on threads, bound to one session."""
-
-    def __init__(self, session: Session, *, read_committed: bool) -> None:
-        """Bind to a session; see `UnitOfWork` for `read_committed`."""
-        self._session = session
-        self._read_committed = read_committed
 
     def lock(self, thread_id: str) -> None:
         """Lock a thread, creating it if need be: one statement, or two for a new thread."""
         key = {"thread_id": thread_id}
-        lock = lock_thread(_THREADS, _THREAD_ID, self._dialect)
-        if self._read_committed and self._session.execute(lock, key).first() is not None:
+        lock = lock_thread(_THREADS, _THREAD_ID, self.uow.dialect)
+        if self.uow.read_committed and self.uow.execute(lock, key).first() is not None:
             return
         self._create(thread_id)
 
@@ -186,7 +179,7 @@ class ThreadRepository:
                 read, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
             case _:
                 read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
-        statements = read.statements(self._dialect)
+        statements = read.statements(self.uow.dialect)
         row = self._lock_or_create(statements, thread_id, more, is_new=is_new)
         return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
 
@@ -205,8 +198,8 @@ class ThreadRepository:
         Returns:
             Each thread's end, as `lock_tail` gives it, without a completed run.
         """
-        statement = _lock_several(self._dialect, wait=wait)
-        found = self._session.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
+        statement = _lock_several(self.uow.dialect, wait=wait)
+        found = self.uow.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
         rows = [row for row in found if row[2]]
         last = self._last_seqs([row[0] for row in rows])
         return {row[0]: ThreadTail(last[row[0]], bool(row[1]), None) for row in rows}
@@ -214,9 +207,9 @@ class ThreadRepository:
     def touch(self, *thread_ids: str) -> None:
         """Set the threads' ``updated_at`` to now; the caller holds their locks."""
         if len(thread_ids) == 1:
-            self._session.execute(_TOUCH, {"id": thread_ids[0]})
+            self.uow.execute(_TOUCH, {"id": thread_ids[0]})
         else:
-            self._session.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
+            self.uow.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
 
     def lock_extra(self, thread_id: str) -> dict[str, Any]:
         """Lock a thread, creating it if need be, and read its `extra`.
@@ -228,7 +221,7 @@ class ThreadRepository:
 
     def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Replace the thread's `extra`; the caller holds its lock."""
-        self._session.execute(_WRITE_EXTRA.values(extra=extra), {"id": thread_id})
+        self.uow.execute(_WRITE_EXTRA.values(extra=extra), {"id": thread_id})
 
     def page(self, *, after: ThreadKey | None, limit: int, order: ThreadOrder) -> list[ThreadRow]:
         """List up to `limit` threads that come behind `after`, each with its last seq.
@@ -239,7 +232,7 @@ class ThreadRepository:
         statement = _SUMMARY.order_by(*_ordering(order)).limit(limit)
         if after is not None:
             statement = statement.where(_behind(after, order))
-        rows = self._session.execute(statement).mappings().all()
+        rows = self.uow.execute(statement).mappings().all()
         last = self._last_seqs([row["thread_id"] for row in rows])
         return [ThreadRow(**row, last_seq=last[row["thread_id"]]) for row in rows]
 
@@ -256,18 +249,18 @@ class ThreadRepository:
         Raises:
             ThreadHasForksError: forks point at the thread and were not to be detached.
         """
-        lock = lock_thread(_THREADS, _THREAD_ID, self._dialect)
-        if self._session.execute(lock, {"thread_id": thread_id}).first() is None:
+        lock = lock_thread(_THREADS, _THREAD_ID, self.uow.dialect)
+        if self.uow.execute(lock, {"thread_id": thread_id}).first() is None:
             return False
         is_fork = _THREADS.c.parent_thread_id == thread_id
         if detach_forks:
-            self._session.execute(
+            self.uow.execute(
                 update(_THREADS).where(is_fork).values(parent_thread_id=None, forked_at_seq=None)
             )
-        elif self._session.execute(select(_THREADS.c.thread_id).where(is_fork)).first():
+        elif self.uow.execute(select(_THREADS.c.thread_id).where(is_fork)).first():
             raise ThreadHasForksError(thread_id=thread_id)
         for table in (*_OF_THREAD, _THREADS):
-            self._session.execute(delete(table).where(table.c.thread_id == thread_id))
+            self.uow.execute(delete(table).where(table.c.thread_id == thread_id))
         return True
 
     def _lock_or_create(
@@ -284,23 +277,19 @@ class ThreadRepository:
         writers would deadlock on it: there the row is made before it is read.
         """
         parameters = {"thread_id": thread_id, **more}
-        if self._read_committed and not is_new:
-            row = execute_in_order(self._session, statements, parameters)
+        if self.uow.read_committed and not is_new:
+            row = execute_in_order(self.uow, statements, parameters)
             if row is not None:
                 return row
         self._create(thread_id)  # locks it too
         # But a transaction with a snapshot of its own may read what others deleted meanwhile:
         # its lock is refused.
-        rest = statements[-1:] if self._read_committed else statements
-        return cast("Sequence[Any]", execute_in_order(self._session, rest, parameters))
+        rest = statements[-1:] if self.uow.read_committed else statements
+        return cast("Sequence[Any]", execute_in_order(self.uow, rest, parameters))
 
     def _create(self, thread_id: str) -> None:
         """Lock the thread's row, which is made if need be, in one statement."""
-        self._session.execute(_create(self._dialect), {"new": thread_id})
-
-    @property
-    def _dialect(self) -> str:
-        return dialect_of(self._session)
+        self.uow.execute(_create(self.uow.dialect), {"new": thread_id})
 
     def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
         """Find each thread's last seq by one look at the end of its index.
@@ -312,7 +301,7 @@ class ThreadRepository:
         for start in range(0, len(thread_ids), _LAST_SEQS_AT_ONCE):
             some = thread_ids[start : start + _LAST_SEQS_AT_ONCE]
             keys = {f"id_{place}": thread_id for place, thread_id in enumerate(some)}
-            seqs = self._session.execute(_looks(len(some)), keys).one()
+            seqs = self.uow.execute(_looks(len(some)), keys).one()
             found.update(zip(some, seqs, strict=True))
         return found
 

@@ -18,12 +18,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, dialect_of, select_with_row_kept_locked, utc_now
-from threadlog.repositories.base import rowcount
+from threadlog.models.dialects import as_text, select_with_row_kept_locked, utc_now
+from threadlog.repositories.base import Repository, rowcount
 
 IN_FLIGHT: Final = ("pending", "running")
 """The statuses of a run that is not finished; every other one is final."""
@@ -87,12 +86,8 @@ class AppRunRow(NamedTuple):
     error: str | None
 
 
-class AppRunRepository:
+class AppRunRepository(Repository):
     """Statements on the runs of a server of agents, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def insert(
         self, run_id: UUID, thread_id: UUID, now: datetime, values: Mapping[str, Any]
@@ -108,8 +103,8 @@ class AppRunRepository:
         row = {"run_id": run_id, "created_at": now, "updated_at": now, **values}
         given = {f"new_{name}": value for name, value in row.items()}
         try:
-            statement = _inserting(self._dialect)
-            return rowcount(self._session.execute(statement, {**given, "of_thread": thread_id})) > 0
+            statement = _inserting(self.uow.dialect)
+            return rowcount(self.uow.execute(statement, {**given, "of_thread": thread_id})) > 0
         except IntegrityError as error:
             # The thread is locked, so that only the run's key can be in the way.
             raise RunAlreadyExistsError(thread_id=str(thread_id), run_id=str(run_id)) from error
@@ -117,7 +112,7 @@ class AppRunRepository:
     def get(self, thread_id: UUID, run_id: UUID) -> AppRunRow | None:
         """Read a run of a thread; None where that thread has no such run."""
         key = {"of_thread": thread_id, "id": run_id}
-        row = self._session.execute(_GET, key).first()
+        row = self.uow.execute(_GET, key).first()
         return None if row is None else AppRunRow(*row)
 
     def page(
@@ -129,28 +124,28 @@ class AppRunRepository:
         # (error 1038). The rows of one page are put into their order here.
         ids = page.subquery("page")
         key = {"of_thread": thread_id, "limit": limit, "offset": offset}
-        rows = self._session.execute(_ROW.join(ids, _RUNS.c.run_id == ids.c.run_id), key).all()
+        rows = self.uow.execute(_ROW.join(ids, _RUNS.c.run_id == ids.c.run_id), key).all()
         found = [AppRunRow(*row) for row in rows]
         return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)
 
     def set_status(self, run_id: UUID, status: str, error: str | None) -> bool:
         """Set the status of a run in flight; say whether there was one."""
         statement = _SET_STATUS.values(status=status, error=error, updated_at=self._now())
-        return rowcount(self._session.execute(statement, {"id": run_id})) > 0
+        return rowcount(self.uow.execute(statement, {"id": run_id})) > 0
 
     def delete(self, thread_id: UUID, run_id: UUID) -> None:
         """Delete a run of a thread."""
-        self._session.execute(_DELETE, {"of_thread": thread_id, "id": run_id})
+        self.uow.execute(_DELETE, {"of_thread": thread_id, "id": run_id})
 
     def delete_all(self, thread_id: UUID) -> None:
         """Delete all runs of a thread."""
-        self._session.execute(_DELETE_ALL, {"of_thread": thread_id})
+        self.uow.execute(_DELETE_ALL, {"of_thread": thread_id})
 
     def touch(self, run_ids: Sequence[UUID]) -> None:
         """Set the time of those runs that are in flight: one statement for each 500."""
         for some in _chunks(run_ids):
             alive = update(_RUNS).where(_RUNS.c.run_id.in_(some), _IS_IN_FLIGHT)
-            self._session.execute(alive.values(updated_at=self._now()))
+            self.uow.execute(alive.values(updated_at=self._now()))
 
     def lock_stale(self, seconds: float, exclude: Collection[UUID], error: str) -> list[AppRunRow]:
         """Lock runs in flight that were not touched for so long, but for those of `exclude`.
@@ -166,29 +161,25 @@ class AppRunRepository:
             "updated_at": self._now(),
         }
         statement = select(*(changed.get(name, column) for name, column in _COLUMNS.items()))
-        limit = utc_now(self._dialect, seconds_ago=seconds)
+        limit = utc_now(self.uow.dialect, seconds_ago=seconds)
         statement = statement.where(_IS_IN_FLIGHT, _RUNS.c.updated_at < limit)
         if exclude:
             statement = statement.where(_RUNS.c.run_id.not_in(exclude))
-        rows = self._session.execute(statement.with_for_update(skip_locked=True)).all()
+        rows = self.uow.execute(statement.with_for_update(skip_locked=True)).all()
         return [AppRunRow(*row) for row in rows]
 
     def fail(self, run_ids: Sequence[UUID], error: str, now: datetime) -> None:
         """Give runs that `lock_stale` gave the status ``error``: a statement for each 500."""
         for some in _chunks(run_ids):
             failed = update(_RUNS).where(_RUNS.c.run_id.in_(some))
-            self._session.execute(failed.values(status="error", error=error, updated_at=now))
+            self.uow.execute(failed.values(status="error", error=error, updated_at=now))
 
     def any_in_flight(self, thread_id: UUID) -> bool:
         """Say whether a thread has a run that is not finished; the caller holds its lock."""
-        return self._session.execute(_ANY_IN_FLIGHT, {"of_thread": thread_id}).first() is not None
-
-    @property
-    def _dialect(self) -> str:
-        return dialect_of(self._session)
+        return self.uow.execute(_ANY_IN_FLIGHT, {"of_thread": thread_id}).first() is not None
 
     def _now(self) -> ColumnElement[datetime]:
-        return utc_now(self._dialect)
+        return utc_now(self.uow.dialect)
 
 
 @cache

@@ -16,18 +16,16 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import AppRun, AppThread
 from threadlog.models.dialects import (
     as_text,
-    dialect_of,
     json_member_is,
     prelock_statements,
     utc_now,
 )
-from threadlog.repositories.base import rowcount
+from threadlog.repositories.base import Repository, rowcount
 from threadlog.repositories.metadata.run import IN_FLIGHT
 
 _THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
@@ -97,16 +95,12 @@ class AppThreadRow(NamedTuple):
     ttl: str | None
 
 
-class AppThreadRepository:
+class AppThreadRepository(Repository):
     """Statements on the threads of a server of agents, bound to one session."""
-
-    def __init__(self, session: Session) -> None:
-        """Bind to a session."""
-        self._session = session
 
     def get(self, thread_id: UUID) -> AppThreadRow | None:
         """Read a thread; None where there is none."""
-        row = self._session.execute(_GET, {"id": thread_id}).first()
+        row = self.uow.execute(_GET, {"id": thread_id}).first()
         return None if row is None else AppThreadRow(*row)
 
     def insert(self, thread_id: UUID, now: datetime, values: Mapping[str, Any]) -> None:
@@ -117,7 +111,7 @@ class AppThreadRepository:
         """
         row = {"thread_id": thread_id, "created_at": now, "updated_at": now, **values}
         try:
-            self._session.execute(insert(_THREADS), row)
+            self.uow.execute(insert(_THREADS), row)
         except IntegrityError as error:
             raise ThreadAlreadyExistsError(thread_id=str(thread_id)) from error
 
@@ -125,7 +119,7 @@ class AppThreadRepository:
         """Set some columns, and the time of the row; of the graph's state too if `state`."""
         now = self._now()
         times = {"updated_at": now, "state_updated_at": now} if state else {"updated_at": now}
-        self._session.execute(_UPDATE.values({**values, **times}), {"id": thread_id})
+        self.uow.execute(_UPDATE.values({**values, **times}), {"id": thread_id})
 
     def search(
         self,
@@ -147,23 +141,23 @@ class AppThreadRepository:
         if metadata:
             page = page.join(_DESCRIBED, _DESCRIBED.c.thread_id == _THREADS.c.thread_id)
         for key, value in metadata.items():
-            page = page.where(json_member_is(_DESCRIBED.c.metadata, key, value, self._dialect))
+            page = page.where(json_member_is(_DESCRIBED.c.metadata, key, value, self.uow.dialect))
         # The rows of one page are put into their order here.
         ids_of_page = page.limit(limit).offset(offset).subquery("page")
         is_of_page = _THREADS.c.thread_id == ids_of_page.c.thread_id
-        rows = self._session.execute(_ROW.join(ids_of_page, is_of_page)).all()
+        rows = self.uow.execute(_ROW.join(ids_of_page, is_of_page)).all()
         return sorted((AppThreadRow(*row) for row in rows), key=_place(sort_by), reverse=descending)
 
     def delete(self, thread_id: UUID) -> None:
         """Delete a thread; its runs go with it where the database has foreign keys."""
-        self._session.execute(_DELETE, {"id": thread_id})
+        self.uow.execute(_DELETE, {"id": thread_id})
 
     def release_busy(self, thread_id: UUID, status: str) -> bool:
         """Set the status of a busy thread that has no run in flight; say whether it was one."""
-        for lock in prelock_statements(_THREADS, _IS_THREAD, self._dialect):
-            self._session.execute(lock, {"id": thread_id})
+        for lock in prelock_statements(_THREADS, _IS_THREAD, self.uow.dialect):
+            self.uow.execute(lock, {"id": thread_id})
         statement = _RELEASE.values(status=status, updated_at=self._now())
-        return rowcount(self._session.execute(statement, {"id": thread_id})) > 0
+        return rowcount(self.uow.execute(statement, {"id": thread_id})) > 0
 
     def over(self, now: str, limit: int) -> Sequence[UUID]:
         """List threads whose time was over at `now`, longest over first; none with a run in flight.
@@ -172,7 +166,7 @@ class AppThreadRepository:
             now: the database's time, as ``ttl`` has its own.
             limit: the most to list.
         """
-        return self._session.scalars(_OVER, {"now": now, "limit": limit}).all()
+        return self.uow.execute(_OVER, {"now": now, "limit": limit}).scalars().all()
 
     def claim_over(self, thread_id: UUID, now: str) -> str | None:
         """Lock a thread whose time was over at `now`, and give the text of its ``ttl``.
@@ -180,19 +174,15 @@ class AppThreadRepository:
         Returns:
             None where there is no such thread, or another transaction has it.
         """
-        row = self._session.execute(_CLAIM_OVER, {"id": thread_id, "now": now}).first()
+        row = self.uow.execute(_CLAIM_OVER, {"id": thread_id, "now": now}).first()
         return None if row is None else str(row[1])
 
     def write_ttl(self, thread_id: UUID, ttl: Mapping[str, Any]) -> None:
         """Replace a thread's ``ttl``, and nothing else."""
-        self._session.execute(_UPDATE.values(ttl=ttl), {"id": thread_id})
-
-    @property
-    def _dialect(self) -> str:
-        return dialect_of(self._session)
+        self.uow.execute(_UPDATE.values(ttl=ttl), {"id": thread_id})
 
     def _now(self) -> ColumnElement[datetime]:
-        return utc_now(self._dialect)
+        return utc_now(self.uow.dialect)
 
 
 def _ordering(sort_by: str, *, descending: bool) -> Sequence[ColumnElement[Any]]:

@@ -189,12 +189,12 @@ async def opened(order: Order) -> AsyncIterator[tuple[Checkpointer, Any]]:
     """Open a checkpointer of the kind that is ordered; gives also where its engines are."""
     if not order.synchronous:
         async with Checkpointer(order.url) as checkpointer:
-            yield checkpointer, checkpointer._sessions
+            yield checkpointer, checkpointer._client
         return
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(TASKS + 2))
     sync = SyncCheckpointer(order.url)
     await asyncio.to_thread(sync.__enter__)
-    yield cast("Checkpointer", EachInAThread(sync)), sync._sessions
+    yield cast("Checkpointer", EachInAThread(sync)), sync._client
     await asyncio.to_thread(sync.__exit__, None, None, None)
 
 

@@ -14,7 +14,13 @@ from tests.support.databases import DATABASES, engine_for, on_connection, sent_b
 from tests.support.factories import UserFactory
 from tests.support.schemas import differences
 from tests.support.ways import host_engine, sync_host_engine
-from threadlog import Checkpointer, MariaDBCheckpointer, MySQLCheckpointer, SyncCheckpointer
+from threadlog import (
+    Checkpointer,
+    MariaDBCheckpointer,
+    MessageLog,
+    MySQLCheckpointer,
+    SyncCheckpointer,
+)
 from threadlog.errors import ConfigurationError, DeadlockError, UnsupportedServerError
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH, MESSAGES
@@ -35,7 +41,7 @@ def with_other_scheme(url: str) -> str:
     return f"{OTHER[scheme]}://{rest}"
 
 
-async def works(checkpointer: Checkpointer) -> None:
+async def works(checkpointer: MessageLog) -> None:
     """Do what statements differ for."""
     await checkpointer.append("t", UserFactory.build_batch(2, metadata={"größe": 1}))
     for run_id in ("r", "R"):

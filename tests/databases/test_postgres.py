@@ -18,7 +18,7 @@ from tests.support.databases import engine_for, engines_of, execute, on_connecti
 from tests.support.factories import UserFactory
 from tests.support.servers.product import HOST
 from tests.support.ways import host_engine, sync_host_engine
-from threadlog import Checkpointer, PostgresCheckpointer, SyncCheckpointer
+from threadlog import Checkpointer, MessageLog, PostgresCheckpointer, SyncCheckpointer
 from threadlog.databases.postgres.database import PostgresBackend
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
@@ -122,7 +122,7 @@ async def snapshots(
     await engine.dispose()
 
 
-Verb = Callable[[Checkpointer], Awaitable[Any]]
+Verb = Callable[[MessageLog], Awaitable[Any]]
 
 # What others commit after the snapshot was taken, and what must not be done by it.
 NEEDS_TOUCH: dict[str, tuple[Verb, Verb]] = {
@@ -296,7 +296,7 @@ async def test_options_of_the_session(postgres_url: str, door: str) -> None:
             found = (await opened.execute(query)).one()
     else:
         with SyncCheckpointer(url) as plain, ExitStack() as plain_stack:
-            sessions: Any = plain._sessions
+            sessions: Any = plain._client
             found = plain_stack.enter_context(sessions.engine.connect()).execute(query).one()
     assert tuple(found) == ("7s", "UTC", "here")
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tests.support.databases import execute
 from tests.support.factories import HitlRequestFactory, UserFactory
 from tests.support.ways import host_engine
-from threadlog import Checkpointer, SyncCheckpointer
+from threadlog import Checkpointer, MessageLog, SyncCheckpointer
 from threadlog.errors import StorageError
 from threadlog.models import cubepi_metadata
 
@@ -44,7 +44,7 @@ def url_with(innodb_url: str) -> Iterator[Callable[[str], str]]:
         yield lambda privileges: accounts.enter_context(account(innodb_url, privileges))
 
 
-async def use_everything(checkpointer: Checkpointer, thread_id: str) -> None:
+async def use_everything(checkpointer: MessageLog, thread_id: str) -> None:
     """Call every verb that writes."""
     await checkpointer.claim_run(thread_id, "r")
     await checkpointer.append(thread_id, UserFactory.build_batch(2, run_id="r"))

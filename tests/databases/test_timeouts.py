@@ -29,7 +29,7 @@ from threadlog.errors import (
     StatementTimeoutError,
 )
 from threadlog.messages import TextContent, UserMessage
-from threadlog.runtime.session_sources import EngineSessions
+from threadlog.runtime.client import EngineClient
 
 HASTY = "read_timeout=0.5&connect_timeout=1"
 BOTH = pytest.mark.parametrize("way", ["own", "sync"])
@@ -186,7 +186,7 @@ async def _call(function: Any) -> None:
 
 def _on_commit(checkpointer: Any, listener: Any) -> None:
     inner = getattr(checkpointer, "_checkpointer", checkpointer)
-    engine = inner._sessions.engine
+    engine = inner._client.engine
     event.listen(getattr(engine, "sync_engine", engine), "commit", listener)
 
 
@@ -231,7 +231,7 @@ async def test_waiting_for_a_lock_is_not_broken_off_by_default(server_url: str) 
         engine = engines_of(checkpointer)[0]
         async with engine.connect() as connection:
             waits = await connection.scalar(text(LOCK_WAIT[engine.dialect.name]))
-        limit = cast("EngineSessions", checkpointer._sessions)._limits.statement
+        limit = cast("EngineClient", checkpointer._client).limits.statement
         assert limit is not None
         assert waits < limit
 
@@ -285,7 +285,7 @@ async def test_waiting_for_a_connection_has_a_limit(server_url: str, way: str) -
 
 async def test_an_sqlite_connection_has_the_limit_too(sqlite_url: str) -> None:
     async with Checkpointer(f"{sqlite_url}?pool_timeout=0.2") as checkpointer:
-        pool = cast("EngineSessions", checkpointer._sessions)._writing
+        pool = cast("EngineClient", checkpointer._client).writing
         assert pool is not None
         async with pool.slots:
             with pytest.raises(PoolTimeoutError, match="All 1 connections"):

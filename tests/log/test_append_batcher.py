@@ -27,7 +27,6 @@ from threadlog.errors import (
 from threadlog.log.append import Outcome, ThreadBusy
 from threadlog.log.append_batcher import AppendBatcher, _PendingAppend
 from threadlog.messages import Message, UserMessage
-from threadlog.runtime.session_sources import EngineSessions
 
 WRITERS = 16
 
@@ -79,10 +78,8 @@ def said(number: int, size: int = 1) -> list[Message]:
 
 def queue_of(checkpointer: Checkpointer) -> AppendBatcher:
     """Give the queue of an open checkpointer."""
-    sessions = checkpointer._sessions
-    assert isinstance(sessions, EngineSessions)
-    assert sessions._writing is not None
-    return sessions._writing.appends
+    assert checkpointer._batcher is not None
+    return checkpointer._batcher
 
 
 def assert_idle(checkpointer: Checkpointer) -> None:
@@ -91,7 +88,7 @@ def assert_idle(checkpointer: Checkpointer) -> None:
     assert not queue._waiting
     assert not queue._busy
     assert not queue._running
-    assert not queue._slots.locked()
+    assert not queue._pool.slots.locked()
     assert not any(pool.checkedout() for pool in pools_of(checkpointer))
 
 
@@ -256,7 +253,7 @@ async def test_one_refused_append_of_a_thread_leaves_no_gap(opened: Checkpointer
 
 
 async def test_an_oversized_append_hinders_no_other(opened: Checkpointer) -> None:
-    opened._statement_limit = 20_000
+    opened._client.statement_limit = 20_000
     sizes = {5: 40_000, 9: 6_000}
 
     async def one(number: int) -> None:
@@ -388,10 +385,10 @@ async def test_cancelling_what_waits_takes_it_out_of_the_queue(
 
 
 async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
-    opened: Checkpointer, server_url: str
+    opened: Checkpointer, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller is not kept for as long as somebody else holds the thread."""
-    queue_of(opened)._grace_seconds = 0.2
+    monkeypatch.setattr("threadlog.log.append_batcher.GRACE_SECONDS", 0.2)
     async with locked(server_url, "t5"), asyncio.timeout(20):
         append = asyncio.create_task(opened.append("t5", said(0)))
         later = asyncio.create_task(opened.append("t5", said(1)))
@@ -405,10 +402,10 @@ async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
 
 
 async def test_a_group_outlasts_a_caller_that_was_cancelled(
-    opened: Checkpointer, server_url: str
+    opened: Checkpointer, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The grace period of one ends nobody else's transaction."""
-    queue_of(opened)._grace_seconds = 0.1
+    monkeypatch.setattr("threadlog.log.append_batcher.GRACE_SECONDS", 0.1)
     async with locked(server_url, "elsewhere") as intruder, asyncio.timeout(30):
         # Without the thread's lock: the group takes the thread, and waits for its messages.
         await intruder.execute(text(INTRUSION[intruder.dialect.name]))
@@ -503,18 +500,21 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
     opened: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, ends = queue_of(opened), asyncio.Event()
-    queue._wait_seconds = 0.1
+    queue._pool.wait_seconds = 0.1
 
-    async def run(work: object) -> list[Outcome]:
-        (group,) = queue._running
-        if len(group.callers) == 1:
-            if group.callers[0].size is None:  # put back
-                await ends.wait()
-            return [None]
-        await asyncio.sleep(0.3)
-        return [ThreadBusy() for _ in group.callers]
+    async def run(*_: object) -> list[Outcome]:
+        (batch,) = queue._running
+        try:
+            if len(batch.appends) == 1:
+                if batch.appends[0].size is None:  # put back
+                    await ends.wait()
+                return [None]
+            await asyncio.sleep(0.3)
+            return [ThreadBusy() for _ in batch.appends]
+        finally:
+            queue._pool.slots.release()
 
-    monkeypatch.setattr(queue, "_run", run)
+    monkeypatch.setattr(queue._pool, "run", run)
     async with asyncio.timeout(20):
         appends = [asyncio.create_task(opened.append("t0", said(n))) for n in range(6)]
         outcomes = await asyncio.gather(*appends[2:], return_exceptions=True)
@@ -529,13 +529,14 @@ async def test_a_server_that_takes_no_writes_is_asked_once_for_a_group(
     """Each caller is told, instead of waiting for an election by itself."""
     calls = 0
 
-    async def run(work: object) -> list[Outcome]:
+    async def run(*_: object) -> list[Outcome]:
         nonlocal calls
         calls += 1
         await asyncio.sleep(0)
+        queue_of(opened)._pool.slots.release()
         raise NotWritableError("read-only")
 
-    monkeypatch.setattr(queue_of(opened), "_run", run)
+    monkeypatch.setattr(queue_of(opened)._pool, "run", run)
     appends = (opened.append(f"t{n}", said(n)) for n in range(WRITERS))
     outcomes = await asyncio.gather(*appends, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [NotWritableError] * WRITERS

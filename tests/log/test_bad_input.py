@@ -231,7 +231,7 @@ async def test_a_messages_run_id_is_checked_too(checkpointer: Checkpointer, bad:
 
 async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None:
     async with Checkpointer(innodb_url) as checkpointer:
-        limit = checkpointer._statement_limit
+        limit = checkpointer._client.statement_limit
         assert limit >= 1_000_000
         fits = UserMessage(content=[TextContent(text="x" * (limit - 5_000))])
         await checkpointer.append("t", [UserFactory(), fits])
@@ -265,7 +265,7 @@ async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: 
 async def test_extra_that_grows_beyond_a_statement(database_url: str) -> None:
     """The merged object is measured, not the new part alone."""
     async with Checkpointer(database_url) as checkpointer:
-        checkpointer._statement_limit = 65_536
+        checkpointer._client.statement_limit = 65_536
         for number in range(3):
             await checkpointer.save_extra("t", {f"k{number}": "x" * 19_000})
         with pytest.raises(TooLargeError, match="extra"):

@@ -23,11 +23,11 @@ from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.databases import backend_of, parse_url
 from threadlog.errors import DeadlockError, NotOpenError
 from threadlog.importing.import_log import parse_line
-from threadlog.log import operations
+from threadlog.log.append import append_messages
 from threadlog.log.framework_types import VOCABULARY
 from threadlog.messages import Message, UserMessage
 from threadlog.models import MESSAGES
-from threadlog.runtime.transactions import OwnedStore, retry_policy
+from threadlog.runtime.transactions import OwnedRunner
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "support" / "data" / "sample.jsonl"
@@ -83,14 +83,14 @@ async def append_on(engine: AsyncEngine, url: str, thread_id: str, said: list[Me
         await asyncio.sleep(seconds)
 
     def run(session: Session) -> None:
-        store = OwnedStore(
+        transactions = OwnedRunner(
             session,
             HostLevel(url),  # type: ignore[arg-type]  # a backend but for one attribute
             MESSAGES,
             1_000_000,
-            retrying=retry_policy(lambda seconds: await_only(sleep(seconds))),
+            sleep=lambda seconds: await_only(sleep(seconds)),
         )
-        operations.append(store, VOCABULARY, thread_id, said)
+        append_messages(transactions, VOCABULARY, thread_id, said)
 
     await AsyncSession(engine).run_sync(run)
     return attempts
@@ -399,7 +399,7 @@ async def test_connections_that_come_back_after_closing_are_closed(
     server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closing too early for what runs leaves no connection in the end."""
-    monkeypatch.setattr("threadlog.runtime.session_sources._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("threadlog.runtime.client.GRACE_SECONDS", 0.2)
     holder = engine_for(server_url)
     async with holder.connect() as connection:
         checkpointer = Checkpointer(server_url)

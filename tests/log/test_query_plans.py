@@ -24,7 +24,7 @@ from tests.support.ways import host_engine
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.models import Message, cubepi_metadata
 from threadlog.models.dialects import PARTITION_COUNT
-from threadlog.runtime.sync_session_sources import SyncEngineSessions
+from threadlog.runtime.sync_client import SyncEngineClient
 
 TABLES: Final = ("cubepi_threads", "cubepi_messages", "cubepi_runs", "cubepi_hitl_answers")
 OTHERS: Final = 1000
@@ -223,8 +223,8 @@ async def test_an_own_connection_locks_one_partition_however_often(
 def test_a_plain_connection_locks_one_partition_however_often(postgres_among_others: str) -> None:
     found: list[list[str]] = []
     with SyncCheckpointer(postgres_among_others, max_pool_size=1) as checkpointer:
-        sessions = checkpointer._sessions
-        assert isinstance(sessions, SyncEngineSessions)
+        sessions = checkpointer._client
+        assert isinstance(sessions, SyncEngineClient)
         event.listen(
             sessions.engine,
             "commit",

@@ -81,7 +81,8 @@ async def test_an_append_sees_a_completion_behind_the_snapshot(
     session: AsyncSession, other: Checkpointer
 ) -> None:
     await other.mark_run_complete("t", "r")
-    new = AppendRequest("t", in_batches(MESSAGE_CODEC.encode([UserFactory(run_id="r")]), 10_000))
+    rows = MESSAGE_CODEC.encode([UserFactory(run_id="r")])
+    new = AppendRequest("t", rows, in_batches(rows, 10_000))
     (outcome,) = await joined(session, AppendTransaction([new], 10_000))
     assert isinstance(outcome, RunAlreadyCompletedError)
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 from tests.support.databases import lasting_snapshots
 from tests.support.factories import UserFactory
 from tests.support.ways import ensure_schema, host_engine, sync_host_engine
-from threadlog import Checkpointer, MySQLCheckpointer, SyncCheckpointer
+from threadlog import Checkpointer, MessageLog, MySQLCheckpointer, SyncCheckpointer
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
@@ -27,7 +27,7 @@ from threadlog.errors import (
 from threadlog.messages import TextContent
 from threadlog.models import Run
 from threadlog.models import Thread as ThreadRow
-from threadlog.runtime.sync_session_sources import SyncEngineSessions
+from threadlog.runtime.sync_client import SyncEngineClient
 
 NO_ESCAPES = "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES"
 
@@ -398,10 +398,10 @@ async def test_what_can_be_bound(engine: AsyncEngine, innodb_url: str, tmp_path:
             with pytest.raises(ConfigurationError, match="database"):
                 checkpointer.bind(strange)
             bound = checkpointer.bind(session)
-            with pytest.raises(ConfigurationError, match="entered already"):
-                await bound.__aenter__()
-            assert "bound" in repr(bound)
-            assert isinstance(bound, Checkpointer)
+            assert isinstance(bound, MessageLog)
+            assert not hasattr(bound, "__aenter__")
+            assert not hasattr(bound, "bind")
+            assert "BoundCheckpointer" in repr(bound)
     await other.dispose()
 
 
@@ -436,8 +436,8 @@ def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
 ) -> None:
     """It takes one of the others instead of waiting."""
     with SyncCheckpointer(innodb_url, max_pool_size=3) as checkpointer:
-        sessions = checkpointer._sessions
-        assert isinstance(sessions, SyncEngineSessions)
+        sessions = checkpointer._client
+        assert isinstance(sessions, SyncEngineClient)
         assert sessions.reading_engine is not None
         checkpointer.append("t", [UserFactory()])
         found: list[object] = []
@@ -476,7 +476,7 @@ def surface(door: type) -> dict[str, str]:
                 "orm.session",
             ):
                 found[name] = found[name].replace(f"sqlalchemy.{module}.", "")
-            found[name] = found[name].replace("Async", "")
+            found[name] = found[name].replace("Async", "").replace("SyncBound", "Bound")
     return found
 
 

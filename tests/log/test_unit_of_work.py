@@ -42,7 +42,7 @@ def host_engine(url: str, level: str | None = None) -> AsyncEngine:
 def append(uow: UnitOfWork, thread_id: str, count: int = 1) -> None:
     """Append messages in a unit of work."""
     rows = MESSAGE_CODEC.encode(UserFactory.build_batch(count))
-    new = AppendRequest(thread_id, in_batches(rows, 1_000_000))
+    new = AppendRequest(thread_id, rows, in_batches(rows, 1_000_000))
     assert AppendTransaction([new], 1_000_000)(uow) == [None]
 
 

@@ -15,7 +15,7 @@ from tests.support.counting import StatementCount
 from tests.support.databases import on_connection
 from tests.support.plans import analyze, explain, recorded
 from threadlog.persistence import MetadataStore, ThreadSearch, ThreadTtl
-from threadlog.runtime.session_sources import EngineSessions
+from threadlog.runtime.client import EngineClient
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ async def test_no_table_is_read_whole(
     for run_id in runs[10:]:
         await store.update_run_status(run_id, "success")
     await on_connection(server_graph_url, lambda c: analyze(c, "app_threads", "app_runs"))
-    sessions = store._door._sessions
-    assert isinstance(sessions, EngineSessions)
+    sessions = store._client._client
+    assert isinstance(sessions, EngineClient)
     engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
     with recorded(engine.sync_engine for engine in engines) as sent:
         await store.fetch_thread_row(threads[0])

@@ -28,7 +28,7 @@ from threadlog.errors import (
     NotOpenError,
     TooLargeError,
 )
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 from threadlog.persistence import InMemoryMetadataStore, MetadataStore, ThreadSearch, ThreadTtl
 
 
@@ -96,15 +96,15 @@ async def test_tables_that_are_missing(innodb_database: str) -> None:
 
 async def test_sharing_a_door(empty_url: str) -> None:
     """Setup() creates tables on it, and neither end of a block closes it."""
-    door = GraphDoor(empty_url)
+    door = GraphClient(empty_url)
     await door.open()
-    store = MetadataStore.sharing(door)
+    store = MetadataStore(client=door)
     await store.setup()
     async with store as same:
         assert same is store
         thread_id = await thread(store)
     await store.aclose()
-    other = MetadataStore.sharing(door)
+    other = MetadataStore(client=door)
     assert await other.fetch_thread_row(thread_id) is not None
     await door.close()
     with pytest.raises(NotOpenError):
@@ -212,7 +212,7 @@ async def test_a_stale_run_that_is_corrupt(sqlite_url: str) -> None:
 
 async def test_what_is_too_large(stored: Opened) -> None:
     store = stored.store
-    store._door._statement_limit = 20_000
+    store._client._client.statement_limit = 20_000
     half = {"a": "x" * 9_000}
     thread_id, other = await thread(store), name()
     run_id = await run(store, thread_id)

@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tests.support.fingerprints import fingerprint
 from threadlog import Checkpointer
 from threadlog.models import GRAPH, MESSAGES, SchemaPart
-from threadlog.runtime.session_sources import EngineSessions
+from threadlog.runtime.client import EngineClient
 
 T = TypeVar("T")
 
@@ -131,8 +131,8 @@ def _complete_schema(connection: Connection) -> None:
 
 def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
     """Give the engines of an open checkpointer, the one that writes first."""
-    sessions = checkpointer._sessions
-    assert isinstance(sessions, EngineSessions)
+    sessions = checkpointer._client
+    assert isinstance(sessions, EngineClient)
     engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
     assert engines, "the checkpointer is not open"
     return engines

@@ -11,7 +11,7 @@ import threadlog.migrations.plugin  # noqa: F401 - as a host's env.py does
 from tests.support.databases import on_connection
 from tests.support.postgres_schemas import described, partitions
 from threadlog import Checkpointer
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 from threadlog.models import GRAPH, MESSAGES, PARTS, SchemaPart, cubepi_metadata
 
 TABLES: Final = sorted(cubepi_metadata.tables)
@@ -205,7 +205,7 @@ async def opens(url: str, part: SchemaPart = MESSAGES) -> None:
 
 
 async def _use_graph_door(url: str) -> None:
-    door = GraphDoor(url)
+    door = GraphClient(url)
     await door.open()
     try:
         await door.read(lambda store: None)

@@ -62,7 +62,7 @@ def test_imports_follow_the_arrows(layer: str, path: Path) -> None:
 def test_an_arrow_in_the_wrong_direction_is_seen(tmp_path: Path) -> None:
     """The check above can fail."""
     wrong = tmp_path / "wrong.py"
-    wrong.write_text("from threadlog.runtime.transactions import OwnedStore\n", encoding="utf-8")
+    wrong.write_text("from threadlog.runtime.transactions import OwnedRunner\n", encoding="utf-8")
     assert [layer_of(name) for name in imports(wrong)] == ["threadlog"]
     assert "threadlog" not in MAY_IMPORT["threadlog.models"]
 

@@ -13,7 +13,7 @@ from tests.graph.saver.making import checkpoint_of, config_for, id_of, ids, meta
 from tests.support.databases import engine_for
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.langgraph import Saver
-from threadlog.runtime.session_sources import EngineSessions
+from threadlog.runtime.client import EngineClient
 
 
 @pytest.fixture
@@ -27,8 +27,9 @@ async def other(innodb_graph_url: str) -> AsyncIterator[AsyncConnection]:
 
 def engine_of(saver: Saver) -> Engine:
     """Give the engine that a saver on a URL opened for itself."""
-    sessions = saver._doors.asynchronous._sessions
-    assert isinstance(sessions, EngineSessions)
+    assert saver._slot.client is not None
+    sessions = saver._slot.client._client
+    assert isinstance(sessions, EngineClient)
     assert sessions.engine is not None
     return sessions.engine.sync_engine
 

@@ -196,7 +196,8 @@ async def test_a_config_without_a_thread_or_checkpoint_is_told(saver: Saver) -> 
 async def test_what_exceeds_a_statement_is_refused_by_name(innodb_graph_url: str) -> None:
     async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
-        saver._doors.asynchronous._statement_limit = 100_000
+        assert saver._slot.client is not None
+        saver._slot.client._client.statement_limit = 100_000
         big = "x" * 100_000
         with pytest.raises(TooLargeError, match="the value of channel 'big' needs"):
             await saver.aput(config, checkpoint_of({"big": big}), metadata_of(), {"big": "1"})

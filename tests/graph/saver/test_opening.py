@@ -21,7 +21,7 @@ from threadlog.errors import (
     CubepiSchemaUninitialized,
     NotOpenError,
 )
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH, MESSAGES
 
@@ -213,15 +213,15 @@ async def test_synchronous_methods_work_in_other_threads_than_the_loops(graph_ur
 
 async def test_a_shared_door_serves_savers_that_need_no_block(graph_url: str) -> None:
     """Whoever opened the door closes it."""
-    door = GraphDoor(graph_url)
-    saver = Saver.sharing(door)
+    door = GraphClient(graph_url)
+    saver = Saver(client=door)
     with pytest.raises(NotOpenError):
         await saver.aget_tuple(config_for("t"))
     await door.open()
     await put_chain(saver, "t", 1)
     with pytest.raises(ConfigurationError, match="entered already"):
         await saver.__aenter__()
-    assert await Saver.sharing(door).aget_tuple(config_for("t")) is not None
+    assert await Saver(client=door).aget_tuple(config_for("t")) is not None
     await door.close()
     with pytest.raises(NotOpenError):
         await saver.aget_tuple(config_for("t"))
@@ -247,9 +247,9 @@ def test_wrong_sources_are_refused_at_once(
 async def test_an_engine_of_the_other_kind_is_refused(sqlite_url: str) -> None:
     """Entering says which kind is needed."""
     engine, plain = host_engine(sqlite_url), sync_host_engine(sqlite_url)
-    with pytest.raises(ConfigurationError, match="must be an AsyncEngine"):
+    with pytest.raises(ConfigurationError, match="not AsyncEngine"):
         await Saver(engine=plain).__aenter__()
-    with pytest.raises(ConfigurationError, match="must be an Engine"):
+    with pytest.raises(ConfigurationError, match="not Engine"):
         Saver(engine=engine).__enter__()
     await engine.dispose()
     plain.dispose()

@@ -20,7 +20,7 @@ from tests.support.databases import on_connection
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH, graph_metadata
-from threadlog.runtime.session_sources import EngineSessions
+from threadlog.runtime.client import EngineClient
 
 
 class InThreads(BaseCheckpointSaver[str]):
@@ -111,9 +111,10 @@ async def own(url: str, **options: Any) -> AsyncIterator[Saver]:
     """Give a saver on a URL; at the end no connection may be in use."""
     async with Saver(url, **options) as saver:
         yield saver
-        door = saver._doors.asynchronous
-        sessions = door._sessions
-        assert isinstance(sessions, EngineSessions)
+        door = saver._slot.client
+        assert door is not None
+        sessions = door._client
+        assert isinstance(sessions, EngineClient)
         for engine in (sessions.engine, sessions.reading_engine):
             assert engine is None or cast("QueuePool", engine.pool).checkedout() == 0
 

@@ -19,7 +19,7 @@ from skeino import SkeinoSettings, create_app
 import threadlog.skeino
 from tests.persistence.skeino.servers import scheme_of
 from threadlog.errors import ConfigurationError
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 from threadlog.langgraph import Saver
 from threadlog.persistence import MetadataStoreProtocol
 
@@ -61,14 +61,15 @@ def application(url: str, **options: Any) -> FastAPI:
 
 
 @asynccontextmanager
-async def started(app: FastAPI) -> AsyncIterator[tuple[GraphDoor, GraphDoor]]:
+async def started(app: FastAPI) -> AsyncIterator[tuple[GraphClient, GraphClient]]:
     """Run an application's start and end; give what its two halves are opened on."""
     async with app.router.lifespan_context(app):
         ops = app.state.skeino.thread_ops
         saver, store = ops._graph.checkpointer, ops._metadata_store
         assert isinstance(saver, Saver)
         assert isinstance(store, MetadataStoreProtocol)
-        yield saver._doors.asynchronous, store._door  # type: ignore[attr-defined]  # it is ours
+        assert isinstance(saver._slot.client, GraphClient)
+        yield saver._slot.client, store._client  # type: ignore[attr-defined]  # it is ours
 
 
 def test_without_it_skeino_knows_no_mysql() -> None:
@@ -91,7 +92,7 @@ async def test_an_application_has_one_engine(innodb_database: str) -> None:
     app = application(innodb_database, max_pool_size=3)
     async with started(app) as (checkpoints, rows):
         assert checkpoints is rows
-        assert checkpoints._sessions._size.most == 3  # type: ignore[union-attr]  # of a URL
+        assert checkpoints._client._size.most == 3  # type: ignore[union-attr]  # of a URL
     assert not checkpoints.is_open
 
 

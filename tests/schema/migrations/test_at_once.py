@@ -24,10 +24,10 @@ from threadlog.schema import migrate
 
 _SET_UP = """
 import asyncio, sys
-from threadlog.graph.client import GraphDoor
+from threadlog.graph.client import GraphClient
 
 async def main():
-    door = GraphDoor(sys.argv[1])
+    door = GraphClient(sys.argv[1])
     await door.open()
     await door.setup()
     await door.read(lambda store: None)
@@ -39,13 +39,13 @@ asyncio.run(main())
 _SET_UP_ON_A_HOSTS_ENGINE = """
 import sys
 from sqlalchemy import create_engine, event
-from threadlog.graph.client import SyncGraphDoor
+from threadlog.graph.client import SyncGraphClient
 
 engine = create_engine(sys.argv[1])
 if sys.argv[2] == "BEGIN":  # as SQLAlchemy advises for SQLite
     event.listen(engine, "connect", lambda c, record: setattr(c, "isolation_level", None))
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-door = SyncGraphDoor(engine=engine)
+door = SyncGraphClient(engine=engine)
 door.open()
 door.setup()
 door.read(lambda store: None)

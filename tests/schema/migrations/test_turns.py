@@ -17,7 +17,7 @@ from tests.support.schemas import differences, tables, version_rows
 from threadlog import migrating
 from threadlog.databases import backend_of
 from threadlog.errors import CheckpointerLockTimeoutError
-from threadlog.graph.client import GraphDoor, SyncGraphDoor
+from threadlog.graph.client import GraphClient, SyncGraphClient
 from threadlog.models import GRAPH, MESSAGES, PARTS
 from threadlog.schema import migrate
 
@@ -40,10 +40,10 @@ def _driven(url: str) -> tuple[URL, URL]:
 
 
 @asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[GraphDoor]:
+async def _opened(url: str) -> AsyncIterator[GraphClient]:
     """Open a door on a host's engine, where SQLite's tables are not made on opening either."""
     engine = create_async_engine(_driven(url)[0])
-    door = GraphDoor(engine=engine)
+    door = GraphClient(engine=engine)
     await door.open()
     try:
         yield door
@@ -79,7 +79,7 @@ def test_threads_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
 
     def set_up(url: str) -> None:
         engine = create_engine(_driven(url)[1])
-        door = SyncGraphDoor(engine=engine)
+        door = SyncGraphClient(engine=engine)
         door.open()
         door.setup()
         door.close()

@@ -1,0 +1,58 @@
+"""Read the messages of a thread."""
+
+from typing import Any
+
+from threadlog.encoding.gc_pause import gc_paused
+from threadlog.encoding.times import moment
+from threadlog.encoding.validation import check_count, check_id
+from threadlog.log.framework_types import DataT, FrameworkTypes
+from threadlog.log.message_codec import MessageT
+from threadlog.log.results import StoredMessage
+from threadlog.repositories.log.thread import parse_extra
+from threadlog.runtime.transactions import TransactionRunner
+
+
+def load(
+    transactions: TransactionRunner,
+    vocabulary: FrameworkTypes[MessageT, Any, DataT],
+    thread_id: str,
+    *,
+    last: int | None,
+) -> DataT | None:
+    """Read a thread at one point in time; see `Checkpointer.load`."""
+    check_id(thread_id)
+    if last is not None:
+        check_count(last, "last", least=1)
+    log = transactions.read(lambda uow: uow.messages.log(thread_id, last=last))
+    if log is None:
+        return None
+    return vocabulary.data(
+        messages=vocabulary.messages.decode_all(thread_id, log.messages),
+        # Nearly every thread has none.
+        extra={} if log.extra in {None, "{}"} else parse_extra(thread_id, log.extra),
+        parent_thread_id=log.parent_thread_id,
+    )
+
+
+def read(
+    transactions: TransactionRunner,
+    vocabulary: FrameworkTypes[MessageT, Any, Any],
+    thread_id: str,
+    *,
+    after_seq: int,
+    limit: int | None,
+) -> list[StoredMessage[MessageT]]:
+    """Read messages with their places; see `Checkpointer.read`."""
+    check_id(thread_id)
+    check_count(after_seq, "after_seq", least=0)
+    if limit is not None:
+        check_count(limit, "limit", least=1)
+    rows = transactions.read(
+        lambda uow: uow.messages.page(thread_id, after_seq=after_seq, limit=limit)
+    )
+    decode = vocabulary.messages.decode
+    with gc_paused():
+        return [
+            StoredMessage(seq, moment(created_at), decode(thread_id, seq, role, meta, payload))
+            for seq, created_at, role, meta, payload in rows
+        ]
