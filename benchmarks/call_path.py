@@ -30,7 +30,7 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from langgraph.checkpoint.base import Checkpoint
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint
 from langgraph.checkpoint.base.id import uuid6
 
 from tests.graph.graphs.databases import create_graph_schema
@@ -183,7 +183,7 @@ async def calls_of_the_graph(url: str) -> AsyncIterator[Calls]:
         async def put() -> None:
             nonlocal config, step
             step += 1
-            versions = {"state": f"{step:032}"}
+            versions: ChannelVersions = {"state": f"{step:032}"}
             config = await saver.aput(config, _checkpoint(versions), metadata_of(step), versions)
 
         async def put_writes() -> None:
@@ -203,7 +203,7 @@ def _message() -> UserMessage:
     return UserMessage(content=[TextContent(text="Hello")])
 
 
-def _checkpoint(versions: dict[str, Any]) -> Checkpoint:
+def _checkpoint(versions: ChannelVersions) -> Checkpoint:
     return Checkpoint(
         v=4,
         id=str(uuid6()),
