@@ -107,7 +107,7 @@ class Recorder:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Watch this thread and the threads that start inside the block."""
+        """Record calls in this thread and in the threads that start inside the block."""
         threading.setprofile(self._enter)
         sys.setprofile(self._enter)
         try:
