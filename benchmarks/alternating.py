@@ -8,7 +8,7 @@ from benchmarks.piece import Piece, Run
 
 
 async def measure(group: Sequence[Piece], rounds: int, tick: Callable[[str], None]) -> list[Figure]:
-    """Let all contenders do all pieces of work of a group, in turn.
+    """Run all pieces of work of a group with all contenders, in turn.
 
     Before the first round each has a turn that does not count, which opens connections and
     fills caches.
@@ -16,7 +16,7 @@ async def measure(group: Sequence[Piece], rounds: int, tick: Callable[[str], Non
     Args:
         group: pieces of work whose figures are to be compared with each other.
         rounds: how often each contender does each.
-        tick: is told the name of the work after each turn, `turns` times in all.
+        tick: is called with the name of the work after each turn, `turns` times in all.
     """
     found: dict[int, list[float]] = {}
     for counts in (False, *[True] * rounds):

@@ -1,4 +1,4 @@
-"""What a run of the benchmark was run with, so that its figures can be judged."""
+"""The conditions of a run of the benchmark."""
 
 import os
 import platform
@@ -34,7 +34,7 @@ _DURABLE: Final = {"innodb_flush_log_at_trx_commit": "1", "sync_binlog": "1", "l
 
 
 async def conditions(url: str, *, command: str, rounds: int) -> dict[str, Any]:
-    """Tell of the server, the machine and the packages.
+    """Return the settings of the server, the machine and the packages.
 
     Args:
         url: a database of the server.
@@ -56,7 +56,7 @@ async def conditions(url: str, *, command: str, rounds: int) -> dict[str, Any]:
 
 
 def is_durable(server: Mapping[str, str]) -> bool:
-    """Say whether a commit waits for the disk, and for the binary log's."""
+    """Return True if a commit waits for the disk and for the binary log."""
     return _DURABLE.items() <= server.items()
 
 

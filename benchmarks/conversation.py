@@ -23,12 +23,12 @@ _FOUND = json.dumps({"order": 17, "place": "Köln", "steps": ["packed", "sent", 
 
 
 def question() -> UserMessage:
-    """Make the message that is appended over and over: about 700 bytes when it is stored."""
+    """Create the message that is appended repeatedly: about 700 bytes when it is stored."""
     return UserMessage(content=[TextContent(text=_QUESTION)], metadata={"user": "u1"})
 
 
 def conversation() -> list[Message]:
-    """Make a question, a call of a tool, its result and an answer, of 500 to 800 bytes each."""
+    """Create a question, a call of a tool, its result and an answer, of 500 to 800 bytes each."""
     call = ToolCall(id="call-1", name="track", arguments={"order": 17, "why": _QUESTION[:280]})
     usage = Usage(input_tokens=900, output_tokens=80)
     return [
@@ -42,12 +42,12 @@ def conversation() -> list[Message]:
 
 
 def question_item() -> dict[str, Any]:
-    """Make the question as an item of the OpenAI Agents SDK."""
+    """Create the question as an item of the OpenAI Agents SDK."""
     return {"role": "user", "content": _QUESTION}
 
 
 def conversation_items() -> list[dict[str, Any]]:
-    """Make the conversation as items of the OpenAI Agents SDK."""
+    """Create the conversation as items of the OpenAI Agents SDK."""
     arguments = json.dumps({"order": 17, "why": _QUESTION[:280]})
     call = {"type": "function_call", "call_id": "call-1", "name": "track", "arguments": arguments}
     text = {"type": "output_text", "text": _ANSWER, "annotations": []}

@@ -1,4 +1,4 @@
-"""A distance to a server: what goes there and what comes back arrives some milliseconds later.
+"""A distance to a server: bytes in both directions arrive some milliseconds later.
 
 A server on the same machine answers so soon that a client is busy all of the time, and more
 connections have nothing to win. Most databases are farther away.
@@ -18,9 +18,9 @@ _CHUNK: Final = 65_536
 
 @asynccontextmanager
 async def distance(url: str, ms: float) -> AsyncIterator[str]:
-    """Give the URL at which a server is so many milliseconds away, in each direction.
+    """Yield a URL at which a server is some milliseconds away, in each direction.
 
-    What delays is a process of its own, so that it takes no time from what is measured.
+    The delay runs in a process of its own, so that it takes no time from the measurement.
     """
     far = make_url(url)
     command = [sys.executable, "-m", "benchmarks.distance", str(far.host), str(far.port), str(ms)]
@@ -51,7 +51,7 @@ async def _serve(host: str, port: int, ms: float) -> None:
 
 
 async def _delay(reader: StreamReader, writer: StreamWriter, seconds: float) -> None:
-    """Pass on what is read, in order, each piece so long after it came."""
+    """Forward the bytes in order, each piece after the delay."""
     loop = asyncio.get_running_loop()
     pieces: Queue[tuple[float, bytes]] = Queue()
 

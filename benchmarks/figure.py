@@ -10,7 +10,7 @@ from benchmarks.piece import Point, Unit
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured, round by round."""
+    """The measurements of a contender, round by round."""
 
     work: str
     contender: str
@@ -24,7 +24,7 @@ class Figure:
         return statistics.median(self.rounds)
 
     def as_json(self, ratio: float | None) -> dict[str, Any]:
-        """Give what is written to the file, with the ratio to ours."""
+        """Return the figure as JSON for the file, with the ratio to ours."""
         return {**asdict(self), "median": self.median, "ratio_to_ours": ratio}
 
 
@@ -36,7 +36,7 @@ class Figures(Sequence[Figure]):
         self._medians = {(f.work, f.contender): f.median for f in figures}
 
     def __getitem__(self, index: Any) -> Any:
-        """Give a figure by its place, in the order in which they were measured."""
+        """Return a figure by its index, in the order in which they were measured."""
         return self._figures[index]
 
     def __len__(self) -> int:
@@ -44,14 +44,14 @@ class Figures(Sequence[Figure]):
         return len(self._figures)
 
     def median(self, work: str, contender: str) -> float | None:
-        """Give a median; None where that was not measured."""
+        """Return a median; None if it was not measured."""
         return self._medians.get((work, contender))
 
     def works(self) -> list[str]:
-        """Give the names of the pieces of work, in order."""
+        """Return the names of the pieces of work, in order."""
         return list(dict.fromkeys(figure.work for figure in self._figures))
 
     def ratio(self, figure: Figure, ours: str) -> float | None:
-        """Give a figure as a multiple of ours at the same work; None where ours has none."""
+        """Return a figure as a multiple of ours at the same work; None if ours is missing."""
         base = self.median(figure.work, ours)
         return figure.median / base if base else None

@@ -35,17 +35,17 @@ Figures = dict[str, float]
 
 
 def newest_of(length: int) -> str:
-    """Name the row of reading the newest checkpoint of so many."""
+    """Return the name of the row of reading the newest of that many checkpoints."""
     return f"read the newest of {length:,}, ms"
 
 
 def pool_of(size: int) -> str:
-    """Name the row of writers that share so many connections."""
+    """Return the name of the row of writers that share that many connections."""
     return f"{WORKERS} workers, pool of {size}: puts/s"
 
 
 def putting(saver: Saver, thread_id: str) -> Callable[[], Awaitable[object]]:
-    """Give what puts a next checkpoint, of about 700 bytes, to a thread."""
+    """Return a function that puts the next checkpoint, of about 700 bytes, to a thread."""
     config, step = config_for(thread_id), 0
 
     async def put() -> None:
@@ -67,7 +67,7 @@ def putting(saver: Saver, thread_id: str) -> Callable[[], Awaitable[object]]:
 
 
 def putting_writes(saver: Saver, count: int) -> Callable[[], Awaitable[object]]:
-    """Give what puts so many writes, of about 500 bytes each, of a next task."""
+    """Return a function that puts that many writes, of about 500 bytes each, of a next task."""
     config, task = config_for(f"writes {count}", "", "a checkpoint"), 0
 
     async def put() -> None:

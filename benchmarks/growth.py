@@ -49,7 +49,7 @@ _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found on the server."""
+    """The sizes that were measured on the server."""
 
     payload: int
     """Bytes of a message's payload."""
@@ -71,13 +71,13 @@ class Traffic:
     """Turns of messages to threads in no order, the same in every run."""
 
     def __init__(self) -> None:
-        """Name the threads."""
+        """Return the ids of the threads."""
         self._chance = random.Random(SEED)  # noqa: S311 - repeatable, not secret
         self._seqs = {self._uuid(): 0 for _ in range(MANY // PER_THREAD)}
         self._threads = list(self._seqs)
 
     def rows(self, count: int) -> Iterator[dict[str, Any]]:
-        """Make rows of messages of about 700 bytes."""
+        """Create rows of messages of about 700 bytes."""
         for _ in range(count // TURN):
             thread_id, run_id = self._chance.choice(self._threads), self._uuid()
             turn = [_message(run_id) for _ in range(TURN)]
@@ -102,7 +102,7 @@ def fill(connection: Connection, rows: Iterator[dict[str, Any]]) -> None:
 
 
 def sizes(connection: Connection) -> tuple[int, int]:
-    """Give the bytes of the table's rows and of its other index."""
+    """Return the bytes of the table's rows and of its other index."""
     connection.execute(text("SET information_schema_stats_expiry = 0"))
     connection.execute(_ANALYZE).all()
     data, index = connection.execute(_SIZES).one()

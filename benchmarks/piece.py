@@ -9,7 +9,7 @@ Unit = Literal["ms", "messages/s", "statements", "MB"]
 
 @dataclass(frozen=True)
 class Point:
-    """Where a piece of work stands in the plot."""
+    """The place of a piece of work in the plot."""
 
     panel: str
     """The title of its panel."""
@@ -25,7 +25,7 @@ class Run:
     contender: str
 
     measure: Callable[[], Awaitable[float]]
-    """Does the work once and gives its figure, in which no preparation is included."""
+    """Do the work once and return its figure, without the preparation."""
 
 
 @dataclass(frozen=True)

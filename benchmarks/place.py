@@ -1,4 +1,4 @@
-"""Where contenders keep what they are given."""
+"""The databases that contenders write to."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,4 +15,4 @@ class Place:
     """The URL of an empty PostgreSQL database."""
 
     folder: Path
-    """Where files of SQLite are made."""
+    """The folder for SQLite files."""

@@ -1,4 +1,4 @@
-"""What was measured: as tables, as a file, and as Markdown for the documentation."""
+"""The figures as tables, as a file, and as Markdown for the documentation."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ class Report:
     targets: Sequence[Target]
 
     conditions: Mapping[str, Any]
-    """What it was run with: rounds, versions, the server's settings, the machine."""
+    """The conditions: rounds, versions, the server's settings, the machine."""
 
     def write(self, folder: Path) -> None:
         """Write ``results.json`` and ``results.md`` into a folder."""

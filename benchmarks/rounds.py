@@ -11,7 +11,7 @@ Work: TypeAlias = Callable[[], Awaitable[object]]
 
 
 async def medians_ms(works: Mapping[str, Work], times: int) -> dict[str, float]:
-    """Give the same of several pieces of work, which take turns in each round.
+    """Return the medians of several pieces of work, which alternate in each round.
 
     Args:
         works: what to measure, by name; each is called once before the first round.

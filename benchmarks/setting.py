@@ -1,4 +1,4 @@
-"""What the work on message logs is done with."""
+"""The databases and contenders of the work on message logs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from benchmarks.scale import Scale
 
 @dataclass(frozen=True)
 class Setting:
-    """Those who keep a log of messages, open, and how much they do."""
+    """The open contenders, and the amount of work."""
 
     scale: Scale
     contenders: Sequence[Contender]

@@ -5,12 +5,12 @@ from collections.abc import Awaitable
 
 
 async def seconds(work: Awaitable[object]) -> float:
-    """Give the seconds that something takes."""
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     await work
     return time.perf_counter() - start
 
 
 async def ms_each(work: Awaitable[object], times: int) -> float:
-    """Give the milliseconds that each of so many repetitions in one awaitable takes."""
+    """Return the milliseconds of each of several repetitions in one awaitable."""
     return await seconds(work) / times * 1000

@@ -1,4 +1,4 @@
-"""What is promised: ratios of medians that were measured side by side."""
+"""The targets: ratios of medians that were measured side by side."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,16 +21,16 @@ class Target:
     bound: float
 
     least: bool = False
-    """Whether the ratio should be at least the bound, and not at most."""
+    """True if the ratio should be at least the bound, and not at most."""
 
     def ratio(self, figures: Figures) -> float | None:
-        """Give the ratio; None where a figure is missing."""
+        """Return the ratio; None if a figure is missing."""
         base = figures.median(self.base_work, self.base_contender)
         median = figures.median(self.work, self.contender)
         return median / base if base and median is not None else None
 
     def is_met(self, ratio: float) -> bool:
-        """Say whether a ratio is good enough."""
+        """Return True if a ratio meets the target."""
         return ratio >= self.bound if self.least else ratio <= self.bound
 
     @property
@@ -40,14 +40,14 @@ class Target:
         return f"at {'least' if self.least else 'most'} {self.bound:g} of {against}"
 
     def as_json(self, figures: Figures) -> dict[str, Any]:
-        """Give what is written to the file."""
+        """Return the target as JSON for the file."""
         ratio = self.ratio(figures)
         met = None if ratio is None else self.is_met(ratio)
         return {**asdict(self), "ratio": ratio, "met": met}
 
 
 def targets(scale: Scale) -> Sequence[Target]:
-    """Give the targets for what is measured at a scale."""
+    """Return the targets of a scale."""
     most = scale.writers[-1]
     loads = [loading.whole_of(length) for length in (min(scale.loads), max(scale.loads))]
     newest, longest = loading.newest_of(scale.last_of), appending.to_length(scale.lengths[-1])

@@ -1,11 +1,10 @@
-"""An agent that survives being killed: a cubeloop agent on threadlog's checkpointer.
+"""A cubeloop agent on threadlog's checkpointer that continues after it was killed.
 
-To copy: `make_agent`, and `recover`, which carries on where a dead process stopped. The
-functions `first`, `second` and `third` are the lives of three processes that hold one
-conversation; examples/killed_agent.py starts them, and kills the first.
+Copy `make_agent`, and `recover`, which continues the run of a dead process. The functions
+`first`, `second` and `third` are three processes with one conversation;
+examples/killed_agent.py starts them, and kills the first.
 
-A few lines of script stand in for a language model, so that no network is needed. All else
-is real.
+A script replaces the language model, so that no network is needed. Everything else is real.
 """
 
 import asyncio
@@ -36,14 +35,14 @@ from threadlog.cubeloop import Checkpointer
 from threadlog.errors import RunAlreadyClaimedError, RunNotClaimedError
 
 THREAD = "example/order-17"
-SILENCE = timedelta(seconds=1)  # in earnest: longer than any tool or model may take
+SILENCE = timedelta(seconds=1)  # in production: longer than any tool or model may take
 SEARCHING = "(The tool starts to search the whole depot, which takes a minute.)"
 INTERRUPTED = "The process died in this tool. Whether the tool did its work is unknown."
 
 
 @tool
 async def track_parcel(parcel: int) -> str:
-    """Say where a parcel was last seen."""
+    """Return the place where a parcel was last seen."""
     return f"Parcel {parcel} was last seen in Cologne."
 
 
@@ -58,7 +57,7 @@ async def search_depot(place: str) -> str:
 
 @tool
 async def refund(euros: int) -> str:
-    """Give the customer money back."""
+    """Refund money to the customer."""
     return f"{euros} euros are on their way."
 
 
@@ -73,14 +72,14 @@ SCRIPT: dict[str, str | ToolCall] = {
 
 
 def think(messages: list[Message], model: Model) -> AssistantMessage:
-    """Stand in for a language model: reply to what was said last."""
+    """Return the scripted reply to the last message, in place of a language model."""
     reply = SCRIPT[words(messages[-1])]
     reason = "tool_use" if isinstance(reply, ToolCall) else "stop"
     return faux_assistant_message(reply, stop_reason=reason)
 
 
 def make_agent(checkpointer: Checkpointer, run_id: str) -> Agent[Message]:
-    """Make the agent for a run, in whatever process. It has to ask a person before it refunds."""
+    """Create the agent for a run, in any process. It must ask a person before it refunds."""
     provider = FauxProvider()
     provider.set_responses([think] * 10)
     channel = CheckpointedChannel(checkpointer=checkpointer, thread_id=THREAD, run_id=run_id)
@@ -95,7 +94,7 @@ def make_agent(checkpointer: Checkpointer, run_id: str) -> Agent[Message]:
 
     async def listen(event: AgentEvent, signal: asyncio.Event | None) -> None:
         if isinstance(event, MessageEndEvent):
-            say(event.message)  # stored by now: it must survive whatever comes
+            say(event.message)  # stored by now
         if isinstance(event, HitlRequestEvent):
             await agent.detach()  # stored too: nobody needs to wait in this process
 
@@ -104,7 +103,7 @@ def make_agent(checkpointer: Checkpointer, run_id: str) -> Agent[Message]:
 
 
 async def recover(checkpointer: Checkpointer, run: RunSummary) -> None:
-    """Carry on with a run whose process died, at whatever moment that was.
+    """Continue a run whose process died, at any moment of the run.
 
     Any number of processes may try at once: the claim is released for one of them.
     """
@@ -118,7 +117,7 @@ async def recover(checkpointer: Checkpointer, run: RunSummary) -> None:
         await checkpointer.release_run(run.thread_id, run.run_id, older_than=SILENCE)
     except (RunAlreadyClaimedError, RunNotClaimedError):
         return  # another process was first
-    for call in calls:  # models insist on a result for every call
+    for call in calls:  # models require a result for every call
         result = ToolResultMessage(
             tool_call_id=call.id,
             tool_name=call.name,
@@ -128,14 +127,14 @@ async def recover(checkpointer: Checkpointer, run: RunSummary) -> None:
         )
         await checkpointer.append(run.thread_id, [result])
         say(result)
-    if messages:  # else it died before the question was stored, which has to be put again
+    if messages:  # else it died before the question was stored; ask it again
         agent = make_agent(checkpointer, run.run_id)
         await agent.session.load_checkpoint()
         await agent.resume(run_id=run.run_id)  # claims the run
 
 
 def unanswered_calls(messages: list[Message]) -> list[ToolCall]:
-    """Give the tool calls at the end of a conversation that have no result."""
+    """Return the tool calls at the end of a conversation that have no result."""
     answered = set()
     for message in reversed(messages):
         if not isinstance(message, ToolResultMessage):
@@ -146,12 +145,12 @@ def unanswered_calls(messages: list[Message]) -> list[ToolCall]:
 
 
 async def first(checkpointer: Checkpointer) -> None:
-    """Let the customer ask. This process is killed before it knows the answer."""
+    """Ask the customer's question. This process is killed before the answer."""
     await make_agent(checkpointer, "run-1").prompt("Where is my parcel?", run_id="run-1")
 
 
 async def second(checkpointer: Checkpointer) -> None:
-    """Finish what a dead process began, and go on until the agent needs a person."""
+    """Continue the run of a dead process, and work until the agent needs a person."""
     dead: list[RunSummary] = []
     async with asyncio.timeout(30):
         while not dead:
@@ -164,7 +163,7 @@ async def second(checkpointer: Checkpointer) -> None:
 
 
 async def third(checkpointer: Checkpointer) -> None:
-    """Answer the question that is pending, which lets its run go on."""
+    """Answer the pending question, so that its run continues."""
     request, run_id = await checkpointer.load_pending(THREAD) or (None, None)
     if request is None or run_id is None or not isinstance(request.payload, ApproveRequest):
         sys.exit("No question is pending.")
@@ -174,12 +173,12 @@ async def third(checkpointer: Checkpointer) -> None:
 
 
 def words(message: Message) -> str:
-    """Give the text of a message."""
+    """Return the text of a message."""
     return "".join(block.text for block in message.content if isinstance(block, TextContent))
 
 
 def line(message: Message) -> str:
-    """Put a message on one line."""
+    """Return a message on one line."""
     calls = [f"calls {b.name} {b.arguments}" for b in message.content if isinstance(b, ToolCall)]
     return f"{message.role:11}  " + " ".join([words(message), *calls]).strip()
 
@@ -190,7 +189,7 @@ def say(message: Message) -> None:
 
 
 async def main(url: str, process: str) -> None:
-    """Be one of the three processes."""
+    """Run one of the three processes."""
     async with Checkpointer(url) as checkpointer:
         await {"first": first, "second": second, "third": third}[process](checkpointer)
 

@@ -1,9 +1,9 @@
 """Two processes, one conversation, and a crash in the middle of it.
 
 A customer's process and an agent's process append to one thread at the same time. The agent
-is killed with SIGKILL while it works. A new process reloads the thread, sees how far the
-agent got, and carries on. At the end the log is checked: seq without a gap, every message
-that was acknowledged there exactly once, each writer's order kept.
+is killed with SIGKILL while it works. A new process loads the thread, finds the agent's last
+turn, and continues. At the end the log is checked: seq without a gap, every acknowledged
+message exactly once, the order of each writer.
 
 Run it with: make demo, or make demo URL=mysql://user:password@host/database
 """
@@ -33,13 +33,13 @@ PAUSE = 0.03  # seconds; people and models take longer
 
 
 def customer(turn: int) -> list[Message]:
-    """Say what the customer says in a turn."""
+    """Return the customer's messages of a turn."""
     text = TextContent(text=f"Where is parcel {turn}?")
     return [UserMessage(content=[text], metadata={"writer": "customer", "turn": turn})]
 
 
 def agent(turn: int) -> list[Message]:
-    """Say what the agent says in a turn: a tool call and its result, stored together."""
+    """Return the agent's messages of a turn: a tool call and its result, stored together."""
     mark: JsonObject = {"writer": "agent", "turn": turn}
     call = ToolCall(id=f"call-{turn}", name="track_parcel", arguments={"parcel": turn})
     answer = TextContent(text=f"Parcel {turn} is in Köln.")
@@ -55,7 +55,7 @@ WRITERS = {"customer": customer, "agent": agent}
 
 
 async def write(url: str, writer: str) -> None:
-    """Append a writer's turns, going on where the log says that it stopped."""
+    """Append a writer's turns, continuing after the last stored one."""
     async with Checkpointer(url) as checkpointer:
         data = await checkpointer.load(THREAD)
         stored = data.messages if data else []
@@ -72,20 +72,20 @@ async def start(url: str, writer: str) -> Process:
 
 
 async def acknowledged(process: Process) -> AsyncIterator[int]:
-    """Give the turns that a writer was told are stored, as they come."""
+    """Yield the turns that were acknowledged to a writer, as they arrive."""
     lines = process.stdout or StreamReader()
     async for line in lines:
         yield int(line)
 
 
 def turns(log: list[StoredMessage[Message]], writer: str) -> set[int]:
-    """Give a writer's turns that the log holds."""
+    """Return the turns of a writer that are in the log."""
     said = (s.message.metadata for s in log if s.message.metadata["writer"] == writer)
     return {int(str(metadata["turn"])) for metadata in said}
 
 
 def check(log: list[StoredMessage[Message]], promised: dict[str, set[int]]) -> None:
-    """Stop with an error if a promise was broken."""
+    """Exit with an error if an acknowledged turn is missing or out of order."""
     if [stored.seq for stored in log] != list(range(1, len(log) + 1)):
         sys.exit("seq has a gap or a duplicate")
     for writer, make in WRITERS.items():
@@ -97,7 +97,7 @@ def check(log: list[StoredMessage[Message]], promised: dict[str, set[int]]) -> N
 
 
 def show(log: list[StoredMessage[Message]], resumed: int) -> None:
-    """Print the stretch of the conversation around the turn with which the agent resumed."""
+    """Print the messages around the turn with which the agent resumed."""
     middle = next(
         place
         for place, stored in enumerate(log)
@@ -113,7 +113,7 @@ def show(log: list[StoredMessage[Message]], resumed: int) -> None:
 
 
 async def kill_somewhere(process: Process) -> set[int]:
-    """Kill a writer at some moment; give the turns that were acknowledged before."""
+    """Kill a writer at a random moment; return the turns that were acknowledged before."""
     promised: set[int] = set()
     async with asyncio.TaskGroup() as group:
         async for turn in acknowledged(process):
@@ -124,13 +124,13 @@ async def kill_somewhere(process: Process) -> set[int]:
 
 
 async def kill_after(process: Process, seconds: float) -> None:
-    """Kill a process with SIGKILL, which it cannot see coming."""
+    """Kill a process with SIGKILL after a delay."""
     await asyncio.sleep(seconds)
     process.kill()
 
 
 async def demonstrate(url: str) -> None:
-    """Run both writers, kill one, let a new process carry on, and check the log."""
+    """Run both writers, kill one, continue in a new process, and check the log."""
     async with Checkpointer(url) as checkpointer:
         await checkpointer.delete_thread(THREAD)
         print(f"A customer and an agent, two processes, append to the thread {THREAD!r} ...")

@@ -1,9 +1,9 @@
 """Three processes, one conversation, and an agent that is killed in the middle of a tool.
 
 The processes are those of examples/agent.py, one after the other. The first is killed with
-SIGKILL while a tool works. The second finds what is left, finishes it, and ends while the
-agent waits for a person's permission. The third brings the permission. At the end the log is
-checked: each line that was said is there once and in order, and each run is completed.
+SIGKILL while a tool works. The second continues the run, and ends while the agent waits for a
+person's permission. The third passes on the permission. At the end the log is checked: each
+line is there once and in order, and each run is completed.
 
 Run it with: make example-agent, or make example-agent URL=mysql://user:password@host/database
 """
@@ -20,7 +20,7 @@ from threadlog.cubeloop import Checkpointer
 
 
 async def start(url: str, process: str, *, kill: bool = False) -> list[str]:
-    """Run a process, print what it prints, and give the lines of the conversation in it."""
+    """Run a process, print its output, and return the lines of the conversation in it."""
     print(f"\nThe {process} process:")
     command = [sys.executable, agent.__file__, url, process]
     started = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
@@ -39,7 +39,7 @@ async def start(url: str, process: str, *, kill: bool = False) -> list[str]:
 
 
 async def expect(checkpointer: Checkpointer, expected: dict[str, str]) -> None:
-    """Print what the database says of the runs, and stop with an error if it is wrong."""
+    """Print the states of the runs, and exit with an error if they are not as expected."""
     runs = {run.run_id: run.state for run in await checkpointer.runs(agent.THREAD)}
     print("The database says:", ", ".join(f"{run} is {state}" for run, state in runs.items()))
     if runs != expected:
@@ -47,7 +47,7 @@ async def expect(checkpointer: Checkpointer, expected: dict[str, str]) -> None:
 
 
 async def demonstrate(url: str) -> None:
-    """Run the three processes, check what they leave, and print it."""
+    """Run the three processes, check the stored conversation, and print it."""
     async with Checkpointer(url) as checkpointer:
         await checkpointer.delete_thread(agent.THREAD)
         print("A customer talks with an agent, which works in three processes, one by one.")

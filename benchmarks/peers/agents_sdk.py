@@ -43,7 +43,7 @@ class AgentsTables(LogTables):
     )
 
     def seeds(self) -> Sequence[Mapping[str, Any]]:
-        """Give the conversation's items."""
+        """Return the items of the conversation."""
         return [{"data": json.dumps(item)} for item in conversation_items()]
 
 
@@ -53,14 +53,14 @@ class AgentsSDK(AsyncContender):
     name = AGENTS_SDK
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Take an engine of a database with its tables."""
+        """Use an engine of a database that has the tables."""
         super().__init__(AgentsTables(engine))
         self._engine = engine
 
     @classmethod
     @asynccontextmanager
     async def opened(cls, url: str) -> AsyncIterator[Self]:
-        """Give it, open on a database, in which its tables are created."""
+        """Open the contender on a database, and create its tables."""
         engine = create_async_engine(
             make_url(url).set(drivername="mysql+asyncmy"), pool_size=CONNECTIONS, max_overflow=0
         )

@@ -20,15 +20,15 @@ class Contender(ABC):
     name: ClassVar[str]
 
     loads_the_newest: ClassVar[bool] = True
-    """Whether it can load the newest messages of a thread without the others."""
+    """True if the contender can load only the newest messages of a thread."""
 
     def __init__(self, tables: LogTables) -> None:
-        """Take the tables in which its threads are made."""
+        """Use the tables in which the threads are created."""
         self.tables = tables
 
     @abstractmethod
     async def write(self, thread_ids: Sequence[str], times: int) -> None:
-        """Let writers append a message so often, one writer for each thread id, all at once.
+        """Append a message several times with one writer for each thread id, all at once.
 
         Args:
             thread_ids: existing threads; several writers may write to one.
@@ -49,11 +49,11 @@ class AsyncContender(Contender):
 
     @abstractmethod
     def writer(self, thread_id: str) -> Callable[[], Awaitable[object]]:
-        """Give what appends one message to a thread."""
+        """Return a function that appends one message to a thread."""
 
     @abstractmethod
     def reader(self, thread_id: str, last: int | None) -> Callable[[], Awaitable[int]]:
-        """Give what loads a thread and counts its messages."""
+        """Return a function that loads a thread and counts its messages."""
 
     async def write(self, thread_ids: Sequence[str], times: int) -> None:
         """See `Contender.write`."""

@@ -23,5 +23,5 @@ class CubeloopTables(LogTables):
     )
 
     def seeds(self) -> Sequence[Mapping[str, Any]]:
-        """Give the conversation's rows."""
+        """Return the rows of the conversation."""
         return [{"seq": seq, **to_row(m)} for seq, m in enumerate(conversation(), start=1)]

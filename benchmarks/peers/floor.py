@@ -41,7 +41,7 @@ class Floor(AsyncContender):
     name = FLOOR
 
     def __init__(self, writing: Any, reading: Any, tables: LogTables) -> None:
-        """Take two pools, of which that for reading commits by itself."""
+        """Use two pools; the one for reads is in autocommit mode."""
         super().__init__(tables)
         self._writing = writing
         self._reading = reading
@@ -49,7 +49,7 @@ class Floor(AsyncContender):
     @classmethod
     @asynccontextmanager
     async def opened(cls, url: str, tables: LogTables) -> AsyncIterator[Self]:
-        """Give it, open on a database."""
+        """Open the contender on a database."""
         async with _pool(url, autocommit=False) as writing, _pool(url, autocommit=True) as reading:
             yield cls(writing, reading, tables)
 

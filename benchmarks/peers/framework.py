@@ -19,14 +19,14 @@ class Framework(AsyncContender):
     loads_the_newest = False
 
     def __init__(self, checkpointer: Any, tables: LogTables) -> None:
-        """Take an open checkpointer."""
+        """Wrap an open checkpointer."""
         super().__init__(tables)
         self.checkpointer = checkpointer
 
     @classmethod
     @asynccontextmanager
     async def opened(cls, url: str, tables: LogTables) -> AsyncIterator[Self]:
-        """Give it, open on a database."""
+        """Open the contender on a database."""
         async with MySQLCheckpointer(url, max_pool_size=CONNECTIONS) as checkpointer:
             yield cls(checkpointer, tables)
 

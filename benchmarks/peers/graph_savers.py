@@ -17,7 +17,7 @@ Savers = Mapping[str, Mapping[str, Any]]
 
 @asynccontextmanager
 async def opened_savers(place: Place) -> AsyncIterator[Savers]:
-    """Give the savers, open and set up: LangGraph has none for MySQL."""
+    """Return the savers, open and set up. LangGraph has none for MySQL."""
     theirs_on_sqlite = str(place.folder / "langgraph.db")
     made = {
         "SQLite": {

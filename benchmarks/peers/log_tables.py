@@ -12,7 +12,7 @@ _MOST: Final = 1 << 16
 
 
 class LogTables(ABC):
-    """Makes threads by copying their own first messages, which takes a second for 30,000."""
+    """Creates threads by copying their own first messages: a second for 30,000."""
 
     thread: ClassVar[str]
     """Inserts a thread `:id`."""
@@ -24,16 +24,16 @@ class LogTables(ABC):
     """Copies the first `:count` messages of thread `:id`, of `:have`, behind the last."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        """Take an engine of the database, whose tables exist."""
+        """Use an engine of a database that has the tables."""
         self._engine = engine
         self._made: set[str] = set()
 
     @abstractmethod
     def seeds(self) -> Sequence[Mapping[str, Any]]:
-        """Give the first messages of every thread."""
+        """Return the first messages of every thread."""
 
     async def ensure(self, thread_id: str, length: int = 1) -> str:
-        """Make a thread of that length, unless it was made before, and give its id."""
+        """Create a thread of that length, unless it exists, and return its id."""
         if thread_id not in self._made:
             self._made.add(thread_id)
             have = await self._begin(thread_id, length)

@@ -1,4 +1,4 @@
-"""What the contenders are called in tables and plots."""
+"""The names of the contenders in tables and plots."""
 
 from typing import Final
 

@@ -17,14 +17,14 @@ class Ours(AsyncContender):
     name = OURS
 
     def __init__(self, checkpointer: Checkpointer, tables: LogTables) -> None:
-        """Take an open checkpointer."""
+        """Wrap an open checkpointer."""
         super().__init__(tables)
         self.checkpointer = checkpointer
 
     @classmethod
     @asynccontextmanager
     async def opened(cls, url: str, tables: LogTables) -> AsyncIterator[Self]:
-        """Give it, open on a database."""
+        """Open the contender on a database."""
         async with Checkpointer(url, max_pool_size=CONNECTIONS) as checkpointer:
             yield cls(checkpointer, tables)
 

@@ -30,7 +30,7 @@ class OursSync(Contender):
     def __init__(
         self, checkpointer: _Checkpointer, executor: ThreadPoolExecutor, tables: LogTables
     ) -> None:
-        """Take an open checkpointer, and threads for its callers."""
+        """Wrap an open checkpointer, and a pool of threads for its callers."""
         super().__init__(tables)
         self._checkpointer = checkpointer
         self._executor = executor
@@ -38,7 +38,7 @@ class OursSync(Contender):
     @classmethod
     @asynccontextmanager
     async def opened(cls, url: str, tables: LogTables) -> AsyncIterator[Self]:
-        """Give it, open on a database."""
+        """Open the contender on a database."""
         with (
             _Checkpointer(url, max_pool_size=CONNECTIONS) as checkpointer,
             ThreadPoolExecutor(CONNECTIONS) as executor,

@@ -14,7 +14,7 @@ _CLASSES: Final[dict[str, type[Message]]] = {
 
 
 def to_row(message: Message) -> dict[str, Any]:
-    """Give the columns that the message alone decides."""
+    """Return the columns that depend on the message alone."""
     return {
         "role": "tool" if message.role == "tool_result" else message.role,
         "metadata": json.dumps(message.metadata),
@@ -24,7 +24,7 @@ def to_row(message: Message) -> dict[str, Any]:
 
 
 def from_row(role: str, metadata: str, payload: bytes) -> Message:
-    """Give the message of three columns."""
+    """Return the message of three columns."""
     data = msgpack.unpackb(payload, raw=False)
     data["metadata"] = json.loads(metadata)
     return _CLASSES[role].model_validate(data)

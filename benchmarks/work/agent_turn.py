@@ -27,7 +27,7 @@ class IncompleteTurnError(Exception):
 def turns(
     contenders: Sequence[Ours | Framework], counting: StatementCount, times: int
 ) -> Sequence[Piece]:
-    """Give the work of agents whose conversations are kept in different ways.
+    """Return the work of agents with different backends.
 
     Args:
         contenders: whose checkpointers keep them.
@@ -56,7 +56,7 @@ async def _timed(checkpointer: Any, times: int) -> float:
 
 
 async def _thread(checkpointer: Any) -> str:
-    """Make a thread by a first turn, and see that the turn is all there."""
+    """Create a thread with a first turn, and check that all of the turn is stored."""
     thread_id = f"turns {next(_numbers)}"
     await _turn(checkpointer, thread_id)
     roles = [m.role for m in (await checkpointer.load(thread_id)).messages]
@@ -66,7 +66,7 @@ async def _thread(checkpointer: Any) -> str:
 
 
 async def _turn(checkpointer: Any, thread_id: str) -> None:
-    """Make an agent, as each request to a host does, and let it answer."""
+    """Create an agent, as each request to an application does, and run it."""
     turns = [
         calls(_CUBELOOP, track={"order": 17}, refund={"euros": 20}),
         says(_CUBELOOP, "It is in Köln, and your money is on its way."),

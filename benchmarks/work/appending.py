@@ -20,24 +20,24 @@ _numbers = count()
 
 
 def to_length(length: int) -> str:
-    """Name the work of appending to a thread of that length."""
+    """Return the name of the work of appending to a thread of that length."""
     return f"append to a thread of {length:,}"
 
 
 def long_thread(length: int) -> str:
-    """Give the id of the thread that is made once, since appends to it do not matter."""
+    """Return the id of the thread that is created once; appends to it do not matter."""
     return f"{length} messages"
 
 
 def one_writer(setting: Setting) -> Sequence[Piece]:
-    """Give the work of one writer."""
+    """Return the work of one writer."""
     times = setting.scale.appends
     runs = [Run(c.name, partial(_append, c, times, 4)) for c in setting.contenders]
     return [Piece(ONE_WRITER, "ms", runs)]
 
 
 def to_lengths(setting: Setting) -> Sequence[Piece]:
-    """Give the work of one writer on threads of different lengths."""
+    """Return the work of one writer on threads of different lengths."""
     times = max(setting.scale.appends // 2, 1)
     return [
         Piece(

@@ -20,13 +20,13 @@ _numbers = count()
 
 
 class State(TypedDict):
-    """What the graph keeps: a list that grows by a text in each step."""
+    """The state of the graph: a list that grows by a text in each step."""
 
     said: Annotated[list[str], operator.add]
 
 
 def graphs(savers: Savers, supersteps: int) -> Sequence[Piece]:
-    """Give the work of a graph with each saver, a piece for each database."""
+    """Return the work of a graph with each saver, a piece for each database."""
     return [
         Piece(
             f"{name}, {database}",

@@ -20,17 +20,17 @@ class WrongLoadError(Exception):
 
 
 def whole_of(length: int) -> str:
-    """Name the work of loading all messages of a thread."""
+    """Return the name of the work of loading all messages of a thread."""
     return f"load {length:,} messages"
 
 
 def newest_of(length: int) -> str:
-    """Name the work of loading only the newest messages of a thread."""
+    """Return the name of the work of loading only the newest messages of a thread."""
     return f"load the last {NEWEST} of {length:,}"
 
 
 def whole_threads(setting: Setting) -> Sequence[Piece]:
-    """Give the work of loading threads of different lengths."""
+    """Return the work of loading threads of different lengths."""
     return [
         Piece(
             whole_of(length),
@@ -43,7 +43,7 @@ def whole_threads(setting: Setting) -> Sequence[Piece]:
 
 
 def newest_messages(setting: Setting) -> Sequence[Piece]:
-    """Give the work of loading the newest messages of a long thread, and a thread that short."""
+    """Return the work of loading the newest messages of a long thread, and a thread that short."""
     times = next(iter(setting.scale.loads.values()))
     longest = setting.scale.last_of
     short = [Run(c.name, partial(_load, c, times, NEWEST)) for c in setting.contenders]

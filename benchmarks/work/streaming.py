@@ -10,14 +10,14 @@ from benchmarks.piece import Piece, Run
 
 
 def of_length(length: int) -> str:
-    """Name the work of streaming a thread of that length."""
+    """Return the name of the work of streaming a thread of that length."""
     return f"stream {length:,} messages: peak memory"
 
 
 def streams(
     databases: Mapping[str, tuple[Any, LogTables]], lengths: Sequence[int]
 ) -> Sequence[Piece]:
-    """Give the work of streaming from each database.
+    """Return the work of streaming from each database.
 
     Args:
         databases: open checkpointers and the tables that they read, by name.
@@ -34,7 +34,7 @@ def streams(
 
 
 async def _peak_mb(checkpointer: Any, tables: LogTables, length: int) -> float:
-    """Give the most memory that Python holds while it streams a thread, in MB."""
+    """Return the peak of Python's memory while it streams a thread, in MB."""
     thread_id = await tables.ensure(f"{length} to stream", length)
     tracemalloc.start()
     async for _ in checkpointer.stream(thread_id):

@@ -14,12 +14,12 @@ ONE_THREAD: Final = "Writers, all on one thread"
 
 
 def on_own_threads(writers: int) -> str:
-    """Name the work of writers that do not wait for each other."""
+    """Return the name of the work of writers that do not wait for each other."""
     return f"{_writers(writers)} on {writers} thread{'s' if writers > 1 else ''}"
 
 
 def on_one_thread(writers: int) -> str:
-    """Name the work of writers that do."""
+    """Return the name of the work of writers that wait for each other."""
     return f"{_writers(writers)} on one thread"
 
 
@@ -28,7 +28,7 @@ def _writers(count: int) -> str:
 
 
 def own_threads(setting: Setting) -> Sequence[Piece]:
-    """Give the work of more and more writers on as many threads."""
+    """Return the work of more and more writers on as many threads."""
     return [
         Piece(
             on_own_threads(writers),
@@ -44,7 +44,7 @@ def own_threads(setting: Setting) -> Sequence[Piece]:
 
 
 def one_thread(setting: Setting) -> Sequence[Piece]:
-    """Give the work of more and more writers on one thread."""
+    """Return the work of more and more writers on one thread."""
     return [
         Piece(
             on_one_thread(writers),

@@ -1,4 +1,4 @@
-"""A host with Alembic migrations of its own, in whose history threadlog's tables are too.
+"""An application whose own Alembic history also has threadlog's tables.
 
 In this folder, with Alembic's own command line, on SQLite or on MySQL::
 
@@ -7,5 +7,5 @@ In this folder, with Alembic's own command line, on SQLite or on MySQL::
     alembic check
     alembic downgrade base
 
-Without ``-x`` the URL is taken from ``SHOP_DATABASE_URL``, or else it is the file ``shop.db``.
+Without ``-x`` the URL is ``SHOP_DATABASE_URL``, or the file ``shop.db`` if it is not set.
 """

@@ -1,4 +1,4 @@
-"""Alembic's environment: what Alembic runs for each of its commands."""
+"""Alembic's environment, which Alembic runs for each of its commands."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-import threadlog.migrations.plugin  # noqa: F401 - gives migrations op.create_threadlog_schema(), …
+import threadlog.migrations.plugin  # noqa: F401 - adds op.create_threadlog_schema() and others
 from examples.host_migrations.tables import shop_metadata
 from threadlog.models import cubepi_metadata
 
@@ -18,7 +18,7 @@ URL = context.get_x_argument(as_dictionary=True).get("url") or os.environ.get(
 
 configure = partial(
     context.configure,
-    # One history for the host's tables and threadlog's.
+    # One history for the application's tables and threadlog's.
     target_metadata=[shop_metadata, cubepi_metadata],
     # "threadlog" is up to you: `alembic check` notices when partitions were changed.
     autogenerate_plugins=["alembic.autogenerate.*", "threadlog"],

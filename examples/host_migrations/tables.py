@@ -1,4 +1,4 @@
-"""The host's own table."""
+"""The application's own table."""
 
 from decimal import Decimal
 
@@ -9,7 +9,7 @@ shop_metadata = MetaData()
 
 
 class Base(DeclarativeBase):
-    """Base of the host's mapped classes."""
+    """Base of the application's mapped classes."""
 
     metadata = shop_metadata
 

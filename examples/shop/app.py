@@ -1,9 +1,9 @@
-"""A shop on FastAPI: an order and the message that says so are both kept, or neither is.
+"""A shop on FastAPI that stores an order and the message about it, or neither.
 
     SHOP_URL=sqlite+aiosqlite:///shop.db uvicorn examples.shop.app:app
 
 On MySQL, ``mysql+asyncmy://…``, threadlog's tables come from ``threadlog migrate mysql://…``
-first; an SQLite file is given them here. The shop's own table is created here on both.
+first; in an SQLite file they are created here. The shop's own table is created here on both.
 """
 
 import os
@@ -31,14 +31,14 @@ from threadlog.errors import InvalidInputError, StorageError
 
 @dataclass(frozen=True)
 class Shop:
-    """What there is while the application runs."""
+    """The objects that exist while the application runs."""
 
     sessions: async_sessionmaker[AsyncSession]
     checkpointer: Checkpointer
 
 
 class NewOrder(BaseModel):
-    """What a customer sends."""
+    """The order that a customer sends."""
 
     thread_id: str = Field(max_length=255)
     item: str = Field(min_length=1, max_length=100)
@@ -46,7 +46,7 @@ class NewOrder(BaseModel):
 
 
 class PlacedOrder(NewOrder):
-    """What is kept of it."""
+    """The order as it is stored."""
 
     model_config = ConfigDict(from_attributes=True)
     id: int
@@ -82,7 +82,7 @@ async def create_tables(engine: AsyncEngine) -> None:
 
 
 async def the_shop(request: Request) -> Shop:
-    """Give an endpoint what `lifespan` opened."""
+    """Return the objects that `lifespan` opened."""
     return cast("Shop", request.state.shop)
 
 
@@ -90,7 +90,7 @@ AShop = Annotated[Shop, Depends(the_shop)]
 
 
 async def a_session(shop: AShop) -> AsyncIterator[AsyncSession]:
-    """Give an endpoint that reads a session with one transaction, as long as the request."""
+    """Yield a session with one transaction for an endpoint that reads, as long as the request."""
     async with shop.sessions.begin() as session:
         yield session
 
@@ -101,7 +101,7 @@ app = FastAPI(lifespan=lifespan)
 
 @run_again
 async def place(shop: Shop, new: NewOrder) -> Order:
-    """Keep the order and the message that says so, or neither: one transaction."""
+    """Store the order and the message about it in one transaction."""
     async with shop.sessions.begin() as session:
         order = Order(**new.model_dump())
         session.add(order)
@@ -126,7 +126,7 @@ async def get_orders(session: ASession, thread_id: str | None = None) -> list[Pl
 
 @app.get("/threads/{thread_id:path}")
 async def get_thread(thread_id: str, shop: AShop, session: ASession) -> list[Said]:
-    """Show a conversation."""
+    """Return a conversation."""
     log = await shop.checkpointer.bind(session).read(thread_id)
     if not log:
         raise HTTPException(404, "There is no such conversation.")
@@ -135,14 +135,14 @@ async def get_thread(thread_id: str, shop: AShop, session: ASession) -> list[Sai
 
 @app.exception_handler(InvalidInputError)
 async def refused(request: Request, error: Exception) -> JSONResponse:
-    """Say what is wrong with the input. The transaction was rolled back on the way here."""
+    """Return what is wrong with the input. The transaction has been rolled back."""
     return JSONResponse({"detail": str(error)}, 422)
 
 
 @app.exception_handler(StorageError)
 @app.exception_handler(OperationalError)  # what our own statements and the COMMIT raise
 async def unavailable(request: Request, error: Exception) -> JSONResponse:
-    """Say that it may work later: `run_again` has given up, or must not try."""
+    """Return 503: `run_again` has given up, or must not try."""
     if isinstance(error, StorageError) and not is_retryable(error):
         raise error
     detail = "The database is busy. Look whether the order is there before you order again."

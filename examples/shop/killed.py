@@ -1,9 +1,9 @@
 """A shop that is killed in the middle of an order, and right after one.
 
 The shop is the FastAPI application of examples/shop/app.py, run by uvicorn, and each order
-comes over HTTP. Killed with SIGKILL between the order and the message it has kept neither;
-killed after the commit, before the customer was told, it has kept both. At the end each
-order must be said once in the conversation, and nothing else.
+comes over HTTP. Killed with SIGKILL between the order and the message, it has stored neither.
+Killed after the commit and before the answer, it has stored both. At the end the conversation
+must have exactly one message for each order.
 
 Run it with: make example-shop, or make example-shop URL=mysql://user:password@host/database
 """
@@ -23,12 +23,12 @@ STOPPING = "examples.shop.stopping:app"
 
 
 def order(item: str, quantity: int) -> dict[str, object]:
-    """Make what a customer sends."""
+    """Return the order that a customer sends."""
     return {"thread_id": THREAD, "item": item, "quantity": quantity}
 
 
 async def place(server: Server, item: str, quantity: int) -> None:
-    """Place an order that is to be kept."""
+    """Place an order that must be stored."""
     answer = await server.client.post("/orders", json=order(item, quantity))
     if answer.status_code != httpx.codes.CREATED:
         sys.exit(f"The order of {item} got {answer.status_code}: {answer.text}")
@@ -36,7 +36,7 @@ async def place(server: Server, item: str, quantity: int) -> None:
 
 
 async def place_and_kill(server: Server, quantity: int) -> None:
-    """Place an order of which the server stops in the middle, and kill it there."""
+    """Place an order, and kill the server in the middle of it."""
     print(f"The customer orders {quantity} x {ITEM} ...")
     sent = asyncio.create_task(server.client.post("/orders", json=order(ITEM, quantity)))
     if not await server.line():
@@ -48,7 +48,7 @@ async def place_and_kill(server: Server, quantity: int) -> None:
 
 
 async def look(server: Server, expected: list[int]) -> None:
-    """Print what a new server finds; stop with an error if it is not what is expected."""
+    """Print the stored orders and messages; exit with an error if they are not as expected."""
     orders = (await server.client.get("/orders", params={"thread_id": THREAD})).json()
     said = (await server.client.get(f"/threads/{THREAD}")).json()
     for placed in orders:
@@ -63,7 +63,7 @@ async def look(server: Server, expected: list[int]) -> None:
 
 
 async def demonstrate(url: str) -> None:
-    """Place orders, kill the server in two of them, and look what is kept."""
+    """Place orders, kill the server in two of them, and check the stored rows."""
     async with serving(url, STOPPING, stop="placed") as server:
         print(f"A shop listens at {server.client.base_url}, its conversation is {THREAD!r}.")
         await place(server, "tea", 1)

@@ -1,4 +1,4 @@
-"""What both hosts of the example share: their own table, what is said, and when to run again."""
+"""The parts that both applications of the example share: a table, a message and a retry policy."""
 
 from typing import Final
 
@@ -26,23 +26,23 @@ class Order(Base):
 
 
 def says(order: Order) -> UserMessage:
-    """Make the message that says that an order was placed."""
+    """Create the message about an order."""
     text = f"I order {order.quantity} x {order.item}. (order {order.id})"
     return UserMessage(content=[TextContent(text=text)], metadata={"order": order.id})
 
 
 def words(message: Message) -> str:
-    """Give the text of a message."""
+    """Return the text of a message."""
     return " ".join(block.text for block in message.content if isinstance(block, TextContent))
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Tell a deadlock, a lock timeout or a lost connection from what would fail again."""
+    """Return True for a deadlock, a lock timeout or a lost connection."""
     return isinstance(error, StorageError) and error.retryable
 
 
 # For a function, synchronous or not, that is one whole transaction from its begin to its
-# commit. In a session of ours threadlog repeats nothing: it cannot know what else we did.
+# commit. In an application's session threadlog repeats nothing.
 run_again: Final = retry(
     retry=retry_if_exception(is_retryable),
     stop=stop_after_attempt(5),

@@ -1,4 +1,4 @@
-"""Starts a host of the example as an HTTP server of its own: on loopback, on a free port."""
+"""Start an application of the example as an HTTP server on loopback, on a free port."""
 
 import asyncio
 import os
@@ -32,16 +32,16 @@ _DRIVERS: Final = {
 }
 
 
-def environment(url: str, host: str = "app", stop: str = "") -> dict[str, str]:
-    """Give a host's environment: where its database is, and where it is to stop.
+def environment(url: str, application: str = "app", stop: str = "") -> dict[str, str]:
+    """Return an application's environment: its database, and where it stops.
 
     Args:
         url: ``mysql://…``, ``mariadb://…``, ``postgresql://…`` or ``sqlite:///…``.
-        host: ``app`` or ``till``, which need different drivers.
+        application: ``app`` or ``till``, which need different drivers.
         stop: one of `examples.shop.stopping.PLACES`.
     """
     plain = make_url(url)
-    named = plain.set(drivername=_DRIVERS[host][plain.get_backend_name()])
+    named = plain.set(drivername=_DRIVERS[application][plain.get_backend_name()])
     return os.environ | {
         "SHOP_URL": named.render_as_string(hide_password=False),
         "SHOP_STOP": stop,
@@ -61,7 +61,7 @@ class Server:
         return (await self.process.stdout.readline()).decode().strip()
 
     async def kill(self) -> None:
-        """Kill it with SIGKILL, which it cannot see coming."""
+        """Kill the process with SIGKILL."""
         self.process.kill()
         await self.process.wait()
 
@@ -70,7 +70,7 @@ class Server:
 async def serving(
     url: str, app: str = "examples.shop.app:app", *, stop: str = ""
 ) -> AsyncIterator[Server]:
-    """Start uvicorn; at the end ask it to stop, as Ctrl-C does, and see that it did so in order.
+    """Start uvicorn; at the end stop it as Ctrl-C does, and check its exit status.
 
     Args:
         url: the database.
@@ -78,7 +78,7 @@ async def serving(
         stop: where an order of `examples.shop.stopping.ITEM` is to stop.
 
     Raises:
-        RuntimeError: its status says that it did not.
+        RuntimeError: uvicorn ended with an error.
     """
     # The server inherits the socket, so that the port is free, and clients wait until it is up.
     with socket.create_server(("127.0.0.1", 0)) as listener:

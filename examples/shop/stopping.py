@@ -1,15 +1,15 @@
-"""The shop, made to stop in the middle of an order so that it can be killed there.
+"""The shop with stops in the middle of an order, so that it can be killed there.
 
-No part of the example: the demonstration and the tests run it in its place, and the hosts'
-own code is what runs in it. An order of `ITEM` makes the process stand still at the place
-that SHOP_STOP names, and say so in a line on stdout:
+Not part of the example: the demonstration and the tests run it instead of the shop, whose own
+code it runs. An order of `ITEM` blocks the process at the place that SHOP_STOP names. The
+process then prints the place on stdout:
 
-- ``placed``: the order is in the transaction, the message is about to be;
+- ``placed``: the order is in the transaction, the message is not yet;
 - ``appended``: both are, and COMMIT is about to be sent;
-- ``committed``: both are kept, and the customer has not been told.
+- ``committed``: both are committed, and the customer has no answer yet.
 
-As a host: ``uvicorn examples.shop.stopping:app``, or ``python -m examples.shop.stopping`` in
-place of ``python -m examples.shop.till``.
+Run it with ``uvicorn examples.shop.stopping:app``, or with ``python -m examples.shop.stopping``
+in place of ``python -m examples.shop.till``.
 """
 
 import os
@@ -32,14 +32,14 @@ _PLACED: Final = "the order that the process is to stop in"
 
 
 def stop_at(place: str) -> None:
-    """Stand still for a minute if this is the place: whole, event loop and all."""
+    """Block the whole process for a minute if SHOP_STOP names this place."""
     if place == os.environ["SHOP_STOP"]:
         print(place, flush=True)
         time.sleep(60)
 
 
 def listen(engines: type[Engine], sessions: type[Session]) -> None:
-    """Watch all sessions and statements of the process."""
+    """Listen to all sessions and statements of the process."""
     placed = []
 
     @event.listens_for(sessions, "after_flush")

@@ -2,8 +2,8 @@
 
     SHOP_URL=sqlite:///shop.db python -m examples.shop.till order-17 tea 2
 
-For MySQL the URL is ``mysql+pymysql://…``; what was said of tables in examples/shop/app.py
-is true here too, and both may work on one database at the same time.
+For MySQL the URL is ``mysql+pymysql://…``. The tables are created as in examples/shop/app.py. Both
+programs may use one database at the same time.
 """
 
 import os
@@ -18,10 +18,10 @@ from threadlog.errors import InvalidInputError
 
 
 def create_tables(engine: Engine) -> None:
-    """Create what is missing (one process at a time), but for threadlog's tables on MySQL."""
+    """Create missing tables (one process at a time), except threadlog's tables on MySQL."""
     if engine.dialect.name == "sqlite":
         with SyncCheckpointer(engine.url):
-            pass  # a checkpointer that has the file to itself makes its tables
+            pass  # a checkpointer with a URL creates its tables
     Base.metadata.create_all(engine)
 
 
@@ -33,7 +33,7 @@ def place(
     item: str,
     quantity: int,
 ) -> Order:
-    """Keep the order and the message that says so, or neither: one transaction."""
+    """Store the order and the message about it in one transaction."""
     with sessions.begin() as session:
         order = Order(thread_id=thread_id, item=item, quantity=quantity)
         session.add(order)

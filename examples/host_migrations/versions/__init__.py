@@ -1,1 +1,1 @@
-"""The host's history."""
+"""The application's history."""

@@ -1,4 +1,4 @@
-"""The host begins: its orders."""
+"""Create the application's table of orders."""
 
 import sqlalchemy as sa
 from alembic import op

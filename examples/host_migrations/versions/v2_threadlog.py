@@ -1,6 +1,6 @@
-"""threadlog comes, at schema version 5.
+"""Create threadlog's tables at schema version 5.
 
-Tables that the agent framework's migrations made are upgraded instead, for example by
+Upgrade tables of the agent framework's migrations instead, for example by
 ``op.upgrade_threadlog_schema(from_version=3, to_version=5)``.
 """
 
@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create threadlog's tables; run again after a failure, it goes on where it stopped."""
+    """Create threadlog's tables; run again after a failure, it continues."""
     op.create_threadlog_schema(version=5)  # type: ignore[attr-defined]  # made by the plugin
 
 

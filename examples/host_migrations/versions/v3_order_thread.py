@@ -1,4 +1,4 @@
-"""An order knows the conversation in which it was placed."""
+"""Add the conversation of an order."""
 
 import sqlalchemy as sa
 from alembic import op
