@@ -14,7 +14,7 @@ from threadlog.cli.options import (
     part_name,
 )
 from threadlog.cli.output import fail, run, stdout
-from threadlog.databases import parse_url, show_url
+from threadlog.databases.urls import parse_url, show_url
 from threadlog.errors import ThreadlogError
 from threadlog.models import GRAPH, MESSAGES, PartName
 

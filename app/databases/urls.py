@@ -7,11 +7,18 @@ Inside, only the second kind is used: SQLAlchemy's `URL` cannot hold several por
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 from threadlog.errors import ConfigurationError
+
+# SQLAlchemy 2.0 leaves a database's name percent-encoded, 2.1 decodes it.
+_DECODES: Final = make_url("mysql://host/%41").database == "A"
+
+# What SQLAlchemy calls by another name.
+_ALIASES: Final = {"postgres": "postgresql"}
 
 _DEFAULT_PORTS: Final = {"mysql": 3306, "mariadb": 3306, "postgresql": 5432}
 
@@ -32,6 +39,38 @@ class Host(NamedTuple):
     def __str__(self) -> str:
         """Write it as a URL does."""
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
+
+def parse_url(url: str | URL) -> URL:
+    """Parse a database URL, which may list several hosts.
+
+    Raises:
+        ConfigurationError: it is no URL. The error does not repeat it: it may hold a
+            password.
+    """
+    if isinstance(url, URL) and "," in (url.host or ""):
+        url = url.render_as_string(hide_password=False)
+    try:
+        parsed = make_url(normalize_multi_host_url(url) if isinstance(url, str) else url)
+    except (ArgumentError, ValueError):
+        # No cause: SQLAlchemy's error quotes the URL.
+        raise ConfigurationError(
+            "The database URL cannot be parsed. Write it as "
+            "mysql://user:password@host:3306/database or sqlite:///file.db, with special "
+            "characters of user and password percent-encoded."
+        ) from None
+    name, plus, driver = parsed.drivername.partition("+")
+    parsed = parsed.set(drivername=f"{_ALIASES.get(name, name)}{plus}{driver}")
+    encoded = isinstance(url, str) and not _DECODES
+    if encoded and parsed.database and parsed.get_backend_name() != "sqlite":
+        return parsed.set(database=unquote(parsed.database))
+    return parsed
+
+
+def show_url(url: URL) -> str:
+    """Write a URL for people: without its password and without options, which may hold one."""
+    hosts = {name: value for name, value in url.query.items() if name == "host"}
+    return url.set(query=hosts).render_as_string(hide_password=True).replace("%3A", ":")
 
 
 def normalize_multi_host_url(url: str) -> str:

@@ -14,7 +14,8 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
-from threadlog.databases import backend_of, parse_url, show_url
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url, show_url
 from threadlog.errors import CubepiSchemaError
 from threadlog.models import GRAPH
 from threadlog.repositories.unit_of_work import WRITES

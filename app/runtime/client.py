@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
-from threadlog.databases import PoolSize, parse_url
+from threadlog.databases.base import PoolSize
+from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import operations
 from threadlog.log.append import AppendRequest, Outcome

@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol, Self
 from sqlalchemy.orm import Session
 from tenacity import Retrying
 
-from threadlog.databases import Backend
+from threadlog.databases.base import Backend
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.models import MESSAGES, SchemaPart

@@ -14,7 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
-from threadlog.databases import Backend, PoolSize, backend_named, backend_of, show_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.registry import backend_named, backend_of
+from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
 from threadlog.log.append import AppendRequest
 from threadlog.log.append_batcher import AppendBatcher, Work

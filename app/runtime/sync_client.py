@@ -8,7 +8,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
-from threadlog.databases import PoolSize, parse_url
+from threadlog.databases.base import PoolSize
+from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import operations
 from threadlog.runtime.door import Door, check_one_source, check_pool

@@ -7,7 +7,9 @@ from typing import TypeVar, cast
 from sqlalchemy import URL, Engine, QueuePool
 from sqlalchemy.orm import Session
 
-from threadlog.databases import Backend, PoolSize, backend_of, show_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError
 from threadlog.runtime.engines import open_sync_engine
 from threadlog.runtime.session_sources import ExternalBind, bind_of, entered_already, not_open

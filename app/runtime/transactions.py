@@ -18,7 +18,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from threadlog.databases import Backend
+from threadlog.databases.base import Backend
 from threadlog.errors import (
     CommitOutcomeUnknownError,
     ConnectionLostError,

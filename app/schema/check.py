@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from tenacity import Retrying, stop_after_attempt
 
-from threadlog.databases import Backend, PoolSize, backend_of, parse_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url
 from threadlog.errors import (
     CubepiSchemaError,
     StorageError,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from threadlog.databases import Backend
+from threadlog.databases.base import Backend
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork

@@ -19,7 +19,9 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
-from threadlog.databases import Backend, PoolSize, backend_of, parse_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,

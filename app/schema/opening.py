@@ -1,6 +1,6 @@
 """Opening a database."""
 
-from threadlog.databases import Backend
+from threadlog.databases.base import Backend
 from threadlog.errors import UnsupportedServerError
 from threadlog.repositories import UnitOfWork
 from threadlog.runtime.transactions import Store

@@ -16,9 +16,9 @@ from tests.databases.test_privileges import account
 from tests.support.databases import engines_of, on_connection
 from tests.support.factories import UserFactory
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.databases import parse_url
 from threadlog.databases.mysql import failover as primary
 from threadlog.databases.mysql.failover import follow_primary, outside_of_group
+from threadlog.databases.urls import parse_url
 from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,

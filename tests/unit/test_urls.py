@@ -4,8 +4,7 @@ import pytest
 from sqlalchemy import make_url
 
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.databases import parse_url, show_url
-from threadlog.databases.urls import Host, parse_hosts
+from threadlog.databases.urls import Host, parse_hosts, parse_url, show_url
 from threadlog.errors import ConfigurationError
 
 TWO = (Host("h1", 3306), Host("h2", 3307))

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.schema.migrations.running import upgrade
 from tests.support.schemas import differences, tables, version_rows
 from threadlog import migrating
-from threadlog.databases import backend_of
+from threadlog.databases.registry import backend_of
 from threadlog.errors import CheckpointerLockTimeoutError
 from threadlog.graph.client import GraphDoor, SyncGraphDoor
 from threadlog.models import GRAPH, MESSAGES, PARTS
