@@ -1,25 +1,34 @@
-"""What is looked at in a part of the schema: each check yields findings, of ok things too."""
+"""The checks of a part of the schema. Each yields results, for things that are right too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from threadlog.databases.base import Backend
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.models import MESSAGES, SchemaPart
+from threadlog.models.dialects import MYSQL
 from threadlog.repositories import UnitOfWork
+from threadlog.schema import mysql_layout, postgres_layout
 from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
 from threadlog.schema.verify import verify_schema
 
-# The one index of the message log that is looked at: who made the tables made the others.
+_LAYOUT_CHECKS: Final[dict[str, Callable[[SchemaPart], list[tuple[str, Check]]]]] = {
+    **dict.fromkeys(MYSQL, mysql_layout.layout_checks),
+    "postgresql": postgres_layout.layout_checks,
+}
+
+# The only index of the message log that is checked: the migration that creates the tables
+# creates the others with them.
 _RECENT: Final = "ix_cubepi_threads_recent"
 
 
 def checks_of(part: SchemaPart, backend: Backend) -> list[tuple[str, Check]]:
-    """Give the checks of a part by their names, in order."""
+    """Return the checks of a part with their names, in order."""
+    layout = _LAYOUT_CHECKS.get(backend.dialects[0])
     return [
         ("schema", _schema),
         ("columns", _columns),
-        *backend.layout_checks(part),
+        *(layout(part) if layout else []),
         ("index", _indexes),
     ]
 

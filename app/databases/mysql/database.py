@@ -10,7 +10,15 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-from threadlog.databases.base import Driver, EngineSettings, PoolSize, third_for_reading
+from threadlog.databases.base import (
+    AUTOCOMMIT_REFUSED,
+    Backend,
+    Driver,
+    EngineSettings,
+    PoolSize,
+    refuse_older,
+    server_options,
+)
 from threadlog.databases.mysql.failover import code_of, follow_primary, refuses_writes
 from threadlog.databases.timeouts import TimeLimits, limited_connect, take_limits, watch
 from threadlog.databases.urls import parse_hosts
@@ -26,13 +34,10 @@ from threadlog.errors import (
     StatementTimeoutError,
     StorageError,
     ThreadlogError,
-    UnsupportedServerError,
 )
-from threadlog.models import Message, SchemaPart
+from threadlog.models import Message
 from threadlog.models.dialects import MYSQL
 from threadlog.repositories import UnitOfWork
-from threadlog.schema.mysql_layout import layout_checks
-from threadlog.schema.result import Check
 
 MINIMUM_VERSION: Final = (8, 0, 13)
 """The first release of MySQL in which a JSON column may have an expression as its default."""
@@ -49,9 +54,6 @@ _INIT: Final = (
     "SET time_zone = '+00:00', sql_mode = CONCAT_WS(',', 'STRICT_TRANS_TABLES', "
     "NULLIF(REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', ''), ''))"
 )
-
-# Servers close idle connections, and what stands between may drop them without a word.
-_RECYCLE_SECONDS: Final = 1800
 
 # How long a migration waits for another; one that creates all tables takes seconds.
 _MIGRATION_SECONDS: Final = 120
@@ -94,27 +96,14 @@ _DUPLICATE: Final = 1062
 _INTO_LOG: Final = f"INSERT INTO {Message.__tablename__} "
 
 
-class MySQLBackend:
+class MySQLBackend(Backend):
     """MySQL or MariaDB through asyncmy, or aiomysql where the URL asks for it."""
 
     name = "MySQL"
     word = "mysql"
-    dialects: tuple[str, ...] = MYSQL
+    dialects = MYSQL
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
-    read_committed = True
-
-    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
-        """Give those of engines, partitions and collations."""
-        return layout_checks(part)
-
-    def missing_file(self, url: URL) -> str | None:
-        """Give None: a server's database is never created by using it."""
-        return None
-
-    def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
-        """Set a third aside for reading, which saves each read its ROLLBACK."""
-        return third_for_reading(pool)
 
     def settings(
         self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
@@ -136,17 +125,8 @@ class MySQLBackend:
             # it meets, and refuses MySQL.
             url=url.set(drivername=f"mysql+{driver}", query={**query, "charset": "utf8mb4"}),
             options={
-                # Under REPEATABLE READ, MySQL's default, first writers of a thread meet in
-                # gap locks; nothing here needs its snapshots.
-                "isolation_level": "AUTOCOMMIT" if reading else "READ COMMITTED",
+                **server_options(pool, limits, reading=reading),
                 "skip_autocommit_rollback": reading,
-                "pool_size": pool.most,
-                "max_overflow": 0,
-                "pool_timeout": limits.pool,
-                "pool_recycle": _RECYCLE_SECONDS,
-                # Every unit of work ends its transaction itself; the pool's own ROLLBACK
-                # would be one more round trip for each.
-                "pool_reset_on_return": None,
                 "connect_args": {
                     "init_command": _INIT,
                     **tls,
@@ -167,22 +147,14 @@ class MySQLBackend:
         name, least = "MySQL", MINIMUM_VERSION
         if uow.catalogue.is_mariadb():
             name, least = "MariaDB", MINIMUM_MARIADB
-        version = uow.catalogue.server_version()
-        if version[:3] < least:
-            raise UnsupportedServerError(
-                found=f"{name} {'.'.join(map(str, version))}",
-                required=f"{name} {'.'.join(map(str, least))} or later",
-            )
+        refuse_older(name, uow.catalogue.server_version(), least)
         return name
 
     def verify_session(self, uow: UnitOfWork) -> None:
         """Refuse autocommit, other character sets and NO_BACKSLASH_ESCAPES."""
         found = uow.catalogue.session_settings()
         if found.autocommit:
-            raise ConfigurationError(
-                "The engine's sessions commit each statement by itself (AUTOCOMMIT): no lock "
-                "would last. Give threadlog an engine without that isolation level."
-            )
+            raise ConfigurationError(AUTOCOMMIT_REFUSED)
         if found.charset != "utf8mb4":
             raise ConfigurationError(
                 f"The engine's sessions send {found.charset}, not utf8mb4, and would lose "
@@ -203,12 +175,6 @@ class MySQLBackend:
                 "'NO_BACKSLASH_ESCAPES', '')\"}."
             )
 
-    def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Do nothing: rows are locked one by one."""
-
-    def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Do nothing: the schema of a server belongs to migrations."""
-
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:
         """Hold a lock of the server's by name: each DDL statement ends its transaction."""
@@ -226,9 +192,6 @@ class MySQLBackend:
             if not connection.invalidated:
                 connection.execute(select(func.release_lock(name)))
                 connection.rollback()
-
-    def begin_migration(self, connection: Connection) -> None:
-        """Do nothing: the lock is held."""
 
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Give the session's max_allowed_packet."""

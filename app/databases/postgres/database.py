@@ -11,7 +11,15 @@ from uuid import uuid4
 from sqlalchemy import URL, Connection, Engine, func, select, true
 from sqlalchemy.exc import DBAPIError
 
-from threadlog.databases.base import Driver, EngineSettings, PoolSize, third_for_reading
+from threadlog.databases.base import (
+    AUTOCOMMIT_REFUSED,
+    Backend,
+    Driver,
+    EngineSettings,
+    PoolSize,
+    refuse_older,
+    server_options,
+)
 from threadlog.databases.postgres.errors import error_type
 from threadlog.databases.postgres.failover import connect_to_servers
 from threadlog.databases.timeouts import TimeLimits, take_limits, watch
@@ -20,13 +28,9 @@ from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
     StorageError,
-    ThreadlogError,
     UnsupportedServerError,
 )
-from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
-from threadlog.schema.postgres_layout import layout_checks
-from threadlog.schema.result import Check
 
 MINIMUM_VERSION: Final = (13,)
 
@@ -54,9 +58,6 @@ _MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-f
 
 _CACHE: Final = "prepared_statement_cache_size"
 
-# What stands between may drop idle connections without a word.
-_RECYCLE_SECONDS: Final = 1800
-
 # How long a migration waits for another; one that creates all tables takes seconds.
 _MIGRATION_SECONDS: Final = 120
 _MIGRATION_LOCK: Final = int.from_bytes(sha256(b"threadlog").digest()[:8], signed=True)
@@ -65,7 +66,7 @@ _MIGRATION_LOCK: Final = int.from_bytes(sha256(b"threadlog").digest()[:8], signe
 _MOST_BYTES: Final = 2**28 - 1
 
 
-class PostgresBackend:
+class PostgresBackend(Backend):
     """PostgreSQL through asyncpg, or psycopg where there is no asyncio.
 
     A URL takes the TLS options of PostgreSQL's own programs (``sslmode``, ``sslrootcert``, …),
@@ -76,22 +77,9 @@ class PostgresBackend:
 
     name = "PostgreSQL"
     word = "postgres"
-    dialects: tuple[str, ...] = ("postgresql",)
+    dialects = ("postgresql",)
     asynchronous = Driver("asyncpg", "postgres")
     synchronous = Driver("psycopg", "postgres")
-    read_committed = True
-
-    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
-        """Give those of types, keys, partitions and collations."""
-        return layout_checks(part)
-
-    def missing_file(self, url: URL) -> str | None:
-        """Give None: a server's database is never created by using it."""
-        return None
-
-    def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
-        """Set a third aside for reading, which saves each read its BEGIN and its ROLLBACK."""
-        return third_for_reading(pool)
 
     def settings(
         self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
@@ -112,14 +100,7 @@ class PostgresBackend:
             url=url.set(drivername=f"postgresql+{driver}", query={"host": hosts} if hosts else {}),
             options={
                 **options,
-                # Each statement is to see what others committed before it.
-                "isolation_level": "AUTOCOMMIT" if reading else "READ COMMITTED",
-                "pool_size": pool.most,
-                "max_overflow": 0,
-                "pool_timeout": limits.pool,
-                "pool_recycle": _RECYCLE_SECONDS,
-                # Every unit of work ends its transaction itself.
-                "pool_reset_on_return": None,
+                **server_options(pool, limits, reading=reading),
                 "connect_args": arguments,
             },
             limits=limits,
@@ -132,12 +113,7 @@ class PostgresBackend:
 
     def verify_server(self, uow: UnitOfWork) -> str:
         """Refuse releases before 13, and databases that cannot hold every character."""
-        version = uow.catalogue.server_version()
-        if version < MINIMUM_VERSION:
-            raise UnsupportedServerError(
-                found=f"PostgreSQL {'.'.join(map(str, version))}",
-                required=f"PostgreSQL {MINIMUM_VERSION[0]} or later",
-            )
+        refuse_older(self.name, uow.catalogue.server_version(), MINIMUM_VERSION)
         encoding, _ = uow.catalogue.encodings()
         if encoding != "UTF8":
             raise UnsupportedServerError(
@@ -149,22 +125,13 @@ class PostgresBackend:
     def verify_session(self, uow: UnitOfWork) -> None:
         """Refuse autocommit and other character sets."""
         if uow.catalogue.commits_each_statement():
-            raise ConfigurationError(
-                "The engine's sessions commit each statement by itself (AUTOCOMMIT): no lock "
-                "would last. Give threadlog an engine without that isolation level."
-            )
+            raise ConfigurationError(AUTOCOMMIT_REFUSED)
         _, encoding = uow.catalogue.encodings()
         if encoding != "UTF8":
             raise ConfigurationError(
                 f"The engine's sessions send {encoding}, not UTF8, and would lose characters. "
                 "Leave client_encoding out of the engine's URL and options, or make it utf8."
             )
-
-    def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Do nothing: rows are locked one by one."""
-
-    def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Do nothing: the schema of a server belongs to migrations."""
 
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:
@@ -189,9 +156,6 @@ class PostgresBackend:
                 connection.execute(select(func.pg_advisory_unlock(_MIGRATION_LOCK)))
                 connection.rollback()
 
-    def begin_migration(self, connection: Connection) -> None:
-        """Do nothing: the lock is held."""
-
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Give what the largest JSON document may have."""
         return _MOST_BYTES
@@ -199,9 +163,6 @@ class PostgresBackend:
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Tell by the server's error code, and by whether the connection is gone."""
         return error_type(error)
-
-    def refusal(self, error: Exception) -> ThreadlogError | None:
-        """Do nothing: no other server speaks its protocol to SQLAlchemy."""
 
 
 def _driver(url: URL, default: Driver) -> str:
