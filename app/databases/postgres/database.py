@@ -34,14 +34,14 @@ from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (13,)
 
-# What is stored does not depend on them, but for how long is waited for locks: as on MySQL.
-# A plan for whatever thread comes, which the server makes of a statement that it met five times,
-# locks all partitions, and writers then queue for the server's table of locks.
+# The stored data does not depend on these settings. lock_timeout is as long as MySQL's.
+# plan_cache_mode: after five executions the server would use a generic plan, which locks all
+# partitions, and writers would then contend for the server's lock table.
 _SETTINGS: Final = (
     "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=50s -c plan_cache_mode=force_custom_plan"
 )
 
-# Words of PostgreSQL's own client library that both drivers know.
+# Options of PostgreSQL's own client library that both drivers support.
 _TLS_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _OPTIONS: Final = frozenset(
     {
@@ -58,20 +58,20 @@ _MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-f
 
 _CACHE: Final = "prepared_statement_cache_size"
 
-# How long a migration waits for another; one that creates all tables takes seconds.
+# The time that a migration waits for another; one that creates all tables takes seconds.
 _MIGRATION_SECONDS: Final = 120
 _MIGRATION_LOCK: Final = int.from_bytes(sha256(b"threadlog").digest()[:8], signed=True)
 
-# JSONB holds no more; values of bytes might be four times as large.
-_MOST_BYTES: Final = 2**28 - 1
+# The maximum of a JSONB value; a bytes value may be four times as large.
+_MAX_BYTES: Final = 2**28 - 1
 
 
 class PostgresBackend(Backend):
-    """PostgreSQL through asyncpg, or psycopg where there is no asyncio.
+    """PostgreSQL through asyncpg, or through psycopg without asyncio.
 
-    A URL takes the TLS options of PostgreSQL's own programs (``sslmode``, ``sslrootcert``, …),
-    ``application_name``, ``passfile`` and ``options``. Behind a pooler that gives each
-    transaction another session and knows nothing of prepared statements, such as PgBouncer
+    A URL may have the TLS options of PostgreSQL's own programs (``sslmode``, ``sslrootcert``,
+    …), ``application_name``, ``passfile`` and ``options``. Behind a pooler that assigns each
+    transaction another session and does not support prepared statements, such as PgBouncer
     before 1.21, add ``prepared_statement_cache_size=0``.
     """
 
@@ -107,12 +107,12 @@ class PostgresBackend(Backend):
         )
 
     def attach(self, engine: Engine, limits: TimeLimits) -> None:
-        """Have connections keep the limits, and go to the primary where there are several hosts."""
+        """Enforce the limits, and connect to the primary if the URL has several hosts."""
         watch(engine, limits, code=(), ping=engine.dialect.do_ping)
         connect_to_servers(engine)
 
     def verify_server(self, uow: UnitOfWork) -> str:
-        """Refuse releases before 13, and databases that cannot hold every character."""
+        """Refuse releases before 13, and databases that cannot store every character."""
         refuse_older(self.name, uow.catalogue.server_version(), MINIMUM_VERSION)
         encoding, _ = uow.catalogue.encodings()
         if encoding != "UTF8":
@@ -129,13 +129,14 @@ class PostgresBackend(Backend):
         _, encoding = uow.catalogue.encodings()
         if encoding != "UTF8":
             raise ConfigurationError(
-                f"The engine's sessions send {encoding}, not UTF8, and would lose characters. "
-                "Leave client_encoding out of the engine's URL and options, or make it utf8."
+                f"The engine's sessions use the encoding {encoding}, which cannot encode all "
+                "characters. Remove client_encoding from the engine's URL and options, or set it "
+                "to utf8."
             )
 
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:
-        """Hold a lock of the session's, which is the database's own."""
+        """Hold an advisory lock of the session, which is valid in this database only."""
         limit = func.set_config("lock_timeout", f"{_MIGRATION_SECONDS}s", true())
         connection.execute(select(limit))
         try:
@@ -144,34 +145,34 @@ class PostgresBackend(Backend):
             if self.error_type(error) is not CheckpointerLockTimeoutError:
                 raise
             raise CheckpointerLockTimeoutError(
-                f"Another migration of the database is running, for {_MIGRATION_SECONDS} seconds "
-                "at least"
+                f"Another migration of the database has been running for {_MIGRATION_SECONDS} "
+                "seconds or longer"
             ) from error
         connection.rollback()  # ends the transaction, not the lock
         try:
             yield
         finally:
-            # The server itself releases the lock of a connection that is gone.
+            # The server itself releases the lock of a lost connection.
             if not connection.invalidated:
                 connection.execute(select(func.pg_advisory_unlock(_MIGRATION_LOCK)))
                 connection.rollback()
 
     def statement_limit(self, uow: UnitOfWork) -> int:
-        """Give what the largest JSON document may have."""
-        return _MOST_BYTES
+        """Return the maximum size of a JSON document."""
+        return _MAX_BYTES
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
-        """Tell by the server's error code, and by whether the connection is gone."""
+        """Decide by the server's error code, and by whether the connection was lost."""
         return error_type(error)
 
 
 def _driver(url: URL, default: Driver) -> str:
-    """Give the driver that a URL names, which must be the default."""
+    """Return the driver that a URL names, which must be the default."""
     name = url.drivername.partition("+")[2] or default.name
     if name != default.name:
         raise ConfigurationError(
-            f"The driver {name!r} is not the one to use here. Use postgresql://: "
-            "threadlog.Checkpointer takes asyncpg for it, threadlog.SyncCheckpointer psycopg."
+            f"The driver {name!r} cannot be used here. Write the URL as postgresql://: "
+            "threadlog.Checkpointer uses asyncpg, threadlog.SyncCheckpointer psycopg."
         )
     return name
 
@@ -179,28 +180,28 @@ def _driver(url: URL, default: Driver) -> str:
 def _arguments(
     query: dict[str, Any], limits: TimeLimits, *, synchronous: bool
 ) -> Mapping[str, Any]:
-    """Make the driver's arguments of a URL's options, which lose them.
+    """Return the driver's arguments for a URL's options, and remove some from the query.
 
     Raises:
-        ConfigurationError: one is unknown, or names a file that there is not.
+        ConfigurationError: an option is unknown, or names a file that does not exist.
     """
     settings = f"{_SETTINGS} {query.pop('options', '')}".rstrip()
     prepares = query.pop(_CACHE, None) != "0"
     _check_options(query)
     if synchronous:
         prepared = {} if prepares else {"prepare_threshold": None}
-        # Whole seconds, of which it takes two at least.
+        # psycopg accepts whole seconds, at least two.
         seconds = max(2, round(limits.connect))
         return {**query, **prepared, "options": settings, "connect_timeout": seconds}
     unprepared: dict[str, Any] = {
         _CACHE: 0,
         "statement_cache_size": 0,
-        # A server's session may have statements of another client's.
+        # Behind a pooler the session may have statements of another client.
         "prepared_statement_name_func": lambda: f"threadlog_{uuid4().hex}",
     }
     return {
         **({} if prepares else unprepared),
-        # The driver takes the words of PostgreSQL's own programs only from such a string.
+        # asyncpg accepts the options of PostgreSQL's own programs only in such a string.
         **({"dsn": f"postgresql://?{urlencode(query)}"} if query else {}),
         "server_settings": {"options": settings},
         "timeout": limits.connect,
@@ -209,12 +210,16 @@ def _arguments(
 
 def _check_options(query: Mapping[str, Any]) -> None:
     if unknown := sorted(query.keys() - _OPTIONS):
-        raise ConfigurationError(f"Unknown option in the URL: {', '.join(unknown)}.")
+        raise ConfigurationError(
+            f"Unknown option in the URL: {', '.join(unknown)}. Remove it, or correct its name."
+        )
     mode = query.get("sslmode", _MODES[0])
     if mode not in _MODES:
-        raise ConfigurationError(f"Unknown sslmode {mode!r}: use {', '.join(_MODES)}.")
+        raise ConfigurationError(
+            f"Unknown sslmode {mode!r} in the URL. Use one of: {', '.join(_MODES)}."
+        )
     for option in _TLS_FILES:
         if option in query and not Path(str(query[option])).is_file():
             raise ConfigurationError(
-                f"The TLS options of the URL cannot be used: {option} names no file."
+                f"The file that {option} in the URL names does not exist. Check its path."
             )
