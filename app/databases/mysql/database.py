@@ -337,7 +337,7 @@ def _take_tls(query: dict[str, Any], driver: str) -> Mapping[str, Any]:
             context.set_ciphers(options.pop("ssl_cipher"))
     except OSError as error:
         raise ConfigurationError(
-            f"The TLS options of the URL cannot be used: {error}. Check the files that the options name."
+            f"The TLS options of the URL cannot be used: {error}. Check the files that they name."
         ) from error
     if options:
         raise ConfigurationError(
