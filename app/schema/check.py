@@ -1,6 +1,6 @@
-"""Looks a database over and reports everything that is wrong with it, and how to mend it.
+"""Check a database and report all of its faults, and how to repair them.
 
-Opening a `threadlog.Checkpointer` stops at the first fault; this goes on.
+Opening a `threadlog.Checkpointer` stops at the first fault; a check reports all.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,14 +31,14 @@ __all__ = ["CheckResult", "check_database"]
 
 
 async def check_database(url: str | URL, *, part: PartName | None = None) -> list[CheckResult]:
-    """Connect to a database and look at everything that threadlog relies on.
+    """Connect to a database and check everything that threadlog relies on.
 
-    Nothing is created or changed. A server that cannot be reached is a finding too.
+    Nothing is created or changed. A server that cannot be reached is a result too.
 
     Args:
         url: the database, as for `Checkpointer`.
-        part: ``messages`` or ``graph``; where it is left out, those of which there is a
-            table, and the messages where there is none.
+        part: ``messages`` or ``graph``; None for those that have a table in the database, or
+            for the messages if there is no table.
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -57,41 +57,41 @@ async def check_database(url: str | URL, *, part: PartName | None = None) -> lis
 
 
 def _inspect(session: Session, backend: Backend, name: PartName | None) -> list[CheckResult]:
-    store = OwnedStore(
+    runner = OwnedStore(
         session,
         backend,
-        MESSAGES,  # each check is told its own
+        MESSAGES,  # each check gets its own part
         0,
-        # Whether the server answers now is what is asked.
+        # No retries: the check is for whether the server answers now.
         retrying=Retrying(stop=stop_after_attempt(1), reraise=True),
     )
     try:
-        findings = store.read(_connection)
-        parts = store.read(partial(_parts, name=name))
+        results = runner.read(_connection)
+        parts = runner.read(partial(_parts, name=name))
     except StorageError as error:
         return [CheckResult("connection", "error", _unreachable(error))]
-    findings += _attempt(store, "server", partial(_server, backend=backend))
+    results += _attempt(runner, "server", partial(_server, backend=backend))
     for part in parts:
-        for check, look in checks_of(part, backend):
-            findings += _attempt(store, check, partial(look, part=part))
-    return findings
+        for check_name, check in checks_of(part, backend):
+            results += _attempt(runner, check_name, partial(check, part=part))
+    return results
 
 
 def _parts(uow: UnitOfWork, name: PartName | None) -> list[SchemaPart]:
-    """Give the parts to look at."""
+    """Return the parts to check."""
     if name is not None:
         return [part for part in PARTS if part.name == name]
     return [part for part in PARTS if uow.catalogue.tables(part)] or [MESSAGES]
 
 
 def _attempt(
-    store: OwnedStore, name: str, check: Callable[[UnitOfWork], Iterable[CheckResult]]
+    runner: OwnedStore, name: str, check: Callable[[UnitOfWork], Iterable[CheckResult]]
 ) -> list[CheckResult]:
-    """Run a check in a transaction of its own, so that the next can run if it fails."""
+    """Run a check in its own transaction, so that the next can run if this one fails."""
     try:
-        return store.read(lambda uow: list(check(uow)))
+        return runner.read(lambda uow: list(check(uow)))
     except (StorageError, CubepiSchemaError, UnsupportedServerError) as error:
-        return [CheckResult(name, "error", _told(error))]
+        return [CheckResult(name, "error", _error_text(error))]
 
 
 def _connection(uow: UnitOfWork) -> list[CheckResult]:
@@ -106,12 +106,12 @@ def _server(uow: UnitOfWork, backend: Backend) -> list[CheckResult]:
 
 def _unreachable(error: StorageError) -> str:
     if not error.retryable:
-        return _told(error)
+        return _error_text(error)
     return f"{error.reason.rstrip('.')}. Check that the server runs, and host and port in the URL."
 
 
-def _told(error: ThreadlogError) -> str:
-    """Give an error's text, without the advice to look at a cause that a finding lacks."""
+def _error_text(error: ThreadlogError) -> str:
+    """Return an error's text, without the advice to read the cause, which a result lacks."""
     if type(error) is StorageError:
         return f"{error.reason.rstrip('.')}."
     return str(error)

@@ -52,10 +52,11 @@ def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     remedy = "" if refused else " Run: threadlog migrate URL"
     faults = [f"The table {name} is missing.{remedy}" for name in missing]
     faults += [
-        f"{name} lacks {', '.join(sorted(columns))}. Upgrade it with the migrations that made it."
+        f"{name} lacks {', '.join(sorted(columns))}. Upgrade it with the migrations that "
+        "created it."
         for name, columns in lacking.items()
     ]
-    # An empty database is one fault, which the check of the schema reports.
+    # The check of the schema reports an empty database.
     if not existing:
         return
     yield from (CheckResult("columns", "error", fault) for fault in faults)
@@ -65,7 +66,7 @@ def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
 
 
 def _is_of_another_version(uow: UnitOfWork, part: SchemaPart) -> bool:
-    """Look whether others made the tables, so that our migrations refuse them."""
+    """Return True if the schema has another version, which threadlog's migrations refuse."""
     try:
         verify_schema(uow, part)
     except CubepiSchemaError as error:
@@ -87,16 +88,16 @@ def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         if index not in uow.catalogue.indexes(table)
     ]
     if wanted:
-        one = f"{_RECENT} is there."
-        message = one if part is MESSAGES else f"All indexes{PART_SUFFIX[part.name]} are there."
+        recent = f"{_RECENT} is there."
+        message = recent if part is MESSAGES else f"All indexes{PART_SUFFIX[part.name]} are there."
         yield from faults or [CheckResult("index", "ok", message)]
 
 
 def _index_fault(uow: UnitOfWork, part: SchemaPart, table: str, index: str) -> CheckResult:
-    slow = "listing recent threads" if index == _RECENT else "what looks for rows by it"
+    slow = "listing recent threads reads" if index == _RECENT else "queries that need it read"
     return CheckResult(
         "index",
         "warning",
-        f"{index} is missing: {slow} reads the whole of {table}.",
+        f"{index} is missing: {slow} the whole of {table}.",
         uow.catalogue.index_statement(part, table, index),
     )

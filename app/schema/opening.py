@@ -1,4 +1,4 @@
-"""Opening a database."""
+"""Open a database."""
 
 from threadlog.databases.base import Backend
 from threadlog.errors import UnsupportedServerError
@@ -8,7 +8,7 @@ from threadlog.schema.verify import verify_schema
 
 
 def open_database(
-    store: Store,
+    runner: Store,
     backend: Backend,
     *,
     engine_is_external: bool,
@@ -19,30 +19,31 @@ def open_database(
     """Verify server and schema; see `Checkpointer.__aenter__`.
 
     Args:
-        store: the database.
-        backend: what knows it.
-        engine_is_external: whether the host made the engine: its sessions are verified too, and
-            its schema is the host's to create.
-        initialise: whether an embedded database without tables is given them.
-        verify: whether to verify the schema too.
-        only: the one kind of server that is taken; None for each that the backend knows.
+        runner: runs the unit of work.
+        backend: the backend of the database.
+        engine_is_external: True if the application made the engine. Its sessions are verified
+            too, and its schema is not created.
+        initialise: True to create the tables in an embedded database without them.
+        verify: True to verify the schema too.
+        only: the only kind of server to accept; None for all that the backend supports.
 
     Returns:
-        The most bytes that one statement may have.
+        The maximum size of one statement, in bytes.
     """
 
-    def look(uow: UnitOfWork) -> int:
+    def verify_database(uow: UnitOfWork) -> int:
         found = backend.verify_server(uow)
         if only not in {None, found}:
             raise UnsupportedServerError(
-                found=found, required=f"{only} here; Checkpointer takes both"
+                found=found, required=f"{only} here; Checkpointer accepts both"
             )
         if engine_is_external:
             backend.verify_session(uow)
         elif initialise:
-            backend.initialise_schema(uow, store.part)
+            backend.initialise_schema(uow, runner.part)
         if verify:
-            verify_schema(uow, store.part)
+            verify_schema(uow, runner.part)
         return backend.statement_limit(uow)
 
-    return store.read(look) if engine_is_external else store.write(look)
+    run = runner.read if engine_is_external else runner.write
+    return run(verify_database)
