@@ -8,7 +8,7 @@ from threadlog.checkpointer import (
     MySQLCheckpointer,
     PostgresCheckpointer,
 )
-from threadlog.databases import follow_primary
+from threadlog.databases.mysql.failover import follow_primary
 from threadlog.errors import ThreadlogError
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest

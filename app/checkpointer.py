@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from threadlog.databases import PoolSize, parse_url
+from threadlog.databases.base import PoolSize
+from threadlog.databases.urls import parse_url
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads

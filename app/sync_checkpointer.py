@@ -8,7 +8,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session
 
-from threadlog.databases import PoolSize, parse_url
+from threadlog.databases.base import PoolSize
+from threadlog.databases.urls import parse_url
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads

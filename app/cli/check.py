@@ -25,7 +25,7 @@ from threadlog.cli.output import (
     stdout,
     without_password,
 )
-from threadlog.databases import parse_url, show_url
+from threadlog.databases.urls import parse_url, show_url
 from threadlog.schema.check import CheckResult, check_database
 
 _STYLES: Final = {"ok": "green", "warning": "yellow", "error": "bold red"}

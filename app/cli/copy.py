@@ -29,7 +29,7 @@ from threadlog.cli.output import (
 )
 from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
 from threadlog.copying.row_groups import GroupName
-from threadlog.databases import parse_url, show_url
+from threadlog.databases.urls import parse_url, show_url
 from threadlog.models import PartName
 
 _NAMES: Final[dict[GroupName, str]] = {

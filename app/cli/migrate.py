@@ -14,28 +14,24 @@ from threadlog.cli.options import (
     part_name,
 )
 from threadlog.cli.output import fail, run, stdout
-from threadlog.databases import parse_url, show_url
+from threadlog.databases.urls import parse_url, show_url
 from threadlog.errors import ThreadlogError
 from threadlog.models import GRAPH, MESSAGES, PartName
 
 if TYPE_CHECKING:
     from threadlog.schema.migrate import Outcome
 
-_SAID: Final[dict["Outcome", str]] = {
+_DONE: Final = {
     "created": "Created the tables",
     "completed": "Created what was missing",
-    "there already": "Nothing to do",
-    "host's": (
-        "Nothing to do; the tables are there and belong to your own Alembic history, so keep "
-        "to the host's migrations"
-    ),
+    "unchanged": "Nothing to do",
+    "external": "Nothing to do",
 }
 _SCHEMAS: Final[dict[PartName, str]] = {
     "messages": f"the schema of version {MESSAGES.version}",
     "graph": f"the graph state's schema of version {GRAPH.version}",
 }
-
-_MEANT: Final[dict[PartName, str]] = {"messages": "for messages", "graph": "of the graph state"}
+_TABLES: Final[dict[PartName, str]] = {"messages": "message tables", "graph": "graph tables"}
 
 
 def migrate(
@@ -74,15 +70,19 @@ def migrate(
 
 
 def _report(url: str, part: PartName, outcome: "Outcome") -> None:
-    """Say what was done with a part, in a line."""
-    shown = show_url(parse_url(url))
-    if outcome == "left out":
+    """Print the outcome of a part in one line."""
+    if outcome == "skipped":
         line = (
-            f"Left out: {shown} has none of the tables {_MEANT[part]}, and threadlog's others "
-            f"there belong to your own Alembic history. To make them all the same: --part {part}"
+            f"Skipped the {_TABLES[part]}: this database is managed by your own Alembic history. "
+            f"Use --part {part} to create them anyway."
         )
     else:
-        line = f"{_SAID[outcome]}: {shown} has {_SCHEMAS[part]}."
+        line = f"{_DONE[outcome]}: {show_url(parse_url(url))} has {_SCHEMAS[part]}"
+        line += (
+            "."
+            if outcome != "external"
+            else (", managed by your own Alembic history. Change it with your own migrations.")
+        )
     stdout().print(line, markup=False, soft_wrap=True)
 
 

@@ -3,7 +3,8 @@
 from sqlalchemy import URL
 
 from threadlog.checkpointer import Checkpointer
-from threadlog.databases import backend_of, parse_url
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError
 from threadlog.graph.client import GraphClient
 

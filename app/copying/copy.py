@@ -13,7 +13,7 @@ from sqlalchemy.util import greenlet_spawn
 from threadlog.copying.copy_thread import Outcome, compare_thread, copy_thread
 from threadlog.copying.end import CopyEnd, are_one
 from threadlog.copying.row_groups import GroupName, RowGroup, groups_of
-from threadlog.databases import parse_url, show_url
+from threadlog.databases.urls import parse_url, show_url
 from threadlog.encoding.validation import check_ids
 from threadlog.errors import ConfigurationError
 from threadlog.models import MESSAGES, PARTS, PartName

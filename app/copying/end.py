@@ -10,8 +10,9 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.copying.row_groups import groups_of
-from threadlog.databases import PoolSize, backend_of, show_url
-from threadlog.databases.urls import servers_of
+from threadlog.databases.base import PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import servers_of, show_url
 from threadlog.errors import ConfigurationError, CopyEndError, StorageError, ThreadlogError
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork

@@ -1,40 +1,37 @@
-"""What the rest of the application asks of a database."""
+"""The base class of all backends, and the values that they exchange with the rest of `app`."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from threadlog.databases.timeouts import TimeLimits
-from threadlog.errors import StorageError, ThreadlogError
+from threadlog.errors import StorageError, ThreadlogError, UnsupportedServerError
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
-from threadlog.schema.result import Check
+
+AUTOCOMMIT_REFUSED: Final = (
+    "The engine's sessions are in AUTOCOMMIT: no lock would last beyond its statement. Pass an "
+    "engine without that isolation level."
+)
+
+# Servers close idle connections, and network devices drop them silently.
+_RECYCLE_SECONDS: Final = 1800
 
 
 @dataclass(frozen=True, slots=True)
 class PoolSize:
-    """Connections that are opened at the start, and the most there may be at once."""
+    """The number of connections that a pool opens at the start, and its maximum."""
 
     least: int
     most: int
 
 
-def third_for_reading(pool: PoolSize) -> tuple[PoolSize, PoolSize]:
-    """Set a third of the connections aside for reading, which saves each read its ROLLBACK."""
-    reading = pool.most // 3
-    writing = pool.most - reading
-    open_minimum = min(reading, max(1, pool.least - writing)) if pool.least else 0
-    # One of each kind at least: a connection that is opened late delays its operation.
-    least = max(pool.least - open_minimum, min(pool.least, 1))
-    return PoolSize(least, writing), PoolSize(open_minimum, reading)
-
-
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What an engine is created from."""
+    """The arguments that an engine is created from."""
 
     url: URL
     options: dict[str, Any] = field(default_factory=dict)
@@ -43,15 +40,15 @@ class EngineSettings:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What talks to a database where the URL does not name another."""
+    """The driver for a database whose URL names no other."""
 
     name: str
     extra: str | None
-    """The extra of the distribution that brings it; None where Python does."""
+    """The extra of the distribution that installs it; None if it is part of Python."""
 
 
-class Backend(Protocol):
-    """One kind of database."""
+class Backend:
+    """One kind of database. The defaults are those of a server; SQLite overrides most."""
 
     name: str
     """Its name for people."""
@@ -65,20 +62,25 @@ class Backend(Protocol):
     asynchronous: Driver
     synchronous: Driver
 
-    read_committed: bool
-    """Whether engines made from `settings` read at READ COMMITTED."""
-
-    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
-        """Give the checks of what only this kind of database has, by their names, in order."""
+    read_committed: bool = True
+    """True if engines made from `settings` read at READ COMMITTED."""
 
     def missing_file(self, url: URL) -> str | None:
-        """Name the file that the first use of the database would create, if any."""
+        """Return the file that the first use of the database would create; None if no file."""
+        return None
 
     def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
-        """Divide connections into those that write and those that only read.
+        """Return the sizes of two pools: one that writes, one that only reads.
 
-        Where separate ones for reading gain nothing the second has none.
+        A third of the connections only read, which saves each read its ROLLBACK, and on
+        PostgreSQL its BEGIN.
         """
+        reading = pool.most // 3
+        writing = pool.most - reading
+        least_reading = min(reading, max(1, pool.least - writing)) if pool.least else 0
+        # One of each kind at least: a connection that is opened late delays its operation.
+        least = max(pool.least - least_reading, min(pool.least, 1))
+        return PoolSize(least, writing), PoolSize(least_reading, reading)
 
     def settings(
         self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
@@ -87,72 +89,118 @@ class Backend(Protocol):
 
         Args:
             url: the database.
-            pool: the engine's connections.
-            reading: the engine only reads, and each statement is to be a transaction.
-            synchronous: the engine is a plain one, not of asyncio.
+            pool: the size of the engine's pool.
+            reading: the engine only reads, and each statement is a transaction.
+            synchronous: the engine does not use asyncio.
 
         Raises:
             ConfigurationError: the URL cannot be used.
         """
+        raise NotImplementedError
 
     def attach(self, engine: Engine, limits: TimeLimits) -> None:
-        """Attach the listeners that connections of such an engine need.
+        """Attach the listeners that the connections of an engine need.
 
         Args:
             engine: made from `settings`.
             limits: those of the settings, or others.
         """
+        raise NotImplementedError
 
     def verify_server(self, uow: UnitOfWork) -> str:
-        """Refuse a server of the wrong kind or version.
+        """Check the kind and the version of the server.
 
         Returns:
-            The kind of server for people, which may be another than `name`.
+            The kind of server for people, which may differ from `name`.
 
         Raises:
-            UnsupportedServerError: it is one.
+            UnsupportedServerError: threadlog does not support the server.
         """
+        raise NotImplementedError
 
     def verify_session(self, uow: UnitOfWork) -> None:
-        """Refuse a session that a host opened if it would not keep what threadlog promises.
+        """Check that a session of the application's engine would not lose data.
 
         Raises:
-            ConfigurationError: it would not.
+            ConfigurationError: it would.
         """
 
     def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Begin a transaction of a host's session that is going to write to a part's tables.
+        """Lock the database in an application's transaction that is going to write to a part.
 
-        Where a transaction that has read may be unable to write later, it writes at once.
+        Servers lock rows one by one, so the default does nothing.
         """
 
     def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Create a part of the schema where the database is embedded and empty; else do nothing."""
+        """Create a part of the schema if the database is embedded and has none of its tables.
+
+        The schema of a server is created by migrations alone, so the default does nothing.
+        """
 
     def migration_lock(self, connection: Connection) -> AbstractContextManager[None]:
         """Keep other migrations of the database out of the block.
 
-        The connection has no transaction begun, and has none in the block until the block
-        begins one; what the block does is to be committed before it ends.
+        No transaction is begun on the connection, and none is in the block until the block
+        begins one. The block commits its work before it ends.
 
         Raises:
             CheckpointerLockTimeoutError: another migration ran for too long.
         """
+        return nullcontext()
 
     def begin_migration(self, connection: Connection) -> None:
-        """Do what `migration_lock` could not do before the block began its transaction.
+        """Lock the database in the transaction of a migration, if `migration_lock` cannot.
 
         Raises:
             DBAPIError: another migration ran for too long.
         """
 
     def statement_limit(self, uow: UnitOfWork) -> int:
-        """Give the most bytes that one statement may have."""
+        """Return the maximum size of one statement, in bytes."""
+        raise NotImplementedError
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
-        """Say which of threadlog's errors a driver's error is."""
+        """Return threadlog's error class for an error of the driver."""
+        raise NotImplementedError
 
     def refusal(self, error: Exception) -> ThreadlogError | None:
-        """Give what to raise in place of an error that is not of the database, if there is
-        more to say.
+        """Return the error to raise in place of one that is not a DBAPIError.
+
+        Returns None if there is nothing to add to it.
         """
+        return None
+
+
+def pool_options(pool: PoolSize, limits: TimeLimits) -> dict[str, Any]:
+    """Return the engine options for a pool of a fixed maximum."""
+    return {
+        "pool_size": pool.most,
+        "max_overflow": 0,
+        "pool_timeout": limits.pool,
+        # Every unit of work ends its transaction itself; the pool's own ROLLBACK would be one
+        # more round trip for each.
+        "pool_reset_on_return": None,
+    }
+
+
+def server_options(pool: PoolSize, limits: TimeLimits, *, reading: bool) -> dict[str, Any]:
+    """Return the engine options that MySQL, MariaDB and PostgreSQL share.
+
+    READ COMMITTED: each statement sees what others committed before it. Under REPEATABLE READ,
+    MySQL's default, the first writers of a thread deadlock in gap locks, and no operation needs
+    its snapshots.
+    """
+    return {
+        **pool_options(pool, limits),
+        "isolation_level": "AUTOCOMMIT" if reading else "READ COMMITTED",
+        "pool_recycle": _RECYCLE_SECONDS,
+    }
+
+
+def refuse_older(name: str, version: tuple[int, ...], minimum: tuple[int, ...]) -> None:
+    """Raise UnsupportedServerError if the version is older than the minimum."""
+    if version < minimum:
+        raise UnsupportedServerError(
+            found=f"{name} {'.'.join(map(str, version))}",
+            required=f"{name} {'.'.join(map(str, minimum))} or later",
+        )

@@ -1,7 +1,6 @@
 """SQLite 3.35 and later, as a file or in memory."""
 
 import sqlite3
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -11,83 +10,79 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from threadlog.databases.base import Driver, EngineSettings, PoolSize
+from threadlog.databases.base import (
+    Backend,
+    Driver,
+    EngineSettings,
+    PoolSize,
+    pool_options,
+    refuse_older,
+)
 from threadlog.databases.timeouts import TimeLimits, take_limits
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
     ConnectionFailedError,
     StorageError,
-    ThreadlogError,
-    UnsupportedServerError,
 )
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
-from threadlog.schema.result import Check
 
 MINIMUM_VERSION: Final = (3, 35, 0)
 
-# How long a writer waits for another before the file counts as locked.
+# The time that a writer waits for another before SQLite reports the file as locked.
 _BUSY_SECONDS: Final = 30
 
-# What a URL has in place of a file's name for a database in memory.
+# The values of a URL's database for a database in memory.
 _IN_MEMORY: Final = (None, "", ":memory:")
 
 # SQLITE_MAX_LENGTH of a default build: sqlite.org/limits.html
 _MAX_LENGTH: Final = 1_000_000_000
 
 
-class SQLiteBackend:
+class SQLiteBackend(Backend):
     """SQLite through aiosqlite."""
 
     name = "SQLite"
     word = "sqlite"
-    dialects: tuple[str, ...] = ("sqlite",)
+    dialects = ("sqlite",)
     asynchronous = Driver("aiosqlite", "sqlite")
     synchronous = Driver("pysqlite", None)
     read_committed = False
 
-    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
-        """Give none: there is nothing that could be wrong."""
-        return []
-
     def missing_file(self, url: URL) -> str | None:
-        """Name the file of a URL where there is none yet."""
+        """Return the file that a URL names if it does not exist."""
         if url.database in _IN_MEMORY or url.query.get("uri"):
             return None
         return None if Path(url.database or "").exists() else url.database
 
     def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
-        """Give one connection for everything.
+        """Return one connection for everything.
 
-        SQLite has one writer at a time, and connections that wait for its lock sleep and look
-        again: eight of them store an eighth of what one does with its callers in a queue.
+        SQLite has one writer at a time, and connections that wait for its lock sleep and poll:
+        eight of them store an eighth of what one does with its callers in a queue.
         """
         return PoolSize(1, 1), PoolSize(0, 0)
 
     def settings(
         self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
     ) -> EngineSettings:
-        """Choose the driver, and for a database in memory a name that connections share."""
+        """Choose the driver, and for an in-memory database a name that connections share."""
         default = self.synchronous if synchronous else self.asynchronous
         driver = url.drivername.partition("+")[2] or default.name
         if driver != default.name:
             kind = "a synchronous" if synchronous else "an asyncio"
             raise ConfigurationError(
-                f"The driver {driver!r} is not {kind} driver. Use sqlite:///file.db."
+                f"The driver {driver!r} is not {kind} driver. Write the URL as sqlite:///file.db."
             )
         query = dict(url.query)
-        # A statement waits for nobody but for a lock, which has a limit of its own.
+        # A statement waits only for a lock, which has a limit of its own.
         limits = take_limits(query, ("pool_timeout",))
         url = url.set(drivername=f"sqlite+{driver}", query=query)
         options: dict[str, Any] = {
             "poolclass": QueuePool if synchronous else AsyncAdaptedQueuePool,
-            "pool_size": pool.most,
-            "max_overflow": 0,
-            "pool_timeout": limits.pool,
-            # Every unit of work ends its transaction itself.
-            "pool_reset_on_return": None,
+            **pool_options(pool, limits),
         }
         # The pool hands a connection to one thread at a time.
         arguments: dict[str, Any] = {"check_same_thread": False}
@@ -103,7 +98,7 @@ class SQLiteBackend:
         return EngineSettings(url, options, limits)
 
     def attach(self, engine: Engine, limits: TimeLimits) -> None:
-        """Take transactions into our own hands, and keep a database in memory alive."""
+        """Control transactions in place of the driver, and keep an in-memory database alive."""
         event.listen(engine, "connect", _on_connect)
         event.listen(engine, "begin", _on_begin)
         query = engine.url.query
@@ -116,22 +111,14 @@ class SQLiteBackend:
             event.listen(engine, "engine_disposed", lambda _: anchor.close())
 
     def verify_server(self, uow: UnitOfWork) -> str:
-        """Refuse a library that lacks what the statements use."""
-        version = uow.catalogue.server_version()
-        if version < MINIMUM_VERSION:
-            raise UnsupportedServerError(
-                found=f"SQLite {'.'.join(map(str, version))}",
-                required=f"SQLite {'.'.join(map(str, MINIMUM_VERSION))} or later",
-            )
+        """Refuse a library that lacks features which the statements use."""
+        refuse_older(self.name, uow.catalogue.server_version(), MINIMUM_VERSION)
         return self.name
-
-    def verify_session(self, uow: UnitOfWork) -> None:
-        """Do nothing: what a host chose for its file is its own."""
 
     def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
         """Take the file's write lock with a statement that changes nothing.
 
-        A transaction that began by reading is refused it if another wrote since.
+        SQLite refuses the lock to a transaction that began by reading if another wrote since.
         """
         uow.catalogue.write_nothing(part)
 
@@ -141,14 +128,11 @@ class SQLiteBackend:
             uow.catalogue.create_tables(part)
             uow.schema_version(part).write()
 
-    def migration_lock(self, connection: Connection) -> AbstractContextManager[None]:
-        """Do nothing: the file's lock is that of a transaction."""
-        return nullcontext()
-
     def begin_migration(self, connection: Connection) -> None:
-        """Take the file's write lock, if the transaction has not had it from its start.
+        """Take the file's write lock, unless the transaction took it when it began.
 
-        A host's may have begun by reading, or in name only.
+        SQLite has no lock beyond a transaction. An application's transaction may have begun by
+        reading, or in SQLAlchemy only.
         """
         if connection.get_execution_options().get(WRITES, False):
             return
@@ -157,20 +141,17 @@ class SQLiteBackend:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def statement_limit(self, uow: UnitOfWork) -> int:
-        """Give the longest value that SQLite takes."""
+        """Return the maximum length of a value."""
         return _MAX_LENGTH
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
-        """Tell by SQLite's message: drivers before Python 3.11 gave no code."""
+        """Decide by SQLite's message: drivers before Python 3.11 gave no code."""
         text = str(error.orig)
         if "locked" in text:
             return CheckpointerLockTimeoutError
         if "unable to open" in text or "not a database" in text:
             return ConnectionFailedError
         return StorageError
-
-    def refusal(self, error: Exception) -> ThreadlogError | None:
-        """Do nothing: SQLite has no server of another kind."""
 
 
 def _on_connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
@@ -182,7 +163,7 @@ def _on_connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> Non
         cursor.execute("PRAGMA journal_mode = WAL")
         cursor.close()
     except BaseException:
-        # SQLAlchemy 2.0 would leave it open, and with it a thread that outlives the program.
+        # SQLAlchemy 2.0 would leave it open, and aiosqlite's thread would keep the program alive.
         connection.close()
         raise
 

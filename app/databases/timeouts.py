@@ -1,10 +1,10 @@
-"""Limits for servers that say nothing: the network is stalled, or the host is gone.
+"""Time limits for servers that do not answer: the network is stalled, or the machine is gone.
 
-Nobody resets such a connection, so without a limit whoever waits for it waits for ever.
-PyMySQL has limits of its own. The asyncio drivers have none that hold: asyncmy's does not end
-a connection whose sent bytes nobody takes, and costs a task for each read; aiomysql has none
-for reading; asyncpg's asks the server to cancel, which may be gone. So on theirs a timer
-looks at the connection, and ends it.
+Nothing resets such a connection, so without a limit its operation would wait for ever.
+PyMySQL has limits of its own. The asyncio drivers have no sufficient ones: asyncmy's does not
+end a connection whose sent bytes are not received, and costs a task for each read; aiomysql has
+none for reading; asyncpg's asks the server to cancel, which may be gone. On connections of the
+asyncio drivers a timer checks the limit, and closes the connection.
 """
 
 import asyncio
@@ -22,28 +22,28 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.errors import ConfigurationError
 
-# Firewalls forget connections that were silent for some minutes, none after seconds. One that
-# was in use a moment ago is not asked: that would be one more round trip for each operation.
+# Firewalls drop connections that were idle for some minutes, none after seconds. A connection
+# that was in use a moment ago is not pinged: that would cost each operation a round trip.
 _IDLE_SECONDS: Final = 30.0
 
-_WATCH: Final = "threadlog_watch"
+_LIMIT: Final = "threadlog_limit"
 _LOST: Final = 2013  # the client library's: connection lost during a statement
 _REFUSED: Final = 2003  # the client library's: no connection could be made
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds that an operation may wait for something."""
+    """The seconds that an operation may wait, by what it waits for."""
 
     connect: float = 10.0
-    """For a new connection, or for a sign of life of one that idled."""
+    """For a new connection, or for the answer to a ping on one that was idle."""
 
     statement: float | None = 60.0
-    """For the answer to a statement; None for as long as it takes. Above the 50 seconds after
-    which MySQL itself gives up waiting for a lock."""
+    """For the answer to a statement; None for no limit. Above the 50 seconds after which MySQL
+    itself stops waiting for a lock."""
 
     pool: float = 60.0
-    """For a connection while all are in use."""
+    """For a connection of the pool while all are in use."""
 
 
 OPTIONS: Final = {
@@ -51,25 +51,25 @@ OPTIONS: Final = {
     "read_timeout": "statement",
     "pool_timeout": "pool",
 }
-"""What the limits are called in a URL."""
+"""The names of the limits in a URL."""
 
 
 def take_limits(query: dict[str, Any], options: Iterable[str] = OPTIONS) -> TimeLimits:
-    """Take the limits out of a URL's query.
+    """Remove the limits from a URL's query and return them.
 
     Args:
-        query: the query, which loses them.
-        options: those that the database has.
+        query: the query, which is changed.
+        options: the names of the limits that the database supports.
 
     Raises:
         ConfigurationError: one is not a number of seconds.
     """
-    given = {
+    limits = {
         OPTIONS[option]: _seconds(option, query.pop(option))
         for option in options
         if option in query
     }
-    return TimeLimits(**given)
+    return TimeLimits(**limits)
 
 
 def _seconds(option: str, value: object) -> float:
@@ -77,17 +77,18 @@ def _seconds(option: str, value: object) -> float:
         seconds = float(str(value))
     except ValueError:
         seconds = 0.0
-    if not 0 < seconds <= 31_536_000:  # noqa: PLR2004 - a year: the drivers take no more
+    if not 0 < seconds <= 31_536_000:  # noqa: PLR2004 - a year, the most that the drivers accept
         raise ConfigurationError(
-            f"The option {option} of the URL must be a number of seconds above 0."
+            f"The option {option} of the URL is {value!r}. It must be a number of seconds above 0."
         )
     return seconds
 
 
 def limited_connect(driver: str, limits: TimeLimits) -> Callable[..., Coroutine[Any, Any, Any]]:
-    """Make what connects through an asyncio driver within the limit, log-in included.
+    """Return a function that connects through an asyncio driver within the limit.
 
-    The drivers' own limit ends with TCP's connection, which a dead server may still accept.
+    The limit includes the log-in. The drivers' own limit ends once TCP is connected, and the
+    machine of a dead server may still accept that.
     """
 
     async def connect(*args: Any, **kwargs: Any) -> Any:
@@ -111,28 +112,28 @@ def watch(
     code: tuple[int, ...] = (_LOST,),
     ping: Callable[[Any], Any] | None = None,
 ) -> None:
-    """Have connections of an engine keep the limits, and look at those that idled.
+    """Enforce the limits on an engine's connections, and ping those that were idle.
 
     Args:
         engine: the engine.
         limits: the limits.
-        code: what a driver's error begins with that says that a statement took too long.
-        ping: asks a connection for a sign of life, where SELECT 1 would begin a transaction.
+        code: the first arguments of the driver's error for a statement that took too long.
+        ping: pings a connection; None for SELECT 1, which may begin a transaction.
     """
     asynchronous = engine.dialect.is_async
-    make = partial(_AsyncWatch if asynchronous else _SyncWatch, limits)
-    event.listen(engine, "connect", lambda raw, entry: _begin(make(raw), entry), insert=True)
-    event.listen(engine, "checkin", lambda raw, entry: _rest(entry))
+    make = partial(_TimerLimit if asynchronous else _DriverLimit, limits)
+    event.listen(engine, "connect", lambda raw, entry: _start(make(raw), entry), insert=True)
+    event.listen(engine, "checkin", lambda raw, entry: _note_idle(entry))
     event.listen(engine, "checkout", lambda raw, entry, proxy: _check(engine, raw, entry, ping))
     if asynchronous:
-        event.listen(engine, "before_cursor_execute", lambda connection, *rest: _mark(connection))
-        event.listen(engine, "commit", _mark)
-        event.listen(engine, "rollback", _mark)
-        event.listen(engine, "handle_error", partial(_explain, code))
+        event.listen(engine, "before_cursor_execute", lambda conn, *rest: _note_statement(conn))
+        event.listen(engine, "commit", _note_statement)
+        event.listen(engine, "rollback", _note_statement)
+        event.listen(engine, "handle_error", partial(_name_limit, code))
 
 
-class _SyncWatch:
-    """Leaves the limits to the driver, which may be given others between statements."""
+class _DriverLimit:
+    """Sets the limit of a synchronous driver, which can change between statements."""
 
     def __init__(self, limits: TimeLimits, raw: Any) -> None:
         self._limits = limits
@@ -140,17 +141,17 @@ class _SyncWatch:
         self.idle_since: float | None = None
 
     def begin(self, *, ping: bool = False) -> None:
-        # PyMySQL looks at it before each read; it has no other way to change it. So does what
-        # `threadlog.databases.postgres.psycopg_timeouts` makes of psycopg.
+        # PyMySQL reads it before each read, and has no other way to change it. The connection
+        # class of `threadlog.databases.postgres.psycopg_timeouts` does the same.
         seconds = self._limits.connect if ping else self._limits.statement
         self._raw._read_timeout = seconds  # noqa: SLF001 - see above
 
 
-class _AsyncWatch:
-    """Ends a connection of an asyncio driver that has waited for too long.
+class _TimerLimit:
+    """Closes a connection of an asyncio driver that has waited for too long.
 
-    One timer for each connection, which sees to it itself that it is set again: setting one
-    for each statement would cost more than it is worth.
+    Each connection has one timer, which sets itself again: setting one for each statement would
+    cost every statement some time.
     """
 
     def __init__(self, limits: TimeLimits, raw: Any) -> None:
@@ -160,25 +161,25 @@ class _AsyncWatch:
         self._timer: asyncio.TimerHandle | None = None
         self._limit = limits.statement
         self.idle_since: float | None = None
-        self.asked = 0.0
+        self.statement_began = 0.0
         self.expired: float | None = None
 
     def begin(self, *, ping: bool = False) -> None:
         self._limit = self._limits.connect if ping else self._limits.statement
-        self.asked = time.monotonic()
+        self.statement_began = time.monotonic()
         if self._timer is None or ping:
             self._set(self._limit)
 
     def _set(self, seconds: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if seconds is None else self._loop.call_later(seconds, self._look)
+        self._timer = None if seconds is None else self._loop.call_later(seconds, self._check)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
         if self.idle_since is not None or self._limit is None:
             return
-        left = self.asked + self._limit - time.monotonic()
+        left = self.statement_began + self._limit - time.monotonic()
         if left > 0:
             self._set(left)
             return
@@ -186,37 +187,37 @@ class _AsyncWatch:
         _abort(self._driver_connection)
 
 
-def _begin(made: _AsyncWatch | _SyncWatch, entry: ConnectionPoolEntry) -> None:
-    entry.info[_WATCH] = made
-    made.begin()
+def _start(limit: _TimerLimit | _DriverLimit, entry: ConnectionPoolEntry) -> None:
+    entry.info[_LIMIT] = limit
+    limit.begin()
 
 
-def _rest(entry: ConnectionPoolEntry) -> None:
-    if _WATCH in entry.info:  # not on a connection that was lost
-        entry.info[_WATCH].idle_since = time.monotonic()
+def _note_idle(entry: ConnectionPoolEntry) -> None:
+    if _LIMIT in entry.info:  # not on a connection that was lost
+        entry.info[_LIMIT].idle_since = time.monotonic()
 
 
 def _check(
     engine: Engine, raw: Any, entry: ConnectionPoolEntry, ping: Callable[[Any], Any] | None
 ) -> None:
-    """Ask a connection that idled for a sign of life; a dead one is replaced.
+    """Ping a connection that was idle.
 
     Raises:
-        DisconnectionError: it is dead, which tells the pool to replace it.
+        DisconnectionError: it is dead; the pool replaces it.
     """
-    watching = entry.info[_WATCH]
-    idle_since, watching.idle_since = watching.idle_since, None
+    limit = entry.info[_LIMIT]
+    idle_since, limit.idle_since = limit.idle_since, None
     if idle_since is not None and time.monotonic() - idle_since > _IDLE_SECONDS:
-        watching.begin(ping=True)
+        limit.begin(ping=True)
         try:
             (ping or _ping)(raw)
         except engine.dialect.loaded_dbapi.Error as error:
-            raise DisconnectionError("a connection died while it idled") from error
-    watching.begin()
+            raise DisconnectionError("a connection died while it was idle") from error
+    limit.begin()
 
 
 def _ping(raw: Any) -> None:
-    """Have the server answer. SQLAlchemy 2.0.43 cannot call the ping() of asyncmy."""
+    """Execute SELECT 1: SQLAlchemy 2.0.43 cannot call the ping() of asyncmy."""
     cursor = raw.cursor()
     try:
         cursor.execute("SELECT 1")
@@ -225,18 +226,17 @@ def _ping(raw: Any) -> None:
         cursor.close()
 
 
-def _mark(connection: Connection) -> None:
-    """Note that a statement begins now."""
-    if connection.invalidated:  # a lost one is rolled back without a word to the server
+def _note_statement(connection: Connection) -> None:
+    if connection.invalidated:  # a lost one is rolled back without a statement
         return
-    connection.info[_WATCH].asked = time.monotonic()
+    connection.info[_LIMIT].statement_began = time.monotonic()
 
 
-def _explain(code: tuple[int, ...], context: ExceptionContext) -> None:
-    """Have the driver's error say that it was the limit, where it was."""
+def _name_limit(code: tuple[int, ...], context: ExceptionContext) -> None:
+    """Name the limit in the driver's error if the limit caused it."""
     if context.connection is None or context.connection.invalidated:
         return
-    expired = context.connection.info[_WATCH].expired
+    expired = context.connection.info[_LIMIT].expired
     if expired is not None:
         context.original_exception.args = (
             *code,
@@ -245,7 +245,7 @@ def _explain(code: tuple[int, ...], context: ExceptionContext) -> None:
 
 
 def _abort(connection: Any) -> None:
-    """End the connection below the driver: closing it waits until everything is sent."""
+    """Abort the transport below the driver: closing it would wait until everything is sent."""
     transport = getattr(connection, "_transport", None)
     if transport is None:
         transport = getattr(getattr(connection, "_writer", None), "transport", None)

@@ -13,7 +13,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from threadlog.databases import Backend, PoolSize, parse_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.urls import parse_url
 from threadlog.errors import CubepiSchemaError
 from threadlog.models import GRAPH
 from threadlog.repositories.unit_of_work import WRITES

@@ -27,7 +27,8 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from threadlog.databases import backend_of, parse_url, show_url
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url, show_url
 from threadlog.encoding.validation import check_ids, check_json_object
 from threadlog.errors import NotOpenError
 from threadlog.graph import pruning

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL
 
-from threadlog.databases import parse_url
+from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError, MissingExtraError
 from threadlog.graph.client import GraphClient
 from threadlog.persistence.memory_store import InMemoryMetadataStore

@@ -17,7 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from threadlog.databases import Backend, PoolSize, backend_of, show_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
 from threadlog.models import SchemaPart
 from threadlog.runtime.engines import open_engine

@@ -8,7 +8,7 @@ from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from threadlog.databases import Backend, Driver, EngineSettings, PoolSize
+from threadlog.databases.base import Backend, Driver, EngineSettings, PoolSize
 from threadlog.errors import ConfigurationError, MissingExtraError
 
 T = TypeVar("T")

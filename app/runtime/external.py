@@ -4,7 +4,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session
 
-from threadlog.databases import Backend, backend_named, show_url
+from threadlog.databases.base import Backend
+from threadlog.databases.registry import backend_named
+from threadlog.databases.urls import show_url
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, NotOpenError
 

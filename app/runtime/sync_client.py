@@ -9,7 +9,9 @@ from sqlalchemy import URL, Engine, QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
-from threadlog.databases import Backend, PoolSize, backend_of, show_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError
 from threadlog.models import SchemaPart
 from threadlog.runtime.engines import open_sync_engine

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
 
-from threadlog.databases import Backend
+from threadlog.databases.base import Backend
 from threadlog.errors import (
     CommitOutcomeUnknownError,
     ConnectionLostError,

@@ -1,6 +1,6 @@
-"""Looks a database over and reports everything that is wrong with it, and how to mend it.
+"""Check a database and report all of its faults, and how to repair them.
 
-Opening a `threadlog.Checkpointer` stops at the first fault; this goes on.
+Opening a `threadlog.Checkpointer` stops at the first fault; a check reports all.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,7 +9,9 @@ from functools import partial
 from sqlalchemy import URL
 from sqlalchemy.util import greenlet_spawn
 
-from threadlog.databases import Backend, PoolSize, backend_of, parse_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url
 from threadlog.errors import (
     CubepiSchemaError,
     StorageError,
@@ -28,14 +30,14 @@ __all__ = ["CheckResult", "check_database"]
 
 
 async def check_database(url: str | URL, *, part: PartName | None = None) -> list[CheckResult]:
-    """Connect to a database and look at everything that threadlog relies on.
+    """Connect to a database and check everything that threadlog relies on.
 
-    Nothing is created or changed. A server that cannot be reached is a finding too.
+    Nothing is created or changed. A server that cannot be reached is a result too.
 
     Args:
         url: the database, as for `Checkpointer`.
-        part: ``messages`` or ``graph``; where it is left out, those of which there is a
-            table, and the messages where there is none.
+        part: ``messages`` or ``graph``; None for those that have a table in the database, or
+            for the messages if there is no table.
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -70,7 +72,7 @@ def _inspect(transactions: TransactionRunner, name: PartName | None) -> list[Che
 
 
 def _parts(uow: UnitOfWork, name: PartName | None) -> list[SchemaPart]:
-    """Give the parts to look at."""
+    """Return the parts to check."""
     if name is not None:
         return [part for part in PARTS if part.name == name]
     return [part for part in PARTS if uow.catalogue.tables(part)] or [MESSAGES]
@@ -79,11 +81,11 @@ def _parts(uow: UnitOfWork, name: PartName | None) -> list[SchemaPart]:
 def _attempt(
     transactions: TransactionRunner, name: str, check: Callable[[UnitOfWork], Iterable[CheckResult]]
 ) -> list[CheckResult]:
-    """Run a check in a transaction of its own, so that the next can run if it fails."""
+    """Run a check in its own transaction, so that the next can run if this one fails."""
     try:
         return transactions.read(lambda uow: list(check(uow)))
     except (StorageError, CubepiSchemaError, UnsupportedServerError) as error:
-        return [CheckResult(name, "error", _told(error))]
+        return [CheckResult(name, "error", _error_text(error))]
 
 
 def _connection(uow: UnitOfWork) -> list[CheckResult]:
@@ -98,12 +100,12 @@ def _server(uow: UnitOfWork, backend: Backend) -> list[CheckResult]:
 
 def _unreachable(error: StorageError) -> str:
     if not error.retryable:
-        return _told(error)
+        return _error_text(error)
     return f"{error.reason.rstrip('.')}. Check that the server runs, and host and port in the URL."
 
 
-def _told(error: ThreadlogError) -> str:
-    """Give an error's text, without the advice to look at a cause that a finding lacks."""
+def _error_text(error: ThreadlogError) -> str:
+    """Return an error's text, without the advice to read the cause, which a result lacks."""
     if type(error) is StorageError:
         return f"{error.reason.rstrip('.')}."
     return str(error)

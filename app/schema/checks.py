@@ -1,25 +1,34 @@
-"""What is looked at in a part of the schema: each check yields findings, of ok things too."""
+"""The checks of a part of the schema. Each yields results, for things that are right too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from threadlog.databases import Backend
+from threadlog.databases.base import Backend
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.models import MESSAGES, SchemaPart
+from threadlog.models.dialects import MYSQL
 from threadlog.repositories import UnitOfWork
+from threadlog.schema import mysql_layout, postgres_layout
 from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
 from threadlog.schema.verify import verify_schema
 
-# The one index of the message log that is looked at: who made the tables made the others.
+_LAYOUT_CHECKS: Final[dict[str, Callable[[SchemaPart], list[tuple[str, Check]]]]] = {
+    **dict.fromkeys(MYSQL, mysql_layout.layout_checks),
+    "postgresql": postgres_layout.layout_checks,
+}
+
+# The only index of the message log that is checked: the migration that creates the tables
+# creates the others with them.
 _RECENT: Final = "ix_cubepi_threads_recent"
 
 
 def checks_of(part: SchemaPart, backend: Backend) -> list[tuple[str, Check]]:
-    """Give the checks of a part by their names, in order."""
+    """Return the checks of a part with their names, in order."""
+    layout = _LAYOUT_CHECKS.get(backend.dialects[0])
     return [
         ("schema", _schema),
         ("columns", _columns),
-        *backend.layout_checks(part),
+        *(layout(part) if layout else []),
         ("index", _indexes),
     ]
 
@@ -43,10 +52,11 @@ def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     remedy = "" if refused else " Run: threadlog migrate URL"
     faults = [f"The table {name} is missing.{remedy}" for name in missing]
     faults += [
-        f"{name} lacks {', '.join(sorted(columns))}. Upgrade it with the migrations that made it."
+        f"{name} lacks {', '.join(sorted(columns))}. Upgrade it with the migrations that "
+        "created it."
         for name, columns in lacking.items()
     ]
-    # An empty database is one fault, which the check of the schema reports.
+    # The check of the schema reports an empty database.
     if not existing:
         return
     yield from (CheckResult("columns", "error", fault) for fault in faults)
@@ -56,7 +66,7 @@ def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
 
 
 def _is_of_another_version(uow: UnitOfWork, part: SchemaPart) -> bool:
-    """Look whether others made the tables, so that our migrations refuse them."""
+    """Return True if the schema has another version, which threadlog's migrations refuse."""
     try:
         verify_schema(uow, part)
     except CubepiSchemaError as error:
@@ -78,16 +88,16 @@ def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         if index not in uow.catalogue.indexes(table)
     ]
     if wanted:
-        one = f"{_RECENT} is there."
-        message = one if part is MESSAGES else f"All indexes{PART_SUFFIX[part.name]} are there."
+        recent = f"{_RECENT} is there."
+        message = recent if part is MESSAGES else f"All indexes{PART_SUFFIX[part.name]} are there."
         yield from faults or [CheckResult("index", "ok", message)]
 
 
 def _index_fault(uow: UnitOfWork, part: SchemaPart, table: str, index: str) -> CheckResult:
-    slow = "listing recent threads" if index == _RECENT else "what looks for rows by it"
+    slow = "listing recent threads reads" if index == _RECENT else "queries that need it read"
     return CheckResult(
         "index",
         "warning",
-        f"{index} is missing: {slow} reads the whole of {table}.",
+        f"{index} is missing: {slow} the whole of {table}.",
         uow.catalogue.index_statement(part, table, index),
     )

@@ -1,8 +1,8 @@
-"""Creates, upgrades and drops the schema by threadlog's own Alembic revisions.
+"""Create, upgrade and drop the schema by threadlog's own Alembic revisions.
 
-For databases whose migrations are not the host's. Each part of the schema has a history of
-its own. Alembic is imported when a function is called; it keeps its context in globals, so
-the migrations of one process run one after the other.
+For databases that the application's own migrations do not manage. Each part of the schema has a
+history of its own. Alembic is imported when a function is called. It keeps its context in
+globals, so the migrations of one process run one after the other.
 """
 
 import asyncio
@@ -10,16 +10,19 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from importlib.resources import files
 from io import StringIO
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
-from threadlog.databases import Backend, PoolSize, backend_of, parse_url
+from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
@@ -39,20 +42,38 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# By name: this layer imports nothing of the migrations.
+# A name: app imports nothing from migrations.
 _MIGRATIONS: Final = "threadlog.migrations.alembic"
 _VERSIONS: Final[dict[PartName, str]] = {"messages": "versions", "graph": "graph_versions"}
 
-# Whose turn it is to use Alembic, and how long to wait for it: another migration may itself
-# be waiting for one of another process, for two minutes.
-_TURN: Final = Lock()
-_TURN_SECONDS: Final = 300.0
+# Held while Alembic runs. The limit is long: another migration of this process may itself wait
+# two minutes for one of another process.
+_ALEMBIC_LOCK: Final = Lock()
+_LOCK_SECONDS: Final = 300.0
 _PAUSE_SECONDS: Final = 0.02
 
-Outcome: TypeAlias = Literal["created", "completed", "there already", "host's", "left out"]
-"""What an upgrade did with a part: created all tables; created what was missing; found
-nothing missing; found nothing missing in a database that the host's own Alembic migrates; or
-made nothing, because nobody named the part and the tables of another one are the host's."""
+
+class Outcome(StrEnum):
+    """The outcome of an upgrade of a part."""
+
+    CREATED = "created"
+    """All tables were created."""
+
+    COMPLETED = "completed"
+    """Missing tables, columns, indexes or rows were created."""
+
+    UNCHANGED = "unchanged"
+    """Nothing was missing."""
+
+    EXTERNAL = "external"
+    """Nothing was missing, and the application's own Alembic history manages the part."""
+
+    SKIPPED = "skipped"
+    """Nothing was created: the caller did not name the part, and the application's own Alembic
+    history manages another part."""
+
+    __repr__ = str.__repr__  # what `upgrade` returns is printed as strings
+
 
 Report: TypeAlias = Callable[[PartName, Outcome], None]
 
@@ -64,39 +85,41 @@ async def upgrade(
     part: PartName | None = None,
     report: Report | None = None,
 ) -> dict[PartName, Outcome]:
-    """Bring a database's schema to a revision; run again after a failure, it completes.
+    """Upgrade a database's schema to a revision; a second run after a failure completes it.
 
-    Creates the schema in a database that has none, and adopts one of the same version that
-    the agent framework's migrations or an SQLite file's first use created. Also makes again
-    what was dropped since: a table is empty then. A complete schema beside the host's
-    ``alembic_version`` is left to the host. Several processes may upgrade at once.
+    Creates the schema in a database without one, and adopts one of the same version that the
+    agent framework's migrations or the first use of an SQLite file created. Also creates again
+    what was dropped since; such a table is empty. Changes nothing if the schema is complete and
+    the database has the application's ``alembic_version``. Several processes may upgrade at
+    once.
 
     Args:
         url: the database, as for `Checkpointer`.
-        revision: a revision's id, which takes `part` too, or ``head`` for the newest.
-        part: ``messages`` or ``graph``; both where it is left out, messages first.
-        report: called when a part is done, with what is returned of it.
+        revision: a revision's id, which needs `part` too, or ``head`` for the newest.
+        part: ``messages`` or ``graph``; None for both, messages first.
+        report: called with a part and its outcome when the part is done.
 
     Returns:
-        What was done, for each part.
+        The outcome of each part.
 
     Raises:
-        ConfigurationError: the URL cannot be used, or the revision is one of no part.
+        ConfigurationError: the URL cannot be used, or a revision was given without its part.
         MissingExtraError: Alembic or the database's driver is not installed.
         UnsupportedServerError: the server is of the wrong kind or too old.
-        CubepiSchemaMismatch: the database holds another version, or tables without one;
+        CubepiSchemaMismatch: the database has another version, or tables without a version;
             nothing of that part was changed.
-        CubepiSchemaError: the revision is unknown to this release, or did not do its work.
+        CubepiSchemaError: the revision is unknown to this release, or left the schema incomplete.
         CheckpointerLockTimeoutError: another migration of the database ran for too long.
         StorageError: the database refused or failed.
     """
-    parts = _parts(part, revision, everywhere="head")
+    parts = _parts(part, revision, common="head")
 
     def work(connection: Connection, backend: Backend) -> dict[PartName, Outcome]:
         outcomes: dict[PartName, Outcome] = {}
         for one in parts:
             config = _config(one, "upgrade", chosen=part is not None)
-            outcome = outcomes[one.name] = _run(connection, backend, config, revision, _sleep)
+            outcome = _upgrade(connection, backend, config, revision, _sleep)
+            outcomes[one.name] = outcome
             if report is not None:
                 report(one.name, outcome)
         return outcomes
@@ -107,19 +130,19 @@ async def upgrade(
 async def downgrade(
     url: str | URL, revision: str = "base", *, part: PartName | None = None
 ) -> None:
-    """Take a database's schema back to a revision; ``base`` drops the tables and their data.
+    """Downgrade a database's schema to a revision; ``base`` drops the tables and their data.
 
-    A part that `upgrade` never completed on is left as it is.
+    A part on which `upgrade` was never completed is not changed.
 
     Args:
         url: the database, as for `Checkpointer`.
-        revision: a revision's id, which takes `part` too, or ``base`` for none.
-        part: ``messages`` or ``graph``; both where it is left out, messages first.
+        revision: a revision's id, which needs `part` too, or ``base`` for no schema.
+        part: ``messages`` or ``graph``; None for both, messages first.
 
     Raises:
         ThreadlogError: as `upgrade`.
     """
-    parts = _parts(part, revision, everywhere="base")
+    parts = _parts(part, revision, common="base")
 
     def work(connection: Connection, backend: Backend) -> None:
         for one in parts:
@@ -134,32 +157,31 @@ def upgrade_on(
     part: SchemaPart,
     sleep: Callable[[float], None],
 ) -> Outcome:
-    """Bring a part of the schema to its newest version, as `upgrade` does.
+    """Upgrade a part of the schema to its newest version, as `upgrade` does.
 
     Args:
-        connection: what it runs on; no transaction is begun on it, and none is afterwards.
-        backend: what knows its database.
+        connection: a connection without a transaction; it has none afterwards either.
+        backend: the backend of its database.
         part: the part.
-        sleep: waits so many seconds, while another migration of this process runs.
+        sleep: waits the given seconds, while another migration of this process runs.
 
     Raises:
         ThreadlogError: as `upgrade`.
     """
     config = _config(part, "upgrade")
-    with _in_our_words(backend):
-        outcome: Outcome = _run(connection, backend, config, "head", sleep)
-    return outcome
+    with _translate_errors(backend):
+        return _upgrade(connection, backend, config, "head", sleep)
 
 
 def upgrade_sql(url: str | URL, *, part: PartName | None = None) -> str:
-    """Write the SQL that `upgrade` runs on an empty database, without connecting to it.
+    """Return the SQL that `upgrade` runs on an empty database, without connecting to it.
 
-    Unlike `upgrade` the text cannot look at the database first: it neither refuses nor
-    adopts what is there.
+    Unlike `upgrade` the SQL cannot check the database first: it neither refuses nor adopts
+    existing tables.
 
     Args:
         url: the database, as for `Checkpointer`.
-        part: ``messages`` or ``graph``; both where it is left out, messages first.
+        part: ``messages`` or ``graph``; None for both, messages first.
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -168,30 +190,31 @@ def upgrade_sql(url: str | URL, *, part: PartName | None = None) -> str:
     parsed = parse_url(url)
     backend_of(parsed)
     text = StringIO()
-    for one in _parts(part, "head", everywhere="head"):
+    for one in _parts(part, "head", common="head"):
         config = _config(one, "upgrade", text)
         from alembic import command  # noqa: PLC0415 - Alembic is optional
 
         config.attributes["url"] = parsed
-        with _turn(time.sleep):
+        with _alembic_lock(time.sleep):
             command.upgrade(config, "head", sql=True)
     return text.getvalue()
 
 
-def _parts(name: PartName | None, revision: str, *, everywhere: str) -> list[SchemaPart]:
-    """Give the part of a name, or all.
+def _parts(name: PartName | None, revision: str, *, common: str) -> list[SchemaPart]:
+    """Return the part of a name, or all.
 
     Args:
         name: the name, or None for all.
-        revision: the revision to go to.
-        everywhere: the revision that every part has.
+        revision: the revision to migrate to.
+        common: the revision that every part has.
 
     Raises:
         ConfigurationError: there is no part of that name, or not all have the revision.
     """
-    if name is None and revision != everywhere:
+    if name is None and revision != common:
         raise ConfigurationError(
-            f"The revision {revision!r} is one of a part: say which, such as part='messages'."
+            f"The revision {revision!r} belongs to one part of the schema. Name the part, such as "
+            "part='messages'."
         )
     parts = [part for part in PARTS if name in {None, part.name}]
     if not parts:
@@ -201,21 +224,32 @@ def _parts(name: PartName | None, revision: str, *, everywhere: str) -> list[Sch
 
 
 async def _on_connection(url: str | URL, work: Callable[[Connection, Backend], T]) -> T:
-    """Run synchronous work on a connection of its own.
+    """Run synchronous work on a new connection.
 
     Raises:
-        MissingExtraError: Alembic is not installed, which is said before anything is done.
+        MissingExtraError: Alembic is not installed; raised before connecting.
     """
     _config(PARTS[0], "upgrade")
     parsed = parse_url(url)
     backend = backend_of(parsed)
     engine = open_engine(backend, parsed, PoolSize(1, 1), patient=True)
     try:
-        with _in_our_words(backend):
+        with _translate_errors(backend):
             async with engine.execution_options(**{WRITES: True}).connect() as connection:
                 return await connection.run_sync(work, backend)
     finally:
         await engine.dispose()
+
+
+def _upgrade(
+    connection: Connection,
+    backend: Backend,
+    config: "Config",
+    revision: str,
+    sleep: Callable[[float], None],
+) -> Outcome:
+    _run(connection, backend, config, revision, sleep)
+    return Outcome(config.attributes["outcome"])
 
 
 def _run(
@@ -224,16 +258,13 @@ def _run(
     config: "Config",
     revision: str,
     sleep: Callable[[float], None],
-) -> Any:
-    """Run a command of Alembic in one transaction, as far as the database has them for DDL.
-
-    Gives the outcome that it leaves.
-    """
+) -> None:
+    """Run a command of Alembic in one transaction, as far as the database supports it for DDL."""
     from alembic import command  # noqa: PLC0415 - Alembic is optional
 
     attributes = config.attributes
     with (
-        _turn(sleep),
+        _alembic_lock(sleep),
         backend.migration_lock(connection),
         connection.begin(),
         Session(connection) as session,
@@ -243,11 +274,9 @@ def _run(
             backend.verify_server(uow)
         attributes["connection"] = connection
         getattr(command, attributes["command"])(config, revision)
-        outcome = attributes.get("outcome")
-        if attributes["command"] == "upgrade" and outcome != "left out":
+        if attributes["command"] == "upgrade" and attributes["outcome"] != Outcome.SKIPPED:
             with JoinedUnitOfWork(session) as uow:
                 _verify(uow, attributes["part"])
-    return outcome
 
 
 def _sleep(seconds: float) -> None:
@@ -256,44 +285,45 @@ def _sleep(seconds: float) -> None:
 
 
 @contextmanager
-def _turn(sleep: Callable[[float], None]) -> Iterator[None]:
-    """Keep this process's other migrations out of the block, threads and tasks alike.
+def _alembic_lock(sleep: Callable[[float], None]) -> Iterator[None]:
+    """Keep other migrations of this process out of the block, those of threads and of tasks.
 
-    The lock is never waited for itself: its holder may be a task of this very event loop.
+    Acquiring never blocks: the holder may be a task of the same event loop.
 
     Raises:
-        CheckpointerLockTimeoutError: another one ran for too long.
+        CheckpointerLockTimeoutError: another migration ran for too long.
     """
-    end = time.monotonic() + _TURN_SECONDS
-    while not _TURN.acquire(blocking=False):
+    end = time.monotonic() + _LOCK_SECONDS
+    while not _ALEMBIC_LOCK.acquire(blocking=False):
         if time.monotonic() > end:
             raise CheckpointerLockTimeoutError(
-                f"Another migration of this process is running, for {_TURN_SECONDS:.0f} seconds "
-                "at least"
+                f"Another migration of this process has been running for {_LOCK_SECONDS:.0f} "
+                "seconds or longer"
             )
         sleep(_PAUSE_SECONDS)
     try:
         yield
     finally:
-        _TURN.release()
+        _ALEMBIC_LOCK.release()
 
 
 def _verify(uow: UnitOfWork, part: SchemaPart) -> None:
-    """Refuse to call it success where the database would not open, or lacks a table.
+    """Check after a migration that the database can be opened and lacks no table.
 
     Raises:
-        CubepiSchemaError: that is so.
+        CubepiSchemaError: it cannot, or a table is missing.
     """
     verify_schema(uow, part)
     if missing := part.tables - uow.catalogue.tables(part):
         raise CubepiSchemaUninitialized(
-            f"The migration ended, but the database lacks {', '.join(sorted(missing))}. If "
-            "nothing else drops tables there, report this."
+            f"The migration ended, but the database lacks {', '.join(sorted(missing))}. Check "
+            "whether another program drops tables there. If none does, report this as a bug of "
+            "threadlog."
         )
 
 
 @contextmanager
-def _in_our_words(backend: Backend) -> Iterator[None]:
+def _translate_errors(backend: Backend) -> Iterator[None]:
     """Raise the errors of Alembic and of the database as threadlog's."""
     from alembic.util import CommandError  # noqa: PLC0415 - Alembic is optional
 
@@ -302,8 +332,8 @@ def _in_our_words(backend: Backend) -> Iterator[None]:
             yield
     except CommandError as error:
         raise CubepiSchemaError(
-            f"Alembic cannot go there: {error}. If another release of threadlog migrated the "
-            "database, use that one."
+            f"Alembic cannot migrate to the revision: {error}. If another release of threadlog "
+            "migrated the database, use that release."
         ) from error
 
 
@@ -328,8 +358,8 @@ def _config(
     folder = str(files(_MIGRATIONS)).replace("%", "%%")
     config.set_main_option("script_location", folder)
     config.set_main_option("version_locations", f"{folder}{os.sep}{_VERSIONS[part.name]}")
-    # Else the folder would be split at its spaces; before Alembic 1.16 the option has the
-    # longer name, which is not looked for where the other is set.
+    # Without the option Alembic would split the folder at spaces. Before Alembic 1.16 the option
+    # has the longer name, which later releases do not read if the other is set.
     for option in ("path_separator", "version_path_separator"):
         config.set_main_option(option, "os")
     config.attributes.update(part=part, command=command, chosen=chosen)

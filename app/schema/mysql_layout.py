@@ -1,8 +1,8 @@
-"""What only tables of MySQL and MariaDB have: engines, partitions by key, collations."""
+"""Checks for MySQL and MariaDB only: storage engines, partitions by key, collations."""
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 from threadlog.models import MESSAGES, PARTITION_COUNT, Message, Run, SchemaPart
 from threadlog.repositories import UnitOfWork
@@ -12,12 +12,12 @@ from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
 _PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
 _ENGINE: Final = "InnoDB"
 
-# Columns whose collation decides which conversation a row belongs to.
+# Columns whose collation decides which thread a row belongs to.
 _THREAD_IDS: Final = ("thread_id", "parent_thread_id")
 
 
 def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
-    """Give the checks of a part by their names, in order."""
+    """Return the checks of a part with their names, in order."""
     partitions: list[tuple[str, Check]] = [("partitions", _partitions)] if part is MESSAGES else []
     return [("engine", _engines), *partitions, ("collation", _collations)]
 
@@ -28,14 +28,15 @@ def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         CheckResult(
             "engine",
             "error",
-            f"{table} is kept by {engine}, which has no transactions. Move it to {_ENGINE}.",
+            f"{table} uses the engine {engine}, which has no transactions. Convert it to "
+            f"{_ENGINE}.",
             uow.catalogue.engine_statement(table),
         )
         for table, engine in engines.items()
         if engine != _ENGINE
     ]
     if engines:
-        message = f"All tables{PART_SUFFIX[part.name]} are kept by {_ENGINE}."
+        message = f"All tables{PART_SUFFIX[part.name]} use the engine {_ENGINE}."
         yield from faults or [CheckResult("engine", "ok", message)]
 
 
@@ -81,19 +82,21 @@ def _collation_fault(
     of_threads, of_messages = names[0] in _THREAD_IDS, part is MESSAGES
     others = "two runs or questions" if of_messages else "two rows"
     message = (
-        f"{table}.{', '.join(names)}: the collation is {_said(columns, 'found')}, not "
-        f"{_said(columns, 'wanted')}; {'two threads' if of_threads else others} whose ids it "
-        "takes for equal, such as R1 and r1, are one."
+        f"{table}.{', '.join(names)}: the collation is {_collation_names(columns, 'found')}, not "
+        f"{_collation_names(columns, 'wanted')}; {'two threads' if of_threads else others} whose "
+        "ids it treats as equal, such as R1 and r1, are mixed up."
     )
     if of_messages and not of_threads:
-        message += " (The framework's own migrations leave it so.)"
+        message += " (The framework's own migrations create it so.)"
     remedy = uow.catalogue.collation_statement(part, table, names)
     if not remedy:
-        message += " A foreign key leads there, which has to be dropped for the change."
-    grave = of_threads or not of_messages
-    return CheckResult("collation", "error" if grave else "warning", message, remedy)
+        message += (
+            " A foreign key refers to a column. Drop the key, change the collation, and create "
+            "the key again."
+        )
+    status: Literal["error", "warning"] = "error" if of_threads or not of_messages else "warning"
+    return CheckResult("collation", status, message, remedy)
 
 
-def _said(columns: dict[str, Collation], which: str) -> str:
-    """Name the collations of columns."""
+def _collation_names(columns: dict[str, Collation], which: str) -> str:
     return ", ".join(sorted({str(getattr(collation, which)) for collation in columns.values()}))

@@ -85,7 +85,7 @@ def open_database(
         only: the one kind of server that is accepted; None for each that the backend knows.
 
     Returns:
-        The most bytes that one statement may have.
+        The maximum size of one statement, in bytes.
     """
     backend, part = transactions.backend, transactions.part
 
@@ -93,7 +93,7 @@ def open_database(
         found = backend.verify_server(uow)
         if only not in {None, found}:
             raise UnsupportedServerError(
-                found=found, required=f"{only} here; Checkpointer takes both"
+                found=found, required=f"{only} here; Checkpointer accepts both"
             )
         if engine_is_external:
             backend.verify_session(uow)

@@ -1,4 +1,4 @@
-"""What only tables of PostgreSQL have: types, keys, partitions by hash, collations."""
+"""Checks for PostgreSQL only: types, keys, partitions by hash, collations."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from threadlog.repositories.catalog.postgres import Collation, PostgresCatalogue
 from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
 
 _PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
-_BY: Final = "HASH (thread_id)"
+_PARTITION_KEY: Final = "HASH (thread_id)"
 _BYTEWISE: Final = "C"
 
 
 def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
-    """Give the checks of a part by their names, in order."""
+    """Return the checks of a part with their names, in order."""
     of_messages: list[tuple[str, Check]] = [
         ("partitions", _partitions),
         ("metadata", _metadata_index),
@@ -72,19 +72,19 @@ def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:
     catalogue = PostgresCatalogue(uow)
     key, places = catalogue.partition_key(table), catalogue.partitions(table)
     missing = [place for place in range(PARTITION_COUNT) if place not in places]
-    if key != _BY or None in places:
+    if key != _PARTITION_KEY or None in places:
         shape = f"has {len(places)} partitions by {key}" if key else "is not partitioned"
-        if key == _BY:
-            shape = f"has partitions that are not among {PARTITION_COUNT}"
+        if key == _PARTITION_KEY:
+            shape = f"has a partition that is not one of {PARTITION_COUNT} by hash"
         message = (
-            f"{table} {shape}; it must have {PARTITION_COUNT} by {_BY}. Create it anew, with its "
-            "rows: PostgreSQL cannot change that."
+            f"{table} {shape}; it must have {PARTITION_COUNT} by {_PARTITION_KEY}. Create a "
+            "new table and copy the rows: PostgreSQL cannot change the partitions."
         )
         return CheckResult("partitions", "error", message)
     if not missing:
         return None
     names = ", ".join(f"{table}_p{place:02d}" for place in missing)
-    message = f"{table} lacks partitions ({names}): no rows of their threads can be written."
+    message = f"{table} lacks partitions ({names}): rows of their threads cannot be written."
     remedy = catalogue.partition_statement(table, missing)
     return CheckResult("partitions", "error", message, remedy)
 
@@ -95,14 +95,14 @@ def _metadata_index(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         return
     catalogue = PostgresCatalogue(uow)
     if catalogue.has_metadata_index():
-        yield CheckResult("metadata", "ok", "The metadata of messages have their index.")
+        yield CheckResult("metadata", "ok", "The index of messages' metadata is there.")
         return
-    message = f"The index of messages' metadata is missing: queries of them read all of {table}."
+    message = f"The index of messages' metadata is missing: queries by it read all of {table}."
     yield CheckResult("metadata", "warning", message, catalogue.metadata_index_statement())
 
 
 def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
-    """Look that all texts are compared alike: PostgreSQL compares no two that are not."""
+    """Check that all texts have one collation: PostgreSQL does not compare different ones."""
     collations = PostgresCatalogue(uow).collations(part)
     if not collations:
         return
@@ -114,8 +114,8 @@ def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     faults = [_collation_fault(uow, table, found, base) for table, found in wrong.items()]
     if not base.deterministic:
         message = (
-            f"Identifiers{PART_SUFFIX[part.name]} have the collation {base.name}, which takes "
-            "different ones for equal: what belongs to one would be the other's."
+            f"Identifiers{PART_SUFFIX[part.name]} have the collation {base.name}, which treats "
+            "different ones as equal: their data would be mixed up."
         )
         faults.append(CheckResult("collation", "error", message))
     how = "sorted byte by byte" if base.name == _BYTEWISE else f"collated alike ({base.name})"
@@ -125,7 +125,7 @@ def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
 
 
 def _base(collations: dict[tuple[str, str], Collation]) -> Collation:
-    """Give the collation that all are to have: that of what cannot be changed, if there is any."""
+    """Return the collation that all columns must have: that of an unchangeable column, or C."""
     fixed = [collation for collation in collations.values() if collation.fixed]
     return fixed[0] if fixed else Collation(_BYTEWISE, deterministic=True, fixed=False)
 
@@ -135,8 +135,8 @@ def _collation_fault(
 ) -> CheckResult:
     names = ", ".join(sorted({collation.name for collation in columns.values()}))
     message = (
-        f"{table}.{', '.join(columns)}: the collation is {names}, not {base.name} as elsewhere; "
-        "PostgreSQL does not compare one with the other."
+        f"{table}.{', '.join(columns)}: the collation is {names}, not {base.name} as in the other "
+        "columns; PostgreSQL cannot compare the two."
     )
     changeable = [column for column, collation in columns.items() if not collation.fixed]
     catalogue = PostgresCatalogue(uow)

@@ -1,4 +1,4 @@
-"""What a look at a database showed."""
+"""The results of checks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from threadlog.repositories import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one look at the database showed."""
+    """The result of one check of the database."""
 
     check: str
-    """What was looked at: ``connection``, ``server``, ``schema``, ``columns``, …"""
+    """The name of the check: ``connection``, ``server``, ``schema``, ``columns``, …"""
 
     status: Literal["ok", "warning", "error"]
     message: str
 
     remedy: str = ""
-    """A SQL statement that mends it, where one does."""
+    """A SQL statement that repairs the fault; empty if there is none."""
 
 
 class Check(Protocol):
-    """A look at one thing in a part of the schema."""
+    """A check of one property of a part of the schema."""
 
     def __call__(self, uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
-        """Yield what it showed."""
+        """Yield its results."""
 
 
 PART_SUFFIX: Final[dict[PartName, str]] = {"messages": "", "graph": " of the graph state"}
-"""What is said of a part that is not the message log, which was the only one once."""
+"""Names the part in a message, unless it is the message log."""

@@ -1,4 +1,6 @@
-"""Whether the database's schema is the one that this release reads and writes."""
+"""Check that the database has the schema that this release reads and writes."""
+
+from typing import Final
 
 from threadlog.errors import CubepiSchemaMismatch, CubepiSchemaUninitialized
 from threadlog.models import SchemaPart
@@ -6,7 +8,7 @@ from threadlog.repositories import UnitOfWork
 
 
 def verify_schema(uow: UnitOfWork, part: SchemaPart) -> None:
-    """Refuse a part of the schema that is of another version, or of none.
+    """Check that a part of the schema is there and has the version of this release.
 
     Raises:
         CubepiSchemaUninitialized: the tables or their version are missing.
@@ -21,44 +23,45 @@ def verify_schema(uow: UnitOfWork, part: SchemaPart) -> None:
                 actual=0,
                 hint=(
                     f"There are data tables ({', '.join(sorted(data_tables))}) but no version "
-                    f"table. Restore {table} from the migrations that made them; "
+                    f"table. Restore {table} from the migrations that created them; "
                     "do not create tables over existing data."
                 ),
             )
         raise CubepiSchemaUninitialized(
-            f"The database has none of threadlog's tables {_MEANT[part.name]}. Run: threadlog "
-            "migrate URL, or upgrade with the host's own migrations."
+            f"The database has none of threadlog's tables for {_CONTENT[part.name]}. Run: "
+            "threadlog migrate URL, or upgrade it with the application's own migrations."
         )
     versions = uow.schema_version(part).read()
     if not versions:
         raise CubepiSchemaUninitialized(
             f"The table {table} is empty: a migration did not finish. Run: "
-            f"threadlog migrate URL, or let the host's migration execute {_WRITES[part.name]}."
+            f"threadlog migrate URL, or execute {_VERSION_WRITERS[part.name]} in the "
+            "application's own migration."
         )
     if versions != [part.version]:
         raise _mismatch(versions, part)
 
 
-_MEANT = {"messages": "for messages", "graph": "for the state of graphs"}
-_WRITES = {
+_CONTENT: Final = {"messages": "messages", "graph": "the state of graphs"}
+_VERSION_WRITERS: Final = {
     "messages": "write_schema_version_op()",
     "graph": "op.write_threadlog_graph_version()",
 }
 
 
 def _mismatch(versions: list[int], part: SchemaPart) -> CubepiSchemaMismatch:
-    others = [version for version in versions if version != part.version]
-    actual, writes = max(others), _WRITES[part.name]
+    actual = max(version for version in versions if version != part.version)
+    writes = _VERSION_WRITERS[part.name]
     if len(versions) > 1:
         hint = (
-            f"The version table holds {versions}; it must hold one row. Execute "
-            f"{writes} once the schema is at the newest of them."
+            f"The version table has the rows {versions}; it must have one row. Execute "
+            f"{writes} once the schema has the newest of these versions."
         )
     elif actual > part.version:
-        hint = "The database is newer: upgrade threadlog."
+        hint = "The database is newer than this release: upgrade threadlog."
     else:
         hint = (
-            "The database is older: upgrade it with the migrations that made it, then execute "
-            f"{writes}."
+            "The database is older than this release: upgrade it with the migrations that "
+            f"created it, then execute {writes}."
         )
     return CubepiSchemaMismatch(expected=part.version, actual=actual, hint=hint)

@@ -60,15 +60,15 @@ def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:
     see a table that it has to drop. Nor is such a host given another part unasked.
     """
     if _is_hosts(part, connection, tables):
-        return "host's"
+        return "external"
     if not context.config.attributes["chosen"] and _has_a_host(part, connection, tables):
-        return "left out"
+        return "skipped"
     complete = _is_complete(part, connection, tables)
     if not complete and part.revision_table in tables:
         _unstamp(part, connection, tables)
     _run_revisions(part, connection, tables)
     if complete:
-        return "there already"
+        return "unchanged"
     return "created" if tables.isdisjoint(part.tables) else "completed"
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.schema import CreateTable
 from tests.support.databases import on_connection, pools_of, sent_by
 from tests.support.factories import UserFactory
 from threadlog import Checkpointer
-from threadlog.databases import parse_url
+from threadlog.databases.urls import parse_url
 from threadlog.errors import CubepiSchemaUninitialized, UnsupportedServerError
 from threadlog.models.dialects import computed
 from threadlog.repositories.catalog.catalog import CatalogueRepository

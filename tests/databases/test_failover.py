@@ -16,9 +16,9 @@ from tests.databases.test_privileges import account
 from tests.support.databases import engines_of, on_connection
 from tests.support.factories import UserFactory
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.databases import parse_url
 from threadlog.databases.mysql import failover as primary
-from threadlog.databases.mysql.failover import follow_primary, outside_of_group
+from threadlog.databases.mysql.failover import follow_primary, reason_against_writing
+from threadlog.databases.urls import parse_url
 from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,
@@ -118,7 +118,7 @@ async def test_an_election_is_waited_for(several: str, monkeypatch: pytest.Monke
 
         def examine(dialect: object, cursor: object) -> None:
             if next(answers, 0):
-                raise primary._UnfitError("read-only")
+                raise primary._NotPrimaryError("read-only")
 
         monkeypatch.setattr(primary, "_examine", examine)
         await checkpointer.append("t", [UserFactory()])
@@ -163,7 +163,7 @@ def test_an_account_that_may_not_see_the_group_may_write(mysql_url: str, dead_po
 def test_members_of_a_group_are_told_apart(
     members: Sequence[tuple[int, str, str]], reason: str | None
 ) -> None:
-    found = outside_of_group(members)
+    found = reason_against_writing(members)
     assert (reason is None) == (found is None)
     assert reason is None or reason in str(found)
 

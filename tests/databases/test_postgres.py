@@ -325,7 +325,7 @@ async def test_without_prepared_statements(postgres_url: str, door: str) -> None
         ("postgresql://u:secret@h/d?charset=utf8", "charset"),
         ("postgresql://u:secret@h/d?sslmode=maybe", "sslmode"),
         ("postgresql://u:secret@h/d?sslrootcert=nowhere.pem", "sslrootcert"),
-        ("postgresql+psycopg://u:secret@h/d", "'psycopg' is not the one"),
+        ("postgresql+psycopg://u:secret@h/d", "'psycopg' cannot be used here"),
         ("postgresql://u:secret@h1,h 2/d", "hosts"),
     ],
 )

@@ -20,7 +20,8 @@ from tests.support.databases import engine_for, engines_of, on_connection, pools
 from tests.support.factories import UserFactory
 from tests.support.ways import sync_host_engine
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.databases import backend_of, parse_url
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url
 from threadlog.errors import DeadlockError, NotOpenError
 from threadlog.importing.import_log import parse_line
 from threadlog.log.append import append_messages

@@ -13,8 +13,10 @@ from tests.support.databases import engines_of, on_connection, sent_by
 from tests.support.factories import UserFactory
 from tests.support.servers.server import Server
 from threadlog import Checkpointer, MySQLCheckpointer
-from threadlog.databases import PoolSize, backend_of, parse_url
+from threadlog.databases.base import PoolSize
 from threadlog.databases.mysql.database import MySQLBackend
+from threadlog.databases.registry import backend_of
+from threadlog.databases.urls import parse_url
 from threadlog.errors import (
     ConfigurationError,
     ConnectionFailedError,

@@ -15,7 +15,7 @@ from tests.support.databases import engines_of, on_connection, pools_of, sent_by
 from tests.support.factories import UserFactory
 from tests.support.plans import analyze, recorded, rows_read
 from threadlog import Checkpointer
-from threadlog.databases import PoolSize
+from threadlog.databases.base import PoolSize
 from threadlog.databases.mysql.database import MySQLBackend
 
 

@@ -13,7 +13,7 @@ from tests.nodes.writers import Record, Writer, examine
 from tests.support.databases import engines_of
 from tests.support.servers.group import Node
 from threadlog import Checkpointer
-from threadlog.databases.mysql.failover import code_of
+from threadlog.databases.mysql.failover import error_code
 
 WRITERS_OF_EACH = 2
 BATCHES = 40
@@ -50,7 +50,7 @@ async def test_writers_of_one_thread_on_different_members(
 
 def _count_errors(checkpointer: Checkpointer, errors: Counter[int | None]) -> None:
     def count(context: ExceptionContext) -> None:
-        errors[code_of(context.original_exception)] += 1
+        errors[error_code(context.original_exception)] += 1
 
     for engine in engines_of(checkpointer):
         event.listen(engine.sync_engine, "handle_error", count)

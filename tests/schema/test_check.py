@@ -95,13 +95,13 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
             f"ALTER TABLE cubepi_messages MODIFY run_id {TYPE}",
             "warning",
             "collation",
-            "such as R1 and r1, are one",
+            "such as R1 and r1, are mixed up",
         ),
         (
             "ALTER TABLE cubepi_schema_version ENGINE=MyISAM",
             "error",
             "engine",
-            "cubepi_schema_version is kept by MyISAM",
+            "cubepi_schema_version uses the engine MyISAM",
         ),
         (
             "DROP INDEX ix_cubepi_threads_recent ON cubepi_threads",
@@ -132,7 +132,7 @@ async def test_both_ends_of_a_foreign_key_are_mended_by_one_statement(innodb_url
     (fault,) = await faults(innodb_url)
     assert (fault.status, fault.check) == ("error", "collation")
     assert "cubepi_threads.thread_id, parent_thread_id: the collation" in fault.message
-    assert ("A foreign key leads there" in fault.message) is on_mariadb
+    assert ("A foreign key refers to a column" in fault.message) is on_mariadb
     assert (fault.remedy == "") is on_mariadb
     if not on_mariadb:
         await execute(innodb_url, fault.remedy)

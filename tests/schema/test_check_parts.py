@@ -97,7 +97,7 @@ async def test_a_part_that_is_named_is_looked_at(
             "collation",
             (
                 "threadlog_checkpoints.checkpoint_id: the collation is utf8mb4_general_ci, not "
-                "utf8mb4_bin; two rows whose ids it takes for equal"
+                "utf8mb4_bin; two rows whose ids it treats as equal"
             ),
         ),
         (
@@ -107,7 +107,7 @@ async def test_a_part_that_is_named_is_looked_at(
             ),
             "error",
             "collation",
-            "two threads whose ids it takes for equal",
+            "two threads whose ids it treats as equal",
         ),
         (
             (
@@ -122,14 +122,14 @@ async def test_a_part_that_is_named_is_looked_at(
             "ALTER TABLE threadlog_graph_version ENGINE=MyISAM",
             "error",
             "engine",
-            "threadlog_graph_version is kept by MyISAM",
+            "threadlog_graph_version uses the engine MyISAM",
         ),
         (
             "DROP INDEX idx_app_threads_updated_at ON app_threads",
             "warning",
             "index",
             (
-                "idx_app_threads_updated_at is missing: what looks for rows by it reads the "
+                "idx_app_threads_updated_at is missing: queries that need it read the "
                 "whole of app_threads"
             ),
         ),
@@ -161,7 +161,7 @@ async def test_no_remedy_is_shown_that_would_be_refused(graph_url: str) -> None:
     ]
     for fault in found:
         assert fault.remedy == ""
-        assert "A foreign key leads there" in fault.message
+        assert "A foreign key refers to a column" in fault.message
 
 
 async def test_missing_tables_and_columns_are_named(graph_url: str) -> None:

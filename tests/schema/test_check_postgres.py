@@ -199,7 +199,7 @@ async def test_ids_that_fold_are_an_error(postgres_database: str) -> None:
     await run(postgres_database, *statements_of(script))
     (fault,) = await faults(postgres_database)
     assert (fault.check, fault.status) == ("collation", "error")
-    assert "the collation folding, which takes different ones for equal" in fault.message
+    assert "the collation folding, which treats different ones as equal" in fault.message
 
 
 async def test_graph_faults_are_told(postgres_database: str) -> None:

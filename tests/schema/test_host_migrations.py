@@ -271,11 +271,11 @@ async def test_a_host_s_tables_get_no_bookkeeping(empty_url: str) -> None:
     await on_connection(empty_url, create_schema)
     before = await tables(empty_url)
     done = await migrating.upgrade(empty_url)
-    assert done == {"messages": "host's", "graph": "left out"}
+    assert done == {"messages": "external", "graph": "skipped"}
     result = await asyncio.to_thread(CliRunner().invoke, app, ["migrate", empty_url])
     assert (result.exit_code, result.stderr) == (0, "")
-    assert "host's migrations" in " ".join(result.stdout.split())
-    assert "Left out" in result.stdout
+    assert "managed by your own Alembic history. Change it" in " ".join(result.stdout.split())
+    assert "Skipped the graph tables: " in result.stdout
     assert "--part graph" in result.stdout
     await migrating.downgrade(empty_url)
     assert await tables(empty_url) == before
@@ -288,7 +288,7 @@ async def test_a_host_s_graph_tables_get_no_bookkeeping(empty_url: str) -> None:
     await on_connection(empty_url, partial(_write_version, GRAPH))
     before = await tables(empty_url)
     done = await migrating.upgrade(empty_url)
-    assert done == {"messages": "left out", "graph": "host's"}
+    assert done == {"messages": "skipped", "graph": "external"}
     await migrating.downgrade(empty_url)
     assert await tables(empty_url) == before
 
@@ -299,10 +299,10 @@ async def test_a_part_beside_a_host_s_is_made_for_who_names_it(empty_url: str) -
     await on_connection(empty_url, create_schema)
     assert await migrating.upgrade(empty_url, part="graph") == {"graph": "created"}
     done = await migrating.upgrade(empty_url)
-    assert done == {"messages": "host's", "graph": "there already"}
+    assert done == {"messages": "external", "graph": "unchanged"}
     await migrating.downgrade(empty_url, part="graph")
     done = await migrating.upgrade(empty_url)
-    assert done == {"messages": "host's", "graph": "created"}
+    assert done == {"messages": "external", "graph": "created"}
     assert OWN_TABLE not in await tables(empty_url)
 
 

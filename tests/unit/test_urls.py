@@ -4,8 +4,7 @@ import pytest
 from sqlalchemy import make_url
 
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.databases import parse_url, show_url
-from threadlog.databases.urls import Host, parse_hosts
+from threadlog.databases.urls import Host, parse_hosts, parse_url, show_url
 from threadlog.errors import ConfigurationError
 
 TWO = (Host("h1", 3306), Host("h2", 3307))
@@ -43,7 +42,7 @@ def test_a_url_of_several_hosts_is_shown_with_them_and_without_its_password() ->
 
 @pytest.mark.parametrize("host", ["h2:port", "h2:3306:1", "h 2", "[h2", "h2:123456"])
 def test_what_is_no_host_is_refused(host: str) -> None:
-    with pytest.raises(ConfigurationError, match="among its hosts") as caught:
+    with pytest.raises(ConfigurationError, match=r"not a valid host\[:port\]") as caught:
         Checkpointer(f"mysql://u:secret@h1:3306,{host}/db")
     assert "secret" not in str(caught.value)
 

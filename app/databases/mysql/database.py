@@ -1,4 +1,4 @@
-"""MySQL 8.0.13 and later, and MariaDB 10.6 and later, which a URL of either may lead to."""
+"""MySQL 8.0.13 and later, and MariaDB 10.6 and later. A URL of either may lead to the other."""
 
 import re
 import ssl
@@ -10,8 +10,16 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, func, select
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 
-from threadlog.databases.base import Driver, EngineSettings, PoolSize, third_for_reading
-from threadlog.databases.mysql.failover import code_of, follow_primary, refuses_writes
+from threadlog.databases.base import (
+    AUTOCOMMIT_REFUSED,
+    Backend,
+    Driver,
+    EngineSettings,
+    PoolSize,
+    refuse_older,
+    server_options,
+)
+from threadlog.databases.mysql.failover import error_code, follow_primary, refuses_writes
 from threadlog.databases.timeouts import TimeLimits, limited_connect, take_limits, watch
 from threadlog.databases.urls import parse_hosts
 from threadlog.errors import (
@@ -26,13 +34,10 @@ from threadlog.errors import (
     StatementTimeoutError,
     StorageError,
     ThreadlogError,
-    UnsupportedServerError,
 )
-from threadlog.models import Message, SchemaPart
+from threadlog.models import Message
 from threadlog.models.dialects import MYSQL
 from threadlog.repositories import UnitOfWork
-from threadlog.schema.mysql_layout import layout_checks
-from threadlog.schema.result import Check
 
 MINIMUM_VERSION: Final = (8, 0, 13)
 """The first release of MySQL in which a JSON column may have an expression as its default."""
@@ -43,20 +48,17 @@ MINIMUM_MARIADB: Final = (10, 6, 0)
 _ASYNCHRONOUS: Final = ("asyncmy", "aiomysql")
 _SYNCHRONOUS: Final = ("pymysql",)
 
-# The drivers escape with backslashes whatever the server's mode says: where it says not to,
-# content of a message would be read as SQL. Without strict mode what is too long would be cut.
+# The drivers escape with backslashes in every sql_mode: under NO_BACKSLASH_ESCAPES the text of a
+# message would be executed as SQL. Without strict mode the server would truncate long values.
 _INIT: Final = (
     "SET time_zone = '+00:00', sql_mode = CONCAT_WS(',', 'STRICT_TRANS_TABLES', "
     "NULLIF(REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', ''), ''))"
 )
 
-# Servers close idle connections, and what stands between may drop them without a word.
-_RECYCLE_SECONDS: Final = 1800
-
-# How long a migration waits for another; one that creates all tables takes seconds.
+# The time that a migration waits for another; one that creates all tables takes seconds.
 _MIGRATION_SECONDS: Final = 120
 
-_LOST: Final = 2013  # the client library's: while a statement ran
+_LOST: Final = 2013  # from the client library: the connection was lost during a statement
 
 # Error codes of the servers and of the client library:
 # dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html
@@ -83,38 +85,25 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
     4031: ConnectionLostError,  # closed by the server after idling
 }
 
-_NOT_MARIADB: Final = "is not a MariaDB variant"  # SQLAlchemy's words
+_NOT_MARIADB: Final = "is not a MariaDB variant"  # SQLAlchemy's text
 
-# The words of the drivers where an account's way to log in needs a further package.
+# The drivers' text if an account's authentication plugin needs another package.
 _MISSING: Final = re.compile(r"'(\w+)' package is required for \w+")
 
 _FAILED_COMMIT: Final = 1180
 _IN_DEADLOCK: Final = "error 149"  # HA_ERR_LOCK_DEADLOCK
 _DUPLICATE: Final = 1062
-_INTO_LOG: Final = f"INSERT INTO {Message.__tablename__} "
+_INSERT_MESSAGE: Final = f"INSERT INTO {Message.__tablename__} "
 
 
-class MySQLBackend:
-    """MySQL or MariaDB through asyncmy, or aiomysql where the URL asks for it."""
+class MySQLBackend(Backend):
+    """MySQL or MariaDB through asyncmy, or through aiomysql if the URL names it."""
 
     name = "MySQL"
     word = "mysql"
-    dialects: tuple[str, ...] = MYSQL
+    dialects = MYSQL
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
-    read_committed = True
-
-    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
-        """Give those of engines, partitions and collations."""
-        return layout_checks(part)
-
-    def missing_file(self, url: URL) -> str | None:
-        """Give None: a server's database is never created by using it."""
-        return None
-
-    def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
-        """Set a third aside for reading, which saves each read its ROLLBACK."""
-        return third_for_reading(pool)
 
     def settings(
         self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
@@ -126,142 +115,115 @@ class MySQLBackend:
                 f"The URL names no database. Write {url.get_backend_name()}://user:password@"
                 "host:3306/database."
             )
-        parse_hosts(url)  # refuses what is none
+        parse_hosts(url)  # raises if one is invalid
         query = dict(url.query)
         tls = _take_tls(query, driver)
         limits = take_limits(query)
         _check_options(query)
         return EngineSettings(
-            # Of these names SQLAlchemy itself makes sure with "mariadb" alone which server
-            # it meets, and refuses MySQL.
+            # With "mariadb" SQLAlchemy itself checks the kind of server, and refuses MySQL.
             url=url.set(drivername=f"mysql+{driver}", query={**query, "charset": "utf8mb4"}),
             options={
-                # Under REPEATABLE READ, MySQL's default, first writers of a thread meet in
-                # gap locks; nothing here needs its snapshots.
-                "isolation_level": "AUTOCOMMIT" if reading else "READ COMMITTED",
+                **server_options(pool, limits, reading=reading),
                 "skip_autocommit_rollback": reading,
-                "pool_size": pool.most,
-                "max_overflow": 0,
-                "pool_timeout": limits.pool,
-                "pool_recycle": _RECYCLE_SECONDS,
-                # Every unit of work ends its transaction itself; the pool's own ROLLBACK
-                # would be one more round trip for each.
-                "pool_reset_on_return": None,
                 "connect_args": {
                     "init_command": _INIT,
                     **tls,
                     **_password(url),
-                    **_connecting(driver, limits),
+                    **_connect_arguments(driver, limits),
                 },
             },
             limits=limits,
         )
 
     def attach(self, engine: Engine, limits: TimeLimits) -> None:
-        """Have connections keep the limits, and go to the primary where there are several hosts."""
+        """Enforce the limits, and connect to the primary if the URL has several hosts."""
         watch(engine, limits)
         follow_primary(engine)
 
     def verify_server(self, uow: UnitOfWork) -> str:
         """Refuse releases of MySQL before 8.0.13 and of MariaDB before 10.6."""
-        name, least = "MySQL", MINIMUM_VERSION
+        name, minimum = "MySQL", MINIMUM_VERSION
         if uow.catalogue.is_mariadb():
-            name, least = "MariaDB", MINIMUM_MARIADB
-        version = uow.catalogue.server_version()
-        if version[:3] < least:
-            raise UnsupportedServerError(
-                found=f"{name} {'.'.join(map(str, version))}",
-                required=f"{name} {'.'.join(map(str, least))} or later",
-            )
+            name, minimum = "MariaDB", MINIMUM_MARIADB
+        refuse_older(name, uow.catalogue.server_version(), minimum)
         return name
 
     def verify_session(self, uow: UnitOfWork) -> None:
         """Refuse autocommit, other character sets and NO_BACKSLASH_ESCAPES."""
         found = uow.catalogue.session_settings()
         if found.autocommit:
-            raise ConfigurationError(
-                "The engine's sessions commit each statement by itself (AUTOCOMMIT): no lock "
-                "would last. Give threadlog an engine without that isolation level."
-            )
+            raise ConfigurationError(AUTOCOMMIT_REFUSED)
         if found.charset != "utf8mb4":
             raise ConfigurationError(
-                f"The engine's sessions send {found.charset}, not utf8mb4, and would lose "
-                "characters. Add ?charset=utf8mb4 to the engine's URL."
+                f"The engine's sessions use the character set {found.charset}, which cannot encode "
+                "all characters. Add ?charset=utf8mb4 to the engine's URL."
             )
         if "STRICT" not in found.sql_mode:
             raise ConfigurationError(
-                "The engine's sessions are not in strict mode (sql_mode): the server would cut "
-                "what is too long. Add STRICT_TRANS_TABLES to the server's sql_mode, or to the "
-                "session's with an init_command."
+                "The engine's sessions are not in strict mode (sql_mode): the server would "
+                "truncate values that are too long. Add STRICT_TRANS_TABLES to the server's "
+                "sql_mode, or to the session's with an init_command."
             )
-        # PyMySQL asks the server how to escape; these do not, and text would become SQL.
+        # PyMySQL asks the server how to escape. The asyncio drivers do not: text would become SQL.
         if found.driver in _ASYNCHRONOUS and "NO_BACKSLASH_ESCAPES" in found.sql_mode:
             raise ConfigurationError(
                 f"The engine's sessions have sql_mode NO_BACKSLASH_ESCAPES, which {found.driver} "
-                "does not heed: text of messages would be read as SQL. Create the engine with "
+                "ignores: the text of messages would be executed as SQL. Create the engine with "
                 "connect_args={'init_command': \"SET sql_mode = REPLACE(@@sql_mode, "
                 "'NO_BACKSLASH_ESCAPES', '')\"}."
             )
 
-    def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Do nothing: rows are locked one by one."""
-
-    def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Do nothing: the schema of a server belongs to migrations."""
-
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:
-        """Hold a lock of the server's by name: each DDL statement ends its transaction."""
+        """Hold a named lock of the server: each DDL statement commits the transaction."""
         name = _lock_name(connection.engine.url)
         if connection.scalar(select(func.get_lock(name, _MIGRATION_SECONDS))) != 1:
             raise CheckpointerLockTimeoutError(
-                f"Another migration of the database is running, for {_MIGRATION_SECONDS} seconds "
-                "at least"
+                f"Another migration of the database has been running for {_MIGRATION_SECONDS} "
+                "seconds or longer"
             )
         connection.rollback()  # ends the transaction, not the lock
         try:
             yield
         finally:
-            # The server itself releases the lock of a connection that is gone.
+            # The server itself releases the lock of a lost connection.
             if not connection.invalidated:
                 connection.execute(select(func.release_lock(name)))
                 connection.rollback()
 
-    def begin_migration(self, connection: Connection) -> None:
-        """Do nothing: the lock is held."""
-
     def statement_limit(self, uow: UnitOfWork) -> int:
-        """Give the session's max_allowed_packet."""
+        """Return the session's max_allowed_packet."""
         return uow.catalogue.max_allowed_packet()
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
-        """Tell by the server's error code, and by whether the connection is gone."""
-        code = code_of(error.orig)
+        """Decide by the server's error code, and by whether the connection was lost."""
+        code = error_code(error.orig)
         if refuses_writes(error.orig):
             return NotWritableError
         if _lost_to_another_member(code, error):
             return DeadlockError
         if code in _ERRORS:
-            # PyMySQL's words, and ours for the drivers that have no limit.
+            # The text is PyMySQL's, and threadlog's own for the drivers without a limit.
             if code == _LOST and "timed out" in str(error.orig):
                 return StatementTimeoutError
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
 
     def refusal(self, error: Exception) -> ThreadlogError | None:
-        """Tell what a driver lacks, or that an engine for MariaDB alone has met MySQL."""
+        """Return an error for a missing package, or for MySQL behind a URL of MariaDB."""
         if missing := _MISSING.search(str(error)):
             return MissingExtraError(missing[1], None)
         if not isinstance(error, InvalidRequestError) or _NOT_MARIADB not in str(error):
             return None
         return ConfigurationError(
-            "The engine's URL begins with mariadb, and its server is MySQL. Begin it with mysql, "
-            "as in mysql+asyncmy://, with which SQLAlchemy takes both."
+            "The engine's URL begins with mariadb, but its server is MySQL. Begin the URL with "
+            "mysql, as in mysql+asyncmy://: SQLAlchemy accepts both servers then."
         )
 
 
 class MariaDBBackend(MySQLBackend):
-    """The same, where the URL says MariaDB."""
+    """The same servers, if the URL begins with mariadb."""
 
     name = "MariaDB"
     word = "mariadb"
@@ -270,29 +232,34 @@ class MariaDBBackend(MySQLBackend):
 
 
 def _lost_to_another_member(code: int | None, error: DBAPIError) -> bool:
-    """Say whether another member of a group wrote to the thread at the same time.
+    """Return True if another member of the group wrote to the thread at the same time.
 
-    Locks are a member's own. What another one committed arrives between the read that finds
-    the last seq and the insert behind it, or in COMMIT; on one server neither can be.
+    A lock is held on one member only. The commit of another member arrives between the read of
+    the last seq and the insert after it, or in COMMIT. Neither happens on a single server.
     """
     if code == _DUPLICATE:
-        return (error.statement or "").startswith(_INTO_LOG)
+        return (error.statement or "").startswith(_INSERT_MESSAGE)
     return code == _FAILED_COMMIT and _IN_DEADLOCK in str(error.orig)
 
 
 def _driver(url: URL, default: Driver) -> str:
-    """Give the driver that a URL names, or the default, of the same kind as the default."""
+    """Return the driver that a URL names, or the default.
+
+    Raises:
+        ConfigurationError: one of the two uses asyncio, the other does not.
+    """
     scheme, _, name = url.drivername.partition("+")
     name = name or default.name
     if default.name in _SYNCHRONOUS and name not in _SYNCHRONOUS:
         raise ConfigurationError(
-            f"The driver {name!r} is not a synchronous one. Use {scheme}:// for PyMySQL, or "
-            "threadlog.Checkpointer with asyncio."
+            f"The driver {name!r} is not a synchronous driver. Write the URL as {scheme}:// for "
+            "PyMySQL, or use threadlog.Checkpointer with asyncio."
         )
     if default.name in _ASYNCHRONOUS and name not in _ASYNCHRONOUS:
         raise ConfigurationError(
-            f"The driver {name!r} is not an asyncio driver. Use {scheme}:// for asyncmy, or "
-            f"{scheme}+aiomysql://; threadlog.SyncCheckpointer takes {scheme}+pymysql://."
+            f"The driver {name!r} is not an asyncio driver. Write the URL as {scheme}:// for "
+            f"asyncmy or {scheme}+aiomysql://, or use threadlog.SyncCheckpointer for "
+            f"{scheme}+pymysql://."
         )
     return name
 
@@ -300,33 +267,39 @@ def _driver(url: URL, default: Driver) -> str:
 def _check_options(query: Mapping[str, Any]) -> None:
     """Refuse options of a URL that would change what is stored."""
     if query.get("charset", "utf8mb4") != "utf8mb4":
-        raise ConfigurationError("The charset of a connection must be utf8mb4: leave it out.")
+        raise ConfigurationError(
+            "The charset of a connection must be utf8mb4. Remove charset from the URL."
+        )
     if "init_command" in query:
-        raise ConfigurationError("init_command is threadlog's own; set the server's defaults.")
+        raise ConfigurationError(
+            "The URL's init_command would replace threadlog's own. Remove it, and set the "
+            "server's defaults instead."
+        )
 
 
 def _lock_name(url: URL) -> str:
-    """Name the lock of a database's migrations, in the 64 characters that a name may have.
+    """Return the name of the lock of a database's migrations, of at most 64 characters.
 
-    Names are the server's, not the database's. Some servers fold the case of databases.
+    A name is valid in the whole server, so it contains the database, in lower case: some
+    servers ignore the case of databases.
     """
     return f"threadlog-{sha256((url.database or '').lower().encode()).hexdigest()[:48]}"
 
 
 def _password(url: URL) -> Mapping[str, bytes]:
-    """Give a password beyond ASCII as the bytes that the server hashed.
+    """Return a password that is not ASCII as the bytes that the server hashed.
 
-    The drivers would encode text as Latin-1, accounts are made over utf8mb4 connections.
+    The drivers would encode text as Latin-1, but accounts are created over utf8mb4 connections.
     """
     if url.password is None or url.password.isascii():
         return {}
     return {"password": url.password.encode()}
 
 
-def _connecting(driver: str, limits: TimeLimits) -> Mapping[str, Any]:
-    """Give a driver its arguments for the time that a log-in may take.
+def _connect_arguments(driver: str, limits: TimeLimits) -> Mapping[str, Any]:
+    """Return a driver's arguments for the limit of the log-in.
 
-    PyMySQL reads at this limit until `watch` gives it that of statements.
+    PyMySQL reads with this limit until `watch` sets that of statements.
     """
     arguments: dict[str, Any] = {"connect_timeout": limits.connect}
     if driver in _ASYNCHRONOUS:
@@ -335,9 +308,9 @@ def _connecting(driver: str, limits: TimeLimits) -> Mapping[str, Any]:
 
 
 def _take_tls(query: dict[str, Any], driver: str) -> Mapping[str, Any]:
-    """Take the TLS options out of a URL's query and make the driver's argument of them.
+    """Remove the TLS options from a URL's query and return the driver's arguments for them.
 
-    Understands the client's own names, with underscores or hyphens: ``ssl_mode``
+    The names are those of MySQL's client, with underscores or hyphens: ``ssl_mode``
     (DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY), ``ssl_ca``, ``ssl_capath``,
     ``ssl_cert``, ``ssl_key``, ``ssl_cipher``, and SQLAlchemy's ``ssl_check_hostname``.
     A CA without a mode verifies CA and host name.
@@ -348,7 +321,7 @@ def _take_tls(query: dict[str, Any], driver: str) -> Mapping[str, Any]:
     options = {name: str(query.pop(key)) for name, key in given.items()}
     mode = _ssl_mode(options)
     if mode == "DISABLED":
-        # Left alone, PyMySQL encrypts where the server can.
+        # Without the argument PyMySQL uses TLS if the server supports it.
         return {"ssl_disabled": True} if driver in _SYNCHRONOUS else {}
     try:
         context = ssl.create_default_context(
@@ -368,23 +341,24 @@ def _take_tls(query: dict[str, Any], driver: str) -> Mapping[str, Any]:
         ) from error
     if options:
         raise ConfigurationError(
-            f"Unknown or unused TLS option in the URL: {', '.join(sorted(options))}."
+            f"Unknown or unused TLS option in the URL: {', '.join(sorted(options))}. Remove it, or "
+            "correct its name."
         )
     return {"ssl": context}
 
 
 def _ssl_mode(options: dict[str, str]) -> str:
     verify_host = options.pop("ssl_check_hostname", "true").lower() not in {"false", "0", "no"}
-    switch = options.pop("ssl", "true").lower()
+    enabled = options.pop("ssl", "true").lower()
     has_ca = "ssl_ca" in options or "ssl_capath" in options
     default = "VERIFY_IDENTITY" if verify_host else "VERIFY_CA"
     mode = options.pop("ssl_mode", default if has_ca else "REQUIRED").upper()
-    if switch in {"false", "0", "no"}:
+    if enabled in {"false", "0", "no"}:
         mode = "DISABLED"
     if mode not in {"DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"}:
         raise ConfigurationError(
-            f"Unknown ssl_mode {mode!r}: use DISABLED, PREFERRED, REQUIRED, VERIFY_CA or "
-            "VERIFY_IDENTITY."
+            f"Unknown ssl_mode {mode!r} in the URL. Use DISABLED, PREFERRED, REQUIRED, VERIFY_CA "
+            "or VERIFY_IDENTITY."
         )
     if mode == "DISABLED":
         options.clear()

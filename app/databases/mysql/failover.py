@@ -1,8 +1,8 @@
-"""Connections to the one of several MySQL servers that takes writes, whichever that is today.
+"""Connect to the primary among several MySQL servers, also after a failover.
 
-Works on any engine, of threadlog or of a host: the servers are asked when a connection is made,
-and a connection is given up when its server refuses to write. Where the URL has one host no
-statement is added.
+Works on any engine, threadlog's or the application's. A new connection asks its server whether
+it is writable, and a connection is discarded when its server refuses to write. If the URL has
+one host, no statement is added.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,19 +22,19 @@ from threadlog.errors import (
     StorageError,
 )
 
-# The read-only switch of the server itself, by any of its options; the text names which, in
-# every language of the server.
+# An option of the server prevents the statement. The text names the option, in every language
+# of the server.
 _OPTION_PREVENTS: Final = 1290
-# A hook of Group Replication failed. In COMMIT that leaves open whether the group has the
-# transaction, which the member may have sent before it lost the others.
+# A hook of Group Replication failed. In COMMIT it is unknown whether the group has the
+# transaction: the member may have sent it before it lost the others.
 _HOOK_FAILED: Final = 3100
-# The rest says that nothing was written: read-only mode; the member is in a state in which it
-# begins no transaction, or waited in vain until it had what others committed.
+# The other codes mean that nothing was written: read-only mode; the member's state allows no
+# transaction; or the member waited too long for the commits of others to arrive.
 _NOT_WRITABLE: Final = frozenset({1836, _HOOK_FAILED, 3796, 3797, 3798, 3799})
-# What a server says that is there but lets the account not in.
+# The server answers, and refuses the account or lacks the database.
 _REFUSED: Final = frozenset({1044, 1045, 1049})
 
-# The account may not see the group, or the server knows of none; MariaDB has no server_uuid.
+# The account may not see the group, or the server has none; MariaDB has no server_uuid.
 _NOT_VISIBLE: Final = frozenset({1044, 1142, 1143, 1146, 1193, 1227})
 
 _READ_ONLY: Final = "SELECT @@GLOBAL.read_only"
@@ -45,72 +45,74 @@ _MEMBERS: Final = (
 
 
 def follow_primary(engine: Engine | AsyncEngine) -> None:
-    """Have an engine connect to the server that takes writes, now and after a failover.
+    """Connect an engine to the writable server among several, also after a failover.
 
-    Its URL has several hosts: ``mysql+asyncmy://user:password@/database?host=h1&host=h2:3307``.
-    They are tried from the one that took writes last; the first that is not read-only and, as
-    far as the account may see it, is a primary in the majority of its group is taken. Engines
-    that threadlog makes of a URL have this already.
+    The engine's URL has several hosts:
+    ``mysql+asyncmy://user:password@/database?host=h1&host=h2:3307``.
+    A new connection tries the hosts, beginning with the last primary. It uses the first host
+    that is not read-only and, as far as the account may see, is a primary in the majority of
+    its group. Engines that threadlog creates from a URL do so without a call of this function.
 
-    A connection attempt raises `NoPrimaryError` where there is none, as during an election,
-    and another `StorageError` where no server answers.
-    The account should have SELECT on ``performance_schema.replication_group_members``.
-    Without, it cannot tell a server that left its group and was restarted alone.
+    A connection attempt raises `NoPrimaryError` if there is no primary, such as during an
+    election, and another `StorageError` if no server answers.
+    The account should have SELECT on ``performance_schema.replication_group_members``. Without
+    it, threadlog cannot recognise a server that left its group and was restarted alone.
 
     Args:
         engine: an engine of MySQL that is not connected yet.
 
     Raises:
-        ConfigurationError: one of the hosts in the URL is none.
+        ConfigurationError: one of the hosts in the URL is not a valid host[:port].
     """
     plain = engine.sync_engine if isinstance(engine, AsyncEngine) else engine
     hosts = parse_hosts(plain.url)
     if hosts:
         event.listen(plain, "do_connect", PrimaryLocator(hosts).connect)
-    event.listen(plain, "handle_error", _give_up)
+    event.listen(plain, "handle_error", _discard_connections)
 
 
 def refuses_writes(error: BaseException | None) -> bool:
-    """Say whether a driver's error means that its server does not take writes (any more)."""
-    code, words = code_of(error), str(error)
-    read_only = code == _OPTION_PREVENTS and ("read-only" in words or "read_only" in words)
+    """Return True if a driver's error means that its server refuses writes."""
+    code, text = error_code(error), str(error)
+    read_only = code == _OPTION_PREVENTS and ("read-only" in text or "read_only" in text)
     return read_only or code in _NOT_WRITABLE
 
 
-def code_of(error: BaseException | None) -> int | None:
-    """Give the server's code of a driver's error."""
+def error_code(error: BaseException | None) -> int | None:
+    """Return the server's code of a driver's error; None if it has none."""
     arguments = getattr(error, "args", ())
     code = arguments[0] if arguments else None
     return code if isinstance(code, int) else None
 
 
-def outside_of_group(members: Iterable[Sequence[Any]]) -> str | None:
-    """Say why a member of a group is not to be written to.
+def reason_against_writing(members: Iterable[Sequence[Any]]) -> str | None:
+    """Return the reason why a member of a group must not be written to.
 
     Args:
-        members: of each, as this one sees the group: whether it is this one, state and role.
+        members: the members as this one sees the group. Each is a row of three: true if it is
+            this member, its state, its role.
 
     Returns:
-        The reason; None where it may be written to, or is no member of a group.
+        The reason; None if this member is writable, or is in no group.
     """
-    listed = [(bool(mine), str(state), str(role)) for mine, state, role in members]
-    here = sum(state in {"ONLINE", "RECOVERING"} for _, state, _ in listed)
-    for mine, state, role in listed:
-        if mine and state != "ONLINE":
+    rows = [(bool(is_self), str(state), str(role)) for is_self, state, role in members]
+    reachable = sum(state in {"ONLINE", "RECOVERING"} for _, state, _ in rows)
+    for is_self, state, role in rows:
+        if is_self and state != "ONLINE":
             return f"{state} in its group"
-        if mine and role != "PRIMARY":
+        if is_self and role != "PRIMARY":
             return "not the primary of its group"
-    if 2 * here <= len(listed) and listed:
+    if 2 * reachable <= len(rows) and rows:
         return "sees no majority of its group"
     return None
 
 
-class _UnfitError(Exception):
-    """A server was reached and is not to be written to."""
+class _NotPrimaryError(Exception):
+    """A server answers and must not be written to."""
 
 
 class PrimaryLocator:
-    """Finds the primary among hosts, and remembers it."""
+    """Finds the primary among hosts, and remembers it for the next connection."""
 
     def __init__(self, hosts: Sequence[Host]) -> None:
         self._hosts = hosts
@@ -126,49 +128,48 @@ class PrimaryLocator:
         """Connect in place of SQLAlchemy.
 
         Raises:
-            NoPrimaryError: some host answers, but none takes writes.
+            NoPrimaryError: at least one host answers, but none is writable.
             ConnectionLostError: no host can be used.
-            ConnectionFailedError: all refuse the account, or lack the database.
+            ConnectionFailedError: all hosts refuse the account, or lack the database.
         """
-        found: dict[Host, Exception] = {}
+        errors: dict[Host, Exception] = {}
         for host in sorted(self._hosts, key=lambda host: host != self._last):
-            there = {**options, "host": host.name, "port": host.port}
+            options_of_host = {**options, "host": host.name, "port": host.port}
             try:
-                connection = _connected(dialect, arguments, there)
-            except (_UnfitError, dialect.loaded_dbapi.Error, OSError, EOFError) as error:
-                found[host] = error
+                connection = _connect(dialect, arguments, options_of_host)
+            except (_NotPrimaryError, dialect.loaded_dbapi.Error, OSError, EOFError) as error:
+                errors[host] = error
             else:
                 self._last = host
                 return connection
-        # Begin next time where somebody answers: a machine that is gone costs a timeout.
-        answered = [host for host, error in found.items() if isinstance(error, _UnfitError)]
+        # Begin with a host that answers next time: a machine that is gone costs a timeout.
+        answered = [host for host, error in errors.items() if isinstance(error, _NotPrimaryError)]
         self._last = answered[0] if answered else self._last
-        raise _nobody(found) from found[self._last]
+        raise _no_primary(errors) from errors[self._last]
 
 
-def _nobody(found: Mapping[Host, Exception]) -> StorageError:
-    """Say what is wrong with all hosts."""
-    errors = found.values()
-    text = "; ".join(f"{host}: {_words(error)}" for host, error in found.items())
-    if any(isinstance(error, _UnfitError) for error in errors):
+def _no_primary(errors: Mapping[Host, Exception]) -> StorageError:
+    """Return the error that names the fault of each host."""
+    text = "; ".join(f"{host}: {_text(error)}" for host, error in errors.items())
+    if any(isinstance(error, _NotPrimaryError) for error in errors.values()):
         return NoPrimaryError(text)
-    # No member says that there is a group: waiting for its election would be in vain.
-    refused = all(code_of(error) in _REFUSED for error in errors)
+    # No server reports a group: waiting for an election would be useless.
+    refused = all(error_code(error) in _REFUSED for error in errors.values())
     return ConnectionFailedError(text) if refused else ConnectionLostError(text)
 
 
-def _connected(
+def _connect(
     dialect: Dialect, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> DBAPIConnection:
-    """Connect to a server that takes writes.
+    """Connect to a server and check that it is writable.
 
     Raises:
-        _UnfitError: it does not.
+        _NotPrimaryError: it is not.
     """
     connection: DBAPIConnection = dialect.connect(*arguments, **options)
     try:
         cursor = connection.cursor()
-        _examine(dialect, cursor)
+        _check_writable(dialect, cursor)
         cursor.close()
         connection.rollback()
     except BaseException:
@@ -177,38 +178,38 @@ def _connected(
     return connection
 
 
-def _examine(dialect: Dialect, cursor: DBAPICursor) -> None:
-    """Ask a server whether it takes writes.
+def _check_writable(dialect: Dialect, cursor: DBAPICursor) -> None:
+    """Ask a server whether it is writable.
 
     Raises:
-        _UnfitError: it does not.
+        _NotPrimaryError: it is not.
     """
     cursor.execute(_READ_ONLY)
-    # A word on MariaDB from version 12 on.
+    # MariaDB returns text from version 12 on.
     if str(cursor.fetchall()[0][0]).upper() not in {"0", "OFF"}:
-        raise _UnfitError("read-only")
+        raise _NotPrimaryError("read-only")
     try:
         cursor.execute(_MEMBERS)
     except dialect.loaded_dbapi.Error as error:
-        if code_of(error) in _NOT_VISIBLE:
+        if error_code(error) in _NOT_VISIBLE:
             return
         raise
-    reason = outside_of_group(cursor.fetchall())
+    reason = reason_against_writing(cursor.fetchall())
     if reason is not None:
-        raise _UnfitError(reason)
+        raise _NotPrimaryError(reason)
 
 
-def _words(error: BaseException) -> str:
+def _text(error: BaseException) -> str:
     return ": ".join(map(str, error.args)) or type(error).__name__
 
 
-def _give_up(context: ExceptionContext) -> None:
-    """Close the connections of the pool to a server that no longer takes writes.
+def _discard_connections(context: ExceptionContext) -> None:
+    """Close the pool's connections to a server that is no longer writable.
 
-    Not after a COMMIT that was refused: a connection that is lost there leaves open what came
-    of it, whereas this server says that nothing did. The next statement finds out.
+    Not after a COMMIT that the server refused: nothing was written, whereas a connection that
+    is lost in COMMIT leaves the outcome unknown. The next statement discards the connections.
     """
     error = context.original_exception
-    in_commit = context.statement is None and code_of(error) != _HOOK_FAILED
+    in_commit = context.statement is None and error_code(error) != _HOOK_FAILED
     if refuses_writes(error) and not in_commit:
         context.is_disconnect = True

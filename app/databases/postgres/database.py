@@ -11,7 +11,15 @@ from uuid import uuid4
 from sqlalchemy import URL, Connection, Engine, func, select, true
 from sqlalchemy.exc import DBAPIError
 
-from threadlog.databases.base import Driver, EngineSettings, PoolSize, third_for_reading
+from threadlog.databases.base import (
+    AUTOCOMMIT_REFUSED,
+    Backend,
+    Driver,
+    EngineSettings,
+    PoolSize,
+    refuse_older,
+    server_options,
+)
 from threadlog.databases.postgres.errors import error_type
 from threadlog.databases.postgres.failover import connect_to_servers
 from threadlog.databases.timeouts import TimeLimits, take_limits, watch
@@ -20,24 +28,20 @@ from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
     StorageError,
-    ThreadlogError,
     UnsupportedServerError,
 )
-from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
-from threadlog.schema.postgres_layout import layout_checks
-from threadlog.schema.result import Check
 
 MINIMUM_VERSION: Final = (13,)
 
-# What is stored does not depend on them, but for how long is waited for locks: as on MySQL.
-# A plan for whatever thread comes, which the server makes of a statement that it met five times,
-# locks all partitions, and writers then queue for the server's table of locks.
+# The stored data does not depend on these settings. lock_timeout is as long as MySQL's.
+# plan_cache_mode: after five executions the server would use a generic plan, which locks all
+# partitions, and writers would then contend for the server's lock table.
 _SETTINGS: Final = (
     "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=50s -c plan_cache_mode=force_custom_plan"
 )
 
-# Words of PostgreSQL's own client library that both drivers know.
+# Options of PostgreSQL's own client library that both drivers support.
 _TLS_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _OPTIONS: Final = frozenset(
     {
@@ -54,44 +58,28 @@ _MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-f
 
 _CACHE: Final = "prepared_statement_cache_size"
 
-# What stands between may drop idle connections without a word.
-_RECYCLE_SECONDS: Final = 1800
-
-# How long a migration waits for another; one that creates all tables takes seconds.
+# The time that a migration waits for another; one that creates all tables takes seconds.
 _MIGRATION_SECONDS: Final = 120
 _MIGRATION_LOCK: Final = int.from_bytes(sha256(b"threadlog").digest()[:8], signed=True)
 
-# JSONB holds no more; values of bytes might be four times as large.
-_MOST_BYTES: Final = 2**28 - 1
+# The maximum of a JSONB value; a bytes value may be four times as large.
+_MAX_BYTES: Final = 2**28 - 1
 
 
-class PostgresBackend:
-    """PostgreSQL through asyncpg, or psycopg where there is no asyncio.
+class PostgresBackend(Backend):
+    """PostgreSQL through asyncpg, or through psycopg without asyncio.
 
-    A URL takes the TLS options of PostgreSQL's own programs (``sslmode``, ``sslrootcert``, …),
-    ``application_name``, ``passfile`` and ``options``. Behind a pooler that gives each
-    transaction another session and knows nothing of prepared statements, such as PgBouncer
+    A URL may have the TLS options of PostgreSQL's own programs (``sslmode``, ``sslrootcert``,
+    …), ``application_name``, ``passfile`` and ``options``. Behind a pooler that assigns each
+    transaction another session and does not support prepared statements, such as PgBouncer
     before 1.21, add ``prepared_statement_cache_size=0``.
     """
 
     name = "PostgreSQL"
     word = "postgres"
-    dialects: tuple[str, ...] = ("postgresql",)
+    dialects = ("postgresql",)
     asynchronous = Driver("asyncpg", "postgres")
     synchronous = Driver("psycopg", "postgres")
-    read_committed = True
-
-    def layout_checks(self, part: SchemaPart) -> list[tuple[str, Check]]:
-        """Give those of types, keys, partitions and collations."""
-        return layout_checks(part)
-
-    def missing_file(self, url: URL) -> str | None:
-        """Give None: a server's database is never created by using it."""
-        return None
-
-    def divide(self, pool: PoolSize) -> tuple[PoolSize, PoolSize]:
-        """Set a third aside for reading, which saves each read its BEGIN and its ROLLBACK."""
-        return third_for_reading(pool)
 
     def settings(
         self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
@@ -112,32 +100,20 @@ class PostgresBackend:
             url=url.set(drivername=f"postgresql+{driver}", query={"host": hosts} if hosts else {}),
             options={
                 **options,
-                # Each statement is to see what others committed before it.
-                "isolation_level": "AUTOCOMMIT" if reading else "READ COMMITTED",
-                "pool_size": pool.most,
-                "max_overflow": 0,
-                "pool_timeout": limits.pool,
-                "pool_recycle": _RECYCLE_SECONDS,
-                # Every unit of work ends its transaction itself.
-                "pool_reset_on_return": None,
+                **server_options(pool, limits, reading=reading),
                 "connect_args": arguments,
             },
             limits=limits,
         )
 
     def attach(self, engine: Engine, limits: TimeLimits) -> None:
-        """Have connections keep the limits, and go to the primary where there are several hosts."""
+        """Enforce the limits, and connect to the primary if the URL has several hosts."""
         watch(engine, limits, code=(), ping=engine.dialect.do_ping)
         connect_to_servers(engine)
 
     def verify_server(self, uow: UnitOfWork) -> str:
-        """Refuse releases before 13, and databases that cannot hold every character."""
-        version = uow.catalogue.server_version()
-        if version < MINIMUM_VERSION:
-            raise UnsupportedServerError(
-                found=f"PostgreSQL {'.'.join(map(str, version))}",
-                required=f"PostgreSQL {MINIMUM_VERSION[0]} or later",
-            )
+        """Refuse releases before 13, and databases that cannot store every character."""
+        refuse_older(self.name, uow.catalogue.server_version(), MINIMUM_VERSION)
         encoding, _ = uow.catalogue.encodings()
         if encoding != "UTF8":
             raise UnsupportedServerError(
@@ -149,26 +125,18 @@ class PostgresBackend:
     def verify_session(self, uow: UnitOfWork) -> None:
         """Refuse autocommit and other character sets."""
         if uow.catalogue.commits_each_statement():
-            raise ConfigurationError(
-                "The engine's sessions commit each statement by itself (AUTOCOMMIT): no lock "
-                "would last. Give threadlog an engine without that isolation level."
-            )
+            raise ConfigurationError(AUTOCOMMIT_REFUSED)
         _, encoding = uow.catalogue.encodings()
         if encoding != "UTF8":
             raise ConfigurationError(
-                f"The engine's sessions send {encoding}, not UTF8, and would lose characters. "
-                "Leave client_encoding out of the engine's URL and options, or make it utf8."
+                f"The engine's sessions use the encoding {encoding}, which cannot encode all "
+                "characters. Remove client_encoding from the engine's URL and options, or set it "
+                "to utf8."
             )
-
-    def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Do nothing: rows are locked one by one."""
-
-    def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Do nothing: the schema of a server belongs to migrations."""
 
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:
-        """Hold a lock of the session's, which is the database's own."""
+        """Hold an advisory lock of the session, which is valid in this database only."""
         limit = func.set_config("lock_timeout", f"{_MIGRATION_SECONDS}s", true())
         connection.execute(select(limit))
         try:
@@ -177,40 +145,34 @@ class PostgresBackend:
             if self.error_type(error) is not CheckpointerLockTimeoutError:
                 raise
             raise CheckpointerLockTimeoutError(
-                f"Another migration of the database is running, for {_MIGRATION_SECONDS} seconds "
-                "at least"
+                f"Another migration of the database has been running for {_MIGRATION_SECONDS} "
+                "seconds or longer"
             ) from error
         connection.rollback()  # ends the transaction, not the lock
         try:
             yield
         finally:
-            # The server itself releases the lock of a connection that is gone.
+            # The server itself releases the lock of a lost connection.
             if not connection.invalidated:
                 connection.execute(select(func.pg_advisory_unlock(_MIGRATION_LOCK)))
                 connection.rollback()
 
-    def begin_migration(self, connection: Connection) -> None:
-        """Do nothing: the lock is held."""
-
     def statement_limit(self, uow: UnitOfWork) -> int:
-        """Give what the largest JSON document may have."""
-        return _MOST_BYTES
+        """Return the maximum size of a JSON document."""
+        return _MAX_BYTES
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
-        """Tell by the server's error code, and by whether the connection is gone."""
+        """Decide by the server's error code, and by whether the connection was lost."""
         return error_type(error)
-
-    def refusal(self, error: Exception) -> ThreadlogError | None:
-        """Do nothing: no other server speaks its protocol to SQLAlchemy."""
 
 
 def _driver(url: URL, default: Driver) -> str:
-    """Give the driver that a URL names, which must be the default."""
+    """Return the driver that a URL names, which must be the default."""
     name = url.drivername.partition("+")[2] or default.name
     if name != default.name:
         raise ConfigurationError(
-            f"The driver {name!r} is not the one to use here. Use postgresql://: "
-            "threadlog.Checkpointer takes asyncpg for it, threadlog.SyncCheckpointer psycopg."
+            f"The driver {name!r} cannot be used here. Write the URL as postgresql://: "
+            "threadlog.Checkpointer uses asyncpg, threadlog.SyncCheckpointer psycopg."
         )
     return name
 
@@ -218,28 +180,28 @@ def _driver(url: URL, default: Driver) -> str:
 def _arguments(
     query: dict[str, Any], limits: TimeLimits, *, synchronous: bool
 ) -> Mapping[str, Any]:
-    """Make the driver's arguments of a URL's options, which lose them.
+    """Return the driver's arguments for a URL's options, and remove some from the query.
 
     Raises:
-        ConfigurationError: one is unknown, or names a file that there is not.
+        ConfigurationError: an option is unknown, or names a file that does not exist.
     """
     settings = f"{_SETTINGS} {query.pop('options', '')}".rstrip()
     prepares = query.pop(_CACHE, None) != "0"
     _check_options(query)
     if synchronous:
         prepared = {} if prepares else {"prepare_threshold": None}
-        # Whole seconds, of which it takes two at least.
+        # psycopg accepts whole seconds, at least two.
         seconds = max(2, round(limits.connect))
         return {**query, **prepared, "options": settings, "connect_timeout": seconds}
     unprepared: dict[str, Any] = {
         _CACHE: 0,
         "statement_cache_size": 0,
-        # A server's session may have statements of another client's.
+        # Behind a pooler the session may have statements of another client.
         "prepared_statement_name_func": lambda: f"threadlog_{uuid4().hex}",
     }
     return {
         **({} if prepares else unprepared),
-        # The driver takes the words of PostgreSQL's own programs only from such a string.
+        # asyncpg accepts the options of PostgreSQL's own programs only in such a string.
         **({"dsn": f"postgresql://?{urlencode(query)}"} if query else {}),
         "server_settings": {"options": settings},
         "timeout": limits.connect,
@@ -248,12 +210,16 @@ def _arguments(
 
 def _check_options(query: Mapping[str, Any]) -> None:
     if unknown := sorted(query.keys() - _OPTIONS):
-        raise ConfigurationError(f"Unknown option in the URL: {', '.join(unknown)}.")
+        raise ConfigurationError(
+            f"Unknown option in the URL: {', '.join(unknown)}. Remove it, or correct its name."
+        )
     mode = query.get("sslmode", _MODES[0])
     if mode not in _MODES:
-        raise ConfigurationError(f"Unknown sslmode {mode!r}: use {', '.join(_MODES)}.")
+        raise ConfigurationError(
+            f"Unknown sslmode {mode!r} in the URL. Use one of: {', '.join(_MODES)}."
+        )
     for option in _TLS_FILES:
         if option in query and not Path(str(query[option])).is_file():
             raise ConfigurationError(
-                f"The TLS options of the URL cannot be used: {option} names no file."
+                f"The file that {option} in the URL names does not exist. Check its path."
             )

@@ -1,4 +1,4 @@
-"""What the errors of PostgreSQL's drivers mean."""
+"""The meaning of the errors of PostgreSQL's drivers."""
 
 from typing import Final
 
@@ -32,46 +32,46 @@ _CLASSES: Final[dict[str, type[StorageError]]] = {
     "28": ConnectionFailedError,
     "08": ConnectionLostError,
 }
-# The server, or somebody, ends the session.
-_ENDS: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
+# The server or an administrator ends the session.
+_SESSION_ENDED: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
 
 _DUPLICATE: Final = "23505"
-# Under its thread's lock a key is free, but in a transaction whose snapshot is older.
+# Under its thread's lock a key is free, unless the transaction's snapshot is older than the lock.
 _UNDER_LOCK: Final = tuple(f"INSERT INTO {m.__tablename__} " for m in (Message, Run))
 
-# psycopg has no code of what the server says to a client that connects.
+# psycopg has no code for the error of a client that connects.
 _REFUSALS: Final = ("authentication failed", "does not exist", "pg_hba.conf", "permission denied")
 
 
 def error_type(error: DBAPIError) -> type[StorageError]:
-    """Say which of threadlog's errors a driver's error is."""
-    code, words = sqlstate_of(error.orig), str(error.orig)
-    if "(read_timeout)" in words:  # ours: the drivers have no such limit
+    """Return threadlog's error class for an error of the driver."""
+    code, text = sqlstate_of(error.orig), str(error.orig)
+    if "(read_timeout)" in text:  # threadlog's own: the drivers have no such limit
         return StatementTimeoutError
     if code is None:
         lost = error.connection_invalidated or isinstance(error, OperationalError)
-        if lost and any(refusal in words for refusal in _REFUSALS):
+        if lost and any(refusal in text for refusal in _REFUSALS):
             return ConnectionFailedError
         return ConnectionLostError if lost else StorageError
     if code == _DUPLICATE and (error.statement or "").startswith(_UNDER_LOCK):
         return DeadlockError
-    if code in _ENDS or (error.connection_invalidated and code not in _ERRORS):
+    if code in _SESSION_ENDED or (error.connection_invalidated and code not in _ERRORS):
         return ConnectionLostError
     return _ERRORS.get(code) or _CLASSES.get(code[:2]) or StorageError
 
 
 def ends_session(error: BaseException | None) -> bool:
-    """Say whether a driver's error means that the server ends the session."""
-    return sqlstate_of(error) in _ENDS
+    """Return True if a driver's error means that the server ends the session."""
+    return sqlstate_of(error) in _SESSION_ENDED
 
 
 def refuses_writes(error: BaseException | None) -> bool:
-    """Say whether a driver's error means that its server does not take writes (any more)."""
+    """Return True if a driver's error means that its server refuses writes."""
     return sqlstate_of(error) == "25006"
 
 
 def sqlstate_of(error: BaseException | None) -> str | None:
-    """Give the server's code of a driver's error."""
+    """Return the server's code of a driver's error; None if it has none."""
     while error is not None:
         code = getattr(error, "sqlstate", None)
         if isinstance(code, str):

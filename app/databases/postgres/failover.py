@@ -1,8 +1,8 @@
-"""Connections to the one of several PostgreSQL servers that takes writes.
+"""Connect to the primary among several PostgreSQL servers.
 
-The servers are tried when a connection is made, from the one that took writes last; those that
-are read-only, as a standby is, are passed over. A connection is given up when its server refuses
-to write. Where the URL has one host it is taken as it is.
+A new connection tries the servers, beginning with the last primary, and skips those that are
+read-only, such as a standby. A connection is discarded when its server refuses to write. If the
+URL has one host, its server is not checked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,24 +22,24 @@ from threadlog.errors import (
     StorageError,
 )
 
-# psycopg's, which has no code for it.
+# psycopg has no code for it.
 _TIMED_OUT: Final = "timeout expired"
-# The words of both drivers where a server is there, but not as it is asked to be.
-_UNFIT: Final = ("read-only", "target attribute")
+# The texts of both drivers if a server answers but is not writable.
+_NOT_WRITABLE: Final = ("read-only", "target attribute")
 
 
 def connect_to_servers(engine: Engine) -> None:
-    """Have an engine of threadlog's connect within its limits, and to a server that writes.
+    """Make an engine of threadlog's connect within its limits, and to a writable server.
 
     Args:
         engine: an engine of PostgreSQL that is not connected yet.
     """
     event.listen(engine, "do_connect", PrimaryLocator(parse_hosts(engine.url)).connect)
-    event.listen(engine, "handle_error", _give_up)
+    event.listen(engine, "handle_error", _discard_connections)
 
 
 class PrimaryLocator:
-    """Finds the primary among hosts, and remembers it."""
+    """Finds the primary among hosts, and remembers it for the next connection."""
 
     def __init__(self, hosts: Sequence[Host]) -> None:
         self._hosts = hosts
@@ -55,37 +55,38 @@ class PrimaryLocator:
         """Connect in place of SQLAlchemy.
 
         Raises:
-            NoPrimaryError: some host answers, but none takes writes.
-            ConnectionLostError: no host of several can be used.
+            NoPrimaryError: at least one host answers, but none is writable.
+            ConnectionLostError: none of several hosts can be used.
         """
         if len(self._hosts) < 2:  # noqa: PLR2004 - several
-            return _connected(dialect, arguments, options)
-        found: dict[Host, Exception] = {}
+            return _connect(dialect, arguments, options)
+        errors: dict[Host, Exception] = {}
         for host in sorted(self._hosts, key=lambda host: host != self._last):
-            there = {
+            options_of_host = {
                 **options,
                 "host": host.name,
                 "port": host.port,
                 "target_session_attrs": "read-write",
             }
             try:
-                connection = _connected(dialect, arguments, there)
+                connection = _connect(dialect, arguments, options_of_host)
             except dialect.loaded_dbapi.Error as error:
-                found[host] = error
+                errors[host] = error
             else:
                 self._last = host
                 return connection
-        answered = [host for host, error in found.items() if _is_unfit(error)]
+        # Begin with a host that answers next time: a machine that is gone costs a timeout.
+        answered = [host for host, error in errors.items() if _is_not_writable(error)]
         self._last = answered[0] if answered else self._last
-        raise _nobody(found) from found[self._last or self._hosts[0]]
+        raise _no_primary(errors) from errors[self._last or self._hosts[0]]
 
 
-def _connected(
+def _connect(
     dialect: Dialect, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> DBAPIConnection:
-    """Connect, and have every failure be one of the driver's errors.
+    """Connect, and raise every failure as an error of the DBAPI.
 
-    asyncpg's are none of the DBAPI's while it connects, and it raises those of the network.
+    While asyncpg connects, it raises its own errors and those of the network.
     """
     try:
         if dialect.is_async:
@@ -99,9 +100,9 @@ def _connected(
     except dialect.loaded_dbapi.Error as error:
         if _TIMED_OUT not in str(error):
             raise
-        raise dialect.loaded_dbapi.OperationalError(_late(options)) from error
+        raise dialect.loaded_dbapi.OperationalError(_too_late(options)) from error
     except TimeoutError as error:
-        raise dialect.loaded_dbapi.OperationalError(_late(options)) from error
+        raise dialect.loaded_dbapi.OperationalError(_too_late(options)) from error
     except (OSError, EOFError) as error:
         raise dialect.loaded_dbapi.OperationalError(str(error)) from error
     except Exception as error:
@@ -110,29 +111,29 @@ def _connected(
         raise dialect.loaded_dbapi.OperationalError(str(error)) from error
 
 
-def _late(options: Mapping[str, Any]) -> str:
+def _too_late(options: Mapping[str, Any]) -> str:
     seconds = options.get("timeout", options.get("connect_timeout"))
     return f"no connection within {seconds:g} s (connect_timeout)"
 
 
-def _nobody(found: Mapping[Host, Exception]) -> StorageError:
-    """Say what is wrong with all hosts."""
-    errors = found.values()
-    text = "; ".join(f"{host}: {str(error).partition(chr(10))[0]}" for host, error in found.items())
-    if any(map(_is_unfit, errors)):
+def _no_primary(errors: Mapping[Host, Exception]) -> StorageError:
+    """Return the error that names the fault of each host."""
+    text = "; ".join(f"{host}: {str(e).partition(chr(10))[0]}" for host, e in errors.items())
+    if any(map(_is_not_writable, errors.values())):
         return NoPrimaryError(text)
-    refused = all((sqlstate_of(error) or "")[:2] in {"28", "3D"} for error in errors)
+    refused = all((sqlstate_of(error) or "")[:2] in {"28", "3D"} for error in errors.values())
     return ConnectionFailedError(text) if refused else ConnectionLostError(text)
 
 
-def _is_unfit(error: Exception) -> bool:
-    return any(word in str(error) for word in _UNFIT)
+def _is_not_writable(error: Exception) -> bool:
+    return any(text in str(error) for text in _NOT_WRITABLE)
 
 
-def _give_up(context: ExceptionContext) -> None:
-    """Close the connections of the pool to a server that no longer takes writes, or ends.
+def _discard_connections(context: ExceptionContext) -> None:
+    """Close the pool's connections to a server that shuts down or is no longer writable.
 
-    In COMMIT the server's last words leave open what came of it. Its refusal to write does not.
+    If the session ends in COMMIT, the outcome of the COMMIT is unknown. If the server refuses
+    the COMMIT as read-only, nothing was written: a discarded connection would hide that.
     """
     error = context.original_exception
     in_commit = context.statement is None

@@ -1,7 +1,7 @@
-"""A connection of psycopg that does not wait for ever for a server that says nothing.
+"""A connection of psycopg with a limit on the time that the server may take to answer.
 
-The driver and the C library below it limit connecting alone. Imported only where psycopg is
-the driver.
+The driver and the C library below it limit the time to connect only. Imported only if psycopg
+is the driver.
 """
 
 import time
@@ -12,23 +12,23 @@ from psycopg import Connection, OperationalError
 
 
 class LimitedConnection(Connection[Any]):
-    """A connection whose answers are waited for no longer than a limit."""
+    """A connection that waits for an answer until a limit."""
 
     _read_timeout: float | None = None
-    """Seconds to wait for an answer; None for as long as it takes."""
+    """Seconds to wait for an answer; None for no limit."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
-        """Wait for an answer, which each of the driver's methods does here.
+        """Wait for an answer. Each of the driver's methods waits here.
 
         Raises:
-            OperationalError: it took too long; the connection is closed.
+            OperationalError: the limit was reached; the connection is closed.
         """
         if self._read_timeout is not None:
             gen = self._limited(gen, self._read_timeout)
         return super().wait(gen, *args, **kwargs)
 
     def _limited(self, gen: Generator[Any, Any, Any], seconds: float) -> Generator[Any, Any, Any]:
-        """Pass on what the driver waits for; it comes back ten times a second at least."""
+        """Run the driver's generator; the driver resumes it ten times a second at least."""
         end = time.monotonic() + seconds
         ready: Any = None
         while True:

@@ -125,7 +125,7 @@ async def test_upgrading_twice_changes_nothing(empty_url: str, part: SchemaPart)
     """A deployment may migrate at every start."""
     assert await upgrade(empty_url, part) == "created"
     before = await definitions(empty_url, part)
-    assert await upgrade(empty_url, part) == "there already"
+    assert await upgrade(empty_url, part) == "unchanged"
     assert await definitions(empty_url, part) == before
     assert await version_rows(empty_url, part) == [part.version]
 

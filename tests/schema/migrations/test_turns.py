@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.schema.migrations.running import upgrade
 from tests.support.schemas import differences, tables, version_rows
 from threadlog import migrating
-from threadlog.databases import backend_of
+from threadlog.databases.registry import backend_of
 from threadlog.errors import CheckpointerLockTimeoutError
 from threadlog.graph.client import GraphClient, SyncGraphClient
 from threadlog.models import GRAPH, MESSAGES, PARTS
@@ -55,7 +55,7 @@ async def _opened(url: str) -> AsyncIterator[GraphClient]:
 @contextmanager
 def _turn_is_taken() -> Iterator[None]:
     """Be a migration that runs in another thread."""
-    with migrate._TURN:
+    with migrate._ALEMBIC_LOCK:
         yield
 
 
@@ -95,14 +95,14 @@ def test_threads_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
 async def test_both_parts_may_be_upgraded_at_once(empty_url: str) -> None:
     first, second = await asyncio.gather(migrating.upgrade(empty_url), migrating.upgrade(empty_url))
     for part in PARTS:
-        assert {first[part.name], second[part.name]} == {"created", "there already"}
+        assert {first[part.name], second[part.name]} == {"created", "unchanged"}
 
 
 async def test_waiting_for_a_turn_leaves_the_loop_alone(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other tasks run on, while one waits for a migration of another thread."""
-    monkeypatch.setattr(migrate, "_TURN_SECONDS", 5)  # else a loop that is blocked stays so
+    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 5)  # else a loop that is blocked stays so
     ticks = 0
 
     async def tick() -> None:
@@ -126,7 +126,7 @@ async def test_waiting_for_a_turn_leaves_the_loop_alone(
 async def test_a_turn_is_waited_for_only_so_long(
     empty_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "_TURN_SECONDS", 0.1)
+    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 0.1)
     with (
         _turn_is_taken(),
         pytest.raises(CheckpointerLockTimeoutError, match="Another migration of this process"),
@@ -148,7 +148,7 @@ async def test_a_turn_that_is_cancelled_is_given_back(innodb_database: str) -> N
         await asyncio.sleep(seconds)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert not migrate._TURN.locked()
+        assert not migrate._ALEMBIC_LOCK.locked()
     await migrating.upgrade(innodb_database)
     for part in PARTS:
         assert await differences(innodb_database, part) == []
@@ -165,7 +165,7 @@ async def test_a_connection_of_the_host_s_is_left_without_a_transaction(empty_ur
     assert outcome == "created"
     plain = create_engine(synchronous)
     with plain.connect() as held:
-        assert migrate.upgrade_on(held, backend, GRAPH, time.sleep) == "there already"
+        assert migrate.upgrade_on(held, backend, GRAPH, time.sleep) == "unchanged"
         assert migrate.upgrade_on(held, backend, MESSAGES, time.sleep) == "created"
         assert not held.in_transaction()
     plain.dispose()
