@@ -274,7 +274,7 @@ def _run(
             backend.verify_server(uow)
         attributes["connection"] = connection
         getattr(command, attributes["command"])(config, revision)
-        if attributes["command"] == "upgrade" and attributes["outcome"] != Outcome.SKIPPED:
+        if attributes["command"] == "upgrade" and attributes.get("outcome") != Outcome.SKIPPED:
             with JoinedUnitOfWork(session) as uow:
                 _verify(uow, attributes["part"])
 

@@ -120,7 +120,7 @@ async def test_an_election_is_waited_for(several: str, monkeypatch: pytest.Monke
             if next(answers, 0):
                 raise primary._NotPrimaryError("read-only")
 
-        monkeypatch.setattr(primary, "_examine", examine)
+        monkeypatch.setattr(primary, "_check_writable", examine)
         await checkpointer.append("t", [UserFactory()])
         assert next(answers, 0) == 0
         assert [stored.seq for stored in await checkpointer.read("t")] == [1]
