@@ -105,7 +105,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             await self._write(append_messages, self.vocabulary, thread_id, messages)
             return
         try:
-            limit = self._client.statement_limit
+            limit = batcher.pool.runner.statement_limit
             request = encode_append(self.vocabulary, thread_id, messages, limit)
             if request is not None:
                 await batcher.submit(request)

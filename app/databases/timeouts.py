@@ -123,10 +123,10 @@ def watch(
     asynchronous = engine.dialect.is_async
     make = partial(_TimerLimit if asynchronous else _DriverLimit, limits)
     event.listen(engine, "connect", lambda raw, entry: _start(make(raw), entry), insert=True)
-    event.listen(engine, "checkin", lambda raw, entry: _note_idle(entry))
-    event.listen(engine, "checkout", lambda raw, entry, proxy: _check(engine, raw, entry, ping))
+    event.listen(engine, "checkin", _note_idle)
+    event.listen(engine, "checkout", partial(_check, engine, ping))
     if asynchronous:
-        event.listen(engine, "before_cursor_execute", lambda conn, *rest: _note_statement(conn))
+        event.listen(engine, "before_cursor_execute", _note_statement)
         event.listen(engine, "commit", _note_statement)
         event.listen(engine, "rollback", _note_statement)
         event.listen(engine, "handle_error", partial(_name_limit, code))
@@ -192,13 +192,17 @@ def _start(limit: _TimerLimit | _DriverLimit, entry: ConnectionPoolEntry) -> Non
     limit.begin()
 
 
-def _note_idle(entry: ConnectionPoolEntry) -> None:
+def _note_idle(raw: object, entry: ConnectionPoolEntry) -> None:
     if _LIMIT in entry.info:  # not on a connection that was lost
         entry.info[_LIMIT].idle_since = time.monotonic()
 
 
 def _check(
-    engine: Engine, raw: Any, entry: ConnectionPoolEntry, ping: Callable[[Any], Any] | None
+    engine: Engine,
+    ping: Callable[[Any], Any] | None,
+    raw: Any,
+    entry: ConnectionPoolEntry,
+    proxy: object,
 ) -> None:
     """Ping a connection that was idle.
 
@@ -226,7 +230,7 @@ def _ping(raw: Any) -> None:
         cursor.close()
 
 
-def _note_statement(connection: Connection) -> None:
+def _note_statement(connection: Connection, *_: object) -> None:
     if connection.invalidated:  # a lost one is rolled back without a statement
         return
     connection.info[_LIMIT].statement_began = time.monotonic()

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from threadlog.encoding.statement_size import STATEMENT_OVERHEAD
@@ -37,6 +38,9 @@ _OF_ALL: Final = (
 )
 
 
+_REQUEST: Final = attrgetter("request")
+
+
 @dataclass(eq=False, slots=True)
 class _PendingAppend:
     """One append, and the future that its caller waits for."""
@@ -53,14 +57,10 @@ class _Batch:
     """Appends whose transaction runs."""
 
     appends: Sequence[_PendingAppend]
-    task: asyncio.Task[None] = field(init=False)
-    waiting: int = field(init=False)
+    waiting: int
     """How many of the callers were not cancelled."""
 
-    def __post_init__(self) -> None:
-        self.waiting = len(self.appends)
-        for append in self.appends:
-            append.batch = self
+    task: asyncio.Task[None] = field(init=False)
 
     async def finish_after_cancellation(self) -> None:
         """Wait for the transaction; cancel it once every caller was cancelled."""
@@ -89,7 +89,7 @@ class AppendBatcher:
             pool: the client's writing connections; their slots are shared with other work.
         """
         self._client = client
-        self._pool = pool
+        self.pool = pool
         self._waiting: dict[str, deque[_PendingAppend]] = {}
         self._busy: set[str] = set()
         self._running: set[_Batch] = set()
@@ -110,7 +110,7 @@ class AppendBatcher:
         size = request.batches[0].size if len(request.batches) == 1 else None
         append = _PendingAppend(request, size, asyncio.get_running_loop().create_future())
         if self._may_start(request.thread_id):
-            await self._pool.slots.acquire()  # returns at once: it is not locked
+            await self.pool.slots.acquire()  # returns at once: it is not locked
             self._start([append])
         else:
             self._waiting.setdefault(request.thread_id, deque()).append(append)
@@ -138,17 +138,17 @@ class AppendBatcher:
         """Return True if an append overtakes no other and need not wait for its thread."""
         if self._waiting or thread_id in self._busy:
             return False
-        return len(self._running) < _AT_ONCE and not self._pool.slots.locked()
+        return len(self._running) < _AT_ONCE and not self.pool.slots.locked()
 
     def _limit_waiting(self, append: _PendingAppend) -> None:
-        seconds = self._pool.wait_seconds
+        seconds = self.pool.wait_seconds
         timer = asyncio.get_running_loop().call_later(seconds, self._give_up, append)
         append.done.add_done_callback(lambda _: timer.cancel())
 
     def _give_up(self, append: _PendingAppend) -> None:
         if append.batch is None:
             self._withdraw(append)
-            seconds = self._pool.wait_seconds
+            seconds = self.pool.wait_seconds
             error = PoolTimeoutError(f"Connections, or the thread, were in use for {seconds:g} s")
             error.__cause__ = TimeoutError()
             _resolve(append, error)
@@ -165,17 +165,17 @@ class AppendBatcher:
 
     async def _dispatch(self) -> None:
         while self._has_runnable():
-            await self._pool.slots.acquire()
+            await self.pool.slots.acquire()
             appends = self._next_batch()
             if appends:
                 self._start(appends)
             else:
-                self._pool.slots.release()
+                self.pool.slots.release()
 
     def _next_batch(self) -> list[_PendingAppend]:
         """Remove appends that fit together from the queue, the first of each thread first."""
         taken: list[_PendingAppend] = []
-        most_bytes = min(_MOST_BYTES, self._pool.runner.statement_limit)
+        most_bytes = min(_MOST_BYTES, self.pool.runner.statement_limit)
         room = most_bytes - STATEMENT_OVERHEAD
         for thread_id in [each for each in self._waiting if each not in self._busy]:
             appends, before = self._waiting[thread_id], len(taken)
@@ -193,18 +193,19 @@ class AppendBatcher:
 
     def _start(self, appends: Sequence[_PendingAppend]) -> None:
         """Start the transaction of a batch, whose slot is held."""
-        batch = _Batch(appends)
+        batch = _Batch(appends, waiting=len(appends))
         self._running.add(batch)
         for append in appends:
+            append.batch = batch
             self._busy.add(append.request.thread_id)
         batch.task = asyncio.create_task(self._run_batch(batch))
 
     async def _run_batch(self, batch: _Batch) -> None:
         """Run the transaction of a batch, resolve its appends, and start the next batch."""
-        requests = [append.request for append in batch.appends]
+        requests = tuple(map(_REQUEST, batch.appends))
         again: Sequence[_PendingAppend] = ()
         try:
-            outcomes = await self._pool.run(append_together, requests)
+            outcomes = await self.pool.run(append_together, requests)
             for append, outcome in zip(batch.appends, outcomes, strict=True):
                 if isinstance(outcome, ThreadBusy):
                     again = [*again, append]

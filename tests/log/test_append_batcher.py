@@ -88,7 +88,7 @@ def assert_idle(checkpointer: Checkpointer) -> None:
     assert not queue._waiting
     assert not queue._busy
     assert not queue._running
-    assert not queue._pool.slots.locked()
+    assert not queue.pool.slots.locked()
     assert not any(pool.checkedout() for pool in pools_of(checkpointer))
 
 
@@ -500,7 +500,7 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
     opened: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue, ends = queue_of(opened), asyncio.Event()
-    queue._pool.wait_seconds = 0.1
+    queue.pool.wait_seconds = 0.1
 
     async def run(*_: object) -> list[Outcome]:
         (batch,) = queue._running
@@ -512,9 +512,9 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
             await asyncio.sleep(0.3)
             return [ThreadBusy() for _ in batch.appends]
         finally:
-            queue._pool.slots.release()
+            queue.pool.slots.release()
 
-    monkeypatch.setattr(queue._pool, "run", run)
+    monkeypatch.setattr(queue.pool, "run", run)
     async with asyncio.timeout(20):
         appends = [asyncio.create_task(opened.append("t0", said(n))) for n in range(6)]
         outcomes = await asyncio.gather(*appends[2:], return_exceptions=True)
@@ -533,10 +533,10 @@ async def test_a_server_that_takes_no_writes_is_asked_once_for_a_group(
         nonlocal calls
         calls += 1
         await asyncio.sleep(0)
-        queue_of(opened)._pool.slots.release()
+        queue_of(opened).pool.slots.release()
         raise NotWritableError("read-only")
 
-    monkeypatch.setattr(queue_of(opened)._pool, "run", run)
+    monkeypatch.setattr(queue_of(opened).pool, "run", run)
     appends = (opened.append(f"t{n}", said(n)) for n in range(WRITERS))
     outcomes = await asyncio.gather(*appends, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [NotWritableError] * WRITERS
