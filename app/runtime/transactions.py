@@ -134,34 +134,18 @@ class OwnedRunner(TransactionRunner):
         lost_commits: tuple[CommitLostError, ...] = ()
         pauses: _Pauses | None = None
         while True:
-            uow: EngineUnitOfWork | OwnedUnitOfWork
-            if isinstance(self._source, Engine):
-                engine = self._writing_engine if writes else self._source
-                uow = EngineUnitOfWork(engine, writes=writes, read_committed=self._read_committed)
-            else:
-                uow = OwnedUnitOfWork(self._source, writes=writes)
-            uow.lost_commits = lost_commits
             try:
-                with uow:
-                    if writes and self._engine_is_external:
-                        self.backend.lock_for_writing(uow, self.part)
-                    return work(uow)
+                return self._attempt(work, lost_commits, writes=writes)
             except CommitLostError as lost:
                 if not idempotent:
                     raise CommitOutcomeUnknownError(lost.reason) from lost.__cause__
                 lost_commits = (*lost_commits, lost)
-                failure: Exception = ConnectionLostError(lost.reason)
+                failure: StorageError = ConnectionLostError(lost.reason)
                 failure.__cause__ = lost
             except CommitOutcomeUnknownError:
                 raise  # by the block, which looked for the outcome
             except StorageError as error:
                 failure = error
-            except (SQLAlchemyError, RuntimeError) as error:
-                failure = translate_error(error, self.backend)
-                if failure is not error:
-                    failure.__cause__ = error
-            if not isinstance(failure, StorageError):
-                raise failure
             pauses = pauses or _Pauses()
             pause = pauses.after(failure) if self._retries else None
             if pause is None:
@@ -169,6 +153,37 @@ class OwnedRunner(TransactionRunner):
                     raise CommitOutcomeUnknownError(failure.reason) from failure
                 raise failure
             self._sleep(pause)
+
+    def _attempt(
+        self,
+        work: Callable[[UnitOfWork], T],
+        lost_commits: tuple[CommitLostError, ...],
+        *,
+        writes: bool,
+    ) -> T:
+        """Run the block once.
+
+        Raises:
+            CommitLostError: the connection was lost during COMMIT.
+            StorageError: the database refused or failed.
+        """
+        uow: EngineUnitOfWork | OwnedUnitOfWork
+        if isinstance(self._source, Engine):
+            engine = self._writing_engine if writes else self._source
+            uow = EngineUnitOfWork(engine, writes=writes, read_committed=self._read_committed)
+        else:
+            uow = OwnedUnitOfWork(self._source, writes=writes, read_committed=self._read_committed)
+        uow.lost_commits = lost_commits
+        try:
+            with uow:
+                if writes and self._engine_is_external:
+                    self.backend.lock_for_writing(uow, self.part)
+                return work(uow)
+        except (SQLAlchemyError, RuntimeError) as error:
+            translated = translate_error(error, self.backend)
+            if translated is error:
+                raise
+            raise translated from error
 
 
 class JoinedRunner(TransactionRunner):
