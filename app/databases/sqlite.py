@@ -116,7 +116,7 @@ class SQLiteBackend(Backend):
         return self.name
 
     def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Take the file's write lock with a statement that changes nothing.
+        """Lock the file for writing, with a statement that changes nothing.
 
         SQLite refuses the lock to a transaction that began by reading if another wrote since.
         """
@@ -129,7 +129,7 @@ class SQLiteBackend(Backend):
             uow.schema_version(part).write()
 
     def begin_migration(self, connection: Connection) -> None:
-        """Take the file's write lock, unless the transaction took it when it began.
+        """Lock the file for writing, unless the transaction locked it when it began.
 
         SQLite has no lock beyond a transaction. An application's transaction may have begun by
         reading, or in SQLAlchemy only.

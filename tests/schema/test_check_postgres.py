@@ -132,7 +132,7 @@ async def test_a_fault_is_told_and_its_remedy_mends_it(
     ("harm", "check", "told"),
     [
         (UNPARTITIONED, "partitions", "cubepi_runs is not partitioned; it must have 64 by HASH"),
-        (FEWER, "partitions", "cubepi_runs has partitions that are not among 64"),
+        (FEWER, "partitions", "cubepi_runs has a partition that is not one of 64 by hash"),
         (
             ["ALTER TABLE cubepi_hitl_answers ALTER answer TYPE JSON"],
             "types",

@@ -29,7 +29,7 @@ _NOT_WRITABLE: Final = ("read-only", "target attribute")
 
 
 def connect_to_servers(engine: Engine) -> None:
-    """Make an engine of threadlog's connect within its limits, and to a writable server.
+    """Connect an engine of threadlog's within its limits, and to a writable server.
 
     Args:
         engine: an engine of PostgreSQL that is not connected yet.
