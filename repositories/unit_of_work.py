@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
-from threadlog.models.dialects import dialect_name, supports_last_insert_id
+from threadlog.models.dialects import LAST_INSERT_ID_DIALECTS, dialect_name
 from threadlog.repositories.base import Parameters
 from threadlog.repositories.catalog.catalog import CatalogueRepository
 from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
@@ -90,7 +90,7 @@ class UnitOfWork(ABC):
     @property
     def can_lock_and_append(self) -> bool:
         """Whether `MessageRepository.lock_and_append` can be used."""
-        return self.read_committed and supports_last_insert_id(self.dialect)
+        return self.read_committed and self.dialect in LAST_INSERT_ID_DIALECTS
 
     @property
     def threads(self) -> ThreadRepository:
@@ -172,15 +172,20 @@ class EngineUnitOfWork(UnitOfWork):
     an exception rolls back, and either way the connection returns to the pool.
     """
 
-    def __init__(self, engine: Engine, *, writes: bool, read_committed: bool) -> None:
+    def __init__(
+        self, engine: Engine, *, writes: bool, read_committed: bool, dialect: str | None = None
+    ) -> None:
         """Create a unit of work; nothing connects before the block.
 
         Args:
             engine: whose pool gives the connection.
             writes: whether the block is going to write.
             read_committed: see `UnitOfWork`.
+            dialect: the name of the server's dialect, if it is known already.
         """
         self.read_committed = read_committed
+        if dialect is not None:
+            self.dialect = dialect
         self._engine = engine
         self._writes = writes
 

@@ -1,9 +1,17 @@
 """Checkpoints of graphs: storing, reading, copying and deleting them, as rows."""
 
+import json
 from collections.abc import Sequence
 from typing import Final
 
-from threadlog.encoding.statement_size import Batch
+from threadlog.encoding.statement_size import (
+    ROW_OVERHEAD,
+    STATEMENT_OVERHEAD,
+    Batch,
+    batches,
+    check_row,
+    row_size,
+)
 from threadlog.errors import StorageError, ThreadAlreadyExistsError
 from threadlog.graph.pruning import delete_all
 from threadlog.repositories import UnitOfWork
@@ -16,18 +24,33 @@ from threadlog.runtime.transactions import TransactionRunner
 # Ancestors that are read at a time; MySQL itself stops at 1,000 (cte_max_recursion_depth).
 _DEPTH: Final = 500
 
+# Characters of the longest id, and the most bytes of a character in a statement.
+_ID: Final = 255
+_ESCAPED_CHARACTER: Final = 8
+
+# Bytes of a key of a value, and of a row beside its names and its value.
+_KEY: Final = 72
+_ROW: Final = 400
+
 # How often a walk along ancestors is begun again because some were deleted meanwhile.
 _WALKS: Final = 5
 
 
 def put_checkpoint(
-    transactions: TransactionRunner, new: NewCheckpoint, blobs: Sequence[Batch[NewBlob]]
+    transactions: TransactionRunner, new: NewCheckpoint, blobs: Sequence[NewBlob]
 ) -> None:
-    """Store a checkpoint and the values that have a new version, in one transaction."""
+    """Store a checkpoint and the values that have a new version, in one transaction.
+
+    Raises:
+        TooLargeError: a row does not fit into a statement.
+    """
+    limit = transactions.statement_limit
+    _check_size(new, limit)
+    blob_batches = _divide_blobs(new.thread_id, blobs, limit)
     digest = ns_digest(new.checkpoint_ns)
 
     def put(uow: UnitOfWork) -> None:
-        for batch in blobs:
+        for batch in blob_batches:
             uow.checkpoint_blobs.put(new.thread_id, digest, batch.rows, batch.size)
         uow.checkpoints.put(new)
 
@@ -39,9 +62,14 @@ def put_writes(
     thread_id: str,
     checkpoint_ns: str,
     checkpoint_id: str,
-    batches: Sequence[Batch[NewWrite]],
+    writes: Sequence[NewWrite],
 ) -> None:
-    """Store a task's writes, in one transaction."""
+    """Store a task's writes, in one transaction.
+
+    Raises:
+        TooLargeError: a row does not fit into a statement.
+    """
+    write_batches = _divide_writes(thread_id, checkpoint_id, writes, transactions.statement_limit)
     key = {
         "thread_id": thread_id,
         "ns_digest": ns_digest(checkpoint_ns),
@@ -49,10 +77,11 @@ def put_writes(
     }
 
     def put(uow: UnitOfWork) -> None:
-        for batch in batches:
+        for batch in write_batches:
             uow.checkpoint_writes.put(key, batch.rows, batch.size)
 
-    transactions.write(put, idempotent=True)
+    if write_batches:
+        transactions.write(put, idempotent=True)
 
 
 def read_checkpoint(
@@ -138,17 +167,29 @@ def read_history(
     transactions: TransactionRunner,
     thread_id: str,
     checkpoint_ns: str,
-    checkpoint_id: str,
+    checkpoint_id: str | None,
     channels: Sequence[str],
 ) -> tuple[Ancestry, History]:
     """Read what delta channels' values add up from.
 
     The ancestors are found first, then all of their writes are read in one statement, which
-    also says whether they are still there: where one was pruned meanwhile it begins again.
+    also shows whether they still exist: if one was pruned meanwhile it begins again.
+
+    Args:
+        transactions: runs the transactions.
+        thread_id: the thread.
+        checkpoint_ns: the namespace.
+        checkpoint_id: the checkpoint; None for the newest.
+        channels: the names of the channels.
 
     Raises:
         StorageError: they were deleted again and again.
     """
+    if checkpoint_id is None:
+        newest = read_checkpoint(transactions, thread_id, checkpoint_ns, None)
+        if newest is None:
+            return Ancestry(channels), History(set(), {}, {})
+        checkpoint_id = newest.checkpoint_id
 
     def read(uow: UnitOfWork) -> tuple[Ancestry, History] | None:
         ancestry = _walk(uow, thread_id, checkpoint_ns, checkpoint_id, channels)
@@ -200,3 +241,61 @@ def _walk(
             ancestry.ancestors.append(id_)
         step = new[-1][0] if len(new) == _DEPTH else None
     return ancestry
+
+
+# The three functions below compute a bound of the bytes that rows have in a statement: every
+# byte escaped, every character of four bytes. Exact sizes are computed only where it is too high.
+
+
+def _check_size(new: NewCheckpoint, limit: int) -> None:
+    names = 5 * _ID + len(new.checkpoint_ns)
+    size = len(new.checkpoint) + len(json.dumps(new.metadata)) + _KEY * len(new.blob_keys)
+    if 2 * size + _ESCAPED_CHARACTER * names + ROW_OVERHEAD > limit - STATEMENT_OVERHEAD:
+        texts = (
+            value if isinstance(value, bytes | str) else json.dumps(value)
+            for value in new
+            if value is not None
+        )
+        check_row("the checkpoint", *texts, limit=limit)
+
+
+def _divide_blobs(thread_id: str, blobs: Sequence[NewBlob], limit: int) -> Sequence[Batch[NewBlob]]:
+    bound = 0
+    for blob in blobs:
+        names = len(thread_id) + len(blob.channel) + len(blob.version)
+        bound += 2 * len(blob.value) + _ESCAPED_CHARACTER * names + _ROW
+    if not blobs or bound <= limit - STATEMENT_OVERHEAD:
+        return [Batch(list(blobs), bound)] if blobs else []
+    return batches(
+        (
+            (blob, f"the value of channel {blob.channel!r}", row_size(thread_id, *blob))
+            for blob in blobs
+        ),
+        limit,
+    )
+
+
+def _divide_writes(
+    thread_id: str, checkpoint_id: str, writes: Sequence[NewWrite], limit: int
+) -> Sequence[Batch[NewWrite]]:
+    bound = 0
+    for write in writes:
+        names = len(thread_id) + len(checkpoint_id) + len(write.task_id)
+        names += len(write.task_path) + len(write.channel)
+        bound += 2 * len(write.value) + _ESCAPED_CHARACTER * names + _ROW
+    if not writes or bound <= limit - STATEMENT_OVERHEAD:
+        return [Batch(list(writes), bound)] if writes else []
+    return batches(
+        (
+            (
+                write,
+                f"the write to channel {write.channel!r}",
+                row_size(
+                    *(thread_id, checkpoint_id, write.task_id, write.task_path),
+                    *(write.channel, write.type, write.value),
+                ),
+            )
+            for write in writes
+        ),
+        limit,
+    )

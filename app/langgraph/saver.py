@@ -29,26 +29,33 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.encoding.validation import check_ids, check_json_object
+from threadlog.encoding.validation import check_ids
 from threadlog.errors import NotOpenError
 from threadlog.graph import pruning
-from threadlog.graph.checkpoints import copy_thread, delete_graph_thread
+from threadlog.graph.checkpoints import (
+    copy_thread,
+    delete_graph_thread,
+    list_checkpoints,
+    put_checkpoint,
+    put_writes,
+    read_checkpoint,
+    read_history,
+)
 from threadlog.graph.client import GraphClient, SyncGraphClient
 from threadlog.graph.pruning import Pruned, Strategy, check_strategy
-from threadlog.langgraph.checkpoints import (
-    delta_channel_history,
-    get_tuple,
-    list_page,
-    put,
-    put_writes,
-)
-from threadlog.langgraph.config import (
+from threadlog.langgraph.serialization import (
+    Target,
     checked_thread_id,
-    checkpoint_id_of,
-    configurable_of,
-    thread_id_of,
+    checkpoint_of_writes,
+    config_of,
+    decode_history,
+    decode_tuple,
+    encode_checkpoint,
+    encode_writes,
+    query_of,
+    target_of,
 )
-from threadlog.repositories.graph.checkpoint import CheckpointQuery, Cursor
+from threadlog.repositories.graph.checkpoint import Cursor
 from threadlog.runtime.external import check_one_source, check_pool, entered_already, not_open
 from threadlog.runtime.transactions import TransactionRunner
 
@@ -236,7 +243,10 @@ class Saver(BaseCheckpointSaver[str]):
         Returns:
             The config that means this checkpoint.
         """
-        return self._write(put, self.serde, config, checkpoint, metadata, new_versions)
+        self._opened()
+        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+        self._write(put_checkpoint, row, blobs)
+        return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
 
     async def aput(
         self,
@@ -246,9 +256,10 @@ class Saver(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """See `put`."""
-        return await self._async_client().write(
-            put, self.serde, config, checkpoint, metadata, new_versions
-        )
+        client = self._async_client()
+        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+        await client.write(put_checkpoint, row, blobs)
+        return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
 
     def put_writes(
         self,
@@ -268,7 +279,10 @@ class Saver(BaseCheckpointSaver[str]):
             task_id: the task, in up to 128 characters.
             task_path: its place among the tasks of the step.
         """
-        self._write(put_writes, self.serde, config, writes, task_id, task_path)
+        self._opened()
+        key = checkpoint_of_writes(config)
+        rows = encode_writes(self.serde, writes, task_id, task_path)
+        self._write(put_writes, *key, rows)
 
     async def aput_writes(
         self,
@@ -278,7 +292,10 @@ class Saver(BaseCheckpointSaver[str]):
         task_path: str = "",
     ) -> None:
         """See `put_writes`."""
-        await self._async_client().write(put_writes, self.serde, config, writes, task_id, task_path)
+        client = self._async_client()
+        key = checkpoint_of_writes(config)
+        rows = encode_writes(self.serde, writes, task_id, task_path)
+        await client.write(put_writes, *key, rows)
 
     # --- Reading ---------------------------------------------------------------------
 
@@ -292,11 +309,15 @@ class Saver(BaseCheckpointSaver[str]):
             The checkpoint, its writes ordered by (task_path, task_id, idx); None where there
             is none.
         """
-        return self._read(get_tuple, self.serde, config)
+        self._opened()
+        stored = self._read(read_checkpoint, *target_of(config))
+        return None if stored is None else decode_tuple(self.serde, stored)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """See `get_tuple`."""
-        return await self._async_client().read(get_tuple, self.serde, config)
+        client = self._async_client()
+        stored = await client.read(read_checkpoint, *target_of(config))
+        return None if stored is None else decode_tuple(self.serde, stored)
 
     def list(
         self,
@@ -318,17 +339,17 @@ class Saver(BaseCheckpointSaver[str]):
             before: only those older than this checkpoint.
             limit: at most so many.
         """
-        query: CheckpointQuery = _query(config, filter, before)
+        query = query_of(config, filter, before)
         place: Cursor | None = None
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
             asked = replace(query, behind=place)
-            page = self._read(list_page, self.serde, asked, length)
-            for _, found in page:
-                yield found
+            page = self._read(list_checkpoints, asked, length)
+            for stored in page:
+                yield decode_tuple(self.serde, stored)
             if len(page) < length:
                 return
-            place = page[-1][0]
+            place = page[-1].place
             limit = None if limit is None else limit - length
 
     async def alist(
@@ -340,17 +361,17 @@ class Saver(BaseCheckpointSaver[str]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """See `list`."""
-        query: CheckpointQuery = _query(config, filter, before)
+        query = query_of(config, filter, before)
         place: Cursor | None = None
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
             asked = replace(query, behind=place)
-            page = await self._async_client().read(list_page, self.serde, asked, length)
-            for _, found in page:
-                yield found
+            page = await self._async_client().read(list_checkpoints, asked, length)
+            for stored in page:
+                yield decode_tuple(self.serde, stored)
             if len(page) < length:
                 return
-            place = page[-1][0]
+            place = page[-1].place
             limit = None if limit is None else limit - length
 
     def get_delta_channel_history(
@@ -368,7 +389,9 @@ class Saver(BaseCheckpointSaver[str]):
         """
         if not channels:
             return {}
-        return self._read(delta_channel_history, self.serde, config, channels)
+        target = target_of(config)
+        ancestry, history = self._read(read_history, *target, channels)
+        return decode_history(self.serde, target.thread_id, channels, ancestry, history)
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -376,7 +399,9 @@ class Saver(BaseCheckpointSaver[str]):
         """See `get_delta_channel_history`."""
         if not channels:
             return {}
-        return await self._async_client().read(delta_channel_history, self.serde, config, channels)
+        target = target_of(config)
+        ancestry, history = await self._async_client().read(read_history, *target, channels)
+        return decode_history(self.serde, target.thread_id, channels, ancestry, history)
 
     # --- Deleting and copying --------------------------------------------------------
 
@@ -557,19 +582,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _query(
-    config: RunnableConfig | None,
-    metadata: dict[str, Any] | None,
-    before: RunnableConfig | None,
-) -> CheckpointQuery:
-    """Make of what LangGraph asks for a query."""
-    check_json_object(metadata or {}, "filter")
-    return CheckpointQuery(
-        thread_id=None if config is None else thread_id_of(config),
-        checkpoint_ns=None if config is None else configurable_of(config).get("checkpoint_ns"),
-        checkpoint_id=None if config is None else checkpoint_id_of(config),
-        before=None if before is None else checkpoint_id_of(before),
-        metadata=metadata or {},
-    )

@@ -1,4 +1,4 @@
-"""Turns what LangGraph hands over into rows, and rows into what it expects back."""
+"""Convert LangGraph's configs, checkpoints and writes to rows, and rows back."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    DeltaChannelHistory,
     PendingWrite,
     get_serializable_checkpoint_metadata,
 )
@@ -20,80 +21,162 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from threadlog import models
 from threadlog.encoding.validation import check_id, check_json_object, check_name
 from threadlog.errors import CheckpointCorruptionError, InvalidInputError
-from threadlog.langgraph.config import Target, config_of
+from threadlog.graph.checkpoints import Ancestry
 from threadlog.repositories.graph.checkpoint import (
+    CheckpointQuery,
     NewCheckpoint,
     StoredBlob,
     StoredCheckpoint,
     StoredWrite,
 )
-from threadlog.repositories.graph.checkpoint_blob import NewBlob
-from threadlog.repositories.graph.checkpoint_write import NewWrite
-from threadlog.repositories.graph.digests import blob_key
+from threadlog.repositories.graph.checkpoint_blob import NewBlob, blob_key
+from threadlog.repositories.graph.checkpoint_write import History, NewWrite
 
 _MAX_TASK_ID = 128
 
 
-class Encoded(NamedTuple):
-    """A checkpoint as rows."""
+class Target(NamedTuple):
+    """The checkpoint that a config names."""
 
-    checkpoint: NewCheckpoint
-    blobs: list[NewBlob]
+    thread_id: str
+    checkpoint_ns: str
+    checkpoint_id: str | None
+    """None for the newest."""
+
+
+def target_of(config: RunnableConfig) -> Target:
+    """Return the checkpoint that a config names.
+
+    A thread's id that is a number or UUID counts as its text.
+
+    Raises:
+        InvalidInputError: the config names no thread, or an id cannot be a key.
+    """
+    configurable = config.get("configurable") or {}
+    thread_id = configurable.get("thread_id")
+    if thread_id is None:
+        raise InvalidInputError(
+            'The config names no thread. Write config={"configurable": {"thread_id": "…"}}.'
+        )
+    thread_id = str(thread_id)
+    check_id(thread_id)
+    checkpoint_ns = configurable.get("checkpoint_ns") or ""
+    check_name(checkpoint_ns, "checkpoint_ns")
+    checkpoint_id = configurable.get("checkpoint_id")
+    if not checkpoint_id:
+        return Target(thread_id, checkpoint_ns, None)
+    check_id(checkpoint_id, "checkpoint_id")
+    return Target(thread_id, checkpoint_ns, str(checkpoint_id))
+
+
+def config_of(target: Target) -> RunnableConfig:
+    """Return the config that names a checkpoint."""
+    return cast("RunnableConfig", {"configurable": target._asdict()})
+
+
+def checked_thread_id(thread_id: Any) -> str:
+    """Return a thread's id as text.
+
+    Raises:
+        InvalidIdError: it cannot be a key.
+    """
+    check_id(str(thread_id))
+    return str(thread_id)
+
+
+def query_of(
+    config: RunnableConfig | None, metadata: dict[str, Any] | None, before: RunnableConfig | None
+) -> CheckpointQuery:
+    """Convert the arguments of `Saver.list`.
+
+    Raises:
+        InvalidInputError: an id cannot be a key, or `metadata` is not JSON.
+    """
+    check_json_object(metadata or {}, "filter")
+    target = None if config is None else target_of(config)
+    return CheckpointQuery(
+        thread_id=None if target is None else target.thread_id,
+        checkpoint_ns=None if config is None else config["configurable"].get("checkpoint_ns"),
+        checkpoint_id=None if target is None else target.checkpoint_id,
+        before=None if before is None else _checkpoint_id_of(before),
+        metadata=metadata or {},
+    )
+
+
+def _checkpoint_id_of(config: RunnableConfig) -> str | None:
+    checkpoint_id = (config.get("configurable") or {}).get("checkpoint_id")
+    if not checkpoint_id:
+        return None
+    check_id(checkpoint_id, "checkpoint_id")
+    return str(checkpoint_id)
 
 
 def encode_checkpoint(
     serde: SerializerProtocol,
-    target: Target,
+    config: RunnableConfig,
     checkpoint: Checkpoint,
-    metadata: Mapping[str, Any],
+    metadata: CheckpointMetadata,
     new_versions: ChannelVersions,
-) -> Encoded:
-    """Encode a checkpoint, and those values of its channels that have a new version.
+) -> tuple[NewCheckpoint, list[NewBlob]]:
+    """Encode the arguments of `Saver.put`.
+
+    Returns:
+        The checkpoint's row, and the rows of those channels' values that have a new version.
 
     Raises:
         InvalidInputError: something cannot be stored as it is.
     """
-    check_id(checkpoint["id"], "checkpoint id")
-    check_json_object(metadata, "metadata")
-    run_id = metadata.get("run_id")
+    thread_id, checkpoint_ns, parent_id = target_of(config)
+    checkpoint_id = checkpoint["id"]
+    check_id(checkpoint_id, "checkpoint id")
+    stored = _stored_metadata(config, metadata)
+    check_json_object(stored, "metadata")
+    run_id = stored.get("run_id")
     if run_id is not None:
         check_id(run_id, "run_id")
     values = checkpoint["channel_values"]
-    rest = {key: value for key, value in checkpoint.items() if key != "channel_values"}
-    type_, content = _dumps(serde, rest, "the checkpoint")
-    return Encoded(
-        NewCheckpoint(
-            thread_id=target.thread_id,
-            checkpoint_ns=target.checkpoint_ns,
-            checkpoint_id=checkpoint["id"],
-            parent_checkpoint_id=target.checkpoint_id,
-            type=type_,
-            checkpoint=content,
-            blob_keys=_keys(checkpoint["channel_versions"]),
-            metadata=dict(metadata),
-            run_id=run_id,
-        ),
-        [
-            _encode_blob(serde, channel, version, values[channel])
-            for channel, version in new_versions.items()
-            if channel in values
-        ],
+    rest = {**checkpoint}
+    del rest["channel_values"]
+    type_, content = _serialize(serde, rest, "the checkpoint")
+    keys, blobs = {}, []
+    for channel, version in checkpoint["channel_versions"].items():
+        check_name(channel, "a channel's name")
+        keys[channel] = blob_key(channel, str(version))
+    for channel, version in new_versions.items():
+        if channel not in values:
+            continue
+        check_name(channel, "a channel's name")
+        check_name(str(version), "a channel's version")
+        key = blob_key(channel, str(version))
+        value_type, value = _serialize(serde, values[channel], f"the value of channel {channel!r}")
+        blobs.append(NewBlob(key, channel, str(version), value_type, value))
+    new = NewCheckpoint(
+        thread_id=thread_id,
+        checkpoint_ns=checkpoint_ns,
+        checkpoint_id=checkpoint_id,
+        parent_checkpoint_id=parent_id,
+        type=type_,
+        checkpoint=content,
+        blob_keys=list(keys.values()),
+        metadata=stored,
+        run_id=run_id,
     )
+    return new, blobs
 
 
-def stamped(config: RunnableConfig, metadata: CheckpointMetadata) -> dict[str, Any]:
-    """Give the metadata to store: with what the run was configured with, and its id."""
-    full = dict(get_serializable_checkpoint_metadata(config, metadata))
-    run_id = full.get("run_id") or config.get("run_id")
+def _stored_metadata(config: RunnableConfig, metadata: CheckpointMetadata) -> dict[str, Any]:
+    """Return the metadata to store: with the configuration of the run, and its id."""
+    stored = dict(get_serializable_checkpoint_metadata(config, metadata))
+    run_id = stored.get("run_id") or config.get("run_id")
     if run_id:
-        full["run_id"] = str(run_id)
-    return full
+        stored["run_id"] = str(run_id)
+    return stored
 
 
 def encode_writes(
     serde: SerializerProtocol, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
 ) -> list[NewWrite]:
-    """Encode a task's writes.
+    """Encode the arguments of `Saver.put_writes`.
 
     Raises:
         InvalidInputError: something cannot be stored as it is.
@@ -103,52 +186,96 @@ def encode_writes(
     rows = []
     for place, (channel, value) in enumerate(writes):
         check_name(channel, "a channel's name")
-        type_, content = _dumps(serde, value, f"the write to channel {channel!r}")
+        type_, content = _serialize(serde, value, f"the write to channel {channel!r}")
         idx = WRITES_IDX_MAP.get(channel, place)
         rows.append(NewWrite(task_id, idx, task_path, channel, type_, content))
     return rows
 
 
-def decode_tuple(serde: SerializerProtocol, stored: StoredCheckpoint) -> CheckpointTuple:
-    """Make of a stored checkpoint what LangGraph calls its tuple.
+def checkpoint_of_writes(config: RunnableConfig) -> tuple[str, str, str]:
+    """Return thread, namespace and checkpoint that writes belong to.
+
+    Raises:
+        InvalidInputError: the config names no checkpoint.
+    """
+    thread_id, checkpoint_ns, checkpoint_id = target_of(config)
+    if checkpoint_id is None:
+        raise InvalidInputError(
+            "The config names no checkpoint_id. Writes belong to a checkpoint: use the config "
+            "that put() returned."
+        )
+    return thread_id, checkpoint_ns, checkpoint_id
+
+
+def decode_history(
+    serde: SerializerProtocol,
+    thread_id: str,
+    channels: Sequence[str],
+    ancestry: Ancestry,
+    history: History,
+) -> Mapping[str, DeltaChannelHistory]:
+    """Return the writes and the seed of each delta channel.
 
     Raises:
         CheckpointCorruptionError: something stored cannot be read.
     """
-    with _naming(models.Checkpoint.__tablename__, stored.thread_id, stored.checkpoint_id):
+    result: dict[str, DeltaChannelHistory] = {}
+    for channel in channels:
+        place, key = ancestry.seeds.get(channel, (len(ancestry.ancestors), ""))
+        entry: DeltaChannelHistory = {
+            "writes": [
+                _decode_write(serde, thread_id, id_, write)
+                for id_ in reversed(ancestry.ancestors[: place + 1])
+                for write in history.writes.get(id_, ())
+                if write.channel == channel
+            ]
+        }
+        if key:
+            entry["seed"] = _decode_blob(serde, thread_id, history.blobs[key])
+        result[channel] = entry
+    return result
+
+
+def decode_tuple(serde: SerializerProtocol, stored: StoredCheckpoint) -> CheckpointTuple:
+    """Convert a stored checkpoint to LangGraph's tuple.
+
+    Raises:
+        CheckpointCorruptionError: something stored cannot be read.
+    """
+    thread_id, id_ = stored.thread_id, stored.checkpoint_id
+    with _corruption(models.Checkpoint.__tablename__, thread_id, id_):
         checkpoint = serde.loads_typed((stored.type, stored.checkpoint))
         metadata = json.loads(stored.metadata)
         keys = json.loads(stored.blob_keys)
-    values = {
-        blob.channel: decode_blob(serde, stored.thread_id, blob)
-        for key in keys
-        if (blob := stored.blobs.get(key)) is not None
-    }
-    target = Target(stored.thread_id, stored.checkpoint_ns, stored.checkpoint_id)
+    values, writes = {}, []
+    for key in keys:
+        blob = stored.blobs.get(key)
+        if blob is not None:
+            values[blob.channel] = _decode_blob(serde, thread_id, blob)
+    for write in stored.writes:
+        writes.append(_decode_write(serde, thread_id, id_, write))  # noqa: PERF401 - a frame less
+    target = Target(thread_id, stored.checkpoint_ns, id_)
     parent = stored.parent_checkpoint_id
     return CheckpointTuple(
         config=config_of(target),
         checkpoint=cast("Checkpoint", {**checkpoint, "channel_values": values}),
         metadata=metadata,
         parent_config=None if parent is None else config_of(target._replace(checkpoint_id=parent)),
-        pending_writes=[
-            decode_write(serde, stored.thread_id, stored.checkpoint_id, write)
-            for write in stored.writes
-        ],
+        pending_writes=writes,
     )
 
 
-def decode_blob(serde: SerializerProtocol, thread_id: str, blob: StoredBlob) -> Any:
+def _decode_blob(serde: SerializerProtocol, thread_id: str, blob: StoredBlob) -> Any:
     """Read a channel's value.
 
     Raises:
         CheckpointCorruptionError: it cannot be read.
     """
-    with _naming(models.CheckpointBlob.__tablename__, thread_id, blob.key):
+    with _corruption(models.CheckpointBlob.__tablename__, thread_id, blob.key):
         return serde.loads_typed((blob.type, blob.value))
 
 
-def decode_write(
+def _decode_write(
     serde: SerializerProtocol, thread_id: str, checkpoint_id: str, write: StoredWrite
 ) -> PendingWrite:
     """Read a task's write.
@@ -157,25 +284,12 @@ def decode_write(
         CheckpointCorruptionError: it cannot be read.
     """
     key = f"{checkpoint_id}, {write.task_id}, {write.idx}"
-    with _naming(models.CheckpointWrite.__tablename__, thread_id, key):
+    with _corruption(models.CheckpointWrite.__tablename__, thread_id, key):
         value = serde.loads_typed((write.type, write.value))
     return write.task_id, write.channel, value
 
 
-def _keys(versions: ChannelVersions) -> list[str]:
-    for channel in versions:
-        check_name(channel, "a channel's name")
-    return [blob_key(channel, str(version)) for channel, version in versions.items()]
-
-
-def _encode_blob(serde: SerializerProtocol, channel: str, version: Any, value: Any) -> NewBlob:
-    check_name(channel, "a channel's name")
-    check_name(str(version), "a channel's version")
-    type_, content = _dumps(serde, value, f"the value of channel {channel!r}")
-    return NewBlob(blob_key(channel, str(version)), channel, str(version), type_, content)
-
-
-def _dumps(serde: SerializerProtocol, value: Any, what: str) -> tuple[str, bytes]:
+def _serialize(serde: SerializerProtocol, value: Any, what: str) -> tuple[str, bytes]:
     try:
         return serde.dumps_typed(value)
     except Exception as error:
@@ -186,7 +300,7 @@ def _dumps(serde: SerializerProtocol, value: Any, what: str) -> tuple[str, bytes
 
 
 @contextmanager
-def _naming(table: str, thread_id: str, key: str) -> Iterator[None]:
+def _corruption(table: str, thread_id: str, key: str) -> Iterator[None]:
     """Name the row that a serialiser fails on."""
     try:
         yield

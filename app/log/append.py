@@ -145,7 +145,7 @@ class AppendTransaction:
         outcomes = [self._place(number, ends, completed) for number in range(len(self._requests))]
         self._insert(uow)
         written = {self._requests[number].thread_id for number in self._after_seqs}
-        if touched := [thread_id for thread_id in written if tails[thread_id].behind]:
+        if touched := [thread_id for thread_id in written if tails[thread_id].needs_touch]:
             uow.threads.touch(*touched)
         return outcomes
 
@@ -160,7 +160,7 @@ class AppendTransaction:
         if tail is None:
             return False
         self._after_seqs = {0: tail.last_seq}
-        if tail.behind:
+        if tail.needs_touch:
             uow.threads.touch(request.thread_id)
         return True
 

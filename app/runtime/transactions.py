@@ -115,6 +115,7 @@ class OwnedRunner(TransactionRunner):
         self._sleep = sleep
         self._engine_is_external = engine_is_external
         self._retries = retries
+        self._dialect: str | None = None
         self._read_committed = backend.read_committed and not engine_is_external
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
@@ -170,7 +171,12 @@ class OwnedRunner(TransactionRunner):
         uow: EngineUnitOfWork | OwnedUnitOfWork
         if isinstance(self._source, Engine):
             engine = self._writing_engine if writes else self._source
-            uow = EngineUnitOfWork(engine, writes=writes, read_committed=self._read_committed)
+            uow = EngineUnitOfWork(
+                engine,
+                writes=writes,
+                read_committed=self._read_committed,
+                dialect=self._dialect,
+            )
         else:
             uow = OwnedUnitOfWork(self._source, writes=writes, read_committed=self._read_committed)
         uow.lost_commits = lost_commits
@@ -178,7 +184,9 @@ class OwnedRunner(TransactionRunner):
             with uow:
                 if writes and self._engine_is_external:
                     self.backend.lock_for_writing(uow, self.part)
-                return work(uow)
+                result = work(uow)
+                self._dialect = uow.dialect
+                return result
         except (SQLAlchemyError, RuntimeError) as error:
             translated = translate_error(error, self.backend)
             if translated is error:

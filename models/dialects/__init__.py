@@ -28,9 +28,8 @@ from threadlog.models.dialects.json import (
     json_member_is,
 )
 from threadlog.models.dialects.last_insert_id import (
-    decode_last_insert_id,
+    LAST_INSERT_ID_DIALECTS,
     encode_last_insert_id,
-    supports_last_insert_id,
 )
 from threadlog.models.dialects.last_rows import LastRows
 from threadlog.models.dialects.locking import (
@@ -74,6 +73,7 @@ from threadlog.models.dialects.types import (
     typed_null,
 )
 from threadlog.models.dialects.upsert import (
+    JOINED_BYTES,
     insert_if_absent,
     insert_or_replace,
     insert_or_replace_where,
@@ -81,6 +81,8 @@ from threadlog.models.dialects.upsert import (
 )
 
 __all__ = [
+    "JOINED_BYTES",
+    "LAST_INSERT_ID_DIALECTS",
     "MESSAGES_BY_THREAD",
     "METADATA_INDEX",
     "MYSQL",
@@ -102,7 +104,6 @@ __all__ = [
     "bump_row_version",
     "clock_time",
     "computed",
-    "decode_last_insert_id",
     "dialect_name",
     "digest",
     "empty_object",
@@ -134,7 +135,6 @@ __all__ = [
     "short_text",
     "size_of",
     "statement_time",
-    "supports_last_insert_id",
     "timestamp",
     "to_epoch",
     "transfer_table",

@@ -11,9 +11,10 @@ from threadlog.models.dialects.names import MYSQL
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
-# The most bytes that the drivers make one INSERT of many rows; they share this constant of
-# PyMySQL's cursor, max_stmt_length. What they add to the rows is little.
-_JOINED_BYTES: Final = 900_000
+JOINED_BYTES: Final = 900_000
+"""The most bytes of rows that the drivers of MySQL join to one INSERT: their constant
+``max_stmt_length`` with room for the statement itself. Up to it a statement for all rows need
+not be built anew."""
 
 
 # Of those that know ON CONFLICT, which is spelt alike.
@@ -91,21 +92,15 @@ def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement
     )
 
 
-def many_rows(
-    statement: Insert, rows: Rows, size: int, dialect: str
-) -> tuple[Insert] | tuple[Insert, Rows]:
-    """Give what to execute so that the server gets many rows in one statement.
+def many_rows(statement: Insert, rows: Rows, dialect: str) -> tuple[Insert] | tuple[Insert, Rows]:
+    """Return what to execute so that the server gets more than `JOINED_BYTES` in one statement.
 
-    The drivers of MySQL join rows to one statement as long as it is short, which is the
-    quicker way: SQLAlchemy then builds nothing anew. Those of PostgreSQL send rows without
-    waiting for an answer to each. For SQLite a row is no round trip.
+    The drivers of MySQL join rows to one statement only up to that size. Those of PostgreSQL
+    send rows without waiting for an answer to each. For SQLite a row is no round trip.
 
     Args:
         statement: an INSERT.
         rows: its values, by column.
-        size: about how many bytes they are in a statement.
-        dialect: the name of the session's dialect.
+        dialect: the name of the server's dialect.
     """
-    if dialect in MYSQL and size > _JOINED_BYTES:
-        return (statement.values(rows),)
-    return statement, rows
+    return (statement.values(rows),) if dialect in MYSQL else (statement, rows)

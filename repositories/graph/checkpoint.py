@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     CTE,
     ColumnElement,
     CompoundSelect,
+    Insert,
     Select,
     Table,
     Text,
@@ -148,18 +150,21 @@ class CheckpointSummary(NamedTuple):
     old: bool
 
 
+@cache
+def _put(dialect: str) -> Insert:
+    """Build the INSERT that overwrites a checkpoint of the same id."""
+    names = [*NewCheckpoint._fields, "ns_digest"]
+    row = {name: bindparam(name, type_=_CHECKPOINTS.c[name].type) for name in names}
+    return insert_or_replace(_CHECKPOINTS, dialect, {**row, "created_at": utc_now(dialect)})
+
+
 class CheckpointRepository(Repository):
     """Statements on checkpoints, bound to one session."""
 
     def put(self, new: NewCheckpoint) -> None:
         """Insert a checkpoint, or overwrite the one of this id."""
-        dialect = self.uow.dialect
-        row = {
-            **new._asdict(),
-            "ns_digest": ns_digest(new.checkpoint_ns),
-            "created_at": utc_now(dialect),
-        }
-        self.uow.execute(insert_or_replace(_CHECKPOINTS, dialect, row))
+        row = {**new._asdict(), "ns_digest": ns_digest(new.checkpoint_ns)}
+        self.uow.execute(_put(self.uow.dialect), row)
 
     def newest(self, thread_id: str, checkpoint_ns: str) -> StoredCheckpoint | None:
         """Read the newest checkpoint of a namespace, all of it in one statement."""

@@ -1,13 +1,15 @@
 """Values of channels: storing each version once, and deleting those that nothing refers to."""
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 from sqlalchemy import Table, delete, or_, select
 
 from threadlog.models import CheckpointBlob
-from threadlog.models.dialects import insert_if_absent, many_rows
+from threadlog.models.dialects import JOINED_BYTES, insert_if_absent, many_rows
 from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
+from threadlog.repositories.graph.digests import DIGITS, channel_digest
 
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
 
@@ -22,6 +24,11 @@ class NewBlob(NamedTuple):
     value: bytes
 
 
+def blob_key(channel: str, version: str) -> str:
+    """Return the key of a channel's value: the hash of its name, then that of its version."""
+    return channel_digest(channel) + sha256(version.encode()).hexdigest()[:DIGITS]
+
+
 class CheckpointBlobRepository(Repository):
     """Statements on values of channels, bound to one session."""
 
@@ -34,10 +41,15 @@ class CheckpointBlobRepository(Repository):
             batch: the values.
             size: about how many bytes they are in a statement.
         """
-        dialect = self.uow.dialect
-        rows = [{"thread_id": thread_id, "ns_digest": digest, **new._asdict()} for new in batch]
-        statement = insert_if_absent(_BLOBS, dialect)
-        self.uow.execute(*many_rows(statement, rows, size, dialect))
+        key = {"thread_id": thread_id, "ns_digest": digest}
+        rows = []
+        for new in batch:
+            rows.append({**key, **new._asdict()})  # noqa: PERF401 - a frame less
+        statement = insert_if_absent(_BLOBS, self.uow.dialect)
+        if size > JOINED_BYTES:
+            self.uow.execute(*many_rows(statement, rows, self.uow.dialect))
+        else:
+            self.uow.execute(statement, rows)
 
     def existing(self, thread_id: str, digest: str, keys: Sequence[str]) -> set[str]:
         """Say which of these keys have a value."""

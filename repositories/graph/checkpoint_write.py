@@ -1,12 +1,13 @@
 """Writes of tasks: storing them once, and reading what channels' values add up from."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, delete, literal, select, union_all
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects import (
+    JOINED_BYTES,
     insert_if_absent,
     insert_or_replace_where,
     many_rows,
@@ -67,13 +68,21 @@ class CheckpointWriteRepository(Repository):
             size: about how many bytes they are in a statement.
         """
         dialect = self.uow.dialect
-        rows = [{**key, **new._asdict()} for new in _each_once(batch)]
-        if all(new.idx >= 0 for new in batch):
-            statement = insert_if_absent(_WRITES, dialect)
-            self.uow.execute(*many_rows(statement, rows, size, dialect))
-        else:
+        rows, replaces = {}, False
+        for new in batch:
+            replaces = replaces or new.idx < 0
+            place = (new.task_id, new.idx)
+            # PostgreSQL refuses a statement that would replace what it inserted itself.
+            if new.idx < 0 or place not in rows:
+                rows[place] = {**key, **new._asdict()}
+        values = list(rows.values())
+        if replaces:
             statement = insert_or_replace_where(_WRITES, dialect, _WRITES.c.idx < 0)
-            self.uow.execute(statement.values(rows))
+            self.uow.execute(statement.values(values))
+        elif size > JOINED_BYTES:
+            self.uow.execute(*many_rows(insert_if_absent(_WRITES, dialect), values, dialect))
+        else:
+            self.uow.execute(insert_if_absent(_WRITES, dialect), values)
 
     def history(
         self,
@@ -137,18 +146,6 @@ class CheckpointWriteRepository(Repository):
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread's writes inside the database; the target has none of them."""
         copy_thread(self.uow, _WRITES, source_thread_id, target_thread_id)
-
-
-def _each_once(batch: Sequence[NewWrite]) -> Iterable[NewWrite]:
-    """Give what would be left of writes that were stored one after the other.
-
-    PostgreSQL refuses a statement that would replace what itself inserted.
-    """
-    kept: dict[tuple[str, int], NewWrite] = {}
-    for new in batch:
-        if new.idx < 0 or (new.task_id, new.idx) not in kept:
-            kept[new.task_id, new.idx] = new
-    return kept.values()
 
 
 def _of(table: Table, here: Mapping[str, str]) -> Any:

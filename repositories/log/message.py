@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import (
+    CursorResult,
     Executable,
     Select,
     String,
@@ -24,12 +26,11 @@ from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects import (
     LastRows,
     as_text,
-    decode_last_insert_id,
     encode_last_insert_id,
     id_equals,
     to_epoch,
 )
-from threadlog.repositories.base import Repository, rowcount
+from threadlog.repositories.base import Repository
 from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq
 
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
@@ -179,8 +180,8 @@ class LogRows(NamedTuple):
     """The text of `extra`; None where messages have no thread row."""
 
     parent_thread_id: str | None
-    messages: list[MessageRow]
-    """In seq order."""
+    messages: Sequence[Sequence[Any]]
+    """In seq order, each with the columns of `MessageRow` first."""
 
 
 class MessageRepository(Repository):
@@ -226,12 +227,13 @@ class MessageRepository(Repository):
         statement = _INSERT_BEHIND if message.run_id is None else _INSERT_BEHIND_UNLESS_COMPLETED
         values = {**message._asdict(), "digits": message.payload.hex()}
         result = self.uow.execute(statement, {"thread_id": thread_id, **values})
-        if not rowcount(result):
+        inserted = cast("CursorResult[Any]", result)
+        if not inserted.rowcount:
             return None
-        seq, behind = decode_last_insert_id(result)
-        if not seq:  # something between here and MySQL, or that is not quite MySQL
-            raise StorageError("The server does not tell what LAST_INSERT_ID() was given")
-        return ThreadTail(last_seq=seq - 1, behind=behind, completed_run=None)
+        seq, needs_touch = divmod(inserted.lastrowid, 2)  # see `encode_last_insert_id`
+        if not seq:  # a proxy between, or a server that is not quite MySQL
+            raise StorageError("The server does not return the argument of LAST_INSERT_ID()")
+        return ThreadTail(last_seq=seq - 1, needs_touch=bool(needs_touch), completed_run=None)
 
     def are_stored(self, placed: PlacedMessages) -> bool:
         """Say whether these very messages are at their seqs: role, payload and run id."""
@@ -253,13 +255,13 @@ class MessageRepository(Repository):
             parameters = {**parameters, "skip": last - 1, "last": last}
         # SQL promises no order of a UNION, and ORDER BY would sort whole payloads on the
         # server; sorting what is already in order costs next to nothing here.
-        rows = sorted(self.uow.execute(statement, parameters).all(), key=_seq)
+        rows = sorted(self.uow.execute(statement, parameters), key=itemgetter(0))
         if not rows:
             return None
         first = rows[0]
         if first[0] != THREAD_ROW:
-            return LogRows(None, None, [MessageRow(*row[:4]) for row in rows])
-        return LogRows(first[2], first[4], [MessageRow(*row[:4]) for row in rows[1:]])
+            return LogRows(None, None, rows)
+        return LogRows(first[2], first[4], rows[1:])
 
     def page(self, thread_id: str, *, after_seq: int, limit: int | None) -> list[DatedMessageRow]:
         """Read up to `limit` messages with a seq above `after_seq`, in seq order."""
@@ -269,8 +271,3 @@ class MessageRepository(Repository):
             statement, parameters = _LIMITED_PAGE, {**parameters, "limit": limit}
         rows = self.uow.execute(statement, parameters)
         return [DatedMessageRow(*row) for row in rows]
-
-
-def _seq(row: Sequence[Any]) -> int:
-    seq: int = row[0]
-    return seq

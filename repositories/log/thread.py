@@ -121,7 +121,7 @@ class ThreadTail(NamedTuple):
     last_seq: int
     """Seq of the newest message, 0 where there is none."""
 
-    behind: bool
+    needs_touch: bool
     """Whether ``updated_at`` is of an earlier second than the server's clock."""
 
     completed_run: str | None
@@ -181,7 +181,7 @@ class ThreadRepository(Repository):
                 read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
         statements = read.statements(self.uow.dialect)
         row = self._lock_or_create(statements, thread_id, more, is_new=is_new)
-        return ThreadTail(last_seq=row[0], behind=bool(row[1]), completed_run=row[2])
+        return ThreadTail(last_seq=row[0], needs_touch=bool(row[1]), completed_run=row[2])
 
     def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
         """Lock several threads, and read where their logs end, in two statements.
