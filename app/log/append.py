@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from threadlog.encoding.gc_pause import gc_paused
 from threadlog.encoding.statement_size import Batch, in_batches
-from threadlog.encoding.times import moment
+from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id, check_list
 from threadlog.errors import RunAlreadyCompletedError
 from threadlog.log.framework_types import DataT, FrameworkTypes
@@ -253,6 +253,6 @@ def read(
     decode = vocabulary.messages.decode
     with gc_paused():
         return [
-            StoredMessage(seq, moment(created_at), decode(thread_id, seq, role, meta, payload))
+            StoredMessage(seq, from_epoch(created_at), decode(thread_id, seq, role, meta, payload))
             for seq, created_at, role, meta, payload in rows
         ]
