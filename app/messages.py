@@ -1,9 +1,8 @@
 """Messages of a conversation, as Pydantic models.
 
-Field for field the payload format of schema version 5 (that of cubeloop 0.15 and, but for
-``id``, of cubepi 0.13): what either wrote loads here, and what is written here loads there.
-Fields that this release does not know are kept, so that a newer writer's message survives
-being read and written again.
+The fields are those of the payload format of schema version 5 (that of cubeloop 0.15 and,
+except for ``id``, of cubepi 0.13): each package reads the messages of the others. Unknown
+fields are kept, so that a newer writer's message survives being read and written again.
 """
 
 from typing import Annotated, Literal, TypeAlias
@@ -14,20 +13,20 @@ JsonObject: TypeAlias = dict[str, JsonValue]
 
 
 class _Stored(BaseModel):
-    """Configuration of everything that goes into a payload."""
+    """Base class of all models in a payload."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class TextContent(_Stored):
-    """A piece of text."""
+    """Text."""
 
     type: Literal["text"] = "text"
     text: str = ""
 
 
 class ImageContent(_Stored):
-    """An image: a URL or base64 data in `source`, its media type beside it."""
+    """An image: a URL or base64 data in `source`, and its media type."""
 
     type: Literal["image"] = "image"
     source: str = ""
@@ -35,14 +34,14 @@ class ImageContent(_Stored):
 
 
 class ThinkingContent(_Stored):
-    """What the model thought before it answered."""
+    """The model's reasoning before its answer."""
 
     type: Literal["thinking"] = "thinking"
     thinking: str = ""
 
 
 class ToolCall(_Stored):
-    """The model's wish to call a tool; a `ToolResultMessage` with the same id answers it."""
+    """The model's call of a tool; a `ToolResultMessage` with the same id is its result."""
 
     type: Literal["tool_call"] = "tool_call"
     id: str
@@ -66,22 +65,22 @@ class Usage(_Stored):
 
 
 class UserMessage(_Stored):
-    """What a person said, or the host in a person's place."""
+    """A message of a person, or of the application in a person's place."""
 
     role: Literal["user"] = "user"
     content: list[Content]
     id: str = ""
-    """The host's own id of the message; never filled in by threadlog."""
+    """The application's own id of the message; threadlog never sets it."""
     timestamp: float | None = None
-    """When it was said, in seconds since 1970 UTC."""
+    """Time of the message, in seconds since 1970 UTC."""
     metadata: JsonObject = Field(default_factory=dict)
-    """The host's own values; kept in a column of their own too, for queries."""
+    """The application's own values; also stored in a separate column, for queries."""
     run_id: str | None = None
     """The run that the message belongs to."""
 
 
 class AssistantMessage(_Stored):
-    """What the model said, thought and asked tools to do."""
+    """A model's text, reasoning and tool calls."""
 
     role: Literal["assistant"] = "assistant"
     content: list[AssistantContent]
@@ -104,14 +103,14 @@ class AssistantMessage(_Stored):
 
 
 class ToolResultMessage(_Stored):
-    """What a tool gave back."""
+    """The result of a tool call."""
 
     role: Literal["tool_result"] = "tool_result"
     tool_call_id: str
     tool_name: str
     content: list[Content]
     details: JsonValue = None
-    """What the host keeps beside the text that the model sees."""
+    """The application's data in addition to the text that the model sees."""
     is_error: bool = False
     id: str = ""
     timestamp: float | None = None

@@ -106,7 +106,7 @@ def _read_head(
         parent_thread_id=log.parent_thread_id,
         pending=pending,
         pending_run_id=pending_run_id,
-        after_seq=log.messages[0].seq - 1 if last and log.messages else 0,
+        after_seq=log.messages[0][0] - 1 if last and log.messages else 0,
     )
 
 

@@ -1,4 +1,4 @@
-"""Copy threads from one database to another, and compare them."""
+"""Copy threads from one database to another, and compare the databases."""
 
 from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
 

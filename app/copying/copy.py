@@ -1,4 +1,4 @@
-"""Copying a log from one database to another of any kind, and comparing both ends."""
+"""Copy threads from one database to another of any kind, and compare the databases."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,7 +11,7 @@ from sqlalchemy import URL, Table
 from sqlalchemy.util import greenlet_spawn
 
 from threadlog.copying.copy_thread import Outcome, compare_thread, copy_thread
-from threadlog.copying.end import CopyEnd, are_one
+from threadlog.copying.end import CopyEnd, is_same_database
 from threadlog.copying.row_groups import GroupName, RowGroup, groups_of
 from threadlog.databases.urls import parse_url, show_url
 from threadlog.encoding.validation import check_ids
@@ -26,40 +26,40 @@ FaultKind: TypeAlias = Literal["conflict", "different", "failed", "missing"]
 
 _THREADS_AT_ONCE: Final = 500
 
-# How often a thread that is written to all the time is waited for, a second at the most.
+# How often to wait, up to a second each, for a thread that is being written to.
 _WAITS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A thread that is not the same at both ends."""
+    """A thread that differs between the two databases."""
 
     thread_id: str
     kind: FaultKind
-    """``conflict``: the target holds something else under this id, and keeps it;
-    ``different``: both ends differ; ``failed``: it could not be copied; ``missing``: the
-    source has no such thread."""
+    """``conflict``: the target has other content under this id, which stays; ``different``: the
+    databases differ; ``failed``: the thread could not be copied; ``missing``: the thread is not
+    in the source."""
 
     reasons: list[str]
-    """What differs, the first few rows of it, or what went wrong."""
+    """The first few rows that differ, or the failure."""
 
 
 @dataclass(slots=True)
 class Copied:
-    """What was done with one group of rows; while it is done, what has been so far."""
+    """The result of one group of rows, or its progress so far."""
 
     group: GroupName
     """``messages``, ``checkpoints`` (the state of graphs) or ``metadata`` (the rows of
     threads and runs of a server of agents)."""
 
     total: int = 0
-    """About how many threads there are to look at."""
+    """Approximate number of threads to copy or compare."""
 
     copied: int = 0
-    """Threads that were copied, wholly or what was lacking, and are the same at both ends."""
+    """Threads of which rows were copied, and which are now the same in both databases."""
 
     unchanged: int = 0
-    """Threads that were the same at both ends already."""
+    """Threads that were the same in both databases already."""
 
     rows: int = 0
     """Rows that were written."""
@@ -68,12 +68,12 @@ class Copied:
 
     @property
     def threads(self) -> int:
-        """How many threads were looked at."""
+        """Number of threads copied or compared."""
         return self.copied + self.unchanged + len(self.faults)
 
 
 Report: TypeAlias = Callable[[Copied, Fault | None], None]
-"""Called after each thread, and after each page of a long one; with a fault where one is new."""
+"""Called after each thread and each transaction of a long thread, with a new fault if any."""
 
 
 async def copy_database(
@@ -84,32 +84,32 @@ async def copy_database(
     part: PartName | None = None,
     report: Report | None = None,
 ) -> list[Copied]:
-    """Copy threads from one database to another, and compare both ends.
+    """Copy threads from one database to another, and compare the databases.
 
-    All rows of a thread arrive as they are: bytes, JSON values, times to what the column can
-    hold. The source is only read; each thread is of one point in time. The target gets a thread
-    in one transaction, a long one in pages. Interrupted and run again, it goes on where it was:
-    what is there is compared, never doubled. A thread that went on in the source since is
-    brought up to date; one that holds something else in the target is left as it is. Threads
-    that only the target has do not matter.
+    All rows of a thread are copied unchanged: bytes, JSON values, and times in the precision of
+    the column. The source is only read, each thread at one point in time. A short thread is
+    written in one transaction, a long thread in several. A copy that was interrupted continues
+    when run again: rows in the target are compared, never duplicated. A thread that the source
+    continued since is updated; a thread with other content in the target is left unchanged.
+    Threads that only the target has are ignored.
 
     Args:
-        source: the database that is read, as for `Checkpointer`.
-        target: the database that is written to. It must have the schema; an SQLite file is
-            created and given it.
-        threads: only these; their parents must be in the target, or among them.
-        part: ``messages`` or ``graph``; where it is left out, what the source has.
-        report: told of the progress.
+        source: the database to read, as for `Checkpointer`.
+        target: the database to write to. It must have the schema; an SQLite file is created
+            with it.
+        threads: copy only these; their parents must be in the target, or among them.
+        part: ``messages`` or ``graph``; None for the parts that the source has.
+        report: called with the progress.
 
     Returns:
-        What was done, for each group of rows that was looked at.
+        The result of each group of rows.
 
     Raises:
-        CopyEndError: one of the two databases cannot be used, or not any more.
-        ConfigurationError: both are the same, or a URL cannot be used.
-        InvalidInputError: an id cannot be one.
+        CopyEndError: one of the databases cannot be used, or not any more.
+        ConfigurationError: both URLs lead to the same database, or a URL is not valid.
+        InvalidInputError: an id is not valid.
     """
-    return await _go(source, target, threads, part, report, writes=True)
+    return await _copy_or_compare(source, target, threads, part, report, writes=True)
 
 
 async def compare_databases(
@@ -120,11 +120,11 @@ async def compare_databases(
     part: PartName | None = None,
     report: Report | None = None,
 ) -> list[Copied]:
-    """Compare what a copy would have copied, and write nothing; see `copy_database`."""
-    return await _go(source, target, threads, part, report, writes=False)
+    """Compare the threads that a copy would copy, and write nothing; see `copy_database`."""
+    return await _copy_or_compare(source, target, threads, part, report, writes=False)
 
 
-async def _go(
+async def _copy_or_compare(
     source: str | URL,
     target: str | URL,
     threads: Sequence[str] | None,
@@ -135,7 +135,7 @@ async def _go(
 ) -> list[Copied]:
     named = None if threads is None else check_ids(threads, "threads")
     urls = parse_url(source), parse_url(target)
-    if are_one(*urls):
+    if is_same_database(*urls):
         raise ConfigurationError(
             f"The source and the target are the same database, {show_url(urls[0])}."
         )
@@ -146,19 +146,15 @@ async def _go(
         )
         for end in ends:
             stack.push_async_callback(end.engine.dispose)
-        walk = _Walk(*ends, named, report or _tell_nobody)
-        groups = await walk.begin(part, creates=writes)
-        copied = [await walk.go(group, writes=writes) for group in groups]
-        walk.miss(copied[0])
+        copier = _Copier(*ends, named, report or (lambda _copied, _fault: None))
+        groups = await copier.begin(part, creates=writes)
+        copied = [await copier.run(group, writes=writes) for group in groups]
+        copier.add_missing(copied[0])
     return copied
 
 
-def _tell_nobody(copied: Copied, fault: Fault | None) -> None:
-    """Take a report of progress that nobody wants."""
-
-
-class _Walk:
-    """Goes through the threads of the source, one after the other."""
+class _Copier:
+    """Copies or compares the threads of the source, one after the other."""
 
     def __init__(
         self, source: CopyEnd, target: CopyEnd, named: Sequence[str] | None, report: Report
@@ -167,55 +163,55 @@ class _Walk:
         self._named = named
         self._report = report
         self._seen: set[str] = set()
-        """Of the threads that were named, those that there are."""
+        """Ids of the threads that were found."""
 
     async def begin(self, part: PartName | None, *, creates: bool) -> list[RowGroup]:
-        """Verify both ends; give the groups of rows to look at."""
-        # The target last, which may be a file that is created.
-        await greenlet_spawn(self._source.meet)
+        """Verify both databases. Return the groups of rows to copy or compare."""
+        # The target last: its file may have to be created.
+        await greenlet_spawn(self._source.verify_server)
         parts = [one for one in PARTS if part == one.name]
         if part is None:
             parts = [one for one in PARTS if await greenlet_spawn(self._source.has_rows, one)]
         parts = parts or [MESSAGES]
         for one in parts:
             await greenlet_spawn(self._source.verify, one, creates=False)
-        await greenlet_spawn(self._target.meet)
+        await greenlet_spawn(self._target.verify_server)
         for one in parts:
             await greenlet_spawn(self._target.verify, one, creates=creates)
         return groups_of(parts)
 
-    async def go(self, group: RowGroup, *, writes: bool) -> Copied:
-        """Carry the threads of a group, or only compare them."""
+    async def run(self, group: RowGroup, *, writes: bool) -> Copied:
+        """Copy or compare the threads of a group."""
         copied = Copied(group.name, await self._count(group))
-        early: set[Any] = set()
+        done: set[Any] = set()
         async for thread_id in self._thread_ids(group):
-            if thread_id in early:
+            if thread_id in done:
                 continue
-            # Its parents first, which may be anywhere in the order of the ids.
-            line, tried = [thread_id], {thread_id}
-            while line:
-                outcome = await self._look(group, line[-1], copied, writes=writes)
+            # Its ancestors first, which may be anywhere in the order of ids.
+            pending, tried = [thread_id], {thread_id}
+            while pending:
+                outcome = await self._process(group, pending[-1], copied, writes=writes)
                 parent = outcome.parent
                 if parent is not None and parent not in tried and self._named is None:
-                    line.append(parent)
+                    pending.append(parent)
                     tried.add(parent)
                     continue
-                self._note(copied, str(line.pop()), outcome)
-            early |= tried - {thread_id}
+                self._add(copied, str(pending.pop()), outcome)
+            done |= tried - {thread_id}
         return copied
 
-    def miss(self, copied: Copied) -> None:
-        """Note the threads that were named and that there are not."""
+    def add_missing(self, copied: Copied) -> None:
+        """Add a fault for each requested thread that the source does not have."""
         for thread_id in self._named or ():
             if thread_id not in self._seen:
                 fault = Fault(thread_id, "missing", ["the source has no such thread"])
                 copied.faults.append(fault)
                 self._report(copied, fault)
 
-    async def _look(
+    async def _process(
         self, group: RowGroup, thread_id: Any, copied: Copied, *, writes: bool
     ) -> Outcome:
-        """Carry a thread, or only compare it."""
+        """Copy or compare a thread."""
 
         def wrote(rows: int) -> None:
             copied.rows += rows
@@ -233,7 +229,7 @@ class _Walk:
     async def _run(
         self, operation: Callable[..., Outcome], group: RowGroup, *args: Any, **kwargs: Any
     ) -> Outcome:
-        """Run an operation over both ends in one greenlet, whose transactions end by themselves."""
+        """Run an operation on both databases in one greenlet, shielded from cancellation."""
         ends = (self._source, self._target)
 
         def work() -> Outcome:
@@ -243,7 +239,7 @@ class _Walk:
         return await shield_with_grace(greenlet_spawn(work))
 
     async def _thread_ids(self, group: RowGroup) -> AsyncIterator[Any]:
-        """Give the threads that were named, or all of the source's."""
+        """Yield the ids of the requested threads, or of all of the source's."""
         if self._named is not None:
             for name in self._named:
                 if (key := group.parse(name)) is not None:
@@ -263,14 +259,14 @@ class _Walk:
         return await self._read(group, lambda uow: uow.raw_rows(table).count_threads())
 
     async def _read(self, group: RowGroup, work: Callable[[UnitOfWork], T]) -> T:
-        transactions = self._source.transactions(group.part)
-        return await shield_with_grace(greenlet_spawn(transactions.read, work))
+        read = self._source.transactions(group.part).read
+        return await shield_with_grace(greenlet_spawn(read, work))
 
-    def _note(self, copied: Copied, thread_id: str, outcome: Outcome) -> None:
+    def _add(self, copied: Copied, thread_id: str, outcome: Outcome) -> None:
         fault = None
         match outcome.status:
             case "missing":
-                return  # deleted meanwhile, or in another group
+                return  # deleted since, or in another group
             case "copied":
                 copied.copied += 1
             case "unchanged":
@@ -286,6 +282,6 @@ class _Walk:
 
 
 def _page(tables: Sequence[Table], place: int, after: Any, uow: UnitOfWork) -> list[Any]:
-    """Give threads of which the first rows are in a table: none that came before."""
+    """Return a page of the ids in a table that are not in the tables before it."""
     rows = uow.raw_rows(tables[place])
     return rows.thread_ids(after=after, limit=_THREADS_AT_ONCE, but=tables[:place])

@@ -1,4 +1,4 @@
-"""Carrying a thread from one database to another, exactly once."""
+"""Copy a thread from one database to another, exactly once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from sqlalchemy import Table
 
 from threadlog.copying.compare_thread import Comparison, compare, differences_of
-from threadlog.copying.paging import Page, loads, size_in_statement
+from threadlog.copying.paging import Page, batches_of_pages, size_in_statement
 from threadlog.copying.row_groups import RowGroup
 from threadlog.encoding.statement_size import batches
 from threadlog.errors import ColumnTooShortError, CopyEndError, StorageError, TooLargeError
@@ -24,35 +24,35 @@ Status: TypeAlias = Literal[
 _SECOND: Final = timedelta(seconds=1)
 _PARENT: Final = "parent_thread_id"
 
-# The numbers and times of a row, at the most, in a statement.
+# Maximum size of a row's numbers and times in a statement.
 _OTHER_BYTES: Final = 200
 
-# What the database says of a value, and not of itself: other threads may still go in.
+# Errors about a value, not about the database: other threads may still be copied.
 _REFUSALS: Final = (StorageError, ColumnTooShortError)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a thread."""
+    """The result of copying or comparing a thread."""
 
     status: Status
-    """``copied``, and now the same at both ends; ``unchanged``, because it was; ``conflict``:
-    the target holds something else, and keeps it; ``different``, after all; ``failed``: the
-    target refused it; ``missing`` in the source; ``parentless``: the target lacks the thread
-    that it was forked from; ``moving``: being written to in this very second.
+    """``copied``: was copied, and both databases are the same; ``unchanged``: they were the same
+    already; ``conflict``: the target has other content, which stays; ``different``: they differ
+    after the copy; ``failed``: the target refused a row; ``missing`` in the source;
+    ``parentless``: the parent is not in the target; ``moving``: written to in this second.
     """
 
     reasons: list[str] = field(default_factory=list)
 
     parent: str | None = None
-    """The thread that is to be carried first."""
+    """The thread to copy first."""
 
     wait: float = 0.0
-    """The seconds after which the source's state can be told from later ones."""
+    """Seconds to wait until later versions have a later time than the source's row."""
 
 
 class _ConflictError(Exception):
-    """Somebody wrote to the thread at the target meanwhile."""
+    """Another transaction wrote to the thread in the target."""
 
 
 def copy_thread(
@@ -64,23 +64,23 @@ def copy_thread(
     settled: bool,
     wrote: Callable[[int], None],
 ) -> Outcome:
-    """Bring a thread at the target to its state at the source, and compare both ends.
+    """Copy a thread's rows to the target, and compare both databases.
 
-    The source is read in one transaction, at one point in time. The target gets each page of
-    rows in a transaction of its own, a thread of one page as a whole. Nothing is written where
-    the target's thread is no earlier state of the source's.
+    The source is read in one transaction, at one point in time. Each batch of pages is written
+    to the target in its own transaction, a short thread in a single one. Nothing is written if
+    the target's thread is not an earlier version of the source's.
 
     Args:
-        source: where the thread is; what reads in it must be a snapshot.
-        target: where it is to be.
-        group: which of its rows.
-        thread_id: the thread, as the group's tables have it.
-        settled: whether to give up as ``moving`` a thread that was written to in this second:
-            times are to the second, and the target's row could not be told from a later one.
+        source: runs transactions in the source, each on one snapshot.
+        target: runs transactions in the target.
+        group: the tables to copy.
+        thread_id: the thread's id, in the type of the group's tables.
+        settled: True to return ``moving`` for a thread that was written to in this second:
+            times are to the second, so the target's row would look like a later version.
         wrote: called after each transaction, with the number of rows that it wrote.
 
     Raises:
-        CopyEndError: one end cannot be used any more.
+        CopyEndError: one of the databases cannot be used any more.
     """
     written = False
 
@@ -90,19 +90,19 @@ def copy_thread(
         wrote(rows)
 
     def work(uow: UnitOfWork) -> Outcome:
-        # Before the first row is read, and with it the point in time chosen.
+        # Before the first row is read, which fixes the snapshot.
         now = uow.catalogue.now() if settled and group.head is not None else None
         if not _has_any(uow, group, thread_id):
             return Outcome("missing")
         found = _compare_if_any(uow, target, group, thread_id)
-        if found.same:  # after a lost connection, what was written before that
+        if found.same:  # after a lost connection: written before it was lost
             return Outcome("copied" if written else "unchanged")
         if found.conflict:
-            return Outcome("conflict", found.in_words("different", "extra"))
-        hindrance = _blocking_reason(uow, target, group, thread_id, now)
-        if hindrance is not None:
-            return hindrance
-        return _write_missing(uow, target, group, thread_id, found.taken_back, note)
+            return Outcome("conflict", found.texts("different", "extra"))
+        blocked = _blocking_reason(uow, target, group, thread_id, now)
+        if blocked is not None:
+            return blocked
+        return _write_missing(uow, target, group, thread_id, found.deleted, note)
 
     return source.read(work)
 
@@ -110,13 +110,13 @@ def copy_thread(
 def compare_thread(
     source: TransactionRunner, target: TransactionRunner, group: RowGroup, thread_id: Any
 ) -> Outcome:
-    """Compare a thread at both ends, and write nothing; see `carry`."""
+    """Compare a thread in both databases, and write nothing; see `copy_thread`."""
 
     def work(uow: UnitOfWork) -> Outcome:
         if not _has_any(uow, group, thread_id):
             return Outcome("missing")
         found = compare(uow, target, group, thread_id)
-        return Outcome("unchanged" if found.same else "different", found.in_words())
+        return Outcome("unchanged" if found.same else "different", found.texts())
 
     return source.read(work)
 
@@ -124,7 +124,7 @@ def compare_thread(
 def _compare_if_any(
     source: UnitOfWork, target: TransactionRunner, group: RowGroup, thread_id: Any
 ) -> Comparison:
-    """Compare, unless the target has nothing of the thread: then all is missing."""
+    """Compare, unless the target has no rows of the thread: then all are missing."""
     if target.read(lambda uow: _has_any(uow, group, thread_id)):
         return compare(source, target, group, thread_id)
     found = Comparison()
@@ -143,13 +143,13 @@ def _blocking_reason(
     thread_id: Any,
     now: datetime | None,
 ) -> Outcome | None:
-    """Say why a thread cannot be carried at this moment."""
+    """Return the reason why a thread cannot be copied now. Return None if it can."""
     head = group.head
     row = uow.raw_rows(head).get(thread_id, [()]).get(()) if head is not None else None
     if head is None or row is None:
         return None
     parent = row.get(_PARENT)
-    if parent is not None and not target.read(lambda at: at.count_rows([head], parent)[head]):
+    if parent is not None and not target.read(lambda uow: uow.count_rows([head], parent)[head]):
         return Outcome("parentless", [f"its parent {parent!r} is not in the target"], parent)
     if now is not None and isinstance(row["updated_at"], datetime):
         left = row["updated_at"] + _SECOND - now
@@ -163,64 +163,64 @@ def _write_missing(
     target: TransactionRunner,
     group: RowGroup,
     thread_id: Any,
-    taken_back: Sequence[tuple[Table, RowKey]],
+    deleted: Sequence[tuple[Table, RowKey]],
     wrote: Callable[[int], None],
 ) -> Outcome:
-    """Write what the target lacks, and compare."""
+    """Write the rows that differ or are missing in the target, and compare."""
     try:
-        for load in loads(uow, group.tables, thread_id):
-            put = partial(_put, group, thread_id, load, taken_back, target.statement_limit)
+        for batch in batches_of_pages(uow, group.tables, thread_id):
+            put = partial(_put, group, thread_id, batch, deleted, target.statement_limit)
             wrote(target.write(put, idempotent=True))
-            taken_back = ()
+            deleted = ()
     except _ConflictError:
         found = compare(uow, target, group, thread_id)
-        return Outcome("conflict", found.in_words("different", "extra"))
+        return Outcome("conflict", found.texts("different", "extra"))
     except TooLargeError as error:
         reason = (
-            f"{error.what} needs {error.size:,} bytes in a statement, the target takes "
-            f"{error.limit:,}: raise its limit (max_allowed_packet on MySQL)"
+            f"{error.what} needs {error.size:,} bytes in a statement, the target's limit is "
+            f"{error.limit:,}. Raise it (max_allowed_packet on MySQL)"
         )
         return Outcome("failed", [reason])
     except CopyEndError as error:
         refused = error.__cause__
         if not isinstance(refused, _REFUSALS) or type(refused) not in _REFUSALS:
-            raise  # a kind of error that is the database's own
-        return Outcome("failed", [f"the target refused it: {refused.reason}"])
+            raise  # an error about the database, not about a value
+        return Outcome("failed", [f"the target refused a row: {refused.reason}"])
     found = compare(uow, target, group, thread_id)
-    return Outcome("copied" if found.same else "different", found.in_words())
+    return Outcome("copied" if found.same else "different", found.texts())
 
 
 def _put(
     group: RowGroup,
     thread_id: Any,
-    load: Sequence[Page],
-    taken_back: Sequence[tuple[Table, RowKey]],
+    pages: Sequence[Page],
+    deleted: Sequence[tuple[Table, RowKey]],
     limit: int,
     uow: UnitOfWork,
 ) -> int:
-    """Write rows at the target that are not there yet, in one transaction.
+    """Write the rows of pages that differ or are missing in the target, in one transaction.
 
     Returns:
-        How many rows were written or deleted.
+        The number of rows written or deleted.
 
     Raises:
         TooLargeError: a row does not fit into a statement.
-        _ConflictError: a row is there with other content.
+        _ConflictError: the target has a row with other content.
     """
     if group.head is not None:
         uow.raw_rows(group.head).lock(thread_id)
-    for table, key in taken_back:
+    for table, key in deleted:
         uow.raw_rows(table).delete(thread_id, [key])
-    changed = len(taken_back)
-    for page in load:
+    changed = len(deleted)
+    for page in pages:
         found = differences_of(uow, group, page, thread_id)
         if any(difference.kind == "different" for difference in found.values()):
             raise _ConflictError
-        missing = [page.rows[key] for key, what in found.items() if what.kind == "missing"]
+        missing = [page.rows[key] for key, diff in found.items() if diff.kind == "missing"]
         for batch in batches(_sized(uow, page.table, missing), limit):
             uow.raw_rows(page.table).insert(batch.rows)
-        for key, what in found.items():
-            if what.kind == "earlier":
+        for key, difference in found.items():
+            if difference.kind == "earlier":
                 uow.raw_rows(page.table).replace(page.rows[key])
         changed += len(found)
     return changed
@@ -229,8 +229,8 @@ def _put(
 def _sized(
     uow: UnitOfWork, table: Table, rows: Sequence[RawRow]
 ) -> Iterator[tuple[RawRow, str, int]]:
-    """Give rows with what they are called in an error, and their sizes in a statement."""
-    carried = uow.raw_rows(table)
+    """Yield rows with their names in errors and their sizes in a statement."""
+    raw_rows = uow.raw_rows(table)
     for row in rows:
-        name = f"the row of {table.name} {carried.key_in_words(carried.key_of(row))}".rstrip()
+        name = f"the row of {table.name} {raw_rows.key_in_words(raw_rows.key_of(row))}".rstrip()
         yield row, name, size_in_statement(row) + _OTHER_BYTES

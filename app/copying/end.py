@@ -1,4 +1,4 @@
-"""One of the two databases of a copy."""
+"""The source or target database of a copy."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -27,17 +27,17 @@ EndName: TypeAlias = Literal["source", "target"]
 
 
 class CopyEnd:
-    """One of the two databases."""
+    """The source or target database of a copy."""
 
     def __init__(self, name: EndName, url: URL, *, exists: bool) -> None:
-        """Make its engine; nothing connects yet.
+        """Create the engine without connecting.
 
         Raises:
-            CopyEndError: the URL cannot be used, or names a file that is to exist and does not.
+            CopyEndError: the URL cannot be used, or `exists` and its file does not exist.
         """
         self.name, self._url = name, url
         self.statement_limit = 0
-        with self.named(ThreadlogError):
+        with self.raise_named(ThreadlogError):
             self.backend = backend_of(url)
             file = self.backend.missing_file(url)
             if exists and file:
@@ -47,11 +47,11 @@ class CopyEnd:
             )
 
     def transactions(self, part: SchemaPart) -> TransactionRunner:
-        """Give what runs units of work, for use in a greenlet, and says which end failed."""
+        """Return a runner of units of work, for a greenlet; its errors name this database."""
         return _EndRunner(self, part)
 
     def has_rows(self, part: SchemaPart) -> bool:
-        """Say whether there are rows of a part of the schema; for use in a greenlet."""
+        """Return True if a part of the schema has rows; for use in a greenlet."""
 
         def work(uow: UnitOfWork) -> bool:
             tables = [table for group in groups_of([part]) for table in group.tables]
@@ -60,14 +60,14 @@ class CopyEnd:
 
         return self.transactions(part).read(work)
 
-    def meet(self) -> None:
-        """Connect for the first time, and verify the server; for use in a greenlet.
+    def verify_server(self) -> None:
+        """Connect, and verify the server; for use in a greenlet.
 
         Raises:
-            CopyEndError: it cannot be reached, or is another one than is needed.
+            CopyEndError: the server cannot be reached, or is of the wrong kind or too old.
         """
-        # The last three are what drivers raise about options of a URL.
-        with self.named(ThreadlogError, TypeError, ValueError, OverflowError):
+        # Drivers raise the last three about options of a URL.
+        with self.raise_named(ThreadlogError, TypeError, ValueError, OverflowError):
             self.transactions(MESSAGES).read(self.backend.verify_server)
 
     def verify(self, part: SchemaPart, *, creates: bool) -> None:
@@ -75,10 +75,10 @@ class CopyEnd:
 
         Args:
             part: the part.
-            creates: whether an embedded database without tables is given them.
+            creates: True to create the tables of an embedded database that has none.
 
         Raises:
-            CopyEndError: the database has not what is needed.
+            CopyEndError: the schema is missing or does not match this release.
         """
 
         def work(uow: UnitOfWork) -> int:
@@ -88,24 +88,20 @@ class CopyEnd:
             return self.backend.statement_limit(uow)
 
         transactions = self.transactions(part)
-        with self.named(ThreadlogError):
+        with self.raise_named(ThreadlogError):
             self.statement_limit = (
                 transactions.write(work, idempotent=True) if creates else transactions.read(work)
             )
 
     @contextmanager
-    def named(self, *errors: type[Exception]) -> Iterator[None]:
-        """Have errors of the block say which end it is.
-
-        Raises:
-            CopyEndError: the block raised one.
-        """
+    def raise_named(self, *errors: type[Exception]) -> Iterator[None]:
+        """Raise errors of the block as a CopyEndError that names this database."""
         try:
             yield
         except CopyEndError:
-            raise  # of the other end, which was used inside the block
+            raise  # of the other database, which was used inside the block
         except errors as error:
-            # A cause that a command does not show is no place to look.
+            # Without the advice to see the cause, which commands do not show.
             reason = f"{error.reason.rstrip('.')}." if type(error) is StorageError else str(error)
             raise CopyEndError(end=self.name, url=show_url(self._url), reason=reason) from error
 
@@ -119,19 +115,19 @@ class _EndRunner(OwnedRunner):
         self._end = end
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
-        with self._end.named(StorageError):
+        with self._end.raise_named(StorageError):
             return super().read(work)
 
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
-        with self._end.named(StorageError):
+        with self._end.raise_named(StorageError):
             return super().write(work, idempotent=idempotent)
 
 
-def are_one(one: URL, other: URL) -> bool:
-    """Say whether two URLs lead to the same database, as far as URLs tell.
+def is_same_database(one: URL, other: URL) -> bool:
+    """Return True if two URLs lead to the same database, as far as URLs tell.
 
     Raises:
-        ConfigurationError: a URL names a host that is none.
+        ConfigurationError: a URL contains an invalid host[:port].
     """
     servers, others = _addresses(one), _addresses(other)
     if servers or others:
@@ -141,10 +137,10 @@ def are_one(one: URL, other: URL) -> bool:
 
 
 def _addresses(url: URL) -> set[tuple[str, int]]:
-    """Give where the servers of a URL listen; none where the database is a file."""
+    """Return the addresses of a URL's servers; empty if the database is a file."""
     found: set[tuple[str, int]] = set()
     for name, port in servers_of(url):
         found.add((name, port))
-        with suppress(OSError):  # whoever connects to it will say so
-            found |= {(str(known[4][0]), port) for known in socket.getaddrinfo(name, None)}
+        with suppress(OSError):  # connecting reports it
+            found |= {(str(address[4][0]), port) for address in socket.getaddrinfo(name, None)}
     return found

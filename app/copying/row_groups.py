@@ -1,4 +1,4 @@
-"""Which rows make a thread, and which of two states of a row is the later one."""
+"""The tables of a thread's rows, and the order of two versions of a row."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -31,29 +31,29 @@ _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Tables whose rows with one ``thread_id`` belong together."""
+    """Tables whose rows with the same ``thread_id`` are copied together."""
 
     name: GroupName
     part: SchemaPart
-    """The part of the schema that has the tables."""
+    """The part of the schema that the tables belong to."""
 
     tables: tuple[Table, ...]
-    """In the order in which rows are inserted."""
+    """In the order of inserts."""
 
     head: Table | None = None
-    """The table, first among them, that has one row for each thread; None where none has."""
+    """The first of the tables if it has one row for each thread, else None."""
 
-    changing: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
-    """Tables whose rows change, each with the times that tell which state is the later one."""
+    version_columns: Mapping[Table, tuple[str, ...]] = field(default_factory=dict)
+    """Tables whose rows change, each with the time columns that order a row's versions."""
 
-    taken_back: frozenset[Table] = frozenset()
-    """Tables of which rows are deleted while a thread goes on."""
+    deletable: frozenset[Table] = frozenset()
+    """Tables whose rows may be deleted while a thread is in use."""
 
     by_uuid: bool = False
-    """Whether threads have a UUID for their id."""
+    """True if the tables' thread ids are UUIDs."""
 
     def parse(self, thread_id: str) -> Any | None:
-        """Give a thread's id as the tables have it; None where they can have none like it."""
+        """Return a thread's id in the tables' type. Return None if not a valid id there."""
         if not self.by_uuid:
             return thread_id
         try:
@@ -62,14 +62,14 @@ class RowGroup:
             return None
         return found if str(found) == thread_id else None
 
-    def went_on(self, table: Table, source: RawRow, target: RawRow) -> bool:
-        """Say whether a row of the target is an earlier state of the source's row."""
+    def is_newer(self, table: Table, source: RawRow, target: RawRow) -> bool:
+        """Return True if the target row is an older version of the source row."""
         if table is _WRITES:
-            # Errors, interrupts and answers of a task, which LangGraph writes anew.
+            # LangGraph overwrites the errors, interrupts and answers of a task.
             return bool(source["idx"] < 0)
         if source.get("created_at") != target.get("created_at"):
             return False
-        times = self.changing.get(table, ())
+        times = self.version_columns.get(table, ())
         return _times(source, times) > _times(target, times)
 
 
@@ -92,14 +92,14 @@ ROW_GROUPS: Final = (
         MESSAGES,
         (_THREADS, _table(Message), _RUNS, _ANSWERS),
         head=_THREADS,
-        changing={
+        version_columns={
             _THREADS: ("updated_at",),
             _RUNS: ("claimed_at", "completed_at"),
             _ANSWERS: ("answered_at",),
         },
-        taken_back=frozenset({_RUNS, _ANSWERS}),
+        deletable=frozenset({_RUNS, _ANSWERS}),
     ),
-    # Checkpoints last: none is ever seen without its values.
+    # Checkpoints last: a checkpoint is never visible without its values.
     RowGroup(
         "checkpoints",
         GRAPH,
@@ -110,14 +110,14 @@ ROW_GROUPS: Final = (
         GRAPH,
         (_APP_THREADS, _APP_RUNS),
         head=_APP_THREADS,
-        changing={_APP_THREADS: ("updated_at",), _APP_RUNS: ("updated_at",)},
-        taken_back=frozenset({_APP_RUNS}),
+        version_columns={_APP_THREADS: ("updated_at",), _APP_RUNS: ("updated_at",)},
+        deletable=frozenset({_APP_RUNS}),
         by_uuid=True,
     ),
 )
-"""What is carried from one database to another, all but the versions of the schema."""
+"""All tables that a copy transfers; the tables of schema versions are not copied."""
 
 
 def groups_of(parts: Collection[SchemaPart]) -> list[RowGroup]:
-    """Give the groups of parts of the schema."""
+    """Return the groups of parts of the schema."""
     return [group for group in ROW_GROUPS if group.part in parts]

@@ -1,4 +1,4 @@
-"""Whether two texts are the same JSON value, however a database writes it."""
+"""Compare JSON texts by value: databases format the same value differently."""
 
 import json
 from decimal import Decimal
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def json_equal(one: str | None, other: str | None) -> bool:
-    """Compare texts of JSON; None is the same as None only.
+    """Return True if two JSON texts have the same value; None equals only None.
 
-    The order of keys does not matter. Numbers are the same if their digits mean the same, as in
-    ``1e2`` and ``100``, or if both are one double, which is all that most databases keep of
-    them. An int that lost digits is not the same.
+    The order of keys does not matter. Numbers are equal if their exact values are, as in
+    ``1e2`` and ``100``, or if both are the same double, which is all that most databases store.
+    An int that lost digits is not equal.
     """
     if one == other:
         return True
@@ -18,13 +18,13 @@ def json_equal(one: str | None, other: str | None) -> bool:
         return False
     try:
         values = [json.loads(text, parse_float=Decimal) for text in (one, other)]
-    except (ValueError, RecursionError):  # what is no JSON is the same as its own text only
+    except (ValueError, RecursionError):  # invalid JSON equals only the identical text
         return False
     return _same(*values)
 
 
 def _same(one: Any, other: Any) -> bool:
-    # A stack of our own, as the values may be nested deeply.
+    # An explicit stack: values may be nested deeper than Python's recursion limit.
     stack = [(one, other)]
     while stack:
         mine, given = stack.pop()
@@ -56,5 +56,5 @@ def _same_number(one: float | Decimal, other: float | Decimal) -> bool:
         one, other = other, one
     if isinstance(one, int):
         return False
-    # Of an int and a double the exact values are compared.
+    # An int and a double are compared by their exact values.
     return float(one) == (other if isinstance(other, int) else float(other))

@@ -1,4 +1,4 @@
-"""Turns Pydantic models into the JSON values that are stored of them."""
+"""Convert Pydantic models to the JSON values that are stored."""
 
 from typing import Any
 
@@ -10,24 +10,25 @@ from threadlog.errors import InvalidInputError
 
 
 def to_json_value(value: Any, name: str) -> Any:
-    """Replace models, at any depth of dicts and lists, by what they are as JSON.
+    """Return `value` with the models in it, at any depth, converted to JSON values.
 
     Args:
         value: a model, a JSON value, or a JSON value that holds models.
-        name: what errors are to call it.
+        name: its name in errors.
 
     Returns:
-        A JSON value that every database keeps as it is.
+        A JSON value that every database stores unchanged.
 
     Raises:
-        InvalidInputError: there is none.
+        InvalidInputError: a model cannot be converted.
+        InvalidJsonError: see `check_json`.
     """
     try:
         plain = _without_models(value)
     except (PydanticSerializationError, RecursionError, ValueError) as error:
         raise InvalidInputError(
-            f"{name} holds a model with a field that is missing, nested too deep or not of its "
-            "declared type, NaN, an infinity, or half of a surrogate pair."
+            f"{name} contains a model with a field that is missing, nested too deeply or not of "
+            "its declared type, NaN, an infinity, or half of a surrogate pair."
         ) from error
     check_json(plain, name)
     return plain
@@ -35,8 +36,8 @@ def to_json_value(value: Any, name: str) -> Any:
 
 def _without_models(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        # warnings: a value of the wrong type, set after validation, would be written and
-        # then fail to load.
+        # Without warnings="error" a value of the wrong type, set after validation, would be
+        # written and then fail to load.
         plain = value.model_dump(mode="json", warnings="error")
         if changes_in_json(value.model_dump()):
             raise ValueError

@@ -1,5 +1,6 @@
-"""Fits rows into statements: a server refuses a statement above its packet limit, and may
-close the connection over it, so sizes are known before anything is sent.
+"""Divide rows into statements by size, before anything is sent.
+
+A server refuses a statement above its packet limit, and may close the connection.
 """
 
 import json
@@ -11,16 +12,16 @@ from threadlog.repositories.log.message import NewMessage
 
 T = TypeVar("T")
 
-# Bytes that a string literal of MySQL holds as two:
+# Bytes that MySQL escapes, as two bytes, in a string literal:
 # dev.mysql.com/doc/refman/9.7/en/string-literals.html
 _ESCAPED: Final = b"\0\n\r\x1a\"'\\"
 
 # Room for ids, keywords and punctuation: two ids of 255 characters take up to 4 bytes each.
 ROW_OVERHEAD: Final = 3_000
 STATEMENT_OVERHEAD: Final = 1_000
-"""Bytes of a statement that are not its rows'."""
+"""Bytes of a statement in addition to its rows."""
 
-# Quotes, comma, and what says that a value is binary.
+# Quotes, a comma, and the prefix of a binary value.
 _VALUE_OVERHEAD: Final = 16
 
 
@@ -29,18 +30,18 @@ class Batch(NamedTuple, Generic[T]):
 
     rows: list[T]
     size: int
-    """About how many bytes they are in it."""
+    """The rows' approximate size in the statement, in bytes."""
 
 
 def in_batches(messages: Iterable[NewMessage], limit: int) -> list[Batch[NewMessage]]:
     """Divide encoded messages, in order, so that each batch fits into one statement.
 
     Args:
-        messages: the messages.
-        limit: the most bytes that a statement may have.
+        messages: the encoded messages.
+        limit: the maximum size of a statement, in bytes.
 
     Raises:
-        TooLargeError: one message alone does not fit.
+        TooLargeError: a single message does not fit.
     """
     sized = (
         (message, f"messages[{index}]", _message_size(message))
@@ -53,11 +54,11 @@ def batches(rows: Iterable[tuple[T, str, int]], limit: int) -> list[Batch[T]]:
     """Divide rows, in order, so that each batch fits into one statement.
 
     Args:
-        rows: each row with what it is called in an error, and its size; see `row_size`.
-        limit: the most bytes that a statement may have.
+        rows: each row with its name in errors, and its size; see `row_size`.
+        limit: the maximum size of a statement, in bytes.
 
     Raises:
-        TooLargeError: one row alone does not fit.
+        TooLargeError: a single row does not fit.
     """
     found: list[list[T]] = []
     sizes: list[int] = []
@@ -74,17 +75,13 @@ def batches(rows: Iterable[tuple[T, str, int]], limit: int) -> list[Batch[T]]:
 
 
 def row_size(*values: bytes | str) -> int:
-    """Give the most bytes that a row of these values, all of them, has in a statement."""
+    """Return the maximum size, in bytes, of a row of all these values in a statement."""
     contents = (value.encode() if isinstance(value, str) else value for value in values)
     return sum(_literal_size(content) + _VALUE_OVERHEAD for content in contents)
 
 
 def check_row(what: str, *values: bytes | str, limit: int) -> None:
-    """Refuse a row that does not fit into one statement.
-
-    Raises:
-        TooLargeError: it does not.
-    """
+    """Raise TooLargeError if a row of these values does not fit into one statement."""
     size = row_size(*values)
     if size > limit - STATEMENT_OVERHEAD:
         raise TooLargeError(what=what, size=size, limit=limit)
@@ -96,11 +93,7 @@ def _message_size(message: NewMessage) -> int:
 
 
 def check_size(value: object, what: str, limit: int) -> None:
-    """Refuse a JSON value that does not fit into one statement.
-
-    Raises:
-        TooLargeError: it does not.
-    """
+    """Raise TooLargeError if a JSON value does not fit into one statement."""
     size = _literal_size(json.dumps(value).encode()) + ROW_OVERHEAD
     if size > limit - STATEMENT_OVERHEAD:
         raise TooLargeError(what=what, size=size, limit=limit)

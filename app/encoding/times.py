@@ -1,8 +1,8 @@
-"""Times as the doors give them."""
+"""Convert the times of the database."""
 
 from datetime import UTC, datetime
 
 
-def moment(epoch: float) -> datetime:
-    """Make an aware datetime of seconds since 1970 UTC."""
-    return datetime.fromtimestamp(epoch, UTC)
+def from_epoch(seconds: float) -> datetime:
+    """Return the aware datetime of `seconds` since 1970 UTC."""
+    return datetime.fromtimestamp(seconds, UTC)

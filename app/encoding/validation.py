@@ -1,7 +1,7 @@
-"""Checks of what a caller hands in, made before any connection is touched.
+"""Check arguments before a connection is used.
 
-The limits are those of the strictest database that threadlog supports, so that a value
-that one takes, all take.
+The limits are those of the strictest supported database, so that a value that one database
+accepts, all accept.
 """
 
 import math
@@ -12,11 +12,11 @@ from uuid import UUID
 from threadlog.errors import InvalidIdError, InvalidInputError, InvalidJsonError
 
 MAX_ID_LENGTH: Final = 255
-"""Characters that an identifier column holds."""
+"""Maximum length of an identifier column, in characters."""
 
 MAX_JSON_DEPTH: Final = 31
-"""Objects and arrays that may be inside each other in a JSON document; MariaDB takes a deeper
-one for no JSON (error 4025), MySQL one of over 100 levels (error 3157)."""
+"""Maximum nesting of objects and arrays in a JSON document: MariaDB rejects a deeper one
+(error 4025), MySQL one of over 100 levels (error 3157)."""
 
 _MAX_JSON_KEY_BYTES: Final = 65_535
 _MIN_INT: Final = -(2**63)
@@ -25,12 +25,12 @@ _MAX_SEQ: Final = 2**63 - 1
 
 
 def check_id(value: object, name: str = "thread_id", *, most: int = MAX_ID_LENGTH) -> None:
-    """Refuse an identifier that some database could not keep apart from another.
+    """Check that every database can distinguish an identifier from all others.
 
     Raises:
-        InvalidIdError: it is no string, empty, over `most` characters, ends in a space
-            (utf8mb4_bin pads: ``a`` and ``a `` would be one key), or holds NUL or half of
-            a surrogate pair.
+        InvalidIdError: it is not a string, is empty, has over `most` characters, ends in
+            a space (utf8mb4_bin pads: ``a`` and ``a `` would be one key), or contains NUL or
+            half of a surrogate pair.
     """
     reason = None
     if not isinstance(value, str):
@@ -42,68 +42,62 @@ def check_id(value: object, name: str = "thread_id", *, most: int = MAX_ID_LENGT
     elif value.endswith(" "):
         reason = "ends in a space, which MySQL ignores when it compares keys"
     elif "\0" in value:
-        reason = "holds a NUL character"
-    elif _has_surrogate(value):
-        reason = "holds half of a surrogate pair, which is not valid Unicode"
+        reason = "contains a NUL character"
+    elif not value.isascii() and _has_surrogate(value):
+        reason = "contains half of a surrogate pair, which is not valid Unicode"
     if reason is not None:
         raise InvalidIdError(name=name, reason=reason)
 
 
 def check_uuid(value: object, name: str) -> UUID:
-    """Refuse what is no UUID in its text form: 36 characters, in lower case.
+    """Return the UUID of its text form: 36 characters, in lower case.
 
-    Other spellings of a UUID name the same row, but would be other threads to whatever else
-    keeps something under the same id.
-
-    Returns:
-        The UUID.
+    Other spellings of a UUID would name the same row, but other threads in a checkpointer,
+    which has the id as text.
 
     Raises:
-        InvalidIdError: it is another thing.
+        InvalidIdError: it is not a UUID in that form.
     """
     try:
-        if isinstance(value, str) and str(known := UUID(value)) == value:
-            return known
+        if isinstance(value, str) and str(parsed := UUID(value)) == value:
+            return parsed
     except ValueError:
         pass
     raise InvalidIdError(name=name, reason="must be the text of a UUID in lower case: str(uuid4())")
 
 
 def check_number(value: object, name: str, *, most: float) -> None:
-    """Refuse what is no finite number from 0 to `most`."""
+    """Raise InvalidInputError if not a finite number from 0 to `most`."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
         raise InvalidInputError(f"{name} must be a number from 0 to {most:,}, not {value!r}.")
 
 
 def check_one_of(value: object, name: str, allowed: Iterable[str]) -> None:
-    """Refuse what is none of the words that are allowed."""
+    """Raise InvalidInputError if not one of the allowed strings."""
     words = list(allowed)
     if value not in words:
         raise InvalidInputError(f"{name} must be one of {', '.join(words)}, not {value!r}.")
 
 
 def check_count(value: object, name: str, *, least: int) -> None:
-    """Refuse a seq, or a number of messages or threads, that is no int from `least` to 2^63-1."""
+    """Raise InvalidInputError if not an int from `least` to 2^63-1, the range of a seq."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MAX_SEQ:
         raise InvalidInputError(f"{name} must be an int of at least {least}, not {value!r}.")
 
 
 def check_list(value: object, name: str) -> None:
-    """Refuse what is no list or tuple; above all one thing without its list."""
+    """Raise InvalidInputError if not a list or tuple, such as a single message."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         kind = type(value).__name__
         raise InvalidInputError(f"{name} must be a list, not {kind}: write [message].")
 
 
 def check_ids(values: object, name: str) -> list[str]:
-    """Refuse what is no collection of identifiers; above all one identifier alone.
-
-    Returns:
-        The identifiers, each once.
+    """Return a collection's identifiers, each once.
 
     Raises:
         InvalidInputError: it is a string, or cannot be iterated.
-        InvalidIdError: one of them cannot be a key.
+        InvalidIdError: an identifier cannot be a key.
     """
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InvalidInputError(f"{name} must be a list of ids, not {type(values).__name__}.")
@@ -114,14 +108,14 @@ def check_ids(values: object, name: str) -> list[str]:
 
 
 def holds_surrogate(value: object) -> bool:
-    """Say whether half of a surrogate pair is anywhere in nested dicts, lists and strings."""
+    """Return True if nested dicts, lists and strings contain half of a surrogate pair."""
     return any(isinstance(leaf, str) and _has_surrogate(leaf) for leaf in _leaves(value))
 
 
 def changes_in_json(value: object) -> bool:
-    """Say whether Pydantic would silently write something else as JSON.
+    """Return True if Pydantic would silently write another value as JSON.
 
-    It writes U+FFFD for half of a surrogate pair in a dict's key, and null for NaN and
+    Pydantic writes U+FFFD for half of a surrogate pair in a dict's key, and null for NaN and
     infinities.
     """
     return holds_surrogate(value) or any(
@@ -130,7 +124,7 @@ def changes_in_json(value: object) -> bool:
 
 
 def _leaves(value: object) -> Iterator[object]:
-    """Give what is in nested dicts and lists, keys of dicts included."""
+    """Yield the values in nested dicts and lists, keys of dicts included."""
     stack = [value]
     while stack:
         item = stack.pop()
@@ -143,65 +137,66 @@ def _leaves(value: object) -> Iterator[object]:
 
 
 def check_text(value: str, name: str) -> None:
-    """Refuse text that is not valid Unicode."""
-    if _has_surrogate(value):
-        raise InvalidInputError(f"{name} holds half of a surrogate pair.")
+    """Raise InvalidInputError if text is not valid Unicode."""
+    if not value.isascii() and _has_surrogate(value):
+        raise InvalidInputError(f"{name} contains half of a surrogate pair.")
 
 
 def check_name(value: object, name: str) -> None:
-    """Refuse a name of any length that some database could not keep.
+    """Check that every database can store a name, of any length.
 
     Raises:
-        InvalidInputError: it is no string, or holds NUL or half of a surrogate pair.
+        InvalidInputError: it is not a string, or contains NUL or half of a surrogate pair.
     """
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} must be a string, not {type(value).__name__}.")
-    check_text(value, name)
+    if not value.isascii():
+        check_text(value, name)
     if "\0" in value:
-        raise InvalidInputError(f"{name} holds a NUL character.")
+        raise InvalidInputError(f"{name} contains a NUL character.")
 
 
 def check_json_object(value: object, name: str) -> None:
-    """Refuse what is no dict, or not JSON; see `check_json`.
-
-    Raises:
-        InvalidJsonError: it is.
-    """
+    """Raise InvalidJsonError if not a dict, or not JSON; see `check_json`."""
     if not isinstance(value, dict):
         raise InvalidJsonError(path=name, reason=f"must be a dict, not {type(value).__name__}")
-    check_json(value, name)
+    if value:
+        check_json(value, name)
 
 
 def check_json(value: object, name: str) -> None:
-    """Refuse a value that a JSON column would reject or give back changed.
+    """Check that a JSON column stores a value unchanged.
 
     Raises:
-        InvalidJsonError: in it is a key that is no string, a value that JSON lacks, NaN or
+        InvalidJsonError: it contains a key that is not a string, a value that JSON lacks, NaN or
             an infinity, an int beyond 64 bits, half of a surrogate pair, a NUL character, which
-            PostgreSQL's JSONB lacks and ends texts in SQLite's functions, or more than 31
-            objects and arrays inside each other.
+            PostgreSQL's JSONB lacks and which ends texts in SQLite's functions, or more than
+            31 levels of objects and arrays.
     """
-    # A stack of our own: recursion would meet Python's limit in a hostile value.
+    # An explicit stack: a hostile value would exceed Python's recursion limit.
     stack: list[tuple[str, Any, int]] = [(name, value, 1)]
     while stack:
         path, item, depth = stack.pop()
-        reason = _json_fault(item, depth)
+        if isinstance(item, str) and item.isascii() and "\0" not in item:
+            continue
+        reason = None if item is None or isinstance(item, bool) else _json_error(item, depth)
         if reason is not None:
             raise InvalidJsonError(path=path, reason=reason)
         if isinstance(item, dict):
             for key, inner in item.items():
-                if (reason := _key_fault(key)) is not None:
+                plain = isinstance(key, str) and key.isascii() and len(key) <= MAX_ID_LENGTH
+                if (not plain or "\0" in key) and (reason := _key_error(key)) is not None:
                     raise InvalidJsonError(path=path, reason=reason)
                 stack.append((f"{path}[{key!r}]", inner, depth + 1))
         elif isinstance(item, list | tuple):
             stack += [(f"{path}[{i}]", inner, depth + 1) for i, inner in enumerate(item)]
 
 
-def _json_fault(item: object, depth: int) -> str | None:
+def _json_error(item: object, depth: int) -> str | None:
     if depth > MAX_JSON_DEPTH and isinstance(item, dict | list | tuple):
         return f"is nested deeper than {MAX_JSON_DEPTH} levels"
     if isinstance(item, str):
-        return _text_fault(item)
+        return _text_error(item)
     if item is None or isinstance(item, bool | dict | list | tuple):
         return None
     if isinstance(item, int):
@@ -211,16 +206,16 @@ def _json_fault(item: object, depth: int) -> str | None:
     return f"is of type {type(item).__name__}, which JSON lacks"
 
 
-def _text_fault(text: str) -> str | None:
+def _text_error(text: str) -> str | None:
     if "\0" in text:
-        return "holds a NUL character"
-    return "holds half of a surrogate pair" if _has_surrogate(text) else None
+        return "contains a NUL character"
+    return "contains half of a surrogate pair" if _has_surrogate(text) else None
 
 
-def _key_fault(key: object) -> str | None:
+def _key_error(key: object) -> str | None:
     if not isinstance(key, str):
-        return f"has the key {key!r}, which is no string"
-    if (reason := _text_fault(key)) is not None:
+        return f"has the key {key!r}, which is not a string"
+    if (reason := _text_error(key)) is not None:
         return f"has a key that {reason}"
     if len(key.encode()) > _MAX_JSON_KEY_BYTES:
         return f"has a key of over {_MAX_JSON_KEY_BYTES:,} bytes"
@@ -228,8 +223,6 @@ def _key_fault(key: object) -> str | None:
 
 
 def _has_surrogate(value: str) -> bool:
-    if value.isascii():
-        return False
     try:
         value.encode()
     except UnicodeEncodeError:

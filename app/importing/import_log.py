@@ -130,7 +130,7 @@ def _append_missing(
     if missing or not tail.last_seq:
         batches = in_batches(missing, limit)
         uow.messages.insert(thread_id, tail.last_seq, (batch.rows for batch in batches))
-        if tail.behind:
+        if tail.needs_touch:
             uow.threads.touch(thread_id)
         if extra:
             merge_extra(uow, thread_id, extra, limit)

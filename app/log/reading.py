@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from threadlog.encoding.gc_pause import gc_paused
-from threadlog.encoding.times import moment
+from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id
 from threadlog.log.framework_types import DataT, FrameworkTypes
-from threadlog.log.message_codec import MessageT
+from threadlog.log.message_codec import MessageT, gc_paused
 from threadlog.log.results import StoredMessage
 from threadlog.repositories.log.thread import parse_extra
 from threadlog.runtime.transactions import TransactionRunner
@@ -53,6 +52,6 @@ def read(
     decode = vocabulary.messages.decode
     with gc_paused():
         return [
-            StoredMessage(seq, moment(created_at), decode(thread_id, seq, role, meta, payload))
+            StoredMessage(seq, from_epoch(created_at), decode(thread_id, seq, role, meta, payload))
             for seq, created_at, role, meta, payload in rows
         ]

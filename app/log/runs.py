@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from math import ceil
 
-from threadlog.encoding.times import moment
+from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_id
 from threadlog.errors import (
     InvalidInputError,
@@ -114,8 +114,8 @@ def _summary(row: RunRow) -> RunSummary:
         thread_id=row.thread_id,
         run_id=row.run_id,
         state=_state(row),
-        claimed_at=moment(row.claimed_at),
-        completed_at=None if row.completed_at is None else moment(row.completed_at),
+        claimed_at=from_epoch(row.claimed_at),
+        completed_at=None if row.completed_at is None else from_epoch(row.completed_at),
         completion_seq=row.completion_seq,
     )
 

@@ -3,7 +3,7 @@
 from typing import Any, get_args
 
 from threadlog.encoding.statement_size import check_size
-from threadlog.encoding.times import moment
+from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id, check_json_object, check_text
 from threadlog.errors import InvalidInputError
 from threadlog.log.results import ThreadSummary
@@ -80,6 +80,6 @@ def _summary(row: ThreadRow) -> ThreadSummary:
         last_seq=row.last_seq,
         parent_thread_id=row.parent_thread_id,
         forked_at_seq=row.forked_at_seq,
-        created_at=moment(row.created_at),
-        updated_at=moment(row.updated_at),
+        created_at=from_epoch(row.created_at),
+        updated_at=from_epoch(row.updated_at),
     )

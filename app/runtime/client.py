@@ -112,9 +112,6 @@ class ConnectionPool:
         Raises:
             PoolTimeoutError: no slot was free within `wait_seconds`.
         """
-        if not self.slots.locked():  # no timer where nobody waits
-            await self.slots.acquire()
-            return
         try:
             async with asyncio.timeout(self.wait_seconds):
                 await self.slots.acquire()
@@ -266,7 +263,10 @@ class EngineClient:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        await pool.acquire()
+        if pool.slots.locked():
+            await pool.acquire()
+        else:  # returns at once, without a timer
+            await pool.slots.acquire()
         if pool is not self.writing and pool is not self.reading:
             pool.slots.release()
             raise closed_before(self)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
@@ -49,6 +50,10 @@ _COUNTERS: Final = "counters_since_delta_snapshot"
 # What a row of the one statement is; an int first: asyncmy takes a row that begins with a
 # value of 16 MiB for the end of the rows.
 _CHECKPOINT, _BLOB, _WRITE = range(3)
+
+
+# Path, task and idx of a write: the order in which the writes of a step are applied.
+_ORDER: Final = itemgetter(slice(3))
 
 
 class NewCheckpoint(NamedTuple):
@@ -169,7 +174,7 @@ class CheckpointRepository(Repository):
     def newest(self, thread_id: str, checkpoint_ns: str) -> StoredCheckpoint | None:
         """Read the newest checkpoint of a namespace, all of it in one statement."""
         key = {"thread_id": thread_id, "ns_digest": ns_digest(checkpoint_ns)}
-        return next(iter(self._read(_NEWEST, key)), None)
+        return next(iter(_gathered(self.uow.execute(_NEWEST, key))), None)
 
     def one(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str
@@ -180,7 +185,7 @@ class CheckpointRepository(Repository):
             "ns_digest": ns_digest(checkpoint_ns),
             "checkpoint_id": checkpoint_id,
         }
-        return next(iter(self._read(_ONE, key)), None)
+        return next(iter(_gathered(self.uow.execute(_ONE, key))), None)
 
     def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
         """Read up to `limit` checkpoints, newest first, all of them in one statement."""
@@ -190,12 +195,7 @@ class CheckpointRepository(Repository):
         )
         if query.thread_id is not None:
             target = force_primary_key(target, _CHECKPOINTS, dialect)
-        return self._read(_whole(target.cte("target")), {})
-
-    def _read(
-        self, statement: CompoundSelect[Any], parameters: Mapping[str, Any]
-    ) -> list[StoredCheckpoint]:
-        return _gathered(self.uow.execute(statement, parameters))
+        return _gathered(self.uow.execute(_whole(target.cte("target"))))
 
     def chain(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str, depth: int
@@ -465,12 +465,10 @@ def _gathered(rows: Iterable[Any]) -> list[StoredCheckpoint]:
     for key, write in writes:
         found[key].writes.append(write)
     for checkpoint in found.values():
-        checkpoint.writes.sort(key=_order)
+        checkpoint.writes.sort(key=_ORDER)
+    if len(found) < 2:  # noqa: PLR2004 - nothing to sort
+        return list(found.values())
     return sorted(found.values(), key=_newest_first, reverse=True)
-
-
-def _order(write: StoredWrite) -> tuple[str, str, int]:
-    return write[:3]
 
 
 def _newest_first(checkpoint: StoredCheckpoint) -> Cursor:

@@ -309,7 +309,7 @@ async def test_a_thread_that_holds_something_else_is_left_as_it_is(ends: Ends) -
 
 
 async def test_a_thread_that_went_on_in_the_target_is_left_as_it_is(ends: Ends) -> None:
-    """An append there is no earlier state, even if both sides went on."""
+    """The target is not an earlier version, even if both databases were appended to."""
     await say(ends.source, "t", "a")
     await copied(ends)
     await say(ends.target, "t", "there")
@@ -456,5 +456,5 @@ async def test_a_row_that_is_too_large_for_the_target_hinders_no_other_thread(
     (fault,) = await faults(Ends(sqlite_url, mysql_url))
     assert (fault.thread_id, fault.kind) == ("large", "failed")
     assert "the row of cubepi_messages seq 2 needs " in fault.reasons[0]
-    assert "the target takes 9,000" in fault.reasons[0]
+    assert "the target's limit is 9,000" in fault.reasons[0]
     assert ("small", 30) in (await rows_of(mysql_url))["cubepi_messages"]

@@ -141,15 +141,15 @@ async def test_threads_that_could_not_be_kept_apart_are_refused(
     [
         ({"checkpoint_id": "c" * 256}, InvalidIdError, "checkpoint id has 256"),
         ({"checkpoint_id": "c "}, InvalidIdError, "checkpoint id ends in a space"),
-        ({"space": "a\0"}, InvalidInputError, "checkpoint_ns holds a NUL"),
-        ({"values": {"a\0": 1}}, InvalidInputError, "channel's name holds a NUL"),
+        ({"space": "a\0"}, InvalidInputError, "checkpoint_ns contains a NUL"),
+        ({"values": {"a\0": 1}}, InvalidInputError, "channel's name contains a NUL"),
         ({"values": {"\udfff": 1}}, InvalidInputError, "surrogate"),
         ({"values": {"a": lambda: None}}, InvalidInputError, "value of channel 'a' cannot be"),
         ({"run_id": "r" * 256}, InvalidIdError, "run_id has 256"),
         ({"run_id": "r "}, InvalidIdError, "run_id ends in a space"),
         ({"note": float("nan")}, InvalidJsonError, r"metadata\['note'\] is nan"),
         ({"note": 2**65}, InvalidJsonError, "beyond 64 bits"),
-        ({"note": ["a\0b"]}, InvalidJsonError, r"metadata\['note'\]\[0\] holds a NUL"),
+        ({"note": ["a\0b"]}, InvalidJsonError, r"metadata\['note'\]\[0\] contains a NUL"),
         ({"note": object()}, InvalidJsonError, "of type object"),
     ],
 )
@@ -170,8 +170,8 @@ async def test_what_cannot_be_stored_is_refused_and_leaves_nothing(
     [
         (([("a", 1)], "t" * 129), "task_id has 129 characters, the limit is 128"),
         (([("a", 1)], "t "), "task_id ends in a space"),
-        (([("a", 1)], "t", "p\0"), "task_path holds a NUL"),
-        (([("a\0", 1)], "t"), "channel's name holds a NUL"),
+        (([("a", 1)], "t", "p\0"), "task_path contains a NUL"),
+        (([("a\0", 1)], "t"), "channel's name contains a NUL"),
         (([("a", 1), ("b", lambda: None)], "t"), "the write to channel 'b' cannot be serialised"),
     ],
 )

@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.factories import UserFactory
 from threadlog import Checkpointer
-from threadlog.encoding.gc_pause import gc_paused
 from threadlog.errors import CheckpointCorruptionError
+from threadlog.log.message_codec import gc_paused
 
 
 @pytest.fixture(params=[True, False], ids=["on", "off"])
@@ -40,12 +40,12 @@ async def test_loading_collects_nothing_meanwhile(sqlite_url: str) -> None:
         gc.callbacks.append(lambda phase, info: collections.append(phase))
         try:
             with pytest.raises(CheckpointCorruptionError):
-                codec.decode_all("t", rows)  # type: ignore[arg-type]  # as good as rows
+                codec.decode_all("t", rows)
             stored = await checkpointer.read("t")
             encoded = codec.encode([s.message for s in stored])
             again = [(s.seq, e.role, "{}", e.payload) for s, e in zip(stored, encoded, strict=True)]
             before = len(collections)
-            decoded = codec.decode_all("t", again)  # type: ignore[arg-type]  # as good as rows
+            decoded = codec.decode_all("t", again)
             # One that was due, when it is on again, which begins and ends.
             assert len(collections) <= before + 2
         finally:
