@@ -1,4 +1,4 @@
-"""The metadata store on a SQL database."""
+"""The metadata store in a SQL database."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -25,20 +25,20 @@ from threadlog.persistence.types import (
 
 
 class MetadataStore:
-    """Keeps the rows of threads and runs in the database of a URL, or of a host's engine.
+    """Stores the rows of threads and runs in the database of a URL, or of the application's engine.
 
-    What its methods promise is said by `MetadataStoreProtocol`; every one may raise
-    `StorageError`. Open it either way::
+    `MetadataStoreProtocol` documents the methods; each may raise `StorageError`. Open it with a
+    URL, or with an engine::
 
         async with MetadataStore("mysql://user:password@host/database") as store:
-            await store.setup()  # where the tables may be missing
+            await store.setup()  # if the tables may be missing
 
         store = MetadataStore(engine=engine)
-        await store.setup()  # opens it too
+        await store.setup()  # also opens it
         await store.aclose()
 
     Any number of tasks may use one store, and any number of processes one database. After a
-    deadlock, a lock timeout or a lost connection a transaction is run again by itself.
+    deadlock, a lock timeout or a lost connection a transaction is retried.
     """
 
     _is_shared = False
@@ -51,10 +51,10 @@ class MetadataStore:
         min_pool_size: int = 1,
         max_pool_size: int = 10,
     ) -> None:
-        """Take a URL or a host's engine; nothing connects yet. See `Checkpointer` for both.
+        """Create from a URL or the application's engine, without connecting; see `Checkpointer`.
 
         Raises:
-            ConfigurationError: none or both are given, or one cannot be used.
+            ConfigurationError: neither or both are given, or one is not valid.
         """
         self._door = GraphDoor(
             url, engine=engine, min_pool_size=min_pool_size, max_pool_size=max_pool_size
@@ -63,23 +63,23 @@ class MetadataStore:
 
     @classmethod
     def sharing(cls, door: GraphDoor) -> Self:
-        """Make a store on a door that somebody else opens and closes."""
+        """Return a store on a client that its owner opens and closes."""
         store = cls.__new__(cls)
-        store._door, store._is_shared = door, True  # noqa: SLF001 - it is one of us
+        store._door, store._is_shared = door, True  # noqa: SLF001 - the same class
         return store
 
     def __repr__(self) -> str:
-        """Show the class and its door, without a password."""
+        """Show the class and its database, without a password."""
         return f"<{type(self).__name__} {self._door!r}>"
 
     async def __aenter__(self) -> Self:
-        """Connect, and verify the server; the schema is verified before the first use.
+        """Connect, and verify the server; the schema is verified before its first use.
 
         Raises:
             MissingExtraError: the database's driver is not installed.
             UnsupportedServerError: the server is of the wrong kind or too old.
-            ConfigurationError: a host's engine has settings under which something would be
-                lost; or it is open already.
+            ConfigurationError: the application's engine has settings that would lose data; or
+                the store is open already.
         """
         if not self._is_shared:
             await self._door.open()
@@ -91,13 +91,13 @@ class MetadataStore:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close connections of our own."""
+        """Close the store's own connections."""
         await self.aclose()
 
     async def setup(self) -> None:
-        """Open it if need be, and create the tables or bring them up to date.
+        """Open the store if it is not open, and create the tables or upgrade them.
 
-        Any number of processes may at once.
+        Any number of processes may call this at once.
 
         Raises:
             CubepiSchemaMismatch: the database holds another version.
@@ -110,7 +110,7 @@ class MetadataStore:
         await self._door.setup()
 
     async def aclose(self) -> None:
-        """Close connections of our own; nothing where none are open."""
+        """Close the store's own connections, if open."""
         if not self._is_shared:
             await self._door.close()
 
@@ -234,22 +234,22 @@ class MetadataStore:
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:
         """See `MetadataStoreProtocol.expire_threads`.
 
-        What is over is looked up once, without a lock; then each thread is a transaction.
+        The expired threads are selected once, without a lock; then each is one transaction.
 
         Raises:
-            CheckpointCorruptionError: what a thread says cannot be read; the others were
-                handled.
+            CheckpointCorruptionError: a thread's time to live cannot be decoded; the other
+                threads were expired.
         """
-        handled: list[ExpiredThread] = []
+        done: list[ExpiredThread] = []
         corrupt: CheckpointCorruptionError | None = None
-        for thread_id in await self._door.read(expiry.threads_over, limit):
+        for thread_id in await self._door.read(expiry.expired_thread_ids, limit):
             try:
                 expired = await self._door.write(expiry.expire_thread, thread_id)
             except CheckpointCorruptionError as error:
                 corrupt = corrupt or error
                 continue
             if expired is not None:
-                handled.append(expired)
+                done.append(expired)
         if corrupt is not None:
             raise corrupt
-        return handled
+        return done

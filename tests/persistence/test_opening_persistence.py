@@ -169,7 +169,7 @@ async def test_a_durable_scheme_needs_a_metadata_store() -> None:
         yield InMemorySaver()
 
     error = await refused(PersistenceSettings(checkpointer_scheme="MyDB"))
-    assert "The scheme 'mydb' keeps the state of graphs, but there is no metadata store" in error
+    assert "The scheme 'mydb' has a checkpointer but no metadata store" in error
     assert "register_metadata_store()" in error
     assert "allow_ephemeral_metadata=True" in error
     assert opened == []
