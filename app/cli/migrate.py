@@ -21,13 +21,13 @@ from threadlog.models import GRAPH, MESSAGES, PartName
 if TYPE_CHECKING:
     from threadlog.schema.migrate import Outcome
 
-_SAID: Final[dict["Outcome", str]] = {
+_DONE: Final[dict["Outcome", str]] = {
     "created": "Created the tables",
     "completed": "Created what was missing",
     "there already": "Nothing to do",
     "host's": (
-        "Nothing to do; the tables are there and belong to your own Alembic history, so keep "
-        "to the host's migrations"
+        "Nothing to do; your own Alembic history manages the tables, so keep to the "
+        "application's migrations"
     ),
 }
 _SCHEMAS: Final[dict[PartName, str]] = {
@@ -35,7 +35,7 @@ _SCHEMAS: Final[dict[PartName, str]] = {
     "graph": f"the graph state's schema of version {GRAPH.version}",
 }
 
-_MEANT: Final[dict[PartName, str]] = {"messages": "for messages", "graph": "of the graph state"}
+_TABLES: Final[dict[PartName, str]] = {"messages": "message", "graph": "graph"}
 
 
 def migrate(
@@ -46,22 +46,21 @@ def migrate(
     part: PartOption = None,
     sql: Annotated[
         bool,
-        typer.Option("--sql", help="Write the SQL for an empty database; change nothing."),
+        typer.Option("--sql", help="Print the SQL for an empty database; change nothing."),
     ] = False,
 ) -> None:
-    """Create threadlog's tables, or bring them up to date.
+    """Create threadlog's tables, or upgrade them.
 
-    Both parts of them: messages, and the state of graphs. For databases
-    whose migrations are not your own. If your application has an Alembic
-    history, put threadlog's tables into that instead. Run again, it makes
-    only what is missing.
+    Both parts of the schema: messages, and the state of graphs. If your
+    application has its own Alembic history, add threadlog's tables to that
+    history instead. Run again, it creates only missing tables.
 
     \b
     Example:
       threadlog migrate mysql://user:password@localhost:3306/app
       threadlog migrate mysql://localhost/app --part graph
       threadlog migrate mysql://localhost/app --sql > schema.sql
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     from threadlog.schema import migrate  # noqa: PLC0415 - no other command needs it
 
     url = one_url(context, argument, url)
@@ -69,20 +68,20 @@ def migrate(
     if sql:
         typer.echo(_sql(url, name), nl=False)
         return
-    # One by one: the first is done even if the second fails.
+    # Reported one by one: the first part is done even if the second fails.
     run(migrate.upgrade(url, part=name, report=partial(_report, url)))
 
 
 def _report(url: str, part: PartName, outcome: "Outcome") -> None:
-    """Say what was done with a part, in a line."""
+    """Print the result of a part in one line."""
     shown = show_url(parse_url(url))
     if outcome == "left out":
         line = (
-            f"Left out: {shown} has none of the tables {_MEANT[part]}, and threadlog's others "
-            f"there belong to your own Alembic history. To make them all the same: --part {part}"
+            f"Skipped the {_TABLES[part]} tables: {shown} is managed by your own Alembic history. "
+            f"Use --part {part} to create them anyway."
         )
     else:
-        line = f"{_SAID[outcome]}: {shown} has {_SCHEMAS[part]}."
+        line = f"{_DONE[outcome]}: {shown} has {_SCHEMAS[part]}."
     stdout().print(line, markup=False, soft_wrap=True)
 
 

@@ -274,7 +274,7 @@ async def test_a_uri_alone_selects_nothing(
     async with open_persistence(PersistenceSettings()) as persistence:
         assert isinstance(persistence.checkpointer, InMemorySaver)
     (warning,) = caplog.messages
-    assert "without a scheme and is ignored" in warning
+    assert "without a scheme is ignored" in warning
     assert SECRET not in warning
 
 
