@@ -1,4 +1,4 @@
-"""What a `RunnableConfig` says of a checkpoint."""
+"""Convert between a `RunnableConfig` and the ids of a checkpoint."""
 
 from typing import Any, NamedTuple, cast
 
@@ -9,7 +9,7 @@ from threadlog.errors import InvalidInputError
 
 
 class Target(NamedTuple):
-    """Which checkpoint is meant."""
+    """The ids of a checkpoint."""
 
     thread_id: str
     checkpoint_ns: str
@@ -18,10 +18,10 @@ class Target(NamedTuple):
 
 
 def target_of(config: RunnableConfig) -> Target:
-    """Read which checkpoint a config means.
+    """Return the ids of a config's checkpoint.
 
     Raises:
-        InvalidInputError: it names no thread, or an id cannot be a key.
+        InvalidInputError: the config has no thread_id, or an id cannot be a key.
     """
     configurable = configurable_of(config)
     checkpoint_ns = configurable.get("checkpoint_ns") or ""
@@ -30,10 +30,10 @@ def target_of(config: RunnableConfig) -> Target:
 
 
 def thread_id_of(config: RunnableConfig) -> str:
-    """Read which thread a config means; an id that is a number or UUID counts as its text.
+    """Return a config's thread id; a number or UUID is converted to text.
 
     Raises:
-        InvalidInputError: it names none, or the id cannot be a key.
+        InvalidInputError: the config has no thread_id, or it cannot be a key.
     """
     thread_id = configurable_of(config).get("thread_id")
     if thread_id is None:
@@ -44,7 +44,7 @@ def thread_id_of(config: RunnableConfig) -> str:
 
 
 def checked_thread_id(thread_id: Any) -> str:
-    """Give a thread's id as text.
+    """Return a thread's id as text.
 
     Raises:
         InvalidIdError: it cannot be a key.
@@ -54,7 +54,7 @@ def checked_thread_id(thread_id: Any) -> str:
 
 
 def checkpoint_id_of(config: RunnableConfig) -> str | None:
-    """Read which checkpoint a config names; None where it names none.
+    """Return a config's checkpoint id. Return None if it has none.
 
     Raises:
         InvalidIdError: it cannot be a key.
@@ -67,10 +67,10 @@ def checkpoint_id_of(config: RunnableConfig) -> str | None:
 
 
 def configurable_of(config: RunnableConfig) -> dict[str, Any]:
-    """Give a config's part for savers."""
+    """Return the config's ``configurable``, empty if missing."""
     return config.get("configurable") or {}
 
 
 def config_of(target: Target) -> RunnableConfig:
-    """Make the config that means a checkpoint."""
+    """Return the config of a checkpoint."""
     return cast("RunnableConfig", {"configurable": target._asdict()})

@@ -1,4 +1,4 @@
-"""Turns what LangGraph hands over into rows, and rows into what it expects back."""
+"""Convert LangGraph's checkpoints and writes to rows, and rows back."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,10 +48,10 @@ def encode_checkpoint(
     metadata: Mapping[str, Any],
     new_versions: ChannelVersions,
 ) -> Encoded:
-    """Encode a checkpoint, and those values of its channels that have a new version.
+    """Encode a checkpoint, and the channel values that have a new version.
 
     Raises:
-        InvalidInputError: something cannot be stored as it is.
+        InvalidInputError: a value cannot be stored unchanged.
     """
     check_id(checkpoint["id"], "checkpoint id")
     check_json_object(metadata, "metadata")
@@ -82,7 +82,7 @@ def encode_checkpoint(
 
 
 def stamped(config: RunnableConfig, metadata: CheckpointMetadata) -> dict[str, Any]:
-    """Give the metadata to store: with what the run was configured with, and its id."""
+    """Return the metadata to store, with the run's configuration and id."""
     full = dict(get_serializable_checkpoint_metadata(config, metadata))
     run_id = full.get("run_id") or config.get("run_id")
     if run_id:
@@ -96,7 +96,7 @@ def encode_writes(
     """Encode a task's writes.
 
     Raises:
-        InvalidInputError: something cannot be stored as it is.
+        InvalidInputError: a value cannot be stored unchanged.
     """
     check_id(task_id, "task_id", most=_MAX_TASK_ID)
     check_name(task_path, "task_path")
@@ -110,12 +110,12 @@ def encode_writes(
 
 
 def decode_tuple(serde: SerializerProtocol, stored: StoredCheckpoint) -> CheckpointTuple:
-    """Make of a stored checkpoint what LangGraph calls its tuple.
+    """Decode a stored checkpoint to LangGraph's CheckpointTuple.
 
     Raises:
-        CheckpointCorruptionError: something stored cannot be read.
+        CheckpointCorruptionError: a stored value cannot be decoded.
     """
-    with _naming(models.Checkpoint.__tablename__, stored.thread_id, stored.checkpoint_id):
+    with _corruption_named(models.Checkpoint.__tablename__, stored.thread_id, stored.checkpoint_id):
         checkpoint = serde.loads_typed((stored.type, stored.checkpoint))
         metadata = json.loads(stored.metadata)
         keys = json.loads(stored.blob_keys)
@@ -139,25 +139,25 @@ def decode_tuple(serde: SerializerProtocol, stored: StoredCheckpoint) -> Checkpo
 
 
 def decode_blob(serde: SerializerProtocol, thread_id: str, blob: StoredBlob) -> Any:
-    """Read a channel's value.
+    """Decode a channel's value.
 
     Raises:
-        CheckpointCorruptionError: it cannot be read.
+        CheckpointCorruptionError: it cannot be decoded.
     """
-    with _naming(models.CheckpointBlob.__tablename__, thread_id, blob.key):
+    with _corruption_named(models.CheckpointBlob.__tablename__, thread_id, blob.key):
         return serde.loads_typed((blob.type, blob.value))
 
 
 def decode_write(
     serde: SerializerProtocol, thread_id: str, checkpoint_id: str, write: StoredWrite
 ) -> PendingWrite:
-    """Read a task's write.
+    """Decode a task's write.
 
     Raises:
-        CheckpointCorruptionError: it cannot be read.
+        CheckpointCorruptionError: it cannot be decoded.
     """
     key = f"{checkpoint_id}, {write.task_id}, {write.idx}"
-    with _naming(models.CheckpointWrite.__tablename__, thread_id, key):
+    with _corruption_named(models.CheckpointWrite.__tablename__, thread_id, key):
         value = serde.loads_typed((write.type, write.value))
     return write.task_id, write.channel, value
 
@@ -180,14 +180,14 @@ def _dumps(serde: SerializerProtocol, value: Any, what: str) -> tuple[str, bytes
         return serde.dumps_typed(value)
     except Exception as error:
         raise InvalidInputError(
-            f"{what} cannot be serialised: {error}. Nothing was written. Keep in the state what "
-            "LangGraph's serialiser knows, or give the saver a serde that knows more."
+            f"{what} cannot be serialised: {error}. Nothing was written. Use only types that "
+            "LangGraph's serialiser supports, or pass a serde that supports this type."
         ) from error
 
 
 @contextmanager
-def _naming(table: str, thread_id: str, key: str) -> Iterator[None]:
-    """Name the row that a serialiser fails on."""
+def _corruption_named(table: str, thread_id: str, key: str) -> Iterator[None]:
+    """Raise a serialiser's error as a CheckpointCorruptionError that names the row."""
     try:
         yield
     except Exception as error:
