@@ -156,7 +156,10 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
         ([call(index=0)], "messages[0].tool_calls[0] has 'index', which cannot be stored."),
         ([call(id=None)], "messages[0].tool_calls[0].id must be a string, not null."),
         ([{"role": "tool", "content": "a"}], "messages[0].tool_call_id must be a string, not null"),
-        ([{"role": "tool", "tool_call_id": "x"}], "has no name, and no earlier message has its tool call"),
+        (
+            [{"role": "tool", "tool_call_id": "x"}],
+            "no name, and no earlier message has its tool call",
+        ),
         ([{"role": "assistant", "function_call": {"name": "f"}}], "has a 'function_call', which"),
         (
             [
