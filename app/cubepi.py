@@ -1,12 +1,12 @@
 """The checkpointer of cubepi's agents.
 
-For a host that used the framework's own backend this is the whole change::
+An application that used the framework's own backend only changes the import::
 
     from threadlog.cubepi import MySQLCheckpointer
 
-It takes and gives cubepi's classes of messages, requests and data, and what it raises is
-also of cubepi's exception class of the same name. The tables are the same too: either
-backend reads what the other wrote.
+Its methods accept and return cubepi's classes of messages, requests and data, and its errors
+are also instances of cubepi's exception class of the same name. The tables are the same:
+each backend reads the rows of the other.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -34,13 +34,13 @@ VOCABULARY: Final["threadlog.FrameworkTypes[Message, HitlRequest, CheckpointData
 
 
 class Checkpointer(threadlog.Checkpointer["Message", "HitlRequest", "CheckpointData"]):
-    """A `threadlog.Checkpointer` that speaks cubepi's classes, on any database."""
+    """A `threadlog.Checkpointer` with cubepi's classes, on any database."""
 
     vocabulary = VOCABULARY
 
 
 class MySQLCheckpointer(threadlog.MySQLCheckpointer["Message", "HitlRequest", "CheckpointData"]):
-    """A `threadlog.MySQLCheckpointer` that speaks cubepi's classes."""
+    """A `threadlog.MySQLCheckpointer` with cubepi's classes."""
 
     vocabulary = VOCABULARY
 
@@ -48,7 +48,7 @@ class MySQLCheckpointer(threadlog.MySQLCheckpointer["Message", "HitlRequest", "C
 class MariaDBCheckpointer(
     threadlog.MariaDBCheckpointer["Message", "HitlRequest", "CheckpointData"]
 ):
-    """A `threadlog.MariaDBCheckpointer` that speaks cubepi's classes."""
+    """A `threadlog.MariaDBCheckpointer` with cubepi's classes."""
 
     vocabulary = VOCABULARY
 
@@ -56,6 +56,6 @@ class MariaDBCheckpointer(
 class PostgresCheckpointer(
     threadlog.PostgresCheckpointer["Message", "HitlRequest", "CheckpointData"]
 ):
-    """A `threadlog.PostgresCheckpointer` that speaks cubepi's classes."""
+    """A `threadlog.PostgresCheckpointer` with cubepi's classes."""
 
     vocabulary = VOCABULARY

@@ -1,12 +1,12 @@
 """threadlog's databases for servers of the skeino package, 4.0.0.
 
-Before the application is made::
+Before creating the application::
 
     import threadlog.skeino
 
     threadlog.skeino.register()
 
-Then ``SkeinoSettings(checkpointer_scheme="mysql", checkpointer_uri="mysql://…")`` keeps
+Then ``SkeinoSettings(checkpointer_scheme="mysql", checkpointer_uri="mysql://…")`` stores
 checkpoints, threads and runs in that database, on one engine.
 """
 
@@ -37,25 +37,26 @@ if TYPE_CHECKING:  # an extra
 __all__ = ["SCHEMES", "register"]
 
 SCHEMES: Final = ("mysql", "mariadb")
-"""The schemes that skeino itself does not have."""
+"""The schemes that skeino lacks."""
 
 _PROBE: Final = "threadlog-probe"
 
 
 def register(*, ttl_sweep_seconds: float | None = 60.0) -> None:
-    """Add the schemes ``mysql`` and ``mariadb`` to skeino; again is the same as once.
+    """Add the schemes ``mysql`` and ``mariadb`` to skeino; idempotent.
 
-    Applications that are made before or after have them, until the process ends. Their
+    All applications of this process have them, also those created before. Their
     ``checkpointer_options`` may have ``min_pool_size``, ``max_pool_size``, ``serde`` and
-    ``setup_schema``. skeino's own schemes stay as they are.
+    ``setup_schema``. skeino's own schemes are unchanged.
 
     Args:
-        ttl_sweep_seconds: how long an application rests between two sweeps of threads whose
-            time to live is over; None for no sweep.
+        ttl_sweep_seconds: seconds between an application's sweeps of expired threads; None
+            for no sweep.
 
     Raises:
         MissingExtraError: skeino is not installed.
-        ConfigurationError: this release of skeino has not what this needs. Nothing was added.
+        ConfigurationError: this release of skeino lacks an attribute that threadlog needs.
+            Nothing was added.
     """
     seams = _seams()
     for scheme in SCHEMES:
@@ -63,11 +64,11 @@ def register(*, ttl_sweep_seconds: float | None = 60.0) -> None:
         seams.metadata_stores[scheme] = _metadata_store
 
 
-# --- What it needs of skeino -------------------------------------------------------
+# --- skeino's internals ------------------------------------------------------------
 
 
 class _Seams(NamedTuple):
-    """Where skeino looks for what a scheme is."""
+    """skeino's registries of schemes."""
 
     register_checkpointer: Callable[[str], Callable[[Any], Any]]
     metadata_stores: dict[str, Callable[[str], Any]]
@@ -103,7 +104,7 @@ def _attribute(module: Any, name: str) -> Any:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """Give the names that a function uses, functions within it included."""
+    """Yield the names that a function uses, inner functions included."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -111,7 +112,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _check_resolving(app: Any, stores: Any) -> None:
-    """See that a store that is added is the one that skeino resolves, and passes for durable."""
+    """Check that skeino resolves an added metadata store, and accepts it as durable."""
     made = object()
     try:
         stores[_PROBE] = lambda uri: made if uri == _PROBE else None
@@ -133,23 +134,23 @@ def _unknown(seam: str) -> ConfigurationError:
     except PackageNotFoundError:
         found = "of an unknown version"
     return ConfigurationError(
-        f"skeino {found} has not what threadlog adds its schemes to: {seam}. Run: pip install "
-        "'skeino==4.0.0', which has it, or look for a newer threadlog."
+        f"skeino {found} lacks {seam}, which threadlog's schemes need. Run: pip install "
+        "'skeino==4.0.0', or upgrade threadlog."
     )
 
 
-# --- What it gives to skeino -------------------------------------------------------
+# --- Builders for skeino -----------------------------------------------------------
 
 
 class _Opened(NamedTuple):
-    """What an application's checkpointer was opened on, for its metadata store to share."""
+    """The client of an application's checkpointer, which its metadata store shares."""
 
     uri: str | None
     client: GraphClient
 
 
-# skeino opens the checkpointer and then makes the metadata store, in one task for each
-# application, and tells the second nothing but the URI.
+# skeino opens the checkpointer and then creates the metadata store, in one task for each
+# application, and passes only the URI to the second.
 _OPENED: Final[ContextVar[_Opened | None]] = ContextVar("threadlog.skeino", default=None)
 
 
@@ -182,9 +183,9 @@ def _metadata_store(uri: str) -> "_Store":
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """Answer with the status that skeino's own stores answer with, or one that says more."""
-    from fastapi import HTTPException  # noqa: PLC0415 - skeino brings it
+def _http_errors() -> Iterator[None]:
+    """Convert errors to the HTTP status of skeino's own stores, or a more specific one."""
+    from fastapi import HTTPException  # noqa: PLC0415 - installed with skeino
 
     try:
         yield
@@ -200,19 +201,19 @@ class _Store(MetadataStore):
     """The metadata store of an application."""
 
     async def setup(self) -> None:
-        """Do nothing: opening the checkpointer made the tables, or was told not to."""
+        """Do nothing: opening the checkpointer created the tables, unless disabled."""
 
     async def create_thread(self, thread_id: str, **how: Any) -> ThreadRow:
         """See `MetadataStore.create_thread`."""
-        with _answering():
+        with _http_errors():
             return await super().create_thread(thread_id, **how)
 
     async def update_thread(self, thread_id: str, **changes: Any) -> None:
         """See `MetadataStore.update_thread`."""
-        with _answering():
+        with _http_errors():
             await super().update_thread(thread_id, **changes)
 
     async def create_run(self, *args: Any, **how: Any) -> RunRow:
         """See `MetadataStore.create_run`."""
-        with _answering():
+        with _http_errors():
             return await super().create_run(*args, **how)

@@ -20,8 +20,8 @@ from threadlog.cli.threads import threads
 __all__ = ["app", "prepare_stdout"]
 
 
-class _Batch(TyperGroup):
-    """A group whose usage errors do not repeat a password that was put in a wrong place."""
+class _Group(TyperGroup):
+    """A group whose usage errors do not repeat a password from a misplaced argument."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the arguments name."""
@@ -35,10 +35,10 @@ class _Batch(TyperGroup):
 
 
 app = typer.Typer(
-    cls=_Batch,
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
-    # Tracebacks with local variables would show URLs, and what people said.
+    # Tracebacks with local variables would show passwords and messages.
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -68,11 +68,11 @@ def _threadlog(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Fill, look into and check the database in which agents keep their conversations.
+    """Import, show, copy and check the conversations of AI agents in a database.
 
     Commands take the database's URL, or use THREADLOG_URL (which keeps a
-    password out of the shell's history), or the file threadlog.db in this
-    folder.
+    password out of the shell's history), or the file threadlog.db in the
+    current folder.
 
     \b
     Example:
@@ -80,4 +80,4 @@ def _threadlog(
       threadlog check
       threadlog import conversations.jsonl
       threadlog threads
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b

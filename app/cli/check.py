@@ -39,19 +39,19 @@ def check(
     part: PartOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check that a database is what threadlog needs, and say how to mend it.
+    """Check a database's server and schema, and show how to repair them.
 
-    Changes nothing. It looks at the parts of the schema of which there are
-    tables: messages, graph, or both. The exit status is 1 if there is an
-    error; warnings are worth a look.
+    Changes nothing. Checks the parts of the schema that have tables:
+    messages, graph, or both. The exit status is 1 if there is an error,
+    and 0 if there are only warnings.
 
     \b
     Example:
       threadlog check mysql://user:password@localhost:3306/app
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     url = one_url(context, argument, url)
     findings = run(check_database(url, part=part_name(part)))
-    with suppress(ReaderLeft):  # the exit status is asked for as well
+    with suppress(ReaderLeft):  # the exit status still matters
         if json:
             print_json(_as_json(url, findings))
         else:
@@ -81,6 +81,6 @@ def _print(findings: Sequence[CheckResult]) -> None:
             in_one_line(without_password(finding.message)),
         )
         if finding.remedy:
-            # Last on the line, so that it can be copied.
+            # Last on the line, for copying.
             line.append(f" Run: {in_one_line(finding.remedy)}", style="cyan")
         console.print(line, soft_wrap=True)

@@ -41,7 +41,7 @@ _NAMES: Final[dict[GroupName, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is to be copied, or compared."""
+    """The arguments of the command."""
 
     source: str
     target: str
@@ -57,7 +57,7 @@ def copy(
             metavar="SOURCE_URL",
             envvar="THREADLOG_SOURCE_URL",
             show_default=False,
-            help="The database that is read.",
+            help="The database to read.",
         ),
     ],
     target: Annotated[
@@ -66,31 +66,31 @@ def copy(
             metavar="TARGET_URL",
             envvar="THREADLOG_TARGET_URL",
             show_default=False,
-            help="The database that is written to.",
+            help="The database to write to.",
         ),
     ],
     *,
     thread: Annotated[
         list[str] | None,
-        typer.Option(metavar="THREAD", help="Only the thread of this id; may be repeated."),
+        typer.Option(metavar="THREAD", help="Only the thread with this id; may be repeated."),
     ] = None,
     part: PartOption = None,
     compare: Annotated[
-        bool, typer.Option("--compare", help="Copy nothing; only compare both ends.")
+        bool, typer.Option("--compare", help="Only compare the databases; copy nothing.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
     """Copy threads from one database to another of any kind.
 
-    Whole threads, as they are: messages, runs, forks, questions, answers,
-    times, and the state of graphs where the source has it. The source is
-    only read. The target must have the tables (threadlog migrate); an SQLite
-    file is created. Each thread is compared at both ends after it was copied.
+    Copies whole threads unchanged: messages, runs, forks, questions, answers,
+    times, and the state of graphs if the source has it. The source is only
+    read. The target must have the tables (threadlog migrate); an SQLite file
+    is created. Each thread is compared in both databases after the copy.
 
-    Interrupted and run again, it goes on where it was, and what is there
-    already is not doubled. A thread that went on in the source is brought up
-    to date; one that holds something else in the target is reported and left
-    as it is. The exit status is 1 unless both ends hold the same in the end.
+    If interrupted, run it again: it continues, and duplicates nothing. A
+    thread that was continued in the source is updated; a thread with other
+    content in the target is reported and left unchanged. The exit status is 1
+    unless both databases have the same threads in the end.
 
     \b
     Example:
@@ -98,15 +98,15 @@ def copy(
       threadlog copy sqlite:///threadlog.db mysql://user:password@localhost/app
       threadlog copy sqlite:///a.db sqlite:///b.db --thread order-17
       threadlog copy sqlite:///a.db sqlite:///b.db --compare
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     request = _Request(source, target, thread or None, part_name(part), compare)
     try:
         groups = run(_copy(request, stderr()))
     except KeyboardInterrupt:
-        ask = "" if compare else " Run it again, and it goes on where it was."
-        raise fail(f"Interrupted.{ask}") from None
+        advice = "" if compare else " Run it again to continue."
+        raise fail(f"Interrupted.{advice}") from None
     same = not any(group.faults for group in groups)
-    with suppress(ReaderLeft):  # the exit status is asked for as well
+    with suppress(ReaderLeft):  # the exit status still matters
         if json:
             print_json(_as_json(request, groups, same=same))
         else:
@@ -116,9 +116,9 @@ def copy(
 
 
 async def _copy(request: _Request, console: Console) -> list[Copied]:
-    act = compare_databases if request.compare else copy_database
+    operation = compare_databases if request.compare else copy_database
     with _Bars(console) as bars:
-        return await act(
+        return await operation(
             request.source,
             request.target,
             threads=request.threads,
@@ -128,7 +128,7 @@ async def _copy(request: _Request, console: Console) -> list[Copied]:
 
 
 class _Bars(Progress):
-    """A bar for each group of rows, which is shown only if it is seen; and lines for faults."""
+    """Progress bars of the groups of rows, on a terminal only, and a line for each fault."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(
@@ -144,7 +144,7 @@ class _Bars(Progress):
         self._bars: dict[GroupName, TaskID] = {}
 
     def report(self, copied: Copied, fault: Fault | None) -> None:
-        """Show what has been done so far."""
+        """Show the progress."""
         if copied.group not in self._bars:
             self._bars[copied.group] = self.add_task(copied.group, counts="")
         if fault is not None:
@@ -153,7 +153,7 @@ class _Bars(Progress):
         self.update(
             self._bars[copied.group],
             completed=copied.threads,
-            # Threads may come while it counts.
+            # The source may get more threads meanwhile.
             total=max(copied.total, copied.threads),
             counts=f"{copied.rows:,} rows",
         )
@@ -179,7 +179,7 @@ def _print(request: _Request, groups: Sequence[Copied], *, same: bool) -> None:
 def _conclusion(request: _Request, groups: Sequence[Copied]) -> str:
     if not any(group.threads for group in groups):
         return "The source has no threads."
-    what = "these threads" if request.threads else "all of it"
+    what = "these threads" if request.threads else "all threads"
     if not request.compare and not any(group.copied for group in groups):
         return f"Nothing to do: the target has {what} already."
     return f"Compared: the target has {what} as in the source."

@@ -26,7 +26,7 @@ from threadlog.importing.import_log import import_into, parse_line
 
 @dataclass(slots=True)
 class _BadLine:
-    """A line that did not go in."""
+    """A line that was not imported."""
 
     line: int
     reason: str
@@ -34,7 +34,7 @@ class _BadLine:
 
 @dataclass(slots=True)
 class _Summary:
-    """What an import did."""
+    """The result of an import."""
 
     file: str
     conversations: int = 0
@@ -44,13 +44,13 @@ class _Summary:
     """Conversations of which messages were appended."""
 
     unchanged: int = 0
-    """Conversations that were there already."""
+    """Conversations that were complete already."""
 
     messages: int = 0
     """Messages that were appended."""
 
     unnamed: int = 0
-    """Conversations that are stored under the names of their lines."""
+    """Conversations without thread_id, stored under file and line."""
 
     bad: list[_BadLine] = field(default_factory=list)
 
@@ -66,22 +66,22 @@ def import_file(
     """Import conversations in chat-completions form from a JSON Lines file.
 
     Each line is {"thread_id": …, "extra": …, "messages": […]},
-    {"messages": […]} or a list of messages. Without thread_id it is the
-    file's name (or "stdin") and the line's number. The text of a system message at the
-    beginning is kept as "system" in the thread's extra.
+    {"messages": […]} or a list of messages. Without thread_id the id is the
+    file's name (or "stdin") and the line's number. The text of an initial
+    system message is stored as "system" in the thread's extra.
 
-    Importing again adds nothing twice: a thread gets what it lacks, and one
-    that was continued since is left as it is. Lines that cannot be kept are
-    reported and the others go in; the exit status is then 1.
+    Importing again duplicates nothing: only missing messages are appended,
+    and a thread that was continued since is left unchanged. Invalid lines
+    are reported and the others are imported; the exit status is then 1.
 
     \b
     Example:
       threadlog import conversations.jsonl --url sqlite:///threadlog.db
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     summary = run(_import(file, url, stderr()))
     if summary.unnamed:
         stderr().print(Text(_hint(file, summary.unnamed), style="dim"), soft_wrap=True)
-    with suppress(ReaderLeft):  # the exit status is asked for as well
+    with suppress(ReaderLeft):  # the exit status still matters
         if json:
             print_json(asdict(summary))
         else:
@@ -100,8 +100,8 @@ async def _import(file: BinaryIO, url: str, console: Console) -> _Summary:
                     await _import_line(checkpointer, name.stem, number, line, summary)
                 except InvalidInputError as error:
                     summary.bad.append(_BadLine(number, str(error)))
-                    where = in_one_line(f"{name}:{number}: {error}")
-                    progress.console.print(Text(where), soft_wrap=True)
+                    fault = in_one_line(f"{name}:{number}: {error}")
+                    progress.console.print(Text(fault), soft_wrap=True)
                 counts = f"{summary.imported:,} imported, {summary.unchanged:,} unchanged"
                 progress.update(progress.task_ids[0], advance=len(line), counts=counts)
     return summary
@@ -125,12 +125,11 @@ async def _import_line(
 
 
 def _name(file: BinaryIO) -> Path:
-    """Give what the file is called in reports."""
     return Path("stdin" if file.name == "<stdin>" else file.name)
 
 
 def _progress(console: Console, file: BinaryIO) -> Progress:
-    """Give a bar over the bytes of the file, which does nothing unless it is seen."""
+    """Return a progress bar over the bytes of the file, disabled unless on a terminal."""
     progress = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -141,7 +140,7 @@ def _progress(console: Console, file: BinaryIO) -> Progress:
         disable=not console.is_terminal,
     )
     size = os.fstat(file.fileno()).st_size
-    # A pipe has no size: its bar has no end.
+    # A pipe has no size: its bar is indeterminate.
     progress.add_task(in_one_line(_name(file).name), total=size or None, counts="")
     return progress
 

@@ -42,22 +42,21 @@ def migrate(
     part: PartOption = None,
     sql: Annotated[
         bool,
-        typer.Option("--sql", help="Write the SQL for an empty database; change nothing."),
+        typer.Option("--sql", help="Print the SQL for an empty database; change nothing."),
     ] = False,
 ) -> None:
-    """Create threadlog's tables, or bring them up to date.
+    """Create threadlog's tables, or upgrade them.
 
-    Both parts of them: messages, and the state of graphs. For databases
-    whose migrations are not your own. If your application has an Alembic
-    history, put threadlog's tables into that instead. Run again, it makes
-    only what is missing.
+    Both parts of the schema: messages, and the state of graphs. If your
+    application has its own Alembic history, add threadlog's tables to that
+    history instead. Run again, it creates only missing tables.
 
     \b
     Example:
       threadlog migrate mysql://user:password@localhost:3306/app
       threadlog migrate mysql://localhost/app --part graph
       threadlog migrate mysql://localhost/app --sql > schema.sql
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     from threadlog.schema import migrate  # noqa: PLC0415 - no other command needs it
 
     url = one_url(context, argument, url)
@@ -65,7 +64,7 @@ def migrate(
     if sql:
         typer.echo(_sql(url, name), nl=False)
         return
-    # One by one: the first is done even if the second fails.
+    # Reported one by one: the first part is done even if the second fails.
     run(migrate.upgrade(url, part=name, report=partial(_report, url)))
 
 

@@ -1,4 +1,4 @@
-"""Opening databases that commands look into."""
+"""Open existing databases for commands."""
 
 from sqlalchemy import URL
 
@@ -10,10 +10,10 @@ from threadlog.graph.client import GraphClient
 
 
 def existing(url: str) -> Checkpointer:
-    """Make a checkpointer on a database that is there: looking must not create a file.
+    """Return a checkpointer on an existing database: reading must not create a file.
 
     Raises:
-        ConfigurationError: the URL cannot be used, or its file does not exist.
+        ConfigurationError: the URL is not valid, or its file does not exist.
     """
     return Checkpointer(_existing(url))
 
@@ -22,7 +22,7 @@ def existing_graphs(url: str) -> GraphClient:
     """Create a client for the graph state of an existing database, which is given no tables.
 
     Raises:
-        ConfigurationError: the URL cannot be used, or its file does not exist.
+        ConfigurationError: the URL is not valid, or its file does not exist.
     """
     return GraphClient(_existing(url), initialise=False)
 
@@ -31,7 +31,7 @@ def _existing(url: str) -> URL:
     parsed = parse_url(url)
     if file := backend_of(parsed).missing_file(parsed):
         raise ConfigurationError(
-            f"There is no file {file!r}. Give the database with --url or THREADLOG_URL; "
-            "importing creates a file."
+            f"There is no file {file!r}. Name the database with --url or THREADLOG_URL; "
+            "threadlog import creates a file."
         )
     return parsed

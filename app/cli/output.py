@@ -1,4 +1,4 @@
-"""What the commands share: running, failing, and writing to the terminal."""
+"""Run commands, report errors, and write to the terminal."""
 
 import asyncio
 import json
@@ -25,37 +25,37 @@ T = TypeVar("T")
 _PASSWORD: Final = re.compile(r"(://[^\s:/@]*):(?!password@host)\S*@")
 _SECRET_OPTION: Final = re.compile(r"([?&]\w*passw\w*=)[^&\s]*", re.IGNORECASE)
 
-# What may have to be escaped in JSON, which itself needs no more than this leaves out.
+# Characters that may have to be escaped in JSON, whose own syntax contains none of them.
 _UNUSUAL: Final = re.compile(r"[^\n -~]")
 
-# Wide enough that nothing is cut or broken when the output goes to a file or a program.
+# Wide enough that no line is cut or wrapped in the output to a file or a program.
 _UNLIMITED: Final = 100_000
 
 
 class ReaderLeft(typer.Exit):
-    """Whoever read standard output has gone, as ``| head`` does; that is no failure."""
+    """The reader of standard output has exited, such as ``| head``; this is not a failure."""
 
 
 class _Pipe(FileIO):
-    """Standard output that ends the command quietly when nobody reads it any more."""
+    """Standard output that ends the command without an error when its reader exits."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         """Write bytes, or raise `ReaderLeft`."""
         try:
             return super().write(data)
         except BrokenPipeError:
-            # What is buffered goes nowhere, or the last flush would fail as well.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+            # Discard the buffer, or the last flush would fail too.
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
             raise ReaderLeft from None
 
 
 def prepare_stdout() -> None:
-    """Make standard output bear what it cannot show, and readers that leave."""
+    """Configure standard output for characters that it cannot encode, and readers exit."""
     if not isinstance(sys.stdout, TextIOWrapper):
         return
-    # A terminal that lacks a letter must not end a command halfway.
+    # A character that the terminal lacks must not end a command halfway.
     sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.stdout.isatty():
         pipe = BufferedWriter(_Pipe(sys.stdout.fileno(), "w", closefd=False))
@@ -78,14 +78,14 @@ def _told(error: ThreadlogError) -> str:
 
 
 def fail(reason: str) -> typer.Exit:
-    """Write one line to standard error; raise what is returned to end with status 1."""
+    """Write one line to standard error. Return the exception that ends with status 1."""
     line = printable(without_password(reason)).replace("\n", " ")
     stderr().print(Text.assemble(("Error: ", "bold red"), line), soft_wrap=True)
     return typer.Exit(1)
 
 
 def stdout() -> Console:
-    """Give the console for results: as wide as the terminal, unlimited elsewhere."""
+    """Return the console for results: as wide as the terminal, otherwise unlimited."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_UNLIMITED)
@@ -93,7 +93,7 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """Give the console for progress, hints and errors."""
+    """Return the console for progress, hints and errors."""
     return Console(stderr=True, highlight=False)
 
 
@@ -103,9 +103,9 @@ def print_json(value: object) -> None:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """Write JSON with letters as they are, unless the output lacks one.
+    """Return JSON with non-ASCII letters, unless the output cannot encode one.
 
-    Control characters are escaped, all of them: the output may be a terminal.
+    All control characters are escaped: the output may be a terminal.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
@@ -116,38 +116,39 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Write control characters out, so that stored text cannot steer the terminal.
+    r"""Escape control characters, so that stored text cannot control the terminal.
 
-    Line feeds and tabs stay; what moves the cursor, colours or reorders becomes ``\x1b``.
+    Line feeds and tabs stay; characters that move the cursor, colour or reorder text become
+    escapes such as ``\x1b``.
     """
     text = text.replace("\r\n", "\n")
     return "".join(_visible(character) for character in text)
 
 
 def in_one_line(text: str) -> str:
-    """Write text so that it takes one line, for ids and names."""
+    """Return text escaped to one line, for ids and names."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut text, and say how long it was."""
+    """Return the first `length` characters, with the full length if text was cut."""
     if len(text) <= length:
         return text
     return f"{text[:length].rstrip()} … ({len(text):,} characters)"
 
 
 def without_password(text: str) -> str:
-    """Put *** in place of the passwords of URLs in a text."""
+    """Return text with *** instead of the passwords of URLs."""
     return _SECRET_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
 
 
-def moment(time: datetime) -> str:
-    """Write a time for people."""
+def time_text(time: datetime) -> str:
+    """Return a time to the second, as displayed."""
     return f"{time:%Y-%m-%d %H:%M:%S}"
 
 
 def indented(console: Console, text: Text, indent: int) -> Iterable[Text]:
-    """Break text into the lines of an indented block, as wide as the terminal allows."""
+    """Yield the lines of text as an indented block, wrapped to the terminal's width."""
     lines = text.split("\n", allow_blank=True)
     if console.is_terminal:
         lines = text.wrap(console, max(console.width - indent, 20))
@@ -163,7 +164,7 @@ def _visible(character: str) -> str:
 
 
 def _escaped(character: str) -> str:
-    """Write a character of a JSON string."""
+    """Return a character of a JSON string, escaped if harmful."""
     if _is_harmless(character):
         return character
     units = character.encode("utf-16-be", "surrogatepass").hex()
@@ -171,7 +172,7 @@ def _escaped(character: str) -> str:
 
 
 def _is_harmless(character: str) -> bool:
-    # Cc: control characters; Cf: among others what changes the direction of text. The
+    # Cc: control characters; Cf: format characters, such as changes of text direction. The
     # joiners that scripts and emoji need are harmless.
     kind = unicodedata.category(character)
     return character in "\u200c\u200d" or kind not in {"Cc", "Cf", "Cs", "Zl", "Zp"}

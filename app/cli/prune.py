@@ -17,7 +17,7 @@ from threadlog.graph import pruning
 from threadlog.graph.client import GraphClient
 from threadlog.graph.pruning import Pruned, Strategy
 
-# Threads that are looked up at a time.
+# Threads in a page.
 _THREADS = 500
 
 
@@ -31,14 +31,14 @@ def prune(
         typer.Option(
             parser=age,
             metavar="AGE",
-            help="Prune what was stored so long ago or longer: 30m, 12h, 90d.",
+            help="Prune checkpoints of at least this age: 30m, 12h, 90d.",
         ),
     ],
     strategy: Annotated[
         Strategy,
         typer.Option(
-            help="keep_latest: old checkpoints but for the newest of each thread and graph; "
-            "delete: whole threads, if all of their checkpoints are old.",
+            help="keep_latest: delete old checkpoints except the newest of each thread and graph; "
+            "delete: delete whole threads if all of their checkpoints are old.",
         ),
     ] = "keep_latest",
     dry_run: Annotated[
@@ -48,16 +48,16 @@ def prune(
 ) -> None:
     """Delete old checkpoints of graphs.
 
-    Conversations in the message log are not touched. What values of delta
-    channels add up from is kept. Each thread is one transaction: interrupted
-    and run again, it goes on where it was. Do not prune threads that a run
-    goes on from an old checkpoint of.
+    The message log is not changed. Checkpoints that the values of delta
+    channels are computed from are kept. Each thread is one transaction: if
+    interrupted, run it again to continue. Do not prune a thread while a run
+    continues from one of its old checkpoints.
 
     \b
     Example:
       threadlog prune --older-than 90d --dry-run
       threadlog prune --older-than 90d --url mysql://user:password@localhost/app
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     url = one_url(context, argument, url)
     found = run(_prune(url, older_than, strategy, stderr(), dry_run=dry_run))
     with suppress(ReaderLeft):
@@ -95,7 +95,7 @@ async def _old_threads(client: GraphClient, older_than: timedelta) -> list[str]:
 
 
 def _progress(console: Console) -> Progress:
-    """Give a bar over the threads, which does nothing unless it is seen."""
+    """Return a progress bar over the threads, disabled unless on a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -110,7 +110,7 @@ def _progress(console: Console) -> Progress:
 def _print(found: Pruned, *, dry_run: bool) -> None:
     counts = f"{found.checkpoints:,} checkpoints of {found.threads:,} threads"
     if dry_run:
-        line = f"{counts} would be deleted; nothing was."
+        line = f"{counts} would be deleted. Nothing was deleted."
     else:
         line = f"{counts} deleted, with {found.writes:,} writes and {found.blobs:,} values."
     stdout().print(Text(line), soft_wrap=True)

@@ -19,21 +19,21 @@ def release(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Also where a person's answer is pending; that question stays."
+            "--force", help="Also if the run waits for a person's answer; the question stays."
         ),
     ] = False,
 ) -> None:
-    """Give up the claim of a run whose process died, so that it can be claimed again.
+    """Release the claim of a run whose process died, so that it can be claimed again.
 
-    The run's messages stay. Make sure that the process is dead: one that
-    lives after all can no longer complete the run. A run that waits for a
-    person's answer needs no process, and is refused unless --force is given.
+    The run's messages stay. Make sure that the process is dead: a live
+    process could no longer complete the run. A run that waits for a person's
+    answer needs no process, and is not released without --force.
 
     \b
     Example:
       threadlog runs --stale 2h
       threadlog release airline/0/0 run-1 --url sqlite:///threadlog.db
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     run(_release(url, thread, run_id, force=force))
     done = f"Released run {in_one_line(run_id)} of thread {in_one_line(thread)}."
     stdout().print(done, markup=False, soft_wrap=True)
@@ -46,12 +46,12 @@ async def _release(url: str, thread_id: str, run_id: str, *, force: bool) -> Non
             await checkpointer.release_run(
                 thread_id, run_id, older_than=None if force else timedelta(0)
             )
-        # The library's own advice is for who claims runs.
+        # The library's own advice is for processes that claim runs.
         except RunNotClaimedError as error:
             raise fail(f"{name} is not claimed. See: threadlog runs THREAD") from error
         except RunAlreadyCompletedError as error:
-            raise fail(f"{name} is completed; there is nothing to release.") from error
-        except RunAlreadyClaimedError as error:  # of any age: it can only be waiting
+            raise fail(f"{name} is completed and cannot be released.") from error
+        except RunAlreadyClaimedError as error:  # with age 0 only a waiting run is refused
             raise fail(
-                f"{name} is waiting: a person's answer is pending. Release it with --force."
+                f"{name} is waiting for a person's answer. Use --force to release it anyway."
             ) from error

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption, age
-from threadlog.cli.output import in_one_line, moment, print_json, run, stderr, stdout
+from threadlog.cli.output import in_one_line, print_json, run, stderr, stdout, time_text
 from threadlog.errors import ThreadNotFoundError
 from threadlog.log.results import RunSummary
 
@@ -29,23 +29,23 @@ def runs(
             parser=age,
             metavar="AGE",
             show_default=False,
-            help="List runs of all threads that gave no sign of life for so long: 30m, 1h, 2d.",
+            help="List runs of all threads without a sign of life for this long: 30m, 1h, 2d.",
         ),
     ] = None,
     *,
     json: JsonOption = False,
 ) -> None:
-    """List the runs of a thread, or with --stale those whose process seems to be dead.
+    """List the runs of a thread, or with --stale the runs whose process may be dead.
 
-    A run is open, waiting (open, with a question that a person is to answer)
-    or completed; its place is that among the thread's completed runs. A sign
-    of life is the claim, or a message of the run. What waits is not stale.
+    A run is open, waiting (open, with a question to a person) or completed;
+    its place is its number among the thread's completed runs. Signs of life
+    are the claim and the messages of the run. A waiting run is never stale.
 
     \b
     Example:
       threadlog runs airline/0/0 --url sqlite:///threadlog.db
       threadlog runs --stale 2h
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     match thread, stale:
         case str(thread_id), None:
             found = run(_of_thread(url, thread_id))
@@ -53,7 +53,7 @@ def runs(
             found = run(_stale(url, older_than))
         case _:
             raise typer.BadParameter(
-                "give a thread's id, or --stale AGE to look at all threads; not both.",
+                "name a thread, or use --stale AGE for all threads, but not both.",
                 param_hint="THREAD",
             )
     if json:
@@ -78,7 +78,7 @@ async def _stale(url: str, older_than: timedelta) -> list[RunSummary]:
 
 
 def _table(found: Sequence[RunSummary]) -> Table:
-    """Build the table of one thread's runs."""
+    """Return the table of one thread's runs."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Run", overflow="fold", style="bold")
     table.add_column("State")
@@ -89,15 +89,15 @@ def _table(found: Sequence[RunSummary]) -> Table:
         table.add_row(
             Text(in_one_line(summary.run_id)),
             Text(summary.state, style=_STYLES[summary.state]),
-            moment(summary.claimed_at),
-            "" if summary.completed_at is None else moment(summary.completed_at),
+            time_text(summary.claimed_at),
+            "" if summary.completed_at is None else time_text(summary.completed_at),
             "" if summary.completion_seq is None else f"{summary.completion_seq:,}",
         )
     return table
 
 
 def _stale_table(found: Sequence[RunSummary]) -> Table:
-    """Build the table of stale runs, all of which are open."""
+    """Return the table of stale runs, all of which are open."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Thread", overflow="fold", style="bold")
     table.add_column("Run", overflow="fold", style="bold")
@@ -106,7 +106,7 @@ def _stale_table(found: Sequence[RunSummary]) -> Table:
         table.add_row(
             Text(in_one_line(summary.thread_id)),
             Text(in_one_line(summary.run_id)),
-            moment(summary.claimed_at),
+            time_text(summary.claimed_at),
         )
     return table
 

@@ -15,11 +15,11 @@ from threadlog.cli.output import (
     in_one_line,
     indented,
     json_text,
-    moment,
     printable,
     run,
     shorten,
     stdout,
+    time_text,
 )
 from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadNotFoundError
@@ -50,7 +50,7 @@ _STYLES: Final = {"user": "bold cyan", "assistant": "bold green", "tool_result":
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What is shown before the messages, and where they begin."""
+    """The data shown before the messages, and the seq before the first message."""
 
     thread_id: str
     extra: dict[str, Any]
@@ -63,22 +63,24 @@ class _Head:
 def show(
     thread: ThreadArgument,
     url: UrlOption = DEFAULT_URL,
-    last: Annotated[int | None, typer.Option(min=1, help="Only so many of the newest.")] = None,
+    last: Annotated[
+        int | None, typer.Option(min=1, help="Show only this many of the newest messages.")
+    ] = None,
     *,
     json: JsonOption = False,
 ) -> None:
-    """Show a conversation: who said what, when, and what tools were asked and answered.
+    """Show a conversation: its messages with role and time, tool calls and tool results.
 
     \b
     Example:
       threadlog show airline/0/0 --url sqlite:///threadlog.db --last 10
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     run(_show(thread, url, last, as_json=json))
 
 
 async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) -> None:
     async with existing(url) as checkpointer:
-        head = await checkpointer._read(_read_head, checkpointer.vocabulary, thread_id, last)  # noqa: SLF001 - our own door
+        head = await checkpointer._read(_read_head, checkpointer.vocabulary, thread_id, last)  # noqa: SLF001 - threadlog's own class
         if head is None:
             raise ThreadNotFoundError(thread_id=thread_id)
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)
@@ -94,7 +96,7 @@ def _read_head(
     thread_id: str,
     last: int | None,
 ) -> _Head | None:
-    """Read all of a thread but its messages."""
+    """Read a thread without its messages."""
     check_id(thread_id)
     log = transactions.read(lambda uow: uow.messages.log(thread_id, last=last or 1))
     if log is None:
@@ -114,7 +116,7 @@ def _read_head(
 
 
 async def _write_json(head: _Head, messages: AsyncIterator[StoredMessage[Message]]) -> None:
-    """Write one JSON object, a message at a time: a thread may be longer than memory."""
+    """Write one JSON object, a message at a time: a thread may exceed the memory."""
     pending = head.pending
     fields = {
         "thread_id": head.thread_id,
@@ -127,7 +129,7 @@ async def _write_json(head: _Head, messages: AsyncIterator[StoredMessage[Message
     separator = "\n"
     async for stored in messages:
         place = {"seq": stored.seq, "created_at": stored.created_at.isoformat()}
-        # Twice: first for the order, then because a message may have fields of such names.
+        # Twice: first for the order, then to override a message's fields of these names.
         message = place | stored.message.model_dump(mode="json") | place
         typer.echo(separator + json_text(message), nl=False)
         separator = ",\n"
@@ -188,7 +190,7 @@ def _title(stored: StoredMessage[Message]) -> Text:
         (f"{stored.seq:>{_INDENT - 2}}  ", "dim"),
         (in_one_line(who), _STYLES[message.role]),
         ("  tool result", "yellow") if isinstance(message, ToolResultMessage) else "",
-        (f"  {moment(stored.created_at)}", "dim"),
+        (f"  {time_text(stored.created_at)}", "dim"),
     )
     if isinstance(message, ToolResultMessage) and message.is_error:
         title.append("  failed", style="bold red")

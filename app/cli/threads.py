@@ -12,7 +12,7 @@ from rich.text import Text
 
 from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
-from threadlog.cli.output import in_one_line, moment, print_json, run, stderr, stdout
+from threadlog.cli.output import in_one_line, print_json, run, stderr, stdout, time_text
 from threadlog.log.results import ThreadSummary
 
 
@@ -25,11 +25,13 @@ class _Order(StrEnum):
 
 def threads(
     url: UrlOption = DEFAULT_URL,
-    limit: Annotated[int, typer.Option(min=1, help="The most threads to list.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of threads to list.")] = 20,
     after: Annotated[
-        str | None, typer.Option(help="List threads behind this id; needs --order id.")
+        str | None, typer.Option(help="List the threads after this id; requires --order id.")
     ] = None,
-    order: Annotated[_Order, typer.Option(help="Last written to first, or by id.")] = _Order.recent,
+    order: Annotated[
+        _Order, typer.Option(help="Most recently written first, or by id.")
+    ] = _Order.recent,
     *,
     json: JsonOption = False,
 ) -> None:
@@ -39,9 +41,9 @@ def threads(
     Example:
       threadlog threads --url sqlite:///threadlog.db --limit 50
       threadlog threads --order id --after airline/7/1
-    """  # noqa: D301 - \b is Click's mark for lines that are not to be joined
+    """  # noqa: D301 - Click does not rewrap a paragraph after \b
     if after is not None and order is not _Order.id:
-        raise typer.BadParameter("needs --order id.", param_hint="--after")
+        raise typer.BadParameter("requires --order id.", param_hint="--after")
     found = run(_list(url, limit, after, order))
     if json:
         print_json([_as_json(summary) for summary in found])
@@ -70,7 +72,7 @@ def _table(found: Sequence[ThreadSummary]) -> Table:
         table.add_row(
             Text(in_one_line(summary.thread_id)),
             f"{summary.last_seq:,}",
-            moment(summary.updated_at),
+            time_text(summary.updated_at),
             Text(in_one_line(parent)),
         )
     return table

@@ -1,4 +1,4 @@
-"""Pruning: deleting checkpoints that nothing needs any more, with what belongs to them."""
+"""Delete unneeded checkpoints with their writes and values."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -13,28 +13,28 @@ from threadlog.repositories.graph.digests import DIGITS, channel_digest
 from threadlog.runtime.transactions import TransactionRunner
 
 Strategy: TypeAlias = Literal["keep_latest", "delete"]
-"""``keep_latest`` keeps the newest checkpoint of each namespace, ``delete`` keeps nothing."""
+"""``keep_latest`` keeps the newest checkpoint of each namespace, ``delete`` keeps none."""
 
-# Ids in one statement: few enough for every server.
+# Ids in one statement, within the limit of every server.
 _IDS_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted, or would be."""
+    """Counts of deleted rows, or with a dry run of rows to delete."""
 
     threads: int = 0
-    """Threads of which something was deleted."""
+    """Threads with deleted rows."""
 
     checkpoints: int = 0
     writes: int = 0
-    """Writes of tasks; 0 where nothing was deleted to count them."""
+    """Writes of tasks; 0 in a dry run."""
 
     blobs: int = 0
-    """Values of channels; 0 where nothing was deleted to count them."""
+    """Values of channels; 0 in a dry run."""
 
     def __add__(self, other: "Pruned") -> "Pruned":
-        """Add up what was deleted."""
+        """Return the sum of the counts."""
         return Pruned(
             self.threads + other.threads,
             self.checkpoints + other.checkpoints,
@@ -58,10 +58,10 @@ def prune_older(
     *,
     dry_run: bool,
 ) -> Pruned:
-    """Prune what is old of a thread in one transaction; see `Saver.prune_older_than`.
+    """Prune a thread by age in one transaction; see `Saver.prune_older_than`.
 
-    With ``keep_latest`` those are its old checkpoints but for the newest of each namespace;
-    with ``delete`` the whole thread, if all of its checkpoints are old.
+    ``keep_latest`` deletes its old checkpoints except the newest of each namespace; ``delete``
+    the whole thread, if all of its checkpoints are old.
     """
     check_strategy(strategy)
     seconds = seconds_of(age)
@@ -85,7 +85,7 @@ def prune_older(
 def old_threads(
     transactions: TransactionRunner, age: timedelta, *, after: str | None, limit: int
 ) -> list[str]:
-    """Name threads with an old checkpoint, a page at a time, in the order of their ids."""
+    """Return a page of the ids of threads with an old checkpoint, in the order of ids."""
     seconds = seconds_of(age)
     return transactions.read(
         lambda uow: uow.checkpoints.threads_with_old(seconds_ago=seconds, after=after, limit=limit)
@@ -95,7 +95,7 @@ def old_threads(
 def delete_for_run(
     transactions: TransactionRunner, thread_id: str, run_ids: Sequence[str]
 ) -> Pruned:
-    """Delete what runs stored of one thread, in one transaction; see `Saver.delete_for_runs`."""
+    """Delete the checkpoints of runs in one thread and transaction; see `Saver.delete_for_runs`."""
 
     def delete(uow: UnitOfWork) -> Pruned:
         doomed = uow.checkpoints.of_runs(thread_id, run_ids)
@@ -107,12 +107,12 @@ def delete_for_run(
 
 
 def threads_of_runs(transactions: TransactionRunner, run_ids: Sequence[str]) -> list[str]:
-    """Name the threads in which runs stored checkpoints."""
+    """Return the ids of threads in which runs stored checkpoints."""
     return transactions.read(lambda uow: uow.checkpoints.threads_of_runs(run_ids))
 
 
 def delete_all(uow: UnitOfWork, thread_id: str) -> Pruned:
-    """Delete all that is stored of a thread's graphs."""
+    """Delete all graph state of a thread."""
     checkpoints = uow.checkpoints.delete_thread(thread_id)
     writes = uow.checkpoint_writes.delete_thread(thread_id)
     blobs = uow.checkpoint_blobs.delete_thread(thread_id)
@@ -120,17 +120,17 @@ def delete_all(uow: UnitOfWork, thread_id: str) -> Pruned:
 
 
 def prune_thread(uow: UnitOfWork, thread_id: str) -> Pruned:
-    """Delete a thread's checkpoints but for the newest of each namespace, and what that needs."""
+    """Delete checkpoints, except the newest of each namespace and the ancestors it needs."""
     outlines = uow.checkpoints.outline(thread_id, seconds_ago=0)
     kept = _kept(uow, thread_id, outlines, lambda _: False)
     return _delete_others(uow, thread_id, outlines, kept)
 
 
 def check_strategy(strategy: object) -> Strategy:
-    """Refuse a strategy that there is not.
+    """Return `strategy`.
 
     Raises:
-        InvalidInputError: it is one.
+        InvalidInputError: it is not a strategy.
     """
     for known in get_args(Strategy):
         if strategy == known:
@@ -139,10 +139,10 @@ def check_strategy(strategy: object) -> Strategy:
 
 
 def seconds_of(age: object) -> float:
-    """Give an age in seconds.
+    """Return an age in seconds.
 
     Raises:
-        InvalidInputError: it is no timedelta, or negative.
+        InvalidInputError: it is not a timedelta, or negative.
     """
     if not isinstance(age, timedelta) or age < timedelta(0):
         raise InvalidInputError(f"The age must be a timedelta that is not negative, not {age!r}.")
@@ -155,18 +155,18 @@ def _kept(
     outlines: Sequence[CheckpointSummary],
     wanted: Callable[[CheckpointSummary], bool],
 ) -> list[CheckpointSummary]:
-    """Choose what stays: what is wanted, the newest of each namespace, and what those need.
+    """Return the checkpoints to keep: wanted, newest of a namespace, or needed by one of these.
 
-    A delta channel's value is what its ancestors' writes add up to, from the nearest one that
-    has a value for it: those ancestors stay too.
+    A delta channel's value is computed from the writes of the checkpoint's ancestors, back to
+    the nearest one with a value for the channel: those ancestors are kept too.
     """
     spaces: dict[str, dict[str, CheckpointSummary]] = defaultdict(dict)
     for outline in outlines:
         spaces[outline.ns_digest][outline.checkpoint_id] = outline
     kept = {(space, max(found)) for space, found in spaces.items()}
     kept |= {(o.ns_digest, o.checkpoint_id) for o in outlines if wanted(o)}
-    # Of the whole namespace, not of each checkpoint: one that was stored after a deployment in
-    # which a channel stopped being a delta channel does not say any more that it was one.
+    # Of the whole namespace: a checkpoint stored after a deployment in which a channel stopped
+    # being a delta channel no longer lists it.
     deltas = {
         space: {channel_digest(name) for o in found.values() for name in o.delta_channels}
         for space, found in spaces.items()
@@ -185,15 +185,15 @@ def _support(
     deltas: Collection[str],
     valued: Collection[tuple[str, str]],
 ) -> Iterator[str]:
-    """Name the ancestors that the values of a checkpoint's delta channels add up from.
+    """Yield ids of the ancestors that a checkpoint's delta channels are computed from.
 
     Args:
         outline: the checkpoint.
         found: all checkpoints of its namespace, by id.
         deltas: hashes of the names of delta channels.
-        valued: hash of the namespace and key of each value that is stored for one of them.
+        valued: hash of the namespace and key of each stored value of a delta channel.
     """
-    # A channel that was never written has no version, and adds up from nothing.
+    # A channel that was never written has no version, and needs no ancestors.
     missing = {key[:DIGITS] for key in outline.blob_keys}.intersection(deltas)
     step: CheckpointSummary | None = outline
     seen = set[str]()
@@ -215,7 +215,7 @@ def _delete_others(
 ) -> Pruned:
     """Delete checkpoints that are not kept, their writes, and the values that only they have.
 
-    Only those values: others may be of a checkpoint that a run is storing at this moment.
+    Other values may belong to a checkpoint that a run is storing at the same time.
     """
     staying = {(o.ns_digest, o.checkpoint_id) for o in kept}
     needed = {(o.ns_digest, key) for o in kept for key in o.blob_keys}

@@ -1,8 +1,7 @@
-"""Between the chat-completions form of a conversation and threadlog's messages.
+"""Convert conversations between the chat-completions form and threadlog's messages.
 
-That form is what model providers' HTTP APIs take and most logs hold: a list of dicts with
-``role`` and ``content``. Reading refuses what it could not keep; it never drops anything
-silently.
+Model providers' HTTP APIs and most logs use that form: a list of dicts with ``role`` and
+``content``. Reading raises an error for a value that cannot be stored, and never drops one.
 """
 
 import json
@@ -25,8 +24,8 @@ from threadlog.messages import (
 
 _SYSTEM_ROLES: Final = ("system", "developer")
 
-# What reading puts into fields of a message, by role; anything else that a message holds
-# goes into its metadata under its own name.
+# The keys that are stored in fields of a message, by role; all other keys are stored in its
+# metadata.
 _FIELDS: Final[dict[str, set[str]]] = {
     "system": {"role", "content"},
     "user": {"role", "content"},
@@ -34,27 +33,27 @@ _FIELDS: Final[dict[str, set[str]]] = {
     "tool": {"role", "content", "tool_call_id", "name"},
 }
 
-# The fields that writing takes back from the metadata.
+# The keys that writing reads from the metadata.
 _WRITTEN_BACK: Final = ("name", "refusal")
 
 
 class Transcript(NamedTuple):
-    """A conversation as threadlog keeps it."""
+    """A conversation in threadlog's form."""
 
     system: str | None
-    """The text of the system message that it begins with."""
+    """The text of the initial system message."""
 
     messages: list[Message]
 
 
 def read_transcript(raw: object) -> Transcript:
-    """Turn a list of chat-completions messages into threadlog's.
+    """Convert a list of chat-completions messages to threadlog's.
 
-    The text of a system (or developer) message at the beginning is given apart: it is the
-    host's, not a part of what was said.
+    The text of an initial system (or developer) message is returned separately: it is the
+    application's, not a part of the conversation.
 
     Raises:
-        ConversationError: a message could not be kept as it is.
+        ConversationError: a message cannot be stored unchanged.
     """
     if not isinstance(raw, list):
         raise ConversationError(f"messages must be a list, not {_kind(raw)}.")
@@ -73,14 +72,14 @@ def read_transcript(raw: object) -> Transcript:
 
 
 def write_transcript(messages: Iterable[Message], *, system: str | None = None) -> list[JsonObject]:
-    """Turn threadlog's messages into chat-completions form, to hand them to a model.
+    """Convert threadlog's messages to the chat-completions form, as input of a model.
 
-    What that form has no place for is left out: thoughts, and metadata but for ``name``
-    and ``refusal``.
+    Omits the values that the form does not have: thinking, and metadata except ``name`` and
+    ``refusal``.
 
     Args:
         messages: the messages.
-        system: the text of a system message to begin with.
+        system: the text of an initial system message.
     """
     written: list[JsonObject] = []
     if system is not None:
@@ -90,14 +89,14 @@ def write_transcript(messages: Iterable[Message], *, system: str | None = None) 
 
 
 def parse_json(text: str | bytes, what: str) -> Any:
-    """Parse JSON as the standard has it, and refuse what could not be kept as it is.
+    """Parse standard JSON whose values can be stored unchanged.
 
-    Python's parser takes NaN, makes infinity of large numbers, and of two equal keys
-    forgets the first.
+    Python's own parser accepts NaN, converts large numbers to infinity, and drops the first of
+    two equal keys.
 
     Args:
         text: the document.
-        what: names it in the error.
+        what: its name in errors.
 
     Raises:
         ConversationError: it cannot be parsed.
@@ -107,10 +106,10 @@ def parse_json(text: str | bytes, what: str) -> Any:
             text.decode("utf-8-sig") if isinstance(text, bytes) else text,
             parse_constant=_no_constant,
             parse_float=_finite,
-            object_pairs_hook=_no_twins,
+            object_pairs_hook=_no_duplicate_keys,
         )
     except RecursionError:
-        raise ConversationError(f"{what} is nested too deep.") from None
+        raise ConversationError(f"{what} is nested too deeply.") from None
     except UnicodeDecodeError:
         raise ConversationError(f"{what} is not UTF-8.") from None
     except json.JSONDecodeError as error:
@@ -118,14 +117,14 @@ def parse_json(text: str | bytes, what: str) -> Any:
             f"{what} is not JSON: {error.msg} at character {error.pos + 1}."
         ) from None
     except ValueError as error:
-        raise ConversationError(f"{what} is not JSON that can be kept: {error}.") from None
+        raise ConversationError(f"{what} is not JSON that can be stored: {error}.") from None
 
 
 # --- Reading -----------------------------------------------------------------------
 
 
 def _read_message(item: object, tools: dict[str, str]) -> Message:
-    """Read one message; `tools` collects the names of called tools by the calls' ids."""
+    """Convert one message; adds the names of called tools to `tools`, by the calls' ids."""
     if not isinstance(item, dict):
         raise _fault(f" must be an object, not {_kind(item)}")
     match item.get("role"):
@@ -136,18 +135,18 @@ def _read_message(item: object, tools: dict[str, str]) -> Message:
         case "tool":
             return _tool_result(item, tools)
         case "system" | "developer" as role:
-            raise _fault(f" is a {role} message, which can be kept only as the first message")
+            raise _fault(f" is a {role} message, which can be stored only as the first message")
         case role:
             raise _fault(f" has the unknown role {role!r}")
 
 
 def _system_text(item: Mapping[str, Any]) -> str:
     if unknown := sorted(_rest(item, "system")):
-        raise _fault(f": the {unknown[0]!r} of a system message cannot be kept")
+        raise _fault(f": the {unknown[0]!r} of a system message cannot be stored")
     content = _content(item.get("content"))
     texts = [block.text for block in content if isinstance(block, TextContent)]
     if len(texts) != len(content):
-        raise _fault(": a system message can be kept only if it is text")
+        raise _fault(": a system message can be stored only if it is text")
     return "".join(texts)
 
 
@@ -172,7 +171,7 @@ def _assistant(item: Mapping[str, Any], tools: dict[str, str]) -> AssistantMessa
 
 
 def _without_refusals(content: Any) -> tuple[Any, list[str]]:
-    """Take the refusal parts out of an assistant's content."""
+    """Split an assistant's content into the other parts and the refusals."""
     if not isinstance(content, list):
         return content, []
     is_refusal = [isinstance(part, dict) and part.get("type") == "refusal" for part in content]
@@ -198,7 +197,7 @@ def _tool_call(where: str, call: object) -> ToolCall:
     for name in (call.keys() - {"id", "type", "function"}) | (
         function.keys() - {"name", "arguments"}
     ):
-        raise _fault(f"{where} has {name!r}, which cannot be kept")
+        raise _fault(f"{where} has {name!r}, which cannot be stored")
     return ToolCall(
         id=_string(call.get("id"), f"{where}.id"),
         name=_string(function.get("name"), f"{where}.function.name"),
@@ -212,7 +211,7 @@ def _tool_result(item: Mapping[str, Any], tools: Mapping[str, str]) -> ToolResul
     if name is None:
         name = tools.get(call_id)
         if name is None:
-            raise _fault(" has no name, and answers no call of an earlier message")
+            raise _fault(" has no name, and no earlier message has its tool call")
     return ToolResultMessage(
         tool_call_id=call_id,
         tool_name=_string(name, ".name"),
@@ -237,23 +236,22 @@ def _part(where: str, part: object) -> Content:
         case {"type": "image_url", "image_url": {"url": str(url), **options}, **rest} if (
             not rest and options.keys() <= {"detail"}
         ):
-            # The default says nothing; another is kept as a field that readers may ignore.
+            # The default is dropped; another value is stored as an extra field.
             detail = {} if options.get("detail") in (None, "auto") else options
             image = {"source": url, "media_type": _media_type(url), **detail}
             return ImageContent.model_validate(image)
     kind = part.get("type") if isinstance(part, dict) else _kind(part)
-    raise _fault(f"{where} is a part that cannot be kept (type {kind!r})")
+    raise _fault(f"{where} is a part that cannot be stored (type {kind!r})")
 
 
 def _media_type(url: str) -> str:
-    """Give the media type that a ``data:`` URL names."""
     if not url.startswith("data:"):
         return ""
     return url.removeprefix("data:").partition(",")[0].partition(";")[0]
 
 
 def _rest(item: Mapping[str, Any], role: str) -> JsonObject:
-    """Give what of a message no field of ours holds, but for what says nothing."""
+    """Return the non-empty values of a message that have no field in threadlog's."""
     return {
         key: value
         for key, value in item.items()
@@ -284,7 +282,7 @@ def _kind(value: object) -> str:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _finite(text: str) -> float:
@@ -294,7 +292,7 @@ def _finite(text: str) -> float:
     return value
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("an object has the same key twice")
@@ -317,7 +315,7 @@ def _write_message(message: Message) -> JsonObject:
 
 
 def _write_content(content: Sequence[Content | AssistantContent]) -> Any:
-    """Write one text as a string, nothing as null, and anything else as parts."""
+    """Return a single text as a string, no content as null, and all other content as parts."""
     blocks = [block for block in content if isinstance(block, TextContent | ImageContent)]
     match blocks:
         case []:

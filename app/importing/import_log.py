@@ -1,4 +1,4 @@
-"""Bringing in conversations that were held elsewhere, without ever doubling one."""
+"""Import conversations without ever duplicating a message."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from threadlog.repositories.log.message import NewMessage
 from threadlog.runtime.transactions import TransactionRunner
 
 _SYSTEM: Final = "system"
-"""The key in a thread's `extra` under which a system message's text is kept."""
+"""The key in a thread's `extra` for the text of the system message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +29,18 @@ class Conversation:
     messages: list[Message]
 
     skipped: int
-    """Messages before the first of `messages` that `extra` keeps: 1 for a system message."""
+    """Number of messages that are in `extra` instead of `messages`: 1 for a system message."""
 
 
 def parse_line(line: bytes, thread_id: str) -> Conversation:
-    """Read a line of a JSON Lines file: an object with ``messages``, or a list of them.
+    """Parse a line of a JSON Lines file: an object with ``messages``, or a list of messages.
 
     Args:
         line: the line.
-        thread_id: the id of a conversation that has none of its own.
+        thread_id: the id of a conversation without its own id.
 
     Raises:
-        ConversationError: it is no conversation, or could not be kept as it is.
+        ConversationError: it is not a conversation, or cannot be stored unchanged.
     """
     raw = parse_json(line, "The line")
     if isinstance(raw, list):
@@ -48,7 +48,7 @@ def parse_line(line: bytes, thread_id: str) -> Conversation:
     if not isinstance(raw, dict) or "messages" not in raw:
         raise ConversationError("The line is neither a list of messages nor has 'messages'.")
     if unknown := sorted(raw.keys() - {"thread_id", "extra", "messages"}):
-        raise ConversationError(f"The line has {unknown[0]!r}, which cannot be kept.")
+        raise ConversationError(f"The line has {unknown[0]!r}, which cannot be stored.")
     extra = {} if raw.get("extra") is None else raw["extra"]
     check_json_object(extra, "extra")
     system, messages = read_transcript(raw["messages"])
@@ -66,8 +66,8 @@ def parse_line(line: bytes, thread_id: str) -> Conversation:
 
 
 async def import_into(checkpointer: Checkpointer, conversation: Conversation) -> int:
-    """Import a conversation through a facade; see `import_conversation`."""
-    return await checkpointer._write(import_conversation, checkpointer.vocabulary, conversation)  # noqa: SLF001 - our own door
+    """Import a conversation through a checkpointer; see `import_conversation`."""
+    return await checkpointer._write(import_conversation, checkpointer.vocabulary, conversation)  # noqa: SLF001 - threadlog's own class
 
 
 def import_conversation(
@@ -75,17 +75,17 @@ def import_conversation(
     vocabulary: FrameworkTypes[Message, Any, Any],
     conversation: Conversation,
 ) -> int:
-    """Append what a thread lacks of a conversation, in one unit of work.
+    """Append the messages of a conversation that a thread lacks, in one unit of work.
 
-    Running it again, after a crash or at the same time as another, adds nothing twice. A
-    thread that was continued since is left as it is. `extra` is merged when messages are
-    appended or the thread had none: a host's later changes to it outlive a second import.
+    Repeated or concurrent imports duplicate nothing. A thread that was continued since is left
+    unchanged. `extra` is merged only if messages are appended or the thread had none, so that
+    the application's later changes to it survive a second import.
 
     Returns:
-        How many messages were appended.
+        The number of messages appended.
 
     Raises:
-        InvalidInputError: it cannot be stored, or the thread holds another conversation.
+        InvalidInputError: it cannot be stored, or the thread contains another conversation.
     """
     check_id(conversation.thread_id)
     check_json_object(conversation.extra, "extra")
@@ -105,7 +105,7 @@ def _encode(
     message: Message,
     place: int,
 ) -> NewMessage:
-    """Encode a message that fits into a statement; errors name its place in the file."""
+    """Encode a message, and check its size; errors name its index in the conversation."""
     try:
         (row,) = vocabulary.messages.encode([message])
         in_batches([row], transactions.statement_limit)
@@ -125,8 +125,8 @@ def _append_missing(
     limit: int,
 ) -> int:
     tail = uow.threads.lock_tail(thread_id)
-    held = _count_held(uow, thread_id, rows) if tail.last_seq else 0
-    missing = rows[held:]
+    existing = _count_existing(uow, thread_id, rows) if tail.last_seq else 0
+    missing = rows[existing:]
     if missing or not tail.last_seq:
         batches = in_batches(missing, limit)
         uow.messages.insert(thread_id, tail.last_seq, (batch.rows for batch in batches))
@@ -137,15 +137,18 @@ def _append_missing(
     return len(missing)
 
 
-def _count_held(uow: UnitOfWork, thread_id: str, rows: Sequence[NewMessage]) -> int:
-    """Count the messages that the thread holds already; it must begin with those.
+def _count_existing(uow: UnitOfWork, thread_id: str, rows: Sequence[NewMessage]) -> int:
+    """Return how many of the rows the thread has already; it must begin with them.
 
-    The payload is compared, not the column `metadata`, which a host may have edited.
+    Compares the payload, not the column `metadata`, which the application may have edited.
     """
     if not rows:
         return 0
     stored = uow.messages.page(thread_id, after_seq=0, limit=len(rows))
     for row, new in zip(stored, rows, strict=False):
         if (row.role, row.payload) != (new.role, new.payload):
-            raise ConversationError(f"Thread {thread_id!r} already holds another conversation.")
+            raise ConversationError(
+                f"Thread {thread_id!r} already contains another conversation. "
+                "Use another thread_id."
+            )
     return len(stored)

@@ -1,4 +1,4 @@
-"""The vocabularies of agent frameworks, which are alike but for their names."""
+"""Import the classes of agent frameworks, which differ only in their names."""
 
 from importlib import import_module
 from typing import Any
@@ -9,13 +9,13 @@ from threadlog.log.message_codec import MessageCodec
 
 
 def import_framework_types(framework: str) -> FrameworkTypes[Any, Any, Any]:
-    """Gather the classes of a framework that is laid out as cubeloop is.
+    """Return the classes of a framework with the module layout of cubeloop.
 
     Args:
-        framework: the name of its package, which is that of our extra too.
+        framework: the name of its package, and of threadlog's extra.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: the framework is not installed.
     """
     try:
         checkpointer = import_module(f"{framework}.checkpointer")

@@ -1,4 +1,4 @@
-"""The classes that a door takes and gives: threadlog's own, or those of a framework."""
+"""The classes of a checkpointer's arguments and results: threadlog's own or a framework's."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ DataT = TypeVar("DataT", default=CheckpointData[MessageT])
 
 @dataclass(frozen=True)
 class FrameworkTypes(Generic[MessageT, RequestT, DataT]):
-    """What a checkpointer is to speak of messages, questions, threads and errors."""
+    """A checkpointer's classes of messages, questions, threads and errors."""
 
     messages: MessageCodec[MessageT]
     """Encodes and decodes the message classes."""
@@ -30,24 +30,24 @@ class FrameworkTypes(Generic[MessageT, RequestT, DataT]):
     """The class of pending requests: a Pydantic model with a field ``question_id``."""
 
     data: Callable[..., DataT]
-    """What `load` gives, made of ``messages``, ``extra`` and ``parent_thread_id``."""
+    """The result class of `load`, with ``messages``, ``extra`` and ``parent_thread_id``."""
 
     exceptions: ModuleType | None = None
     """A framework's exception classes, which callers catch by name."""
 
     brand: str = "Cubepi"
-    """What these have in their names where threadlog's have ``Cubepi``."""
+    """The part of their names that is ``Cubepi`` in threadlog's."""
 
     def say(self, error: ThreadlogError, database: str) -> None:
-        """Make an error one of the framework's exceptions too, where that has its like.
+        """Change an error's class to derive also from the framework's exception of that name.
 
-        The error keeps its class, attributes, cause and traceback: its new class derives
-        from both. Whoever catches either catches it.
+        The error keeps its attributes, cause and traceback, and is caught as either class.
+        Errors without a counterpart in the framework are unchanged.
 
         Args:
-            error: what is being raised.
-            database: the name of the database, which the framework's error about corrupt
-                rows carries.
+            error: the error to be raised.
+            database: the name of the database, an attribute of the framework's error about
+                corrupt rows.
         """
         if self.exceptions is None:
             return
@@ -58,7 +58,7 @@ class FrameworkTypes(Generic[MessageT, RequestT, DataT]):
 
 
 def _both(ours: type[ThreadlogError], theirs: ModuleType, brand: str) -> type[ThreadlogError]:
-    """Derive a class from one of ours and its like in the framework, or the nearest base's."""
+    """Return a class derived from `ours` and its counterpart, or its nearest base's."""
     both = _DERIVED.get((ours, theirs))
     if both is None:
         both = _DERIVED[ours, theirs] = _derive(ours, theirs, brand)
@@ -97,5 +97,5 @@ def _restored(
     args: tuple[Any, ...],
     attributes: dict[str, Any],
 ) -> ThreadlogError:
-    """Make an error again that was pickled, of both classes."""
+    """Rebuild a pickled error of both classes."""
     return restored(_both(ours, import_module(theirs), brand), args, attributes)

@@ -10,23 +10,23 @@ from threadlog.messages import JsonObject
 class HitlRequest(BaseModel):
     """A question that waits for a person's answer.
 
-    Field for field what cubeloop 0.15 and cubepi 0.13 store, so that either reads what the
-    other wrote. Fields that this release does not know are kept.
+    The fields are those that cubeloop 0.15 and cubepi 0.13 store, so that each package reads
+    the requests of the others. Unknown fields are kept.
     """
 
     model_config = ConfigDict(extra="allow")
 
     question_id: str
-    """Names the question; an answer is kept under it."""
+    """The id of the question and of its answer."""
 
     payload: JsonObject
-    """What is asked: any JSON object. The frameworks' own have a ``kind``: ``confirm``,
+    """The question: any JSON object. The frameworks' own have a ``kind``: ``confirm``,
     ``approve`` or ``ask``.
     """
 
     thread_id: str | None = None
     created_at: float = Field(default_factory=time.time)
-    """When it was asked, in seconds since 1970 UTC."""
+    """Time of the question, in seconds since 1970 UTC."""
 
     timeout_seconds: float | None = None
-    """How long the agent waits for an answer; None is for ever."""
+    """Seconds that the agent waits for an answer; None for no limit."""

@@ -1,4 +1,4 @@
-"""Between messages and rows: MessagePack payloads and what stands in columns beside them."""
+"""Convert messages to rows, with a MessagePack payload and other columns, and back."""
 
 import gc
 import json
@@ -24,18 +24,18 @@ from threadlog.repositories.log.message import NewMessage
 
 MessageT = TypeVar("MessageT", bound=BaseModel, default=Message)
 
-# What encoding raises, and our words for it: theirs would quote the message. The order
-# matters, a UnicodeError is a ValueError as well.
+# Error texts for exceptions of the encoders, whose own texts would quote the message. Ordered:
+# a UnicodeError is also a ValueError.
 _FAULTS: Final[dict[type[Exception], str]] = {
     PydanticSerializationError: "has a field that is missing or not of its declared type",
-    UnicodeError: "holds half of a surrogate pair, which is not valid Unicode",
-    OverflowError: "holds an int beyond 64 bits",
-    ValueError: "is nested too deep",
-    RecursionError: "is nested too deep",
-    TypeError: "holds a value that MessagePack lacks",
+    UnicodeError: "contains half of a surrogate pair, which is not valid Unicode",
+    OverflowError: "contains an int beyond 64 bits",
+    ValueError: "is nested too deeply",
+    RecursionError: "is nested too deeply",
+    TypeError: "contains a value that MessagePack lacks",
 }
 
-# What Pydantic writes, silently, for half of a surrogate pair in a dict's key.
+# Pydantic silently writes this for half of a surrogate pair in a dict's key.
 _REPLACEMENT: Final = "\ufffd".encode()
 
 
@@ -44,10 +44,10 @@ _MANY: Final = 200
 
 
 class MessageCodec(Generic[MessageT]):
-    """Encodes and decodes the messages of one family of three Pydantic classes.
+    """Encodes and decodes the messages of three Pydantic classes.
 
-    The classes must have the fields ``metadata`` and ``run_id``; a framework's own classes
-    do as well as those of `threadlog.messages`.
+    The classes must have the fields ``metadata`` and ``run_id``, as those of
+    `threadlog.messages` and of the frameworks have.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MessageCodec(Generic[MessageT]):
         assistant: type[MessageT],
         tool: type[MessageT],
     ) -> None:
-        """Take the three classes by the role that their rows have in the database."""
+        """Create from the classes of the roles ``user``, ``assistant`` and ``tool``."""
         self._by_role: dict[str, type[MessageT]] = {
             "user": user,
             "assistant": assistant,
@@ -69,10 +69,10 @@ class MessageCodec(Generic[MessageT]):
         }
 
     def encode(self, messages: Sequence[MessageT]) -> list[NewMessage]:
-        """Turn messages into rows.
+        """Encode messages as rows.
 
         Raises:
-            InvalidMessageError: one of them cannot be stored.
+            InvalidMessageError: a message cannot be stored.
         """
         rows = []
         for index, message in enumerate(messages):
@@ -82,13 +82,13 @@ class MessageCodec(Generic[MessageT]):
     def decode(
         self, thread_id: str, seq: int, role: str, metadata: str | dict[str, Any], payload: bytes
     ) -> MessageT:
-        """Turn the columns of a row, `metadata` as JSON text or parsed, into its message.
+        """Decode the columns of a row, `metadata` as JSON text or parsed, to its message.
 
         The column `role` chooses the class, and the column `metadata` replaces the copy in
-        the payload: a host may have edited it with SQL.
+        the payload: the application may have edited it with SQL.
 
         Raises:
-            CheckpointCorruptionError: the row cannot be read.
+            CheckpointCorruptionError: the row cannot be decoded.
         """
         try:
             data = msgpack.unpackb(payload, raw=False)
@@ -119,14 +119,14 @@ class MessageCodec(Generic[MessageT]):
         return messages
 
     def from_row(self, row: StoredRow) -> MessageT:
-        """Turn a row that a host queried with the ORM into its message; see `decode`."""
+        """Decode a row that the application queried with the ORM; see `decode`."""
         return self.decode(row.thread_id, row.seq, row.role, row.metadata_, row.payload)
 
     def _encode_one(self, index: int, message: MessageT) -> NewMessage:
         role = self._roles.get(type(message)) or self._role(index, message)
         try:
-            # warnings: a value of the wrong type, set after validation, would be written
-            # and then fail to load.
+            # Without warnings="error" a value of the wrong type, set after validation, would
+            # be written and then fail to load.
             content = message.model_dump(mode="json", warnings="error")
             # Was it a message once that would not load as one? A field may have been deleted.
             if content.get("role") != self._by_role[role].model_fields["role"].default:

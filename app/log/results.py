@@ -1,4 +1,4 @@
-"""What the doors give back."""
+"""The results of a checkpointer's methods."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,7 @@ RunState: TypeAlias = Literal["open", "waiting", "completed"]
 
 @dataclass(slots=True)
 class CheckpointData(Generic[MessageT]):
-    """A thread as it was at one point in time."""
+    """A thread at one point in time."""
 
     messages: list[MessageT] = field(default_factory=list)
     """In seq order."""
@@ -26,35 +26,35 @@ class StoredMessage(Generic[MessageT]):
 
     seq: int
     created_at: datetime
-    """When it was stored: in UTC, to the second."""
+    """Time of storing, in UTC, to the second."""
 
     message: MessageT
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadSummary:
-    """A thread as it is listed."""
+    """A thread in a list."""
 
     thread_id: str
     last_seq: int
-    """Seq of the newest message, 0 where there is none."""
+    """Seq of the newest message, 0 if there are no messages."""
 
     parent_thread_id: str | None
     forked_at_seq: int | None
     created_at: datetime
     updated_at: datetime
-    """When the thread was last written to: in UTC, to the second."""
+    """Time of the last write, in UTC, to the second."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run as it is listed."""
+    """A run in a list."""
 
     thread_id: str
     run_id: str
     state: RunState
-    """``open``; ``waiting``, which is open with a question that a person is to answer (a
-    question that names no run counts for every open run of its thread); or ``completed``.
+    """``open``; ``waiting``, which is open with a question to a person (a question without a
+    run counts for every open run of its thread); or ``completed``.
     """
 
     claimed_at: datetime
@@ -62,4 +62,4 @@ class RunSummary:
     """Both in UTC, to the second."""
 
     completion_seq: int | None = None
-    """The run's place among the thread's completed runs: 1, 2, 3, …"""
+    """The run's number among the thread's completed runs: 1, 2, 3, …"""

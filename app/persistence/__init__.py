@@ -1,10 +1,11 @@
-"""Threads and runs as a server of agents lists them, and where it keeps them.
+"""The threads and runs of an agent server, and the databases that store them.
 
-Importing it needs no extra; what a scheme needs is imported when it is opened.
+The import requires no extra; a scheme's packages are imported when it is opened.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from threadlog.persistence.expire_threads import sweep_every
 from threadlog.persistence.memory_store import InMemoryMetadataStore
 from threadlog.persistence.open import open_checkpointer, open_persistence
 from threadlog.persistence.protocol import MetadataStoreProtocol
@@ -15,7 +16,6 @@ from threadlog.persistence.registry import (
     register_metadata_store,
 )
 from threadlog.persistence.sql_store import MetadataStore
-from threadlog.persistence.sweep import sweep_every
 from threadlog.persistence.types import (
     ExpiredThread,
     RunRow,
@@ -52,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the settings when they are asked for: they need pydantic-settings."""
+    """Import the settings on first use: they require pydantic-settings."""
     if name != "PersistenceSettings":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from threadlog.persistence.settings import PersistenceSettings  # noqa: PLC0415 - an extra

@@ -1,4 +1,4 @@
-"""Expiry: what becomes of threads whose time is over."""
+"""Expire the threads of a SQL database whose time to live has ended."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,13 +11,13 @@ from threadlog.graph.pruning import delete_all, prune_thread
 from threadlog.models import AppThread
 from threadlog.persistence.threads import delete_with_runs, parse_object
 from threadlog.persistence.types import ExpiredThread, TtlStrategy
-from threadlog.persistence.validation import check_minutes, expiry, time_text
+from threadlog.persistence.validation import check_minutes, expires_at, time_text
 from threadlog.repositories import UnitOfWork
 from threadlog.runtime.transactions import TransactionRunner
 
 
-def threads_over(transactions: TransactionRunner, limit: int) -> Sequence[UUID]:
-    """List threads that may be expired, longest over first; none with a run in flight."""
+def expired_thread_ids(transactions: TransactionRunner, limit: int) -> Sequence[UUID]:
+    """Return ids of expired threads without a run in flight, earliest expiry first."""
     check_count(limit, "limit", least=1)
     return transactions.read(
         lambda uow: uow.app_threads.over(time_text(uow.catalogue.now()), limit)
@@ -25,19 +25,20 @@ def threads_over(transactions: TransactionRunner, limit: int) -> Sequence[UUID]:
 
 
 def expire_thread(transactions: TransactionRunner, thread_id: UUID) -> ExpiredThread | None:
-    """Do to one thread, in one transaction, what its time to live says.
+    """Apply the strategy of an expired thread's time to live, in one transaction.
 
     Returns:
-        None where its time is not over any more, a run is in flight, or somebody else has it.
+        None if the thread is no longer expired, has a run in flight, or is locked by another
+        transaction.
 
     Raises:
-        CheckpointCorruptionError: what it says cannot be read.
+        CheckpointCorruptionError: the stored time to live cannot be decoded.
     """
 
     def expire(uow: UnitOfWork) -> ExpiredThread | None:
         now = uow.catalogue.now()
         stored = uow.app_threads.claim_over(thread_id, time_text(now))
-        # Behind the lock, which keeps new runs out: see AppRunRepository.insert.
+        # After taking the lock, which blocks new runs: see AppRunRepository.insert.
         if stored is None or uow.app_runs.any_in_flight(thread_id):
             return None
         ttl = _parse(thread_id, stored)
@@ -48,8 +49,8 @@ def expire_thread(transactions: TransactionRunner, thread_id: UUID) -> ExpiredTh
             delete_with_runs(uow, thread_id)
         else:
             prune_thread(uow, str(thread_id))
-            again = {**ttl.stored, "expires_at": expiry(now, ttl.minutes)}
-            uow.app_threads.write_ttl(thread_id, again)
+            renewed = {**ttl.stored, "expires_at": expires_at(now, ttl.minutes)}
+            uow.app_threads.write_ttl(thread_id, renewed)
         return ExpiredThread(thread_id, ttl.strategy)
 
     return transactions.write(expire)
@@ -63,10 +64,10 @@ class _StoredTtl(NamedTuple):
 
 
 def _parse(thread_id: UUID, text: str) -> _StoredTtl:
-    """Read a thread's ``ttl``; what is deleted for it had better be meant.
+    """Decode a thread's ``ttl`` strictly, because the thread is deleted for it.
 
     Raises:
-        CheckpointCorruptionError: something is wrong with it.
+        CheckpointCorruptionError: it is not valid.
     """
     table, name = AppThread.__tablename__, str(thread_id)
     ttl = parse_object(table, name, "ttl", text)
@@ -77,7 +78,7 @@ def _parse(thread_id: UUID, text: str) -> _StoredTtl:
         end = datetime.fromisoformat(ttl["expires_at"])
         return _StoredTtl(ttl, strategy, minutes, end.replace(tzinfo=end.tzinfo or UTC))
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"ttl cannot be read: {error}"
+        reason = f"ttl is not valid: {error}"
         raise CheckpointCorruptionError(
             table=table, thread_id=name, seq=None, reason=reason
         ) from error

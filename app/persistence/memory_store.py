@@ -1,4 +1,4 @@
-"""The metadata store of programs that need nothing kept."""
+"""The metadata store in memory."""
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -35,7 +35,7 @@ from threadlog.persistence.validation import (
     check_seconds,
     check_thread_update,
     check_uuids,
-    expiry,
+    expires_at,
     time_text,
     ttl_from,
 )
@@ -47,38 +47,38 @@ _MISSING: Final = object()
 
 
 class GraphState(Protocol):
-    """What has the graph state of threads: a checkpointer of LangGraph's."""
+    """The graph state of threads: a checkpointer of LangGraph."""
 
     async def adelete_thread(self, thread_id: str) -> None:
-        """Delete all of a thread."""
+        """Delete a thread's checkpoints."""
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = ...) -> None:
-        """Delete what is not the latest of threads."""
+        """Delete all but the latest checkpoints of threads."""
 
 
 class InMemoryMetadataStore:
-    """Keeps the rows of threads and runs in this process, for as long as it lives.
+    """Stores the rows of threads and runs in the memory of this process.
 
-    What its methods promise is said by `MetadataStoreProtocol`. Use one store in one event
-    loop: a method does its work without waiting, so that no other comes in between.
+    `MetadataStoreProtocol` documents the methods. Use a store in a single event loop: a method
+    is atomic because it does not wait.
     """
 
     def __init__(self, checkpointer: GraphState | None = None) -> None:
-        """Begin empty.
+        """Create an empty store.
 
         Args:
-            checkpointer: what has the graph state, for threads that expire: ``delete`` calls
-                its ``adelete_thread``, ``keep_latest`` its ``aprune`` if it has one.
+            checkpointer: the graph state of threads that expire: ``delete`` calls its
+                ``adelete_thread``, ``keep_latest`` its ``aprune`` if it has one.
         """
         self._checkpointer = checkpointer
         self._threads: dict[UUID, ThreadRow] = {}
         self._runs: dict[UUID, RunRow] = {}
 
     async def setup(self) -> None:
-        """Do nothing: it is ready."""
+        """Do nothing: the store needs no tables."""
 
     async def aclose(self) -> None:
-        """Do nothing: what it keeps goes with it."""
+        """Do nothing: the rows are freed with the store."""
 
     async def fetch_thread_row(self, thread_id: str) -> ThreadRow | None:
         """See `MetadataStoreProtocol.fetch_thread_row`."""
@@ -143,14 +143,14 @@ class InMemoryMetadataStore:
             for row in self._threads.values()
             if (not wanted.ids or row["thread_id"] in wanted.ids)
             and (wanted.status is None or row["status"] == wanted.status)
-            and all(_fits(row["metadata"], *member) for member in wanted.metadata.items())
+            and all(_matches(row["metadata"], *member) for member in wanted.metadata.items())
         ]
         found.sort(key=_sorted_by(wanted.sort_by), reverse=wanted.descending)
         return copy.deepcopy(found[wanted.offset : wanted.offset + wanted.limit])
 
     async def delete_thread(self, thread_id: str) -> None:
         """See `MetadataStoreProtocol.delete_thread`."""
-        self._next_batch(check_uuid(thread_id, "thread_id"))
+        self._pop(check_uuid(thread_id, "thread_id"))
 
     async def create_run(
         self,
@@ -211,7 +211,7 @@ class InMemoryMetadataStore:
         check_page(limit, offset)
         if status_value is not None:
             check_run_status(status_value)
-        found = [row for row in self._of(key) if status_value in (None, row["status"])]
+        found = [row for row in self._runs_of(key) if status_value in (None, row["status"])]
         found.sort(key=lambda row: (row["created_at"], row["run_id"]), reverse=True)
         return copy.deepcopy(found[offset : offset + limit])
 
@@ -253,7 +253,7 @@ class InMemoryMetadataStore:
         """See `MetadataStoreProtocol.release_busy_thread`."""
         key = check_thread_update(thread_id, status_value, None, None)
         row = self._threads.get(key)
-        if row is None or row["status"] != "busy" or self._is_worked_on(key):
+        if row is None or row["status"] != "busy" or self._has_run_in_flight(key):
             return False
         self._threads[key] = _with(row, {"status": status_value, "updated_at": _now()})
         return True
@@ -262,33 +262,33 @@ class InMemoryMetadataStore:
         """See `MetadataStoreProtocol.expire_threads`.
 
         Raises:
-            Exception: what the checkpointer raised; that thread stays as it was.
+            Exception: the checkpointer's error; that thread is left unchanged.
         """
         check_count(limit, "limit", least=1)
         now = time_text(_now())
         times = ((key, row["ttl"]) for key, row in self._threads.items())
-        over = sorted((ttl["expires_at"], key) for key, ttl in times if ttl is not None)
-        keys = [key for end, key in over if end <= now and not self._is_worked_on(key)]
+        due = sorted((ttl["expires_at"], key) for key, ttl in times if ttl is not None)
+        keys = [key for end, key in due if end <= now and not self._has_run_in_flight(key)]
         handled = [await self._expire(key, now) for key in keys[:limit]]
         return [expired for expired in handled if expired is not None]
 
     async def _expire(self, key: UUID, now: str) -> ExpiredThread | None:
-        """Expire one thread, unless another task came first while this one waited."""
+        """Expire one thread, unless another task changed it while this one waited."""
         row = self._threads.get(key)
         ttl = row["ttl"] if row is not None else None
-        if row is None or ttl is None or ttl["expires_at"] > now or self._is_worked_on(key):
+        if row is None or ttl is None or ttl["expires_at"] > now or self._has_run_in_flight(key):
             return None
         if ttl["strategy"] == "delete":
-            await self._expire_wholly(key)
+            await self._delete_expired(key)
         else:
-            rearmed = {**ttl, "expires_at": expiry(_now(), ttl["ttl_minutes"])}
-            self._threads[key] = _with(row, {"ttl": rearmed})
+            renewed = {**ttl, "expires_at": expires_at(_now(), ttl["ttl_minutes"])}
+            self._threads[key] = _with(row, {"ttl": renewed})
             await self._prune(key)
         return ExpiredThread(key, ttl["strategy"])
 
-    async def _expire_wholly(self, key: UUID) -> None:
-        # Gone before anything is waited for: no run begins, and no other task expires it.
-        row, runs = self._next_batch(key)
+    async def _delete_expired(self, key: UUID) -> None:
+        # Removed before waiting: no run can start, and no other task expires the thread.
+        row, runs = self._pop(key)
         try:
             if self._checkpointer is not None:
                 await self._checkpointer.adelete_thread(str(key))
@@ -299,16 +299,16 @@ class InMemoryMetadataStore:
 
     async def _prune(self, key: UUID) -> None:
         if self._checkpointer is not None:
-            with suppress(NotImplementedError):  # LangGraph's own in memory cannot
+            with suppress(NotImplementedError):  # LangGraph's InMemorySaver cannot
                 await self._checkpointer.aprune([str(key)], strategy="keep_latest")
 
-    def _next_batch(self, key: UUID) -> tuple[ThreadRow | None, list[RunRow]]:
-        runs = list(self._of(key))
+    def _pop(self, key: UUID) -> tuple[ThreadRow | None, list[RunRow]]:
+        runs = list(self._runs_of(key))
         for run in runs:
             del self._runs[run["run_id"]]
         return self._threads.pop(key, None), runs
 
-    def _of(self, key: UUID) -> Iterable[RunRow]:
+    def _runs_of(self, key: UUID) -> Iterable[RunRow]:
         return (row for row in self._runs.values() if row["thread_id"] == key)
 
     def _run(self, thread_id: str, run_id: str) -> RunRow | None:
@@ -316,8 +316,8 @@ class InMemoryMetadataStore:
         row = self._runs.get(key)
         return row if row is not None and row["thread_id"] == thread_key else None
 
-    def _is_worked_on(self, key: UUID) -> bool:
-        return any(row["status"] in IN_FLIGHT for row in self._of(key))
+    def _has_run_in_flight(self, key: UUID) -> bool:
+        return any(row["status"] in IN_FLIGHT for row in self._runs_of(key))
 
 
 def _now() -> datetime:
@@ -325,12 +325,11 @@ def _now() -> datetime:
 
 
 def _with(row: RowT, changed: dict[str, Any]) -> RowT:
-    """Give a row with other values."""
     return cast("RowT", {**row, **changed})
 
 
 def _sorted_by(column: str) -> Callable[[ThreadRow], tuple[Any, ...]]:
-    """Sort by a column, then by thread_id; None comes before every time."""
+    """Return the key to sort by a column, then by thread_id; None sorts before every time."""
 
     def key(row: ThreadRow) -> tuple[Any, ...]:
         value = cast("dict[str, Any]", row)[column]
@@ -339,15 +338,15 @@ def _sorted_by(column: str) -> Callable[[ThreadRow], tuple[Any, ...]]:
     return key
 
 
-def _fits(metadata: dict[str, Any], key: str, value: Any) -> bool:
+def _matches(metadata: dict[str, Any], key: str, value: Any) -> bool:
     found = metadata.get(key, _MISSING)
-    return value is None if found is _MISSING else _same(found, value)
+    return value is None if found is _MISSING else _equal(found, value)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Say whether two JSON values are equal: 1 and 1.0 are, 1 and true are not."""
+def _equal(one: Any, other: Any) -> bool:
+    """Return True if two JSON values are equal: 1 and 1.0 are, 1 and true are not."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
     if isinstance(one, list) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and all(map(_equal, one, other))
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)

@@ -1,4 +1,4 @@
-"""Opens what is registered for a scheme."""
+"""Open the checkpointer and metadata store of a scheme."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -6,11 +6,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from typing import TYPE_CHECKING, Any, Final
 
 from threadlog.errors import ConfigurationError
-from threadlog.persistence.expire_threads import expiring
+from threadlog.persistence.expire_threads import Expiring, expiring, sweep_every
 from threadlog.persistence.registry import (
     CHECKPOINTERS,
     METADATA_STORES,
-    TOGETHER,
+    PERSISTENCES,
     CheckpointerBuilder,
     CheckpointerSpec,
     MetadataStoreBuilder,
@@ -18,7 +18,6 @@ from threadlog.persistence.registry import (
     checked_scheme,
 )
 from threadlog.persistence.schemes import MEMORY, memory_metadata_store
-from threadlog.persistence.sweep import Expiring, sweep_every
 
 if TYPE_CHECKING:  # extras
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -38,15 +37,15 @@ async def open_checkpointer(
 ) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
     """Open a checkpointer, which is closed at the end of the ``async with`` block.
 
-    The scheme alone decides what it is; without one it is in memory. A URI never chooses a
-    database: ``memory`` ignores it, with a warning in the log where no scheme was given at
-    all, since whoever gives a URI means to keep something.
+    The scheme alone chooses the checkpointer; without a scheme it is in memory. A URI never
+    chooses a database: ``memory`` ignores it. A URI without a scheme is logged as a warning,
+    because a URI implies that the data should be persistent.
 
     Args:
-        uri: where the data is; needed by every scheme but ``memory``.
-        scheme: a registered one, such as ``sqlite`` or ``mysql``.
-        setup_schema: whether tables or indexes that are missing are made.
-        options: what else the scheme takes: those of threadlog's databases
+        uri: the database's address; required by every scheme except ``memory``.
+        scheme: a registered scheme, such as ``sqlite`` or ``mysql``.
+        setup_schema: whether to create missing tables or indexes.
+        options: further options of the scheme; threadlog's databases have
             ``min_pool_size``, ``max_pool_size`` and ``serde``.
 
     Raises:
@@ -65,46 +64,43 @@ async def open_checkpointer(
 async def open_persistence(settings: "PersistenceSettings") -> AsyncIterator[Persistence]:
     """Open the checkpointer and the metadata store of one scheme, on one engine.
 
-    Both are closed at the end of the ``async with`` block. Within it, threads whose time to
-    live is over are swept away every ``ttl_sweep_seconds`` of the settings.
+    Both are closed at the end of the ``async with`` block. Within the block, threads whose
+    time to live has ended are expired every ``ttl_sweep_seconds`` of the settings.
 
     Raises:
-        ConfigurationError: as `open_checkpointer`; or the scheme keeps the state of graphs
-            and has no metadata store, so that the list of threads and runs would be gone
-            after a restart, and the settings do not allow that. Nothing was opened.
+        ConfigurationError: as `open_checkpointer`; or the scheme has no metadata store, so
+            that the list of threads and runs would be lost at a restart, and the settings do
+            not allow that. Nothing was opened.
         MissingExtraError: a package that the scheme needs is not installed.
         ThreadlogError: the database cannot be opened.
     """
     uri = settings.checkpointer_uri
-    scheme = settings.checkpointer_scheme if _chosen(settings) else None
+    is_set = "checkpointer_scheme" in settings.model_fields_set
+    scheme = settings.checkpointer_scheme if is_set else None
     spec = _spec(
         scheme,
         None if uri is None else uri.get_secret_value(),
         {"setup_schema": True, **settings.checkpointer_options},
     )
-    together = TOGETHER.find(spec.scheme)
-    opened = together(spec) if together else _each(spec, *_builders(settings, spec.scheme))
+    build = PERSISTENCES.find(spec.scheme)
+    opened = build(spec) if build else _open_separately(spec, *_builders(settings, spec.scheme))
     async with opened as persistence:
-        swept = expiring(persistence, apart=together is None)
+        swept = expiring(persistence, separate=build is None)
         async with sweeping(swept, settings.ttl_sweep_seconds):
             yield persistence
 
 
 def sweeping(store: Expiring | None, seconds: float | None) -> AbstractAsyncContextManager[None]:
-    """Expire threads in the background of a block; not where one of both is None."""
+    """Expire threads in the background of a block, unless an argument is None."""
     return nullcontext() if store is None or seconds is None else sweep_every(store, seconds)
-
-
-def _chosen(settings: "PersistenceSettings") -> bool:
-    return "checkpointer_scheme" in settings.model_fields_set
 
 
 def _spec(scheme: str | None, uri: str | None, options: dict[str, Any]) -> CheckpointerSpec:
     if scheme is None and uri is not None:
-        # Without its text, which may hold a password.
+        # Without the URI, which may contain a password.
         _LOG.warning(
-            "A URI was given without a scheme and is ignored: everything is kept in memory and "
-            "gone with the process. Give the scheme too, such as scheme='mysql' or "
+            "A URI without a scheme is ignored: all data is in memory and is lost when the process "
+            "ends. Set the scheme too, such as scheme='mysql' or "
             "THREADLOG_CHECKPOINTER_SCHEME=mysql."
         )
     return CheckpointerSpec(MEMORY if scheme is None else checked_scheme(scheme), uri, options)
@@ -119,17 +115,16 @@ def _builders(
         return checkpointer, metadata_store
     if not settings.allow_ephemeral_metadata:
         raise ConfigurationError(
-            f"The scheme {scheme!r} keeps the state of graphs, but there is no metadata store "
-            "for it: the list of threads and runs would be in memory and be gone after a "
-            "restart, while their state stays. Use a scheme that has both, such as sqlite or "
-            "mysql; add one with register_metadata_store(); or accept the loss with "
-            "allow_ephemeral_metadata=True."
+            f"The scheme {scheme!r} has a checkpointer but no metadata store: the list of threads "
+            "and runs would be lost at a restart, while the state of graphs stays. Use a scheme "
+            "that has both, such as sqlite or mysql; add a metadata store with "
+            "register_metadata_store(); or accept the loss with allow_ephemeral_metadata=True."
         )
     return checkpointer, memory_metadata_store
 
 
 @asynccontextmanager
-async def _each(
+async def _open_separately(
     spec: CheckpointerSpec,
     build_checkpointer: CheckpointerBuilder,
     build_metadata_store: MetadataStoreBuilder,

@@ -1,4 +1,4 @@
-"""What every metadata store promises."""
+"""The interface of metadata stores."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -18,22 +18,22 @@ from threadlog.persistence.types import (
 
 @runtime_checkable
 class MetadataStoreProtocol(Protocol):
-    """Keeps the rows of threads and runs for a server of agents.
+    """Stores the rows of threads and runs of an agent server.
 
-    Ids are UUIDs in their text form, in lower case; JSON values are objects. What cannot be
-    stored is refused with an `InvalidInputError` before anything is written. Each method is
-    one transaction: when it returns what it wrote is durable, as far as the store is; when
-    it raises nothing was written. Times are of one clock, the database's where there is one.
-    Rows that are given back are the caller's: changing them changes nothing that is stored.
+    Ids are UUIDs as text in lower case; JSON values are objects. A value that cannot be stored
+    raises `InvalidInputError` before anything is written. Each method is one transaction: when
+    it returns, its writes are durable, if the store is; when it raises, nothing was written.
+    All times are from one clock, the database's if there is a database. Returned rows are
+    copies: changing a row does not change the store.
 
-    A store with these methods fits skeino 4.0.0, which calls all but the last three.
+    A store with these methods works with skeino 4.0.0, which calls all but the last three.
     """
 
     async def setup(self) -> None:
-        """Get ready for use: create the tables, or bring them up to date."""
+        """Create the tables or upgrade them."""
 
     async def fetch_thread_row(self, thread_id: str) -> ThreadRow | None:
-        """Give a thread's row; None where there is none."""
+        """Return a thread's row. Return None if not found."""
 
     async def create_thread(
         self,
@@ -44,17 +44,17 @@ class MetadataStoreProtocol(Protocol):
         ttl: TimeToLive | None,
         if_exists: IfExists,
     ) -> ThreadRow:
-        """Create an idle thread and give its row.
+        """Create an idle thread and return its row.
 
         Args:
-            thread_id: the thread.
-            metadata: what to search it by.
-            config: the configuration of its runs.
-            ttl: when it expires; None, or one without minutes: never.
-            if_exists: ``do_nothing`` gives the row of a thread that exists, as it is.
+            thread_id: the thread's id.
+            metadata: values for searches.
+            config: the configuration of the thread's runs.
+            ttl: the time to live; None, or one without minutes, for no expiry.
+            if_exists: ``do_nothing`` returns the row of an existing thread unchanged.
 
         Raises:
-            ThreadAlreadyExistsError: there is such a thread, and `if_exists` is ``raise``.
+            ThreadAlreadyExistsError: the thread exists, and `if_exists` is ``raise``.
         """
 
     async def update_thread(
@@ -66,24 +66,23 @@ class MetadataStoreProtocol(Protocol):
         metadata: dict[str, Any] | None = None,
         mark_state_updated: bool = False,
     ) -> None:
-        """Replace what is given and set ``updated_at``; a thread that does not exist stays so.
+        """Replace the given values and set ``updated_at``, if the thread exists.
 
-        `config` and `metadata` replace the stored ones, they are not merged: ``{}`` empties
-        them. An update with nothing in it changes nothing, ``updated_at`` included.
+        `config` and `metadata` replace the stored values and are not merged: ``{}`` empties
+        them. An update without values changes nothing, not even ``updated_at``.
         """
 
     async def search_thread_rows(self, request: Search) -> list[ThreadRow]:
-        """Give a page of the threads that fit, sorted.
+        """Return a page of the matching threads, sorted.
 
-        All conditions are looked at before the page is cut. A member of `request.metadata`
-        fits if the thread's is wholly equal: ``1`` and ``1.0`` are, ``1`` and ``true`` are
-        not; None fits a member that is missing too. Threads that are equal in what is sorted
-        by are sorted by thread_id, in the same order. A ``state_updated_at`` of None counts
-        as earlier than every time.
+        All conditions apply before paging. A member of `request.metadata` matches an equal
+        member of the thread's: ``1`` equals ``1.0``, but not ``true``; None also matches a
+        missing member. Threads with an equal sort value are sorted by thread_id, in the same
+        direction. A ``state_updated_at`` of None sorts before every time.
         """
 
     async def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread and its runs, if there is one; graph state is the checkpointer's."""
+        """Delete a thread and its runs, if it exists; the checkpointer deletes graph state."""
 
     async def create_run(
         self,
@@ -94,76 +93,76 @@ class MetadataStoreProtocol(Protocol):
         kwargs: dict[str, Any],
         multitask_strategy: MultitaskStrategy,
     ) -> RunRow:
-        """Create a pending run of a thread and give its row.
+        """Create a pending run of a thread and return its row.
 
         Raises:
-            ThreadNotFoundError: there is no such thread.
-            RunAlreadyExistsError: there is a run of this id, of this thread or another.
+            ThreadNotFoundError: the thread does not exist.
+            RunAlreadyExistsError: a run of this or another thread has this id.
         """
 
     async def update_run_status(
         self, run_id: str, status_value: RunStatus, *, error: str | None = None
     ) -> bool:
-        """Set the status, and the error, of a run that is pending or running.
+        """Set the status and the error of a pending or running run.
 
-        Any other status is final: whoever comes late cannot change it.
+        Every other status is final.
 
         Returns:
-            Whether there was such a run, still in flight.
+            True if the run exists and was pending or running.
         """
 
     async def fetch_run_row(self, thread_id: str, run_id: str) -> RunRow | None:
-        """Give the row of a run of a thread; None where that thread has no such run."""
+        """Return the row of a thread's run. Return None if not found."""
 
     async def list_run_rows(
         self, thread_id: str, *, limit: int, offset: int, status_value: RunStatus | None
     ) -> list[RunRow]:
-        """Give a page of a thread's runs, newest first; those of one instant by run_id."""
+        """Return a page of a thread's runs, newest first; equal times sorted by run_id."""
 
     async def delete_run(self, thread_id: str, run_id: str) -> None:
         """Delete a run of a thread, if that thread has it."""
 
     async def touch_runs(self, run_ids: Sequence[str]) -> None:
-        """Say that these runs are alive: set ``updated_at`` of those that are in flight."""
+        """Set ``updated_at`` of those runs that are in flight, to mark them as alive."""
 
     async def fail_stale_runs(
         self, *, stale_after_seconds: float, exclude_run_ids: Collection[str], error: str
     ) -> list[RunRow]:
-        """Give runs in flight whose ``updated_at`` is too long ago the status ``error``.
+        """Set the status ``error`` of runs in flight whose ``updated_at`` is too old.
 
-        Any number of processes may call it at once: each run is given to one of them. A run
-        that another transaction is working on at the moment is alive, and left alone.
+        Any number of processes may call this at once: each run is failed and returned by one
+        of them. A run that another transaction has locked is alive and is skipped.
 
         Args:
-            stale_after_seconds: how long ago, by the clock that wrote ``updated_at``.
-            exclude_run_ids: runs that are never taken, such as the caller's own.
-            error: what to say of them.
+            stale_after_seconds: the age, by the clock that wrote ``updated_at``.
+            exclude_run_ids: runs that are never failed, such as the caller's own.
+            error: the error text of the failed runs.
 
         Returns:
-            The runs as they are now.
+            The failed runs' new rows.
         """
 
     async def release_busy_thread(
         self, thread_id: str, status_value: ThreadStatus = "error"
     ) -> bool:
-        """Give a busy thread without a run in flight another status, in one statement.
+        """Set the status of a busy thread without a run in flight, in one statement.
 
         Returns:
-            Whether it was busy and had none.
+            True if the thread was busy and had no run in flight.
         """
 
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:
-        """Do to threads whose time is over what their `ThreadTtl` says, longest over first.
+        """Apply the `ThreadTtl` strategy of expired threads, earliest expiry first.
 
-        Each is a transaction of its own, and is handled by exactly one of any number of
-        callers; none while it has a run in flight. ``updated_at`` is left as it is.
+        Each thread is its own transaction, and is expired by exactly one of any number of
+        callers, never while it has a run in flight. ``updated_at`` is not changed.
 
         Args:
-            limit: the most threads to look at.
+            limit: the maximum number of threads to read.
 
         Returns:
-            Those that this call handled.
+            The threads that this call expired.
         """
 
     async def aclose(self) -> None:
-        """Give up what `setup` opened; nothing where nothing is open."""
+        """Close the connections that `setup` opened, if any."""

@@ -1,4 +1,4 @@
-"""Runs of a server of agents: creating, changing, listing and failing them."""
+"""Create, update, list and fail the runs of an agent server."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -34,7 +34,7 @@ def create_run(
     """Create a run; see `MetadataStoreProtocol.create_run`."""
 
     def create(uow: UnitOfWork) -> RunRow:
-        # The clock first: then the row is known without reading it.
+        # The clock first, so that the row need not be read back.
         now = uow.catalogue.now()
         if not uow.app_runs.insert(key, thread_key, now, values):
             raise ThreadNotFoundError(thread_id=thread_id)
@@ -112,7 +112,7 @@ def delete_run(transactions: TransactionRunner, thread_id: str, run_id: str) -> 
 
 
 def touch_runs(transactions: TransactionRunner, run_ids: Sequence[str]) -> None:
-    """Say that runs are alive; see `MetadataStoreProtocol.touch_runs`."""
+    """Mark runs as alive; see `MetadataStoreProtocol.touch_runs`."""
     keys = check_uuids(run_ids, "run_ids")
     if keys:
         transactions.write(lambda uow: uow.app_runs.touch(keys))
@@ -125,7 +125,7 @@ def fail_stale_runs(
     exclude_run_ids: Collection[str],
     error: str,
 ) -> list[RunRow]:
-    """Fail runs whose process is gone; see `MetadataStoreProtocol.fail_stale_runs`."""
+    """Fail runs whose process is dead; see `MetadataStoreProtocol.fail_stale_runs`."""
     check_seconds(stale_after_seconds, "stale_after_seconds")
     exclude = check_uuids(exclude_run_ids, "exclude_run_ids")
     check_error(error)
@@ -133,7 +133,7 @@ def fail_stale_runs(
 
     def fail(uow: UnitOfWork) -> list[RunRow]:
         stale = uow.app_runs.lock_stale(stale_after_seconds, exclude, error)
-        # Decoded before they are failed: no run is failed that cannot be reported.
+        # Decoded before the update: a run that cannot be returned is not failed.
         rows = [_row(stored) for stored in stale]
         if rows:
             uow.app_runs.fail([row["run_id"] for row in rows], error, rows[0]["updated_at"])

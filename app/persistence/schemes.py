@@ -1,4 +1,4 @@
-"""The schemes that threadlog brings. Each imports what it needs when it is opened."""
+"""threadlog's built-in schemes. Each imports its packages when it is opened."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from threadlog.errors import ConfigurationError, MissingExtraError
 from threadlog.graph.client import GraphClient
 from threadlog.persistence.memory_store import InMemoryMetadataStore
 from threadlog.persistence.registry import (
-    TOGETHER,
+    PERSISTENCES,
     CheckpointerSpec,
     Persistence,
     register_checkpointer,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # an extra
     from threadlog.langgraph import Saver
 
 MEMORY: Final = "memory"
-"""The scheme of what is gone with the process."""
+"""The scheme of data in the memory of the process."""
 
 _DIALECTS: Final = {
     "sqlite": "sqlite",
@@ -48,13 +48,13 @@ _POOL: Final = ("min_pool_size", "max_pool_size")
 
 
 def database_url(spec: CheckpointerSpec) -> URL:
-    """Give the URL of a scheme's database. The scheme decides; its URI has to fit it.
+    """Return the URL of a scheme's database.
 
-    What is no URL is the path of an SQLite file.
+    An ``sqlite`` URI that is not a URL is the path of a file.
 
     Raises:
-        ConfigurationError: the URI is missing, cannot be parsed, or names another kind of
-            database.
+        ConfigurationError: the URI is missing, cannot be parsed, or is not of the scheme's
+            kind of database.
     """
     dialect = _DIALECTS[spec.scheme]
     uri = spec.required_uri(_EXAMPLES[dialect])
@@ -64,8 +64,8 @@ def database_url(spec: CheckpointerSpec) -> URL:
     named, plus, driver = url.drivername.partition("+")
     if _DIALECTS.get(named) != dialect:
         raise ConfigurationError(
-            f"The scheme is {spec.scheme!r}, and the URI begins with {named}://. Write it as "
-            f"{_EXAMPLES[dialect]}, or choose another scheme."
+            f"The scheme is {spec.scheme!r}, but the URI begins with {named}://. Use a URI such as "
+            f"{_EXAMPLES[dialect]}, or another scheme."
         )
     return url.set(drivername=f"{dialect}{plus}{driver}")
 
@@ -87,7 +87,7 @@ async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
 
 @asynccontextmanager
 async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["Saver"]:
-    """Open a saver of ours; the options are those of `Saver`: pool sizes and ``serde``."""
+    """Open a `Saver`; its options are the pool sizes and ``serde``."""
     from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
 
     options = spec.known_options(*_POOL, "serde")
@@ -106,7 +106,7 @@ async def native_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[Metadat
 
 @asynccontextmanager
 async def native_persistence(spec: CheckpointerSpec) -> AsyncIterator[Persistence]:
-    """Open a saver and a metadata store of ours on one engine."""
+    """Open a `Saver` and a `MetadataStore` on one engine."""
     from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
 
     async with native_client(spec) as client:
@@ -117,13 +117,13 @@ async def native_persistence(spec: CheckpointerSpec) -> AsyncIterator[Persistenc
 register_checkpointer(*_DIALECTS)(native_checkpointer)
 register_metadata_store(*_DIALECTS)(native_metadata_store)
 for _scheme in _DIALECTS:
-    TOGETHER.add(_scheme, native_persistence)
+    PERSISTENCES.add(_scheme, native_persistence)
 
 
 @register_checkpointer(MEMORY)
 @asynccontextmanager
 async def memory_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
-    """Make LangGraph's saver in memory; a URI is ignored, the one option is ``serde``."""
+    """Create LangGraph's InMemorySaver; the only option is ``serde``, a URI is ignored."""
     options = spec.known_options("serde")
     memory = _imported("langgraph.checkpoint.memory", "langgraph-checkpoint", "langgraph")
     yield memory.InMemorySaver(**options)
@@ -132,7 +132,7 @@ async def memory_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseChec
 @register_metadata_store(MEMORY)
 @asynccontextmanager
 async def memory_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[InMemoryMetadataStore]:
-    """Make a metadata store in memory, whatever is asked for."""
+    """Create a metadata store in memory; URI and options are ignored."""
     store = InMemoryMetadataStore()
     await store.setup()
     yield store
@@ -143,16 +143,16 @@ async def memory_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[InMemor
 async def mongodb_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
     """Open the saver of langgraph-checkpoint-mongodb, in the database that the URI names.
 
-    It makes its indexes itself when it is opened, whatever ``setup_schema`` says.
+    The saver always creates its indexes when it is opened, regardless of ``setup_schema``.
     """
     spec.known_options()
     uri = spec.required_uri("mongodb://host/database")
     module = _imported("langgraph.checkpoint.mongodb", "langgraph-checkpoint-mongodb", "mongodb")
-    # Without DNS, which the driver's own parser asks for mongodb+srv://.
+    # The driver's own parser would query DNS for mongodb+srv://.
     database = unquote(urlsplit(uri).path.strip("/"))
-    named = {"db_name": database} if database else {}
-    opened = module.MongoDBSaver.from_conn_string(uri, **named)
-    # It is a client without asyncio, and waits for the server.
+    keywords = {"db_name": database} if database else {}
+    opened = module.MongoDBSaver.from_conn_string(uri, **keywords)
+    # The client is synchronous and waits for the server.
     saver = await asyncio.to_thread(opened.__enter__)
     try:
         yield saver
@@ -165,7 +165,7 @@ async def mongodb_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseChe
 async def redis_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
     """Open the saver of langgraph-checkpoint-redis.
 
-    It makes its indexes itself when it is opened, whatever ``setup_schema`` says.
+    The saver always creates its indexes when it is opened, regardless of ``setup_schema``.
     """
     spec.known_options()
     uri = spec.required_uri("redis://host:6379/0")

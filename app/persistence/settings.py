@@ -1,4 +1,4 @@
-"""The settings of a server's persistence, from its environment."""
+"""The settings of an agent server's persistence, read from the environment."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ except ModuleNotFoundError as error:
 
 
 class PersistenceSettings(BaseSettings):
-    """What `open_persistence` opens; each field may come from the environment.
+    """The settings of `open_persistence`; each field can be set in the environment.
 
-    A variable's name is the field's in capitals behind ``THREADLOG_``. An empty one counts as
-    not set. Neither ``repr()`` nor an error shows a URI or an option.
+    A variable's name is ``THREADLOG_`` and the field's name in capitals. An empty variable
+    counts as not set. Neither ``repr()`` nor an error shows a URI or an option.
     """
 
     model_config = SettingsConfigDict(
@@ -27,21 +27,21 @@ class PersistenceSettings(BaseSettings):
     )
 
     checkpointer_scheme: str = "memory"
-    """Decides what keeps the data: ``memory``, ``sqlite``, ``mysql``, or a registered one."""
+    """The scheme: ``memory``, ``sqlite``, ``mysql``, or another registered scheme."""
 
     checkpointer_uri: SecretStr | None = None
-    """Where the scheme's data is. One without a scheme is ignored."""
+    """The database's address. A URI without a scheme is ignored."""
 
     checkpointer_options: dict[str, Any] = Field(default_factory=dict, repr=False)
-    """What else the scheme takes; in the environment a JSON object."""
+    """Further options of the scheme; in the environment a JSON object."""
 
     allow_ephemeral_metadata: bool = False
-    """Whether the list of threads and runs may be in memory where the state of graphs is not."""
+    """True to allow the list of threads and runs in memory if the state of graphs is not."""
 
     ttl_sweep_seconds: float | None = Field(default=60.0, gt=0)
-    """Seconds between two sweeps of threads whose time to live is over; None for no sweep."""
+    """Seconds between two sweeps of expired threads; None for no sweep."""
 
-    if TYPE_CHECKING:  # for checkers, which do not know that a str becomes a SecretStr
+    if TYPE_CHECKING:  # for type checkers: a str is converted to SecretStr
 
         def __init__(
             self,
@@ -53,15 +53,15 @@ class PersistenceSettings(BaseSettings):
             ttl_sweep_seconds: float | None = ...,
             **sources: Any,
         ) -> None:
-            """Take what is given, and what is not from the environment.
+            """Create from the given values, and otherwise from the environment.
 
             Args:
                 checkpointer_scheme: see the field, as for the others.
-                checkpointer_uri: a plain string will do.
+                checkpointer_uri: a plain string is accepted.
                 checkpointer_options: a dictionary.
                 allow_ephemeral_metadata: true or false.
                 ttl_sweep_seconds: seconds, or None.
-                sources: those of pydantic-settings, such as ``_env_file``.
+                sources: options of pydantic-settings, such as ``_env_file``.
 
             Raises:
                 pydantic.ValidationError: a value is of the wrong type, or a name is unknown.

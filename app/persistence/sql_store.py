@@ -1,4 +1,4 @@
-"""The metadata store on a SQL database."""
+"""The metadata store in a SQL database."""
 
 import asyncio
 from collections.abc import Collection, Sequence
@@ -26,20 +26,20 @@ from threadlog.runtime.external import check_one_source
 
 
 class MetadataStore:
-    """Keeps the rows of threads and runs in the database of a URL, or of a host's engine.
+    """Stores the rows of threads and runs in the database of a URL, or of the application's engine.
 
-    What its methods promise is said by `MetadataStoreProtocol`; every one may raise
-    `StorageError`. Open it either way::
+    `MetadataStoreProtocol` documents the methods; each may raise `StorageError`. Open it with a
+    URL, or with an engine::
 
         async with MetadataStore("mysql://user:password@host/database") as store:
-            await store.setup()  # where the tables may be missing
+            await store.setup()  # if the tables may be missing
 
         store = MetadataStore(engine=engine)
-        await store.setup()  # opens it too
+        await store.setup()  # also opens it
         await store.aclose()
 
     Any number of tasks may use one store, and any number of processes one database. After a
-    deadlock, a lock timeout or a lost connection a transaction is run again by itself.
+    deadlock, a lock timeout or a lost connection a transaction is retried.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class MetadataStore:
         return f"<{type(self).__name__} {self._client!r}>"
 
     async def __aenter__(self) -> Self:
-        """Connect, and verify the server; the schema is verified before the first use.
+        """Connect, and verify the server; the schema is verified before its first use.
 
         Raises:
             MissingExtraError: the database's driver is not installed.
             UnsupportedServerError: the server is of the wrong kind or too old.
-            ConfigurationError: a host's engine has settings under which something would be
-                lost; or it is open already.
+            ConfigurationError: the application's engine has settings that would lose data; or
+                the store is open already.
         """
         if not self._client_is_external:
             await self._client.open()
@@ -94,13 +94,13 @@ class MetadataStore:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close connections of our own."""
+        """Close the store's own connections."""
         await self.aclose()
 
     async def setup(self) -> None:
-        """Open it if need be, and create the tables or bring them up to date.
+        """Open the store if it is not open, and create the tables or upgrade them.
 
-        Any number of processes may at once.
+        Any number of processes may call this at once.
 
         Raises:
             CubepiSchemaMismatch: the database holds another version.
@@ -113,7 +113,7 @@ class MetadataStore:
         await self._client.setup()
 
     async def aclose(self) -> None:
-        """Close connections of our own; nothing where none are open."""
+        """Close the store's own connections, if open."""
         if not self._client_is_external:
             await self._client.close()
 
@@ -237,22 +237,22 @@ class MetadataStore:
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:
         """See `MetadataStoreProtocol.expire_threads`.
 
-        What is over is looked up once, without a lock; then each thread is a transaction.
+        The expired threads are selected once, without a lock; then each is one transaction.
 
         Raises:
-            CheckpointCorruptionError: what a thread says cannot be read; the others were
-                handled.
+            CheckpointCorruptionError: a thread's time to live cannot be decoded; the other
+                threads were expired.
         """
-        handled: list[ExpiredThread] = []
+        done: list[ExpiredThread] = []
         corrupt: CheckpointCorruptionError | None = None
-        for thread_id in await self._client.read(expiry.threads_over, limit):
+        for thread_id in await self._client.read(expiry.expired_thread_ids, limit):
             try:
                 expired = await self._client.write(expiry.expire_thread, thread_id)
             except CheckpointCorruptionError as error:
                 corrupt = corrupt or error
                 continue
             if expired is not None:
-                handled.append(expired)
+                done.append(expired)
         if corrupt is not None:
             raise corrupt
-        return handled
+        return done

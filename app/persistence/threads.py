@@ -1,4 +1,4 @@
-"""Threads of a server of agents: creating, changing, searching and deleting them."""
+"""Create, update, search and delete the threads of an agent server."""
 
 import json
 from typing import Any, Final, cast
@@ -29,8 +29,8 @@ from threadlog.repositories import UnitOfWork
 from threadlog.repositories.metadata.thread import AppThreadRow
 from threadlog.runtime.transactions import TransactionRunner
 
-# A thread that exists when it is to be created, and is gone when it is to be read, was
-# deleted in between; not often enough to go on for ever.
+# A thread that exists at the insert and not at the read was deleted in between; retried, but
+# not forever.
 _ATTEMPTS: Final = 10
 
 
@@ -53,7 +53,7 @@ def create_thread(
     """Create a thread; see `MetadataStoreProtocol.create_thread`."""
 
     def create(uow: UnitOfWork) -> ThreadRow:
-        # The clock first: then the row is known without reading it.
+        # The clock first, so that the row need not be read back.
         now = uow.catalogue.now()
         values = {"metadata": metadata, "config": config, "status": "idle"}
         stored_ttl = ttl_from(ttl, now)
@@ -93,7 +93,7 @@ def update_thread(
     metadata: dict[str, Any] | None,
     mark_state_updated: bool,
 ) -> None:
-    """Replace what is given; see `MetadataStoreProtocol.update_thread`."""
+    """Replace the given values; see `MetadataStoreProtocol.update_thread`."""
     key = check_thread_update(thread_id, status_value, config, metadata)
     check_size([metadata, config], "metadata with config", transactions.statement_limit)
     given = {"status": status_value, "config": config, "metadata": metadata}
@@ -130,7 +130,7 @@ def delete_thread(transactions: TransactionRunner, thread_id: str) -> None:
 
 
 def delete_with_runs(uow: UnitOfWork, thread_id: UUID) -> None:
-    """Delete a thread, then its runs: in the order in which `create_run` locks them."""
+    """Delete a thread, then its runs: the order in which `create_run` locks them."""
     uow.app_threads.delete(thread_id)
     uow.app_runs.delete_all(thread_id)
 
@@ -138,18 +138,18 @@ def delete_with_runs(uow: UnitOfWork, thread_id: UUID) -> None:
 def release_busy_thread(
     transactions: TransactionRunner, thread_id: str, status_value: ThreadStatus
 ) -> bool:
-    """Settle a thread that nothing runs on; see `MetadataStoreProtocol.release_busy_thread`."""
+    """Set the status of a thread without runs; see `MetadataStoreProtocol.release_busy_thread`."""
     key = check_thread_update(thread_id, status_value, None, None)
     return transactions.write(lambda uow: uow.app_threads.release_busy(key, status_value))
 
 
 def as_stored(value: dict[str, Any]) -> dict[str, Any]:
-    """Give a JSON object as reading it back would: a copy, in which tuples are lists."""
+    """Return a copy of a JSON object as it is read back: with lists instead of tuples."""
     return cast("dict[str, Any]", json.loads(json.dumps(value)))
 
 
 def parse_object(table: str, thread_id: str, column: str, text: str) -> dict[str, Any]:
-    """Read the text of a JSON column.
+    """Decode the text of a JSON column.
 
     Raises:
         CheckpointCorruptionError: it is not a JSON object.
@@ -168,10 +168,10 @@ def parse_object(table: str, thread_id: str, column: str, text: str) -> dict[str
 
 
 def parse_uuid(table: str, thread_id: str, column: str, text: str) -> UUID:
-    """Read the text of a column of UUIDs.
+    """Decode the text of a UUID column.
 
     Raises:
-        CheckpointCorruptionError: it is not one.
+        CheckpointCorruptionError: it is not a UUID.
     """
     try:
         return UUID(text)

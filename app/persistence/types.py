@@ -1,7 +1,7 @@
-"""What metadata stores take and give: rows of threads and runs, times to live, searches.
+"""Arguments and results of metadata stores: rows of threads and runs, times to live, searches.
 
-Rows have the keys that the skeino package 4.0.0 gives them; its own request classes are
-taken wherever `TimeToLive` or `Search` is asked for.
+Rows have the keys of the skeino package 4.0.0; its request classes satisfy the protocols
+`TimeToLive` and `Search`.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,9 +31,9 @@ class ThreadRow(TypedDict):
     metadata: dict[str, Any]
     config: dict[str, Any]
     status: str
-    """A `ThreadStatus`, unless somebody else wrote another one."""
+    """A `ThreadStatus`, unless another program wrote another value."""
     ttl: dict[str, Any] | None
-    """``strategy``, ``ttl_minutes`` and ``expires_at`` (ISO 8601, UTC); None: never expires."""
+    """``strategy``, ``ttl_minutes`` and ``expires_at`` (ISO 8601, UTC); None for no expiry."""
 
 
 class RunRow(TypedDict):
@@ -45,7 +45,7 @@ class RunRow(TypedDict):
     created_at: datetime
     updated_at: datetime
     status: str
-    """A `RunStatus`, unless somebody else wrote another one."""
+    """A `RunStatus`, unless another program wrote another value."""
     metadata: dict[str, Any]
     kwargs: dict[str, Any]
     multitask_strategy: str
@@ -53,11 +53,11 @@ class RunRow(TypedDict):
 
 
 class TimeToLive(Protocol):
-    """What says when a thread expires: `ThreadTtl`, or skeino's ThreadTtlConfig."""
+    """A thread's time to live: `ThreadTtl`, or skeino's ThreadTtlConfig."""
 
     @property
     def ttl(self) -> float | None:
-        """Minutes that the thread lives, from 0 on; None: for ever."""
+        """Minutes until the thread expires, from 0 on; None for no expiry."""
 
     @property
     def strategy(self) -> str:
@@ -65,53 +65,53 @@ class TimeToLive(Protocol):
 
 
 class Search(Protocol):
-    """What threads are searched by: `ThreadSearch`, or skeino's ThreadSearchRequest."""
+    """A search for threads: `ThreadSearch`, or skeino's ThreadSearchRequest."""
 
     @property
     def ids(self) -> Collection[UUID | str] | None:
-        """Give only these threads; all where it is None or empty."""
+        """Return only these threads; None or empty for all."""
 
     @property
     def metadata(self) -> Mapping[str, Any] | None:
-        """Give only threads whose metadata have all these members, each wholly equal."""
+        """Return only threads whose metadata has all these members, each equal."""
 
     @property
     def status(self) -> str | None:
-        """Give only threads of this `ThreadStatus`."""
+        """Return only threads with this `ThreadStatus`."""
 
     @property
     def limit(self) -> int:
-        """The most rows to give, at least 1."""
+        """The maximum number of rows, at least 1."""
 
     @property
     def offset(self) -> int:
-        """How many rows of the sorted result to leave out."""
+        """The number of rows of the sorted result to skip."""
 
     @property
     def sort_by(self) -> str | None:
-        """A `ThreadSort`; ``updated_at`` where it is None."""
+        """A `ThreadSort`; None for ``updated_at``."""
 
     @property
     def sort_order(self) -> str | None:
-        """A `SortOrder`; ``desc`` where it is None."""
+        """A `SortOrder`; None for ``desc``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadTtl:
-    """How long a thread lives, and what becomes of it then."""
+    """How long a thread lives, and whether it is then deleted or pruned."""
 
     ttl: float | None
-    """Minutes, from 0 on; None: for ever."""
+    """Minutes, from 0 on; None for no expiry."""
 
     strategy: TtlStrategy = "delete"
-    """``delete``: the thread goes, with its runs and its graph state. ``keep_latest``: its
-    graph state is pruned to the latest checkpoints, again after each further `ttl`.
+    """``delete``: delete the thread with its runs and its graph state. ``keep_latest``: prune its
+    graph state to the latest checkpoints, again after each further `ttl`.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadSearch:
-    """Which threads are searched, in which order, and which page of them; see `Search`."""
+    """The conditions, the order and the page of a search for threads; see `Search`."""
 
     ids: Collection[UUID | str] | None = None
     metadata: Mapping[str, Any] | None = None
@@ -124,7 +124,7 @@ class ThreadSearch:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredThread:
-    """A thread whose time was over, and what was done to it."""
+    """An expired thread, and the strategy that was applied."""
 
     thread_id: UUID
     strategy: TtlStrategy

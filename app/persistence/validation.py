@@ -1,4 +1,4 @@
-"""Checks of what a metadata store is asked, the same for every store."""
+"""Check the arguments of metadata stores, the same for every store."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ from threadlog.persistence.types import (
     TtlStrategy,
 )
 
-# 1,900 years: the end still is a time that every database knows.
-_MOST_MINUTES: Final = 10**9
+# 1,900 years: the end is still in the range of every database.
+_MAX_MINUTES: Final = 10**9
 
-# 317 years: the beginning still is.
-_MOST_SECONDS: Final = 10**10
+# 317 years: the beginning is still in the range of every database.
+_MAX_SECONDS: Final = 10**10
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedSearch:
-    """A search that can be made."""
+    """A search whose values are valid."""
 
     ids: frozenset[UUID]
     metadata: dict[str, Any]
@@ -51,7 +51,7 @@ class CheckedSearch:
 def check_new_thread(
     thread_id: str, metadata: object, config: object, ttl: TimeToLive | None, if_exists: str
 ) -> UUID:
-    """Check a thread that is to be created, and give its id."""
+    """Check a thread to be created. Return its id."""
     key = check_uuid(thread_id, "thread_id")
     check_json_object(metadata, "metadata")
     check_json_object(config, "config")
@@ -64,12 +64,12 @@ def check_new_thread(
 
 
 def check_minutes(minutes: object, name: str) -> None:
-    """Check for how long a thread lives."""
-    check_number(minutes, name, most=_MOST_MINUTES)
+    """Check a time to live."""
+    check_number(minutes, name, most=_MAX_MINUTES)
 
 
 def check_thread_update(thread_id: str, status: object, config: object, metadata: object) -> UUID:
-    """Check what of a thread is to be replaced, and give its id."""
+    """Check the new values of a thread. Return its id."""
     key = check_uuid(thread_id, "thread_id")
     if status is not None:
         check_one_of(status, "status_value", get_args(ThreadStatus))
@@ -81,7 +81,7 @@ def check_thread_update(thread_id: str, status: object, config: object, metadata
 
 
 def check_search(request: Search) -> CheckedSearch:
-    """Check a search of threads, and fill in what it leaves out."""
+    """Check a search for threads. Return it with the default values filled in."""
     metadata = request.metadata or {}
     check_json_object(metadata, "metadata")
     if request.status is not None:
@@ -110,7 +110,7 @@ def check_new_run(
     kwargs: object,
     multitask_strategy: str,
 ) -> tuple[UUID, UUID]:
-    """Check a run that is to be created, and give its id and its thread's."""
+    """Check a run to be created. Return its id and its thread's."""
     keys = check_uuid(run_id, "run_id"), check_uuid(thread_id, "thread_id")
     check_id(assistant_id, "assistant_id")
     check_json_object(metadata, "metadata")
@@ -125,25 +125,25 @@ def check_run_status(status: object) -> None:
 
 
 def check_error(error: object) -> None:
-    """Check what is said of a failure."""
+    """Check the error text of a run."""
     if not isinstance(error, str):
         raise InvalidInputError(f"error must be a string, not {type(error).__name__}.")
     check_text(error, "error")
 
 
 def check_page(limit: int, offset: int) -> None:
-    """Check which page of a list is wanted."""
+    """Check the limit and the offset of a page."""
     check_count(limit, "limit", least=1)
     check_count(offset, "offset", least=0)
 
 
 def check_seconds(seconds: float, name: str) -> None:
-    """Check how long ago something was."""
-    check_number(seconds, name, most=_MOST_SECONDS)
+    """Check an age or an interval."""
+    check_number(seconds, name, most=_MAX_SECONDS)
 
 
 def check_uuids(values: Iterable[str], name: str) -> list[UUID]:
-    """Check several ids, and give each once."""
+    """Check several ids. Return each once."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise InvalidInputError(f"{name} must be a list of ids, not {type(values).__name__}.")
     checked = (check_uuid(value, f"{name}[{place}]") for place, value in enumerate(values))
@@ -151,17 +151,21 @@ def check_uuids(values: Iterable[str], name: str) -> list[UUID]:
 
 
 def ttl_from(ttl: TimeToLive | None, now: datetime) -> dict[str, Any] | None:
-    """Give what is stored of a time to live that begins now."""
+    """Return the value to store for a time to live that begins now."""
     if ttl is None or ttl.ttl is None:
         return None
-    return {"strategy": ttl.strategy, "ttl_minutes": ttl.ttl, "expires_at": expiry(now, ttl.ttl)}
+    return {
+        "strategy": ttl.strategy,
+        "ttl_minutes": ttl.ttl,
+        "expires_at": expires_at(now, ttl.ttl),
+    }
 
 
-def expiry(now: datetime, minutes: float) -> str:
-    """Give the time so many minutes from now as it is stored."""
+def expires_at(now: datetime, minutes: float) -> str:
+    """Return the time in `minutes` from now, in the stored format."""
     return time_text(now + timedelta(minutes=minutes))
 
 
-def time_text(moment: datetime) -> str:
-    """Give a time in UTC as text of one length, which sorts as times do."""
-    return moment.isoformat(timespec="microseconds")
+def time_text(time: datetime) -> str:
+    """Return a time in UTC as text of fixed length, which sorts in the order of times."""
+    return time.isoformat(timespec="microseconds")

@@ -42,15 +42,15 @@ def refused(*arguments: str) -> str:
 def test_copy_tells_what_it_did(filled: Ends) -> None:
     assert succeed(*filled) == [
         "messages: 3 copied (15 rows), 0 unchanged, 0 bad",
-        "Compared: the target has all of it as in the source.",
+        "Compared: the target has all threads as in the source.",
     ]
     assert succeed(*filled) == [
         "messages: 0 copied (0 rows), 3 unchanged, 0 bad",
-        "Nothing to do: the target has all of it already.",
+        "Nothing to do: the target has all threads already.",
     ]
     assert succeed(*filled, "--compare") == [
         "messages: 3 the same, 0 bad",
-        "Compared: the target has all of it as in the source.",
+        "Compared: the target has all threads as in the source.",
     ]
 
 

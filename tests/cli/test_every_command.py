@@ -66,7 +66,7 @@ def test_the_url_may_be_argument_or_option(command: str, tmp_path: Path) -> None
     for environment in ({}, {"THREADLOG_URL": other}):
         result = threadlog(command, url, "--url", other, **environment)
         assert result.exit_code == 2
-        assert "given twice" in result.stderr
+        assert "name different databases" in result.stderr
     assert not (tmp_path / "other.db").exists()
 
 

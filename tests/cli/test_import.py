@@ -36,7 +36,9 @@ def test_import_reports_bad_lines_and_takes_the_rest(database_url: str, tmp_path
     assert lines[0] == f"{file}:2: The line is not JSON: Expecting value at character 1."
     assert lines[1] == f"{file}:4: messages[0] has the unknown role 'robot'."
     assert lines[2].startswith(f"{file}:5: thread_id ends in a space")
-    assert lines[3] == f"{file}:7: Thread 'mixed:1' already holds another conversation."
+    assert lines[3] == (
+        f"{file}:7: Thread 'mixed:1' already contains another conversation. Use another thread_id."
+    )
     assert lines[4:] == ["2 conversations without thread_id are named mixed:LINE."]
     listed = json.loads(threadlog("threads", "--url", database_url, "--json").stdout)
     assert {thread["thread_id"] for thread in listed} == {"mixed:1", "mixed:6"}

@@ -46,7 +46,7 @@ def test_prune_tells_what_it_would_delete_and_then_what_it_did(empty_url: str) -
     fill(empty_url, "a", "b")
     command = ["prune", empty_url, "--older-than", "39d"]
     dry = threadlog(*command, "--dry-run")
-    assert dry.stdout == "4 checkpoints of 2 threads would be deleted; nothing was.\n"
+    assert dry.stdout == "4 checkpoints of 2 threads would be deleted. Nothing was deleted.\n"
     assert (left(empty_url, "a"), left(empty_url, "b")) == (3, 3)
     done = threadlog(*command)
     assert (done.exit_code, done.stderr) == (0, "")

@@ -29,7 +29,7 @@ def test_release_refuses_what_is_not_open(database_url: str, options: list[str])
     claim(database_url, "t", "done", "open")
     asyncio.run(_complete(database_url, "done"))
     for thread, run, reason in (
-        ("t", "done", "Run 'done' of thread 't' is completed; there is nothing to release."),
+        ("t", "done", "Run 'done' of thread 't' is completed and cannot be released."),
         ("t", "OPEN", "Run 'OPEN' of thread 't' is not claimed. See: threadlog runs THREAD"),
         ("no", "open", "Run 'open' of thread 'no' is not claimed. See: threadlog runs THREAD"),
         ("t", "", "run_id must not be empty."),
@@ -47,8 +47,8 @@ def test_release_of_a_run_that_waits_is_to_be_forced(database_url: str, asking: 
     refused = threadlog("release", "t", "r", "--url", database_url)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert refused.stderr == (
-        "Error: Run 'r' of thread 't' is waiting: a person's answer is pending. "
-        "Release it with --force.\n"
+        "Error: Run 'r' of thread 't' is waiting for a person's answer. "
+        "Use --force to release it anyway.\n"
     )
     assert states(database_url) == {"r": "waiting"}
     forced = threadlog("release", "t", "r", "--url", database_url, "--force")

@@ -116,7 +116,7 @@ async def test_an_interrupted_copy_says_how_to_go_on(ends: Ends) -> None:
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate()
     assert (process.returncode, output) == (1, "")
-    assert errors == "Error: Interrupted. Run it again, and it goes on where it was.\n"
+    assert errors == "Error: Interrupted. Run it again to continue.\n"
     whole = await source_rows(ends)
     assert_is_beginning(await rows_of(ends.target), whole)
     await copy_database(*ends)

@@ -148,7 +148,7 @@ async def test_a_thread_that_was_continued_is_left_alone(checkpointer: Checkpoin
 async def test_another_conversation_is_refused(checkpointer: Checkpointer) -> None:
     """Two conversations are never mixed, and nothing is written."""
     await import_into(checkpointer, conversation("a", "b", state="open"))
-    with pytest.raises(ConversationError, match="already holds another conversation"):
+    with pytest.raises(ConversationError, match="already contains another conversation"):
         await import_into(checkpointer, conversation("a", "x", "c", state="closed"))
     data = await checkpointer.load("t")
     assert data is not None
@@ -224,7 +224,7 @@ def test_a_line_may_have_any_of_three_forms() -> None:
         (b"nonsense", "The line is not JSON: Expecting value at character 1."),
         (b"{}", "The line is neither a list of messages nor has 'messages'."),
         (b"3", "The line is neither a list of messages nor has 'messages'."),
-        (b'{"messages": [], "tags": []}', "The line has 'tags', which cannot be kept."),
+        (b'{"messages": [], "tags": []}', "The line has 'tags', which cannot be stored."),
         (
             b'{"messages": [{"role": "system", "content": "a"}], "extra": {"system": "b"}}',
             "extra['system'] differs from the system message.",

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from threadlog.persistence.registry import CHECKPOINTERS, METADATA_STORES, TOGETHER, Builders
+from threadlog.persistence.registry import CHECKPOINTERS, METADATA_STORES, PERSISTENCES, Builders
 
 
 @contextmanager
 def registries_restored() -> Iterator[None]:
     """Undo what is registered in the block."""
-    registries: list[Builders[Any]] = [CHECKPOINTERS, METADATA_STORES, TOGETHER]
+    registries: list[Builders[Any]] = [CHECKPOINTERS, METADATA_STORES, PERSISTENCES]
     before = [dict(registry._by_scheme) for registry in registries]
     try:
         yield

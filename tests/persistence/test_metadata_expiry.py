@@ -441,15 +441,15 @@ class _Stubborn(InMemorySaver):
 
 
 async def test_one_graph_state_that_stays_keeps_no_other() -> None:
-    """Where the two are kept apart all threads have their turn, and the error comes."""
+    """With separate databases all threads are tried before the error is raised."""
     saver, store = _Stubborn(), InMemoryMetadataStore()
     over = [await thread(store, ttl=ThreadTtl(0)) for _ in range(3)]
     for thread_id in over:
         await put_chain(saver, thread_id, 2)
     saver.stuck = over[0]
-    apart = expiring(Persistence(saver, store), apart=True)
-    assert apart is not None
+    separate = expiring(Persistence(saver, store), separate=True)
+    assert separate is not None
     with pytest.raises(OSError, match="no"):
-        await apart.expire_threads()
+        await separate.expire_threads()
     left = [t for t in over if await saver.aget_tuple(config_for(t)) is not None]
     assert left == over[:1]

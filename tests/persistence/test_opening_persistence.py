@@ -169,7 +169,7 @@ async def test_a_durable_scheme_needs_a_metadata_store() -> None:
         yield InMemorySaver()
 
     error = await refused(PersistenceSettings(checkpointer_scheme="MyDB"))
-    assert "The scheme 'mydb' keeps the state of graphs, but there is no metadata store" in error
+    assert "The scheme 'mydb' has a checkpointer but no metadata store" in error
     assert "register_metadata_store()" in error
     assert "allow_ephemeral_metadata=True" in error
     assert opened == []
@@ -274,7 +274,7 @@ async def test_a_uri_alone_selects_nothing(
     async with open_persistence(PersistenceSettings()) as persistence:
         assert isinstance(persistence.checkpointer, InMemorySaver)
     (warning,) = caplog.messages
-    assert "without a scheme and is ignored" in warning
+    assert "without a scheme is ignored" in warning
     assert SECRET not in warning
 
 

@@ -270,7 +270,7 @@ async def test_options_reach_the_saver(sqlite_url: str) -> None:
 async def test_the_uri_has_to_fit_the_scheme(scheme: str, uri: str, named: str) -> None:
     """The scheme decides, and a URI of another database is no way around it."""
     error = await refused(uri, scheme=scheme)
-    assert f"The scheme is '{scheme}', and the URI begins with {named}://" in error
+    assert f"The scheme is '{scheme}', but the URI begins with {named}://" in error
 
 
 async def test_what_is_no_url_is_refused() -> None:

@@ -135,28 +135,31 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
         ([{"role": "user", "content": 3}], "messages[0].content must be a list, not int."),
         (
             [{"role": "user", "content": [{"type": "input_audio"}]}],
-            "messages[0].content[0] is a part that cannot be kept (type 'input_audio').",
+            "messages[0].content[0] is a part that cannot be stored (type 'input_audio').",
         ),
         (
             [{"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {}}]}],
-            "messages[0].content[0] is a part that cannot be kept",
+            "messages[0].content[0] is a part that cannot be stored",
         ),
         ([{"role": "system", "content": "a", "name": "b"}], "the 'name' of a system message"),
         (
             [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}],
-            "a system message can be kept only if it is text",
+            "a system message can be stored only if it is text",
         ),
         ([call("{")], "messages[0].tool_calls[0].function.arguments is not JSON: "),
         ([call("[1]")], "function.arguments must be a JSON object, not list."),
-        ([call('{"a": NaN}')], "function.arguments is not JSON that can be kept: NaN is"),
+        ([call('{"a": NaN}')], "function.arguments is not JSON that can be stored: NaN is"),
         ([call('{"a": 1e999}')], "a number is too large"),
         ([call('{"a": 1, "a": 2}')], "an object has the same key twice"),
         ([call(type="custom")], "messages[0].tool_calls[0] has the unknown type 'custom'."),
         ([call(function=None)], "messages[0].tool_calls[0] has no function."),
-        ([call(index=0)], "messages[0].tool_calls[0] has 'index', which cannot be kept."),
+        ([call(index=0)], "messages[0].tool_calls[0] has 'index', which cannot be stored."),
         ([call(id=None)], "messages[0].tool_calls[0].id must be a string, not null."),
         ([{"role": "tool", "content": "a"}], "messages[0].tool_call_id must be a string, not null"),
-        ([{"role": "tool", "tool_call_id": "x"}], "has no name, and answers no call"),
+        (
+            [{"role": "tool", "tool_call_id": "x"}],
+            "no name, and no earlier message has its tool call",
+        ),
         ([{"role": "assistant", "function_call": {"name": "f"}}], "has a 'function_call', which"),
         (
             [
@@ -181,9 +184,9 @@ def test_what_cannot_be_kept_is_refused(raw: object, reason: str) -> None:
     ("text", "reason"),
     [
         (b"\xff", "X is not UTF-8."),
-        ("[" * 100_000, "X is nested too deep."),
+        ("[" * 100_000, "X is nested too deeply."),
         ('{"a": }', "X is not JSON: Expecting value at character 7."),
-        ("1" * 5_000, "X is not JSON that can be kept"),
+        ("1" * 5_000, "X is not JSON that can be stored"),
     ],
 )
 def test_json_that_cannot_be_kept_is_refused(text: str | bytes, reason: str) -> None:

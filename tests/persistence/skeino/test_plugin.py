@@ -160,7 +160,7 @@ def test_what_is_gone_is_named(
         monkeypatch.delattr(module, name)
     else:
         monkeypatch.setattr(module, name, value)
-    with pytest.raises(ConfigurationError, match=f"skeino {version('skeino')} has not what"):
+    with pytest.raises(ConfigurationError, match=f"skeino {version('skeino')} lacks"):
         threadlog.skeino.register()
     assert "mysql" not in BUILDERS
     assert not {"mysql", "threadlog-probe"} & STORES.keys()
@@ -183,7 +183,7 @@ threadlog.skeino.register()
     ("missing", "error"),
     [
         ("skeino", "MissingExtraError: The package 'skeino' is not installed"),
-        ("skeino.app", "ConfigurationError: skeino 4.0.0 has not what"),
+        ("skeino.app", "ConfigurationError: skeino 4.0.0 lacks"),
         ("langgraph", "MissingExtraError: The package 'langgraph' is not installed"),
     ],
 )
