@@ -15,6 +15,7 @@ from tenacity import Retrying, stop_after_attempt
 
 from tests.support.databases import engines_of, pools_of
 from tests.support.factories import UserFactory
+from tests.support.patience import PATIENCE_SECONDS
 from tests.support.servers.product import HOST
 from tests.support.servers.proxy import Proxy
 from tests.support.ways import EachInAThread, host_engine, own
@@ -34,19 +35,16 @@ from threadlog.runtime.session_sources import EngineSessions
 HASTY = "read_timeout=0.5&connect_timeout=1"
 BOTH = pytest.mark.parametrize("way", ["own", "sync"])
 
-# Hangs are what these tests are about: without it a failure would never end.
-GUARD_SECONDS = 40
-
 
 @pytest.fixture(autouse=True)
 def guard() -> Iterator[None]:
-    """Fail a test that hangs."""
+    """Fail a test that hangs: these tests are about hangs, and a failure would never end."""
 
     def fail(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise AssertionError("the test hangs")
 
     before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(GUARD_SECONDS)
+    signal.alarm(PATIENCE_SECONDS)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

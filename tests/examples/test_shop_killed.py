@@ -21,6 +21,7 @@ from tests.examples.helpers import (
     watched,
     writes_to,
 )
+from tests.support.patience import patience
 
 # What is in the transaction at each place: the order, the message.
 WRITTEN = {"placed": (1, 0), "appended": (1, 1), "committed": (1, 1)}
@@ -55,7 +56,7 @@ async def test_the_application_is_killed_in_an_order(shop_url: str, stop: str) -
     async with serving(shop_url, STOPPING, stop=stop) as server:
         assert (await place(server, "a", "tea")).status_code == 201
         sent = asyncio.create_task(place(server, "a", ITEM))
-        async with asyncio.timeout(30):
+        async with patience():
             assert await server.line() == stop
         await check_stopped(shop_url, stop)
         await server.kill()
@@ -69,7 +70,7 @@ async def test_the_till_is_killed_in_an_order(shop_url: str, stop: str) -> None:
     assert (await till(shop_url, "a", "tea", "1"))[0] == 0
     async with at_the_till(shop_url, "a", ITEM, "1", stop=stop) as process:
         assert process.stdout is not None
-        async with asyncio.timeout(30):
+        async with patience():
             assert (await process.stdout.readline()).decode().strip() == stop
         await check_stopped(shop_url, stop)
         process.kill()

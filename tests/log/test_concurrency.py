@@ -18,6 +18,7 @@ from sqlalchemy.util import await_only
 
 from tests.support.databases import engine_for, engines_of, on_connection, pools_of
 from tests.support.factories import UserFactory
+from tests.support.patience import patience
 from tests.support.ways import sync_host_engine
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.databases import backend_of, parse_url
@@ -430,7 +431,7 @@ async def test_reads_do_not_wait_behind_blocked_writers(server_url: str) -> None
         )
         appends = [asyncio.create_task(checkpointer.append("t", [UserFactory()])) for _ in range(7)]
         await asyncio.sleep(0.2)
-        async with asyncio.timeout(20):
+        async with patience():
             await asyncio.gather(*(checkpointer.load("other") for _ in range(20)))
         assert not any(append.done() for append in appends)
         await connection.commit()

@@ -110,7 +110,7 @@ def _print(found: Findings, record: Record, killed: float, elected: float) -> No
 
 
 async def _assert_same_everywhere(nodes: list[Node]) -> None:
-    """Check that the members that are left hold the same rows, once they have caught up."""
+    """Check that the members that are left hold the same rows, once they have caught up.
 
     And that one that is read-only can be read from, by a URL of its own, and is not written to.
     """

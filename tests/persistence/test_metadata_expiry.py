@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy import Connection, select
 from tests.graph.saver.making import config_for, ids, put_chain
 from tests.persistence.stores import InMemory, Opened, ago, run, thread
 from tests.support.databases import on_connection
+from tests.support.patience import patience, until
 from threadlog.errors import CheckpointCorruptionError, InvalidInputError, StorageError
 from threadlog.langgraph import Saver
 from threadlog.models import graph_metadata
@@ -336,13 +336,6 @@ async def test_a_checkpointer_that_fails_leaves_the_thread() -> None:
 # --- In the background ----------------------------------------------------------------
 
 
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(10):
-        while not await condition():  # noqa: ASYNC110 - a database tells nobody
-            await asyncio.sleep(0.02)
-
-
 async def test_sweeping_in_the_background(opened: Opened) -> None:
 
     async def is_gone() -> bool:
@@ -378,7 +371,7 @@ class Failing:
 async def test_a_sweep_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     store = Failing(StorageError("gone"), OSError("no"), ValueError())
     with caplog.at_level(logging.INFO):
-        async with asyncio.timeout(10), sweep_every(store, 0.01):
+        async with patience(), sweep_every(store, 0.01):
             while store.sweeps < 5:  # noqa: ASYNC110 - it counts
                 await asyncio.sleep(0.01)
     lines = [record.getMessage() for record in caplog.records if "threadlog" in record.name]

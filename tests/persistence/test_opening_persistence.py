@@ -18,6 +18,7 @@ from sqlalchemy import make_url, text
 
 from tests.persistence.registering import registries_restored
 from tests.support.databases import on_connection
+from tests.support.patience import patience
 from threadlog.errors import ConfigurationError, CubepiSchemaError, MissingExtraError
 from threadlog.langgraph import Saver
 from threadlog.persistence import (
@@ -212,7 +213,7 @@ async def test_a_registered_metadata_store_is_enough() -> None:
 
 async def gone(persistence: Persistence, thread_id: str) -> None:
     """Wait until neither half of a thread is there."""
-    async with asyncio.timeout(20):
+    async with patience():
         while True:
             if await halves(persistence, thread_id) == (False, False):
                 return

@@ -8,7 +8,7 @@ import pytest
 from tests.graph.graphs.graphs import KILLABLE, failing
 from tests.graph.graphs.histories import comparables, config_of, writes_of
 from tests.graph.graphs.processes import kill_worker, run_worker
-from tests.graph.graphs.ways import Way, reference
+from tests.graph.ways import Way, reference
 from tests.support.seeds import FRESH
 
 

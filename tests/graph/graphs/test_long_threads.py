@@ -16,9 +16,7 @@ import pytest
 from langgraph.checkpoint.base.id import uuid6
 from sqlalchemy import make_url
 
-from tests.graph.graphs.databases import empty_graph_schema
 from tests.graph.saver.making import checkpoint_of, config_for, metadata_of
-from tests.support.databases import on_connection
 from threadlog.langgraph import Saver
 
 LENGTH: Final = 3_000
@@ -70,8 +68,6 @@ async def long_thread(graph_url: str) -> AsyncIterator[tuple[str, list[str]]]:
     yield graph_url, ids
     if graph_url.startswith("sqlite"):  # pytest keeps folders of tests for a while
         _remove(graph_url)
-    else:
-        await on_connection(graph_url, empty_graph_schema)
 
 
 def _remove(url: str) -> None:
