@@ -104,6 +104,7 @@ def test_looking_creates_no_file(tmp_path: Path) -> None:
         ["migrate", "mysql://root:geheim@127.0.0.1:x/app", "--sql"],
     ],
 )
+@pytest.mark.processes
 def test_a_password_is_never_shown(arguments: list[str]) -> None:
     done = as_process(*arguments)
     assert done.returncode in {1, 2}
@@ -173,6 +174,7 @@ def _drop_messages(connection: Connection) -> None:
         (["migrate", "--sql"], 0),
     ],
 )
+@pytest.mark.processes
 def test_a_reader_that_leaves_is_no_failure(
     sqlite_url: str, arguments: list[str], status: int
 ) -> None:

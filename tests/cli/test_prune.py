@@ -102,6 +102,7 @@ def test_prune_refuses_what_it_does_not_understand(
     assert reason in re.sub(r"[│\s]+", " ", result.stderr)
 
 
+@pytest.mark.processes
 def test_prune_of_a_file_that_is_not_there_makes_none(sqlite_url: str) -> None:
     result = as_process("prune", sqlite_url, "--older-than", "1d")
     assert (result.returncode, result.stdout) == (1, "")

@@ -66,6 +66,7 @@ def test_show_writes_json_for_programs(filled_url: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "letters"), [("utf-8", "Köln? ☔"), ("latin-1", "K\\u00f6ln")]
 )
+@pytest.mark.processes
 def test_json_keeps_the_letters_that_the_output_has(
     filled_url: str, encoding: str, letters: str
 ) -> None:

@@ -319,6 +319,7 @@ def test_lock_lasts_as_long_as_a_command_left_behind(tmp_path: Path) -> None:
     assert cleared.is_set()
 
 
+@pytest.mark.processes
 def test_supervised_server_stops_with_the_block(pristine: Path) -> None:
     """The server greets inside the block; after it, process and data folder are gone."""
     with supervised(
@@ -332,6 +333,7 @@ def test_supervised_server_stops_with_the_block(pristine: Path) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.processes
 def test_supervised_server_stops_when_its_user_is_killed(
     pristine: Path, signal_number: signal.Signals
 ) -> None:
@@ -397,6 +399,7 @@ def test_the_command_heeds_signals_that_it_was_started_to_ignore(
             signal.signal(number, handler)
 
 
+@pytest.mark.processes
 def test_server_that_ends_while_starting(pristine: Path) -> None:
     """The error has the end of the server's log."""
     (pristine / "failure").write_text("first line\nthe disk is full\n", encoding="utf-8")
@@ -407,6 +410,7 @@ def test_server_that_ends_while_starting(pristine: Path) -> None:
         pass
 
 
+@pytest.mark.processes
 def test_port_taken_by_another_process(pristine: Path) -> None:
     """A port that is lost between choosing and binding is replaced by another."""
     (pristine / "failure").write_text("bind: Address already in use\n", encoding="utf-8")

@@ -52,6 +52,7 @@ async def check_kept(url: str, stop: str) -> None:
 
 
 @pytest.mark.parametrize("stop", PLACES)
+@pytest.mark.processes
 async def test_the_application_is_killed_in_an_order(shop_url: str, stop: str) -> None:
     async with serving(shop_url, STOPPING, stop=stop) as server:
         assert (await place(server, "a", "tea")).status_code == 201
@@ -66,6 +67,7 @@ async def test_the_application_is_killed_in_an_order(shop_url: str, stop: str) -
 
 
 @pytest.mark.parametrize("stop", PLACES)
+@pytest.mark.processes
 async def test_the_till_is_killed_in_an_order(shop_url: str, stop: str) -> None:
     assert (await till(shop_url, "a", "tea", "1"))[0] == 0
     async with at_the_till(shop_url, "a", ITEM, "1", stop=stop) as process:
@@ -78,6 +80,7 @@ async def test_the_till_is_killed_in_an_order(shop_url: str, stop: str) -> None:
     await check_kept(shop_url, stop)
 
 
+@pytest.mark.processes
 async def test_the_application_is_killed_under_load(shop_url: str) -> None:
     seed = random.randrange(1000)
     print(f"seed {seed}")

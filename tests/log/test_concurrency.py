@@ -271,6 +271,7 @@ async def run_writers(url: str, processes: int, threads: int, count: int) -> Non
     await run_processes([[WRITE, argument] for argument in arguments])
 
 
+@pytest.mark.processes
 async def test_four_processes_append_to_the_same_threads(database_url: str) -> None:
     processes, threads, count = 4, 5, 40
     await run_writers(database_url, processes, threads, count)
@@ -306,6 +307,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.processes
 async def test_four_processes_replay_real_conversations_into_the_same_threads(
     database_url: str,
 ) -> None:
@@ -327,6 +329,7 @@ async def test_four_processes_replay_real_conversations_into_the_same_threads(
     print(f"{total} messages of {len(conversations)} conversations by {len(writers)} processes")
 
 
+@pytest.mark.processes
 async def test_eight_processes_create_one_sqlite_file(sqlite_url: str) -> None:
     """First use by many processes at once makes one schema."""
     await run_writers(sqlite_url, processes=8, threads=1, count=3)

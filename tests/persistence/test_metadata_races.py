@@ -54,6 +54,7 @@ async def age_all(kind: str, url: str, store: Any) -> None:
         await on_connection(url, lambda c: c.execute(aged) and None)
 
 
+@pytest.mark.processes
 async def test_each_stale_run_is_reported_once(ours: tuple[str, str]) -> None:
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
@@ -67,6 +68,7 @@ async def test_each_stale_run_is_reported_once(ours: tuple[str, str]) -> None:
         assert Counter(swept) == Counter(made)
 
 
+@pytest.mark.processes
 async def test_each_expired_thread_is_reported_once(ours: tuple[str, str]) -> None:
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:

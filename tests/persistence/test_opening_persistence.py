@@ -403,6 +403,7 @@ def without(packages: str, code: str) -> str:
         (OPEN.format("'redis://h', scheme='redis'"), "redis"),
     ],
 )
+@pytest.mark.processes
 def test_a_missing_extra_is_named(code: str, extra: str) -> None:
     """Importing needs no extra, and using one names it."""
     last = without("langgraph langchain_core pydantic_settings alembic", code)
@@ -410,6 +411,7 @@ def test_a_missing_extra_is_named(code: str, extra: str) -> None:
     assert last.endswith(f"pip install 'threadlog[{extra}]'")
 
 
+@pytest.mark.processes
 def test_importing_loads_no_extra() -> None:
     """Neither package pays for what it may not need."""
     code = (

@@ -17,6 +17,7 @@ from zlib import crc32
 import pytest
 
 from tests.support.databases import DATABASES
+from tests.support.seeds import FRESH
 from tests.support.servers.products import PRODUCTS
 
 EVERYWHERE: Final = ("sqlite", *PRODUCTS)
@@ -30,8 +31,16 @@ MARKS: Final = {
     "whole_matrix": "each way runs on each database, also by default",
     "one_database": "the default way runs on one of the databases by default, as the others do",
     "other_way(number)": "set by `ways`: the case is not of the default way",
+    "processes": "starts processes of its own, which costs a second or more",
     "server": "set where a test needs a database server",
     **{name: f"set where a test uses {name}" for name in EVERYWHERE},
+}
+
+# What the cases that take turns differ in: the database, the way, and a random number.
+_TURNING: Final = {
+    *EVERYWHERE,
+    *("own", "engine", "factory", "joined", "sync", "sync_joined", "own_sync", "engine_sync"),
+    str(FRESH),
 }
 
 # Which databases a test can run on, by the fixture that names its own.
@@ -118,14 +127,6 @@ def _key(item: pytest.Item) -> bytes:
     test, _, parameters = item.nodeid.partition("[")
     others = [part for part in parameters.rstrip("]").split("-") if part not in _TURNING]
     return "-".join([test, *others]).encode()
-
-
-_TURNING: Final = {*EVERYWHERE, "own", "own_sync", "engine", "engine_sync"} | {
-    "factory",
-    "joined",
-    "sync",
-    "sync_joined",
-}
 
 
 def _id(each: Any) -> str:

@@ -30,6 +30,7 @@ async def test_the_value_adds_up_in_the_order_of_the_branches(own_way: Way, ever
     )
 
 
+@pytest.mark.processes
 async def test_another_process_reads_the_same(way_name: str, graph_url: str) -> None:
     """Nothing but the database holds the value, as of every checkpoint."""
     async with WAYS[way_name](graph_url) as way:

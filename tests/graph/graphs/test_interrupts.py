@@ -1,11 +1,14 @@
 """Questions to a person, answered in a process of its own."""
 
+import pytest
+
 from tests.graph.graphs.graphs import asking, nested
 from tests.graph.graphs.histories import comparable, config_of
 from tests.graph.graphs.processes import run_worker
 from tests.graph.ways import WAYS, reference
 
 
+@pytest.mark.processes
 async def test_a_question_is_answered_in_another_process(way_name: str, graph_url: str) -> None:
     async with WAYS[way_name](graph_url) as way:
         graph = way.compile(asking())
@@ -20,6 +23,7 @@ async def test_a_question_is_answered_in_another_process(way_name: str, graph_ur
     assert said == ["hello", "before", "Refund? yes", "beside", "after"]
 
 
+@pytest.mark.processes
 async def test_a_question_of_a_subgraph_is_answered_in_another_process(
     own_way_name: str, graph_url: str
 ) -> None:

@@ -124,6 +124,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.processes
 async def test_four_processes_set_up_at_once(empty_url: str) -> None:
     """All succeed, and one set of tables serves all."""
     processes = [

@@ -95,6 +95,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.processes
 def test_strict_msgpack_is_honoured(sqlite_url: str) -> None:
     """Under LANGGRAPH_STRICT_MSGPACK classes of the application are not revived."""
     found = {}

@@ -156,6 +156,7 @@ async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: st
         assert (await one.ask("GET", f"/threads/{thread_id}"))["status"] == "idle"
 
 
+@pytest.mark.processes
 async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
     async with serving(tmp_path, "memory", "") as server:
         thread_id = await server.thread()
@@ -173,6 +174,7 @@ async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
         ("mysql", "", "needs a URI"),
     ],
 )
+@pytest.mark.processes
 async def test_a_wrong_setting_ends_the_server(
     tmp_path: Path, scheme: str, url: str, error: str
 ) -> None:

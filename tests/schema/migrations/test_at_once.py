@@ -70,6 +70,7 @@ def _at_once(count: int, *command: str) -> list[tuple[int, str, str]]:
     return [(p.returncode, *output) for p, output in zip(started, outputs, strict=True)]
 
 
+@pytest.mark.processes
 async def test_processes_may_migrate_at_once(empty_url: str) -> None:
     """Replicas that start together all succeed, and one of them does the work."""
     results = await asyncio.to_thread(_at_once, 4, "-m", "threadlog", "migrate", empty_url)
@@ -83,6 +84,7 @@ async def test_processes_may_migrate_at_once(empty_url: str) -> None:
         await opens(empty_url, part)
 
 
+@pytest.mark.processes
 async def test_processes_may_set_up_the_graph_state_at_once(empty_url: str) -> None:
     began = time.perf_counter()
     results = await asyncio.to_thread(_at_once, 4, "-c", _SET_UP, empty_url)
@@ -96,6 +98,7 @@ async def test_processes_may_set_up_the_graph_state_at_once(empty_url: str) -> N
 
 
 @pytest.mark.parametrize("transactions", ["of the driver", "BEGIN"])
+@pytest.mark.processes
 async def test_processes_may_set_up_on_hosts_engines_at_once(
     empty_url: str, transactions: str
 ) -> None:
