@@ -18,7 +18,7 @@ from tests.support.patience import PATIENCE_SECONDS, until
 
 ROOT: Final = Path(__file__).parents[3]
 BEAT_SECONDS: Final = 0.3
-STALE_SECONDS: Final = 3.0
+STALE_SECONDS: Final = 5.0
 """After so long without a beat a run's process is taken for dead."""
 
 TERMINAL: Final = {"success", "error", "timeout", "interrupted"}
@@ -112,8 +112,8 @@ async def serving(folder: Path, scheme: str, url: str) -> AsyncIterator[Server]:
                 stderr=printed,
             )
     try:
-        options = {"base_url": f"http://127.0.0.1:{port}", "timeout": PATIENCE_SECONDS}
-        async with httpx.AsyncClient(**options, trust_env=False) as client:
+        address, limit = f"http://127.0.0.1:{port}", PATIENCE_SECONDS
+        async with httpx.AsyncClient(base_url=address, timeout=limit, trust_env=False) as client:
             yield Server(process, client, log)
         if process.returncode is None:
             process.send_signal(SIGINT)

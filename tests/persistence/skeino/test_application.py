@@ -13,9 +13,9 @@ from tests.persistence.skeino.servers import (
     Server,
     scheme_of,
     serving,
-    until,
 )
 from tests.support.databases import on_connection
+from tests.support.patience import until
 
 TABLES = ["app_threads", "app_runs", "threadlog_checkpoints", "threadlog_checkpoint_writes"]
 
@@ -135,7 +135,7 @@ async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: st
 
         await until(under_way)
         live_thread = await one.thread()
-        live = await one.start(live_thread, steps=60, seconds=0.1)
+        live = await one.start(live_thread, steps=80, seconds=0.1)
         await asyncio.sleep(1.5 * STALE_SECONDS)
         assert (await two.run(thread_id, run_id))["status"] == "running", "its owner lives"
         await victim.kill()
