@@ -9,6 +9,8 @@ FRAMEWORKS := cubeloop cubepi
 SEPARATE := $(FRAMEWORKS) bench docs
 FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
 URL ?= sqlite:///demo.db
+# Tests start many processes, which load the sources faster from bytecode.
+unexport PYTHONDONTWRITEBYTECODE
 SERVERS := mysql postgres mariadb
 # Tests run in processes side by side, each with servers of its own; not where some are picked,
 # since -s would show nothing, nor on one server for all, which counts everybody's statements.

@@ -11,6 +11,9 @@ import pytest
 
 from tests.cli.helpers import SAMPLE, threadlog, write_lines
 
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
+
 
 def test_import_tells_what_it_did(database_url: str) -> None:
     first = threadlog("import", str(SAMPLE), "--url", database_url)

@@ -11,6 +11,9 @@ from tests.graph.saver.making import config_for, put_chain
 from tests.support.databases import execute
 from threadlog.langgraph import Saver
 
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
+
 
 def fill(url: str, *threads: str) -> None:
     """Make threads of three checkpoints, stored forty days ago."""

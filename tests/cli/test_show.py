@@ -10,6 +10,9 @@ import pytest
 
 from tests.cli.helpers import ask, threadlog, write_lines
 
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
+
 
 def test_show_is_readable(filled_url: str) -> None:
     """Who, what, tools, their arguments and the extra can be seen."""

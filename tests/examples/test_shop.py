@@ -19,6 +19,9 @@ from tests.support.ways import host_engine
 from threadlog import Checkpointer
 from threadlog.errors import ConnectionFailedError, DeadlockError
 
+# The application does not know the databases apart.
+pytestmark = pytest.mark.one_database
+
 
 @pytest.mark.processes
 async def test_an_order_is_kept_and_said(server: Server) -> None:

@@ -68,6 +68,7 @@ async def test_the_application_is_killed_in_an_order(shop_url: str, stop: str) -
 
 @pytest.mark.parametrize("stop", PLACES)
 @pytest.mark.processes
+@pytest.mark.one_database
 async def test_the_till_is_killed_in_an_order(shop_url: str, stop: str) -> None:
     assert (await till(shop_url, "a", "tea", "1"))[0] == 0
     async with at_the_till(shop_url, "a", ITEM, "1", stop=stop) as process:
