@@ -1,6 +1,5 @@
 """Which cases of a test run by default, and the marks that select them."""
 
-from collections.abc import Iterator
 from itertools import product
 from typing import Any
 
@@ -30,11 +29,10 @@ class Item:
 
 
 @pytest.fixture(autouse=True)
-def _everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run on all databases, but not with all ways."""
     monkeypatch.setattr(matrix, "DATABASES", EVERYWHERE)
     monkeypatch.setattr(matrix, "FULL", False)
-    return
 
 
 def case(test: int, way: str, database: str, *marks: Any) -> Any:
