@@ -85,7 +85,10 @@ format: $(VENV)/installed  ## Format the code and mend what ruff can
 test-fast: $(VENV)/installed  ## The tests that need no server and no other processes, on SQLite
 	@THREADLOG_TEST_DATABASES=sqlite $(PYTEST) -m "not server and not processes" $(ARGS)
 
-# The frameworks' tests run, one process each, whatever became of the others.
+# The frameworks' tests run, one process each, whatever became of the others. In a variable, or
+# make -n would run it all.
+TEST_FRAMEWORKS = $(MAKE) --no-print-directory --keep-going $(if $(SIDE_BY_SIDE),-j2 --output-sync=target) $(FRAMEWORKS:%=test-%)
+
 .PHONY: test test-all
 test:  ## All tests on SQLite and a real MySQL, which is set up too; ARGS="-k load -x" picks
 test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
@@ -94,9 +97,7 @@ test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
 test-all:  ## The same on PostgreSQL and MariaDB too; FULL=1 for each way on each database
 test test-all: $(VENV)/installed
 	@status=0; $(ON) $(PYTEST) $(ARGS) || status=1; \
-	$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(ON) $(MAKE) \
-		--no-print-directory --keep-going $(if $(SIDE_BY_SIDE),-j2 --output-sync=target) \
-		$(FRAMEWORKS:%=test-%) || status=1); \
+	$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(ON) $(TEST_FRAMEWORKS) || status=1); \
 	exit $$status
 
 .PHONY: $(SERVERS:%=test-%)
