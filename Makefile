@@ -9,11 +9,15 @@ FRAMEWORKS := cubeloop cubepi
 SEPARATE := $(FRAMEWORKS) bench docs
 FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
 URL ?= sqlite:///demo.db
+# Tests start many processes, which load the sources faster from bytecode.
+unexport PYTHONDONTWRITEBYTECODE
+SERVERS := mysql postgres mariadb
 # Tests run in processes side by side, each with servers of its own; not where some are picked,
 # since -s would show nothing, nor on one server for all, which counts everybody's statements.
 ONE_FOR_ALL = $(THREADLOG_TEST_MYSQL_URL)$(THREADLOG_TEST_MARIADB_URL)$(THREADLOG_TEST_POSTGRES_URL)
 JOBS ?= $(if $(ARGS)$(ONE_FOR_ALL),1,auto)
-PYTEST = -m pytest $(if $(filter-out 1,$(JOBS)),--numprocesses $(JOBS) --maxprocesses 4 --dist loadfile)
+SIDE_BY_SIDE = $(filter-out 1,$(JOBS))
+PYTEST = $(if $(FULL),THREADLOG_TEST_FULL=1) $(BIN)/python -m pytest $(if $(SIDE_BY_SIDE),--numprocesses $(JOBS) --maxprocesses 4 --dist worksteal)
 
 define install-packages
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -57,41 +61,13 @@ $(OLDEST)/installed: $(VENV)/installed
 
 .PHONY: help
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^## / {printf "\n%s\n", substr($$0, 4)} \
+		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+## Every day
 .PHONY: demo
 demo: $(VENV)/installed  ## Two writers, a crash, and a conversation that is complete (SQLite)
 	@$(BIN)/python examples/demo.py $(URL)
-
-.PHONY: example-agent
-example-agent: $(VENV)/installed  ## An agent is killed, carries on, and waits for a person (SQLite)
-	@$(BIN)/python -m examples.killed_agent $(URL)
-
-.PHONY: example-shop
-example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is kept and said, or neither
-	@$(BIN)/python -m examples.shop.killed $(URL)
-
-.PHONY: test test-all
-test:  ## Run all tests on SQLite and on a real MySQL, which is set up too
-test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
-test-all:  ## The same on SQLite and on real MySQL, PostgreSQL and MariaDB servers
-test test-all: $(VENV)/installed
-	@$(ON) $(BIN)/python $(PYTEST) $(ARGS)
-	@$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(ON) $(MAKE) --no-print-directory $(FRAMEWORKS:%=test-%))
-
-.PHONY: $(FRAMEWORKS:%=test-%)
-test-cubeloop:  ## Run agents of cubeloop, and its own backend beside ours
-test-cubepi:  ## The same with cubepi, the framework's former name
-$(FRAMEWORKS:%=test-%): test-%: .venv-%/installed
-	@THREADLOG_TEST_FRAMEWORK=$* .venv-$*/bin/python -m pytest tests/frameworks $(ARGS)
-
-.PHONY: test-oldest
-test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported
-	@$(OLDEST)/bin/python $(PYTEST) $(ARGS)
-
-.PHONY: chaos-nodes
-chaos-nodes: $(VENV)/installed  ## Kill the primary of three real servers under writers; SEED repeats a run
-	@$(if $(SEED),THREADLOG_SEED=$(SEED)) $(BIN)/python -m pytest tests/nodes -s $(ARGS)
 
 .PHONY: check
 check: $(VENV)/installed  ## Lint, formatting, types and the architecture test
@@ -105,6 +81,53 @@ format: $(VENV)/installed  ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 
+.PHONY: test-fast
+test-fast: $(VENV)/installed  ## The tests that need no server and no other processes, on SQLite
+	@THREADLOG_TEST_DATABASES=sqlite $(PYTEST) -m "not server and not processes" $(ARGS)
+
+# The frameworks' tests run, one process each, whatever became of the others. In a variable, or
+# make -n would run it all.
+TEST_FRAMEWORKS = $(MAKE) --no-print-directory --keep-going $(if $(SIDE_BY_SIDE),-j2 --output-sync=target) $(FRAMEWORKS:%=test-%)
+
+.PHONY: test test-all
+test:  ## All tests on SQLite and a real MySQL, which is set up too; ARGS="-k load -x" picks
+test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
+
+## More tests
+test-all:  ## The same on PostgreSQL and MariaDB too; FULL=1 for each way on each database
+test test-all: $(VENV)/installed
+	@status=0; $(ON) $(PYTEST) $(ARGS) || status=1; \
+	$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(ON) $(TEST_FRAMEWORKS) || status=1); \
+	exit $$status
+
+.PHONY: $(SERVERS:%=test-%)
+test-mysql:  ## The tests that use MySQL
+test-postgres:  ## The tests that use PostgreSQL
+test-mariadb:  ## The tests that use MariaDB
+$(SERVERS:%=test-%): test-%: $(VENV)/installed
+	@THREADLOG_TEST_DATABASES=sqlite,$* $(PYTEST) -m $* $(ARGS)
+
+.PHONY: $(FRAMEWORKS:%=test-%)
+test-cubeloop:  ## Run agents of cubeloop, and its own backend beside ours
+test-cubepi:  ## The same with cubepi, the framework's former name
+$(FRAMEWORKS:%=test-%): test-%: .venv-%/installed
+	@THREADLOG_TEST_FRAMEWORK=$* .venv-$*/bin/python -m pytest tests/frameworks $(ARGS)
+
+.PHONY: test-oldest
+test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported
+	@$(PYTEST:$(BIN)/%=$(OLDEST)/bin/%) $(ARGS)
+
+.PHONY: chaos $(SERVERS:%=chaos-%)
+DATABASE ?= mysql
+chaos: chaos-$(DATABASE)  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY= DATABASE=
+$(SERVERS:%=chaos-%): chaos-%: $(VENV)/installed
+	@$(BIN)/python -m tests.chaos --database $* $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(ONLY)
+
+.PHONY: chaos-nodes
+chaos-nodes: $(VENV)/installed  ## Kill the primary of three real servers under writers; SEED repeats a run
+	@$(if $(SEED),THREADLOG_SEED=$(SEED)) $(BIN)/python -m pytest tests/nodes -s $(ARGS)
+
+## Servers and examples to look at
 .PHONY: mysql postgres mariadb
 mysql:  ## Start a private MySQL, print its URL, stop it with Ctrl-C
 postgres:  ## The same with PostgreSQL
@@ -112,6 +135,15 @@ mariadb:  ## The same with MariaDB
 mysql postgres mariadb: $(VENV)/installed
 	@$(BIN)/python -m tests.support.servers.$@
 
+.PHONY: example-agent
+example-agent: $(VENV)/installed  ## An agent is killed, carries on, and waits for a person (SQLite)
+	@$(BIN)/python -m examples.killed_agent $(URL)
+
+.PHONY: example-shop
+example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is kept and said, or neither
+	@$(BIN)/python -m examples.shop.killed $(URL)
+
+## Measure
 .PHONY: bench
 bench: .venv-bench/installed  ## Measure threadlog beside others, about ten minutes; QUICK=1, ROUNDS=7
 	@.venv-bench/bin/python -m benchmarks --scale $(if $(QUICK),quick,full) $(if $(ROUNDS),--rounds $(ROUNDS))
@@ -121,10 +153,7 @@ bench: .venv-bench/installed  ## Measure threadlog beside others, about ten minu
 bench-check: .venv-bench/installed  ## Test the benchmark, and count an agent's statements beside cubeloop's own
 	@THREADLOG_TEST_DATABASES=sqlite,mysql,postgres .venv-bench/bin/python -m pytest tests/benchmarks $(ARGS)
 
-.PHONY: chaos
-chaos: $(VENV)/installed  ## Break connections, servers, clients and disks, and count; SEED= QUICK=1 ONLY= DATABASE=
-	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(QUICK),--quick) $(if $(DATABASE),--database $(DATABASE)) $(ONLY)
-
+## Build
 .PHONY: docs
 docs: .venv-docs/installed  ## Build the documentation into site; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict --clean

@@ -33,12 +33,12 @@ from typing import Any, Final
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint
 from langgraph.checkpoint.base.id import uuid6
 
-from tests.graph.graphs.databases import create_graph_schema
 from tests.graph.saver.making import config_for, metadata_of
 from tests.support.databases import create_schema, fresh_database, on_connection
 from threadlog import Checkpointer
 from threadlog.langgraph import Saver
 from threadlog.messages import TextContent, UserMessage
+from threadlog.models import GRAPH
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _FOLDERS: Final = tuple(_ROOT / name for name in ("app", "models", "repositories", "migrations"))
@@ -271,7 +271,7 @@ def main() -> None:
     else:
         with fresh_database(options.url) as url:
             asyncio.run(on_connection(url, create_schema))
-            asyncio.run(on_connection(url, create_graph_schema))
+            asyncio.run(on_connection(url, partial(create_schema, part=GRAPH)))
             found = asyncio.run(measure(url))
     if not options.all:
         found = {name: path.without_inner() for name, path in found.items()}

@@ -7,6 +7,7 @@ import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 from langgraph.checkpoint.base import Checkpoint
@@ -16,12 +17,12 @@ from rich.table import Table
 
 from benchmarks.distance import distance
 from benchmarks.rounds import ROUNDS, medians_ms
-from tests.graph.graphs.databases import create_graph_schema
 from tests.graph.saver.making import config_for, metadata_of, put_chain
-from tests.support.databases import fresh_database, on_connection
+from tests.support.databases import create_schema, fresh_database, on_connection
 from tests.support.servers.products import MYSQL
 from tests.support.servers.server import running_server
 from threadlog.langgraph import Saver
+from threadlog.models import GRAPH
 
 LENGTHS: Final = (10, 3_000)
 POOLS: Final = (1, 4, 16)
@@ -151,7 +152,7 @@ def main() -> None:
         running_server(MYSQL, durable=True) as server,
         fresh_database(server.url) as mysql,
     ):
-        asyncio.run(on_connection(mysql, create_graph_schema))
+        asyncio.run(on_connection(mysql, partial(create_schema, part=GRAPH)))
         urls = {"SQLite": f"sqlite:///{folder}/bench.db", "MySQL": mysql}
         found = {name: asyncio.run(measure(url)) for name, url in urls.items()}
         found[f"MySQL, {FAR_MS} ms away"] = asyncio.run(measure_far(mysql))

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.cli.helpers import as_process, threadlog
 
 
@@ -21,6 +23,7 @@ def test_check_writes_json_for_programs(server_database: str) -> None:
     assert [f["check"] for f in report["findings"] if f["status"] == "error"] == ["schema"]
 
 
+@pytest.mark.processes
 def test_a_server_that_is_not_there_is_one_line() -> None:
     done = as_process("check", "mysql://root@127.0.0.1:1/app")
     assert done.returncode == 1

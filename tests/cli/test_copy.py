@@ -142,6 +142,7 @@ def test_copy_writes_json_for_programs(filled: Ends) -> None:
     }
 
 
+@pytest.mark.processes
 def test_copy_shows_its_progress_on_a_terminal(sqlite_url: str, second_sqlite_url: str) -> None:
     """The bar is on standard error, and only if that is a terminal."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)

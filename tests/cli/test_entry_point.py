@@ -8,12 +8,14 @@ import pytest
 from tests.cli.helpers import as_process
 
 
+@pytest.mark.processes
 def test_the_version_is_shown() -> None:
     done = as_process("--version")
     assert (done.returncode, done.stdout) == (0, "threadlog 0.1.0\n")
 
 
 @pytest.mark.parametrize("package", ["typer", "rich"])
+@pytest.mark.processes
 def test_a_missing_package_is_named(package: str) -> None:
     code = (
         f"import sys; sys.modules[{package!r}] = None; from threadlog.__main__ import main; main()"
@@ -25,6 +27,7 @@ def test_a_missing_package_is_named(package: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.processes
 def test_importing_the_entry_point_loads_neither_typer_nor_rich() -> None:
     """The packages are loaded when the command runs."""
     modules = (

@@ -7,7 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cli.helpers import SAMPLE, threadlog, write_lines
+
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
 
 
 def test_import_tells_what_it_did(database_url: str) -> None:
@@ -59,6 +64,7 @@ def test_import_writes_json_for_programs(database_url: str, tmp_path: Path) -> N
     assert result.stderr.startswith(f"{file}:2: ")
 
 
+@pytest.mark.processes
 def test_import_shows_its_progress_on_a_terminal(sqlite_url: str) -> None:
     """The bar is on standard error, and only if that is a terminal."""
     ours, theirs = pty.openpty()
@@ -77,6 +83,7 @@ def test_import_shows_its_progress_on_a_terminal(sqlite_url: str) -> None:
     assert done.stdout == b"3 imported (12 messages), 0 unchanged, 0 bad\n"
 
 
+@pytest.mark.processes
 def test_import_reads_standard_input(sqlite_url: str) -> None:
     lines = b'[{"role": "user", "content": "x"}]\nnonsense\n'
     command = [sys.executable, "-m", "threadlog", "import", "-", "--url", sqlite_url]

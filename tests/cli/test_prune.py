@@ -11,6 +11,9 @@ from tests.graph.saver.making import config_for, put_chain
 from tests.support.databases import execute
 from threadlog.langgraph import Saver
 
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
+
 
 def fill(url: str, *threads: str) -> None:
     """Make threads of three checkpoints, stored forty days ago."""
@@ -102,6 +105,7 @@ def test_prune_refuses_what_it_does_not_understand(
     assert reason in re.sub(r"[│\s]+", " ", result.stderr)
 
 
+@pytest.mark.processes
 def test_prune_of_a_file_that_is_not_there_makes_none(sqlite_url: str) -> None:
     result = as_process("prune", sqlite_url, "--older-than", "1d")
     assert (result.returncode, result.stdout) == (1, "")

@@ -8,6 +8,9 @@ import pytest
 from tests.cli.helpers import ask, claim, threadlog
 from threadlog import Checkpointer
 
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
+
 
 def states(url: str) -> dict[str, str]:
     """Give the state of each run of the thread t."""

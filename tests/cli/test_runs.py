@@ -11,6 +11,9 @@ from tests.support.databases import execute
 from tests.support.factories import HitlRequestFactory
 from threadlog import Checkpointer
 
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 def runs_url(database_url: str) -> str:

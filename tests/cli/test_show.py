@@ -10,6 +10,9 @@ import pytest
 
 from tests.cli.helpers import ask, threadlog, write_lines
 
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
+
 
 def test_show_is_readable(filled_url: str) -> None:
     """Who, what, tools, their arguments and the extra can be seen."""
@@ -66,6 +69,7 @@ def test_show_writes_json_for_programs(filled_url: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "letters"), [("utf-8", "Köln? ☔"), ("latin-1", "K\\u00f6ln")]
 )
+@pytest.mark.processes
 def test_json_keeps_the_letters_that_the_output_has(
     filled_url: str, encoding: str, letters: str
 ) -> None:

@@ -3,7 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.helpers import threadlog
+
+# The command line does not know the databases apart.
+pytestmark = pytest.mark.one_database
 
 
 def test_threads_are_a_table(filled_url: str) -> None:

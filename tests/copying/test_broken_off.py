@@ -81,6 +81,7 @@ def assert_is_beginning(part: Rows, whole: Rows) -> None:
             assert (thread_id, length + 1) not in whole["cubepi_messages"]
 
 
+@pytest.mark.processes
 async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) -> None:
     chance = random.Random(FRESH)
     print(f"THREADLOG_SEED={FRESH}")
@@ -107,6 +108,7 @@ async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) ->
     assert await source_rows(ends) == whole
 
 
+@pytest.mark.processes
 async def test_an_interrupted_copy_says_how_to_go_on(ends: Ends) -> None:
     await fill_more(ends.source)
     async with Checkpointer(ends.target):

@@ -90,6 +90,7 @@ async def test_what_was_copied_is_used_as_before(every_ends: Ends) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
+@pytest.mark.processes
 async def test_conversations_go_to_another_database_and_back(
     every_ends: Ends, tmp_path: Path, file: Path
 ) -> None:

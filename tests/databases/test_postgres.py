@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from tests.support.databases import engine_for, engines_of, execute, on_connection
 from tests.support.factories import UserFactory
+from tests.support.patience import patience
 from tests.support.servers.product import HOST
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog import Checkpointer, MessageLog, PostgresCheckpointer, SyncCheckpointer
@@ -107,7 +108,7 @@ async def until_somebody_waits(url: str) -> None:
         "SELECT COUNT(*) FROM pg_stat_activity "
         "WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    async with asyncio.timeout(10):
+    async with patience():
         while not await on_connection(url, lambda c: c.scalar(query)):  # noqa: ASYNC110 - another's
             await asyncio.sleep(0.02)
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.support.patience import patience
 from tests.support.servers.product import HOST
 from tests.support.servers.proxy import Proxy
 
@@ -57,7 +58,7 @@ async def connected(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamW
 
 async def until(true: Callable[[], bool]) -> None:
     """Wait until something is true."""
-    async with asyncio.timeout(10):
+    async with patience():
         while not true():  # noqa: ASYNC110 - it is no event of ours
             await asyncio.sleep(0.01)
 

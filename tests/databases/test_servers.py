@@ -7,8 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ import pytest
 from sqlalchemy import Connection, make_url
 
 from tests.support.databases import fresh_database, on_connection
+from tests.support.matrix import on_each
+from tests.support.patience import PATIENCE_SECONDS, eventually
 from tests.support.servers import debian, fake_mysqld, serving
 from tests.support.servers.apt_source import (
     AptSource,
@@ -39,6 +42,7 @@ from tests.support.servers.supervisor import supervised
 _FAKE = (sys.executable, str(Path(fake_mysqld.__file__)))
 
 each_product = pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
+each_server = pytest.mark.parametrize("product", on_each(PRODUCTS.values()))
 
 _DEB822 = """\
 # made by an installer
@@ -224,7 +228,7 @@ def test_nothing_available(
     assert all(part in lines[5] for part in (product.variable, oldest, f"install {program}"))
 
 
-@each_product
+@each_server
 def test_server_by_url(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, product: Product
 ) -> None:
@@ -260,7 +264,7 @@ def test_server_by_url_of_another_product(
         pass
 
 
-@each_product
+@each_server
 def test_a_server_listens_on_loopback_alone(
     request: pytest.FixtureRequest, product: Product
 ) -> None:
@@ -289,21 +293,33 @@ def test_lock_lasts_as_long_as_a_command_left_behind(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.support.servers.cache import cache_lock\n"
         "from tests.support.servers.command import run\n"
-        "with cache_lock(Path(sys.argv[1])):\n"
-        "    (Path(sys.argv[1]) / 'data.draft-x').mkdir()\n"
-        "    run(['sleep', '1.5'], seconds=9)\n"
+        "folder = Path(sys.argv[1])\n"
+        "with cache_lock(folder):\n"
+        "    (folder / 'data.draft-x').mkdir()\n"
+        "    script = 'touch started; until test -e done; do sleep 0.05; done'\n"
+        "    run(['sh', '-c', f'cd {folder}; {script}'], seconds=600)\n"
     )
     leftover = tmp_path / "data.draft-x"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT) as holder:
-        assert _eventually(leftover.exists)
-        time.sleep(0.5)  # for the command to start
+        assert eventually((tmp_path / "started").exists)
         holder.kill()
-    killed = time.monotonic()
-    with cache_lock(tmp_path):
-        assert time.monotonic() - killed > 0.3
-        assert not leftover.exists()
+    cleared = threading.Event()
+
+    def clear() -> None:
+        with cache_lock(tmp_path):
+            if not leftover.exists():
+                cleared.set()
+
+    waiting = threading.Thread(target=clear)
+    waiting.start()
+    assert not cleared.wait(0.3)
+    assert leftover.exists()
+    (tmp_path / "done").touch()
+    waiting.join(PATIENCE_SECONDS)
+    assert cleared.is_set()
 
 
+@pytest.mark.processes
 def test_supervised_server_stops_with_the_block(pristine: Path) -> None:
     """The server greets inside the block; after it, process and data folder are gone."""
     with supervised(
@@ -317,6 +333,7 @@ def test_supervised_server_stops_with_the_block(pristine: Path) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.processes
 def test_supervised_server_stops_when_its_user_is_killed(
     pristine: Path, signal_number: signal.Signals
 ) -> None:
@@ -325,11 +342,11 @@ def test_supervised_server_stops_when_its_user_is_killed(
         pid, folder = _traces(_report(user))
         assert _runs(pid)
         user.send_signal(signal_number)
-        user.wait(10)
-        assert _eventually(lambda: not _runs(pid) and not folder.exists())
+        user.wait(PATIENCE_SECONDS)
+        assert eventually(lambda: not _runs(pid) and not folder.exists())
 
 
-@each_product
+@each_server
 def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
     product: Product,
 ) -> None:
@@ -343,11 +360,11 @@ def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
         with fresh_database(report["url"]) as url:
             assert asyncio.run(on_connection(url, _durability)) in {"111", "ononon"}
         user.kill()
-        user.wait(10)
-        assert _eventually(lambda: not _runs(pid) and not folder.exists())
+        user.wait(PATIENCE_SECONDS)
+        assert eventually(lambda: not _runs(pid) and not folder.exists())
 
 
-@each_product
+@each_server
 def test_a_server_that_is_killed_comes_back_where_it_was(product: Product) -> None:
     """What a service manager does for servers is done for those that tests kill."""
     program = own_program(product)
@@ -356,7 +373,7 @@ def test_a_server_that_is_killed_comes_back_where_it_was(product: Product) -> No
     with supervised("restarting", **arguments, durable=True) as report:
         pid, folder = _traces(report)
         os.kill(pid, signal.SIGKILL)
-        assert _eventually(lambda: answers(product, report["url"]) and _traces(report)[0] != pid)
+        assert eventually(lambda: answers(product, report["url"]) and _traces(report)[0] != pid)
     assert not folder.exists()
 
 
@@ -382,6 +399,7 @@ def test_the_command_heeds_signals_that_it_was_started_to_ignore(
             signal.signal(number, handler)
 
 
+@pytest.mark.processes
 def test_server_that_ends_while_starting(pristine: Path) -> None:
     """The error has the end of the server's log."""
     (pristine / "failure").write_text("first line\nthe disk is full\n", encoding="utf-8")
@@ -392,6 +410,7 @@ def test_server_that_ends_while_starting(pristine: Path) -> None:
         pass
 
 
+@pytest.mark.processes
 def test_port_taken_by_another_process(pristine: Path) -> None:
     """A port that is lost between choosing and binding is replaced by another."""
     (pristine / "failure").write_text("bind: Address already in use\n", encoding="utf-8")
@@ -418,11 +437,13 @@ def _fake(pristine: Path) -> dict[str, Any]:
 def _user(arguments: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
     """Start a process that uses a supervised server and tells where it is."""
     code = (
-        "import json, sys, time\n"
+        "import json, signal, sys, time\n"
         "from tests.support.servers.supervisor import supervised\n"
+        # Ignored where the tests run in the background of a shell that is not interactive.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with supervised('process', **json.loads(sys.argv[1])) as report:\n"
         "    print(json.dumps(report), flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", code, json.dumps(arguments)]
     with subprocess.Popen(
@@ -463,11 +484,3 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def _eventually(condition: Callable[[], bool]) -> bool:
-    """Wait some seconds for a condition."""
-    deadline = time.monotonic() + 15
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()

@@ -29,6 +29,7 @@ from tests.support.databases import (
     fresh_database,
     on_connection,
 )
+from tests.support.matrix import on_each
 from tests.support.servers.products import PRODUCTS
 from tests.support.ways import sync_host_engine
 from threadlog.models import SchemaPart
@@ -54,7 +55,7 @@ CHANGES = [
 ]
 
 
-@pytest.fixture(params=PRODUCTS)
+@pytest.fixture(params=on_each(PRODUCTS))
 def any_server_url(request: pytest.FixtureRequest) -> str:
     """Give each server, whatever THREADLOG_TEST_DATABASES names."""
     return str(request.getfixturevalue(f"{request.param}_server_url"))

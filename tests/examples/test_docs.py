@@ -22,7 +22,11 @@ def read(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.mysql] * needs_mysql(read(name))) for name in PAGES],
+)
+@pytest.mark.processes
 def test_what_a_page_shows_is_so(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     mysql = request.getfixturevalue("mysql_database") if needs_mysql(read(name)) else ""
     command = [

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.matrix import on_each
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.processes
 def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
     first, graph, query = re.findall(r"<!-- example.*?-->\n```python\n(.*?)```", README, re.DOTALL)
     (tmp_path / "example.py").write_text(first, encoding="utf-8")
@@ -42,7 +45,8 @@ def test_the_targets_that_the_documentation_names_exist() -> None:
     assert named <= set(re.findall(r"(?m)^([a-z-]+):", makefile))
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "mysql"])
+@pytest.mark.parametrize("kind", on_each(["sqlite", "mysql"]))
+@pytest.mark.processes
 def test_the_demo_loses_nothing(kind: str, request: pytest.FixtureRequest) -> None:
     url = str(request.getfixturevalue(f"{kind}_url"))
     ran = subprocess.run(
@@ -58,7 +62,8 @@ def test_the_demo_loses_nothing(kind: str, request: pytest.FixtureRequest) -> No
     assert "calls track_parcel" in ran.stdout
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "mysql"])
+@pytest.mark.parametrize("kind", on_each(["sqlite", "mysql"]))
+@pytest.mark.processes
 def test_the_agent_survives_being_killed(kind: str, request: pytest.FixtureRequest) -> None:
     url = str(request.getfixturevalue(f"{kind}_url"))
     for _ in range(2):

@@ -19,7 +19,11 @@ from tests.support.ways import host_engine
 from threadlog import Checkpointer
 from threadlog.errors import ConnectionFailedError, DeadlockError
 
+# The application does not know the databases apart.
+pytestmark = pytest.mark.one_database
 
+
+@pytest.mark.processes
 async def test_an_order_is_kept_and_said(server: Server) -> None:
     assert (await server.client.get("/threads/a")).status_code == 404
     answer = await place(server, "a/1", "tea", 2)
@@ -33,6 +37,7 @@ async def test_an_order_is_kept_and_said(server: Server) -> None:
     assert [order["item"] for order in everything] == ["tea", "milk"]
 
 
+@pytest.mark.processes
 async def test_orders_at_once(server: Server) -> None:
     """No order is lost, doubled or without its message, new threads included."""
     wanted = [("one", f"i{n}") for n in range(20)]
@@ -46,6 +51,7 @@ async def test_orders_at_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize("thread_id", ["", "a "])
+@pytest.mark.processes
 async def test_what_threadlog_refuses_takes_the_order_back(server: Server, thread_id: str) -> None:
     answer = await place(server, thread_id, "tea")
     assert answer.status_code == 422
@@ -87,6 +93,7 @@ async def test_a_lock_timeout_runs_the_whole_transaction_again(mysql_url: str) -
     await execute(mysql_url, "DROP TABLE shop_orders")
 
 
+@pytest.mark.processes
 async def test_a_locked_sqlite_file_is_503(sqlite_url: str) -> None:
     async with watched(f"{sqlite_url}?timeout=0.1") as server:
         assert (await place(server, "a", "tea")).status_code == 201
@@ -121,6 +128,7 @@ async def test_only_what_may_succeed_is_run_again() -> None:
         assert calls == ["sync"] * count
 
 
+@pytest.mark.processes
 async def test_the_till_keeps_and_says_an_order(shop_url: str) -> None:
     assert await till(shop_url, "a", "tea", "2") == (
         0,
@@ -135,6 +143,7 @@ async def test_the_till_keeps_and_says_an_order(shop_url: str) -> None:
         assert len((await server.client.get("/orders")).json()) == 1
 
 
+@pytest.mark.processes
 async def test_tills_and_the_application_at_once(shop_url: str) -> None:
     async with watched(shop_url) as server:
         assert (await place(server, "a", "tea")).status_code == 201  # there are tables now
@@ -147,6 +156,7 @@ async def test_tills_and_the_application_at_once(shop_url: str) -> None:
         assert sorted(await items(server, "a")) == sorted(due)
 
 
+@pytest.mark.processes
 def test_the_demonstration(database_url: str) -> None:
     for _ in range(2):
         ran = subprocess.run(

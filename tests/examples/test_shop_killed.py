@@ -21,6 +21,7 @@ from tests.examples.helpers import (
     watched,
     writes_to,
 )
+from tests.support.patience import patience
 
 # What is in the transaction at each place: the order, the message.
 WRITTEN = {"placed": (1, 0), "appended": (1, 1), "committed": (1, 1)}
@@ -51,11 +52,12 @@ async def check_kept(url: str, stop: str) -> None:
 
 
 @pytest.mark.parametrize("stop", PLACES)
+@pytest.mark.processes
 async def test_the_application_is_killed_in_an_order(shop_url: str, stop: str) -> None:
     async with serving(shop_url, STOPPING, stop=stop) as server:
         assert (await place(server, "a", "tea")).status_code == 201
         sent = asyncio.create_task(place(server, "a", ITEM))
-        async with asyncio.timeout(30):
+        async with patience():
             assert await server.line() == stop
         await check_stopped(shop_url, stop)
         await server.kill()
@@ -65,11 +67,13 @@ async def test_the_application_is_killed_in_an_order(shop_url: str, stop: str) -
 
 
 @pytest.mark.parametrize("stop", PLACES)
+@pytest.mark.processes
+@pytest.mark.one_database
 async def test_the_till_is_killed_in_an_order(shop_url: str, stop: str) -> None:
     assert (await till(shop_url, "a", "tea", "1"))[0] == 0
     async with at_the_till(shop_url, "a", ITEM, "1", stop=stop) as process:
         assert process.stdout is not None
-        async with asyncio.timeout(30):
+        async with patience():
             assert (await process.stdout.readline()).decode().strip() == stop
         await check_stopped(shop_url, stop)
         process.kill()
@@ -77,6 +81,7 @@ async def test_the_till_is_killed_in_an_order(shop_url: str, stop: str) -> None:
     await check_kept(shop_url, stop)
 
 
+@pytest.mark.processes
 async def test_the_application_is_killed_under_load(shop_url: str) -> None:
     seed = random.randrange(1000)
     print(f"seed {seed}")

@@ -7,6 +7,7 @@ import pytest
 
 from tests.frameworks.backends import TESTED
 from tests.frameworks.framework import Framework, framework_under_test
+from tests.support.matrix import on_each
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +16,7 @@ def framework() -> Framework:
     return framework_under_test()
 
 
-@pytest.fixture(scope="session", params=TESTED)
+@pytest.fixture(scope="session", params=on_each(TESTED))
 def backend(request: pytest.FixtureRequest) -> str:
     """Name the database of one of the framework's own backends after the other."""
     return str(request.param)

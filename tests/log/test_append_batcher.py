@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tests.support.counting import StatementCount
 from tests.support.databases import engine_for, engines_of, execute, pools_of
 from tests.support.factories import UserFactory
+from tests.support.patience import patience
 from threadlog import Checkpointer
 from threadlog.errors import (
     ColumnTooShortError,
@@ -297,7 +298,7 @@ async def test_an_error_of_the_database_is_its_callers_alone(
 
 async def test_a_group_does_not_wait_for_a_lock(opened: Checkpointer, server_url: str) -> None:
     """A thread which somebody else holds keeps back its own appends only."""
-    async with locked(server_url, "t5") as holder, asyncio.timeout(30):
+    async with locked(server_url, "t5") as holder, patience():
         appends = {
             (thread, number): asyncio.create_task(opened.append(f"t{thread}", said(number)))
             for number in range(3)
@@ -389,7 +390,7 @@ async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
 ) -> None:
     """A caller is not kept for as long as somebody else holds the thread."""
     monkeypatch.setattr("threadlog.log.append_batcher.GRACE_SECONDS", 0.2)
-    async with locked(server_url, "t5"), asyncio.timeout(20):
+    async with locked(server_url, "t5"), patience():
         append = asyncio.create_task(opened.append("t5", said(0)))
         later = asyncio.create_task(opened.append("t5", said(1)))
         await asyncio.sleep(0.1)
@@ -406,7 +407,7 @@ async def test_a_group_outlasts_a_caller_that_was_cancelled(
 ) -> None:
     """The grace period of one ends nobody else's transaction."""
     monkeypatch.setattr("threadlog.log.append_batcher.GRACE_SECONDS", 0.1)
-    async with locked(server_url, "elsewhere") as intruder, asyncio.timeout(30):
+    async with locked(server_url, "elsewhere") as intruder, patience():
         # Without the thread's lock: the group takes the thread, and waits for its messages.
         await intruder.execute(text(INTRUSION[intruder.dialect.name]))
         appends = [asyncio.create_task(opened.append(f"t{n}", said(n))) for n in range(WRITERS)]
@@ -467,7 +468,7 @@ async def test_closing_refuses_what_waits_at_once(server_url: str) -> None:
     checkpointer = Checkpointer(server_url)
     await checkpointer.__aenter__()
     await checkpointer.append("t", said(0))
-    async with locked(server_url, "t") as holder, asyncio.timeout(20):
+    async with locked(server_url, "t") as holder, patience():
         appends = [asyncio.create_task(checkpointer.append("t", said(n))) for n in range(1, 5)]
         await asyncio.sleep(0.05)
         closing = asyncio.create_task(checkpointer.__aexit__(None, None, None))
@@ -515,7 +516,7 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
             queue.pool.slots.release()
 
     monkeypatch.setattr(queue.pool, "run", run)
-    async with asyncio.timeout(20):
+    async with patience():
         appends = [asyncio.create_task(opened.append("t0", said(n))) for n in range(6)]
         outcomes = await asyncio.gather(*appends[2:], return_exceptions=True)
         assert [type(outcome) for outcome in outcomes] == [PoolTimeoutError] * 4

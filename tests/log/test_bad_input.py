@@ -16,7 +16,8 @@ from threadlog.errors import (
 )
 from threadlog.messages import TextContent, ToolCall, UserMessage
 
-pytestmark = pytest.mark.every_way
+# Refused before a database is asked.
+pytestmark = [pytest.mark.every_way, pytest.mark.one_database]
 
 BAD_IDS = {
     "empty": "",
@@ -154,6 +155,7 @@ async def test_extra_must_be_a_json_object(checkpointer: Checkpointer, bad: Any)
     await assert_nothing_stored(checkpointer)
 
 
+@pytest.mark.whole_matrix
 async def test_json_at_the_limits_is_kept(checkpointer: Checkpointer) -> None:
     """The limits are not tighter than the databases'."""
     await checkpointer.save_extra("t", GOOD_JSON)
@@ -229,6 +231,7 @@ async def test_a_messages_run_id_is_checked_too(checkpointer: Checkpointer, bad:
     await assert_nothing_stored(checkpointer)
 
 
+@pytest.mark.whole_matrix
 async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None:
     async with Checkpointer(innodb_url) as checkpointer:
         limit = checkpointer._client.statement_limit
@@ -246,6 +249,7 @@ async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None
 
 
 @pytest.mark.parametrize("number", [2**63, 2**70])
+@pytest.mark.whole_matrix
 async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: int) -> None:
     """What no seq can be is refused here, not by a driver."""
     verbs: list[Callable[[], Any]] = [
@@ -262,6 +266,7 @@ async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: 
         await checkpointer.list_threads(after="\ud800")
 
 
+@pytest.mark.whole_matrix
 async def test_extra_that_grows_beyond_a_statement(database_url: str) -> None:
     """The merged object is measured, not the new part alone."""
     async with Checkpointer(database_url) as checkpointer:

@@ -78,6 +78,7 @@ async def test_save_extra_merges_at_the_top_only(checkpointer: Checkpointer) -> 
     assert data.messages == []
 
 
+@pytest.mark.whole_matrix
 async def test_concurrent_save_extra_loses_no_key(checkpointer: Checkpointer) -> None:
     await asyncio.gather(*(checkpointer.save_extra("t", {f"k{n}": n}) for n in range(20)))
     data = await checkpointer.load("t")

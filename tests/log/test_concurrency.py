@@ -18,6 +18,7 @@ from sqlalchemy.util import await_only
 
 from tests.support.databases import engine_for, engines_of, on_connection, pools_of
 from tests.support.factories import UserFactory
+from tests.support.patience import patience
 from tests.support.ways import sync_host_engine
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.databases.registry import backend_of
@@ -271,6 +272,7 @@ async def run_writers(url: str, processes: int, threads: int, count: int) -> Non
     await run_processes([[WRITE, argument] for argument in arguments])
 
 
+@pytest.mark.processes
 async def test_four_processes_append_to_the_same_threads(database_url: str) -> None:
     processes, threads, count = 4, 5, 40
     await run_writers(database_url, processes, threads, count)
@@ -306,6 +308,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.processes
 async def test_four_processes_replay_real_conversations_into_the_same_threads(
     database_url: str,
 ) -> None:
@@ -327,6 +330,7 @@ async def test_four_processes_replay_real_conversations_into_the_same_threads(
     print(f"{total} messages of {len(conversations)} conversations by {len(writers)} processes")
 
 
+@pytest.mark.processes
 async def test_eight_processes_create_one_sqlite_file(sqlite_url: str) -> None:
     """First use by many processes at once makes one schema."""
     await run_writers(sqlite_url, processes=8, threads=1, count=3)
@@ -431,7 +435,7 @@ async def test_reads_do_not_wait_behind_blocked_writers(server_url: str) -> None
         )
         appends = [asyncio.create_task(checkpointer.append("t", [UserFactory()])) for _ in range(7)]
         await asyncio.sleep(0.2)
-        async with asyncio.timeout(20):
+        async with patience():
             await asyncio.gather(*(checkpointer.load("other") for _ in range(20)))
         assert not any(append.done() for append in appends)
         await connection.commit()

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from tests.support.commits import kill_connection
 from tests.support.databases import engine_for, engines_of, on_connection
 from tests.support.factories import UserFactory
+from tests.support.patience import patience
 from threadlog import Checkpointer, ThreadlogError, errors
 from threadlog.databases.mysql.database import MySQLBackend
 from threadlog.databases.postgres.database import PostgresBackend
@@ -135,7 +136,8 @@ async def test_a_lock_timeout_is_run_again(
     async with blocker.connect() as lock:
         await lock.execute(text("SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"))
         append = asyncio.create_task(opened.append("t", UserFactory.build_batch(2)))
-        await asyncio.wait_for(seen.wait(), 10)
+        async with patience():
+            await seen.wait()
         await lock.rollback()
     await append
     await blocker.dispose()

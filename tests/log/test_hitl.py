@@ -81,6 +81,7 @@ async def test_removing_a_question_creates_no_thread(checkpointer: Checkpointer)
     assert await checkpointer.load("t") is None
 
 
+@pytest.mark.whole_matrix
 async def test_a_question_is_removed_only_if_it_is_the_one(checkpointer: Checkpointer) -> None:
     request = HitlRequestFactory(question_id="q1")
     await checkpointer.save_pending_request("t", request, run_id="r1")
@@ -114,6 +115,7 @@ async def test_a_space_at_the_end_makes_another_id(
     assert not await clear("t", question_id="q", run_id="r")
 
 
+@pytest.mark.whole_matrix
 async def test_one_of_many_clears_a_question(checkpointer: Checkpointer) -> None:
     """Of callers at once one is told that it was theirs."""
     await checkpointer.save_pending_request("t", HitlRequestFactory(question_id="q"), run_id="r")
@@ -122,6 +124,7 @@ async def test_one_of_many_clears_a_question(checkpointer: Checkpointer) -> None
     assert told.count(True) == 1
 
 
+@pytest.mark.whole_matrix
 async def test_first_questions_of_a_thread_at_once(checkpointer: Checkpointer) -> None:
     """A thread is created once and the last question stands."""
     requests = HitlRequestFactory.build_batch(12)
@@ -163,6 +166,7 @@ async def test_answers_are_kept_by_thread_run_and_question(checkpointer: Checkpo
     assert await checkpointer.load_hitl_answer("t", "other", run_id="r") is None
 
 
+@pytest.mark.whole_matrix
 async def test_clearing_answers(checkpointer: Checkpointer) -> None:
     for run_id in ("r", "R", None):
         for question_id in ("a", "b", "c", "A"):

@@ -71,6 +71,7 @@ async def assert_holds(url: str, expected: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
+@pytest.mark.processes
 async def test_conversations_come_back_as_they_were(database_url: str, file: Path) -> None:
     for expected in ("imported", "unchanged"):
         output, errors = start_import(file, database_url).communicate()
@@ -79,6 +80,7 @@ async def test_conversations_come_back_as_they_were(database_url: str, file: Pat
 
 
 @pytest.mark.parametrize("file", FILES)
+@pytest.mark.processes
 async def test_two_imports_at_the_same_time_double_nothing(database_url: str, file: Path) -> None:
     """The import of one line is one unit of work, under the thread's lock."""
     processes = [start_import(file, database_url) for _ in range(2)]
@@ -95,6 +97,7 @@ async def test_two_imports_at_the_same_time_double_nothing(database_url: str, fi
     await assert_holds(database_url, lines(file))
 
 
+@pytest.mark.processes
 async def test_an_import_that_was_killed_is_completed_by_the_next(
     database_url: str, tmp_path: Path
 ) -> None:

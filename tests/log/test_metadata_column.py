@@ -35,6 +35,7 @@ INDEXED = {
 }
 
 
+@pytest.mark.processes
 async def test_queries_of_metadata_use_the_index(database_url: str) -> None:
     await ensure_schema(database_url)
     kind = database_url.partition(":")[0]

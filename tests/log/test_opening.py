@@ -205,6 +205,7 @@ def test_aiomysql_is_chosen_where_the_url_asks_for_it() -> None:
     assert settings.url.drivername == "mysql+aiomysql"
 
 
+@pytest.mark.processes
 def test_a_driver_that_no_extra_brings_is_named_itself() -> None:
     shown = subprocess.run(
         [sys.executable, "-c", MISSING, "mysql+aiomysql://user@host/db", "aiomysql"],
@@ -238,6 +239,7 @@ asyncio.run(main())
         ("sqlite://", "aiosqlite", "sqlite"),
     ],
 )
+@pytest.mark.processes
 def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-c", MISSING, url, package], capture_output=True, text=True, check=True

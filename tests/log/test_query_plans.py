@@ -19,6 +19,7 @@ from tests.support.databases import (
     on_connection,
 )
 from tests.support.factories import UserFactory
+from tests.support.matrix import on_each
 from tests.support.plans import Plan, Sent, analyze, explain, recorded
 from tests.support.ways import host_engine
 from threadlog import Checkpointer, SyncCheckpointer
@@ -74,7 +75,7 @@ def _filled(server_url: str) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=on_each(SERVERS))
 def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the URL of a database with the thread ``t`` of 20 messages among others."""
     with _filled(request.getfixturevalue(f"{request.param}_server_url")) as url:

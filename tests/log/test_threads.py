@@ -11,7 +11,8 @@ from tests.support.factories import UserFactory
 from threadlog import Checkpointer, ThreadSummary
 from threadlog.errors import InvalidInputError, ThreadHasForksError
 
-pytestmark = pytest.mark.every_way
+# Locks, row counts and foreign keys: drivers and databases differ in them.
+pytestmark = [pytest.mark.every_way, pytest.mark.whole_matrix]
 
 FORK = (
     "INSERT INTO cubepi_threads (thread_id, parent_thread_id, forked_at_seq) "

@@ -1,11 +1,18 @@
 """Fixtures of the tests of metadata stores."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
 
 import pytest
 
 from tests.persistence.stores import KINDS, SHARED_KINDS, Opened
 from tests.support.databases import SERVERS
+from tests.support.matrix import on_each, other_way
+
+
+def on_kinds(kinds: Iterable[str]) -> list[Any]:
+    """Return parameters of the kinds; those on an application's engine are another way."""
+    return [other_way(each) if "-engine" in each.id else each for each in on_each(kinds)]
 
 
 def url_for(kind: str, request: pytest.FixtureRequest) -> str:
@@ -15,13 +22,13 @@ def url_for(kind: str, request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{name}_graph_url"))
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=on_kinds(KINDS))
 def ours(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Name each kind of store of ours, with the URL of a fresh database."""
     return request.param, url_for(request.param, request)
 
 
-@pytest.fixture(params=[*KINDS, *SHARED_KINDS])
+@pytest.fixture(params=on_kinds([*KINDS, *SHARED_KINDS]))
 def anyones(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Name each kind of store, skeino's own too, with the URL of a fresh database."""
     return request.param, url_for(request.param, request)
@@ -43,7 +50,7 @@ async def shared(anyones: tuple[str, str]) -> AsyncIterator[Opened]:
         yield each
 
 
-@pytest.fixture(params=[kind for kind in KINDS if kind != "memory"])
+@pytest.fixture(params=on_kinds(kind for kind in KINDS if kind != "memory"))
 def durable(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Name each kind of store on a database, with the URL of a fresh one."""
     return request.param, url_for(request.param, request)

@@ -16,8 +16,11 @@ from sqlalchemy.util import await_only
 from tests.persistence.stores import KINDS, RUNS, THREADS, ago, name, run, several_open, thread
 from tests.persistence.worker import expire, stale
 from tests.support.databases import on_connection
+from tests.support.patience import patience
 from threadlog.errors import ThreadAlreadyExistsError, ThreadNotFoundError
 from threadlog.persistence import ThreadTtl
+
+pytestmark = pytest.mark.whole_matrix
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,6 +54,7 @@ async def age_all(kind: str, url: str, store: Any) -> None:
         await on_connection(url, lambda c: c.execute(aged) and None)
 
 
+@pytest.mark.processes
 async def test_each_stale_run_is_reported_once(ours: tuple[str, str]) -> None:
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
@@ -64,6 +68,7 @@ async def test_each_stale_run_is_reported_once(ours: tuple[str, str]) -> None:
         assert Counter(swept) == Counter(made)
 
 
+@pytest.mark.processes
 async def test_each_expired_thread_is_reported_once(ours: tuple[str, str]) -> None:
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
@@ -268,7 +273,7 @@ async def test_a_run_that_is_being_changed_is_not_waited_for(
         busy, gone = [await run(opened.store, thread_id) for _ in range(2)]
         await age_all(server_kind, server_graph_url, opened.store)
         beat = update(RUNS).where(RUNS.c.run_id == busy).values(updated_at=ago(0))
-        async with Held(server_graph_url, beat), asyncio.timeout(5):
+        async with Held(server_graph_url, beat), patience():
             assert await stale(opened.store) == [gone]
         assert await stale(opened.store) == []
 
@@ -311,7 +316,7 @@ async def test_a_thread_does_not_expire_under_a_run_that_begins(
     """The sweep leaves it to whoever has it, and does not wait."""
     async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store, ttl=ThreadTtl(0))
-        async with Held(server_graph_url, *creating_a_run(thread_id)), asyncio.timeout(5):
+        async with Held(server_graph_url, *creating_a_run(thread_id)), patience():
             assert await opened.store.expire_threads() == []
         assert await opened.store.expire_threads() == []
         (row,) = await opened.store.list_run_rows(thread_id, limit=9, offset=0, status_value=None)

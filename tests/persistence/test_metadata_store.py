@@ -272,6 +272,7 @@ async def test_foreign_keys_are_not_relied_on(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize("first", ["threadlog.persistence.threads", "threadlog.persistence"])
+@pytest.mark.processes
 def test_either_may_be_imported_first(first: str) -> None:
     """There is no circle of imports, and none loads skeino."""
     code = f"import sys, {first}; assert 'skeino' not in sys.modules"

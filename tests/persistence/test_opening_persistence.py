@@ -18,6 +18,7 @@ from sqlalchemy import make_url, text
 
 from tests.persistence.registering import registries_restored
 from tests.support.databases import on_connection
+from tests.support.patience import patience
 from threadlog.errors import ConfigurationError, CubepiSchemaError, MissingExtraError
 from threadlog.langgraph import Saver
 from threadlog.persistence import (
@@ -212,7 +213,7 @@ async def test_a_registered_metadata_store_is_enough() -> None:
 
 async def gone(persistence: Persistence, thread_id: str) -> None:
     """Wait until neither half of a thread is there."""
-    async with asyncio.timeout(20):
+    async with patience():
         while True:
             if await halves(persistence, thread_id) == (False, False):
                 return
@@ -235,7 +236,9 @@ async def test_threads_expire_in_memory_too(strategy: Any, caplog: Any) -> None:
         if strategy == "delete":
             await gone(persistence, thread_id)
         else:
-            await asyncio.sleep(0.3)
+            async with patience():
+                while "Expired 1 threads." not in caplog.text:  # noqa: ASYNC110 - a log tells nobody
+                    await asyncio.sleep(0.02)
             assert await halves(persistence, thread_id) == (True, True)
     assert "Expired 1 threads." in caplog.text
     assert "failed" not in caplog.text
@@ -402,6 +405,7 @@ def without(packages: str, code: str) -> str:
         (OPEN.format("'redis://h', scheme='redis'"), "redis"),
     ],
 )
+@pytest.mark.processes
 def test_a_missing_extra_is_named(code: str, extra: str) -> None:
     """Importing needs no extra, and using one names it."""
     last = without("langgraph langchain_core pydantic_settings alembic", code)
@@ -409,6 +413,7 @@ def test_a_missing_extra_is_named(code: str, extra: str) -> None:
     assert last.endswith(f"pip install 'threadlog[{extra}]'")
 
 
+@pytest.mark.processes
 def test_importing_loads_no_extra() -> None:
     """Neither package pays for what it may not need."""
     code = (

@@ -13,6 +13,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from tests.persistence.registering import registries_restored
 from tests.support.databases import SERVERS
+from tests.support.matrix import on_each
 from threadlog.errors import (
     ConfigurationError,
     CubepiSchemaError,
@@ -47,7 +48,7 @@ def undo() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["sqlite", "sqlite3", *SERVERS])
+@pytest.fixture(params=["sqlite", "sqlite3", *on_each(SERVERS)])
 def database(request: pytest.FixtureRequest) -> tuple[str, str]:
     """Give a scheme of ours, and the URI of an empty database."""
     fixture = f"{request.param}_database" if request.param in SERVERS else "sqlite_url"

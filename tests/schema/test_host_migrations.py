@@ -341,6 +341,7 @@ def _host_project(folder: Path) -> Config:
     return config
 
 
+@pytest.mark.processes
 def test_importing_the_helpers_imports_no_alembic() -> None:
     """A host's code may import the helpers where Alembic is not installed."""
     code = "import sys, threadlog.migrations, threadlog.schema.migrate; print(*sys.modules)"

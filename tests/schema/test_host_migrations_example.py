@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from sqlalchemy import make_url
 
 from tests.support.databases import ASYNCHRONOUS
@@ -49,6 +50,7 @@ def copied(folder: Path, *versions: str) -> Path:
     return project
 
 
+@pytest.mark.processes
 async def test_up_check_and_down(empty_url: str) -> None:
     for _ in range(2):
         await alembic(empty_url, "upgrade", "head")
@@ -59,6 +61,7 @@ async def test_up_check_and_down(empty_url: str) -> None:
         assert await tables(empty_url) == {"alembic_version"}
 
 
+@pytest.mark.processes
 async def test_the_url_may_be_an_argument(sqlite_url: str, tmp_path: Path) -> None:
     other = f"sqlite:///{tmp_path}/other.db"
     await alembic(other, "-x", f"url={driven(sqlite_url)}", "upgrade", "head")
@@ -66,6 +69,7 @@ async def test_the_url_may_be_an_argument(sqlite_url: str, tmp_path: Path) -> No
     assert not (tmp_path / "other.db").exists()
 
 
+@pytest.mark.processes
 async def test_a_script_does_the_same(empty_url: str) -> None:
     script = await alembic(empty_url, "upgrade", "head", "--sql")
     assert await tables(empty_url) == set()
@@ -74,6 +78,7 @@ async def test_a_script_does_the_same(empty_url: str) -> None:
     await opens(empty_url)
 
 
+@pytest.mark.processes
 async def test_a_migration_that_broke_off_is_run_again(empty_url: str) -> None:
     """The host need not mend anything by hand."""
     await alembic(empty_url, "upgrade", "0001")
@@ -104,6 +109,7 @@ async def test_changed_partitions_are_noticed_and_mended(
     assert "not up to date" in told
 
 
+@pytest.mark.processes
 async def test_autogenerate_gives_one_history(empty_url: str, tmp_path: Path) -> None:
     project = copied(tmp_path, "v1_orders")
     await alembic(empty_url, "upgrade", "head", project=project)

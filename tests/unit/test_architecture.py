@@ -110,6 +110,7 @@ def test_an_arrow_in_the_wrong_direction_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["threadlog", "threadlog.models", "threadlog.repositories"])
+@pytest.mark.processes
 def test_importing_loads_no_driver_and_no_tool(package: str) -> None:
     """An install without extras can import the package."""
     code = f"import sys, {package}; print(*sys.modules)"
@@ -122,6 +123,7 @@ def test_importing_loads_no_driver_and_no_tool(package: str) -> None:
     assert unwanted.isdisjoint(loaded)
 
 
+@pytest.mark.processes
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

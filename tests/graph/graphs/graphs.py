@@ -12,7 +12,7 @@ from langgraph.constants import END, START
 from langgraph.graph.state import StateGraph
 from langgraph.types import Send, interrupt
 
-from tests.graph.graphs.ways import Builder
+from tests.graph.ways import Builder
 
 BRANCHES: Final = tuple(f"branch {number}" for number in range(12))
 KILLABLE: Final = ("first", "left", "right", "third", "last")

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.patience import PATIENCE_SECONDS
+
 ROOT: Final = Path(__file__).parents[3]
 COMMAND: Final = [sys.executable, "-m", "tests.graph.graphs.worker"]
 
@@ -13,7 +15,9 @@ COMMAND: Final = [sys.executable, "-m", "tests.graph.graphs.worker"]
 def run_worker(role: str, url: str, way: str, *arguments: str) -> list[Any]:
     """Let a process play a role to its end; give what it reports."""
     command = [*COMMAND, role, url, way, *arguments]
-    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    ran = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     return [json.loads(line) for line in ran.stdout.splitlines()]
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.graph.graphs.graphs import BRANCHES, Said, branches, sends
 from tests.graph.graphs.histories import comparables, config_of, writes_of
-from tests.graph.graphs.ways import Builder, Way, reference
+from tests.graph.ways import Builder, Way, reference
 
 
 @pytest.mark.parametrize(

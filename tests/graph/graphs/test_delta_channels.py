@@ -11,7 +11,7 @@ from langgraph.types import Overwrite, StateUpdate
 from tests.graph.graphs.graphs import BRANCHES, delta_branches
 from tests.graph.graphs.histories import comparable, comparables, config_of
 from tests.graph.graphs.processes import run_worker
-from tests.graph.graphs.ways import WAYS, Runner, Way, reference
+from tests.graph.ways import WAYS, Runner, Way, reference
 from tests.support.seeds import FRESH
 
 ONE_RUN = ["fork", *sorted(BRANCHES), "join"]
@@ -30,16 +30,16 @@ async def test_the_value_adds_up_in_the_order_of_the_branches(own_way: Way, ever
     )
 
 
-@pytest.mark.parametrize("name", list(WAYS))
-async def test_another_process_reads_the_same(name: str, graph_url: str) -> None:
+@pytest.mark.processes
+async def test_another_process_reads_the_same(way_name: str, graph_url: str) -> None:
     """Nothing but the database holds the value, as of every checkpoint."""
-    async with WAYS[name](graph_url) as way:
+    async with WAYS[way_name](graph_url) as way:
         graph = way.compile(delta_branches(4))
         for _ in range(3):
             await graph.run({"said": ["hello"]}, config_of())
         expected = [state.values["said"] for state in await graph.history(config_of())]
     assert expected[0] == ["hello", *ONE_RUN] * 3
-    assert run_worker("read_delta", graph_url, name, "4") == [expected]
+    assert run_worker("read_delta", graph_url, way_name, "4") == [expected]
 
 
 @pytest.mark.parametrize("seed", [1, FRESH])

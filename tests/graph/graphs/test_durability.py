@@ -7,7 +7,7 @@ from langgraph.types import Command
 
 from tests.graph.graphs.graphs import asking, branches, delta_branches, nested
 from tests.graph.graphs.histories import comparables, config_of, writes_of
-from tests.graph.graphs.ways import Builder, Way, reference
+from tests.graph.ways import Builder, Way, reference
 
 DURABILITIES = ("exit", "async", "sync")
 

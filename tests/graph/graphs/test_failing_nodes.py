@@ -8,7 +8,7 @@ import pytest
 from tests.graph.graphs.graphs import KILLABLE, failing
 from tests.graph.graphs.histories import comparables, config_of, writes_of
 from tests.graph.graphs.processes import kill_worker, run_worker
-from tests.graph.graphs.ways import Way, reference
+from tests.graph.ways import Way, reference
 from tests.support.seeds import FRESH
 
 
@@ -36,17 +36,17 @@ async def test_a_failed_node_is_run_again_and_its_siblings_are_not(
 
 
 @pytest.mark.parametrize("kill", ["right", random.Random(FRESH).choice(("first", "third", "last"))])
-@pytest.mark.parametrize("name", ["own", "own_sync"])
+@pytest.mark.processes
 def test_a_killed_run_is_finished_by_another_process(
-    name: str, kill: str, graph_url: str, tmp_path: Path
+    own_way_name: str, kill: str, graph_url: str, tmp_path: Path
 ) -> None:
     """After SIGKILL every finished step is there, and none is repeated."""
     ledger = tmp_path / "ledger"
-    kill_worker("run_killable", graph_url, name, str(ledger), kill)
+    kill_worker("run_killable", graph_url, own_way_name, str(ledger), kill)
     done = ledger.read_text().split("\n")[:-1] if ledger.exists() else []
     print(f"{graph_url.partition(':')[0]}: killed in {kill!r}, after {done}")
     assert kill not in done
-    found, said = run_worker("run_killable", graph_url, name, str(ledger), "")
+    found, said = run_worker("run_killable", graph_url, own_way_name, str(ledger), "")
     siblings = {"left": ["first", "right"], "right": ["first", "left"]}
     # What a sibling had finished when the process died is part of the state.
     assert found == ["hello", *siblings.get(kill, KILLABLE[: KILLABLE.index(kill)])]

@@ -16,7 +16,7 @@ from tests.graph.graphs.graphs import (
     nested,
 )
 from tests.graph.graphs.histories import comparable, comparables, config_of, spaces_of, writes_of
-from tests.graph.graphs.ways import Builder, Way, reference
+from tests.graph.ways import Builder, Way, reference
 
 BUILDERS = {
     "branches": branches(),

@@ -1,4 +1,4 @@
-"""A thread of 3,000 checkpoints of 300 KB each: nothing about reading it grows with it.
+"""A thread of 1,500 checkpoints of 300 KB each: nothing about reading it grows with it.
 
 Each step changes one of ten channels, as a step of a graph does: 300 KB are read with each
 checkpoint, and 30 KB are stored. With all of it changed by each step the test takes three
@@ -16,12 +16,10 @@ import pytest
 from langgraph.checkpoint.base.id import uuid6
 from sqlalchemy import make_url
 
-from tests.graph.graphs.databases import empty_graph_schema
 from tests.graph.saver.making import checkpoint_of, config_for, metadata_of
-from tests.support.databases import on_connection
 from threadlog.langgraph import Saver
 
-LENGTH: Final = 3_000
+LENGTH: Final = 1_500
 CHANNELS: Final = 10
 SIZE: Final = 30_000
 MOST_MB: Final = 60
@@ -70,8 +68,6 @@ async def long_thread(graph_url: str) -> AsyncIterator[tuple[str, list[str]]]:
     yield graph_url, ids
     if graph_url.startswith("sqlite"):  # pytest keeps folders of tests for a while
         _remove(graph_url)
-    else:
-        await on_connection(graph_url, empty_graph_schema)
 
 
 def _remove(url: str) -> None:

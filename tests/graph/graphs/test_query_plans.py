@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Final
 
 import pytest
 from sqlalchemy import Connection, func, insert, select
 
-from tests.graph.graphs.databases import create_graph_schema
 from tests.graph.graphs.histories import config_of
 from tests.graph.saver.making import config_for, put_chain
-from tests.support.databases import INNODB, SERVERS, fresh_database, on_connection
+from tests.support.databases import INNODB, SERVERS, create_schema, fresh_database, on_connection
+from tests.support.matrix import on_each
 from tests.support.plans import Plan, Sent, analyze, explain, recorded, rows_read
 from tests.support.ways import host_engine
 from threadlog.langgraph import Saver
-from threadlog.models import graph_metadata
+from threadlog.models import GRAPH, graph_metadata
 
 TABLES: Final = (
     "threadlog_checkpoints",
@@ -43,11 +44,11 @@ async def _fill(url: str) -> None:
     await on_connection(url, lambda connection: analyze(connection, *TABLES))
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=on_each(SERVERS))
 def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the URL of a database with thousands of threads, and one of 300 checkpoints."""
     with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
-        asyncio.run(on_connection(url, create_graph_schema))
+        asyncio.run(on_connection(url, partial(create_schema, part=GRAPH)))
         asyncio.run(_fill(url))
         yield url
 
@@ -110,7 +111,7 @@ async def test_what_belongs_to_a_thread_is_found_by_primary_keys(
             assert str(step.key).endswith(("PRIMARY", "_pkey")), plan
 
 
-@pytest.mark.parametrize("among_others", INNODB, indirect=True)
+@pytest.mark.parametrize("among_others", on_each(INNODB), indirect=True)
 async def test_the_newest_is_found_without_the_others(among_others: str) -> None:
     """Its thread's other checkpoints are neither read nor sorted."""
     ((statement, parameters),) = await reading(among_others, _newest)

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from tests.graph.graphs.graphs import branches, nested
 from tests.graph.graphs.histories import comparables, config_of
-from tests.graph.graphs.ways import Way, reference
+from tests.graph.ways import Way, reference
 
 
 async def test_every_checkpoint_says_which_run_made_it(way: Way) -> None:

@@ -7,7 +7,7 @@ from langgraph.types import Command
 
 from tests.graph.graphs.graphs import nested
 from tests.graph.graphs.histories import comparables, config_of, spaces_of, writes_of
-from tests.graph.graphs.ways import Way, reference
+from tests.graph.ways import Way, reference
 
 
 @pytest.mark.parametrize("checkpointer", [None, True])

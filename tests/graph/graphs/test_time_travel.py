@@ -6,7 +6,7 @@ from langgraph.types import Command
 
 from tests.graph.graphs.graphs import BRANCHES, asking, branches, chain
 from tests.graph.graphs.histories import chain_of, comparable, comparables, config_of
-from tests.graph.graphs.ways import Runner, Way, reference
+from tests.graph.ways import Runner, Way, reference
 
 
 async def _after(graph: Runner, name: str) -> Any:

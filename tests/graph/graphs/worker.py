@@ -13,7 +13,7 @@ from langgraph.types import Command
 
 from tests.graph.graphs.graphs import asking, delta_branches, killable, nested
 from tests.graph.graphs.histories import config_of
-from tests.graph.graphs.ways import WAYS, Runner, Way
+from tests.graph.ways import WAYS, Runner, Way
 
 
 def report(what: object) -> None:

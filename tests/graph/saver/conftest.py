@@ -5,25 +5,19 @@ from typing import Any
 
 import pytest
 
-from tests.graph.saver.ways import WAYS
+from tests.graph.ways import WAYS, Way
 from threadlog.langgraph import Saver
 
 
-@pytest.fixture(params=list(WAYS))
-def way(request: pytest.FixtureRequest) -> str:
-    """Name each way to have a saver."""
-    return str(request.param)
-
-
 @pytest.fixture
-async def any_saver(way: str, graph_url: str) -> AsyncIterator[Any]:
-    """Give an open saver of each way, on each database."""
-    async with WAYS[way](graph_url) as opened:
-        yield opened
+def any_saver(way: Way) -> Any:
+    """Return an open saver of each way, under asynchronous names, on each database."""
+    return way.asynchronous_saver
 
 
 @pytest.fixture
 async def saver(graph_url: str) -> AsyncIterator[Saver]:
-    """Give an open saver of a URL, on each database."""
+    """Open a saver of a URL, on each database."""
     async with WAYS["own"](graph_url) as opened:
-        yield opened
+        assert isinstance(opened.saver, Saver)
+        yield opened.saver

@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from tests.graph.saver.making import checkpoint_of, config_for, id_of, ids, metadata_of, put_chain
 from tests.support.databases import engine_for
+from tests.support.patience import patience
 from tests.support.seeds import FRESH
 from threadlog.langgraph import Saver
 
@@ -45,7 +46,7 @@ async def test_a_writer_that_waits_holds_up_no_other(innodb_graph_url: str) -> N
             checkpoint = checkpoint_of({"a": 1}, None, id_of(config))
             again = saver.aput(config_for("blocked"), checkpoint, metadata_of(), {"a": "1"})
             waiting = asyncio.create_task(again)
-            async with asyncio.timeout(20):
+            async with patience():
                 await asyncio.gather(
                     *(put_chain(saver, f"t{number}", 5) for number in range(WORKERS - 1))
                 )

@@ -9,7 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, RESUME
 
 from tests.graph.saver.making import checkpoint_of, config_for, metadata_of
-from tests.graph.saver.ways import WAYS
+from tests.graph.ways import WAYS
 from tests.support.seeds import FRESH
 
 THREADS = ("t1", "T1", "t2")
@@ -153,7 +153,8 @@ async def test_anything_that_is_done_to_both_reads_the_same(any_saver: Any, seed
 async def test_copies_and_deletions_leave_the_rest_alone(graph_url: str, seed: int) -> None:
     """A copy reads like its source, and deleting one thread deletes one."""
     print(f"seed {seed}")
-    async with WAYS["own"](graph_url) as ours:
+    async with WAYS["own"](graph_url) as opened:
+        ours = opened.asynchronous_saver
         both = Both(ours, seed)
         for _ in range(100):
             await both.step()

@@ -13,6 +13,7 @@ from sqlalchemy import QueuePool, inspect
 
 from tests.graph.saver.making import checkpoint_of, config_for, metadata_of, put_chain
 from tests.support.databases import execute, on_connection
+from tests.support.patience import patience
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog import Checkpointer
 from threadlog.errors import (
@@ -97,7 +98,7 @@ async def test_tasks_of_one_process_set_up_at_once(empty_url: str) -> None:
     for saver in savers:
         await saver.__aenter__()
     try:
-        async with asyncio.timeout(60):
+        async with patience():
             await asyncio.gather(*(saver.setup() for saver in savers))
             await asyncio.gather(*(put_chain(s, f"t{n}", 1) for n, s in enumerate(savers)))
         stored = [await savers[0].aget_tuple(config_for(f"t{n}")) for n in range(len(savers))]
@@ -123,6 +124,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.processes
 async def test_four_processes_set_up_at_once(empty_url: str) -> None:
     """All succeed, and one set of tables serves all."""
     processes = [

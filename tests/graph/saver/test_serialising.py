@@ -11,7 +11,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from tests.graph.saver.making import checkpoint_of, config_for, id_of, metadata_of
-from tests.graph.saver.ways import WAYS
+from tests.graph.ways import WAYS
 from tests.support.databases import execute, on_connection
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.langgraph import Saver
@@ -42,10 +42,11 @@ async def fill(saver: Any) -> Any:
     return config
 
 
-async def test_what_is_encrypted_stands_nowhere(way: str, graph_url: str) -> None:
+async def test_what_is_encrypted_stands_nowhere(way_name: str, graph_url: str) -> None:
     """Values, writes and checkpoints go through the serialiser that is given."""
     serde = EncryptedSerializer.from_pycryptodome_aes(key=b"0123456789abcdef")
-    async with WAYS[way](graph_url, serde=serde) as saver:
+    async with WAYS[way_name](graph_url, serde=serde) as opened:
+        saver = opened.asynchronous_saver
         await fill(saver)
         found = await saver.aget_tuple(config_for("t"))
         assert found.checkpoint["channel_values"] == {"a": SECRET}
@@ -53,14 +54,14 @@ async def test_what_is_encrypted_stands_nowhere(way: str, graph_url: str) -> Non
     stored = await dump(graph_url)
     assert SECRET.encode() not in stored
     assert b"msgpack+aes" in stored
-    async with WAYS["own"](graph_url) as saver:
+    async with Saver(graph_url) as saver:
         with pytest.raises(CheckpointCorruptionError, match="threadlog_checkpoints"):
             await saver.aget_tuple(config_for("t"))
 
 
 async def test_without_encryption_the_test_above_would_see_it(graph_url: str) -> None:
     """The dump holds what is stored."""
-    async with WAYS["own"](graph_url) as saver:
+    async with Saver(graph_url) as saver:
         await fill(saver)
     assert SECRET.encode() in await dump(graph_url)
 
@@ -94,6 +95,7 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+@pytest.mark.processes
 def test_strict_msgpack_is_honoured(sqlite_url: str) -> None:
     """Under LANGGRAPH_STRICT_MSGPACK classes of the application are not revived."""
     found = {}

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,21 +14,14 @@ from typing import Any, Final
 
 import httpx
 
+from tests.support.patience import PATIENCE_SECONDS, until
+
 ROOT: Final = Path(__file__).parents[3]
 BEAT_SECONDS: Final = 0.3
-STALE_SECONDS: Final = 3.0
+STALE_SECONDS: Final = 5.0
 """After so long without a beat a run's process is taken for dead."""
 
 TERMINAL: Final = {"success", "error", "timeout", "interrupted"}
-
-
-async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until a condition holds, for up to a minute."""
-    async with asyncio.timeout(60):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -119,8 +112,8 @@ async def serving(folder: Path, scheme: str, url: str) -> AsyncIterator[Server]:
                 stderr=printed,
             )
     try:
-        address = f"http://127.0.0.1:{port}"
-        async with httpx.AsyncClient(base_url=address, timeout=60, trust_env=False) as client:
+        address, limit = f"http://127.0.0.1:{port}", PATIENCE_SECONDS
+        async with httpx.AsyncClient(base_url=address, timeout=limit, trust_env=False) as client:
             yield Server(process, client, log)
         if process.returncode is None:
             process.send_signal(SIGINT)

@@ -13,9 +13,9 @@ from tests.persistence.skeino.servers import (
     Server,
     scheme_of,
     serving,
-    until,
 )
 from tests.support.databases import on_connection
+from tests.support.patience import until
 
 TABLES = ["app_threads", "app_runs", "threadlog_checkpoints", "threadlog_checkpoint_writes"]
 
@@ -135,7 +135,7 @@ async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: st
 
         await until(under_way)
         live_thread = await one.thread()
-        live = await one.start(live_thread, steps=60, seconds=0.1)
+        live = await one.start(live_thread, steps=80, seconds=0.1)
         await asyncio.sleep(1.5 * STALE_SECONDS)
         assert (await two.run(thread_id, run_id))["status"] == "running", "its owner lives"
         await victim.kill()
@@ -156,6 +156,7 @@ async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: st
         assert (await one.ask("GET", f"/threads/{thread_id}"))["status"] == "idle"
 
 
+@pytest.mark.processes
 async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
     async with serving(tmp_path, "memory", "") as server:
         thread_id = await server.thread()
@@ -173,6 +174,7 @@ async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
         ("mysql", "", "needs a URI"),
     ],
 )
+@pytest.mark.processes
 async def test_a_wrong_setting_ends_the_server(
     tmp_path: Path, scheme: str, url: str, error: str
 ) -> None:

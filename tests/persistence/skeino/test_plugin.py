@@ -187,6 +187,7 @@ threadlog.skeino.register()
         ("langgraph", "MissingExtraError: The package 'langgraph' is not installed"),
     ],
 )
+@pytest.mark.processes
 def test_a_missing_package_is_named(missing: str, error: str) -> None:
     command = [sys.executable, "-c", WITHOUT, missing]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

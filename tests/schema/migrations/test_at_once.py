@@ -13,6 +13,7 @@ from sqlalchemy import Connection, create_engine, event, func, select
 
 from tests.schema.migrations.running import fail, is_mysql
 from tests.support.databases import engine_for
+from tests.support.matrix import on_each
 from tests.support.schemas import differences, opens, tables, version_rows
 from threadlog import migrating
 from threadlog.databases.mysql import database as mysql
@@ -70,6 +71,7 @@ def _at_once(count: int, *command: str) -> list[tuple[int, str, str]]:
     return [(p.returncode, *output) for p, output in zip(started, outputs, strict=True)]
 
 
+@pytest.mark.processes
 async def test_processes_may_migrate_at_once(empty_url: str) -> None:
     """Replicas that start together all succeed, and one of them does the work."""
     results = await asyncio.to_thread(_at_once, 4, "-m", "threadlog", "migrate", empty_url)
@@ -83,6 +85,7 @@ async def test_processes_may_migrate_at_once(empty_url: str) -> None:
         await opens(empty_url, part)
 
 
+@pytest.mark.processes
 async def test_processes_may_set_up_the_graph_state_at_once(empty_url: str) -> None:
     began = time.perf_counter()
     results = await asyncio.to_thread(_at_once, 4, "-c", _SET_UP, empty_url)
@@ -95,14 +98,29 @@ async def test_processes_may_set_up_the_graph_state_at_once(empty_url: str) -> N
     assert await tables(empty_url) == GRAPH.tables | bookkeeping
 
 
-@pytest.mark.parametrize("transactions", ["of the driver", "BEGIN"])
-async def test_processes_may_set_up_on_hosts_engines_at_once(
-    empty_url: str, transactions: str
+@pytest.mark.processes
+async def test_processes_may_set_up_on_hosts_engines_at_once(empty_url: str) -> None:
+    url = empty_url.replace("postgresql://", "postgresql+psycopg://")
+    if is_mysql(empty_url):
+        url = f"{empty_url.replace('://', '+pymysql://')}?charset=utf8mb4"
+    await _set_up_at_once(empty_url, url, "of the driver")
+
+
+@pytest.fixture(params=on_each(["sqlite", "postgres"]))
+def url_with_ddl_in_transactions(request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty database of those whose DDL is rolled back."""
+    return str(request.getfixturevalue(f"{request.param}_database"))
+
+
+@pytest.mark.processes
+async def test_processes_may_set_up_in_transactions_of_hosts_at_once(
+    url_with_ddl_in_transactions: str,
 ) -> None:
-    url = empty_url.replace("://", "+pymysql://") if is_mysql(empty_url) else empty_url
-    url = url.replace("postgresql://", "postgresql+psycopg://")
-    if is_mysql(url):
-        url, transactions = f"{url}?charset=utf8mb4", "of the driver"
+    url = url_with_ddl_in_transactions.replace("postgresql://", "postgresql+psycopg://")
+    await _set_up_at_once(url_with_ddl_in_transactions, url, "BEGIN")
+
+
+async def _set_up_at_once(empty_url: str, url: str, transactions: str) -> None:
     began = time.perf_counter()
     results = await asyncio.to_thread(
         _at_once, 4, "-c", _SET_UP_ON_A_HOSTS_ENGINE, url, transactions

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 from alembic.operations import Operations
 
 import threadlog.migrations.plugin  # noqa: F401 - registers the directives
@@ -19,6 +20,7 @@ def run_python(code: str) -> str:
     ).stdout
 
 
+@pytest.mark.processes
 def test_alembic_knows_the_plugin() -> None:
     code = (
         "import importlib, alembic.op as op, threadlog.migrations.plugin as plugin\n"
@@ -29,6 +31,7 @@ def test_alembic_knows_the_plugin() -> None:
     assert run_python(code).split() == ["True", "threadlog", "create_threadlog_schema"]
 
 
+@pytest.mark.processes
 def test_an_alembic_without_plugins_is_refused_by_name() -> None:
     code = (
         "import sys, alembic, alembic.op as op\n"

@@ -24,6 +24,8 @@ from tests.support.servers.user import as_user, hand_over
 _START_SECONDS: Final = 120
 _STOP_SECONDS: Final = 10
 _PORT_ATTEMPTS: Final = 3
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - for a folder of a random name in it
+_ROOM_BYTES: Final = 4 * 2**30
 
 
 class _PortTakenError(SourceFailedError):
@@ -80,12 +82,22 @@ def running_process(
         SourceFailedError: it does not start.
     """
     server = PRODUCTS[product]
-    with copied_data(server, data) as folder:
+    with copied_data(server, data, None if durable else _memory()) as folder:
         port, process = _start(server, command, folder, [*server.settings(durable), *more])
         try:
             yield {"url": server.url(port), "data_folder": str(folder / "data")}
         finally:
             _stop(server, process)
+
+
+def _memory() -> str | None:
+    """Return a folder that lies in memory and has room for some servers; None if there is none.
+
+    A table of 64 partitions is 64 files, which takes a disk longer than all else in most tests.
+    """
+    if _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > _ROOM_BYTES:
+        return str(_SHARED_MEMORY)
+    return None
 
 
 @contextmanager

@@ -15,7 +15,12 @@ from tests.support.servers.products.mysql_family import (
 from tests.support.servers.program import Program
 
 _DURABLE: Final = ("--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1", "--log-bin=binlog")
-_FAST: Final = ("--innodb-flush-log-at-trx-commit=2", "--skip-log-bin")
+_FAST: Final = (
+    "--innodb-flush-log-at-trx-commit=2",
+    "--innodb-flush-method=nosync",
+    "--innodb-doublewrite=OFF",
+    "--skip-log-bin",
+)
 
 
 def _settings(durable: bool) -> list[str]:  # noqa: FBT001 - its type is Product's

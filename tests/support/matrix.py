@@ -1,0 +1,141 @@
+"""The marks of tests, and which of a test's cases run by default.
+
+A test's cases are the product of the ways (to have a checkpointer, a saver, a metadata store) and
+the databases. Each runs with the default way on every database. The other ways take turns: a hash
+of the test's id and other parameters chooses one database for each way, so that every way runs
+every test once, and every database gets every way. The choice does not depend on the databases of
+the run. ``whole_matrix`` marks tests for which a way or a database can matter by itself; of them,
+and with ``THREADLOG_TEST_FULL=1`` of all, every case runs. ``one_database`` marks tests of what
+happens before a database is asked: there the default way takes turns too.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Any, Final
+from zlib import crc32
+
+import pytest
+
+from tests.support.databases import DATABASES
+from tests.support.seeds import FRESH
+from tests.support.servers.products import PRODUCTS
+
+EVERYWHERE: Final = ("sqlite", *PRODUCTS)
+"""The names of all databases, which are marks too."""
+
+FULL: Final = bool(os.environ.get("THREADLOG_TEST_FULL"))
+"""Whether every case runs."""
+
+MARKS: Final = {
+    "every_way": "runs with each way to have a checkpointer, not only on a URL",
+    "whole_matrix": "each way runs on each database, also by default",
+    "one_database": "the default way runs on one of the databases by default, as the others do",
+    "other_way(number)": "set by `ways`: the case is not of the default way",
+    "processes": "starts processes of its own, which costs a second or more",
+    "server": "set where a test needs a database server",
+    **{name: f"set where a test uses {name}" for name in EVERYWHERE},
+}
+
+# What the cases that take turns differ in: the database, the way, and a random number.
+_TURNING: Final = {
+    *EVERYWHERE,
+    *("own", "engine", "factory", "joined", "sync", "sync_joined", "own_sync", "engine_sync"),
+    str(FRESH),
+}
+
+# Which databases a test can run on, by the fixture that names its own.
+_CHOICES: Final = {
+    "innodb_name": ("mysql", "mariadb"),
+    "server_name": tuple(PRODUCTS),
+    "database_name": EVERYWHERE,
+    "ours": EVERYWHERE,
+    "anyones": EVERYWHERE,
+    "durable": EVERYWHERE,
+}
+
+
+def on_each(databases: Iterable[Any]) -> list[Any]:
+    """Return parameters of a fixture or a test, each with the marks of its databases.
+
+    Args:
+        databases: each is the name of a database, alone or followed by a hyphen and more, or a
+            tuple of names, or a `Product`.
+    """
+    return [pytest.param(each, marks=_marks(_names(each)), id=_id(each)) for each in databases]
+
+
+def ways(names: Iterable[str]) -> list[Any]:
+    """Return parameters of a fixture or a test, the default way first."""
+    default, *others = on_each(names)
+    return [default, *(other_way(each, number) for number, each in enumerate(others, 1))]
+
+
+def other_way(parameter: Any, number: int = 1) -> Any:
+    """Return a parameter with the mark of a way that is not the default.
+
+    Args:
+        parameter: one of those that `on_each` returns.
+        number: the place of the way among the others.
+    """
+    marks = [*parameter.marks, pytest.mark.other_way(number)]
+    return pytest.param(*parameter.values, marks=marks, id=parameter.id)
+
+
+def mark_databases(item: pytest.Item) -> None:
+    """Mark a test with the databases that its fixtures name, and with ``server``."""
+    names = getattr(item, "fixturenames", ())
+    for database in EVERYWHERE:
+        if any(name.removeprefix("second_").startswith(f"{database}_") for name in names):
+            item.add_marker(database)
+    if "count" in names and not databases_of(item):
+        item.add_marker("mysql")
+    if any(item.get_closest_marker(name) for name in PRODUCTS):
+        item.add_marker("server")
+
+
+def databases_of(item: pytest.Item) -> list[str]:
+    """Return the names of the databases that a test is marked with."""
+    return [name for name in EVERYWHERE if item.get_closest_marker(name)]
+
+
+def is_left_out(item: pytest.Item) -> bool:
+    """Return True if the run has not the servers of a case, or the matrix not the case."""
+    databases, names = databases_of(item), getattr(item, "fixturenames", ())
+    if any(name in PRODUCTS and name not in DATABASES for name in databases):
+        return True
+    if not databases and not {"server_name", "innodb_name"}.isdisjoint(names):
+        return True  # the run has none of their servers
+    number = _number(item)
+    if FULL or number is None or len(databases) != 1:
+        return False
+    choices = next((found for name, found in _CHOICES.items() if name in names), ())
+    return bool(choices) and choices[(crc32(_key(item)) + number) % len(choices)] not in databases
+
+
+def _number(item: pytest.Item) -> int | None:
+    """Return the place of a case among those that take turns, or None if it does not."""
+    if item.get_closest_marker("whole_matrix"):
+        return None
+    mark = item.get_closest_marker("other_way")
+    if mark:
+        return int(mark.args[0])
+    return 0 if item.get_closest_marker("one_database") else None
+
+
+def _key(item: pytest.Item) -> bytes:
+    """Return what the cases that take turns have in common: all but the way and the database."""
+    test, _, parameters = item.nodeid.partition("[")
+    others = [part for part in parameters.rstrip("]").split("-") if part not in _TURNING]
+    return "-".join([test, *others]).encode()
+
+
+def _id(each: Any) -> str:
+    return "-to-".join(each) if isinstance(each, tuple) else str(getattr(each, "name", each))
+
+
+def _names(each: Any) -> tuple[str, ...]:
+    return each if isinstance(each, tuple) else (_id(each).partition("-")[0],)
+
+
+def _marks(names: Iterable[str]) -> list[pytest.MarkDecorator]:
+    return [getattr(pytest.mark, name) for name in dict.fromkeys(names) if name in EVERYWHERE]

@@ -1,0 +1,125 @@
+"""Which cases of a test run by default, and the marks that select them."""
+
+from itertools import product
+from typing import Any
+
+import pytest
+
+from tests.support import matrix
+from tests.support.matrix import EVERYWHERE, databases_of, is_left_out, mark_databases, on_each
+from tests.support.seeds import FRESH
+from tests.support.servers.products import MYSQL
+from tests.support.ways import WAYS
+
+OTHERS = list(WAYS)[1:]
+
+
+class Item:
+    """A case of a test, as far as the matrix looks at it."""
+
+    def __init__(self, nodeid: str, fixtures: list[str], *marks: Any) -> None:
+        self.nodeid, self.fixturenames = nodeid, fixtures
+        self.marks = {mark.name: mark for mark in marks}
+
+    def get_closest_marker(self, name: str) -> Any:
+        return self.marks.get(name)
+
+    def add_marker(self, name: str) -> None:
+        self.marks[name] = getattr(pytest.mark, name)
+
+
+@pytest.fixture(autouse=True)
+def _everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run on all databases, but not with all ways."""
+    monkeypatch.setattr(matrix, "DATABASES", EVERYWHERE)
+    monkeypatch.setattr(matrix, "FULL", False)
+
+
+def case(test: int, way: str, database: str, *marks: Any) -> Any:
+    """Return a case of a test with a way on a database."""
+    other = [pytest.mark.other_way(OTHERS.index(way) + 1)] if way in OTHERS else []
+    at = getattr(pytest.mark, database)
+    nodeid = f"tests/test_it.py::test_{test}[{way}-{database}-some value-{FRESH}]"
+    return Item(nodeid, ["database_name"], at, *other, *marks)
+
+
+def run_of(test: int, *marks: Any) -> list[tuple[str, str]]:
+    """Return the pairs of a way and a database that a test runs with."""
+    pairs = product(WAYS, EVERYWHERE)
+    return [pair for pair in pairs if not is_left_out(case(test, *pair, *marks))]
+
+
+def test_the_default_way_runs_everywhere_and_each_other_way_once() -> None:
+    for test in range(50):
+        run = run_of(test)
+        assert [database for way, database in run if way == "own"] == list(EVERYWHERE)
+        assert [way for way, _ in run if way != "own"] == OTHERS
+        assert {database for way, database in run if way != "own"} == set(EVERYWHERE)
+
+
+def test_every_pair_comes_up() -> None:
+    assert {pair for test in range(50) for pair in run_of(test)} == {*product(WAYS, EVERYWHERE)}
+
+
+def test_the_choice_does_not_depend_on_the_databases_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    everywhere = [run_of(test) for test in range(20)]
+    monkeypatch.setattr(matrix, "DATABASES", ("sqlite", "mysql"))
+    for test in range(20):
+        expected = [pair for pair in everywhere[test] if pair[1] in {"sqlite", "mysql"}]
+        assert run_of(test) == expected
+
+
+def test_marks_widen_and_narrow_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    for test in range(20):
+        assert run_of(test, pytest.mark.whole_matrix) == [*product(WAYS, EVERYWHERE)]
+        narrow = run_of(test, pytest.mark.one_database)
+        assert [way for way, _ in narrow] == list(WAYS)
+        assert {database for _, database in narrow} == set(EVERYWHERE)
+    monkeypatch.setattr(matrix, "FULL", True)
+    assert run_of(0, pytest.mark.one_database) == [*product(WAYS, EVERYWHERE)]
+
+
+@pytest.mark.parametrize(
+    ("fixtures", "marked", "server"),
+    [
+        (["sqlite_url", "tmp_path"], ["sqlite"], False),
+        (["mysql_url"], ["mysql"], True),
+        (["sqlite_url", "second_mariadb_url"], ["sqlite", "mariadb"], True),
+        (["postgres_server_url", "request"], ["postgres"], True),
+        (["count"], ["mysql"], True),
+        (["tmp_path"], [], False),
+    ],
+)
+def test_fixtures_mark_a_test(fixtures: list[str], marked: list[str], server: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    item: Any = Item("tests/test_it.py::test_it", fixtures)
+    mark_databases(item)
+    assert databases_of(item) == marked
+    assert ("server" in item.marks) is server
+
+
+def test_parameters_carry_the_marks_of_their_databases() -> None:
+    parameters = on_each(["memory", "mysql-engine", ("sqlite", "postgres"), MYSQL])
+    assert [[mark.name for mark in each.marks] for each in parameters] == [
+        [],
+        ["mysql"],
+        ["sqlite", "postgres"],
+        ["mysql"],
+    ]
+    assert [each.id for each in parameters] == [
+        "memory",
+        "mysql-engine",
+        "sqlite-to-postgres",
+        "mysql",
+    ]
+
+
+def test_what_the_run_has_no_server_for_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "DATABASES", ("sqlite",))
+    items: Any = [
+        Item("a", ["mysql_url"], pytest.mark.mysql),
+        Item("b", ["server_name"]),
+        Item("c", []),
+    ]
+    assert [is_left_out(item) for item in items] == [True, True, False]
