@@ -50,7 +50,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
 
     @property
     def is_open(self) -> bool:
-        """Whether operations can be run."""
+        """True if the checkpointer is open."""
         return self._client.is_open
 
     async def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
@@ -58,10 +58,10 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
 
         Args:
             thread_id: the thread.
-            last: read only so many of the newest messages.
+            last: read only this many of the newest messages.
 
         Returns:
-            The thread with its messages in seq order; None where there is none.
+            The thread with its messages in seq order; None if not found.
 
         Raises:
             InvalidIdError: `thread_id` cannot be a key.
@@ -70,7 +70,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         return await self._read(reading.load, self.vocabulary, thread_id, last=last)
 
     async def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
-        """Append messages to a thread, which is created if need be: all of them or none.
+        """Append messages to a thread, which is created if it does not exist: all of them or none.
 
         They get the next seqs of the thread, without gap, in the order given. Seqs are
         allocated under a lock on the thread's row: appends of any number of processes to
@@ -79,26 +79,26 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
 
         With a URL, appends of this checkpointer that wait at the same moment share a
         transaction, and those to one thread are stored in the order of the calls. Each
-        returns when its own messages are durable; one that is refused hinders no other.
+        returns when its own messages are durable; a refused append does not affect the others.
 
         If the connection is lost during COMMIT, the messages are looked for, byte for byte,
         at the seqs that they had been given, under the thread's lock: they are stored once.
-        Two things cannot be told apart from that: identical messages that another writer put
+        Two cases look the same: identical messages that another writer put
         at those very seqs in the moment between, which are taken for these; and a thread that
-        was deleted in that moment, which is begun again with them.
+        was deleted in that moment, which is created again with them.
 
         Args:
             thread_id: the thread.
-            messages: messages of the vocabulary's three classes.
+            messages: messages of the three classes of `vocabulary`.
 
         Raises:
             RunAlreadyCompletedError: a message belongs to a completed run.
             InvalidIdError: `thread_id` cannot be a key.
-            InvalidInputError: `messages` is no list of messages.
+            InvalidInputError: `messages` is not a list of messages.
             InvalidMessageError: a message cannot be stored.
             TooLargeError: a message does not fit into a statement.
             CommitOutcomeUnknownError: the connection was lost during COMMIT, and again
-                whenever threadlog looked.
+                in each attempt to find the messages.
         """
         batcher = self._batcher
         if batcher is None:
@@ -114,7 +114,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             raise
 
     async def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
-        """Merge values into a thread's `extra`; the thread is created if need be.
+        """Merge values into a thread's `extra`; the thread is created if it does not exist.
 
         The merge is that of ``dict.update``, under a lock on the thread's row: top-level
         keys replace, None is kept as null, nested objects are replaced and not merged.
@@ -125,7 +125,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
 
         Raises:
             InvalidIdError: `thread_id` cannot be a key.
-            InvalidJsonError: `extra` is not a JSON object that every database keeps.
+            InvalidJsonError: `extra` is not a JSON object that every database can store.
             TooLargeError: `extra` does not fit into a statement.
         """
         await self._write(threads.save_extra, thread_id, extra)
@@ -138,10 +138,10 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         Args:
             thread_id: the thread.
             after_seq: read only messages with a higher seq.
-            limit: read at most so many.
+            limit: read at most this many.
 
         Returns:
-            The messages in seq order; an empty list where there are none.
+            The messages in seq order; an empty list if there are none.
 
         Raises:
             CheckpointCorruptionError: a row cannot be read.
@@ -155,17 +155,17 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
     ) -> AsyncIterator[StoredMessage[MessageT]]:
         """Iterate a thread of any length in constant memory.
 
-        Between batches no connection is held, so a slow consumer blocks nobody; messages
+        Between batches no connection is held, so a slow consumer blocks no writer; messages
         that are appended meanwhile are included.
 
         Args:
             thread_id: the thread.
-            after_seq: begin behind this seq.
-            batch_size: messages that are read at a time.
+            after_seq: start after this seq.
+            batch_size: messages to read at a time.
 
         Raises:
             InvalidInputError: `batch_size` is not a positive int.
-            CheckpointCorruptionError: a row cannot be read; those before it were given.
+            CheckpointCorruptionError: a row cannot be read; those before it were yielded.
         """
         check_count(batch_size, "batch_size", least=1)
         while batch := await self.read(thread_id, after_seq=after_seq, limit=batch_size):
@@ -202,7 +202,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             detach_forks: keep its forks, which lose their link to it.
 
         Returns:
-            Whether there was such a thread.
+            True if the thread existed.
 
         Raises:
             ThreadHasForksError: it has forks and they were not to be detached.
@@ -213,7 +213,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         """Claim a run: of any number of callers that claim it at once, one succeeds.
 
         The claim stays open until `mark_run_complete`, in whatever process; the thread is
-        created if need be.
+        created if it does not exist.
 
         Args:
             thread_id: the thread.
@@ -222,8 +222,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         Raises:
             RunAlreadyClaimedError: the run is open.
             RunAlreadyCompletedError: it is completed.
-            CommitOutcomeUnknownError: it may be claimed, by this call or by another: `runs`
-                says whether it is, and an id that nobody else uses says by whom.
+            CommitOutcomeUnknownError: it may be claimed, by this call or by another: check
+                `runs`, and use ids that no other caller uses.
         """
         await self._write(runs.claim_run, thread_id, run_id)
 
@@ -237,31 +237,31 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             run_id: the run.
 
         Raises:
-            RunNotClaimedError: nobody claimed it.
+            RunNotClaimedError: the run is not claimed.
         """
         await self._write(runs.mark_run_complete, thread_id, run_id)
 
     async def release_run(
         self, thread_id: str, run_id: str, *, older_than: timedelta | None = None
     ) -> None:
-        """Give up the claim of a run whose process died, so that it can be claimed again.
+        """Release the claim of a run whose process died, so that it can be claimed again.
 
         The run's messages stay; claim it next, as nothing lists it in between. A process that
-        lives after all is told by `RunNotClaimedError` when it completes the run.
+        is alive after all gets `RunNotClaimedError` when it completes the run.
 
         Args:
             thread_id: the thread.
             run_id: the run.
             older_than: release it only if `stale_runs` would list it for the same age: not if
-                it waits for an answer, and not if another has recovered it meanwhile. None
+                it waits for an answer, and not if another process has recovered it meanwhile. None
                 releases any open run.
 
         Raises:
-            RunNotClaimedError: nobody claimed it.
+            RunNotClaimedError: the run is not claimed.
             RunAlreadyCompletedError: it is completed.
             RunAlreadyClaimedError: it is not as old as that.
-            InvalidInputError: `older_than` is no timedelta, or negative.
-            CommitOutcomeUnknownError: it is claimed, still or again.
+            InvalidInputError: `older_than` is not a timedelta, or is negative.
+            CommitOutcomeUnknownError: the run is claimed: still, or again by another call.
         """
         await self._write(runs.release_run, thread_id, run_id, older_than=older_than)
 
@@ -270,24 +270,25 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         return await self._read(runs.runs, thread_id)
 
     async def stale_runs(self, older_than: timedelta) -> list[RunSummary]:
-        """List runs whose process seems to be dead, of all threads, first claimed first.
+        """List the runs of all threads whose process seems dead, first claimed first.
 
-        Those are open, wait for no answer, and were neither claimed nor added to for so long.
-        Reads all runs: a question for an operator or a nightly job.
+        A run is listed if it is open, waits for no answer, and was neither claimed nor appended to
+        within `older_than`.
+        Reads all runs: for operators and nightly jobs.
 
         Args:
-            older_than: how long ago the last sign of life must be; seconds are rounded up.
+            older_than: the minimum time since the last claim or append; rounded up to seconds.
 
         Raises:
-            InvalidInputError: `older_than` is no timedelta, or negative.
+            InvalidInputError: `older_than` is not a timedelta, or is negative.
         """
         return await self._read(runs.stale_runs, older_than)
 
     async def snapshot(self, thread_id: str, *, after_run_id: str) -> list[MessageT]:
         """Read the messages that a fork would copy, all of one point in time.
 
-        Those are the messages without a run id, and those of runs that were completed at or
-        before `after_run_id`; what other runs wrote in between is left out.
+        These are the messages without a run id, and those of runs completed at or before
+        `after_run_id`. Messages of other runs in between are not included.
 
         Args:
             thread_id: the thread.
@@ -315,22 +316,22 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
     ) -> None:
         """Copy the finished part of a thread to a new one, in one transaction.
 
-        Copied, inside the database, are the messages that `snapshot` gives, with their seqs
-        and times, the runs completed up to there, and `extra`; not what is pending, nor
-        answers. The source stays as it is, locked against appends while the copy is made.
+        The copy is made inside the database. It has the messages that `snapshot` returns, with
+        their seqs and times, the runs completed up to there, and `extra`; not the pending
+        question and no answers. The source is locked against appends meanwhile.
 
         Args:
             src_thread_id: the thread to fork.
-            new_thread_id: the fork's id, of which nothing may exist.
+            new_thread_id: the fork's id; no such thread may exist.
             after_run_id: the last run to copy.
             metadata: a dict of JSON values that the fork's ``extra["fork"]`` is set to.
 
         Raises:
             ThreadNotFoundError: there is no source.
             RunNotCompletedError: `after_run_id` is open, or unknown.
-            ThreadAlreadyExistsError: there is a thread `new_thread_id`; of forks that are
-                made to one id at once, one succeeds.
-            InvalidJsonError: `metadata` is not a JSON object that every database keeps.
+            ThreadAlreadyExistsError: there is a thread `new_thread_id`; of simultaneous forks
+                to one id, one succeeds.
+            InvalidJsonError: `metadata` is not a JSON object that every database can store.
             TooLargeError: `extra` does not fit into a statement.
             CheckpointCorruptionError: the source's `extra` cannot be read.
         """
@@ -345,9 +346,9 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
     async def save_pending_request(
         self, thread_id: str, request: RequestT | None, *, run_id: str | None = None
     ) -> None:
-        """Keep the question that a thread waits to have answered, or remove it.
+        """Save the question that waits for a person's answer, or remove it.
 
-        Replaces the question that was pending. The thread is created if need be, but not to
+        It replaces a pending question. The thread is created if it does not exist, but not to
         remove a question.
 
         Args:
@@ -370,8 +371,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         """Read a thread's pending question and the run that asked, in one statement.
 
         Returns:
-            The question and the run's id, None where it was saved without; or None where
-            nothing is pending.
+            The question and the run's id, None if it was saved without; or None if nothing
+            is pending.
 
         Raises:
             CheckpointCorruptionError: what is stored cannot be read.
@@ -379,12 +380,12 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         return await self._read(pending_requests.load_pending, self.vocabulary, thread_id)
 
     async def load_pending_request(self, thread_id: str) -> RequestT | None:
-        """Read a thread's pending question; None where nothing is pending."""
+        """Read a thread's pending question; None if nothing is pending."""
         pending = await self.load_pending(thread_id)
         return None if pending is None else pending[0]
 
     async def load_pending_run_id(self, thread_id: str) -> str | None:
-        """Read the run that asked a thread's pending question; None where none did."""
+        """Read the run that asked a thread's pending question; None if no run did."""
         return await self._read(pending_requests.load_pending_run_id, thread_id)
 
     async def clear_pending_request_if_matches(
@@ -392,8 +393,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
     ) -> bool:
         """Remove a thread's pending question if it is still this one, of this run.
 
-        One statement, so that of any number of callers one is told that it was. Ids are
-        compared byte by byte.
+        One statement: of simultaneous callers exactly one gets True. Ids are compared byte by
+        byte.
 
         Args:
             thread_id: the thread.
@@ -401,7 +402,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             run_id: the run that asked.
 
         Returns:
-            Whether it was pending, and is removed now.
+            True if it was pending and is now removed.
         """
         return await self._write(
             pending_requests.clear_pending_request_if_matches,
@@ -413,7 +414,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
     async def save_hitl_answer(
         self, thread_id: str, question_id: str, answer: Any, *, run_id: str | None = None
     ) -> None:
-        """Keep a person's answer, so that a run that resumes does not ask again.
+        """Save a person's answer, so that a resumed run does not ask again.
 
         An answer to the same question of the same run is replaced.
 
@@ -424,7 +425,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             run_id: the run that asked; None for none.
 
         Raises:
-            InvalidInputError: `answer` is not JSON that every database keeps.
+            InvalidInputError: `answer` is not JSON that every database can store.
         """
         await self._write(
             hitl_answers.save_hitl_answer, thread_id, question_id, answer, run_id=run_id
@@ -433,7 +434,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
     async def load_hitl_answer(
         self, thread_id: str, question_id: str, *, run_id: str | None = None
     ) -> Any:
-        """Read the answer to a question of a run; None where there is none.
+        """Read the answer to a question of a run; None if not found.
 
         Raises:
             CheckpointCorruptionError: what is stored is not JSON.
@@ -484,7 +485,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             raise
 
     def _convert(self, error: ThreadlogError) -> None:
-        """Make an error one of the framework's exceptions too, if there is a framework."""
+        """Add to an error the framework's exception class too, if there is a framework."""
         self.vocabulary.say(error, self._client.backend.word)
 
 
@@ -504,7 +505,7 @@ class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT]):
 
 
 class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
-    """Keeps conversations in the database of a URL: in order, exactly once.
+    """Stores conversations in a SQL database: in order, exactly once.
 
     An asynchronous context manager; its methods work inside the block only::
 
@@ -514,9 +515,9 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
 
     Any number of tasks may use one checkpointer, and any number of processes one database.
     A method's writes are in one transaction: when it returns they are durable, when it raises
-    nothing was written (but for `CommitOutcomeUnknownError`). After a deadlock, a lock
-    timeout or a lost connection the transaction is run again by itself; where the connection
-    was lost during COMMIT, it is found out first what became of that.
+    nothing was written (except for `CommitOutcomeUnknownError`). After a deadlock, a lock
+    timeout or a lost connection the transaction is run again; after a connection was lost
+    during COMMIT, threadlog first finds out whether the COMMIT succeeded.
 
     Cancelling a method lets the transaction that runs finish, for up to five seconds, and
     then raises: what it wrote is stored wholly or not at all.
@@ -536,19 +537,19 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
     ) -> None:
-        """Take a database's URL, or what the host has; nothing connects before the block.
+        """Create a checkpointer; nothing connects before the block.
 
         Args:
             url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
                 ``mysql+aiomysql://``), ``mariadb://user:password@host:3306/database`` (either
                 takes both servers), ``postgresql://user:password@host:5432/database``
-                (``host1:3306,host2:3306`` for several servers, of which the one that takes
-                writes is used), ``sqlite:///file.db`` or ``sqlite://``
+                (``host1:3306,host2:3306`` for several servers: the one that accepts writes
+                is used), ``sqlite:///file.db`` or ``sqlite://``
                 for a database in memory. Query arguments go to the driver; on MySQL those for
                 TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
                 are ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
-            engine: an engine of the host's, in place of a URL.
-            session_factory: an ``async_sessionmaker`` of the host's, in place of a URL.
+            engine: an engine of the application's, in place of a URL.
+            session_factory: an ``async_sessionmaker`` of the application's, in place of a URL.
             min_pool_size: connections to a URL that are opened on entering; on MySQL 1 opens
                 two, as some are kept for reading.
             max_pool_size: the most connections to a URL at once; further operations wait,
@@ -577,11 +578,11 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         Raises:
             MissingExtraError: the database's driver is not installed.
             UnsupportedServerError: the server is of the wrong kind or too old.
-            ConfigurationError: a host's engine has settings under which something would be
-                lost: AUTOCOMMIT, another character set than utf8mb4, or, with a driver that
-                does not heed it, NO_BACKSLASH_ESCAPES.
+            ConfigurationError: the application's engine has settings that would lose data:
+                AUTOCOMMIT, another character set than utf8mb4, or NO_BACKSLASH_ESCAPES with a
+                driver that ignores it.
             CubepiSchemaUninitialized: the tables, or the row with their version, are
-                missing. (An SQLite database of a URL that has none is given them instead.)
+                missing. (They are created in an SQLite database of a URL.)
             CubepiSchemaMismatch: the tables are of another version.
         """
         try:
@@ -599,20 +600,20 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let what runs finish, for up to five seconds, and close connections of our own."""
+        """Wait for running calls, for up to five seconds, and close own connections."""
         if self._batcher is not None:
             self._batcher.close()
             self._batcher = None
         await self._client.close()
 
     def bind(self, session: AsyncSession) -> "BoundCheckpointer[MessageT, RequestT, DataT]":
-        """Give a checkpointer with the same methods that works in a session of the host's.
+        """Return the same methods for use in a session of the application.
 
-        Its statements run in the session's transaction, behind what the host has executed.
-        It never commits, rolls back or closes, and runs nothing a second time: that is the
-        host's, as are row locks, which last until the transaction ends. Objects that are
-        pending in the session stay pending. On an error of the database roll back, and run
-        the whole transaction again where the error is ``retryable``::
+        Statements run in the session's transaction. It never commits, rolls back or closes, and
+        runs nothing a second time: that is up to the application. Row locks last until the
+        transaction ends. Objects that are pending in the session stay pending. After an error
+        of the database roll back, and run the whole transaction again if the error is
+        ``retryable``::
 
             async with session_factory.begin() as session:
                 session.add(order)
@@ -624,7 +625,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
 
         Raises:
             NotOpenError: this checkpointer is not open.
-            ConfigurationError: it is no asynchronous session, or of another kind of database.
+            ConfigurationError: it is not an AsyncSession, or is of another kind of database.
         """
         if not isinstance(session, AsyncSession):
             raise ConfigurationError(
@@ -654,10 +655,10 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
     ) -> None:
-        """Take a URL of the database, or what the host has; see `Checkpointer`.
+        """Create a checkpointer; see `Checkpointer`.
 
         Raises:
-            ConfigurationError: it is of another database.
+            ConfigurationError: the URL or engine is of another kind of database.
         """
         super().__init__(
             dsn,
@@ -674,9 +675,9 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
 
 
 class MySQLCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
-    """A `Checkpointer` that takes only MySQL: ``mysql://`` URLs whose server is no MariaDB.
+    """A `Checkpointer` that takes only MySQL: ``mysql://`` URLs whose server is not MariaDB.
 
-    The server is asked on entering, which raises `UnsupportedServerError` on MariaDB.
+    Entering checks the server, and raises `UnsupportedServerError` on MariaDB.
     """
 
     server = "MySQL"
@@ -685,7 +686,7 @@ class MySQLCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
 class MariaDBCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     """A `Checkpointer` that takes only MariaDB: by a ``mariadb://`` URL, or a ``mysql://`` one.
 
-    The server is asked on entering, which raises `UnsupportedServerError` on MySQL.
+    Entering checks the server, and raises `UnsupportedServerError` on MySQL.
     """
 
     server = "MariaDB"

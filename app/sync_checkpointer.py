@@ -44,7 +44,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
 
     @property
     def is_open(self) -> bool:
-        """Whether operations can be run."""
+        """True if the checkpointer is open."""
         return self._client.is_open
 
     def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
@@ -216,7 +216,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
             raise
 
     def _convert(self, error: ThreadlogError) -> None:
-        """Make an error one of the framework's exceptions too, if there is a framework."""
+        """Add to an error the framework's exception class too, if there is a framework."""
         self.vocabulary.say(error, self._client.backend.word)
 
 
@@ -244,8 +244,8 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             checkpointer.append("order-17", [message])
             data = checkpointer.load("order-17")
 
-    Any number of threads may use one. What each method does, gives, raises and guarantees
-    is said at `Checkpointer`; both run the same operations.
+    Any number of threads may use one. What each method does, returns, raises and guarantees
+    is documented at `Checkpointer`; both run the same operations.
     """
 
     def __init__(
@@ -257,13 +257,13 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
     ) -> None:
-        """Take a database's URL, or what the host has; nothing connects before the block.
+        """Create a checkpointer; nothing connects before the block.
 
         Args:
             url: as for `Checkpointer`, but through PyMySQL: ``mysql://`` or
                 ``mysql+pymysql://``; ``postgresql://`` through psycopg; and ``sqlite:///file.db``.
-            engine: an engine of the host's, in place of a URL.
-            session_factory: a ``sessionmaker`` of the host's, in place of a URL.
+            engine: an engine of the application's, in place of a URL.
+            session_factory: a ``sessionmaker`` of the application's, in place of a URL.
             min_pool_size: as for `Checkpointer`.
             max_pool_size: as for `Checkpointer`.
 
@@ -298,11 +298,11 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close connections of our own; those in use when their work is done."""
+        """Close own connections; those in use when their call returns."""
         self._client.close()
 
     def bind(self, session: Session) -> "SyncBoundCheckpointer[MessageT, RequestT, DataT]":
-        """Give a checkpointer that works in a session of the host's; see `Checkpointer.bind`."""
+        """Return the same methods for use in a session; see `Checkpointer.bind`."""
         if not isinstance(session, Session):
             raise ConfigurationError(
                 f"bind() takes a Session, not a {type(session).__name__}. threadlog.Checkpointer "

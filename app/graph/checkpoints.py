@@ -1,4 +1,4 @@
-"""Checkpoints of graphs: storing, reading, copying and deleting them, as rows."""
+"""Store, read, copy and delete the checkpoints of graphs, as rows."""
 
 import json
 from collections.abc import Sequence
@@ -142,7 +142,7 @@ class Ancestry:
         self._digests = {channel: channel_digest(channel) for channel in channels}
 
     def keys_of(self, blob_keys: Sequence[str]) -> dict[str, str]:
-        """Give the keys that a checkpoint has for channels without a seed, by channel."""
+        """Return the keys that a checkpoint has for channels without a seed, by channel."""
         by_digest = {key[:DIGITS]: key for key in blob_keys}
         return {
             channel: by_digest[digest]

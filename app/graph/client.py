@@ -77,7 +77,7 @@ class GraphClient:
 
     @property
     def is_open(self) -> bool:
-        """Whether operations can be run."""
+        """True if the checkpointer is open."""
         return self._client.is_open
 
     async def open(self) -> None:
@@ -87,7 +87,7 @@ class GraphClient:
         await open_client(self._client, initialise=self._initialise, verify=False)
 
     async def close(self) -> None:
-        """Let what runs finish, for up to five seconds, and close connections of our own."""
+        """Wait for running calls, for up to five seconds, and close own connections."""
         await self._client.close()
 
     async def write(
@@ -177,7 +177,7 @@ class SyncGraphClient:
 
     @property
     def is_open(self) -> bool:
-        """Whether operations can be run."""
+        """True if the checkpointer is open."""
         return self._client.is_open
 
     def open(self) -> None:
@@ -186,7 +186,7 @@ class SyncGraphClient:
         open_sync_client(self._client, verify=False)
 
     def close(self) -> None:
-        """Close connections of our own; those in use when their work is done."""
+        """Close own connections; those in use when their call returns."""
         self._client.close()
 
     def write(

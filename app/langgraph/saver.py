@@ -1,4 +1,4 @@
-"""The saver: LangGraph's checkpoints in the database of a URL, or of the host."""
+"""LangGraph's saver on a SQL database."""
 
 import asyncio
 import random
@@ -75,9 +75,9 @@ class _ClientSlot:
 
 
 class Saver(BaseCheckpointSaver[str]):
-    """Keeps the checkpoints of LangGraph's graphs, with guarantees like a `Checkpointer`'s.
+    """Stores the checkpoints of LangGraph's graphs, with the guarantees of a `Checkpointer`.
 
-    A context manager of both kinds, of which one at a time is entered. Inside ``async with``
+    A context manager for both ``async with`` and ``with``, one at a time. Inside ``async with``
     use the graph's asynchronous methods, inside ``with`` the others::
 
         async with Saver("mysql://user:password@host/database") as saver:
@@ -87,14 +87,14 @@ class Saver(BaseCheckpointSaver[str]):
 
     Inside ``async with`` the synchronous methods work too, in other threads than the loop's.
 
-    Any number of tasks, threads and processes may use one database; nothing but the database
-    makes one wait for another. What a method writes is one transaction, of `prune`,
+    Any number of tasks, threads and processes may use one database; only the database's locks make
+    one wait for another. What a method writes is one transaction, of `prune`,
     `prune_older_than` and `delete_for_runs` one for each thread: when it returns it is durable,
     when it raises nothing was written of that transaction. After a deadlock, a lock timeout or
-    a lost connection the transaction is run again by itself.
+    a lost connection the transaction is run again.
 
     Threads' ids have up to 255 characters; names of namespaces and channels may be of any
-    length and hold whatever but NUL. Nothing is ever cut.
+    length and contain anything but NUL. Nothing is ever truncated.
 
     What each method raises besides: `InvalidInputError` if something cannot be stored as it
     is, `CheckpointCorruptionError` if something stored cannot be read, `StorageError`, and
@@ -111,15 +111,15 @@ class Saver(BaseCheckpointSaver[str]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
     ) -> None:
-        """Take a database's URL, or an engine of the host's; nothing connects before the block.
+        """Create a saver; nothing connects before the block.
 
         Args:
             url: as for `threadlog.Checkpointer`.
-            engine: an engine of the host's, in place of a URL: an ``AsyncEngine`` for
+            engine: an engine of the application's, in place of a URL: an ``AsyncEngine`` for
                 ``async with``, an ``Engine`` for ``with``.
-            client: a client that somebody else opens and closes, in place of a URL; the saver
+            client: a client that its owner opens and closes, in place of a URL; the saver
                 then needs no block.
-            serde: LangGraph's serialiser where there is none; its ``EncryptedSerializer``
+            serde: LangGraph's serialiser by default; its ``EncryptedSerializer``
                 encrypts all but ids, names and metadata.
             min_pool_size: connections to a URL that are opened on entering.
             max_pool_size: the most connections to a URL at once; further operations wait.
@@ -180,7 +180,7 @@ class Saver(BaseCheckpointSaver[str]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let what runs finish, for up to five seconds, and close connections of our own."""
+        """Wait for running calls, for up to five seconds, and close own connections."""
         if isinstance(self._slot.client, GraphClient) and not self._client_is_external:
             client, self._slot.client = self._slot.client, None
             await client.close()
@@ -204,7 +204,7 @@ class Saver(BaseCheckpointSaver[str]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close connections of our own."""
+        """Close own connections."""
         if isinstance(self._slot.client, SyncGraphClient):
             client, self._slot.client = self._slot.client, None
             client.close()
@@ -212,8 +212,8 @@ class Saver(BaseCheckpointSaver[str]):
     def setup(self) -> Any:
         """Create the tables, or bring them up to date; inside ``async with`` to be awaited.
 
-        Does what ``threadlog migrate URL --part graph`` does. Any number of processes may at
-        once. An SQLite database of a URL is given its tables on opening.
+        Does what ``threadlog migrate URL --part graph`` does; any number of processes may call it
+        at once. In an SQLite database of a URL the tables are created on opening.
 
         Raises:
             CubepiSchemaMismatch: the tables are of another version.
@@ -306,8 +306,8 @@ class Saver(BaseCheckpointSaver[str]):
             config: names the checkpoint, or only thread and namespace for the newest.
 
         Returns:
-            The checkpoint, its writes ordered by (task_path, task_id, idx); None where there
-            is none.
+            The checkpoint, its writes ordered by (task_path, task_id, idx); None if not
+            found.
         """
         self._opened()
         stored = self._read(read_checkpoint, *target_of(config))
@@ -510,7 +510,7 @@ class Saver(BaseCheckpointSaver[str]):
         return total
 
     def get_next_version(self, current: str | None, channel: None) -> str:
-        """Give a channel's next version: a text that sorts behind the current one.
+        """Return a channel's next version: a text that sorts after the current one.
 
         Two branches of a thread count alike, so a random part keeps their versions apart.
         """

@@ -1,4 +1,4 @@
-"""Forks: the finished part of a thread, read or copied."""
+"""Read or copy the finished part of a thread."""
 
 from typing import Any
 

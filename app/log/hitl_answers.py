@@ -1,4 +1,4 @@
-"""Answers that people gave."""
+"""Save, load and delete people's answers."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def save_hitl_answer(
     *,
     run_id: str | None,
 ) -> None:
-    """Keep an answer; see `Checkpointer.save_hitl_answer`."""
+    """Save an answer; see `Checkpointer.save_hitl_answer`."""
 
     def save(uow: UnitOfWork) -> None:
         uow.threads.lock(thread_id)

@@ -1,4 +1,4 @@
-"""Pending requests: the question that waits for a person."""
+"""Save, load and remove the question that waits for a person."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ def save_pending_request(
     *,
     run_id: str | None,
 ) -> None:
-    """Keep a question, or remove it; see `Checkpointer.save_pending_request`."""
+    """Save a question, or remove it; see `Checkpointer.save_pending_request`."""
     check_id(thread_id)
     if request is None:
         transactions.write(lambda uow: uow.pending_requests.clear(thread_id), idempotent=True)

@@ -1,4 +1,4 @@
-"""Runs: claiming, completing, releasing and listing them."""
+"""Claim, complete, release and list runs."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -59,7 +59,7 @@ def release_run(
     *,
     older_than: timedelta | None,
 ) -> None:
-    """Give up a claim; see `Checkpointer.release_run`."""
+    """Release a claim; see `Checkpointer.release_run`."""
     seconds = None if older_than is None else _seconds(older_than)
     _check(thread_id, run_id)
 

@@ -1,4 +1,4 @@
-"""Threads: their `extra`, listing and deleting them."""
+"""Write `extra`, and list and delete threads."""
 
 from typing import Any, get_args
 
@@ -49,7 +49,7 @@ def delete_thread(transactions: TransactionRunner, thread_id: str, *, detach_for
 
     def delete(uow: UnitOfWork) -> bool:
         nonlocal found
-        # There was such a thread as well where a try found it whose COMMIT was lost.
+        # The thread also existed if an attempt found it whose COMMIT was lost.
         found = found and bool(uow.lost_commits)
         found = uow.threads.delete(thread_id, detach_forks=detach_forks) or found
         return found

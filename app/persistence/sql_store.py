@@ -56,7 +56,7 @@ class MetadataStore:
         Args:
             url: a database's URL, as for `Checkpointer`.
             engine: an engine of the application's, in place of a URL.
-            client: a client that somebody else opens and closes, in place of a URL.
+            client: a client that its owner opens and closes, in place of a URL.
             min_pool_size: connections to a URL that are opened at the start.
             max_pool_size: the most connections to a URL at once.
 

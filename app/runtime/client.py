@@ -51,7 +51,7 @@ class AsyncOperations(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether operations can be run."""
+        """True if the checkpointer is open."""
 
     async def read(
         self,
@@ -195,7 +195,7 @@ class EngineClient:
             pool.runner.statement_limit = limit
 
     async def open(self) -> None:
-        """Make the engines; nothing connects yet.
+        """Create the engines; nothing connects yet.
 
         Raises:
             ConfigurationError: it is open already, or an engine cannot be made.
@@ -321,14 +321,14 @@ class FactoryClient(ExternalBind):
         self._part = part
 
     async def open(self) -> None:
-        """Let operations be run; the pool is the application's."""
+        """Mark the client as open; the pool is the application's."""
         self.enter()
 
     async def open_minimum(self) -> None:
         """Do nothing: the pool is the application's."""
 
     async def close(self) -> None:
-        """Let no more operations be run. Connections are the application's."""
+        """Mark the client as closed; connections are the application's."""
         self.is_open = False
 
     async def write(

@@ -32,10 +32,10 @@ class ExternalBind:
         return show_url(self.bind.engine.url)
 
     def enter(self) -> None:
-        """Let operations be run.
+        """Mark the client as open.
 
         Raises:
-            ConfigurationError: they can be run already.
+            ConfigurationError: it is open already.
         """
         if self.is_open:
             raise entered_already(self)

@@ -39,7 +39,7 @@ class SyncOperations(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether operations can be run."""
+        """True if the checkpointer is open."""
 
     def read(
         self,
@@ -102,7 +102,7 @@ class SyncEngineClient:
                 runner.statement_limit = limit
 
     def open(self) -> None:
-        """Make the engines; nothing connects yet.
+        """Create the engines; nothing connects yet.
 
         Raises:
             ConfigurationError: it is open already, or an engine cannot be made.
@@ -198,14 +198,14 @@ class SyncFactoryClient(ExternalBind):
         self._part = part
 
     def open(self) -> None:
-        """Let operations be run; the pool is the application's."""
+        """Mark the client as open; the pool is the application's."""
         self.enter()
 
     def open_minimum(self) -> None:
         """Do nothing: the pool is the application's."""
 
     def close(self) -> None:
-        """Let no more operations be run. Connections are the application's."""
+        """Mark the client as closed; connections are the application's."""
         self.is_open = False
 
     def write(
