@@ -47,6 +47,14 @@ class NotOpenError(ThreadlogError):
     """A checkpointer was used outside its ``async with`` block."""
 
 
+class WrongEventLoopError(NotOpenError):
+    """The call came from another event loop than the one that the checkpointer was opened in."""
+
+
+class ForkedProcessError(NotOpenError):
+    """The checkpointer was opened by the process that this one was forked from."""
+
+
 class UnsupportedServerError(ThreadlogError):
     """The server is of the wrong kind or too old."""
 

@@ -4,7 +4,6 @@ Unlike a checkpointer they open where the tables are still missing, since users 
 call ``setup()`` inside the block; the schema is verified before the first operation.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,6 +19,7 @@ from threadlog.models import GRAPH
 from threadlog.repositories.unit_of_work import WRITES
 from threadlog.runtime.client import EngineClient, FactoryClient, factory_of, sleep
 from threadlog.runtime.external import check_one_source, check_pool, not_open
+from threadlog.runtime.home import Home
 from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
 from threadlog.runtime.sync_client import factory_of as sync_factory_of
 from threadlog.runtime.transactions import TransactionRunner, translate_errors
@@ -64,8 +64,6 @@ class GraphClient:
         self._external_engine = engine
         self._initialise = initialise
         self._verified = False
-        self.loop: asyncio.AbstractEventLoop | None = None
-        """The event loop that the client was opened in."""
 
     def __str__(self) -> str:
         """Return the URL without its password."""
@@ -80,10 +78,14 @@ class GraphClient:
         """True if the checkpointer is open."""
         return self._client.is_open
 
+    @property
+    def home(self) -> Home | None:
+        """The event loop that the client was opened in; None while closed."""
+        return self._client.home
+
     async def open(self) -> None:
         """Connect, and verify the server; the tables may be missing."""
         self._verified = False
-        self.loop = asyncio.get_running_loop()
         await open_client(self._client, initialise=self._initialise, verify=False)
 
     async def close(self) -> None:

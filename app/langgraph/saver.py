@@ -566,15 +566,18 @@ def _home_loop(client: GraphClient) -> asyncio.AbstractEventLoop:
     """Return the event loop of a client, for a call from another thread.
 
     Raises:
-        NotOpenError: this is the loop's own thread, which would wait for itself.
+        NotOpenError: the client is not open, or this is the loop's own thread, which would
+            wait for itself.
+        ForkedProcessError: this process was forked from the one that opened the client.
     """
-    loop = client.loop
-    if loop is None or loop.is_closed() or _running_loop() is loop:
+    home = client.home
+    if home is None or _running_loop() is home.loop:
         raise NotOpenError(
             "The saver was entered with 'async with': use the graph's asynchronous methods in "
             "the event loop, or enter it with 'with'."
         )
-    return loop
+    home.check(client)
+    return home.loop
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

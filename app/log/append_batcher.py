@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from typing import Final
 
@@ -107,6 +108,10 @@ class AppendBatcher:
             PoolTimeoutError: no connection was free, or the thread was in use, for too long.
             StorageError: the database refused or failed.
         """
+        home = self._client.home
+        if home is not None and asyncio.get_running_loop() is not home.loop:
+            await home.run(self._client, partial(self.submit, request))
+            return
         size = request.batches[0].size if len(request.batches) == 1 else None
         append = _PendingAppend(request, size, asyncio.get_running_loop().create_future())
         if self._may_start(request.thread_id):

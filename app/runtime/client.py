@@ -24,6 +24,7 @@ from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
 from threadlog.models import SchemaPart
 from threadlog.runtime.engines import open_engine
 from threadlog.runtime.external import ExternalBind, bind_of, entered_already, not_open
+from threadlog.runtime.home import Home
 from threadlog.runtime.transactions import (
     JoinedRunner,
     OwnedRunner,
@@ -161,6 +162,8 @@ class EngineClient:
         """The connections that write; None while closed."""
         self.reading: ConnectionPool | None = None
         """The connections that only read; None while closed, or if the database has none."""
+        self.home: Home | None = None
+        """Where the connections may be used; None while closed."""
         self._part = part
         self._statement_limit = 0
 
@@ -203,6 +206,7 @@ class EngineClient:
         """
         if self.writing is not None:
             raise entered_already(self)
+        self.home = Home()
         writing, reading = self.backend.divide(self.size)
         self.writing = self._open_pool(writing, reading=False)
         if reading.most:
@@ -234,8 +238,10 @@ class EngineClient:
         Raises:
             NotOpenError: the client is not open.
         """
-        if self.writing is None:
+        if self.writing is None or self.home is None:
             raise not_open(self)
+        if asyncio.get_running_loop() is not self.home.loop:
+            return await self.home.run(self, partial(self.write, operation, *args, **kwargs))
         return await self._run(self.writing, operation, *args, **kwargs)
 
     async def read(
@@ -249,8 +255,10 @@ class EngineClient:
         Raises:
             NotOpenError: the client is not open.
         """
-        if self.writing is None:
+        if self.writing is None or self.home is None:
             raise not_open(self)
+        if asyncio.get_running_loop() is not self.home.loop:
+            return await self.home.run(self, partial(self.read, operation, *args, **kwargs))
         pool = self.reading or self.writing
         if pool.slots.locked() and not self.writing.slots.locked():
             pool = self.writing
@@ -274,8 +282,11 @@ class EngineClient:
 
     async def close(self) -> None:
         """Close the connections when what runs has finished, or after a grace period."""
+        if self.home is not None and asyncio.get_running_loop() is not self.home.loop:
+            await self.home.run(self, self.close)
+            return
         pools = self._pools()
-        self.writing = self.reading = None
+        self.writing = self.reading = self.home = None
         try:
             async with asyncio.timeout(GRACE_SECONDS):
                 for pool in pools:
@@ -317,19 +328,22 @@ class FactoryClient(ExternalBind):
                 "Give an async_sessionmaker; threadlog.SyncCheckpointer takes a sessionmaker."
             )
         super().__init__(session.sync_session)
+        self.home: Home | None = None
+        """The event loop of the sessions; None while closed."""
         self._factory = factory
         self._part = part
 
     async def open(self) -> None:
         """Mark the client as open; the pool is the application's."""
         self.enter()
+        self.home = Home()
 
     async def open_minimum(self) -> None:
         """Do nothing: the pool is the application's."""
 
     async def close(self) -> None:
         """Mark the client as closed; connections are the application's."""
-        self.is_open = False
+        self.is_open, self.home = False, None
 
     async def write(
         self,
@@ -342,8 +356,10 @@ class FactoryClient(ExternalBind):
         Raises:
             NotOpenError: the client is not open.
         """
-        if not self.is_open:
+        if self.home is None:
             raise not_open(self)
+        if asyncio.get_running_loop() is not self.home.loop:
+            return await self.home.run(self, partial(self.write, operation, *args, **kwargs))
 
         def run(session: Session) -> T:
             runner = OwnedRunner(

@@ -1,11 +1,13 @@
 """Run operations of a synchronous facade; see `threadlog.runtime.client`."""
 
+import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
-from sqlalchemy import URL, Engine, QueuePool
+from sqlalchemy import URL, Engine, Pool, QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
@@ -25,6 +27,10 @@ from threadlog.runtime.transactions import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_parents_pools: Final[list[Pool]] = []
+"""Pools of a parent process, kept so that the garbage collector closes none of them."""
 
 
 class SyncOperations(Protocol):
@@ -77,6 +83,8 @@ class SyncEngineClient:
         self._part = part
         self._writing, self._reading = self.backend.divide(size)
         self._statement_limit = 0
+        self._process = 0
+        self._forking = threading.Lock()
         self._runner: OwnedRunner | None = None
         self._reading_runner: OwnedRunner | None = None
 
@@ -110,6 +118,7 @@ class SyncEngineClient:
         """
         if self.engine is not None:
             raise entered_already(self)
+        self._process = os.getpid()
         self.engine = open_sync_engine(self.backend, self.url, self._writing)
         self._runner = OwnedRunner(self.engine, self.backend, self._part, sleep=time.sleep)
         if self._reading.most:
@@ -119,6 +128,21 @@ class SyncEngineClient:
             self._reading_runner = OwnedRunner(
                 self.reading_engine, self.backend, self._part, sleep=time.sleep
             )
+
+    def _leave_parent(self) -> None:
+        """Open connections of this process's own, after it was forked.
+
+        Connections of the parent process are neither used nor closed: closing one would end
+        it for the parent.
+        """
+        with self._forking:
+            if self._process == os.getpid():
+                return
+            for engine in (self.engine, self.reading_engine):
+                if engine is not None:
+                    _parents_pools.append(engine.pool)
+                    engine.dispose(close=False)
+            self._process = os.getpid()
 
     def open_minimum(self) -> None:
         """Open the connections that are to be open at the start.
@@ -154,6 +178,8 @@ class SyncEngineClient:
         """
         if self._runner is None:
             raise not_open(self)
+        if os.getpid() != self._process:
+            self._leave_parent()
         return operation(self._runner, *args, **kwargs)
 
     def read(
@@ -167,6 +193,8 @@ class SyncEngineClient:
         Raises:
             NotOpenError: the client is not open.
         """
+        if os.getpid() != self._process:
+            self._leave_parent()
         reading, writing, runner = self.reading_engine, self.engine, self._reading_runner
         if reading is None or writing is None or runner is None:
             return self.write(operation, *args, **kwargs)
