@@ -272,7 +272,8 @@ async def test_waiting_for_a_connection_has_a_limit(server_url: str, way: str) -
         with pytest.raises(PoolTimeoutError, match=r"max_pool_size.*pool_timeout") as caught:
             await done.pop()
         assert caught.value.__cause__ is not None
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        while sum(append.done() for append in appends) < 2:
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         assert sum(append.done() for append in appends) == 2  # of ten connections 7 write
         await holder.rollback()
         outcomes = await asyncio.gather(*appends, return_exceptions=True)
