@@ -1,4 +1,4 @@
-"""A thread of 1,500 checkpoints of 300 KB each: nothing about reading it grows with it.
+"""A thread of 3,000 checkpoints of 300 KB each: nothing about reading it grows with it.
 
 Each step changes one of ten channels, as a step of a graph does: 300 KB are read with each
 checkpoint, and 30 KB are stored. With all of it changed by each step the test takes three
@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from tests.graph.saver.making import checkpoint_of, config_for, metadata_of
 from threadlog.langgraph import Saver
 
-LENGTH: Final = 1_500
+LENGTH: Final = 3_000
 CHANNELS: Final = 10
 SIZE: Final = 30_000
 MOST_MB: Final = 60

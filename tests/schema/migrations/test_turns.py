@@ -102,7 +102,7 @@ async def test_waiting_for_a_turn_leaves_the_loop_alone(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other tasks run on, while one waits for a migration of another thread."""
-    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 5)  # else a loop that is blocked stays so
+    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 120)  # else a loop that is blocked stays so
     ticks = 0
 
     async def tick() -> None:
