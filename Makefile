@@ -149,6 +149,10 @@ bench: .venv-bench/installed  ## Measure threadlog beside others, about ten minu
 	@.venv-bench/bin/python -m benchmarks --scale $(if $(QUICK),quick,full) $(if $(ROUNDS),--rounds $(ROUNDS))
 	@.venv-bench/bin/python -m benchmarks.graph
 
+.PHONY: call-path
+call-path: $(VENV)/installed  ## Count the functions that a call passes through; URL= names a server
+	@$(BIN)/python -m benchmarks.call_path $(if $(filter command line,$(origin URL)),$(URL)) $(ARGS)
+
 .PHONY: bench-check
 bench-check: .venv-bench/installed  ## Test the benchmark, and count an agent's statements beside cubeloop's own
 	@THREADLOG_TEST_DATABASES=sqlite,mysql,postgres .venv-bench/bin/python -m pytest tests/benchmarks $(ARGS)

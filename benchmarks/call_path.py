@@ -1,15 +1,13 @@
 """Count the functions, calls and files of threadlog that one warm call passes through.
 
-Run it with ``python -m benchmarks.call_path [URL] [--list] [--all]``. The URL names a server;
+Run it with ``python -m benchmarks.call_path [URL] [--list]``. The URL names a server;
 SQLite is used if it is left out. The tables are created in a database that is dropped at the end.
 
 What counts, by the interpreter's own profile hook:
 
 - A function counts if its file lies in app, models, repositories or migrations. Functions of the
   standard library, SQLAlchemy, the drivers and the methods that ``dataclass`` writes do not.
-- A lambda, a comprehension or a generator expression counts as a function of its own only if the
-  function that it is written in was not entered; ``--all`` counts each of them. A named inner
-  function always counts.
+- A lambda, a comprehension or a generator expression counts as a function of its own.
 - A coroutine or a generator is one call, however often it is resumed.
 - A call is warm: it was made before, so that caches are full and no connection is opened. Of
   several recordings the shortest counts, since now and then a call has more to do: an append
@@ -43,7 +41,6 @@ from threadlog.models import GRAPH
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _FOLDERS: Final = tuple(_ROOT / name for name in ("app", "models", "repositories", "migrations"))
 _RESUMED: Final = CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR
-_NAMELESS: Final = ("<lambda>", "<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
 _LOADED: Final = 60
 _WARM: Final = 3
 _RECORDINGS: Final = 5
@@ -58,12 +55,6 @@ class Function:
 
     name: str
     line: int
-
-    @property
-    def enclosing(self) -> str | None:
-        """The name of the function that this one is written in, without one of its own."""
-        outer, _, last = self.name.rpartition(".<locals>.")
-        return outer if last in _NAMELESS else None
 
 
 @dataclass
@@ -82,17 +73,6 @@ class CallPath:
     def size(self) -> tuple[int, int, int]:
         """The numbers of functions, calls and files."""
         return len(self.entered), sum(self.entered.values()), len(self.files)
-
-    def without_inner(self) -> "CallPath":
-        """Return the path without lambdas and comprehensions of functions that were entered."""
-        names = {(function.file, function.name) for function in self.entered}
-        return CallPath(
-            {
-                function: times
-                for function, times in self.entered.items()
-                if (function.file, function.enclosing) not in names
-            }
-        )
 
 
 class Recorder:
@@ -263,7 +243,6 @@ def main() -> None:
     )
     parser.add_argument("url", nargs="?", help="a server; SQLite if left out")
     parser.add_argument("--list", action="store_true", help="print the functions in order")
-    parser.add_argument("--all", action="store_true", help="count each lambda and comprehension")
     options = parser.parse_args()
     if options.url is None:
         with tempfile.TemporaryDirectory() as folder:
@@ -273,8 +252,6 @@ def main() -> None:
             asyncio.run(on_connection(url, create_schema))
             asyncio.run(on_connection(url, partial(create_schema, part=GRAPH)))
             found = asyncio.run(measure(url))
-    if not options.all:
-        found = {name: path.without_inner() for name, path in found.items()}
     _print_table(found)
     if options.list:
         _print_functions(found)
