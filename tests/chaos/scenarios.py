@@ -221,7 +221,7 @@ def _refused(stage: Stage) -> int:
 
 @contextmanager
 def _ballast(folder: Path) -> Iterator[None]:
-    """Take what room there is on a file system that holds nothing else."""
+    """Fill the free space of a file system that contains nothing else."""
     file = folder.parent / "ballast"
     with file.open("wb") as ballast:
         taken, some = 0, 2**30

@@ -137,7 +137,7 @@ class Stage:
             await worker.stdout.readline()
 
     async def end(self) -> list[int]:
-        """Let the workers make their last calls and end; gives their exit statuses."""
+        """Wait until the workers have ended after their last calls; return their exit statuses."""
         try:
             async with asyncio.timeout(_ENDING_SECONDS):
                 await asyncio.gather(*(worker.communicate(b"") for worker in self.workers))

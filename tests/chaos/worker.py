@@ -55,7 +55,6 @@ class Task:
     """One writer: makes one call after the other, each noted before and after."""
 
     def __init__(self, order: Order, number: int, checkpointer: Checkpointer) -> None:
-        """Take what it calls; its dice are those of the seed."""
         self._writer = f"{order.name}.{number}"
         self._order = order
         self._dice = random.Random(f"{order.seed} {self._writer}")
@@ -119,7 +118,7 @@ class Task:
         self._journal.write("appended", **noted)
 
     async def save_extra(self) -> None:
-        """Give a key of its own a higher value."""
+        """Save a higher value under this worker's own key."""
         noted = {"writer": self._writer, "thread": self._thread(), "value": self._next()}
         self._journal.write("save", **noted)
         await self._checkpointer.save_extra(

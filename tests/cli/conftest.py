@@ -13,6 +13,6 @@ def _no_url_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def filled_url(database_url: str) -> str:
-    """Give a database into which the sample was imported."""
+    """Return the URL of a database into which the sample was imported."""
     assert threadlog("import", str(SAMPLE), "--url", database_url).exit_code == 0
     return database_url

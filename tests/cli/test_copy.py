@@ -19,7 +19,7 @@ from threadlog.models import Message, Thread
 
 @pytest.fixture
 def filled(ends: Ends) -> Ends:
-    """Give a source into which the sample was imported, and an empty target."""
+    """Return a source into which the sample was imported, and an empty target."""
     assert threadlog("import", str(SAMPLE), "--url", ends.source).exit_code == 0
     return ends
 

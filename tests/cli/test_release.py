@@ -10,7 +10,7 @@ from threadlog import Checkpointer
 
 
 def states(url: str) -> dict[str, str]:
-    """Give the state of each run of the thread t."""
+    """Return the state of each run of the thread t."""
     found = json.loads(threadlog("runs", "t", "--url", url, "--json").stdout)
     return {run["run_id"]: run["state"] for run in found}
 

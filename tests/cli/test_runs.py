@@ -14,7 +14,7 @@ from threadlog import Checkpointer
 
 @pytest.fixture
 def runs_url(database_url: str) -> str:
-    """Give a database with runs of every state, all but the last claimed years ago."""
+    """Return the URL of a database with runs of every state, all but the last claimed years ago."""
     asyncio.run(_write_runs(database_url))
     asyncio.run(execute(database_url, "UPDATE cubepi_runs SET claimed_at = '2020-01-02 12:00:00'"))
     claim(database_url, "new", "young")

@@ -133,7 +133,7 @@ async def test_a_hosts_engine_of_the_name_mysql_works(innodb_url: str) -> None:
 
 
 def connected(engine: Engine) -> list[Any]:
-    """Give a list that gets the connections that an engine opens."""
+    """Return a list to which the connections that an engine opens are added."""
     opened: list[Any] = []
     event.listen(engine, "connect", lambda connection, _: opened.append(connection), insert=True)
     return opened
@@ -162,7 +162,7 @@ async def test_a_hosts_engine_of_the_name_mariadb_on_mysql_is_refused(mysql_url:
 
 @pytest.fixture
 async def holder(innodb_url: str) -> AsyncIterator[AsyncConnection]:
-    """Give a connection of another application, at READ COMMITTED."""
+    """Yield another application's connection, at READ COMMITTED."""
     engine = engine_for(innodb_url, isolation_level="READ COMMITTED")
     async with engine.connect() as connection:
         yield connection

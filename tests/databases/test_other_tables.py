@@ -35,7 +35,7 @@ async def alter(url: str, charset: str) -> None:
 
 @pytest.fixture
 async def folding(innodb_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on tables that take R1 for r1."""
+    """Yield a checkpointer on tables in which R1 equals r1."""
     await alter(innodb_url, FOLDING)
     async with Checkpointer(innodb_url) as checkpointer:
         yield checkpointer

@@ -62,7 +62,7 @@ async def opens(url: str, door: str) -> None:
 
 
 async def seqs(url: str) -> list[int]:
-    """Give the seqs of the thread."""
+    """Return the seqs of the thread."""
     async with Checkpointer(url) as checkpointer:
         return [stored.seq for stored in await checkpointer.read("t")]
 
@@ -116,7 +116,7 @@ async def until_somebody_waits(url: str) -> None:
 async def snapshots(
     request: pytest.FixtureRequest, postgres_url: str
 ) -> AsyncIterator[AsyncEngine]:
-    """Give a host's engine whose transactions each have one snapshot."""
+    """Yield an application's engine whose transactions each have one snapshot."""
     engine = host_engine(postgres_url, isolation_level=request.param)
     yield engine
     await engine.dispose()
@@ -185,7 +185,7 @@ async def test_an_old_snapshot_is_refused_and_never_believed(
 
 
 async def explained(url: str, statement: str) -> str:
-    """Give the plan of a statement, made without sequential scans where there is another way."""
+    """Return the plan of a statement, without sequential scans if they can be avoided."""
 
     def explain(connection: Connection) -> str:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
@@ -347,7 +347,7 @@ async def test_a_checkpointer_of_postgresql_alone(postgres_url: str) -> None:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """Give a port on which nobody listens."""
+    """Yield a port without a listener."""
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         yield taken.getsockname()[1]
@@ -385,7 +385,7 @@ async def test_hosts_that_take_no_writes(
 
 @asynccontextmanager
 async def other_connection(url: str, level: str = "AUTOCOMMIT") -> AsyncIterator[AsyncConnection]:
-    """Give a connection of another application's."""
+    """Yield another application's connection."""
     engine = engine_for(url, isolation_level=level)
     async with engine.connect() as connection:
         yield connection

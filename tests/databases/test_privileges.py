@@ -65,13 +65,13 @@ async def use_everything(checkpointer: MessageLog, thread_id: str) -> None:
 
 @pytest.fixture
 def writing_url(url_with: Callable[[str], str]) -> str:
-    """Give the URL of an account that may write."""
+    """Return the URL of an account that may write."""
     return url_with("SELECT, INSERT, UPDATE, DELETE")
 
 
 @pytest.fixture
 def reading_url(url_with: Callable[[str], str]) -> str:
-    """Give the URL of an account that may only read."""
+    """Return the URL of an account that may only read."""
     return url_with("SELECT")
 
 

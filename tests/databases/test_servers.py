@@ -403,14 +403,14 @@ def test_port_taken_by_another_process(pristine: Path) -> None:
 
 @pytest.fixture
 def pristine(tmp_path: Path) -> Path:
-    """Give a data folder to copy."""
+    """Return a data folder to copy."""
     folder = tmp_path / "pristine"
     folder.mkdir()
     return folder
 
 
 def _fake(pristine: Path) -> dict[str, Any]:
-    """Give the arguments that run what stands in for mysqld."""
+    """Return the arguments that run a substitute for mysqld."""
     return {"product": "mysql", "command": _FAKE, "data": str(pristine), "durable": False}
 
 

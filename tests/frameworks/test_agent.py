@@ -48,7 +48,7 @@ DIED = {
 
 
 async def pause(framework: Framework, url: str, turn: Any, way: str) -> None:
-    """Let an agent ask on the thread, in the run ``asks``, and let go of it."""
+    """Run an agent until it asks on the thread, in the run ``asks``, and close it."""
     async with framework.door.Checkpointer(url) as checkpointer:
         asking = asking_agent(framework, checkpointer, [turn], way, "asks")
         await until_it_asks(asking, asking.prompt("I want a refund!", run_id="asks"))

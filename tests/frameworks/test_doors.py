@@ -92,7 +92,7 @@ BASES = {"SchemaError", "CheckpointerError"}
 
 @pytest.fixture
 async def log(framework: Framework, checkpointer: Any) -> Any:
-    """Give a checkpointer with a thread that has a completed run and an open one."""
+    """Return a checkpointer with a thread that has a completed run and an open one."""
     for run_id in ("done", "open"):
         await checkpointer.claim_run("t", run_id)
         await checkpointer.append("t", conversation(framework, run_id))
@@ -101,7 +101,7 @@ async def log(framework: Framework, checkpointer: Any) -> Any:
 
 
 def theirs(framework: Framework, name: str) -> Any:
-    """Give one of the framework's exception classes, named without its brand."""
+    """Return one of the framework's exception classes by its name without the brand."""
     exceptions = framework.module("checkpointer.exceptions")
     return getattr(exceptions, name, None) or getattr(exceptions, f"{framework.brand}{name}")
 
@@ -249,7 +249,7 @@ async def test_a_lock_timeout(framework: Framework, sqlite_url: str) -> None:
 
 
 async def rewrite(url: str, change: Callable[[dict[str, Any]], object]) -> None:
-    """Let every message have been stored by another release."""
+    """Change every stored message to one that another release would have stored."""
     select = text("SELECT seq, payload FROM cubepi_messages")
     update = text("UPDATE cubepi_messages SET payload = :payload WHERE seq = :seq")
 

@@ -99,7 +99,7 @@ def their_database(
 
 @pytest.fixture(params=["our schema", "their schema"])
 def url(request: pytest.FixtureRequest, their_database: SharedDatabase) -> str:
-    """Give an empty database with the tables that we create, or that the framework does."""
+    """Return the URL of an empty database with threadlog's tables, or with the framework's."""
     if request.param == "our schema":
         return str(request.getfixturevalue("backend_url"))
     return their_database.empty()
@@ -109,7 +109,7 @@ def url(request: pytest.FixtureRequest, their_database: SharedDatabase) -> str:
 async def pair(
     request: pytest.FixtureRequest, framework: Framework, backend: str, url: str
 ) -> AsyncIterator[Pair]:
-    """Give both backends, open, in one direction after the other."""
+    """Yield both backends, open, in one direction after the other."""
     name = BACKENDS[backend].checkpointer
     async with AsyncExitStack() as stack:
         ours = await stack.enter_async_context(getattr(framework.door, name)(url))

@@ -60,10 +60,10 @@ INTRUSION: Final = {
 
 
 def most(server_name: str, transactions: list[int], *, rows: int) -> int:
-    """Give the most statements that an append alone, or two, and a group may send.
+    """Return the upper limit of statements for one append, for two, and for a batch.
 
-    PostgreSQL is told to BEGIN, and counts each row of an INSERT, which the driver sends all
-    together. One alone is locked before it is read; MySQL does both at once.
+    PostgreSQL receives a BEGIN and counts each row of an INSERT, which the driver sends all
+    together. A single append locks the thread before reading it; MySQL does both at once.
     """
     if server_name != "postgres":
         return sum(transactions)
@@ -77,7 +77,7 @@ def said(number: int, size: int = 1) -> list[Message]:
 
 
 def queue_of(checkpointer: Checkpointer) -> AppendBatcher:
-    """Give the queue of an open checkpointer."""
+    """Return the append batcher of an open checkpointer."""
     assert checkpointer._batcher is not None
     return checkpointer._batcher
 
@@ -93,7 +93,7 @@ def assert_idle(checkpointer: Checkpointer) -> None:
 
 
 async def batches(checkpointer: Checkpointer, thread_id: str) -> list[int]:
-    """Give the batches of a thread in order, after asserting that each is whole."""
+    """Return the batches of a thread in order after asserting that each is complete."""
     stored = await checkpointer.read(thread_id)
     assert [s.seq for s in stored] == list(range(1, len(stored) + 1))
     found: list[int] = []
@@ -120,7 +120,7 @@ async def locked(url: str, thread_id: str) -> AsyncIterator[AsyncConnection]:
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer with 16 threads that were written to a moment ago."""
+    """Yield a checkpointer with 16 threads that were just written to."""
     async with Checkpointer(server_url) as checkpointer:
         await asyncio.gather(*(checkpointer.append(f"t{n}", said(-1)) for n in range(WRITERS)))
         yield checkpointer

@@ -67,7 +67,7 @@ async def prepare(checkpointer: Checkpointer, thread_id: str) -> None:
 
 
 async def picture(checkpointer: Checkpointer, thread_id: str) -> list[Any]:
-    """Give all that is stored of a thread and its fork, but for times."""
+    """Return everything that is stored of a thread and its fork, except times."""
     fork = await checkpointer.load(f"{thread_id}-fork")
     return [
         await checkpointer.load(thread_id),

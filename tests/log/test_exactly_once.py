@@ -23,7 +23,7 @@ WRITERS = 16
 
 @pytest.fixture
 async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
-    """Give another application's connection to the database."""
+    """Yield another application's connection to the database."""
     engine = engine_for(server_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
@@ -32,7 +32,7 @@ async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer with a thread of one message, and an open run."""
+    """Yield a checkpointer with a thread of one message, and an open run."""
     async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.claim_run("t", "open")
@@ -41,7 +41,7 @@ async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
 
 @pytest.fixture(params=["done", "not done"])
 def arrival(request: pytest.FixtureRequest) -> str:
-    """Say whether the server has done the COMMIT that is lost."""
+    """Return whether the server has executed the COMMIT whose answer is lost."""
     return str(request.param)
 
 
@@ -52,7 +52,7 @@ class DeadlockFoundError(Exception):
 
 
 async def ids(checkpointer: Checkpointer, thread_id: str) -> list[str]:
-    """Give the ids of a thread's messages, after asserting that their seqs have no gap."""
+    """Return the ids of a thread's messages after asserting that their seqs have no gap."""
     stored = await checkpointer.read(thread_id)
     assert [s.seq for s in stored] == list(range(1, len(stored) + 1))
     return [s.message.id for s in stored]

@@ -58,13 +58,13 @@ NO_TABLE: Final = {"mysql": "1146", "mariadb": "1146", "postgresql": "does not e
 
 
 def has_code(error: BaseException, code: object) -> bool:
-    """Say whether a driver's error is the server's of this number, or SQLSTATE."""
+    """Return True if a driver's error has this error number of the server, or SQLSTATE."""
     return code in (error.args[0], getattr(error, "sqlstate", None))
 
 
 @pytest.fixture
 async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
-    """Give another application's connection to the database."""
+    """Yield another application's connection to the database."""
     engine = engine_for(server_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
@@ -73,14 +73,14 @@ async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer with a thread of one message."""
+    """Yield a checkpointer with a thread of one message."""
     async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
 
 
 async def waiting(other: AsyncConnection) -> int:
-    """Give the connection id of the append that waits for the thread's lock."""
+    """Return the connection id of the append that waits for the thread's lock."""
     for _ in range(200):
         found = (await other.execute(text(WAITING[other.dialect.name]))).scalars().all()
         if found:

@@ -33,7 +33,7 @@ from threadlog.models import (
 
 @pytest.fixture
 def ready_url(database_url: str) -> str:
-    """Give a database with the schema in it, SQLite too."""
+    """Return the URL of a database with the schema, on SQLite too."""
     if database_url.startswith("sqlite"):
         asyncio.run(on_connection(database_url, create_schema))
     return database_url

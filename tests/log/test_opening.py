@@ -96,15 +96,14 @@ class OldServer:
     """A catalogue that says what an old or another server would."""
 
     def __init__(self, version: tuple[int, ...], *, mariadb: bool) -> None:
-        """Take what to say."""
         self._version, self._mariadb = version, mariadb
 
     def server_version(self) -> tuple[int, ...]:
-        """Say the version."""
+        """Return the version."""
         return self._version
 
     def is_mariadb(self) -> bool:
-        """Say the kind."""
+        """Return True if the server is MariaDB."""
         return self._mariadb
 
 
@@ -112,7 +111,6 @@ class OldUnitOfWork:
     """A unit of work on such a server."""
 
     def __init__(self, version: tuple[int, ...], *, mariadb: bool = False) -> None:
-        """Take what its catalogue says."""
         self.catalogue = OldServer(version, mariadb=mariadb)
 
 

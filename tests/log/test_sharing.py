@@ -47,7 +47,7 @@ class Order(Base):
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Give an engine of the host's, with the host's table; all connections must come back."""
+    """Yield the application's engine and table; check that all connections were returned."""
     await ensure_schema(database_url)
     hosts = host_engine(database_url)
     async with hosts.begin() as connection:
@@ -61,7 +61,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def checkpointer(engine: AsyncEngine) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on the host's engine."""
+    """Yield a checkpointer on the application's engine."""
     async with Checkpointer(engine=engine) as opened:
         yield opened
 
@@ -166,7 +166,7 @@ async def test_refused_input_leaves_the_hosts_transaction_as_it_was(
 
 @pytest.fixture(params=["REPEATABLE READ", "READ COMMITTED"])
 async def levelled(request: pytest.FixtureRequest, innodb_url: str) -> AsyncIterator[AsyncEngine]:
-    """Give a host's engine on MySQL, or MariaDB as it was before 11.6, at an isolation level."""
+    """Yield an application's engine on MySQL, or on MariaDB as before 11.6, at one level."""
     hosts = host_engine(innodb_url, isolation_level=request.param, **lasting_snapshots(innodb_url))
     yield hosts
     await hosts.dispose()
@@ -464,7 +464,7 @@ async def test_no_password_is_shown(innodb_url: str) -> None:
 
 
 def surface(door: type) -> dict[str, str]:
-    """Give the signatures of a door's public methods, with the classes that differ made equal."""
+    """Return the signatures of a class's public methods, with the differing classes made equal."""
     found = {}
     for name, method in inspect.getmembers(door, callable):
         if name == "__init__" or not name.startswith("_"):

@@ -15,7 +15,7 @@ from threadlog import Checkpointer
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on a server with a thread."""
+    """Yield a checkpointer on a server with a thread."""
     async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
@@ -23,7 +23,7 @@ async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
 
 @pytest.fixture
 def names() -> Iterator[str]:
-    """Give names that were not used before."""
+    """Return an iterator of names that were not used before."""
     return (f"n{number}" for number in range(100))
 
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @pytest.fixture(params=["READ COMMITTED", "REPEATABLE READ"])
 def level(request: pytest.FixtureRequest) -> str:
-    """Give an isolation level of a host's engine."""
+    """Return an isolation level of an application's engine."""
     return str(request.param)
 
 

@@ -34,7 +34,7 @@ class Record:
         self.times.append(time.monotonic())
 
     def longest_gap(self, since: float) -> float:
-        """Give the longest time without an acknowledgement that ended after a moment."""
+        """Return the longest time without an acknowledgement, of those that ended after `since`."""
         times = sorted(self.times)
         return max(later - earlier for earlier, later in pairwise(times) if later > since)
 
@@ -52,7 +52,7 @@ class Writer:
     """The most batches that it appends."""
 
     def batches(self) -> Iterator[list[str]]:
-        """Give the ids of each batch to append."""
+        """Yield the ids of each batch to append."""
         chance = random.Random(f"{self.seed} {self.name}")
         for number in range(self.most):
             if self.stop.is_set():

@@ -9,7 +9,7 @@ from tests.support.databases import SERVERS
 
 
 def url_for(kind: str, request: pytest.FixtureRequest) -> str:
-    """Give the URL of a fresh database for a kind of store."""
+    """Return the URL of a fresh database for a kind of store."""
     database = kind.partition("-")[0]
     name = database if database in SERVERS else "sqlite"
     return str(request.getfixturevalue(f"{name}_graph_url"))
@@ -29,7 +29,7 @@ def anyones(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 @pytest.fixture
 async def opened(ours: tuple[str, str]) -> AsyncIterator[Opened]:
-    """Give each store of ours, open."""
+    """Yield each of threadlog's stores, open."""
     kind, url = ours
     async with {**KINDS, **SHARED_KINDS}[kind](url) as each:
         yield each
@@ -37,7 +37,7 @@ async def opened(ours: tuple[str, str]) -> AsyncIterator[Opened]:
 
 @pytest.fixture
 async def shared(anyones: tuple[str, str]) -> AsyncIterator[Opened]:
-    """Give each store, skeino's own too, open: for what all of them do alike."""
+    """Yield each store, skeino's own too, open: for their common behaviour."""
     kind, url = anyones
     async with {**KINDS, **SHARED_KINDS}[kind](url) as each:
         yield each
@@ -51,7 +51,7 @@ def durable(request: pytest.FixtureRequest) -> tuple[str, str]:
 
 @pytest.fixture
 async def stored(durable: tuple[str, str]) -> AsyncIterator[Opened]:
-    """Give each store of ours that is on a database, open."""
+    """Yield each of threadlog's stores that is on a database, open."""
     kind, url = durable
     async with KINDS[kind](url) as each:
         yield each

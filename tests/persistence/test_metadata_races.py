@@ -42,7 +42,7 @@ async def by_two_processes(kind: str, url: str, job: str) -> list[str]:
 
 
 async def age_all(kind: str, url: str, store: Any) -> None:
-    """Let every run have been touched long ago."""
+    """Set the last activity of every run to long ago."""
     if kind == "memory":
         for row in store._runs.values():
             row["updated_at"] = ago(90)
@@ -84,7 +84,7 @@ async def test_each_expired_thread_is_reported_once(ours: tuple[str, str]) -> No
 
 
 async def lengthen(kind: str, url: str, store: Any) -> None:
-    """Let threads that are kept expire in an hour the next time, so that it is once."""
+    """Expire kept threads now and next in an hour, so that they expire only once."""
     ttl = {"strategy": "keep_latest", "ttl_minutes": 60, "expires_at": ago(9).isoformat()}
     if kind == "memory":
         for row in store._threads.values():
@@ -225,7 +225,6 @@ class Held:
     """A transaction of somebody else's on MySQL, held open until it is told."""
 
     def __init__(self, url: str, *statements: Any) -> None:
-        """Take what it executes."""
         self._url, self._statements = url, statements
         self._begun, self._go = asyncio.Event(), asyncio.Event()
 
@@ -338,7 +337,7 @@ async def test_a_run_waits_for_a_thread_that_is_being_expired(
 
 
 def creating_a_run(thread_id: str) -> list[Any]:
-    """Give what creating a run executes, but for its COMMIT."""
+    """Return the statements that create a run, without COMMIT."""
     values = {
         "run_id": name(),
         "thread_id": thread_id,

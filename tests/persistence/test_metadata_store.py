@@ -130,7 +130,7 @@ async def test_one_source_is_needed() -> None:
 
 @pytest.fixture
 async def elsewhere(innodb_graph_url: str) -> AsyncIterator[Opened]:
-    """Give a store on a host's engine whose sessions are five hours ahead."""
+    """Yield a store on an application's engine whose sessions are five hours ahead."""
     engine = host_engine(innodb_graph_url)
 
     @event.listens_for(engine.sync_engine, "connect")

@@ -48,7 +48,7 @@ def undo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def settings(empty_url: str) -> PersistenceSettings:
-    """Give settings with an empty database of ours, one kind after the other."""
+    """Return settings with an empty database of threadlog's, one kind after the other."""
     scheme = make_url(empty_url).get_backend_name()
     return PersistenceSettings(checkpointer_scheme=scheme, checkpointer_uri=empty_url)
 

@@ -49,7 +49,7 @@ def undo() -> Iterator[None]:
 
 @pytest.fixture(params=["sqlite", "sqlite3", *SERVERS])
 def database(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Give a scheme of ours, and the URI of an empty database."""
+    """Return one of threadlog's schemes, and the URI of an empty database."""
     fixture = f"{request.param}_database" if request.param in SERVERS else "sqlite_url"
     return request.param, request.getfixturevalue(fixture)
 

@@ -49,7 +49,7 @@ def _execute(statement: TextClause, connection: Connection) -> None:
 
 
 async def faults(url: str) -> list[CheckResult]:
-    """Give the findings that are not ok."""
+    """Return the check results that are not ok."""
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 
 

@@ -30,13 +30,13 @@ def with_layout(layouts: dict[str, list[str]], url: str) -> list[str]:
 
 @pytest.fixture
 async def graph_url(innodb_database: str) -> str:
-    """Give a database of MySQL that has the graph state, and no messages."""
+    """Return the URL of a MySQL database with the graph state and without messages."""
     await upgrade(innodb_database, part="graph")
     return innodb_database
 
 
 async def faults(url: str) -> list[CheckResult]:
-    """Give the findings that are not ok."""
+    """Return the check results that are not ok."""
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 
 

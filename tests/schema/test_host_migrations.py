@@ -181,7 +181,7 @@ async def test_the_manual_recipe_gives_the_same_partitions(innodb_database: str)
 
 
 def _models_ddl() -> list[str]:
-    """Give the statements that make the tables, without those of Alembic."""
+    """Return the statements that create the tables, without Alembic's."""
     script = statements_of(migrating.upgrade_sql("mysql://nowhere/none", part="messages"))
     return [made for made in script if made.startswith("CREATE") and OWN_TABLE not in made]
 

@@ -37,7 +37,7 @@ def context_of(connection: Connection, plugins: Sequence[str] = PLUGINS) -> Migr
 async def generated(
     url: str, plugins: Sequence[str] = PLUGINS, metadata: MetaData = cubepi_metadata
 ) -> tuple[str, str]:
-    """Give the Python of upgrade and downgrade that autogenerate writes."""
+    """Return the Python of upgrade and downgrade that autogenerate writes."""
 
     def work(connection: Connection) -> tuple[str, str]:
         script = produce_migrations(context_of(connection, plugins), metadata)
@@ -83,13 +83,13 @@ async def test_other_partitions_are_noticed(innodb_url: str, table: str, clause:
 
 
 async def alter(url: str, table: str, clause: str) -> None:
-    """Give an empty table other partitions."""
+    """Change the partitions of an empty table."""
     statement = text(f"ALTER TABLE {table} {clause}".replace(":", r"\:"))
     await on_connection(url, lambda connection: connection.execute(statement) and None)
 
 
 def nothing(code: tuple[str, str]) -> bool:
-    """Say whether a migration does nothing."""
+    """Return True if a migration does nothing."""
     return all("op." not in part for part in code)
 
 

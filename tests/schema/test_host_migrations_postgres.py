@@ -31,7 +31,7 @@ def context_of(connection: Connection, plugins: Sequence[str] = PLUGINS) -> Migr
 
 
 async def generated(url: str, metadata: Any, plugins: Sequence[str] = PLUGINS) -> tuple[str, str]:
-    """Give the Python of upgrade and downgrade that autogenerate writes."""
+    """Return the Python of upgrade and downgrade that autogenerate writes."""
 
     def work(connection: Connection) -> tuple[str, str]:
         script = produce_migrations(context_of(connection, plugins), metadata)
@@ -53,7 +53,7 @@ async def run_python(url: str, code: str) -> None:
 
 
 def nothing(code: tuple[str, str]) -> bool:
-    """Say whether a migration does nothing."""
+    """Return True if a migration does nothing."""
     return all("op." not in part for part in code)
 
 

@@ -82,12 +82,12 @@ _FRAMEWORK: Final = (
 
 
 def framework(version: int, texts: Any = alembic_helpers) -> list[str]:
-    """Give the statements of the framework's tables at one of its schema versions, 1 to 5.
+    """Return the statements of the framework's tables at one of its schema versions, 1 to 5.
 
     Args:
         version: the version.
-        texts: the module whose texts make them of version 1's tables: the framework's own, or
-            threadlog's.
+        texts: the module with the statements that upgrade version 1's tables: the framework's own,
+            or threadlog's.
     """
     steps = (
         texts.create_message_partitions_op(),

@@ -69,7 +69,7 @@ CREATE TABLE cubepi_schema_version (
 
 
 def framework(version: int) -> str:
-    """Give the script of the framework's tables at one of its schema versions, 1 to 5."""
+    """Return the script of the framework's tables at one of its schema versions, 1 to 5."""
     statements = [
         "\n".join(line for line in statement.strip().splitlines() if _since(line) <= version)
         for statement in _FRAMEWORK.split(";")
@@ -80,7 +80,7 @@ def framework(version: int) -> str:
 
 
 def _since(line: str) -> int:
-    """Give the first version that has a line."""
+    """Return the first version that has a line."""
     marked = re.search(r"-- since (\d)$", line)
     return int(marked[1]) if marked else 1
 
@@ -108,7 +108,7 @@ async def run(url: str, *statements: str) -> None:
 
 
 async def definitions(url: str, part: SchemaPart = MESSAGES) -> dict[str, str]:
-    """Give what the database says of the making of each of a part's tables."""
+    """Return the database's own definition of each of a part's tables."""
 
     def work(connection: Connection) -> dict[str, str]:
         if connection.dialect.name == "sqlite":

@@ -39,7 +39,7 @@ def faults(
 
 
 def saved(value: int) -> dict[str, Any]:
-    """Give the extra that a save leaves."""
+    """Return the extra after a save."""
     return {"w": value, "null-w": None}
 
 

@@ -152,7 +152,7 @@ def appended(state: list[str] | None, writes: Sequence[list[str]]) -> list[str]:
 
 
 def delta_state(every: int) -> type[Any]:
-    """Give a state whose channel ``said`` adds up from writes, with a snapshot now and then."""
+    """Return a state whose channel ``said`` accumulates writes, with a snapshot every few steps."""
 
     class Delta(TypedDict, total=False):
         said: Annotated[list[str], DeltaChannel(appended, snapshot_frequency=every)]

@@ -74,7 +74,7 @@ class Both:
         await self.compare()
 
     def values(self, what: str) -> dict[str, Any]:
-        """Give something to write: to one channel or both, sometimes in place of all."""
+        """Return values to write: to one channel or both, sometimes replacing all."""
         line: Any = [f"{what} {self.count}"]
         if self.draw.random() < 0.15:
             line = Overwrite(line)
@@ -138,7 +138,7 @@ class Both:
         assert ours == theirs
 
     async def _back(self, graph: Runner, count: int) -> Any:
-        """Give the config of an older state."""
+        """Return the config of an older state."""
         history = await graph.history(config_of(), limit=count + 1)
         if not history:
             return config_of()

@@ -45,7 +45,7 @@ async def _fill(url: str) -> None:
 
 @pytest.fixture(scope="module", params=SERVERS)
 def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a database with thousands of threads, and one of 300 checkpoints."""
+    """Yield the URL of a database with thousands of threads, and one of 300 checkpoints."""
     with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
         asyncio.run(on_connection(url, create_graph_schema))
         asyncio.run(_fill(url))
@@ -53,7 +53,7 @@ def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 async def reading(url: str, work: Callable[[Saver], Awaitable[object]]) -> Sent:
-    """Give the statements that read."""
+    """Return the statements that read."""
     engine = host_engine(url)
     async with Saver(engine=engine) as saver:
         await saver.setup()
@@ -65,7 +65,7 @@ async def reading(url: str, work: Callable[[Saver], Awaitable[object]]) -> Sent:
 
 
 async def plans(url: str, work: Callable[[Saver], Awaitable[object]]) -> list[Plan]:
-    """Give the server's plan of each statement that reads."""
+    """Return the server's plan of each statement that reads."""
     sent = await reading(url, work)
     return await on_connection(url, lambda connection: explain(connection, sent, small=True))
 

@@ -17,13 +17,13 @@ def way(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def any_saver(way: str, graph_url: str) -> AsyncIterator[Any]:
-    """Give an open saver of each way, on each database."""
+    """Yield an open saver of each way, on each database."""
     async with WAYS[way](graph_url) as opened:
         yield opened
 
 
 @pytest.fixture
 async def saver(graph_url: str) -> AsyncIterator[Saver]:
-    """Give an open saver of a URL, on each database."""
+    """Yield an open saver of a URL, on each database."""
     async with WAYS["own"](graph_url) as opened:
         yield opened

@@ -58,12 +58,12 @@ async def put_chain(
 
 
 async def ids(tuples: AsyncIterable[CheckpointTuple]) -> list[str]:
-    """Give the ids of listed checkpoints."""
+    """Return the ids of listed checkpoints."""
     return [found.config["configurable"]["checkpoint_id"] async for found in tuples]
 
 
 def id_of(config: RunnableConfig) -> str:
-    """Give the id of the checkpoint that a config names."""
+    """Return the id of the checkpoint that a config names."""
     return str(config["configurable"]["checkpoint_id"])
 
 

@@ -22,7 +22,6 @@ class Both:
     """Does the same to both savers."""
 
     def __init__(self, ours: Any, seed: int) -> None:
-        """Take ours."""
         self.ours, self.theirs = ours, InMemorySaver()
         self.random = random.Random(seed)
         self.stored: list[tuple[str, str, str]] = []
@@ -122,12 +121,12 @@ class Both:
 
 
 def _by_name(found: Any) -> Any:
-    """Give what sorts compared tuples in the same way, whoever listed them."""
+    """Return a sort key for compared tuples that does not depend on the saver."""
     return (found[0]["checkpoint_id"], *sorted(found[0].items()))
 
 
 def comparable(found: CheckpointTuple | None) -> Any:
-    """Give a tuple in a form that can be compared."""
+    """Return a tuple in a form that can be compared."""
     if found is None:
         return None
     parent = found.parent_config
@@ -173,7 +172,7 @@ async def test_copies_and_deletions_leave_the_rest_alone(graph_url: str, seed: i
 
 
 def _renamed(found: list[Any], thread_id: str) -> list[Any]:
-    """Give compared tuples as if they were of another thread."""
+    """Return compared tuples with another thread's id."""
     return [
         (
             {**config, "thread_id": thread_id},

@@ -79,7 +79,7 @@ class Server:
         return await self.run(thread_id, run_id)
 
     async def history(self, thread_id: str) -> list[Any]:
-        """Give all checkpoints of a thread, the last first."""
+        """Return all checkpoints of a thread, the last first."""
         found = await self.ask("GET", f"/threads/{thread_id}/history?limit=1000")
         assert isinstance(found, list)
         return found
@@ -91,7 +91,7 @@ class Server:
 
 
 def scheme_of(url: str) -> str:
-    """Give the scheme of the database of a URL."""
+    """Return the scheme of the database of a URL."""
     return url.partition(":")[0]
 
 

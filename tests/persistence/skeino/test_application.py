@@ -29,7 +29,7 @@ async def rows(url: str) -> dict[str, int]:
 
 
 def runs_of(history: list[Any]) -> list[str]:
-    """Give the run of each checkpoint, each run once where it comes several times in a row."""
+    """Return the run of each checkpoint, without consecutive repetitions."""
     ids = [checkpoint["metadata"]["run_id"] for checkpoint in history]
     return [each for n, each in enumerate(ids) if n == 0 or ids[n - 1] != each]
 

@@ -29,7 +29,7 @@ STORES: dict[str, Any] = skeino.app._NATIVE_METADATA_STORES
 
 @pytest.fixture(autouse=True)
 def undo() -> Iterator[None]:
-    """Have skeino as it is without the plug-in, and so again after the test."""
+    """Restore skeino to its state without the plug-in, before and after the test."""
     before = [(registry, dict(registry)) for registry in (BUILDERS, STORES)]
     for registry, _ in before:
         for scheme in threadlog.skeino.SCHEMES:

@@ -141,7 +141,7 @@ async def assert_stored(url: str, version: int) -> None:
 
 
 async def faults(url: str) -> list[tuple[str, str]]:
-    """Give what `threadlog check` does not like: status and the columns it names."""
+    """Return the status and columns of each failed `threadlog check` result."""
     return [
         (finding.status, finding.message.split(":")[0])
         for finding in await check_database(url)

@@ -171,7 +171,7 @@ async def test_the_lock_is_given_back(innodb_database: str) -> None:
 
 
 def _is_held(connection: Connection) -> bool:
-    """Say whether a connection holds the lock of its database's migrations."""
+    """Return True if a connection holds the lock of its database's migrations."""
     name = mysql._lock_name(connection.engine.url)
     holds = select(func.is_used_lock(name) == func.connection_id())
     held = connection.scalar(holds)

@@ -209,7 +209,7 @@ async def test_other_partitions_are_taken_on(postgres_database: str) -> None:
 
 @pytest.fixture
 async def frameworks_database(postgres_database: str) -> str:
-    """Give a database that the framework's own models and texts made."""
+    """Return the URL of a database that the framework's own models and texts created."""
 
     def make(connection: Connection) -> None:
         cubeloop_metadata.create_all(connection)

@@ -54,7 +54,7 @@ class Block:
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """Give the blocks of code of a page, in order."""
+    """Yield the code blocks of a page, in order."""
     for found in _FENCE.finditer(page):
         title = re.search(r'title="([^"]+)"', found["rest"])
         yield Block(
@@ -68,7 +68,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def needs_mysql(page: str) -> bool:
-    """Say whether a page uses a database of MySQL."""
+    """Return True if a page uses a MySQL database."""
     return any(_MYSQL.search(block.text) for block in blocks(page) if not block.fragment)
 
 
@@ -89,7 +89,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _commands(block: Block) -> Iterator[tuple[str, str]]:
-    """Give the commands of a console with what each prints."""
+    """Yield the commands of a console, each with its output."""
     for command in re.split(r"(?m)^\$ ", block.text)[1:]:
         line, _, output = command.partition("\n")
         yield line, output

@@ -63,7 +63,7 @@ ANALYZE = {
 
 
 def of(name: str) -> InstrumentedAttribute[Any]:
-    """Give an attached attribute."""
+    """Return an attached attribute."""
     attribute: InstrumentedAttribute[Any] = getattr(Message, name)
     return attribute
 
