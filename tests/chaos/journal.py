@@ -1,4 +1,4 @@
-"""What workers tried and what was acknowledged, written so that killing them loses no line."""
+"""A journal of workers' attempts and acknowledgements, of which no kill loses a line."""
 
 import json
 import os

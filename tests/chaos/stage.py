@@ -1,4 +1,4 @@
-"""Where a scenario happens: a server, a database, workers, and what they noted."""
+"""The setting of a scenario: a server, a database, workers, and their journals."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The server's port."""
         return make_url(self.url).port or 0
 
     @property

@@ -32,7 +32,7 @@ _OPENING_SECONDS: Final = 120.0
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is to do."""
+    """The instructions for a worker."""
 
     url: str
     journal: str
@@ -185,7 +185,7 @@ class _Loud(logging.Handler):
 
 @asynccontextmanager
 async def opened(order: Order) -> AsyncIterator[tuple[Checkpointer, Any]]:
-    """Open a checkpointer of the kind that is ordered; gives also where its engines are."""
+    """Open a checkpointer of the ordered kind; yield also the object that has its engines."""
     if not order.synchronous:
         async with Checkpointer(order.url) as checkpointer:
             yield checkpointer, checkpointer._client

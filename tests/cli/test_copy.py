@@ -25,14 +25,14 @@ def filled(ends: Ends) -> Ends:
 
 
 def succeed(*arguments: str, **environment: str) -> list[str]:
-    """Run a copy that succeeds and reports nothing; give the lines that it printed."""
+    """Run a copy that succeeds without faults; return the lines that it printed."""
     result = threadlog("copy", *arguments, **environment)
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout.splitlines()
 
 
 def refused(*arguments: str) -> str:
-    """Run a copy that ends with one line; give that."""
+    """Run a copy that is refused with one line; return the line."""
     result = threadlog("copy", *arguments)
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()

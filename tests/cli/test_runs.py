@@ -74,7 +74,7 @@ def test_runs_of_a_thread_are_json_for_programs(runs_url: str) -> None:
 
 
 def test_stale_runs_are_those_of_all_threads(runs_url: str) -> None:
-    """What waits, is completed or is young is left out, for people and programs."""
+    """Waiting, completed and young runs are omitted, for people and programs."""
     result = threadlog("runs", "--stale", "1h", "--url", runs_url)
     assert (result.exit_code, result.stderr) == (0, "")
     header, _, *rows = result.stdout.strip().splitlines()

@@ -109,7 +109,7 @@ async def test_a_wrong_password_is_told_at_once(mysql_url: str) -> None:
 
 
 async def test_an_election_is_waited_for(several: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operation outlasts more looks at the hosts than other errors get attempts."""
+    """An operation tries the hosts more often than other errors are retried."""
     monkeypatch.setattr(store, "_BETWEEN_LOOKS", (0.0, 0.01))
     async with Checkpointer(several, min_pool_size=0) as checkpointer:
         for engine in engines_of(checkpointer):

@@ -251,7 +251,7 @@ async def test_json_is_compared_however_it_is_escaped(innodb_graph_url: str) -> 
 
 
 def snapshots_that_refuse(url: str) -> AsyncEngine:
-    """Create an engine of a host at MariaDB's default level, as of its version 11.6."""
+    """Create an application's engine at the default level of MariaDB 11.6 and later."""
     command = "SET SESSION innodb_snapshot_isolation = ON"
     return host_engine(
         url, isolation_level="REPEATABLE READ", connect_args={"init_command": command}
@@ -279,7 +279,7 @@ async def test_what_changed_since_it_was_read_is_a_deadlock(mariadb_url: str) ->
 
 @ONLY_MARIADB
 async def test_first_writers_at_the_default_level_of_new_releases(mariadb_url: str) -> None:
-    """Units of a host's engine without a snapshot of their own need no second try."""
+    """Units on an application's engine without a snapshot of their own need no second attempt."""
     engine = snapshots_that_refuse(mariadb_url)
     async with Checkpointer(engine=engine) as checkpointer:
         for number in range(5):

@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own: snapshots and locks, JSONB, its options, errors and servers."""
+"""Tests of PostgreSQL's own snapshots, locks, JSONB, options, errors and servers."""
 
 import asyncio
 import re
@@ -354,7 +354,7 @@ def closed_port() -> Iterator[int]:
 
 
 def of_hosts(url: str, *ports: int | None) -> str:
-    """Write a URL of several hosts."""
+    """Return a URL of several hosts."""
     parsed = make_url(url)
     hosts = ",".join(f"{HOST}:{port}" for port in ports)
     user = f"{parsed.username}:{parsed.password}" if parsed.password else parsed.username
@@ -477,7 +477,7 @@ async def test_a_deadlock_is_run_again(postgres_url: str) -> None:
 
 
 class DriverError(Exception):
-    """What a driver raises."""
+    """An error as a driver raises it."""
 
     def __init__(self, words: str, sqlstate: str | None = None) -> None:
         super().__init__(words)

@@ -1,4 +1,4 @@
-"""What an account of MySQL needs at run time: four privileges on the tables, or one to read."""
+"""The privileges of a MySQL account at run time: four on the tables, or one for reading."""
 
 import asyncio
 from collections.abc import Callable, Iterator

@@ -165,7 +165,7 @@ def test_sid_from_deb822_sources() -> None:
 
 
 def test_the_machines_own_release() -> None:
-    """Where no suite is named it is that of the machine, and not its updates."""
+    """The default suite is the machine's, without its updates."""
     assert "Suites: trixie" in debian_source(parse_deb822(_DEB822), None).splitlines()
 
 
@@ -272,7 +272,7 @@ def test_a_server_listens_on_loopback_alone(
 
 
 def test_draft_is_all_or_nothing(tmp_path: Path) -> None:
-    """What is not completed leaves nothing; leftovers of the killed go with the next lock."""
+    """An incomplete draft leaves nothing; the next lock removes drafts of killed processes."""
     folder = tmp_path / "data"
     (tmp_path / "data.draft-killed").mkdir()
     with cache_lock(tmp_path):
@@ -333,7 +333,7 @@ def test_supervised_server_stops_when_its_user_is_killed(
 def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
     product: Product,
 ) -> None:
-    """What measures and breaks servers has them as in production, and leaves nothing behind."""
+    """Benchmarks and chaos tests run servers as in production, and leave nothing behind."""
     program = own_program(product)
     data = str(data_folder_of(product, program))
     arguments = {"product": product.name, "command": program.command, "data": data}
@@ -349,7 +349,7 @@ def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
 
 @each_product
 def test_a_server_that_is_killed_comes_back_where_it_was(product: Product) -> None:
-    """What a service manager does for servers is done for those that tests kill."""
+    """A killed server is restarted as a service manager would."""
     program = own_program(product)
     data = str(data_folder_of(product, program))
     arguments = {"product": product.name, "command": program.command, "data": data}

@@ -1,4 +1,4 @@
-"""What tests of the shop do and look at."""
+"""Actions and checks of the shop's tests."""
 
 import asyncio
 import sqlite3
@@ -54,7 +54,7 @@ async def at_the_till(url: str, *words: str, stop: str = "") -> AsyncIterator[Pr
 
 
 async def till(url: str, *words: str) -> tuple[int | None, str, str]:
-    """Place an order at the till; give its status and what it prints."""
+    """Place an order at the till; return its status and output."""
     async with at_the_till(url, *words) as process:
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()

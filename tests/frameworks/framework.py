@@ -29,7 +29,7 @@ class WrongEnvironmentError(Exception):
 
 @dataclass(frozen=True)
 class Framework:
-    """An agent framework and threadlog's door for it."""
+    """An agent framework and threadlog's checkpointer for it."""
 
     name: str
     """Its import name, which is also the door's."""
@@ -41,7 +41,7 @@ class Framework:
 
     @property
     def brand(self) -> str:
-        """What the names of its classes begin with."""
+        """The prefix of its class names."""
         return self.name.capitalize()
 
     @property

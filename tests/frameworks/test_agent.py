@@ -55,7 +55,7 @@ async def pause(framework: Framework, url: str, turn: Any, way: str) -> None:
 
 
 async def test_a_prompt_without_tools(framework: Framework, checkpointer: Any) -> None:
-    """What an agent holds and what is stored are the same, and the run done."""
+    """The agent's messages equal the stored ones, and the run is completed."""
     first = agent(framework, checkpointer, [says(framework, "Hello. 🌍")])
     run_id = await first.prompt("Hi!")
     data = await checkpointer.load(THREAD)
@@ -273,7 +273,7 @@ async def find_and_release(framework: Framework, checkpointer: Any, place: str) 
 async def test_a_thread_goes_on_after_a_kill(
     framework: Framework, database_url: str, place: str
 ) -> None:
-    """What a killed process said is there once, in order, for the next one."""
+    """The next process reads a killed process's messages once and in order."""
     kill_worker("die", database_url, place)
     async with framework.door.Checkpointer(database_url) as checkpointer:
         await find_and_release(framework, checkpointer, place)

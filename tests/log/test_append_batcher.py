@@ -181,7 +181,7 @@ async def test_appends_in_a_new_second_cost_one_statement_more(
 async def test_a_group_reads_no_more_than_the_ends_of_threads(
     opened: Checkpointer, server_url: str
 ) -> None:
-    """What a group costs the server does not grow with its threads."""
+    """A batch's cost for the server does not grow with its threads."""
     await opened.append("t3", said(0, 3_000))
     engine = engines_of(opened)[0].sync_engine
     begun: dict[int, int] = {}
@@ -313,7 +313,7 @@ async def test_a_group_does_not_wait_for_a_lock(opened: Checkpointer, server_url
 
 
 async def test_appends_of_a_thread_keep_their_order(checkpointer: Checkpointer) -> None:
-    """What came first stands first, in and across groups, of any size."""
+    """Earlier appends come first, in and across batches, of any size."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -463,7 +463,7 @@ async def test_cancelling_any_of_sixteen_stores_whole_batches_or_nothing(
 
 
 async def test_closing_refuses_what_waits_at_once(server_url: str) -> None:
-    """What waits behind a thread is not kept until that is free, and is not stored."""
+    """An append that waits for a locked thread is refused at once, and not stored."""
     checkpointer = Checkpointer(server_url)
     await checkpointer.__aenter__()
     await checkpointer.append("t", said(0))

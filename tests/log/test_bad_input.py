@@ -247,7 +247,7 @@ async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None
 
 @pytest.mark.parametrize("number", [2**63, 2**70])
 async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: int) -> None:
-    """What no seq can be is refused here, not by a driver."""
+    """A number that cannot be a seq is refused before a driver gets it."""
     verbs: list[Callable[[], Any]] = [
         lambda: checkpointer.load("t", last=number),
         lambda: checkpointer.read("t", after_seq=number),

@@ -79,7 +79,7 @@ async def picture(checkpointer: Checkpointer, thread_id: str) -> list[Any]:
 
 
 async def cancelled(call: Awaitable[object], seconds: float, *, by_timeout: bool) -> bool:
-    """Run a call in a task that is cancelled; gives whether it was before it was done."""
+    """Run a call in a task that is cancelled; return True if it was cancelled before its end."""
     if by_timeout:
         cause = None
         try:
@@ -101,7 +101,7 @@ async def cancelled(call: Awaitable[object], seconds: float, *, by_timeout: bool
 
 
 def test_no_method_is_forgotten() -> None:
-    """What follows covers the API."""
+    """The tests below cover the API."""
     public = {name for name in vars(MessageLog) if not name.startswith("_")}
     assert public - {"is_open", "vocabulary"} == set(VERBS)
 

@@ -164,7 +164,7 @@ async def test_outside_its_block_it_says_so(database_url: str) -> None:
 
 
 class HostUser(UserMessage):
-    """A host's own class for what a person says."""
+    """An application's own class for a person's message."""
 
     mood: str = "calm"
 
@@ -173,7 +173,7 @@ HostMessage = HostUser | AssistantMessage | ToolResultMessage
 
 
 class HostCheckpointer(Checkpointer[HostMessage]):
-    """A checkpointer of the host's own message classes."""
+    """A checkpointer of the application's own message classes."""
 
     vocabulary = FrameworkTypes(
         MessageCodec[HostMessage](HostUser, AssistantMessage, ToolResultMessage),
@@ -183,7 +183,7 @@ class HostCheckpointer(Checkpointer[HostMessage]):
 
 
 async def test_a_vocabulary_of_other_classes(database_url: str) -> None:
-    """A host's own Pydantic classes can be used instead of ours."""
+    """An application's own Pydantic classes can be used instead of threadlog's."""
     async with HostCheckpointer(database_url) as checkpointer:
         await checkpointer.append("t", [HostUser(content=[], mood="glad")])
         data = await checkpointer.load("t")

@@ -74,7 +74,7 @@ class HostLevel:
 
 
 async def append_on(engine: AsyncEngine, url: str, thread_id: str, said: list[Message]) -> int:
-    """Append in a session of an engine that is not ours; give the attempts it took."""
+    """Append in a session of an external engine; return the number of attempts."""
     attempts = 0
 
     async def sleep(seconds: float) -> None:

@@ -46,7 +46,7 @@ def arrival(request: pytest.FixtureRequest) -> str:
 
 
 class DeadlockFoundError(Exception):
-    """What a driver raises for one: MySQL's number is among the arguments."""
+    """A deadlock error as a driver raises it: MySQL's number is among the arguments."""
 
     sqlstate = "40P01"
 

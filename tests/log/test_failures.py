@@ -1,4 +1,4 @@
-"""What the database does to a transaction, and what callers see of it."""
+"""Errors that the database raises in a transaction, as callers see them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -211,7 +211,7 @@ async def test_a_locked_sqlite_file_is_a_lock_timeout(sqlite_url: str) -> None:
 
 
 class DriverError(Exception):
-    """What a driver raises."""
+    """An error as a driver raises it."""
 
 
 def wrapped(

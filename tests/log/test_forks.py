@@ -124,7 +124,7 @@ async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> No
 
 
 async def test_a_fork_waits_for_the_lock_of_its_source(innodb_url: str) -> None:
-    """What is committed meanwhile is copied, and counted in forked_at_seq."""
+    """Messages committed meanwhile are copied, and counted in forked_at_seq."""
     holder = host_engine(innodb_url)
     async with Checkpointer(innodb_url) as checkpointer, AsyncSession(holder) as session:
         await talk(checkpointer)
@@ -141,7 +141,7 @@ async def test_a_fork_waits_for_the_lock_of_its_source(innodb_url: str) -> None:
 
 
 async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(innodb_url: str) -> None:
-    """The host may commit what it did besides."""
+    """The application can still commit its other work."""
     hosts = host_engine(innodb_url)
     async with Checkpointer(engine=hosts) as checkpointer, AsyncSession(hosts) as session:
         await talk(checkpointer)

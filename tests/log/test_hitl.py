@@ -144,7 +144,7 @@ async def test_questions_that_cannot_be_kept_are_refused(
 async def test_a_corrupt_question_is_named(
     checkpointer: Checkpointer, database_url: str, broken: str
 ) -> None:
-    """What cannot be read is not taken for nothing."""
+    """An unreadable question is not treated as a missing one."""
     await checkpointer.save_pending_request("t", HitlRequestFactory())
     quoted = broken.replace(":", r"\:")
     await execute(database_url, f"UPDATE cubepi_threads SET pending_request = '{quoted}'")

@@ -1,4 +1,4 @@
-"""The ORM classes, as hosts query them."""
+"""The ORM classes, as applications query them."""
 
 import asyncio
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def ready_url(database_url: str) -> str:
 
 
 def in_session(url: str, work: Callable[[Session], None]) -> None:
-    """Run work in a host's session and commit it."""
+    """Run work in an application's session and commit it."""
 
     def run(connection: Connection) -> None:
         with Session(connection) as session:

@@ -1,4 +1,4 @@
-"""Queries of a host through the ORM: typed, and without reading a whole thread by accident."""
+"""An application's queries through the ORM: typed, and never reading a whole thread by accident."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -88,7 +88,7 @@ async def test_a_thread_is_not_read_by_touching_an_attribute(session: AsyncSessi
 
 
 async def test_rows_become_messages(session: AsyncSession) -> None:
-    """What a host changed in the metadata column is what the message has."""
+    """A message has the metadata that an application wrote to the column."""
     row = (await session.scalars(select(Message).where(Message.thread_id == "b"))).first()
     assert row is not None
     row.metadata_ = {"user": "u9"}

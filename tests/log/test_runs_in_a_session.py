@@ -1,4 +1,4 @@
-"""Runs and forks inside a host's transaction, behind a snapshot that it took before."""
+"""Runs and forks inside an application's transaction, after its snapshot was taken."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar

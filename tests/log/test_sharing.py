@@ -1,4 +1,4 @@
-"""Sharing a host's engine, session factory and session."""
+"""Sharing an application's engine, session factory and session."""
 
 import asyncio
 import inspect
@@ -33,11 +33,11 @@ NO_ESCAPES = "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES"
 
 
 class Base(DeclarativeBase):
-    """The host's own tables."""
+    """The application's own tables."""
 
 
 class Order(Base):
-    """Something that the host keeps beside the conversation."""
+    """A row that the application stores beside the conversation."""
 
     __tablename__ = "test_orders"
 
@@ -88,7 +88,7 @@ async def test_order_and_message_are_kept_or_neither(
     autoflush: bool,  # noqa: FBT001 - an option of the host's session
     expire_on_commit: bool,  # noqa: FBT001 - likewise
 ) -> None:
-    """The host's commit and rollback decide, whatever options its session has."""
+    """The application's commit or rollback decides, with any options of its session."""
     factory = async_sessionmaker(engine, autoflush=autoflush, expire_on_commit=expire_on_commit)
     async with factory() as session:
         session.add(Order(id=1))
@@ -147,7 +147,7 @@ async def test_a_bound_checkpointer_sees_what_its_transaction_wrote(
 async def test_refused_input_leaves_the_hosts_transaction_as_it_was(
     engine: AsyncEngine, checkpointer: Checkpointer
 ) -> None:
-    """An error that is no error of the database costs the host nothing."""
+    """An error that is not the database's does not end the application's transaction."""
     spoilt = UserFactory(content=[TextContent(text="\ud800")])
     async with AsyncSession(engine) as session:
         bound = checkpointer.bind(session)
@@ -308,7 +308,7 @@ def test_threads_of_a_plain_host_on_sqlite(sqlite_url: str) -> None:
 
 
 async def test_a_hosts_sqlite_file_is_not_given_tables(sqlite_url: str) -> None:
-    """A host's schema is the host's."""
+    """An application's schema is its own."""
     hosts = host_engine(sqlite_url)
     with pytest.raises(CubepiSchemaUninitialized):
         await Checkpointer(engine=hosts).__aenter__()

@@ -1,6 +1,6 @@
-"""What the server is sent: counted by the server itself.
+"""The statements that the server receives, counted by the server itself.
 
-PostgreSQL is told to BEGIN, and has a thread locked before its end is read; it counts each row
+PostgreSQL receives a BEGIN, and locks a thread before its end is read; it counts each row
 of an INSERT, which the driver sends all together.
 """
 

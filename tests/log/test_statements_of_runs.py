@@ -1,7 +1,7 @@
-"""What the server is sent for runs, questions and forks: counted by the server itself.
+"""The statements for runs, questions and forks, counted by the server itself.
 
-PostgreSQL is told to BEGIN each transaction that writes, and has a row locked before what the
-lock guards is read.
+PostgreSQL receives a BEGIN for each transaction that writes, and locks a row before the data
+that the lock protects is read.
 """
 
 from collections.abc import AsyncIterator, Iterator

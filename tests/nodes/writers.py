@@ -17,7 +17,7 @@ from threadlog.messages import UserMessage
 
 @dataclass
 class Record:
-    """What writers were told, from any thread."""
+    """The acknowledgements that writers got, from any thread."""
 
     acknowledged: dict[str, list[list[str]]] = field(default_factory=dict)
     """Of each writer the batches that returned, in order; a batch is its messages' ids."""
@@ -86,7 +86,7 @@ def messages(ids: Iterable[str]) -> list[UserMessage]:
 
 @dataclass(frozen=True)
 class Findings:
-    """What is stored, against what writers were told."""
+    """The stored batches compared with the acknowledged ones."""
 
     acknowledged: int
     """Messages."""

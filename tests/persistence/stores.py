@@ -21,7 +21,7 @@ RUNS: Final = graph_metadata.tables["app_runs"]
 
 
 class Behind(Protocol):
-    """What changes rows behind a store's back."""
+    """A helper that changes rows without using the store."""
 
     async def set_thread(self, thread_id: str, **values: Any) -> None:
         """Set columns of a thread."""
@@ -112,7 +112,7 @@ async def run(store: Any, thread_id: str, run_id: str | None = None) -> str:
 
 
 async def ensure_graph_schema(url: str) -> None:
-    """Create the schema of an SQLite file, which a host's own engine is not given."""
+    """Create the schema of an SQLite file, which an application's own engine does not get."""
 
     def create(connection: Connection) -> None:
         if not inspect(connection).has_table(GRAPH.version_table.name):

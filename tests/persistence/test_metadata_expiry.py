@@ -439,7 +439,7 @@ class _Stubborn(InMemorySaver):
 
 
 async def test_one_graph_state_that_stays_keeps_no_other() -> None:
-    """Where the two are kept apart all threads have their turn, and the error comes."""
+    """With separate graph and metadata stores, every thread is tried before the error is raised."""
     saver, store = _Stubborn(), InMemoryMetadataStore()
     over = [await thread(store, ttl=ThreadTtl(0)) for _ in range(3)]
     for thread_id in over:

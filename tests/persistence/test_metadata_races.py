@@ -97,7 +97,7 @@ async def lengthen(kind: str, url: str, store: Any) -> None:
 
 
 async def all_of(work: list[Awaitable[Any]]) -> list[Any]:
-    """Run at once; give what each gave or raised."""
+    """Run calls at once; return each result or error."""
     return await asyncio.gather(*work, return_exceptions=True)
 
 
@@ -255,7 +255,7 @@ class Held:
 
 @pytest.fixture(params=["", "-engine"], ids=["url", "engine"])
 def server_kind(server_name: str, request: pytest.FixtureRequest) -> str:
-    """Name the kinds of store that have row locks: at READ COMMITTED, and a host's level."""
+    """Return the kinds of store with row locks: at READ COMMITTED and an application's level."""
     return f"{server_name}{request.param}"
 
 
@@ -290,7 +290,7 @@ async def test_a_thread_is_not_released_under_a_run_that_begins(
 async def test_a_release_waits_for_a_run_that_is_being_finished(
     server_kind: str, server_graph_url: str
 ) -> None:
-    """Whoever finishes the last run, just not yet committed, is not overlooked."""
+    """A transaction that finishes the last run and is not yet committed is not overlooked."""
     async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         await opened.store.update_thread(thread_id, status_value="busy")

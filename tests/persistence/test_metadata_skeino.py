@@ -52,7 +52,7 @@ def without_times(value: Any) -> Any:
 
 
 async def played(store: Any, seed: int) -> list[Any]:
-    """Do two hundred things, chosen by the seed, and give what each gave."""
+    """Call two hundred methods, chosen by the seed, and return each result."""
     chosen = random.Random(seed)
     ids = [str(uuid5(UUID(int=seed), str(number))) for number in range(12)]
     owner = {run_id: chosen.choice(ids[:4]) for run_id in ids[4:]}

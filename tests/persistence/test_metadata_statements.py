@@ -1,7 +1,7 @@
-"""What a server is sent by a metadata store: counted by the server itself.
+"""The statements of a metadata store, counted by the server itself.
 
-PostgreSQL is told to BEGIN each transaction that writes, and has a thread that may be released
-locked before.
+PostgreSQL receives a BEGIN for each transaction that writes, and locks a thread that may be
+released before.
 """
 
 from collections.abc import AsyncIterator, Iterator

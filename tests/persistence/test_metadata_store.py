@@ -254,7 +254,7 @@ async def test_large_values(stored: Opened) -> None:
 
 
 async def test_foreign_keys_are_not_relied_on(sqlite_url: str) -> None:
-    """Runs go with their thread where a host's SQLite enforces no foreign keys."""
+    """Runs are deleted with their thread if an application's SQLite enforces no foreign keys."""
     await ensure_graph_schema(sqlite_url)
     engine = host_engine(sqlite_url)
     async with MetadataStore(engine=engine) as store:

@@ -54,7 +54,7 @@ def settings(empty_url: str) -> PersistenceSettings:
 
 
 async def thread(persistence: Persistence, ttl: ThreadTtl | None = None) -> str:
-    """Create a thread with a checkpoint; give its id."""
+    """Create a thread with a checkpoint; return its id."""
     thread_id = str(uuid4())
     await persistence.metadata_store.create_thread(
         thread_id, metadata={}, config={}, ttl=ttl, if_exists="raise"
@@ -72,7 +72,7 @@ async def halves(persistence: Persistence, thread_id: str) -> tuple[bool, bool]:
 
 
 async def refused(settings: PersistenceSettings) -> str:
-    """Fail to open what settings ask for; give the error's text."""
+    """Check that settings cannot be opened; return the error's text."""
     with pytest.raises(ConfigurationError) as caught:
         async with open_persistence(settings):
             pass
@@ -382,7 +382,7 @@ asyncio.run(main())
 
 
 def without(packages: str, code: str) -> str:
-    """Run code where packages are missing; give the last line that it prints."""
+    """Run code in an environment without some packages; return the last line of its output."""
     script = WITHOUT.replace("from threadlog.persistence import *", NAMES) + code
     done = subprocess.run(
         [sys.executable, "-c", script, packages], capture_output=True, text=True, check=False

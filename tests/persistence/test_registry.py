@@ -61,7 +61,7 @@ async def opened(uri: str | None = None, **how: Any) -> BaseCheckpointSaver[Any]
 
 
 async def refused(uri: str | None = None, **how: Any) -> str:
-    """Fail to open a checkpointer for what is asked for; give the error's text."""
+    """Check that a checkpointer cannot be opened; return the error's text."""
     with pytest.raises(ConfigurationError) as caught:
         await opened(uri, **how)
     assert SECRET not in repr(caught.value)
@@ -111,7 +111,7 @@ async def test_a_builder_gets_what_was_asked_for() -> None:
 
 
 async def test_a_saver_is_closed_after_an_error_too() -> None:
-    """What happens in the block reaches the builder."""
+    """An error in the block reaches the builder."""
     specs: list[CheckpointerSpec] = []
     register_checkpointer("mydb")(recording(specs))
     with pytest.raises(ZeroDivisionError):

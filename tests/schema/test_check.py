@@ -1,4 +1,4 @@
-"""What the check of a database reports: every fault, and how to mend it."""
+"""The results of checking a database: every fault, and how to correct it."""
 
 import asyncio
 from functools import partial

@@ -1,4 +1,4 @@
-"""What the check of a database reports of the parts of the schema, the graph state's above all."""
+"""The results of checking the parts of the schema, above all the graph state."""
 
 import pytest
 

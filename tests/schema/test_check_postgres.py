@@ -1,4 +1,4 @@
-"""What the check reports of PostgreSQL: every fault by its name, and how to mend it."""
+"""The results of checking PostgreSQL: every fault by its name, and how to correct it."""
 
 import pytest
 

@@ -30,7 +30,7 @@ OTHERS: Final = {
 
 
 def context_of(connection: Connection, plugins: Sequence[str] = PLUGINS) -> MigrationContext:
-    """Configure Alembic as a host does that opted in."""
+    """Configure Alembic as an application that opted in does."""
     return MigrationContext.configure(connection, opts={"autogenerate_plugins": plugins})
 
 
@@ -94,7 +94,7 @@ def nothing(code: tuple[str, str]) -> bool:
 
 
 async def test_the_right_partitions_are_no_difference(innodb_url: str) -> None:
-    """A host gets no migration out of nothing, however KEY was written."""
+    """An application gets no needless migration, however KEY was written."""
     assert nothing(await generated(innodb_url))
     await alter(innodb_url, "cubepi_runs", "partition by key(`thread_id`) partitions 64")
     assert nothing(await generated(innodb_url))
@@ -122,7 +122,7 @@ async def test_new_tables_get_theirs_once(innodb_database: str) -> None:
 
 
 async def test_partitions_are_those_of_the_metadata(innodb_url: str) -> None:
-    """A host may want another number, or have none of its business with them."""
+    """An application may want another number of partitions, or manage them itself."""
     wanted = MetaData()
     for table in cubepi_metadata.tables.values():
         table.to_metadata(wanted)
@@ -137,7 +137,7 @@ async def test_partitions_are_those_of_the_metadata(innodb_url: str) -> None:
 
 
 async def test_tables_of_others_are_left_alone(innodb_url: str) -> None:
-    """Partitions of the host's own tables are its own affair."""
+    """Partitions of the application's own tables are ignored."""
     host: Any = MetaData()
     cubepi_metadata.tables["cubepi_runs"].to_metadata(host, name="runs_of_mine")
     await on_connection(innodb_url, host.create_all)

@@ -1,4 +1,4 @@
-"""What a server has of a schema, in so few numbers that two looks can be compared."""
+"""A schema on a server as a few numbers that can be compared."""
 
 from typing import Final
 

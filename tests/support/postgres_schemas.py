@@ -1,4 +1,4 @@
-"""What the tests of migrations ask of PostgreSQL."""
+"""Helpers for tests of migrations on PostgreSQL."""
 
 import itertools
 from typing import Any, Final
@@ -101,5 +101,5 @@ def framework(version: int, texts: Any = alembic_helpers) -> list[str]:
 
 
 def split(texts: str) -> list[str]:
-    """Split as hosts' migrations do."""
+    """Split a text as an application's migrations do."""
     return [statement for statement in texts.split(";") if statement.strip()]

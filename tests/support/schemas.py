@@ -1,4 +1,4 @@
-"""What the tests of migrations ask of a database."""
+"""Helpers for tests of migrations."""
 
 import re
 from typing import Any, Final
@@ -153,7 +153,7 @@ async def version_rows(url: str, part: SchemaPart = MESSAGES) -> list[int]:
 
 
 async def differences(url: str, part: SchemaPart = MESSAGES) -> list[Any]:
-    """Compare a database with a part's models as a host's autogenerate would.
+    """Compare a database with a part's models as an application's autogenerate would.
 
     Tables of other parts may be there.
     """

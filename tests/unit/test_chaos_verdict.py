@@ -1,4 +1,4 @@
-"""What `make chaos` calls a fault, without a server: a check that cannot fail says nothing."""
+"""The faults that `make chaos` reports, tested without a server: a check must be able to fail."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ def saved(value: int) -> dict[str, Any]:
 def test_what_may_be(
     events: list[Event], messages: list[Mapping[str, Any]], extra: dict[str, Any]
 ) -> None:
-    """What was not acknowledged may be there, wholly, or not."""
+    """An unacknowledged batch may be stored, but only completely."""
     assert faults(events, messages, extra) == []
 
 

@@ -22,7 +22,7 @@ Node: TypeAlias = Any  # a function; LangGraph keeps its own protocol of it to i
 
 
 class Said(TypedDict, total=False):
-    """What was said, in order, and a value that is replaced."""
+    """The texts said, in order, and a value that is replaced."""
 
     said: Annotated[list[str], operator.add]
     last: str

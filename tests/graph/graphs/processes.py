@@ -19,7 +19,7 @@ def run_worker(role: str, url: str, way: str, *arguments: str) -> list[Any]:
 
 
 def kill_worker(role: str, url: str, way: str, *arguments: str) -> list[Any]:
-    """Start a process, and kill it (SIGKILL) once it reports ``kill me``; give what it reported."""
+    """Start a process, and kill it (SIGKILL) once it reports ``kill me``; return its reports."""
     command = [*COMMAND, role, url, way, *arguments]
     said = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

@@ -52,7 +52,7 @@ def _shape(tree: list[tuple[str | None, str]]) -> list[int | None]:
 
 
 async def test_an_old_checkpoint_reads_as_it_was(own_way: Way) -> None:
-    """What came later, on two branches, shows in no older state."""
+    """Later writes on two branches are in no older state."""
     graph = own_way.compile(branches())
     await graph.run({"said": ["hello"]}, config_of())
     before = await graph.history(config_of())

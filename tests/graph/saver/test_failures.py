@@ -1,4 +1,4 @@
-"""What the database does to a transaction of the saver's, and what callers see of it."""
+"""Errors that the database raises in the saver's transactions, as callers see them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -62,7 +62,7 @@ class Killed:
 async def test_a_connection_lost_during_commit_costs_a_put_nothing(
     innodb_graph_url: str, other: AsyncConnection
 ) -> None:
-    """What may be stored already is stored again, since that changes nothing."""
+    """A put that may be stored already is stored again, which changes nothing."""
     async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         checkpoint = checkpoint_of({"a": 1})

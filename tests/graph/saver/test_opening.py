@@ -212,7 +212,7 @@ async def test_synchronous_methods_work_in_other_threads_than_the_loops(graph_ur
 
 
 async def test_a_shared_door_serves_savers_that_need_no_block(graph_url: str) -> None:
-    """Whoever opened the door closes it."""
+    """The code that opened the client closes it."""
     door = GraphClient(graph_url)
     saver = Saver(client=door)
     with pytest.raises(NotOpenError):

@@ -142,9 +142,9 @@ async def test_what_delta_channels_add_up_from_stays(
 async def test_a_history_whose_ancestors_go_meanwhile_is_read_again(
     mysql_graph_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is given was all there at one point in time.
+    """All of the returned history existed at one point in time.
 
-    On MySQL, where statements that read see what others committed in between.
+    On MySQL, where each reading statement sees what others committed in between.
     """
     walk = checkpoint_operations._walk
     walks: list[list[str]] = []

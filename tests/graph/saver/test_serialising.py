@@ -1,4 +1,4 @@
-"""What is stored: encrypted, strictly read, never pickled; and what cannot be read."""
+"""Tests of stored values: encrypted, read strictly, never pickled; and of unreadable ones."""
 
 import os
 import subprocess

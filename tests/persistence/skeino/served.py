@@ -16,7 +16,7 @@ from threadlog import skeino
 
 
 class Work(TypedDict):
-    """What the graph is asked for, and what it did."""
+    """The graph's state: its input, and the steps that it has done."""
 
     steps: int
     seconds: float

@@ -41,18 +41,18 @@ class Server:
     """What it prints, of warnings and worse."""
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request that is to succeed; give the answer's body."""
+        """Send a request that must succeed; return the response's body."""
         answer = await self.client.request(method, path, json=body)
         assert answer.is_success, f"{answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
     async def thread(self, **metadata: Any) -> str:
-        """Create a thread; give its id."""
+        """Create a thread; return its id."""
         thread = await self.ask("POST", "/threads", {"metadata": metadata})
         return str(thread["thread_id"])
 
     async def start(self, thread_id: str, steps: int, seconds: float = 0.0) -> str:
-        """Start a run in the background that keeps each of its steps; give its id."""
+        """Start a background run that keeps each of its steps; return its id."""
         run = await self.ask(
             "POST",
             f"/threads/{thread_id}/runs",

@@ -41,7 +41,7 @@ def undo() -> Iterator[None]:
 
 
 class Nothing(TypedDict):
-    """What a graph has that keeps nothing."""
+    """The state of a graph without channels."""
 
 
 def application(url: str, **options: Any) -> FastAPI:
@@ -62,7 +62,7 @@ def application(url: str, **options: Any) -> FastAPI:
 
 @asynccontextmanager
 async def started(app: FastAPI) -> AsyncIterator[tuple[GraphClient, GraphClient]]:
-    """Run an application's start and end; give what its two halves are opened on."""
+    """Run an application's start and end; yield the clients of its saver and store."""
     async with app.router.lifespan_context(app):
         ops = app.state.skeino.thread_ops
         saver, store = ops._graph.checkpointer, ops._metadata_store

@@ -46,7 +46,7 @@ LOSSES: Final = [
 
 
 async def upgrade(url: str, part: SchemaPart) -> Outcome:
-    """Upgrade one part; give what was done."""
+    """Upgrade one part; return the outcome."""
     outcomes = await migrating.upgrade(url, part=part.name)
     assert list(outcomes) == [part.name]
     return outcomes[part.name]

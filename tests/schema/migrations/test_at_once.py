@@ -55,7 +55,7 @@ engine.dispose()
 
 
 def _at_once(count: int, *command: str) -> list[tuple[int, str, str]]:
-    """Run Python in processes that start together; give each one's status and output."""
+    """Run Python in processes that start together; return each one's status and output."""
     started = [
         subprocess.Popen(
             [sys.executable, *command],
@@ -115,7 +115,7 @@ async def test_processes_may_set_up_on_hosts_engines_at_once(
 
 @pytest.mark.parametrize("transactions", ["of the driver", "BEGIN"])
 def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transactions: str) -> None:
-    """What it finds there stays so, where SQLite would begin by reading."""
+    """The file cannot change after it is inspected, although SQLite would begin by reading."""
     refused: list[str] = []
 
     class Watched(SQLiteBackend):

@@ -1,4 +1,4 @@
-"""What the directives do, frozen, and as text."""
+"""The frozen statements of the directives, executed and as text."""
 
 import re
 from collections.abc import Sequence

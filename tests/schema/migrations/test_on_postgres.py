@@ -275,7 +275,7 @@ async def test_the_framework_s_tables_are_upgraded(postgres_database: str, versi
 
 
 async def test_the_texts_upgrade_as_the_framework_s_do(postgres_database: str) -> None:
-    """A host's migration changes nothing but its import."""
+    """Only the import of an application's migration changes."""
     await run(postgres_database, *framework(5))
     theirs = await definitions(postgres_database)
     await run(postgres_database, *(f"DROP TABLE {table} CASCADE" for table in theirs))

@@ -41,7 +41,7 @@ def _driven(url: str) -> tuple[URL, URL]:
 
 @asynccontextmanager
 async def _opened(url: str) -> AsyncIterator[GraphClient]:
-    """Open a door on a host's engine, where SQLite's tables are not made on opening either."""
+    """Open a client on an application's engine, which creates no tables on SQLite either."""
     engine = create_async_engine(_driven(url)[0])
     door = GraphClient(engine=engine)
     await door.open()

@@ -96,7 +96,7 @@ def _commands(block: Block) -> Iterator[tuple[str, str]]:
 
 
 def run(name: str, page: str, mysql_url: str) -> Iterator[tuple[str, str, str]]:
-    """Run a page in the current folder; give where it is, what it shows and what was printed."""
+    """Run a page in the current folder; yield each place, expected output and real output."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     server = mysql_url.partition("://")[2]
     page = _MYSQL.sub(lambda found: f"{found[1]}://{server}", page)
