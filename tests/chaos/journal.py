@@ -15,7 +15,7 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def write(self, event: str, **details: Any) -> None:
-        """Hand a line to the system, which keeps it when this process is killed."""
+        """Write a line to the operating system, which keeps it when this process is killed."""
         os.write(self._file, json.dumps({"event": event, **details}).encode() + b"\n")
 
 

@@ -103,7 +103,7 @@ def chaos_server(product: Product, parent: Path | None = None) -> Iterator[Serve
 
 @dataclass
 class Stage:
-    """One scenario's database, and the processes that work on it."""
+    """A scenario's database, and the processes that work on it."""
 
     server: Server
     url: str

@@ -43,7 +43,7 @@ class Verdict:
 
 
 def judge(noted: Iterable[Mapping[str, Any]], stored: Stored) -> Verdict:
-    """Hold a database against a journal."""
+    """Compare a database with a journal."""
     verdict = Verdict()
     events = list(noted)
     _count(verdict, events)

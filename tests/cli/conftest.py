@@ -7,7 +7,7 @@ from tests.cli.helpers import SAMPLE, threadlog
 
 @pytest.fixture(autouse=True)
 def _no_url_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the developer's own database out of the tests."""
+    """Remove the developer's own database from the environment."""
     monkeypatch.delenv("THREADLOG_URL", raising=False)
 
 

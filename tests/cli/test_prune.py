@@ -13,7 +13,7 @@ from threadlog.langgraph import Saver
 
 
 def fill(url: str, *threads: str) -> None:
-    """Make threads of three checkpoints, stored forty days ago."""
+    """Create threads of three checkpoints, stored forty days ago."""
 
     async def work() -> None:
         async with Saver(url) as saver:

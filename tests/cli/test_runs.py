@@ -102,7 +102,7 @@ def test_an_age_has_its_unit(sqlite_url: str, age: str, count: int) -> None:
 
 
 def test_the_highest_age_is_in_the_range_of_dates(runs_url: str) -> None:
-    """It finds nothing, and a person is told so."""
+    """The command finds nothing, and prints that for a person."""
     result = threadlog("runs", "--stale", "99999d", "--url", runs_url)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == "There are no stale runs.\n"

@@ -447,7 +447,7 @@ async def test_what_the_target_refuses_hinders_no_other_thread(
 async def test_a_row_that_is_too_large_for_the_target_hinders_no_other_thread(
     sqlite_url: str, mysql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is named before the server sees it."""
+    """The error is raised before the server sees the thread."""
     monkeypatch.setattr(
         "threadlog.databases.mysql.database.MySQLBackend.statement_limit", lambda *_: 9_000
     )

@@ -172,7 +172,7 @@ class Connections:
     """Notes on which connections an engine begins transactions; the first of them fails."""
 
     def __init__(self, engine: Engine, statement: str) -> None:
-        """Make the server raise an error once, after the transaction has begun."""
+        """Arrange one error of the server after the transaction has begun."""
         self.ids: list[int] = []
         self._statement = statement
         event.listen(engine, "begin", self._note)

@@ -42,7 +42,7 @@ def with_other_scheme(url: str) -> str:
 
 
 async def works(checkpointer: MessageLog) -> None:
-    """Do what statements differ for."""
+    """Run the operations whose statements differ."""
     await checkpointer.append("t", UserFactory.build_batch(2, metadata={"größe": 1}))
     for run_id in ("r", "R"):
         await checkpointer.claim_run("t", run_id)

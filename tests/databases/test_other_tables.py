@@ -28,7 +28,7 @@ LATIN = "CHARACTER SET latin1 COLLATE latin1_swedish_ci"
 
 
 async def alter(url: str, charset: str) -> None:
-    """Make the columns as another tool does in a database of this character set."""
+    """Change the columns to those of another tool in a database of this character set."""
     for table, columns in TABLES.items():
         await execute(url, f"ALTER TABLE {table} MODIFY {columns.format(charset)}")
 

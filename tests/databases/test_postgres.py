@@ -365,7 +365,7 @@ def of_hosts(url: str, *ports: int | None) -> str:
 async def test_the_one_of_several_hosts_that_answers(
     postgres_url: str, closed_port: int, door: str
 ) -> None:
-    """One that is gone is passed over."""
+    """A host that is down is skipped."""
     await opens(of_hosts(postgres_url, closed_port, make_url(postgres_url).port), door)
 
 
@@ -558,7 +558,7 @@ async def test_what_was_said_is_in_no_error(postgres_url: str) -> None:
 
 
 async def test_a_hosts_engine_that_commits_by_itself_is_refused(postgres_url: str) -> None:
-    """It is found out from the server alone, whatever the driver."""
+    """The server's answer alone decides, with every driver."""
     engine = host_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
         async with Checkpointer(engine=engine):

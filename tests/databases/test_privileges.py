@@ -20,7 +20,7 @@ from threadlog.models import cubepi_metadata
 
 @contextmanager
 def account(url: str, privileges: str) -> Iterator[str]:
-    """Make an account that has nothing but these privileges on the five tables.
+    """Create an account that has only these privileges on the five tables.
 
     Gives the database's URL with the account in it.
     """
@@ -39,7 +39,7 @@ def account(url: str, privileges: str) -> Iterator[str]:
 
 @pytest.fixture
 def url_with(innodb_url: str) -> Iterator[Callable[[str], str]]:
-    """Make accounts that last as long as the test."""
+    """Create accounts that exist during the test."""
     with ExitStack() as accounts:
         yield lambda privileges: accounts.enter_context(account(innodb_url, privileges))
 

@@ -442,7 +442,7 @@ def _report(user: subprocess.Popen[str]) -> dict[str, str]:
 
 
 def _durability(connection: Connection) -> str:
-    """Ask a server for the settings that make a commit wait for the disk."""
+    """Return a server's settings that make a commit wait for the disk."""
     if connection.dialect.name == "postgresql":
         names = ("fsync", "synchronous_commit", "full_page_writes")
         return "".join(connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names)
@@ -457,7 +457,7 @@ def _traces(report: dict[str, str]) -> tuple[int, Path]:
 
 
 def _runs(pid: int) -> bool:
-    """Look whether there is a process of that id."""
+    """Return True if a process with this id exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -33,7 +33,7 @@ def model(framework: Framework, turns: Iterable[Any]) -> Any:
 
 
 def agent(framework: Framework, checkpointer: Any, turns: Iterable[Any], **more: Any) -> Any:
-    """Make an agent whose conversation the checkpointer keeps."""
+    """Create an agent whose conversation the checkpointer stores."""
     thread_id = more.pop("thread_id", THREAD)
     return framework.module().Agent(
         model=model(framework, turns), checkpointer=checkpointer, thread_id=thread_id, **more
@@ -41,7 +41,7 @@ def agent(framework: Framework, checkpointer: Any, turns: Iterable[Any], **more:
 
 
 def track_tool(framework: Framework) -> Any:
-    """Make a tool that says where a parcel is."""
+    """Create a tool that returns where a parcel is."""
 
     async def track(order: int) -> str:
         """Return where an order is."""
@@ -51,7 +51,7 @@ def track_tool(framework: Framework) -> Any:
 
 
 def refund_tool(framework: Framework) -> Any:
-    """Make a tool that gives money back."""
+    """Create a tool that refunds money."""
 
     async def refund(euros: int) -> str:
         """Refund an amount of money."""
@@ -63,7 +63,7 @@ def refund_tool(framework: Framework) -> Any:
 def asking_agent(
     framework: Framework, checkpointer: Any, turns: Iterable[Any], way: str, run_id: str
 ) -> Any:
-    """Make an agent that asks a person.
+    """Create an agent that asks a person.
 
     Args:
         framework: the framework.

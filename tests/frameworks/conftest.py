@@ -17,7 +17,7 @@ def framework() -> Framework:
 
 @pytest.fixture(scope="session", params=TESTED)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Name the database of one of the framework's own backends after the other."""
+    """Return the database of each of the framework's own backends in turn."""
     return str(request.param)
 
 

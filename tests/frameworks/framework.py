@@ -46,7 +46,7 @@ class Framework:
 
     @property
     def knows_message_ids(self) -> bool:
-        """Whether its messages have ids; that came with the framework's new name."""
+        """True if its messages have ids, as since the framework's new name."""
         return "id" in self.module("providers.base").UserMessage.model_fields
 
     def module(self, name: str = "") -> Any:

@@ -80,7 +80,7 @@ class Pair:
     url: str
 
     async def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Ask the database itself."""
+        """Query the database itself."""
         return await on_connection(
             self.url, lambda c: [tuple(row) for row in c.execute(text(statement))]
         )
@@ -90,7 +90,7 @@ class Pair:
 def their_database(
     request: pytest.FixtureRequest, framework: Framework, backend: str
 ) -> Iterator[SharedDatabase]:
-    """Keep a database with the tables that the framework creates."""
+    """Create a database with the framework's tables, and drop it afterwards."""
     server_url = request.getfixturevalue(f"{backend}_server_url")
     create = partial(create_their_schema, framework, backend)
     with closing(SharedDatabase(server_url, MESSAGES, create)) as shared:

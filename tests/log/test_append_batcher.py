@@ -72,7 +72,7 @@ def most(server_name: str, transactions: list[int], *, rows: int) -> int:
 
 
 def said(number: int, size: int = 1) -> list[Message]:
-    """Make one writer's batch."""
+    """Return a writer's batch."""
     return [UserMessage(content=[], metadata={"b": number, "n": n}) for n in range(size)]
 
 
@@ -107,7 +107,7 @@ async def batches(checkpointer: Checkpointer, thread_id: str) -> list[int]:
 
 @asynccontextmanager
 async def locked(url: str, thread_id: str) -> AsyncIterator[AsyncConnection]:
-    """Hold a thread's lock, as another application's transaction may."""
+    """Lock a thread in another application's transaction."""
     engine = engine_for(url)
     async with engine.connect() as connection:
         await connection.execute(

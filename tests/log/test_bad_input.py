@@ -30,7 +30,7 @@ BAD_IDS = {
 
 
 def nested(levels: int) -> Any:
-    """Make a value of so many levels."""
+    """Return a value of so many levels."""
     value: Any = 1
     for _ in range(levels - 1):
         value = [value]
@@ -184,7 +184,7 @@ async def test_a_message_without_its_list_is_refused(checkpointer: Checkpointer,
 
 
 def spoilt_messages() -> dict[str, UserMessage]:
-    """Make messages that were valid once and were changed since."""
+    """Create messages that were valid once and were changed since."""
     wrong_type = UserFactory()
     wrong_type.content[0].text = 17
     surrogate = UserMessage(content=[TextContent(text="\ud800")])

@@ -56,7 +56,7 @@ VERBS: Final[dict[str, Callable[[Checkpointer, str], Awaitable[object]]]] = {
 
 
 async def prepare(checkpointer: Checkpointer, thread_id: str) -> None:
-    """Make a thread that each method finds something in."""
+    """Create a thread with data for each method."""
     await checkpointer.append(thread_id, MESSAGES)
     await checkpointer.save_extra(thread_id, {"key": 1})
     await checkpointer.claim_run(thread_id, "done")

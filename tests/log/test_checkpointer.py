@@ -16,7 +16,7 @@ pytestmark = pytest.mark.every_way
 
 
 def conversation(turns: int = 1) -> list[Message]:
-    """Make a conversation of a person, a model and a tool."""
+    """Create a conversation of a person, a model and a tool."""
     factories = (UserFactory, AssistantFactory, ToolResultFactory)
     return [factory() for _ in range(turns) for factory in factories]
 

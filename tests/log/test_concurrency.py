@@ -106,7 +106,7 @@ async def assert_contiguous(url: str, thread_ids: list[str], length: int) -> Non
 
 
 def by_writer(writer: int) -> list[Message]:
-    """Make one writer's message."""
+    """Create one writer's message."""
     return [UserMessage(content=[], metadata={"writer": writer})]
 
 

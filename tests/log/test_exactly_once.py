@@ -59,7 +59,7 @@ async def ids(checkpointer: Checkpointer, thread_id: str) -> list[str]:
 
 
 def said(*names: str) -> list[Message]:
-    """Make messages of certain ids."""
+    """Create messages of certain ids."""
     return [UserMessage(content=[], id=name) for name in names]
 
 

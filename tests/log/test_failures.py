@@ -44,7 +44,7 @@ WAITING: Final = {
     "mariadb": f"{_OTHERS_OF_MYSQL} AND info LIKE '%FOR UPDATE%'",
     "postgresql": f"{OTHERS['postgresql']} AND wait_event_type = 'Lock'",
 }
-"""Those of them that wait for a row."""
+"""The connections that wait for a row."""
 
 LOCK_TIMEOUT: Final = {
     "mysql": ("SET SESSION innodb_lock_wait_timeout = 1", 1205),

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.every_way
 
 
 async def talk(checkpointer: Checkpointer, thread_id: str = "t") -> list[Message]:
-    """Make a thread of which runs ``a`` and ``c`` are completed, in this order, and ``b`` open.
+    """Create a thread of which runs ``a`` and ``c`` are completed, in this order, and ``b`` open.
 
     Returns:
         Its messages: 1 none, 2 a, 3 b, 4 c, 5 a, 6 c, 7 none.
@@ -155,7 +155,7 @@ async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(innodb_url: 
 
 
 async def test_a_fork_lives_on(checkpointer: Checkpointer) -> None:
-    """It is appended to behind its last seq, claimed, forked, and deleted."""
+    """Appends continue after its last seq; it can be claimed, forked and deleted."""
     await talk(checkpointer)
     await checkpointer.fork("t", "f", after_run_id="a")
     await checkpointer.claim_run("f", "d")
@@ -248,7 +248,7 @@ async def test_no_payload_leaves_the_server(database_url: str) -> None:
 
 
 async def test_forks_to_one_id_at_once(database_url: str) -> None:
-    """One wins and the others get the typed error, whatever their sources."""
+    """One call succeeds and the others get the typed error, whatever their sources."""
     async with Checkpointer(database_url) as checkpointer:
         for source in ("t0", "t1", "t2"):
             await talk(checkpointer, source)

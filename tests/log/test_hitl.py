@@ -228,7 +228,7 @@ async def test_what_does_not_fit_into_a_statement_is_refused(database_url: str) 
 
 
 async def test_an_answer_is_sent_once(innodb_url: str) -> None:
-    """One of more than half of the server's limit is stored, and replaced."""
+    """A question larger than half of the server's limit is stored, and replaced."""
     async with Checkpointer(innodb_url) as checkpointer:
         answer = "x" * (checkpointer._client.statement_limit * 6 // 10)
         for _ in range(2):

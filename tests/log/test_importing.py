@@ -32,7 +32,7 @@ if REAL.exists():
 
 
 def conversation(*texts: str, **extra: Any) -> Conversation:
-    """Make a conversation of thread ``t`` in which a person says so many texts."""
+    """Create a conversation of thread ``t`` with so many messages of a person."""
     messages = [{"role": "user", "content": said} for said in texts]
     line = {"thread_id": "t", "extra": extra, "messages": messages}
     return parse_line(json.dumps(line).encode(), "unused")

@@ -313,7 +313,7 @@ async def test_a_server_that_does_not_answer(unused_tcp_port: int) -> None:
 
 
 async def test_a_database_that_does_not_exist(innodb_server_url: str) -> None:
-    """It is not retried for half a minute."""
+    """The error is not retried for half a minute."""
     with pytest.raises(ConnectionFailedError, match="no_such_database"):
         await enter(f"{innodb_server_url.rstrip('/')}/no_such_database")
 
@@ -357,7 +357,7 @@ async def test_sqlite_takes_its_write_lock_at_the_start(sqlite_url: str) -> None
 
 
 async def test_entering_twice_is_refused(sqlite_url: str) -> None:
-    """One object is one block."""
+    """An object can be entered only once at a time."""
     async with Checkpointer(sqlite_url) as checkpointer:
         with pytest.raises(ThreadlogError, match="entered already"):
             await checkpointer.__aenter__()

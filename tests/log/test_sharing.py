@@ -406,7 +406,7 @@ async def test_what_can_be_bound(engine: AsyncEngine, innodb_url: str, tmp_path:
 
 
 async def test_closing_leaves_the_hosts_engine_open(engine: AsyncEngine) -> None:
-    """It can be used, and entered, again, and is closed in between."""
+    """The checkpointer can be used and entered again, and is closed in between."""
     checkpointer = Checkpointer(engine=engine)
     for length in (1, 2):
         async with checkpointer:
@@ -434,7 +434,7 @@ def test_a_synchronous_checkpointer_outside_its_block(sqlite_url: str) -> None:
 def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
     innodb_url: str,
 ) -> None:
-    """It takes one of the others instead of waiting."""
+    """The call uses another connection instead of waiting."""
     with SyncCheckpointer(innodb_url, max_pool_size=3) as checkpointer:
         sessions = checkpointer._client
         assert isinstance(sessions, SyncEngineClient)

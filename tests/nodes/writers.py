@@ -41,7 +41,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Writer:
-    """One that appends batches of its own to one thread until it is told to stop."""
+    """A writer that appends its own batches to one thread until it is stopped."""
 
     name: str
     thread_id: str
@@ -80,7 +80,7 @@ class Writer:
 
 
 def messages(ids: Iterable[str]) -> list[UserMessage]:
-    """Make messages with these ids."""
+    """Create messages with these ids."""
     return [UserFactory(id=each) for each in ids]
 
 
@@ -110,7 +110,7 @@ class Findings:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if nothing is wrong."""
         return not any((self.lost, self.doubled, self.stray, self.out_of_order, self.gaps))
 
 

@@ -17,13 +17,13 @@ def url_for(kind: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=KINDS)
 def ours(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Name each kind of store of ours, with the URL of a fresh database."""
+    """Return each kind of threadlog's stores, with the URL of a fresh database."""
     return request.param, url_for(request.param, request)
 
 
 @pytest.fixture(params=[*KINDS, *SHARED_KINDS])
 def anyones(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Name each kind of store, skeino's own too, with the URL of a fresh database."""
+    """Return each kind of store, skeino's own too, with the URL of a fresh database."""
     return request.param, url_for(request.param, request)
 
 
@@ -45,7 +45,7 @@ async def shared(anyones: tuple[str, str]) -> AsyncIterator[Opened]:
 
 @pytest.fixture(params=[kind for kind in KINDS if kind != "memory"])
 def durable(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Name each kind of store on a database, with the URL of a fresh one."""
+    """Return each kind of store on a database, with the URL of a fresh one."""
     return request.param, url_for(request.param, request)
 
 

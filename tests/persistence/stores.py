@@ -87,7 +87,7 @@ class Opened:
 
 
 def name() -> str:
-    """Make an id."""
+    """Create an id."""
     return str(uuid4())
 
 

@@ -150,7 +150,7 @@ async def test_creating_and_deleting(ours: tuple[str, str]) -> None:
 
 
 async def test_one_of_eight_finishes(ours: tuple[str, str]) -> None:
-    """One final status wins, that its writer alone is told so, and it stays."""
+    """One final status is stored and stays; only its writer's call returns True."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         thread_id = await thread(stores[0])

@@ -50,14 +50,14 @@ async def test_setup_opens_and_creates(empty_url: str) -> None:
 
 
 async def test_setup_in_the_block(empty_url: str) -> None:
-    """It creates what is missing where the store is open already."""
+    """If the store is already open, the missing tables are created."""
     async with MetadataStore(empty_url) as store:
         await asyncio.gather(*(store.setup() for _ in range(4)))
         assert await store.search_thread_rows(ThreadSearch()) == []
 
 
 async def test_setups_at_once(empty_url: str) -> None:
-    """One store is opened once, and several create the tables together."""
+    """A store is opened once, and several stores create the tables together."""
     one = MetadataStore(empty_url)
     stores = [one, one, MetadataStore(empty_url), MetadataStore(empty_url)]
     await asyncio.gather(*(store.setup() for store in stores))

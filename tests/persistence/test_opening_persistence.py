@@ -65,7 +65,7 @@ async def thread(persistence: Persistence, ttl: ThreadTtl | None = None) -> str:
 
 
 async def halves(persistence: Persistence, thread_id: str) -> tuple[bool, bool]:
-    """Look whether a thread's checkpoint and its row are there."""
+    """Return whether a thread's checkpoint and its row exist."""
     config: Any = {"configurable": {"thread_id": thread_id}}
     row = await persistence.metadata_store.fetch_thread_row(thread_id)
     return await persistence.checkpointer.aget(config) is not None, row is not None

@@ -71,7 +71,7 @@ async def refused(uri: str | None = None, **how: Any) -> str:
 def recording(
     specs: list[CheckpointerSpec],
 ) -> Callable[[CheckpointerSpec], AbstractAsyncContextManager[InMemorySaver]]:
-    """Make a builder that writes down what it is asked for, and it is closed."""
+    """Return a builder that records its requests and its closing."""
 
     @asynccontextmanager
     async def build(spec: CheckpointerSpec) -> AsyncIterator[InMemorySaver]:
@@ -85,13 +85,13 @@ def recording(
 
 
 async def put(checkpointer: BaseCheckpointSaver[Any], thread_id: str) -> None:
-    """Keep an empty checkpoint."""
+    """Write an empty checkpoint."""
     config: Any = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
     await checkpointer.aput(config, empty_checkpoint(), {}, {})
 
 
 async def has(checkpointer: BaseCheckpointSaver[Any], thread_id: str) -> bool:
-    """Look whether a thread has a checkpoint."""
+    """Return True if a thread has a checkpoint."""
     return await checkpointer.aget({"configurable": {"thread_id": thread_id}}) is not None
 
 

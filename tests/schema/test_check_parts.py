@@ -24,7 +24,7 @@ LAYOUT_OF_GRAPHS = {
 
 
 def with_layout(layouts: dict[str, list[str]], url: str) -> list[str]:
-    """Name the checks of a part on the database of a URL."""
+    """Return the names of a part's checks on the database of a URL."""
     return ["schema", "columns", *layouts[url.partition(":")[0]], "index"]
 
 
@@ -41,13 +41,13 @@ async def faults(url: str) -> list[CheckResult]:
 
 
 def checks(findings: list[CheckResult]) -> list[str]:
-    """Name what was looked at."""
+    """Return the names of the checks."""
     assert {finding.status for finding in findings} == {"ok"}
     return [finding.check for finding in findings]
 
 
 async def test_both_parts_are_looked_at_where_both_are(empty_url: str) -> None:
-    """One database gets one report, and what says of which part a line is."""
+    """A database gets one report, whose lines name their part."""
     await upgrade(empty_url)
     findings = await check_database(empty_url)
     messages = with_layout(LAYOUT_OF_MESSAGES, empty_url)
@@ -72,7 +72,7 @@ async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
 async def test_a_part_that_is_named_is_looked_at(
     empty_url: str, part: PartName, other: PartName, meant: str
 ) -> None:
-    """It is missed where it is not there, and the other is left out."""
+    """A part that was asked for is reported as missing, and the other is skipped."""
     await upgrade(empty_url, part=other)
     found = await check_database(empty_url, part=part)
     (fault,) = [finding for finding in found if finding.status != "ok"]

@@ -24,7 +24,7 @@ class StatementCount:
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
-        """Ask over a connection of its own."""
+        """Create the count with its own connection."""
         self._connection = connection
 
     async def questions(self) -> int:

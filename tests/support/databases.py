@@ -44,10 +44,10 @@ DATABASES: Final = tuple(
 """The names of the databases that tests of all of them run on."""
 
 SERVERS: Final = tuple(name for name in DATABASES if name != "sqlite")
-"""Those of them that are servers."""
+"""The kinds of database that are servers."""
 
 INNODB: Final = tuple(name for name in SERVERS if name in {"mysql", "mariadb"})
-"""Those of the servers whose SQL is MySQL's."""
+"""The servers with MySQL's SQL."""
 
 # Where one is in no database, which PostgreSQL has not.
 _HOME: Final = {"postgresql": "postgres"}
@@ -86,7 +86,7 @@ async def on_connection(url: str | URL, work: Callable[[Connection], T]) -> T:
 
 
 async def execute(url: str, *statements: str) -> None:
-    """Do with SQL, in one transaction, what another writer would do."""
+    """Execute another writer's SQL in one transaction."""
 
     def run(connection: Connection) -> None:
         for statement in statements:

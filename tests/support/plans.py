@@ -26,7 +26,7 @@ Sent = list[tuple[str, Any]]
 
 
 class Step(NamedTuple):
-    """One table that is read."""
+    """A table that is read."""
 
     table: str
     """Its name; on MySQL and MariaDB its alias, on PostgreSQL its partition's name."""
@@ -38,7 +38,7 @@ class Step(NamedTuple):
     """The index that is used; None where there is none."""
 
     whole: bool
-    """Whether table or index are read from one end, and to the other unless something stops it."""
+    """True if the table or index is read from one end, to the other unless something stops it."""
 
 
 class Plan(NamedTuple):

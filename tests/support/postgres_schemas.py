@@ -48,7 +48,7 @@ def described(connection: Connection, table: str) -> str:
 
 
 def partitions(connection: Connection) -> set[str]:
-    """Name the tables of a database that are partitions; only PostgreSQL has such."""
+    """Return the names of the tables that are partitions; only PostgreSQL has such tables."""
     if connection.dialect.name != "postgresql":
         return set()
     return set(connection.scalars(_PARTITIONS))

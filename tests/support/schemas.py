@@ -137,7 +137,7 @@ def _tidy(sql: str) -> str:
 
 
 async def tables(url: str) -> set[str]:
-    """Name all tables of a database, without those that are partitions."""
+    """Return the names of a database's tables, without partitions."""
 
     def work(connection: Connection) -> set[str]:
         found = set(inspect(connection).get_table_names())

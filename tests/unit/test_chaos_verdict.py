@@ -12,7 +12,7 @@ Event = dict[str, Any]
 
 
 def batch(number: int, size: int = 2, writer: str = "w") -> list[Mapping[str, Any]]:
-    """Make the metadata of a batch's messages."""
+    """Create the metadata of a batch's messages."""
     return [
         {"writer": writer, "batch": number, "size": size, "place": place} for place in range(size)
     ]

@@ -9,7 +9,7 @@ from langgraph.types import PregelTask, StateSnapshot
 
 
 def config_of(thread_id: str = "t", **more: Any) -> RunnableConfig:
-    """Make the config of a thread; what is more goes beside ``configurable``."""
+    """Return the config of a thread; `more` is added beside ``configurable``."""
     return {"configurable": {"thread_id": thread_id}, **more}  # type: ignore[typeddict-item]  # and more
 
 

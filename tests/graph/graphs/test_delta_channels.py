@@ -67,7 +67,7 @@ class Both:
         self.kept = 1_000_000
 
     async def step(self) -> None:
-        """Do something at random."""
+        """Run a random operation."""
         self.count += 1
         do = self.draw.choice((self.run, self.run, self.write, self.fork, self.copy, self.prune))
         await do()
@@ -146,7 +146,7 @@ class Both:
 
 
 async def _runs_from(graph: Runner, config: Any) -> bool:
-    """Run from a checkpoint; says whether it is one that nothing was written to before."""
+    """Run from a checkpoint; return True if nothing was written to it before."""
     try:
         await graph.run(None, config)
     except EmptyInputError:

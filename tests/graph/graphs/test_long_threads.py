@@ -42,7 +42,7 @@ def writers(step: int) -> dict[str, int]:
 
 
 async def fill(saver: Saver) -> list[str]:
-    """Put the thread; return its ids, oldest first."""
+    """Write the thread; return its ids, oldest first."""
     ids = [str(uuid6(clock_seq=step % 1_000)) for step in range(LENGTH)]
     steps = iter(range(LENGTH))
 

@@ -25,7 +25,7 @@ DOUBLINGS: Final = 12
 
 
 def _copy_other(connection: Connection) -> None:
-    """Make thousands of the other thread: a server reads little tables whole, which is faster."""
+    """Create thousands of rows of another thread, because servers scan small tables."""
     for table in (graph_metadata.tables[name] for name in TABLES):
         key, *rest = table.c
         for times in range(DOUBLINGS):

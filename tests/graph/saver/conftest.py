@@ -11,7 +11,7 @@ from threadlog.langgraph import Saver
 
 @pytest.fixture(params=list(WAYS))
 def way(request: pytest.FixtureRequest) -> str:
-    """Name each way to have a saver."""
+    """Return the name of each way to open a saver."""
     return str(request.param)
 
 

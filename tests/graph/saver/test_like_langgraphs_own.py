@@ -29,11 +29,11 @@ class Both:
         self.valued: dict[tuple[str, str, str, str], bool] = {}
 
     async def step(self) -> None:
-        """Do something at random."""
+        """Run a random operation."""
         await self.random.choice((self.put, self.put, self.put_writes, self.compare_one))()
 
     async def put(self) -> None:
-        """Put a checkpoint, behind another or behind none."""
+        """Write a checkpoint with or without a parent."""
         draw = self.random
         thread_id, space = draw.choice(THREADS), draw.choice(SPACES)
         parents = [id_ for t, s, id_ in self.stored if (t, s) == (thread_id, space)]
@@ -65,7 +65,7 @@ class Both:
         self.stored.append((thread_id, space, id_))
 
     async def put_writes(self) -> None:
-        """Put writes after a checkpoint, some of them again."""
+        """Store writes after a checkpoint, some of them again."""
         if not self.stored:
             return
         draw = self.random

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 
 
 async def tables(url: str) -> set[str]:
-    """Name the tables of a database."""
+    """Return the names of a database's tables."""
     return await on_connection(url, lambda connection: set(inspect(connection).get_table_names()))
 
 

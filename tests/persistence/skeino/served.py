@@ -24,13 +24,13 @@ class Work(TypedDict):
 
 
 async def step(state: Work) -> dict[str, Any]:
-    """Do one step, which takes as long as was asked for."""
+    """Run one step, which takes the requested time."""
     await asyncio.sleep(state["seconds"])
     return {"done": [f"step {len(state['done']) + 1}"]}
 
 
 def onward(state: Work) -> str:
-    """Go on until there were as many steps as were asked for."""
+    """Continue until the requested number of steps is done."""
     return "step" if len(state["done"]) < state["steps"] else "__end__"
 
 

@@ -66,11 +66,11 @@ class Server:
         return str(run["run_id"])
 
     async def run(self, thread_id: str, run_id: str) -> Any:
-        """Look at a run."""
+        """Return a run."""
         return await self.ask("GET", f"/threads/{thread_id}/runs/{run_id}")
 
     async def wait(self, thread_id: str, run_id: str) -> Any:
-        """Look at a run until it has ended."""
+        """Wait until a run has ended, and return it."""
 
         async def ended() -> bool:
             return (await self.run(thread_id, run_id))["status"] in TERMINAL

@@ -176,7 +176,7 @@ async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
 async def test_a_wrong_setting_ends_the_server(
     tmp_path: Path, scheme: str, url: str, error: str
 ) -> None:
-    """It does not come up, and says why without the password."""
+    """The server does not start, and its error text has no password."""
     async with serving(tmp_path, scheme, url) as server:
         assert await server.process.wait() != 0
         log = server.log.read_text(encoding="utf-8")

@@ -45,7 +45,7 @@ class Nothing(TypedDict):
 
 
 def application(url: str, **options: Any) -> FastAPI:
-    """Make an application whose graph does nothing."""
+    """Create an application whose graph does nothing."""
 
     def build(checkpointer: Any) -> Any:
         graph = StateGraph(Nothing)
@@ -132,7 +132,7 @@ def refusing(settings: Any) -> None:
 
 
 def other_create_app(**how: Any) -> None:
-    """Make no application, without asking for what a scheme is."""
+    """Stand for a `create_app` of another signature."""
 
 
 @pytest.mark.parametrize(

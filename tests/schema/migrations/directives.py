@@ -150,7 +150,7 @@ async def faults(url: str) -> list[tuple[str, str]]:
 
 
 async def columns(url: str) -> dict[str, tuple[list[str], list[str]]]:
-    """Name the columns and indexes of all tables."""
+    """Return the columns and indexes of all tables."""
 
     def work(connection: Connection) -> dict[str, tuple[list[str], list[str]]]:
         inspector = inspect(connection)

@@ -71,7 +71,7 @@ def test_the_revision_is_the_directive(part: PartName, call: Call) -> None:
 
 
 def test_the_newest_version_is_that_of_the_models() -> None:
-    """It leaves out no table of theirs, and no partitions."""
+    """The script includes every table of theirs, with partitions."""
     newest = script("postgresql", ("create_threadlog_schema", 5))
     assert sorted(re.findall(r"^CREATE TABLE IF NOT EXISTS (\w+)", newest, re.MULTILINE)) == TABLES
     assert newest.count("PARTITION BY HASH (thread_id)") == 2
@@ -342,7 +342,7 @@ def _locks(connection: Connection) -> int:
 async def test_what_is_half_dropped_is_dropped(
     postgres_database: str, part: SchemaPart, dropped: list[str]
 ) -> None:
-    """It does not open, and a downgrade takes the rest."""
+    """The database does not open, and a downgrade drops the rest."""
     await upgrade(postgres_database, part)
     await run(postgres_database, *(f"DROP TABLE {table}" for table in dropped))
     with pytest.raises(CubepiSchemaMismatch):

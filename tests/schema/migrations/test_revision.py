@@ -152,7 +152,7 @@ async def test_what_alembic_did_is_verified(
 
 
 def _pretend(config: Config) -> None:
-    """Make all tables but one."""
+    """Create all tables but one."""
     connection = config.attributes["connection"]
     cubepi_metadata.create_all(connection)
     cubepi_metadata.tables["cubepi_runs"].drop(connection)

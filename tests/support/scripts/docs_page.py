@@ -50,7 +50,7 @@ class Block:
     """The name of the file that it is."""
 
     fragment: bool
-    """Whether it is not to be run."""
+    """True if the block is not run."""
 
 
 def blocks(page: str) -> Iterator[Block]:
