@@ -20,12 +20,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Run:
-    """One contender at one piece of work."""
+    """A contender at one piece of work."""
 
     contender: str
 
     measure: Callable[[], Awaitable[float]]
-    """Do the work once and return its figure, without the preparation."""
+    """Run the work once and return its figure, without the preparation."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from benchmarks.work import agent_turn, appending, loading, writing
 
 @dataclass(frozen=True)
 class Target:
-    """One figure as a multiple of another, and what it should be."""
+    """The ratio of two figures, and its target."""
 
     work: str
     contender: str

@@ -1,7 +1,7 @@
-"""Alembic environment, frozen revisions, and what hosts' own migrations need.
+"""Alembic environment, frozen revisions, and helpers for an application's own migrations.
 
-Importing this package imports no Alembic; `threadlog.migrations.plugin` does, and gives a
-host's migrations the ``op.`` directives.
+Importing this package does not import Alembic. `threadlog.migrations.plugin` imports it and
+registers the ``op.`` directives for an application's migrations.
 """
 
 from threadlog.migrations.autogenerate.filters import exclude_threadlog_tables

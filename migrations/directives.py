@@ -1,12 +1,13 @@
-"""The directives of threadlog in hosts' migrations: ``op.create_threadlog_schema(version=5)``.
+"""Directives for an application's migrations, such as ``op.create_threadlog_schema(version=5)``.
 
-Importing this module registers them with Alembic 1.14 or later; hosts import
-`threadlog.migrations.plugin`, which does. Each takes the schema version as an argument,
-because a migration is history: what it does is frozen with the version
-(`threadlog.migrations.history.definitions`) and never follows the release that runs it.
+Importing this module registers them with Alembic 1.14 or later. Applications import
+`threadlog.migrations.plugin`, which imports this module. Each directive has the schema version
+as an argument: the statements of a version are frozen
+(`threadlog.migrations.history.definitions`), so that a migration does the same in every release
+of threadlog.
 
-It also makes what autogenerate writes of threadlog's tables run as it is, see
-`threadlog.migrations.autogenerate.rendering`.
+The import also registers `threadlog.migrations.autogenerate.rendering`, which makes the
+migrations that autogenerate writes for threadlog's tables run unedited.
 """
 
 from alembic.operations import MigrateOperation, Operations
@@ -24,27 +25,27 @@ rendering.register()
 @Operations.register_operation("drop_threadlog_schema")
 @Operations.register_operation("write_threadlog_version")
 class SchemaDirectives(MigrateOperation):
-    """What Alembic makes methods of ``op`` from, for the message log.
+    """The ``op.`` directives of the message log.
 
-    Each runs Alembic's own operations, so that there is nothing to be invoked, or to be
-    rendered by autogenerate, by the names of these.
+    Each runs Alembic's own operations. Therefore Alembic never invokes an instance of this
+    class, and autogenerate never renders one.
     """
 
     @classmethod
     def create_threadlog_schema(cls, operations: Operations, version: int) -> None:
-        """Create the tables of messages as they are at a schema version, and write the version.
+        """Create the message log's tables of a schema version, and write the version.
 
-        May be run again after a failure, and completes what is there. Tables of that version
-        are adopted as they are, and given the indexes that they lack.
+        Safe to run again after a failure: missing tables and indexes are created. Tables of
+        this version that another tool created are adopted as they are and get missing indexes.
 
         Args:
-            operations: given by Alembic.
-            version: 5 for this release; earlier ones are the agent framework's.
+            operations: passed by Alembic.
+            version: 5 for this release; earlier versions are the agent framework's.
 
         Raises:
             ConfigurationError: the version is unknown.
-            CubepiSchemaMismatch: the database holds tables of another version, or without
-                one; nothing was changed.
+            CubepiSchemaMismatch: the database has tables of another version, or without a
+                version; nothing was changed.
         """
         steps.create_schema(operations, version)
 
@@ -52,16 +53,16 @@ class SchemaDirectives(MigrateOperation):
     def upgrade_threadlog_schema(
         cls, operations: Operations, from_version: int, to_version: int
     ) -> None:
-        """Upgrade the tables from one schema version to a later one; all data stays.
+        """Upgrade the tables from one schema version to a later one; no data is lost.
 
-        May be run again after a failure. Columns that are there keep their collation, which
-        is the database's default where the framework's migrations made them: ``threadlog
-        check`` shows what mends them.
+        Safe to run again after a failure. Existing columns keep their collation, which is the
+        database's default if the framework's migrations created them: ``threadlog check``
+        prints the statements that correct it.
 
         Args:
-            operations: given by Alembic.
+            operations: passed by Alembic.
             from_version: the version that the database has, 1 or later.
-            to_version: the version that it is to have.
+            to_version: the version to upgrade to.
 
         Raises:
             ConfigurationError: a version is unknown, or they are in the wrong order.
@@ -73,14 +74,14 @@ class SchemaDirectives(MigrateOperation):
     def downgrade_threadlog_schema(
         cls, operations: Operations, from_version: int, to_version: int
     ) -> None:
-        """Undo `upgrade_threadlog_schema`; what the earlier version has no place for is lost.
+        """Revert `upgrade_threadlog_schema`; data of the newer tables and columns is lost.
 
-        May be run again after a failure.
+        Safe to run again after a failure.
 
         Args:
-            operations: given by Alembic.
+            operations: passed by Alembic.
             from_version: the version that the database has.
-            to_version: the version that it is to have, 1 or later.
+            to_version: the version to downgrade to, 1 or later.
 
         Raises:
             ConfigurationError: a version is unknown, or they are in the wrong order.
@@ -90,12 +91,12 @@ class SchemaDirectives(MigrateOperation):
 
     @classmethod
     def drop_threadlog_schema(cls, operations: Operations, version: int) -> None:
-        """Drop the tables of a schema version, with all conversations in them.
+        """Drop the tables of a schema version and all conversations in them.
 
-        May be run again after a failure, and on a database that has none of them.
+        Safe to run again after a failure, and on a database that has none of the tables.
 
         Args:
-            operations: given by Alembic.
+            operations: passed by Alembic.
             version: the version whose tables are dropped.
 
         Raises:
@@ -105,13 +106,13 @@ class SchemaDirectives(MigrateOperation):
 
     @classmethod
     def write_threadlog_version(cls, operations: Operations, version: int) -> None:
-        """Make the version table say a schema version.
+        """Write a schema version to the version table, replacing any other.
 
-        For a migration that autogenerate wrote from ``cubepi_metadata``: it makes tables, and
-        puts nothing into them. The other directives write the version by themselves.
+        For a migration that autogenerate wrote from ``cubepi_metadata``, which creates tables
+        but no rows. The other directives write the version by themselves.
 
         Args:
-            operations: given by Alembic.
+            operations: passed by Alembic.
             version: the version that the tables have.
 
         Raises:
@@ -124,34 +125,34 @@ class SchemaDirectives(MigrateOperation):
 @Operations.register_operation("drop_threadlog_graph_schema")
 @Operations.register_operation("write_threadlog_graph_version")
 class GraphDirectives(MigrateOperation):
-    """The same for the graph state: checkpoints, and the threads and runs of a server."""
+    """The ``op.`` directives of the graph state: checkpoints, and a server's threads and runs."""
 
     @classmethod
     def create_threadlog_graph_schema(cls, operations: Operations, version: int) -> None:
-        """Create the graph state's tables as they are at a version of it, and write the version.
+        """Create the graph state's tables of a schema version, and write the version.
 
-        May be run again after a failure, and completes what is there, as
-        `SchemaDirectives.create_threadlog_schema` does.
+        Safe to run again after a failure: missing tables and indexes are created, as by
+        `SchemaDirectives.create_threadlog_schema`.
 
         Args:
-            operations: given by Alembic.
+            operations: passed by Alembic.
             version: 1 for this release.
 
         Raises:
             ConfigurationError: the version is unknown.
-            CubepiSchemaMismatch: the database holds tables of another version, or without
-                one; nothing was changed.
+            CubepiSchemaMismatch: the database has tables of another version, or without a
+                version; nothing was changed.
         """
         steps.create_schema(operations, version, GRAPH_STATE)
 
     @classmethod
     def drop_threadlog_graph_schema(cls, operations: Operations, version: int) -> None:
-        """Drop the graph state's tables of a version, with all checkpoints in them.
+        """Drop the graph state's tables of a schema version and all checkpoints in them.
 
-        May be run again after a failure, and on a database that has none of them.
+        Safe to run again after a failure, and on a database that has none of the tables.
 
         Args:
-            operations: given by Alembic.
+            operations: passed by Alembic.
             version: the version whose tables are dropped.
 
         Raises:
@@ -161,13 +162,13 @@ class GraphDirectives(MigrateOperation):
 
     @classmethod
     def write_threadlog_graph_version(cls, operations: Operations, version: int) -> None:
-        """Make the graph state's version table say a version.
+        """Write a schema version to the graph state's version table, replacing any other.
 
-        For a migration that autogenerate wrote from ``graph_metadata``: it makes tables, and
-        puts nothing into them.
+        For a migration that autogenerate wrote from ``graph_metadata``, which creates tables
+        but no rows.
 
         Args:
-            operations: given by Alembic.
+            operations: passed by Alembic.
             version: the version that the tables have.
 
         Raises:

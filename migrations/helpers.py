@@ -1,21 +1,22 @@
-"""SQL text for hosts' migrations, under the names that the agent framework gives such texts.
+"""SQL text for an application's migrations, named like the agent framework's helpers.
 
-A migration that called one of these is part of a host's history: the texts are frozen, and
-do not follow the models. They are for MySQL and MariaDB, except `write_schema_version_op`, and
-look at nothing first: a migration that broke off in the middle is finished by hand. The
-directives of `threadlog.migrations.plugin` look, and know SQLite too.
+A migration that called one of these functions is part of the application's history. Therefore
+the texts are frozen and do not follow the models. They are for MySQL and MariaDB, except
+`write_schema_version_op`. They do not inspect the database: complete an interrupted migration
+by hand. The directives of `threadlog.migrations.plugin` inspect the database first, and support
+SQLite too.
 
-Every text may hold several statements, separated by ``;``, where drivers run one at a time.
-One loop does for all::
+Every text may contain several statements separated by ``;``, but drivers run one at a time.
+The same loop runs every text::
 
     for statement in upgrade_v4_to_v5_op().split(";"):
         if statement.strip():
             op.execute(statement)
 
-Names and splitting are those of ``cubeloop.checkpointer.mysql.alembic_helpers`` (cubeloop
-0.15.3), so that a migration changes nothing but its import. Here identifiers are compared
-byte by byte (``utf8mb4_bin``) and have 255 characters; there the ids of runs and questions
-have the database's collation, and ``cubepi_threads.run_id`` has 64 characters.
+Names and separators are those of ``cubeloop.checkpointer.mysql.alembic_helpers`` (cubeloop
+0.15.3), so that only the import of a migration changes. In threadlog's texts identifiers are
+compared byte by byte (``utf8mb4_bin``) and have 255 characters. In cubeloop's, the ids of runs
+and questions have the database's collation, and ``cubepi_threads.run_id`` has 64 characters.
 """
 
 from typing import Final
@@ -26,32 +27,35 @@ _BY_THREAD: Final = "PARTITION BY KEY (thread_id) PARTITIONS 64"
 
 
 def messages_partition_clause() -> str:
-    """Give the partitions of ``cubepi_messages`` on MySQL.
+    """Return the partition clause of ``cubepi_messages`` on MySQL.
 
-    The text goes behind ``ALTER TABLE cubepi_messages``. A table that autogenerate took
-    from `threadlog.models.cubepi_metadata` has its partitions already; altering it again
-    changes nothing but costs a copy of the table.
+    Append the text to ``ALTER TABLE cubepi_messages``. A table that autogenerate created from
+    `threadlog.models.cubepi_metadata` already has its partitions; altering it again changes
+    nothing but copies the whole table.
     """
     return _BY_THREAD
 
 
 def runs_partition_clause() -> str:
-    """Give the partitions of ``cubepi_runs`` on MySQL; see `messages_partition_clause`."""
+    """Return the partition clause of ``cubepi_runs``; see `messages_partition_clause`."""
     return _BY_THREAD
 
 
 def add_pending_request_column_op() -> str:
-    """Give the statement from version 1 to 2: the question that a thread waits with."""
+    """Return the statement from version 1 to 2, which adds ``pending_request`` to threads."""
     return "ALTER TABLE cubepi_threads ADD COLUMN pending_request JSON NULL"
 
 
 def add_run_id_column_op() -> str:
-    """Give the statement from version 2 to 3: the run that asked the question."""
+    """Return the statement from version 2 to 3, which adds ``run_id`` to threads.
+
+    The column has the run that asked the pending question.
+    """
     return f"ALTER TABLE cubepi_threads ADD COLUMN run_id {_ID} NULL"
 
 
 def add_messages_run_id_column_op() -> str:
-    """Give the two statements that let messages say their run, a part of version 4."""
+    """Return two statements that add ``run_id`` and its index to messages; part of version 4."""
     return (
         f"ALTER TABLE cubepi_messages ADD COLUMN run_id {_ID} NULL; "
         "CREATE INDEX ix_cubepi_messages_thread_run ON cubepi_messages (thread_id, run_id);"
@@ -59,7 +63,7 @@ def add_messages_run_id_column_op() -> str:
 
 
 def create_runs_table_op() -> str:
-    """Give the statement that creates ``cubepi_runs``, partitions included; of version 4."""
+    """Return the statement that creates ``cubepi_runs`` with partitions; part of version 4."""
     return (
         "CREATE TABLE cubepi_runs ("
         f"thread_id {_ID} NOT NULL, "
@@ -74,12 +78,12 @@ def create_runs_table_op() -> str:
 
 
 def upgrade_v3_to_v4_op() -> str:
-    """Give the three statements from version 3 to 4, without that of the version."""
+    """Return the three statements from version 3 to 4, without the version row's."""
     return f"{add_messages_run_id_column_op()} {create_runs_table_op()};"
 
 
 def create_hitl_answers_table_op() -> str:
-    """Give the statement that creates ``cubepi_hitl_answers``; of version 5."""
+    """Return the statement that creates ``cubepi_hitl_answers``; part of version 5."""
     return (
         "CREATE TABLE cubepi_hitl_answers ("
         f"thread_id {_ID} NOT NULL, "
@@ -93,9 +97,9 @@ def create_hitl_answers_table_op() -> str:
 
 
 def upgrade_v4_to_v5_op() -> str:
-    """Give the statements from version 4 to 5, without that of the version.
+    """Return the statements from version 4 to 5, without the version row's.
 
-    Besides what the framework's text of that name does, it adds the index that lists recent
+    Unlike the framework's function of this name, it also adds the index that lists recent
     threads.
     """
     return (
@@ -105,10 +109,10 @@ def upgrade_v4_to_v5_op() -> str:
 
 
 def write_schema_version_op(version: int = 5) -> str:
-    """Give two statements, separated by ``;``, that make the version table say `version`.
+    """Return two statements, separated by ``;``, that write `version` to the version table.
 
-    They may be run any number of times, in MySQL and SQLite alike, and belong into one
-    transaction: between them the table is empty.
+    They are safe to run again, on every database. Run both in one transaction, because the
+    table is empty between them.
 
     Args:
         version: the schema version that the tables have after this migration.

@@ -1,18 +1,18 @@
 """threadlog's plugin for Alembic.
 
-Importing it, in ``env.py``, registers it::
+Import it in ``env.py`` to register it::
 
     import threadlog.migrations.plugin
 
     context.configure(..., autogenerate_plugins=["alembic.autogenerate.*", "threadlog"])
 
-The import gives migrations the directives of `threadlog.migrations.directives`. Naming
-``threadlog`` among the plugins is up to the host: autogenerate and ``alembic check`` then
-notice changed partitions too, see `threadlog.migrations.autogenerate.partitions`.
+The import registers the directives of `threadlog.migrations.directives`. Naming ``threadlog``
+in ``autogenerate_plugins`` is optional: autogenerate and ``alembic check`` then also report
+changed partitions, see `threadlog.migrations.autogenerate.partitions`.
 
-It needs Alembic 1.18, the first that has plugins. There is no entry point: before its release
-1.20.1 ``import alembic`` itself failed on one that names a module (its issue 1873), in every
-project of an environment that threadlog were installed in.
+The plugin needs Alembic 1.18, the first release with plugins. It has no entry point: before
+Alembic 1.20.1, ``import alembic`` itself failed on an entry point that names a module (Alembic
+issue 1873), in every project of the environment.
 """
 
 import sys
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from alembic.runtime.plugins import Plugin
 
 NAME: Final = "threadlog"
-"""What the plugin is called in ``autogenerate_plugins``."""
+"""The plugin's name in ``autogenerate_plugins``."""
 
 
 def setup(plugin: "Plugin") -> None:
-    """Register everything; called by Alembic."""
+    """Register the directives and the partition comparison; called by Alembic."""
     from threadlog.migrations import directives  # noqa: F401, PLC0415
     from threadlog.migrations.autogenerate import partitions  # noqa: PLC0415
 
@@ -38,18 +38,18 @@ def setup(plugin: "Plugin") -> None:
 
 
 def _register() -> None:
-    """Hand this module to Alembic, once in a process.
+    """Register this module with Alembic, once in a process.
 
     Raises:
-        ConfigurationError: this Alembic has no plugins.
+        ConfigurationError: Alembic is older than 1.18.
     """
     try:
         from alembic.runtime.plugins import Plugin  # noqa: PLC0415 - see above
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"threadlog's plugin needs Alembic 1.18 or later, this is {alembic.__version__}. "
-            "Upgrade it, or import threadlog.migrations.directives instead: the op. directives "
-            "work with this one too, but autogenerate cannot be told to look at partitions."
+            "threadlog's plugin needs Alembic 1.18 or later; the installed release is "
+            f"{alembic.__version__}. Upgrade Alembic, or import threadlog.migrations.directives "
+            "instead: the op. directives work, but autogenerate does not compare partitions."
         ) from error
     Plugin.setup_plugin_from_module(sys.modules[__name__], NAME)
 

@@ -1,13 +1,14 @@
-"""SQL text for hosts' migrations on PostgreSQL; `threadlog.migrations.helpers` has MySQL's.
+"""SQL text for an application's migrations on PostgreSQL.
 
-Names, splitting and what the texts do are those of
-``cubeloop.checkpointer.postgres.alembic_helpers`` (cubeloop 0.15.3), so that a migration
-changes nothing but its import. They are for tables that the framework's migrations made: ids
-have the database's collation, as there. `upgrade_v4_to_v5_op` also adds the index that lists
-recent threads.
+`threadlog.migrations.helpers` has the texts for MySQL.
 
-A text may hold several statements, separated by ``;``, where drivers run one at a time. One
-loop does for all::
+Names, separators and effects are those of ``cubeloop.checkpointer.postgres.alembic_helpers``
+(cubeloop 0.15.3), so that only the import of a migration changes. The texts are for tables that
+the framework's migrations created: ids have the database's collation, as in cubeloop.
+`upgrade_v4_to_v5_op` also adds the index that lists recent threads.
+
+A text may contain several statements separated by ``;``, but drivers run one at a time. The
+same loop runs every text::
 
     for statement in upgrade_v4_to_v5_op().split(";"):
         if statement.strip():
@@ -34,31 +35,38 @@ _NOW: Final = "TIMESTAMPTZ NOT NULL DEFAULT now()"
 
 
 def create_message_partitions_op() -> str:
-    """Give the 64 statements that create the partitions of ``cubepi_messages``.
+    """Return the 64 statements that create the partitions of ``cubepi_messages``.
 
-    For a table that was just created, ``PARTITION BY HASH (thread_id)``. What autogenerate
-    writes with `threadlog.migrations.plugin` creates them already, as the directives do.
+    For a table that was just created with ``PARTITION BY HASH (thread_id)``. The directives
+    create the partitions themselves, as do migrations that autogenerate writes with
+    `threadlog.migrations.plugin`.
     """
     return ";\n".join(hash_partitions.statements("cubepi_messages"))
 
 
 def create_runs_partitions_op() -> str:
-    """Give those of ``cubepi_runs``; see `create_message_partitions_op`."""
+    """Return the 64 statements that create the partitions of ``cubepi_runs``.
+
+    See `create_message_partitions_op`.
+    """
     return ";\n".join(hash_partitions.statements("cubepi_runs"))
 
 
 def add_pending_request_column_op() -> str:
-    """Give the statement from version 1 to 2: the question that a thread waits with."""
+    """Return the statement from version 1 to 2, which adds ``pending_request`` to threads."""
     return "ALTER TABLE cubepi_threads ADD COLUMN IF NOT EXISTS pending_request JSONB"
 
 
 def add_run_id_column_op() -> str:
-    """Give the statement from version 2 to 3: the run that asked the question."""
+    """Return the statement from version 2 to 3, which adds ``run_id`` to threads.
+
+    The column has the run that asked the pending question.
+    """
     return "ALTER TABLE cubepi_threads ADD COLUMN IF NOT EXISTS run_id TEXT"
 
 
 def upgrade_v3_to_v4_op() -> str:
-    """Give the statements from version 3 to 4, partitions included, without the version's."""
+    """Return the statements from version 3 to 4 with partitions, without the version row's."""
     return ";\n".join(
         [
             "ALTER TABLE cubepi_messages ADD COLUMN IF NOT EXISTS run_id TEXT",
@@ -82,7 +90,7 @@ def upgrade_v3_to_v4_op() -> str:
 
 
 def upgrade_v4_to_v5_op() -> str:
-    """Give the statements from version 4 to 5, without that of the version."""
+    """Return the statements from version 4 to 5, without the version row's."""
     return ";\n".join(
         [
             (

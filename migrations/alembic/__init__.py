@@ -1,1 +1,1 @@
-"""The Alembic environment and revisions of threadlog migrate."""
+"""The Alembic environment and revisions of ``threadlog migrate``."""

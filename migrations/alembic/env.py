@@ -1,15 +1,16 @@
 """Alembic's environment, run by Alembic for each command of `threadlog.schema.migrate`.
 
-``config.attributes["part"]`` is the `SchemaPart` that the revisions are of.
+The caller sets ``config.attributes``:
 
-Online, the caller gives a `sqlalchemy.Connection` as ``config.attributes["connection"]``, in a
-transaction that is the caller's to commit. Offline, the caller gives a `sqlalchemy.URL` as
-``config.attributes["url"]``, of which only the dialect is used.
+- ``part``: the `SchemaPart` whose revisions are run.
+- ``command``: ``upgrade`` or ``downgrade``.
+- ``connection``, online: a `sqlalchemy.Connection` in a transaction that the caller commits.
+- ``url``, offline: a `sqlalchemy.URL`, of which only the dialect is used.
+- ``chosen``, for an online upgrade: True if the part was asked for by name. If False, a part
+  that an application may want to create in its own migrations is skipped.
 
-``config.attributes["command"]`` is ``upgrade`` or ``downgrade``. An online upgrade leaves in
-``config.attributes["outcome"]`` what it did; see `threadlog.schema.migrate.Outcome`. One that
-leaves alone what a host may want in migrations of its own has ``config.attributes["chosen"]``
-false: nobody asked for the part by name.
+An online upgrade sets ``config.attributes["outcome"]`` to the value of a
+`threadlog.schema.migrate.Outcome`.
 """
 
 from typing import Final
@@ -25,7 +26,7 @@ from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.message_log import MESSAGE_LOG
 from threadlog.models import PARTS, PartName, SchemaPart
 
-_HOSTS_TABLE: Final = "alembic_version"
+_APPLICATION_REVISION_TABLE: Final = "alembic_version"
 
 _DEFINITIONS: Final[dict[PartName, Definitions]] = {
     "messages": MESSAGE_LOG,
@@ -34,17 +35,18 @@ _DEFINITIONS: Final[dict[PartName, Definitions]] = {
 
 
 def _run_offline(part: SchemaPart, dialect: str) -> None:
-    """Write the statements as text."""
+    """Write the statements as SQL text."""
     context.configure(dialect_name=dialect, version_table=part.revision_table, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 
 
 def _run_online(part: SchemaPart, connection: Connection) -> None:
-    """Do the command on a connection; a database that is refused is left as it was.
+    """Run the command on a connection.
 
     Raises:
-        CubepiSchemaError: the database holds what is not to be touched.
+        CubepiSchemaError: the database contains tables that must not be changed; nothing was
+            changed.
     """
     tables = set(inspect(connection).get_table_names())
     if context.config.attributes["command"] == "upgrade":
@@ -54,14 +56,17 @@ def _run_online(part: SchemaPart, connection: Connection) -> None:
 
 
 def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:
-    """Upgrade what is not complete, and say what was done.
+    """Run the upgrade unless the application manages the part; return the outcome.
 
-    What is complete and the host's gets no bookkeeping: the host's next autogenerate would
-    see a table that it has to drop. Nor is such a host given another part unasked.
+    A complete part that the application's own migrations manage gets no revision table: the
+    application's next autogenerate would propose to drop that table. No other part is created
+    in such an application's database unless it was asked for.
     """
-    if _is_hosts(part, connection, tables):
+    if _is_application_managed(part, connection, tables):
         return "external"
-    if not context.config.attributes["chosen"] and _has_a_host(part, connection, tables):
+    if not context.config.attributes["chosen"] and _is_left_to_application(
+        part, connection, tables
+    ):
         return "skipped"
     complete = _is_complete(part, connection, tables)
     if not complete and part.revision_table in tables:
@@ -72,24 +77,24 @@ def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:
     return "created" if tables.isdisjoint(part.tables) else "completed"
 
 
-def _is_hosts(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
-    """Say whether a part is complete, and made by the host's own migrations."""
+def _is_application_managed(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
+    """Return True if a part is complete and the application's own migrations created it."""
     return (
-        _HOSTS_TABLE in tables
+        _APPLICATION_REVISION_TABLE in tables
         and part.revision_table not in tables
         and _is_complete(part, connection, tables)
     )
 
 
-def _has_a_host(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
-    """Say whether nothing is there of a part in a database where another is the host's."""
+def _is_left_to_application(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
+    """Return True if no table of a part exists and the application manages another part."""
     return tables.isdisjoint({*part.tables, part.revision_table}) and any(
-        _is_hosts(other, connection, tables) for other in PARTS
+        _is_application_managed(other, connection, tables) for other in PARTS
     )
 
 
 def _is_complete(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
-    """Say whether tables, columns, indexes, partitions and version are all there."""
+    """Return True if no table, column, index, partition or version row is missing."""
     inspector = inspect(connection)
     if not tables >= part.tables:
         return False
@@ -102,36 +107,36 @@ def _is_complete(part: SchemaPart, connection: Connection, tables: set[str]) -> 
 
 
 def _has_columns(inspector: Inspector, table: Table) -> bool:
-    """Say whether an existing table has the columns and indexes of the models."""
+    """Return True if an existing table has the columns and indexes of the models."""
     columns = {column["name"] for column in inspector.get_columns(table.name)}
-    indexes = _indexes(inspector, table.name)
+    indexes = _index_names(inspector, table.name)
     return columns >= set(table.columns.keys()) and indexes >= {i.name for i in table.indexes}
 
 
 def _has_layout(part: SchemaPart, connection: Connection, inspector: Inspector) -> bool:
-    """Say whether existing tables have what only migrations know of."""
-    made, dialect = _DEFINITIONS[part.name], connection.dialect.name
+    """Return True if existing tables have the indexes and partitions that no model declares."""
+    definitions, dialect = _DEFINITIONS[part.name], connection.dialect.name
     wanted = {
         (index.table, index.name)
-        for index in made.indexes(part.version, dialect)
+        for index in definitions.indexes(part.version, dialect)
         if index.dialect is not None
     }
-    if any(name not in _indexes(inspector, table) for table, name in wanted):
+    if any(name not in _index_names(inspector, table) for table, name in wanted):
         return False
     return dialect != POSTGRESQL or not any(
-        hash_partitions.are_missing(connection, table) for table in made.hash_partitioned
+        hash_partitions.are_missing(connection, table) for table in definitions.hash_partitioned
     )
 
 
-def _indexes(inspector: Inspector, table: str) -> set[str | None]:
+def _index_names(inspector: Inspector, table: str) -> set[str | None]:
     return {index["name"] for index in inspector.get_indexes(table)}
 
 
 def _unstamp(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
-    """Forget that the database is at the newest revision, so that it is run again.
+    """Delete the newest revision from the revision table, so that Alembic runs it again.
 
-    Somebody dropped what it made. A revision of a newer release is not forgotten: what is
-    missing may be missing on purpose.
+    Some of the tables, columns or indexes that the revision created were dropped. A revision
+    of a newer release is not deleted: that release may have removed them on purpose.
 
     Raises:
         CubepiSchemaMismatch: the version table was dropped, but not all data tables were.
@@ -146,41 +151,41 @@ def _unstamp(part: SchemaPart, connection: Connection, tables: set[str]) -> None
             expected=part.version,
             actual=0,
             hint=(
-                "threadlog migrated this database, but of its tables only "
-                f"{', '.join(sorted(data_tables))} are left, as after a downgrade that broke "
-                "off. If they hold all of the data, run the statements on "
-                f"{version_table} that `threadlog migrate URL --sql` shows, then "
-                "migrate again; else restore a backup, or drop them. Nothing was changed."
+                "threadlog migrated this database, but only these tables are left: "
+                f"{', '.join(sorted(data_tables))}, as after an interrupted downgrade. If they "
+                f"contain all of the data, run the statements on {version_table} that "
+                "`threadlog migrate URL --sql` prints, then migrate again. Otherwise restore a "
+                "backup, or drop these tables. Nothing was changed."
             ),
         )
 
 
 def _run_revisions(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
-    """Let Alembic run the revisions; where one refuses, leave no bookkeeping behind."""
+    """Run the revisions; drop a revision table created here if a revision raises."""
     context.configure(
         connection=connection, target_metadata=part.metadata, version_table=part.revision_table
     )
     try:
         with context.begin_transaction():
-            _bookkeeping(part).create(connection, checkfirst=True)
+            _revision_table(part).create(connection, checkfirst=True)
             context.run_migrations()
     except (CubepiSchemaError, CommandError):
-        if part.revision_table not in tables:  # Alembic made it before it asked the revision
+        if part.revision_table not in tables:  # created before the revision ran
             connection.execute(text(f"DROP TABLE {part.revision_table}"))
         raise
 
 
-def _bookkeeping(part: SchemaPart) -> Table:
-    """Give the table that Alembic would make, but for a name of its key.
+def _revision_table(part: SchemaPart) -> Table:
+    """Return Alembic's revision table without a name for its primary key.
 
-    MariaDB warns that it ignores the name, and drivers pass that on.
+    MariaDB ignores that name with a warning, which drivers pass on.
     """
     key = Column("version_num", String(32), primary_key=True)
     return Table(part.revision_table, MetaData(), key)
 
 
 def _run() -> None:
-    """Run in the mode that Alembic's command asked for."""
+    """Run online or offline, as Alembic's command requires."""
     attributes = context.config.attributes
     if context.is_offline_mode():
         _run_offline(attributes["part"], attributes["url"].get_backend_name())

@@ -1,6 +1,6 @@
 """${message}.
 
-Frozen: write every definition out, import nothing from threadlog.models.
+Frozen: write every definition here and import nothing from threadlog.models.
 """
 
 from alembic import op
@@ -14,10 +14,10 @@ depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:
-    """Change the schema; each step must be safe to run again, since MySQL commits it."""
+    """Upgrade the schema; each step must be safe to run again, since MySQL commits it."""
     ${upgrades if upgrades else "pass"}
 
 
 def downgrade() -> None:
-    """Undo `upgrade`."""
+    """Revert `upgrade`."""
     ${downgrades if downgrades else "pass"}

@@ -1,1 +1,1 @@
-"""What autogenerate needs to know of threadlog's tables."""
+"""Alembic autogenerate support for threadlog's tables."""

@@ -1,4 +1,4 @@
-"""A filter for hosts whose autogenerate is to leave threadlog's tables alone."""
+"""A filter that excludes threadlog's tables from an application's autogenerate."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -16,14 +16,14 @@ _NAMES: Final = frozenset(
 def exclude_threadlog_tables(
     name: str | None, type_: str, parent_names: Mapping[str, str | None]
 ) -> bool:
-    """Say whether autogenerate may look at something that it found in the database.
+    """Return False for threadlog's tables, so that autogenerate ignores them.
 
-    For a host on whose database ``threadlog migrate`` or somebody else looks after the
-    tables: without it autogenerate proposes to drop them. Alone::
+    For an application whose threadlog tables are managed by ``threadlog migrate`` or another
+    tool. Without this filter, autogenerate proposes to drop them. Use it alone::
 
         context.configure(..., include_name=exclude_threadlog_tables)
 
-    or with a filter of the host's own::
+    or with the application's own filter::
 
         def include_name(name, type_, parent_names):
             return exclude_threadlog_tables(name, type_, parent_names) and (
@@ -31,12 +31,12 @@ def exclude_threadlog_tables(
             )
 
     Args:
-        name: what it is called; None for the default schema.
+        name: the name of the object in the database; None for the default schema.
         type_: ``table``, ``column``, ``index``, ``schema``, …
-        parent_names: where it is; not looked at.
+        parent_names: the names of the object's parents; ignored.
 
     Returns:
-        False for threadlog's tables of both parts, their partitions on PostgreSQL and its
-        bookkeeping included, in whichever schema; True for all else.
+        False for the tables of both parts, their partitions on PostgreSQL and the revision
+        tables, in any schema; True for everything else.
     """
     return type_ != "table" or name not in _NAMES

@@ -1,8 +1,8 @@
-"""Lets autogenerate see the partitions of ``cubepi_messages`` and ``cubepi_runs``.
+"""Compare the partitions of ``cubepi_messages`` and ``cubepi_runs`` in autogenerate.
 
-Alembic itself creates those of MySQL and MariaDB with a table, and from then on looks at them
-no more. On PostgreSQL it takes each for a table of its own; there `PartitionsOp` creates those
-that are missing. How a table is partitioned cannot be changed there.
+On MySQL and MariaDB, Alembic itself creates the partitions with the table and never compares
+them afterwards. On PostgreSQL, Alembic sees each partition as a table. `PartitionsOp` creates
+missing partitions there; the partition key of an existing table cannot be changed.
 """
 
 import re
@@ -29,41 +29,49 @@ _PARTITIONS: Final = text(
     " GROUP BY partition_method, partition_expression"
 )
 
-_NONE: Final = "REMOVE PARTITIONING"
+_NO_PARTITIONS: Final = "REMOVE PARTITIONING"
 
 
 class PartitionTableOp(ExecuteSQLOp):
-    """An ``ALTER TABLE`` that gives a table other partitions.
+    """An ``ALTER TABLE`` that changes the partitions of a table.
 
-    It is rendered as ``op.execute("ALTER TABLE …")``, so that the migration needs nothing of
+    It is rendered as ``op.execute("ALTER TABLE …")``, so that the migration does not import
     threadlog.
     """
 
     def __init__(self, table: str, clause: str, former: str) -> None:
-        """Take the quoted name of the table and what goes behind it, now and for the way back."""
-        # op.execute() would take :name in it for a parameter.
+        """Create the operation for the quoted name `table`.
+
+        Args:
+            table: the quoted name of the table.
+            clause: the clause that follows ``ALTER TABLE`` and the name.
+            former: the same clause for the downgrade.
+        """
+        # op.execute() would read :name in the clause as a parameter.
         super().__init__(f"ALTER TABLE {table} {clause}".replace(":", r"\:"))
         self.table = table
         self.clause = clause
         self.former = former
 
     def reverse(self) -> "PartitionTableOp":
-        """Give what the downgrade does."""
+        """Return the operation of the downgrade."""
         return PartitionTableOp(self.table, self.former, self.clause)
 
     def to_diff_tuple(self) -> tuple[Any, ...]:
-        """Say it as ``alembic check`` prints it."""
+        """Return the tuple that ``alembic check`` prints."""
         return ("partition_table", self.table, self.clause)
 
 
 def add_comparator(plugin: Plugin) -> None:
-    """Add the comparison to a plugin; a host opts in by naming that in its ``env.py``."""
+    """Add the comparison to a plugin; an application opts in by naming it in ``env.py``."""
     for dialect in MYSQL:
-        plugin.add_autogenerate_comparator(_compare, "table", "partitions", qualifier=dialect)
-    plugin.add_autogenerate_comparator(_complete, "table", "partitions", qualifier=POSTGRESQL)
+        plugin.add_autogenerate_comparator(_compare_mysql, "table", "partitions", qualifier=dialect)
+    plugin.add_autogenerate_comparator(
+        _compare_postgres, "table", "partitions", qualifier=POSTGRESQL
+    )
 
 
-def _compare(
+def _compare_mysql(
     autogen_context: AutogenContext,
     modify_table_ops: ModifyTableOps,
     schema: str | None,
@@ -71,25 +79,30 @@ def _compare(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Emit an operation where a table has other partitions than its metadata says.
+    """Append an operation if a table's partitions differ from its metadata.
 
-    Alembic calls it for each table: `found` in the database, `wanted` by the metadata. A
-    table that is created gets its partitions with it, and what a host took the partitions
-    from in its metadata is left alone.
+    Alembic calls this function for each table: `found` is the table in the database, `wanted`
+    the table in the metadata. A new table is created with its partitions. A table from whose
+    metadata the application removed the partitions is ignored.
     """
     connection, dialect = autogen_context.connection, autogen_context.dialect
     if found is None or wanted is None or name not in _TABLES or not connection or not dialect:
         return PriorityDispatchResult.CONTINUE
     options = (f"{dialect.name}_{option}" for option in ("partition_by", "partitions"))
     by, count = (wanted.kwargs.get(option) for option in options)
-    if by is not None and _shape(connection, schema, name) != (_plain(by), int(count or 1)):
+    if by is not None and _partitioning(connection, schema, name) != (
+        _normalize(by),
+        int(count or 1),
+    ):
         table = dialect.identifier_preparer.format_table(wanted)
         clause = f"PARTITION BY {by} PARTITIONS {count or 1}"
-        modify_table_ops.ops.append(PartitionTableOp(table, clause, _clause(connection, table)))
+        modify_table_ops.ops.append(
+            PartitionTableOp(table, clause, _existing_clause(connection, table))
+        )
     return PriorityDispatchResult.CONTINUE
 
 
-def _complete(
+def _compare_postgres(
     autogen_context: AutogenContext,
     modify_table_ops: ModifyTableOps,
     schema: str | None,
@@ -97,35 +110,38 @@ def _complete(
     found: Table | None,
     wanted: Table | None,
 ) -> PriorityDispatchResult:
-    """Emit an operation where a table of PostgreSQL lacks partitions; see `_compare`."""
+    """Append an operation if a table lacks partitions on PostgreSQL; see `_compare_mysql`."""
     connection = autogen_context.connection
     if found is None or wanted is None or name not in _TABLES or not connection or schema:
         return PriorityDispatchResult.CONTINUE
     by = wanted.kwargs.get("postgresql_partition_by")
     if by is not None and hash_partitions.key(connection, name) != by:
-        warn(f"{name} is not partitioned by {by}, which cannot be changed: create it anew")
+        warn(
+            f"{name} is not partitioned by {by}. An existing table's partition key cannot be "
+            "changed: create the table again."
+        )
     elif by is not None and hash_partitions.are_missing(connection, name):
         modify_table_ops.ops.append(PartitionsOp(name))
     return PriorityDispatchResult.CONTINUE
 
 
-def _shape(connection: Connection, schema: str | None, table: str) -> tuple[str, int]:
-    """Give how the rows of a table are spread, and over how many partitions; 0 if over none."""
+def _partitioning(connection: Connection, schema: str | None, table: str) -> tuple[str, int]:
+    """Return a table's partition key, normalized, and its number of partitions, 0 if none."""
     found = connection.execute(_PARTITIONS, {"schema": schema, "table": table}).one()
     method, expression, count = found
-    return _plain(f"{method or ''}({expression or ''})"), count
+    return _normalize(f"{method or ''}({expression or ''})"), count
 
 
-def _plain(clause: str) -> str:
-    """Undo how a clause was written: ``KEY (thread_id)`` is ``key(`thread_id`)``."""
+def _normalize(clause: str) -> str:
+    """Return a clause in normal form: ``KEY (thread_id)`` equals ``key(`thread_id`)``."""
     return re.sub(r"[`\s]", "", clause).casefold()
 
 
-def _clause(connection: Connection, table: str) -> str:
-    """Give the partitions that a table has, of whichever kind, as ``ALTER TABLE`` takes them."""
+def _existing_clause(connection: Connection, table: str) -> str:
+    """Return the ``ALTER TABLE`` clause for a table's existing partitions, of any kind."""
     made = str(connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()[1])
-    # At the end: /*!50100 PARTITION BY KEY (thread_id)
-    # PARTITIONS 64 */, without the marks of a comment on MariaDB.
+    # MySQL ends the statement with /*!50100 PARTITION BY KEY (thread_id)
+    # PARTITIONS 64 */, MariaDB without the comment marks.
     found = r"^ ?(?:/\*!\d+ )?(PARTITION BY .*?)(?:\s*\*/)?\s*\Z"
     partitions = re.search(found, made, re.DOTALL | re.MULTILINE)
-    return " ".join(partitions[1].split()) if partitions else _NONE
+    return " ".join(partitions[1].split()) if partitions else _NO_PARTITIONS

@@ -1,9 +1,9 @@
-"""What threadlog's tables have on PostgreSQL that their metadata does not say.
+"""Autogenerate support for PostgreSQL's partitions, foreign keys to threads and indexes.
 
-Partitions, each of which is a table; foreign keys to threads; the indexes of messages'
-metadata and of forks. The models keep them out of the metadata, where autogenerate would want
-them on MySQL too. Here it is told of them: it puts them into a migration that creates a table,
-and does not drop them from one that is there.
+Each partition is a table. The indexes are those of messages' metadata and of forks. None of
+these is in the models' metadata, because autogenerate would then create them on MySQL too. This
+module adds them to a migration that creates a table, and removes operations that would drop
+them from an existing table.
 """
 
 from collections.abc import Iterable
@@ -27,8 +27,8 @@ from threadlog.migrations.history.message_log import MESSAGE_LOG
 
 _VERSION: Final = MESSAGE_LOG.versions[-1]
 _TABLES: Final = MESSAGE_LOG.tables(_VERSION, POSTGRESQL).keys()
-_OF_THREAD: Final = ("cubepi_messages", "cubepi_runs", "cubepi_hitl_answers")
-_REFERRED: Final = ("cubepi_threads", "app_threads")
+_WITH_THREAD_KEY: Final = ("cubepi_messages", "cubepi_runs", "cubepi_hitl_answers")
+_REFERENCED: Final = ("cubepi_threads", "app_threads")
 _INDEXES: Final = [
     index for index in MESSAGE_LOG.indexes(_VERSION, POSTGRESQL) if index.dialect == POSTGRESQL
 ]
@@ -42,53 +42,56 @@ class PartsOfNewTable(ModifyTableOps):
     """Indexes of a table that the same migration creates."""
 
     def reverse(self) -> ModifyTableOps:
-        """Do nothing: they go with the table."""
+        """Return no operations: the indexes are dropped with the table."""
         return ModifyTableOps(self.table_name, [], schema=self.schema)
 
 
 class PartitionsOp(ExecuteSQLOp):
-    """A statement that creates the partitions that a table lacks.
+    """A statement that creates the missing partitions of a table.
 
-    It is rendered as ``op.execute("DO …")``, so that the migration needs nothing of threadlog.
+    It is rendered as ``op.execute("DO …")``, so that the migration does not import threadlog.
     """
 
     def __init__(self, table: str) -> None:
-        """Take the table."""
+        """Create the operation for a table."""
         super().__init__(hash_partitions.statement(table))
         self.table = table
 
     def reverse(self) -> ModifyTableOps:
-        """Do nothing: they go with the table, or ought to have been there before."""
+        """Return no operations: partitions of an existing table should not have been missing.
+
+        Those of a new table are dropped with it.
+        """
         return ModifyTableOps(self.table, [])
 
     def to_diff_tuple(self) -> tuple[str, str]:
-        """Say it as ``alembic check`` prints it."""
+        """Return the tuple that ``alembic check`` prints."""
         return ("create_partitions", self.table)
 
 
-def added(ops: Iterable[MigrateOperation]) -> list[MigrateOperation]:
-    """Give the operations of a migration on PostgreSQL, with what else tables have.
+def with_postgres_parts(ops: Iterable[MigrateOperation]) -> list[MigrateOperation]:
+    """Return a PostgreSQL migration's operations, extended by those that no metadata declares.
 
     Args:
-        ops: those that autogenerate found by the metadata.
+        ops: the operations that autogenerate derived from the metadata.
     """
     kept: list[MigrateOperation] = []
     for op in ops:
         if isinstance(op, DropTableOp | ModifyTableOps) and op.table_name in _PARTITIONS:
-            continue  # they go with their table
+            continue  # dropped with their table
         if isinstance(op, ModifyTableOps) and op.table_name in _TABLES:
-            op.ops[:] = [one for one in op.ops if not _is_wanted(one)]
+            op.ops[:] = [part for part in op.ops if not _is_unwanted_drop(part)]
             if not op.ops:
                 continue
         kept.append(op)
         if isinstance(op, CreateTableOp) and op.table_name in _TABLES:
-            kept += _beside(op)
+            kept += _add_postgres_parts(op)
     # Alembic drops tables in any order.
-    return sorted(kept, key=lambda op: isinstance(op, DropTableOp) and op.table_name in _REFERRED)
+    return sorted(kept, key=lambda op: isinstance(op, DropTableOp) and op.table_name in _REFERENCED)
 
 
-def _is_wanted(op: MigrateOperation) -> bool:
-    """Say whether an operation drops what the table is to have."""
+def _is_unwanted_drop(op: MigrateOperation) -> bool:
+    """Return True if an operation drops a foreign key or an index that the table needs."""
     if isinstance(op, DropConstraintOp):
         return op.constraint_type == "foreignkey" and op.constraint_name == _foreign_key(
             op.table_name
@@ -97,14 +100,14 @@ def _is_wanted(op: MigrateOperation) -> bool:
 
 
 def _foreign_key(table: str) -> str | None:
-    """Name the foreign key to threads, as PostgreSQL does."""
-    return f"{table}_thread_id_fkey" if table in _OF_THREAD else None
+    """Return PostgreSQL's name for the foreign key to threads; None if the table has none."""
+    return f"{table}_thread_id_fkey" if table in _WITH_THREAD_KEY else None
 
 
-def _beside(op: CreateTableOp) -> list[MigrateOperation]:
-    """Give a table that is created its foreign key; give what creates the rest."""
+def _add_postgres_parts(op: CreateTableOp) -> list[MigrateOperation]:
+    """Add the foreign key to a new table; return operations for its partitions and indexes."""
     table = op.table_name
-    if table in _OF_THREAD:
+    if table in _WITH_THREAD_KEY:
         key = ForeignKeyConstraint(["thread_id"], ["cubepi_threads.thread_id"], ondelete="CASCADE")
         op.columns = [*op.columns, key]
     rest: list[MigrateOperation] = []

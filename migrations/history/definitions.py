@@ -1,8 +1,8 @@
-"""What a part of the schema has in each of its versions: tables, columns and indexes, frozen.
+"""The tables, columns and indexes of each version of a part of the schema, frozen.
 
-The parts are `message_log` and `graph_state`, beside this file. A version that is written there
-never changes, whatever becomes of the models: migrations that hosts have run were made from it.
-A newer version is added.
+The parts are defined in `message_log` and `graph_state` in this package. A version that is
+defined there never changes, even if the models do: applications have run migrations of that
+version. A change of the schema is a new version.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
 
 MYSQL: Final = ("mysql", "mariadb")
-"""The dialects for which there are MySQL's types."""
+"""The dialects that use MySQL's types."""
 
 POSTGRESQL: Final = "postgresql"
-"""The dialect for which there are PostgreSQL's types."""
+"""The dialect that uses PostgreSQL's types."""
 
 Items: TypeAlias = Sequence[sa.Column[Any] | sa.Constraint]
 """Columns and constraints of a table, not yet attached to one."""
@@ -47,10 +47,10 @@ class Definitions:
     """The versions that are defined."""
 
     version_table: str
-    """The table of one row that says which version the database has."""
+    """The table whose one row has the version of the database."""
 
     newest: Callable[[str], dict[str, Items]]
-    """Gives the tables of the newest version on a dialect, in the order of creation."""
+    """A function from a dialect to the newest version's tables, in the order of creation."""
 
     since: Mapping[str, int]
     """The first version that has a ``table`` or a ``table.column``, where it is not 1."""
@@ -59,16 +59,16 @@ class Definitions:
     """The indexes of the newest version, in the order of creation."""
 
     all_options: Mapping[str, Mapping[str, Any]]
-    """The options of tables that have others than `OPTIONS`."""
+    """The options of the tables whose options differ from `OPTIONS`."""
 
     hash_partitioned: tuple[str, ...]
-    """The tables whose rows PostgreSQL keeps in partitions, see `hash_partitions`."""
+    """The tables that are partitioned on PostgreSQL, see `hash_partitions`."""
 
     upgraded_by: str
-    """What takes tables of an older version to a newer one, for people."""
+    """The way to upgrade tables of an older version, for error texts."""
 
     def tables(self, version: int, dialect: str) -> dict[str, Items]:
-        """Give a version's tables with columns and constraints, in the order of creation.
+        """Return a version's tables with columns and constraints, in the order of creation.
 
         Args:
             version: one of `versions`; 0 has no tables.
@@ -83,7 +83,7 @@ class Definitions:
         }
 
     def indexes(self, version: int, dialect: str) -> list[Index]:
-        """Give a version's indexes, in the order of creation."""
+        """Return a version's indexes, in the order of creation."""
         return [
             index
             for index in self.all_indexes
@@ -91,7 +91,7 @@ class Definitions:
         ]
 
     def options(self, table: str) -> dict[str, Any]:
-        """Give a table's options, for ``op.create_table``: its engine and how it is partitioned."""
+        """Return a table's options for ``op.create_table``: its engine and partitioning."""
         return dict(self.all_options.get(table, OPTIONS))
 
     def _has(self, version: int, name: str) -> bool:
@@ -99,21 +99,21 @@ class Definitions:
 
 
 OPTIONS: Mapping[str, Any] = {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
-"""The options of a table that has no others."""
+"""The options of a table without options of its own."""
 
 
 def columns(items: Items) -> dict[str, sa.Column[Any]]:
-    """Give the columns of a table by name, in their order."""
+    """Return the columns of a table by name, in order."""
     return {item.name: item for item in items if isinstance(item, sa.Column)}
 
 
 def collate(items: Items, dialect: sa.Dialect, collation: str | None) -> None:
-    """Give columns of text that name a collation on a dialect another one.
+    """Replace the collation of text columns that have one on a dialect.
 
     Args:
-        items: of a table; they are changed.
-        dialect: PostgreSQL's.
-        collation: its name; ``default`` for the database's own.
+        items: the columns and constraints of a table; changed in place.
+        dialect: PostgreSQL's dialect.
+        collation: the name of the collation; ``default`` for the database's own.
     """
     name = None if collation == "default" else collation
     for column in columns(items).values():
@@ -122,31 +122,31 @@ def collate(items: Items, dialect: sa.Dialect, collation: str | None) -> None:
 
 
 def version_column() -> sa.Column[Any]:
-    """Give the one column of a version table."""
+    """Return the only column of a version table."""
     return sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
 
 
 def identifier() -> sa.String:
-    """Give the type of an identifier: compared byte by byte on every database."""
+    """Return the type of an identifier, which is compared byte by byte on every database."""
     return exact_text(255)
 
 
 def exact_text(length: int) -> sa.String:
-    """Give a type of text that is compared byte by byte, of any length on PostgreSQL."""
+    """Return a text type that is compared byte by byte, of any length on PostgreSQL."""
     kind = mysql.VARCHAR(length, collation="utf8mb4_bin")
     return sa.String(length).with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
 
 
 def bytewise() -> postgresql.TEXT:
-    """Give PostgreSQL's type of text that is sorted byte by byte."""
+    """Return PostgreSQL's text type that is sorted byte by byte."""
     return postgresql.TEXT(collation="C")
 
 
 def large_binary() -> sa.LargeBinary:
-    """Give the type of bytes of any length."""
+    """Return the type of bytes of any length."""
     return sa.LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
 
 
 def document() -> sa.JSON:
-    """Give the type of a JSON document."""
+    """Return the type of a JSON document."""
     return sa.JSON().with_variant(postgresql.JSONB(), POSTGRESQL)

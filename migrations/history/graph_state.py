@@ -38,7 +38,7 @@ _INDEXES: Final = (
 
 
 def _newest(dialect: str) -> dict[str, Items]:
-    """Give the tables of the newest version."""
+    """Return the tables of the newest version."""
     return {
         _VERSION_TABLE: [version_column()],
         "threadlog_checkpoints": _checkpoints(),
@@ -50,7 +50,7 @@ def _newest(dialect: str) -> dict[str, Items]:
 
 
 def _checkpoints() -> Items:
-    """Give the table of checkpoints; the hash stands for a namespace too long for a key."""
+    """Return the table of checkpoints; a namespace is too long for a key, so its hash is one."""
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
         sa.Column("ns_digest", _digest(32), primary_key=True),
@@ -62,12 +62,12 @@ def _checkpoints() -> Items:
         sa.Column("blob_keys", document(), nullable=False),
         sa.Column("metadata", document(), nullable=False),
         sa.Column("run_id", identifier(), nullable=True),
-        _time("created_at"),
+        _timestamp_column("created_at"),
     ]
 
 
 def _checkpoint_blobs() -> Items:
-    """Give the table of channels' values."""
+    """Return the table of channels' values."""
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
         sa.Column("ns_digest", _digest(32), primary_key=True),
@@ -80,7 +80,7 @@ def _checkpoint_blobs() -> Items:
 
 
 def _checkpoint_writes() -> Items:
-    """Give the table of tasks' writes; they may come before their checkpoint."""
+    """Return the table of tasks' writes, which may be stored before their checkpoint."""
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
         sa.Column("ns_digest", _digest(32), primary_key=True),
@@ -95,12 +95,12 @@ def _checkpoint_writes() -> Items:
 
 
 def _app_threads() -> Items:
-    """Give the table of threads as a server of agents lists them."""
+    """Return the table of the threads that an agent server lists."""
     return [
         sa.Column("thread_id", _uuid(), primary_key=True),
-        _time("created_at"),
-        _time("updated_at"),
-        _time("state_updated_at", nullable=True),
+        _timestamp_column("created_at"),
+        _timestamp_column("updated_at"),
+        _timestamp_column("state_updated_at", nullable=True),
         sa.Column("metadata", document(), nullable=False),
         sa.Column("config", document(), nullable=False),
         sa.Column("status", exact_text(32), nullable=False),
@@ -109,13 +109,13 @@ def _app_threads() -> Items:
 
 
 def _app_runs() -> Items:
-    """Give the table of runs, which are deleted with their thread."""
+    """Return the table of runs, which are deleted with their thread."""
     return [
         sa.Column("run_id", _uuid(), primary_key=True),
         sa.Column("thread_id", _uuid(), nullable=False),
         sa.Column("assistant_id", exact_text(255), nullable=False),
-        _time("created_at"),
-        _time("updated_at"),
+        _timestamp_column("created_at"),
+        _timestamp_column("updated_at"),
         sa.Column("status", exact_text(32), nullable=False),
         sa.Column("metadata", document(), nullable=False),
         sa.Column("kwargs", document(), nullable=False),
@@ -126,25 +126,25 @@ def _app_runs() -> Items:
 
 
 def _digest(length: int) -> sa.String:
-    """Give the type of a hash in hexadecimal digits."""
+    """Return the type of a hash in hexadecimal digits."""
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
     return sa.String(length).with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
 
 
 def _uuid() -> sa.String:
-    """Give the type of a UUID: its 36 characters, which are kept as a hash is, or PostgreSQL's."""
+    """Return the type of a UUID: PostgreSQL's own, elsewhere its 36 characters."""
     kind = mysql.CHAR(36, charset="ascii", collation="ascii_bin")
     return sa.String(36).with_variant(kind, *MYSQL).with_variant(postgresql.UUID(), POSTGRESQL)
 
 
 def _long_text() -> sa.Text:
-    """Give the type of text of any length that is compared byte by byte."""
+    """Return the type of text of any length that is compared byte by byte."""
     kind = mysql.LONGTEXT(collation="utf8mb4_bin")
     return sa.Text().with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
 
 
-def _time(name: str, *, nullable: bool = False) -> sa.Column[Any]:
-    """Give a column of times in UTC, to the microsecond; text on SQLite."""
+def _timestamp_column(name: str, *, nullable: bool = False) -> sa.Column[Any]:
+    """Return a column of times in UTC with microseconds; text on SQLite."""
     kind = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MYSQL)
     return sa.Column(name, kind.with_variant(sa.String(32), "sqlite"), nullable=nullable)
 
@@ -157,6 +157,6 @@ GRAPH_STATE: Final = Definitions(
     all_indexes=_INDEXES,
     all_options={},
     hash_partitioned=(),
-    upgraded_by="the migrations that made the tables",
+    upgraded_by="the migrations that created the tables",
 )
 """Checkpoints, and a server's threads and runs, of version 1."""

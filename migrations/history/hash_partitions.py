@@ -1,6 +1,6 @@
 """The partitions of a table on PostgreSQL, each of which is a table; frozen.
 
-They are called as the agent framework calls them: ``cubepi_messages_p00`` and so on.
+They have the agent framework's names: ``cubepi_messages_p00`` and so on.
 """
 
 from typing import Final
@@ -9,24 +9,24 @@ from sqlalchemy import Connection, text
 
 COUNT: Final = 64
 
-_THERE: Final = text(
+_COUNT_PARTITIONS: Final = text(
     "SELECT COUNT(*), COUNT(*) FILTER (WHERE pg_get_expr(relpartbound, child.oid) LIKE :ours) "
     "FROM pg_inherits JOIN pg_class child ON child.oid = inhrelid "
     "WHERE inhparent = to_regclass(:table)"
 )
-_PARTITIONED: Final = text(
+_PARTITION_KEY: Final = text(
     "SELECT pg_get_partkeydef(partrelid) FROM pg_partitioned_table "
     "WHERE partrelid = to_regclass(:table)"
 )
 
 
 def names(table: str) -> list[str]:
-    """Name the partitions of a table."""
+    """Return the names of a table's partitions."""
     return [f"{table}_p{place:02d}" for place in range(COUNT)]
 
 
 def statements(table: str) -> list[str]:
-    """Give the statements that create the partitions of a table that has none."""
+    """Return the statements that create the partitions of a table without partitions."""
     return [
         f"CREATE TABLE {name} PARTITION OF {table} "
         f"FOR VALUES WITH (modulus {COUNT}, remainder {place})"
@@ -35,7 +35,7 @@ def statements(table: str) -> list[str]:
 
 
 def statement(table: str) -> str:
-    """Give one statement that creates those partitions of a table that it lacks."""
+    """Return one statement that creates the missing partitions of a table."""
     return (
         "DO $$ BEGIN "
         f"FOR place IN 0..{COUNT - 1} LOOP "
@@ -47,17 +47,17 @@ def statement(table: str) -> str:
 
 
 def are_missing(connection: Connection, table: str) -> bool:
-    """Say whether a table lacks some of its partitions.
+    """Return True if some of a table's partitions are missing.
 
-    Those that others made in another number are whole too, as far as they say.
+    A table that another tool partitioned into another number counts as complete.
     """
-    there, ours = connection.execute(
-        _THERE, {"table": table, "ours": f"%modulus {COUNT}, remainder%"}
+    existing, ours = connection.execute(
+        _COUNT_PARTITIONS, {"table": table, "ours": f"%modulus {COUNT}, remainder%"}
     ).one()
-    return key(connection, table) is not None and (there == 0 or 0 < ours < COUNT)
+    return key(connection, table) is not None and (existing == 0 or 0 < ours < COUNT)
 
 
 def key(connection: Connection, table: str) -> str | None:
-    """Give what a table is partitioned by, such as ``HASH (thread_id)``; None if by nothing."""
-    found: str | None = connection.scalar(_PARTITIONED, {"table": table})
+    """Return a table's partition key, such as ``HASH (thread_id)``; None if not partitioned."""
+    found: str | None = connection.scalar(_PARTITION_KEY, {"table": table})
     return found

@@ -1,9 +1,9 @@
 """The versions of the message log, frozen; see `threadlog.migrations.history.definitions`.
 
-The versions are those of the agent framework, which began with threads and messages; what
-came later says since when. Unlike the framework's own helpers these give every identifier
-the collation ``utf8mb4_bin``, on PostgreSQL ``C``, and version 5 the index that lists recent
-threads and, on PostgreSQL, the one that finds forks.
+The version numbers are the agent framework's. Version 1 has threads and messages; ``_SINCE``
+has the first version of everything else. Unlike in the framework's own helpers, every
+identifier has the collation ``utf8mb4_bin``, on PostgreSQL ``C``. Version 5 also has the index
+that lists recent threads and, on PostgreSQL, the index that finds forks.
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ _INDEXES: Final = (
             "postgresql_ops": {"metadata": "jsonb_path_ops"},
         },
     ),
-    # Others make an index for a foreign key by themselves. Few threads are forks.
+    # MySQL creates an index for a foreign key itself. Partial, because few threads are forks.
     Index(
         "ix_cubepi_threads_parent",
         "cubepi_threads",
@@ -72,88 +72,88 @@ _PARTITIONED: Final[Mapping[str, Any]] = {
 
 
 def _newest(dialect: str) -> dict[str, Items]:
-    """Give the tables of the newest version."""
+    """Return the tables of the newest version."""
     return {
         _VERSION_TABLE: [version_column()],
         "cubepi_threads": _threads(dialect),
-        "cubepi_messages": [*_messages(dialect), *_of_thread(dialect)],
-        "cubepi_runs": [*_runs(), *_of_thread(dialect)],
-        "cubepi_hitl_answers": [*_hitl_answers(), *_of_thread(dialect)],
+        "cubepi_messages": [*_messages(dialect), *_thread_foreign_key(dialect)],
+        "cubepi_runs": [*_runs(), *_thread_foreign_key(dialect)],
+        "cubepi_hitl_answers": [*_hitl_answers(), *_thread_foreign_key(dialect)],
     }
 
 
 def _threads(dialect: str) -> Items:
-    """Give the threads table; its row is the lock under which seqs are allocated."""
+    """Return the threads table; a thread's row is locked while seqs are allocated."""
     now = "CURRENT_TIMESTAMP"
     on_update = f"{now} ON UPDATE {now}" if dialect in MYSQL else now
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
         sa.Column("parent_thread_id", identifier(), nullable=True),
         sa.Column("forked_at_seq", sa.BigInteger, nullable=True),
-        _object("extra", dialect),
+        _json_object("extra", dialect),
         sa.Column("pending_request", document(), nullable=True),
         sa.Column("run_id", identifier(), nullable=True),
-        _timestamp("created_at"),
-        _timestamp("updated_at", default=on_update),
+        _timestamp_column("created_at"),
+        _timestamp_column("updated_at", default=on_update),
         sa.ForeignKeyConstraint(["parent_thread_id"], ["cubepi_threads.thread_id"]),
     ]
 
 
 def _messages(dialect: str) -> Items:
-    """Give the messages table."""
+    """Return the messages table."""
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column(
             "role", sa.String(32).with_variant(postgresql.TEXT(), POSTGRESQL), nullable=False
         ),
-        _object("metadata", dialect),
+        _json_object("metadata", dialect),
         sa.Column("payload", large_binary(), nullable=False),
         sa.Column("run_id", identifier(), nullable=True),
-        _timestamp("created_at"),
+        _timestamp_column("created_at"),
     ]
 
 
 def _runs() -> Items:
-    """Give the runs table."""
+    """Return the runs table."""
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
         sa.Column("run_id", identifier(), primary_key=True),
-        _timestamp("claimed_at"),
-        sa.Column("completed_at", _moment(), nullable=True),
+        _timestamp_column("claimed_at"),
+        sa.Column("completed_at", _timestamp_type(), nullable=True),
         sa.Column("completion_seq", sa.BigInteger, nullable=True),
     ]
 
 
 def _hitl_answers() -> Items:
-    """Give the table of people's answers."""
+    """Return the table of people's answers."""
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
         sa.Column("run_id", identifier(), primary_key=True),
         sa.Column("question_id", identifier(), primary_key=True),
         sa.Column("answer", document(), nullable=False),
-        _timestamp("answered_at"),
+        _timestamp_column("answered_at"),
     ]
 
 
-def _timestamp(name: str, *, default: str = "CURRENT_TIMESTAMP") -> sa.Column[Any]:
-    """Give a column that the server sets on insert."""
-    return sa.Column(name, _moment(), server_default=sa.text(default), nullable=False)
+def _timestamp_column(name: str, *, default: str = "CURRENT_TIMESTAMP") -> sa.Column[Any]:
+    """Return a column that the server sets on insert."""
+    return sa.Column(name, _timestamp_type(), server_default=sa.text(default), nullable=False)
 
 
-def _moment() -> sa.TIMESTAMP:
-    """Give the type of a point in time."""
+def _timestamp_type() -> sa.TIMESTAMP:
+    """Return the type of a point in time."""
     return sa.TIMESTAMP().with_variant(postgresql.TIMESTAMP(timezone=True), POSTGRESQL)
 
 
-def _object(name: str, dialect: str) -> sa.Column[Any]:
-    """Give a column of a JSON object, which is empty unless something else is said."""
+def _json_object(name: str, dialect: str) -> sa.Column[Any]:
+    """Return a column of a JSON object, empty by default."""
     empty = "'{}'::jsonb" if dialect == POSTGRESQL else "(JSON_OBJECT())"
     return sa.Column(name, document(), server_default=sa.text(empty), nullable=False)
 
 
-def _of_thread(dialect: str) -> Items:
-    """Give the foreign key to the thread, which MySQL forbids on a partitioned table."""
+def _thread_foreign_key(dialect: str) -> Items:
+    """Return the foreign key to the thread, which MySQL forbids on a partitioned table."""
     if dialect != POSTGRESQL:
         return []
     return [
@@ -169,7 +169,7 @@ MESSAGE_LOG: Final = Definitions(
     all_indexes=_INDEXES,
     all_options={"cubepi_messages": _PARTITIONED, "cubepi_runs": _PARTITIONED},
     hash_partitioned=("cubepi_messages", "cubepi_runs"),
-    upgraded_by="the migrations that made the tables, or with op.upgrade_threadlog_schema() in "
-    "a migration of your own",
+    upgraded_by="the migrations that created the tables, or with op.upgrade_threadlog_schema() "
+    "in a migration of your own",
 )
 """Threads, messages, runs and answers, of versions 1 to 5."""

@@ -11,7 +11,7 @@ from benchmarks.target import Target, targets
 
 
 def run(name: str, done: list[str], figures: list[float]) -> Run:
-    """Make a contender that notes its turn and gives one prepared figure after the other."""
+    """Create a contender that notes its turn and returns prepared figures in order."""
 
     async def work() -> float:
         done.append(name)
@@ -44,7 +44,7 @@ FIGURES = Figures(
 
 
 def test_ratios_are_those_of_medians() -> None:
-    """One slow round changes nothing, and what is missing has no ratio."""
+    """A single slow round changes nothing, and a missing figure has no ratio."""
     assert [FIGURES.ratio(figure, OURS) for figure in FIGURES] == [1, 2, None]
 
 

@@ -18,7 +18,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def contenders_of(work: str, found: dict[str, Any]) -> set[str]:
-    """Give those whose figures of a work are in a written file."""
+    """Return the contenders whose figures of a work are in a written file."""
     return {figure["contender"] for figure in found["figures"] if figure["work"] == work}
 
 

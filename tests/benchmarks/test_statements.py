@@ -1,4 +1,4 @@
-"""What CI holds of the benchmark: counts of statements, which do not vary as times do."""
+"""The benchmark's counts of statements, which CI checks because they do not vary as times do."""
 
 from sqlalchemy.ext.asyncio import create_async_engine
 

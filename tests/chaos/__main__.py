@@ -24,7 +24,7 @@ _DISK: Final = "800m"
 
 
 async def run(name: str, scenario: Scenario, server: Server, seed: int, *, quick: bool) -> bool:
-    """Run a scenario and print a line; gives whether all is well."""
+    """Run a scenario and print a line; return True if nothing is wrong."""
     begun = time.monotonic()
     async with staged(server, name.replace("-", "_"), seed, quick=quick) as stage:
         broken = await scenario(stage)
@@ -44,7 +44,7 @@ async def run(name: str, scenario: Scenario, server: Server, seed: int, *, quick
 
 @contextmanager
 def small_disk() -> Iterator[Path | None]:
-    """Mount a file system in memory that is soon full; gives None where one may not."""
+    """Mount a small file system in memory; yield None without the permission to mount."""
     with tempfile.TemporaryDirectory(prefix="threadlog-disk-") as folder:
         mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", folder]
         try:
@@ -59,7 +59,7 @@ def small_disk() -> Iterator[Path | None]:
 
 
 def main() -> int:
-    """Run what the arguments name; gives 1 where something was lost or left behind."""
+    """Run the scenarios that the arguments name; return 1 if something was lost or left behind."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--quick", action="store_true")

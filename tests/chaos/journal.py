@@ -1,4 +1,4 @@
-"""What workers tried and what was acknowledged, written so that killing them loses no line."""
+"""A journal of workers' attempts and acknowledgements, of which no kill loses a line."""
 
 import json
 import os
@@ -15,7 +15,7 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def write(self, event: str, **details: Any) -> None:
-        """Hand a line to the system, which keeps it when this process is killed."""
+        """Write a line to the operating system, which keeps it when this process is killed."""
         os.write(self._file, json.dumps({"event": event, **details}).encode() + b"\n")
 
 

@@ -1,6 +1,6 @@
-"""What is broken, while eight processes of four tasks each work on the same threads.
+"""The faults that are injected while eight processes of four tasks work on the same threads.
 
-A scenario gives a few words on how much it broke. Half of the processes use a `Checkpointer`,
+A scenario returns a short text on how much it broke. Half of the processes use a `Checkpointer`,
 the others a `SyncCheckpointer` on threads.
 """
 
@@ -194,7 +194,7 @@ async def full_disk(stage: Stage) -> str:
 
 
 async def _until_full(stage: Stage, refused: int) -> bool:
-    """Wait for refusals, for 20 s at most, or until nothing moves; gives whether nothing does."""
+    """Wait for refusals, at most 20 s, or until nothing progresses; return True for the latter."""
     ends = time.monotonic() + 20
     while _refused(stage) < refused and time.monotonic() < ends:
         before = stage.journal.stat().st_size
@@ -221,7 +221,7 @@ def _refused(stage: Stage) -> int:
 
 @contextmanager
 def _ballast(folder: Path) -> Iterator[None]:
-    """Take what room there is on a file system that holds nothing else."""
+    """Fill the free space of a file system that contains nothing else."""
     file = folder.parent / "ballast"
     with file.open("wb") as ballast:
         taken, some = 0, 2**30

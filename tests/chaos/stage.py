@@ -1,4 +1,4 @@
-"""Where a scenario happens: a server, a database, workers, and what they noted."""
+"""The setting of a scenario: a server, a database, workers, and their journals."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ class Server:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The server's port."""
         return make_url(self.url).port or 0
 
     @property
@@ -103,7 +103,7 @@ def chaos_server(product: Product, parent: Path | None = None) -> Iterator[Serve
 
 @dataclass
 class Stage:
-    """One scenario's database, and the processes that work on it."""
+    """A scenario's database, and the processes that work on it."""
 
     server: Server
     url: str
@@ -137,7 +137,7 @@ class Stage:
             await worker.stdout.readline()
 
     async def end(self) -> list[int]:
-        """Let the workers make their last calls and end; gives their exit statuses."""
+        """Wait until the workers have ended after their last calls; return their exit statuses."""
         try:
             async with asyncio.timeout(_ENDING_SECONDS):
                 await asyncio.gather(*(worker.communicate(b"") for worker in self.workers))

@@ -13,7 +13,7 @@ _Key = tuple[str, str]
 
 @dataclass
 class Verdict:
-    """What was found; nothing is wrong where `faults` is empty."""
+    """The result of a check; nothing is wrong if `faults` is empty."""
 
     acknowledged: int = 0
     """Appends that returned."""
@@ -43,7 +43,7 @@ class Verdict:
 
 
 def judge(noted: Iterable[Mapping[str, Any]], stored: Stored) -> Verdict:
-    """Hold a database against a journal."""
+    """Compare a database with a journal."""
     verdict = Verdict()
     events = list(noted)
     _count(verdict, events)

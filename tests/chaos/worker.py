@@ -32,7 +32,7 @@ _OPENING_SECONDS: Final = 120.0
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is to do."""
+    """The instructions for a worker."""
 
     url: str
     journal: str
@@ -42,7 +42,7 @@ class Order:
     """How many threads of messages it shares with the other workers."""
 
     synchronous: bool = False
-    """Whether it has a `SyncCheckpointer`, its tasks being threads, and none is cancelled."""
+    """True for a `SyncCheckpointer` whose tasks are threads, none of which is cancelled."""
 
     cancel: float = 0.0
     """The part of the calls that are cancelled."""
@@ -52,10 +52,9 @@ class Order:
 
 
 class Task:
-    """One writer: makes one call after the other, each noted before and after."""
+    """A writer whose calls, one after the other, are noted before and after."""
 
     def __init__(self, order: Order, number: int, checkpointer: Checkpointer) -> None:
-        """Take what it calls; its dice are those of the seed."""
         self._writer = f"{order.name}.{number}"
         self._order = order
         self._dice = random.Random(f"{order.seed} {self._writer}")
@@ -64,7 +63,7 @@ class Task:
         self._count = 0
 
     async def act(self) -> None:
-        """Make one call of a random method, perhaps cancelled."""
+        """Call a random method, perhaps cancelled."""
         verb = self._dice.choices(list(_VERBS), [weight for _, weight in _VERBS.values()])[0]
         call = _VERBS[verb][0](self)
         # A thread would go on behind the cancelled call, and be overtaken by the next one.
@@ -78,7 +77,7 @@ class Task:
             self._journal.write("cancelled", verb=verb)
 
     async def last(self) -> None:
-        """Make a call that must succeed now that nothing is broken any more."""
+        """Check that a call succeeds after the fault is over."""
         async with asyncio.timeout(_LAST_CALL_SECONDS):
             while not await self._noted("append", self.append()):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.2)
@@ -119,7 +118,7 @@ class Task:
         self._journal.write("appended", **noted)
 
     async def save_extra(self) -> None:
-        """Give a key of its own a higher value."""
+        """Save a higher value under this worker's own key."""
         noted = {"writer": self._writer, "thread": self._thread(), "value": self._next()}
         self._journal.write("save", **noted)
         await self._checkpointer.save_extra(
@@ -149,7 +148,7 @@ class Task:
         await self._checkpointer.delete_thread(f"fork-{run}")
 
     async def ask(self) -> None:
-        """Ask a person, answer, and take it back."""
+        """Set a pending request, answer it, and clear it."""
         thread, question = self._thread(), f"{self._writer}-{self._next()}"
         request = HitlRequest(question_id=question, payload={"kind": "approve"})
         await self._checkpointer.save_pending_request(thread, request, run_id=question)
@@ -186,7 +185,7 @@ class _Loud(logging.Handler):
 
 @asynccontextmanager
 async def opened(order: Order) -> AsyncIterator[tuple[Checkpointer, Any]]:
-    """Open a checkpointer of the kind that is ordered; gives also where its engines are."""
+    """Open a checkpointer of the ordered kind; yield also the object that has its engines."""
     if not order.synchronous:
         async with Checkpointer(order.url) as checkpointer:
             yield checkpointer, checkpointer._client

@@ -19,20 +19,20 @@ from threadlog.models import Message, Thread
 
 @pytest.fixture
 def filled(ends: Ends) -> Ends:
-    """Give a source into which the sample was imported, and an empty target."""
+    """Return a source into which the sample was imported, and an empty target."""
     assert threadlog("import", str(SAMPLE), "--url", ends.source).exit_code == 0
     return ends
 
 
 def succeed(*arguments: str, **environment: str) -> list[str]:
-    """Run a copy that succeeds and reports nothing; give the lines that it printed."""
+    """Run a copy that succeeds without faults; return the lines that it printed."""
     result = threadlog("copy", *arguments, **environment)
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout.splitlines()
 
 
 def refused(*arguments: str) -> str:
-    """Run a copy that ends with one line; give that."""
+    """Run a copy that is refused with one line; return the line."""
     result = threadlog("copy", *arguments)
     assert (result.exit_code, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()

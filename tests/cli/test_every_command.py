@@ -1,4 +1,4 @@
-"""What holds for several commands, or for all."""
+"""Tests that concern several commands, or all."""
 
 import asyncio
 import json

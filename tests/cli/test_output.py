@@ -1,4 +1,4 @@
-"""What is written out or blotted out before anything is printed."""
+"""Tests of the escaping and masking of everything that is printed."""
 
 import pytest
 

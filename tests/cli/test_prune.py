@@ -16,7 +16,7 @@ pytestmark = pytest.mark.one_database
 
 
 def fill(url: str, *threads: str) -> None:
-    """Make threads of three checkpoints, stored forty days ago."""
+    """Create threads of three checkpoints, stored forty days ago."""
 
     async def work() -> None:
         async with Saver(url) as saver:

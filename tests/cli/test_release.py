@@ -13,7 +13,7 @@ pytestmark = pytest.mark.one_database
 
 
 def states(url: str) -> dict[str, str]:
-    """Give the state of each run of the thread t."""
+    """Return the state of each run of the thread t."""
     found = json.loads(threadlog("runs", "t", "--url", url, "--json").stdout)
     return {run["run_id"]: run["state"] for run in found}
 

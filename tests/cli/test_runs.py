@@ -17,7 +17,7 @@ pytestmark = pytest.mark.one_database
 
 @pytest.fixture
 def runs_url(database_url: str) -> str:
-    """Give a database with runs of every state, all but the last claimed years ago."""
+    """Return the URL of a database with runs of every state, all but the last claimed years ago."""
     asyncio.run(_write_runs(database_url))
     asyncio.run(execute(database_url, "UPDATE cubepi_runs SET claimed_at = '2020-01-02 12:00:00'"))
     claim(database_url, "new", "young")
@@ -77,7 +77,7 @@ def test_runs_of_a_thread_are_json_for_programs(runs_url: str) -> None:
 
 
 def test_stale_runs_are_those_of_all_threads(runs_url: str) -> None:
-    """What waits, is completed or is young is left out, for people and programs."""
+    """Waiting, completed and young runs are omitted, for people and programs."""
     result = threadlog("runs", "--stale", "1h", "--url", runs_url)
     assert (result.exit_code, result.stderr) == (0, "")
     header, _, *rows = result.stdout.strip().splitlines()
@@ -105,7 +105,7 @@ def test_an_age_has_its_unit(sqlite_url: str, age: str, count: int) -> None:
 
 
 def test_the_highest_age_is_in_the_range_of_dates(runs_url: str) -> None:
-    """It finds nothing, and a person is told so."""
+    """The command finds nothing, and prints that for a person."""
     result = threadlog("runs", "--stale", "99999d", "--url", runs_url)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == "There are no stale runs.\n"

@@ -142,7 +142,7 @@ async def test_a_cancelled_copy_ends_behind_a_transaction(
 
 @pytest.fixture
 async def other(mysql_url: str) -> AsyncIterator[AsyncConnection]:
-    """Give another application's connection to the database."""
+    """Yield another application's connection to the database."""
     engine = create_async_engine(
         mysql_url.replace("mysql://", "mysql+asyncmy://"), isolation_level="AUTOCOMMIT"
     )

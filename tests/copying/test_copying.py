@@ -40,7 +40,7 @@ async def copied(ends: Ends, **options: Any) -> Copied:
 
 
 async def faults(ends: Ends, **options: Any) -> list[Fault]:
-    """Copy the messages; give the faults."""
+    """Copy the messages; return the faults."""
     (group,) = await copy_database(*ends, part="messages", **options)
     return group.faults
 
@@ -142,7 +142,7 @@ async def test_a_write_right_behind_the_copy_is_told_from_what_was_copied(ends: 
 async def test_a_thread_is_of_one_point_in_time(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is written while a thread is copied in pages comes with the next copy."""
+    """Rows written while a thread is copied in pages are copied the next time."""
     monkeypatch.setattr(paging, "PAGE_ROWS", 3)
     await say(ends.source, "t", *"abcdefgh")
     async with Checkpointer(ends.source) as source:
@@ -393,7 +393,7 @@ async def test_what_the_target_alone_has_does_not_matter(ends: Ends) -> None:
 
 
 async def test_comparing_writes_nothing(ends: Ends) -> None:
-    """What is missing stays missing."""
+    """Missing rows stay missing."""
     await say(ends.source, "t", "a")
     await say(ends.target, "u", "b")
     before = await rows_of(ends.target)
@@ -413,7 +413,7 @@ async def test_two_copies_at_the_same_time_double_nothing(ends: Ends) -> None:
 async def test_a_column_that_a_host_added_for_metadata_is_left_to_the_database(
     sqlite_url: str, mysql_url: str
 ) -> None:
-    """What the database computes is not written."""
+    """Columns that the database computes are not written."""
     await fill(sqlite_url)
     for url in (sqlite_url, mysql_url):
         await execute(
@@ -448,7 +448,7 @@ async def test_what_the_target_refuses_hinders_no_other_thread(
 async def test_a_row_that_is_too_large_for_the_target_hinders_no_other_thread(
     sqlite_url: str, mysql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is named before the server sees it."""
+    """The error is raised before the server sees the thread."""
     monkeypatch.setattr(
         "threadlog.databases.mysql.database.MySQLBackend.statement_limit", lambda *_: 9_000
     )

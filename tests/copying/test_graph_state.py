@@ -113,7 +113,7 @@ async def test_a_difference_is_seen_and_left(
 
 
 async def test_only_the_named_threads_are_copied(graph_ends: Ends) -> None:
-    """One id names a thread in each group, UUID or not."""
+    """A thread has one id in each group of tables, UUID or not."""
     await fill(graph_ends.source)
     groups = await copied(graph_ends, threads=[THREAD, "T"])
     assert groups["checkpoints"].copied == 2

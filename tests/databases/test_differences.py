@@ -31,7 +31,7 @@ COLUMNS: Final = {"sqlite": 0, "mysql": 1, "mariadb": 2, "postgres": 3}
 
 
 def rows() -> dict[str, list[str]]:
-    """Give the cells of each row of the table of differences."""
+    """Return the cells of each row of the table of differences."""
     table = PAGE.read_text(encoding="utf-8").partition("## What differs")[2].partition("## Why")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
@@ -43,7 +43,7 @@ TESTED: Final[set[str]] = set()
 
 
 def row(title: str) -> Callable[[str], str]:
-    """Give what says what the page says of a database in a row, which is tested thereby."""
+    """Return a function from a database to its cell in a row, which counts as tested."""
     TESTED.add(title)
     return lambda name: ROWS[title][COLUMNS[name]]
 
@@ -123,7 +123,7 @@ async def test_partitions(database_name: str, database_url: str) -> None:
 
 
 async def opened(url: str) -> None:
-    """Have an SQLite file made, with its tables."""
+    """Create an SQLite file with its tables."""
     async with Checkpointer(url):
         """No more."""
 

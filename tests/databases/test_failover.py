@@ -36,26 +36,26 @@ def signal(code: int, text: str = READ_ONLY) -> str:
 
 @pytest.fixture
 def dead_port() -> Iterator[int]:
-    """Give a port at which nobody listens, for as long as the test runs."""
+    """Yield a port without a listener."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
 def listed(url: str, *addresses: str) -> str:
-    """Give a URL with these hosts in place of its own."""
+    """Return a URL with its hosts replaced by these addresses."""
     head, _, rest = url.rpartition("@")
     return f"{head}@{','.join(addresses)}/{rest.partition('/')[2]}"
 
 
 def address(url: str) -> str:
-    """Give the host and port of a URL."""
+    """Return the host and port of a URL."""
     return url.rpartition("@")[2].partition("/")[0]
 
 
 @pytest.fixture
 def several(mysql_url: str, dead_port: int) -> str:
-    """Give the URL of a dead host and of the real one."""
+    """Return a URL with a dead host and the real one."""
     return listed(mysql_url, f"127.0.0.1:{dead_port}", address(mysql_url))
 
 
@@ -109,7 +109,7 @@ async def test_a_wrong_password_is_told_at_once(mysql_url: str) -> None:
 
 
 async def test_an_election_is_waited_for(several: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operation outlasts more looks at the hosts than other errors get attempts."""
+    """An operation tries the hosts more often than other errors are retried."""
     monkeypatch.setattr(store, "_BETWEEN_LOOKS", (0.0, 0.01))
     async with Checkpointer(several, min_pool_size=0) as checkpointer:
         for engine in engines_of(checkpointer):
@@ -172,7 +172,7 @@ class Connections:
     """Notes on which connections an engine begins transactions; the first of them fails."""
 
     def __init__(self, engine: Engine, statement: str) -> None:
-        """Have the server raise an error once, where the transaction has begun."""
+        """Arrange one error of the server after the transaction has begun."""
         self.ids: list[int] = []
         self._statement = statement
         event.listen(engine, "begin", self._note)
@@ -223,7 +223,7 @@ async def test_a_commit_that_the_group_may_have_is_not_run_again_blindly(
 def fail_first_commit(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, statement: str, *, stored: bool = False
 ) -> None:
-    """Have the server raise an error for the next COMMIT, which it does or rolls back."""
+    """Raise the server's error once, for a COMMIT that is executed or rolled back."""
     commit = engine.dialect.do_commit
     failed: list[PoolProxiedConnection] = []
 

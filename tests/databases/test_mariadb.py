@@ -42,7 +42,7 @@ def with_other_scheme(url: str) -> str:
 
 
 async def works(checkpointer: MessageLog) -> None:
-    """Do what statements differ for."""
+    """Run the operations whose statements differ."""
     await checkpointer.append("t", UserFactory.build_batch(2, metadata={"größe": 1}))
     for run_id in ("r", "R"):
         await checkpointer.claim_run("t", run_id)
@@ -133,7 +133,7 @@ async def test_a_hosts_engine_of_the_name_mysql_works(innodb_url: str) -> None:
 
 
 def connected(engine: Engine) -> list[Any]:
-    """Give a list that gets the connections that an engine opens."""
+    """Return a list to which the connections that an engine opens are added."""
     opened: list[Any] = []
     event.listen(engine, "connect", lambda connection, _: opened.append(connection), insert=True)
     return opened
@@ -162,7 +162,7 @@ async def test_a_hosts_engine_of_the_name_mariadb_on_mysql_is_refused(mysql_url:
 
 @pytest.fixture
 async def holder(innodb_url: str) -> AsyncIterator[AsyncConnection]:
-    """Give a connection of another application, at READ COMMITTED."""
+    """Yield another application's connection, at READ COMMITTED."""
     engine = engine_for(innodb_url, isolation_level="READ COMMITTED")
     async with engine.connect() as connection:
         yield connection
@@ -251,7 +251,7 @@ async def test_json_is_compared_however_it_is_escaped(innodb_graph_url: str) -> 
 
 
 def snapshots_that_refuse(url: str) -> AsyncEngine:
-    """Create an engine of a host at MariaDB's default level, as of its version 11.6."""
+    """Create an application's engine at the default level of MariaDB 11.6 and later."""
     command = "SET SESSION innodb_snapshot_isolation = ON"
     return host_engine(
         url, isolation_level="REPEATABLE READ", connect_args={"init_command": command}
@@ -279,7 +279,7 @@ async def test_what_changed_since_it_was_read_is_a_deadlock(mariadb_url: str) ->
 
 @ONLY_MARIADB
 async def test_first_writers_at_the_default_level_of_new_releases(mariadb_url: str) -> None:
-    """Units of a host's engine without a snapshot of their own need no second try."""
+    """Units on an application's engine without a snapshot of their own need no second attempt."""
     engine = snapshots_that_refuse(mariadb_url)
     async with Checkpointer(engine=engine) as checkpointer:
         for number in range(5):

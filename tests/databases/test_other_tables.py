@@ -28,14 +28,14 @@ LATIN = "CHARACTER SET latin1 COLLATE latin1_swedish_ci"
 
 
 async def alter(url: str, charset: str) -> None:
-    """Make the columns as another tool does in a database of this character set."""
+    """Change the columns to those of another tool in a database of this character set."""
     for table, columns in TABLES.items():
         await execute(url, f"ALTER TABLE {table} MODIFY {columns.format(charset)}")
 
 
 @pytest.fixture
 async def folding(innodb_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on tables that take R1 for r1."""
+    """Yield a checkpointer on tables in which R1 equals r1."""
     await alter(innodb_url, FOLDING)
     async with Checkpointer(innodb_url) as checkpointer:
         yield checkpointer

@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own: snapshots and locks, JSONB, its options, errors and servers."""
+"""Tests of PostgreSQL's own snapshots, locks, JSONB, options, errors and servers."""
 
 import asyncio
 import re
@@ -63,7 +63,7 @@ async def opens(url: str, door: str) -> None:
 
 
 async def seqs(url: str) -> list[int]:
-    """Give the seqs of the thread."""
+    """Return the seqs of the thread."""
     async with Checkpointer(url) as checkpointer:
         return [stored.seq for stored in await checkpointer.read("t")]
 
@@ -117,7 +117,7 @@ async def until_somebody_waits(url: str) -> None:
 async def snapshots(
     request: pytest.FixtureRequest, postgres_url: str
 ) -> AsyncIterator[AsyncEngine]:
-    """Give a host's engine whose transactions each have one snapshot."""
+    """Yield an application's engine whose transactions each have one snapshot."""
     engine = host_engine(postgres_url, isolation_level=request.param)
     yield engine
     await engine.dispose()
@@ -186,7 +186,7 @@ async def test_an_old_snapshot_is_refused_and_never_believed(
 
 
 async def explained(url: str, statement: str) -> str:
-    """Give the plan of a statement, made without sequential scans where there is another way."""
+    """Return the plan of a statement, without sequential scans if they can be avoided."""
 
     def explain(connection: Connection) -> str:
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
@@ -348,14 +348,14 @@ async def test_a_checkpointer_of_postgresql_alone(postgres_url: str) -> None:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """Give a port on which nobody listens."""
+    """Yield a port without a listener."""
     with socket.socket() as taken:
         taken.bind((HOST, 0))
         yield taken.getsockname()[1]
 
 
 def of_hosts(url: str, *ports: int | None) -> str:
-    """Write a URL of several hosts."""
+    """Return a URL of several hosts."""
     parsed = make_url(url)
     hosts = ",".join(f"{HOST}:{port}" for port in ports)
     user = f"{parsed.username}:{parsed.password}" if parsed.password else parsed.username
@@ -366,7 +366,7 @@ def of_hosts(url: str, *ports: int | None) -> str:
 async def test_the_one_of_several_hosts_that_answers(
     postgres_url: str, closed_port: int, door: str
 ) -> None:
-    """One that is gone is passed over."""
+    """A host that is down is skipped."""
     await opens(of_hosts(postgres_url, closed_port, make_url(postgres_url).port), door)
 
 
@@ -386,7 +386,7 @@ async def test_hosts_that_take_no_writes(
 
 @asynccontextmanager
 async def other_connection(url: str, level: str = "AUTOCOMMIT") -> AsyncIterator[AsyncConnection]:
-    """Give a connection of another application's."""
+    """Yield another application's connection."""
     engine = engine_for(url, isolation_level=level)
     async with engine.connect() as connection:
         yield connection
@@ -478,7 +478,7 @@ async def test_a_deadlock_is_run_again(postgres_url: str) -> None:
 
 
 class DriverError(Exception):
-    """What a driver raises."""
+    """An error as a driver raises it."""
 
     def __init__(self, words: str, sqlstate: str | None = None) -> None:
         super().__init__(words)
@@ -559,7 +559,7 @@ async def test_what_was_said_is_in_no_error(postgres_url: str) -> None:
 
 
 async def test_a_hosts_engine_that_commits_by_itself_is_refused(postgres_url: str) -> None:
-    """It is found out from the server alone, whatever the driver."""
+    """The server's answer alone decides, with every driver."""
     engine = host_engine(postgres_url, isolation_level="AUTOCOMMIT")
     with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
         async with Checkpointer(engine=engine):

@@ -1,4 +1,4 @@
-"""What an account of MySQL needs at run time: four privileges on the tables, or one to read."""
+"""The privileges of a MySQL account at run time: four on the tables, or one for reading."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from threadlog.models import cubepi_metadata
 
 @contextmanager
 def account(url: str, privileges: str) -> Iterator[str]:
-    """Make an account that has nothing but these privileges on the five tables.
+    """Create an account that has only these privileges on the five tables.
 
     Gives the database's URL with the account in it.
     """
@@ -39,7 +39,7 @@ def account(url: str, privileges: str) -> Iterator[str]:
 
 @pytest.fixture
 def url_with(innodb_url: str) -> Iterator[Callable[[str], str]]:
-    """Make accounts that last as long as the test."""
+    """Create accounts that exist during the test."""
     with ExitStack() as accounts:
         yield lambda privileges: accounts.enter_context(account(innodb_url, privileges))
 
@@ -65,13 +65,13 @@ async def use_everything(checkpointer: MessageLog, thread_id: str) -> None:
 
 @pytest.fixture
 def writing_url(url_with: Callable[[str], str]) -> str:
-    """Give the URL of an account that may write."""
+    """Return the URL of an account that may write."""
     return url_with("SELECT, INSERT, UPDATE, DELETE")
 
 
 @pytest.fixture
 def reading_url(url_with: Callable[[str], str]) -> str:
-    """Give the URL of an account that may only read."""
+    """Return the URL of an account that may only read."""
     return url_with("SELECT")
 
 

@@ -35,13 +35,13 @@ class Echo:
 
 @pytest.fixture
 def echo() -> Echo:
-    """Give what the server remembers."""
+    """Return the server's record of its connections."""
     return Echo()
 
 
 @pytest.fixture
 async def proxy(echo: Echo) -> AsyncIterator[Proxy]:
-    """Give a proxy in front of the server."""
+    """Yield a proxy in front of the server."""
     server = await asyncio.start_server(echo.serve, HOST, 0)
     async with Proxy(server.sockets[0].getsockname()[1]) as opened:
         yield opened

@@ -169,7 +169,7 @@ def test_sid_from_deb822_sources() -> None:
 
 
 def test_the_machines_own_release() -> None:
-    """Where no suite is named it is that of the machine, and not its updates."""
+    """The default suite is the machine's, without its updates."""
     assert "Suites: trixie" in debian_source(parse_deb822(_DEB822), None).splitlines()
 
 
@@ -276,7 +276,7 @@ def test_a_server_listens_on_loopback_alone(
 
 
 def test_draft_is_all_or_nothing(tmp_path: Path) -> None:
-    """What is not completed leaves nothing; leftovers of the killed go with the next lock."""
+    """An incomplete draft leaves nothing; the next lock removes drafts of killed processes."""
     folder = tmp_path / "data"
     (tmp_path / "data.draft-killed").mkdir()
     with cache_lock(tmp_path):
@@ -350,7 +350,7 @@ def test_supervised_server_stops_when_its_user_is_killed(
 def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
     product: Product,
 ) -> None:
-    """What measures and breaks servers has them as in production, and leaves nothing behind."""
+    """Benchmarks and chaos tests run servers as in production, and leave nothing behind."""
     program = own_program(product)
     data = str(data_folder_of(product, program))
     arguments = {"product": product.name, "command": program.command, "data": data}
@@ -366,7 +366,7 @@ def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
 
 @each_server
 def test_a_server_that_is_killed_comes_back_where_it_was(product: Product) -> None:
-    """What a service manager does for servers is done for those that tests kill."""
+    """A killed server is restarted as a service manager would."""
     program = own_program(product)
     data = str(data_folder_of(product, program))
     arguments = {"product": product.name, "command": program.command, "data": data}
@@ -422,14 +422,14 @@ def test_port_taken_by_another_process(pristine: Path) -> None:
 
 @pytest.fixture
 def pristine(tmp_path: Path) -> Path:
-    """Give a data folder to copy."""
+    """Return a data folder to copy."""
     folder = tmp_path / "pristine"
     folder.mkdir()
     return folder
 
 
 def _fake(pristine: Path) -> dict[str, Any]:
-    """Give the arguments that run what stands in for mysqld."""
+    """Return the arguments that run a substitute for mysqld."""
     return {"product": "mysql", "command": _FAKE, "data": str(pristine), "durable": False}
 
 
@@ -463,7 +463,7 @@ def _report(user: subprocess.Popen[str]) -> dict[str, str]:
 
 
 def _durability(connection: Connection) -> str:
-    """Ask a server for the settings that make a commit wait for the disk."""
+    """Return a server's settings that make a commit wait for the disk."""
     if connection.dialect.name == "postgresql":
         names = ("fsync", "synchronous_commit", "full_page_writes")
         return "".join(connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names)
@@ -478,7 +478,7 @@ def _traces(report: dict[str, str]) -> tuple[int, Path]:
 
 
 def _runs(pid: int) -> bool:
-    """Look whether there is a process of that id."""
+    """Return True if a process with this id exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -57,13 +57,13 @@ CHANGES = [
 
 @pytest.fixture(params=on_each(PRODUCTS))
 def any_server_url(request: pytest.FixtureRequest) -> str:
-    """Give each server, whatever THREADLOG_TEST_DATABASES names."""
+    """Return the URL of each server, also of those that THREADLOG_TEST_DATABASES omits."""
     return str(request.getfixturevalue(f"{request.param}_server_url"))
 
 
 @pytest.fixture
 def shared(any_server_url: str) -> Iterator[SharedDatabase]:
-    """Give a database to share."""
+    """Yield a database to share."""
     with closing(SharedDatabase(any_server_url, PART)) as made:
         yield made
 

@@ -53,7 +53,7 @@ def guard() -> Iterator[None]:
 
 @pytest.fixture
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no unit of work be run again: a limit is to be seen the first time."""
+    """Disable retries, so that a limit is seen the first time."""
     for door in (Checkpointer, SyncCheckpointer):
         retrying = Retrying(stop=stop_after_attempt(1), reraise=True)
         monkeypatch.setattr(door, "_retrying", retrying)
@@ -61,13 +61,13 @@ def once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def proxy(server_url: str) -> AsyncIterator[Proxy]:
-    """Give a proxy in front of the server."""
+    """Yield a proxy in front of the server."""
     async with Proxy(make_url(server_url).port or 0) as opened:
         yield opened
 
 
 def through(proxy: Proxy, url: str, options: str = HASTY) -> str:
-    """Give the URL by which the proxy is used."""
+    """Return the URL that connects through the proxy."""
     changed = make_url(url).set(host=HOST, port=proxy.port)
     return f"{changed.render_as_string(hide_password=False)}?{options}"
 
@@ -96,7 +96,7 @@ WAYS: Final = {"own": own, "sync": sync}
 
 
 async def lengths(url: str) -> list[int]:
-    """Give the seqs of the thread, past the proxy."""
+    """Return the seqs of the thread, without using the proxy."""
     async with Checkpointer(url) as checkpointer:
         return [stored.seq for stored in await checkpointer.read("t")]
 

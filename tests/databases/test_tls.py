@@ -17,7 +17,7 @@ STRANGER = Path(__file__).parents[1] / "support" / "data" / "stranger-ca.pem"
 
 @pytest.fixture
 async def secure_url(mysql_url: str) -> AsyncIterator[str]:
-    """Give the database's URL while the server requires TLS."""
+    """Yield the database's URL while the server requires TLS."""
     engine = create_async_engine(
         mysql_url.replace("mysql://", "mysql+asyncmy://"), isolation_level="AUTOCOMMIT"
     )
@@ -33,7 +33,7 @@ async def secure_url(mysql_url: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 def ca(mysql_server: Server) -> Path:
-    """Give the CA that the server made when it was initialised."""
+    """Return the CA certificate that the server created when it was initialised."""
     if mysql_server.data_folder is None:
         raise AssertionError("the CA of a server that was not started here cannot be read")
     return mysql_server.data_folder / "ca.pem"

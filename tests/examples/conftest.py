@@ -11,13 +11,13 @@ from tests.support.databases import execute
 
 @pytest.fixture
 async def shop_url(database_url: str) -> AsyncIterator[str]:
-    """Give the URL of a database for the shop, whose table is dropped in the end."""
+    """Yield the URL of the shop's database; drop its table afterwards."""
     yield database_url
     await execute(database_url, "DROP TABLE IF EXISTS shop_orders")
 
 
 @pytest.fixture
 async def server(shop_url: str) -> AsyncIterator[Server]:
-    """Give a server of the application; its connections must come back."""
+    """Yield a server of the application; check that its connections were returned to the pool."""
     async with watched(shop_url) as started:
         yield started

@@ -1,4 +1,4 @@
-"""What tests of the shop do and look at."""
+"""Actions and checks of the shop's tests."""
 
 import asyncio
 import sqlite3
@@ -54,14 +54,14 @@ async def at_the_till(url: str, *words: str, stop: str = "") -> AsyncIterator[Pr
 
 
 async def till(url: str, *words: str) -> tuple[int | None, str, str]:
-    """Place an order at the till; give its status and what it prints."""
+    """Place an order at the till; return its status and output."""
     async with at_the_till(url, *words) as process:
         out, err = await process.communicate()
     return process.returncode, out.decode(), err.decode()
 
 
 async def conversation(server: Server, thread_id: str) -> list[str]:
-    """Give the texts of a conversation, having looked that its seqs have no gap."""
+    """Return the texts of a conversation after checking that its seqs have no gap."""
     answer = await server.client.get(f"/threads/{thread_id}")
     if answer.status_code == httpx.codes.NOT_FOUND:
         return []
@@ -71,7 +71,7 @@ async def conversation(server: Server, thread_id: str) -> list[str]:
 
 
 async def items(server: Server, thread_id: str) -> list[str]:
-    """Give the items ordered in a thread, having looked that each order is said just once."""
+    """Return the items ordered in a thread after checking that each order is stored only once."""
     orders = (await server.client.get("/orders", params={"thread_id": thread_id})).json()
     due = [f"I order {o['quantity']} x {o['item']}. (order {o['id']})" for o in orders]
     said = await conversation(server, thread_id)
@@ -91,9 +91,10 @@ async def counts(url: str, level: str) -> tuple[int, int]:
 
 
 async def writes_to(url: str) -> tuple[bool, bool]:
-    """Say of PostgreSQL whether an open transaction has written an order, and a message.
+    """Return whether an open PostgreSQL transaction has written an order, and a message.
 
-    It shows to nobody what is not committed, but who has written to a table keeps a lock on it.
+    Uncommitted rows are invisible, but a transaction that has written to a table holds a lock on
+    it.
     """
     query = (
         "SELECT count(*) > 0 FROM pg_locks JOIN pg_class ON pg_class.oid = relation "
@@ -110,7 +111,7 @@ async def writes_to(url: str) -> tuple[bool, bool]:
 
 
 def is_locked(url: str) -> bool:
-    """Say whether somebody is in a transaction that writes to an SQLite file."""
+    """Return True if a transaction is writing to an SQLite file."""
     connection = sqlite3.connect(str(make_url(url).database), timeout=0, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")

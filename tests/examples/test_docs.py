@@ -18,7 +18,7 @@ NAV = re.findall(r"(?m)^  - [^:\n]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_tex
 
 
 def read(name: str) -> str:
-    """Give the text of a page."""
+    """Return the text of a page."""
     return (DOCS / name).read_text(encoding="utf-8")
 
 
@@ -89,7 +89,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Give the anchors of a page's headings, as MkDocs and GitHub make them."""
+    """Return the anchors of a page's headings, as MkDocs and GitHub make them."""
     text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))
     titles = re.findall(r"(?m)^#+ (.+)$", text)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}

@@ -1,4 +1,4 @@
-"""What the documentation shows, run."""
+"""Tests that run the documentation's examples."""
 
 import re
 import subprocess

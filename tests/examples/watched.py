@@ -10,7 +10,7 @@ __all__ = ["Pool", "app"]
 
 
 class Pool(BaseModel):
-    """Connections of the host's engine at one moment."""
+    """Connections of the application's engine at one moment."""
 
     taken: int
     idle: int

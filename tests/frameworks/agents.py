@@ -12,12 +12,12 @@ INTERRUPTED = "The process died in this tool."
 
 
 def says(framework: Framework, text: str) -> Any:
-    """Give a model's turn that only speaks."""
+    """Return a model's turn that has only text."""
     return framework.module("providers.faux").faux_assistant_message(text)
 
 
 def calls(framework: Framework, **arguments: dict[str, Any]) -> Any:
-    """Give a model's turn that calls tools, each by its name, with the id ``call-<name>``."""
+    """Return a model's turn that calls tools by name, with the id ``call-<name>``."""
     faux = framework.module("providers.faux")
     blocks = [
         faux.faux_tool_call(name, given, id=f"call-{name}") for name, given in arguments.items()
@@ -26,14 +26,14 @@ def calls(framework: Framework, **arguments: dict[str, Any]) -> Any:
 
 
 def model(framework: Framework, turns: Iterable[Any]) -> Any:
-    """Give a model that plays these turns, one after the other."""
+    """Return a model that plays these turns in order."""
     provider = framework.module("providers.faux").FauxProvider(provider_id="faux")
     provider.set_responses(list(turns))
     return provider.model("script")
 
 
 def agent(framework: Framework, checkpointer: Any, turns: Iterable[Any], **more: Any) -> Any:
-    """Make an agent whose conversation the checkpointer keeps."""
+    """Create an agent whose conversation the checkpointer stores."""
     thread_id = more.pop("thread_id", THREAD)
     return framework.module().Agent(
         model=model(framework, turns), checkpointer=checkpointer, thread_id=thread_id, **more
@@ -41,20 +41,20 @@ def agent(framework: Framework, checkpointer: Any, turns: Iterable[Any], **more:
 
 
 def track_tool(framework: Framework) -> Any:
-    """Make a tool that says where a parcel is."""
+    """Create a tool that returns where a parcel is."""
 
     async def track(order: int) -> str:
-        """Say where an order is."""
+        """Return where an order is."""
         return f"Order {order} is in Köln."
 
     return framework.module().tool(track)
 
 
 def refund_tool(framework: Framework) -> Any:
-    """Make a tool that gives money back."""
+    """Create a tool that refunds money."""
 
     async def refund(euros: int) -> str:
-        """Give money back."""
+        """Refund an amount of money."""
         return f"{euros} euros are on their way."
 
     return framework.module().tool(refund)
@@ -63,7 +63,7 @@ def refund_tool(framework: Framework) -> Any:
 def asking_agent(
     framework: Framework, checkpointer: Any, turns: Iterable[Any], way: str, run_id: str
 ) -> Any:
-    """Make an agent that asks a person.
+    """Create an agent that asks a person.
 
     Args:
         framework: the framework.
@@ -95,17 +95,17 @@ async def until_it_asks(asking: Any, work: Awaitable[Any]) -> None:
 
 
 async def states(checkpointer: Any, thread_id: str = THREAD) -> dict[str, str]:
-    """Give the state of each of a thread's runs."""
+    """Return the state of each of a thread's runs."""
     return {run.run_id: run.state for run in await checkpointer.runs(thread_id)}
 
 
 async def log(checkpointer: Any, thread_id: str = THREAD) -> list[str]:
-    """Give what a thread holds, as lines."""
+    """Return a thread's messages as lines."""
     return said((await checkpointer.load(thread_id)).messages)
 
 
 def said(messages: Sequence[Any]) -> list[str]:
-    """Give messages as lines: who, and what was said or called."""
+    """Return messages as lines: the role, and the text or the calls."""
     return [f"{m.role}: {' '.join(_words(block) for block in m.content)}" for m in messages]
 
 

@@ -1,4 +1,4 @@
-"""The framework's own backends of servers, and the tables as it tells hosts to create them."""
+"""The framework's own backends of servers, and their tables as the framework creates them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,7 @@ from tests.support.databases import SERVERS
 
 @dataclass(frozen=True)
 class Backend:
-    """What differs between the framework's backends of servers."""
+    """The differences between the framework's backends of servers."""
 
     checkpointer: str
     """The name of its class, which is also that of ours."""

@@ -19,7 +19,7 @@ class WrongEnvironmentError(Exception):
     """These tests cannot run here."""
 
     def __init__(self, problem: str) -> None:
-        """Say what is wrong, and how to run the tests."""
+        """Create the error of a problem, with the command that runs the tests."""
         targets = " and ".join(f"`make test-{name}`" for name in FRAMEWORKS)
         super().__init__(
             f"{problem}. The tests of a framework need an environment of their own: run "
@@ -29,7 +29,7 @@ class WrongEnvironmentError(Exception):
 
 @dataclass(frozen=True)
 class Framework:
-    """An agent framework and threadlog's door for it."""
+    """An agent framework and threadlog's checkpointer for it."""
 
     name: str
     """Its import name, which is also the door's."""
@@ -41,16 +41,16 @@ class Framework:
 
     @property
     def brand(self) -> str:
-        """What the names of its classes begin with."""
+        """The prefix of its class names."""
         return self.name.capitalize()
 
     @property
     def knows_message_ids(self) -> bool:
-        """Whether its messages have ids; that came with the framework's new name."""
+        """True if its messages have ids, as since the framework's new name."""
         return "id" in self.module("providers.base").UserMessage.model_fields
 
     def module(self, name: str = "") -> Any:
-        """Give one of its modules; without a name the package itself."""
+        """Return one of the framework's modules; without a name the package itself."""
         return import_module(f"{self.name}.{name}".rstrip("."))
 
 
@@ -71,7 +71,7 @@ def framework_under_test() -> Framework:
 
 
 def _pins(group: str) -> Iterator[tuple[str, str]]:
-    """Give what a dependency group pins, with the groups that it includes."""
+    """Yield the requirements that a dependency group pins, with those of included groups."""
     groups = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["dependency-groups"]
     for requirement in groups[group]:
         if isinstance(requirement, dict):

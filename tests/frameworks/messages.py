@@ -7,7 +7,7 @@ from tests.support.factories import AssistantFactory, ToolResultFactory, UserFac
 
 
 def conversation(framework: Framework, run_id: str | None = None) -> list[Any]:
-    """Make a question, a model's turn and a tool's result, with every kind of content."""
+    """Create a question, a model's turn and a tool's result, with every kind of content."""
     base = framework.module("providers.base")
     more: dict[str, Any] = {"run_id": run_id, "metadata": {"user": "é", "n": [1, None]}}
     made: dict[str, Any] = {
@@ -22,7 +22,7 @@ def conversation(framework: Framework, run_id: str | None = None) -> list[Any]:
 
 
 def request(framework: Framework, kind: str = "approve") -> Any:
-    """Make a question of a kind: ``confirm``, ``approve`` or ``ask``."""
+    """Create a question of a kind: ``confirm``, ``approve`` or ``ask``."""
     payloads: dict[str, dict[str, Any]] = {
         "confirm": {"prompt": "Sure?", "details": {"euros": 20.5}},
         "approve": {"tool_name": "refund", "tool_call_id": "call-1", "args": {"to": "Köln"}},

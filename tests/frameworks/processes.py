@@ -11,7 +11,7 @@ COMMAND = [sys.executable, "-m", "tests.frameworks.worker"]
 
 
 def run_worker(role: str, url: str, *arguments: str) -> list[Any]:
-    """Let a process play a role to its end; give what it reports."""
+    """Run a role in a process to its end; return its report."""
     command = [*COMMAND, role, url, *arguments]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -48,14 +48,14 @@ DIED = {
 
 
 async def pause(framework: Framework, url: str, turn: Any, way: str) -> None:
-    """Let an agent ask on the thread, in the run ``asks``, and let go of it."""
+    """Run an agent until it asks on the thread, in the run ``asks``, and close it."""
     async with framework.door.Checkpointer(url) as checkpointer:
         asking = asking_agent(framework, checkpointer, [turn], way, "asks")
         await until_it_asks(asking, asking.prompt("I want a refund!", run_id="asks"))
 
 
 async def test_a_prompt_without_tools(framework: Framework, checkpointer: Any) -> None:
-    """What an agent holds and what is stored are the same, and the run done."""
+    """The agent's messages equal the stored ones, and the run is completed."""
     first = agent(framework, checkpointer, [says(framework, "Hello. 🌍")])
     run_id = await first.prompt("Hi!")
     data = await checkpointer.load(THREAD)
@@ -273,7 +273,7 @@ async def find_and_release(framework: Framework, checkpointer: Any, place: str) 
 async def test_a_thread_goes_on_after_a_kill(
     framework: Framework, database_url: str, place: str
 ) -> None:
-    """What a killed process said is there once, in order, for the next one."""
+    """The next process reads a killed process's messages once and in order."""
     kill_worker("die", database_url, place)
     async with framework.door.Checkpointer(database_url) as checkpointer:
         await find_and_release(framework, checkpointer, place)

@@ -1,4 +1,4 @@
-"""What the door takes and gives: the framework's own classes."""
+"""Tests that threadlog's checkpointer for a framework uses the framework's own classes."""
 
 import inspect
 import pickle
@@ -92,7 +92,7 @@ BASES = {"SchemaError", "CheckpointerError"}
 
 @pytest.fixture
 async def log(framework: Framework, checkpointer: Any) -> Any:
-    """Give a checkpointer with a thread that has a completed run and an open one."""
+    """Return a checkpointer with a thread that has a completed run and an open one."""
     for run_id in ("done", "open"):
         await checkpointer.claim_run("t", run_id)
         await checkpointer.append("t", conversation(framework, run_id))
@@ -101,7 +101,7 @@ async def log(framework: Framework, checkpointer: Any) -> Any:
 
 
 def theirs(framework: Framework, name: str) -> Any:
-    """Give one of the framework's exception classes, named without its brand."""
+    """Return one of the framework's exception classes by its name without the brand."""
     exceptions = framework.module("checkpointer.exceptions")
     return getattr(exceptions, name, None) or getattr(exceptions, f"{framework.brand}{name}")
 
@@ -185,7 +185,7 @@ async def test_errors_are_of_both_classes(
 
 
 async def test_errors_pass_between_processes(framework: Framework, log: Any) -> None:
-    """What is pickled is of both classes again, with its attributes."""
+    """An unpickled error has both classes and its attributes."""
     with pytest.raises(errors.RunAlreadyClaimedError) as caught:
         await log.claim_run("t", "open")
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
@@ -249,7 +249,7 @@ async def test_a_lock_timeout(framework: Framework, sqlite_url: str) -> None:
 
 
 async def rewrite(url: str, change: Callable[[dict[str, Any]], object]) -> None:
-    """Let every message have been stored by another release."""
+    """Change every stored message to one that another release would have stored."""
     select = text("SELECT seq, payload FROM cubepi_messages")
     update = text("UPDATE cubepi_messages SET payload = :payload WHERE seq = :seq")
 
@@ -288,7 +288,7 @@ async def test_messages_of_an_older_release(
 
 
 class Receipt(BaseModel):
-    """What a tool gives beside its words."""
+    """A tool's result beside its text."""
 
     number: int
     items: list["Receipt"] = []
@@ -304,14 +304,14 @@ async def test_details_may_be_models(framework: Framework, checkpointer: Any) ->
 
 
 def run_python(code: str) -> str:
-    """Run code in a fresh interpreter; give what it prints."""
+    """Run code in a new interpreter; return its output."""
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 
 
 def test_threadlog_alone_imports_no_framework(framework: Framework) -> None:
-    """Only the door imports the framework."""
+    """Only the framework's checkpointer imports the framework."""
     code = (
         "import sys, threadlog, threadlog.checkpointer\n"
         f"print({framework.name!r} in sys.modules)\n"

@@ -1,4 +1,4 @@
-"""That these tests run where they are meant to, or fail and say what to do."""
+"""Tests that the framework tests run where they should, or fail with the command to run."""
 
 import pytest
 

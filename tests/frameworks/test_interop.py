@@ -80,7 +80,7 @@ class Pair:
     url: str
 
     async def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Ask the database itself."""
+        """Query the database itself."""
         return await on_connection(
             self.url, lambda c: [tuple(row) for row in c.execute(text(statement))]
         )
@@ -90,7 +90,7 @@ class Pair:
 def their_database(
     request: pytest.FixtureRequest, framework: Framework, backend: str
 ) -> Iterator[SharedDatabase]:
-    """Keep a database with the tables that the framework creates."""
+    """Create a database with the framework's tables, and drop it afterwards."""
     server_url = request.getfixturevalue(f"{backend}_server_url")
     create = partial(create_their_schema, framework, backend)
     with closing(SharedDatabase(server_url, MESSAGES, create)) as shared:
@@ -99,7 +99,7 @@ def their_database(
 
 @pytest.fixture(params=["our schema", "their schema"])
 def url(request: pytest.FixtureRequest, their_database: SharedDatabase) -> str:
-    """Give an empty database with the tables that we create, or that the framework does."""
+    """Return the URL of an empty database with threadlog's tables, or with the framework's."""
     if request.param == "our schema":
         return str(request.getfixturevalue("backend_url"))
     return their_database.empty()
@@ -109,7 +109,7 @@ def url(request: pytest.FixtureRequest, their_database: SharedDatabase) -> str:
 async def pair(
     request: pytest.FixtureRequest, framework: Framework, backend: str, url: str
 ) -> AsyncIterator[Pair]:
-    """Give both backends, open, in one direction after the other."""
+    """Yield both backends, open, in one direction after the other."""
     name = BACKENDS[backend].checkpointer
     async with AsyncExitStack() as stack:
         ours = await stack.enter_async_context(getattr(framework.door, name)(url))

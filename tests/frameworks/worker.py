@@ -28,7 +28,7 @@ def report(what: object) -> None:
 
 
 async def hang() -> None:
-    """Say that the time to be killed has come, and wait for it."""
+    """Report that the process can be killed, and wait for it."""
     report("kill me")
     await asyncio.sleep(60)
 
@@ -57,7 +57,7 @@ async def die(framework: Framework, checkpointer: Any, place: str) -> None:
 
 
 async def go_on(framework: Framework, checkpointer: Any) -> None:
-    """Say something more on the thread; report what the model was given."""
+    """Append another message to the thread; report the model's input."""
 
     def hearing_model(messages: list[Any], *rest: object) -> Any:
         report(said(messages))
@@ -110,7 +110,7 @@ ROLES = {role.__name__: role for role in (die, go_on, resume, answer)}
 
 
 async def main(role: str, url: str, *arguments: str) -> None:
-    """Play a role on the database."""
+    """Run a role on the database."""
     framework = framework_under_test()
     async with framework.door.Checkpointer(url) as checkpointer:
         await ROLES[role](framework, checkpointer, *arguments)

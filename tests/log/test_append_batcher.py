@@ -61,10 +61,10 @@ INTRUSION: Final = {
 
 
 def most(server_name: str, transactions: list[int], *, rows: int) -> int:
-    """Give the most statements that an append alone, or two, and a group may send.
+    """Return the upper limit of statements for one append, for two, and for a batch.
 
-    PostgreSQL is told to BEGIN, and counts each row of an INSERT, which the driver sends all
-    together. One alone is locked before it is read; MySQL does both at once.
+    PostgreSQL receives a BEGIN and counts each row of an INSERT, which the driver sends all
+    together. A single append locks the thread before reading it; MySQL does both at once.
     """
     if server_name != "postgres":
         return sum(transactions)
@@ -73,12 +73,12 @@ def most(server_name: str, transactions: list[int], *, rows: int) -> int:
 
 
 def said(number: int, size: int = 1) -> list[Message]:
-    """Make one writer's batch."""
+    """Return a writer's batch."""
     return [UserMessage(content=[], metadata={"b": number, "n": n}) for n in range(size)]
 
 
 def queue_of(checkpointer: Checkpointer) -> AppendBatcher:
-    """Give the queue of an open checkpointer."""
+    """Return the append batcher of an open checkpointer."""
     assert checkpointer._batcher is not None
     return checkpointer._batcher
 
@@ -94,7 +94,7 @@ def assert_idle(checkpointer: Checkpointer) -> None:
 
 
 async def batches(checkpointer: Checkpointer, thread_id: str) -> list[int]:
-    """Give the batches of a thread in order, after asserting that each is whole."""
+    """Return the batches of a thread in order after asserting that each is complete."""
     stored = await checkpointer.read(thread_id)
     assert [s.seq for s in stored] == list(range(1, len(stored) + 1))
     found: list[int] = []
@@ -108,7 +108,7 @@ async def batches(checkpointer: Checkpointer, thread_id: str) -> list[int]:
 
 @asynccontextmanager
 async def locked(url: str, thread_id: str) -> AsyncIterator[AsyncConnection]:
-    """Hold a thread's lock, as another application's transaction may."""
+    """Lock a thread in another application's transaction."""
     engine = engine_for(url)
     async with engine.connect() as connection:
         await connection.execute(
@@ -121,7 +121,7 @@ async def locked(url: str, thread_id: str) -> AsyncIterator[AsyncConnection]:
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer with 16 threads that were written to a moment ago."""
+    """Yield a checkpointer with 16 threads that were just written to."""
     async with Checkpointer(server_url) as checkpointer:
         await asyncio.gather(*(checkpointer.append(f"t{n}", said(-1)) for n in range(WRITERS)))
         yield checkpointer
@@ -182,7 +182,7 @@ async def test_appends_in_a_new_second_cost_one_statement_more(
 async def test_a_group_reads_no_more_than_the_ends_of_threads(
     opened: Checkpointer, server_url: str
 ) -> None:
-    """What a group costs the server does not grow with its threads."""
+    """A batch's cost for the server does not grow with its threads."""
     await opened.append("t3", said(0, 3_000))
     engine = engines_of(opened)[0].sync_engine
     begun: dict[int, int] = {}
@@ -314,7 +314,7 @@ async def test_a_group_does_not_wait_for_a_lock(opened: Checkpointer, server_url
 
 
 async def test_appends_of_a_thread_keep_their_order(checkpointer: Checkpointer) -> None:
-    """What came first stands first, in and across groups, of any size."""
+    """Earlier appends come first, in and across batches, of any size."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -464,7 +464,7 @@ async def test_cancelling_any_of_sixteen_stores_whole_batches_or_nothing(
 
 
 async def test_closing_refuses_what_waits_at_once(server_url: str) -> None:
-    """What waits behind a thread is not kept until that is free, and is not stored."""
+    """An append that waits for a locked thread is refused at once, and not stored."""
     checkpointer = Checkpointer(server_url)
     await checkpointer.__aenter__()
     await checkpointer.append("t", said(0))

@@ -31,7 +31,7 @@ BAD_IDS = {
 
 
 def nested(levels: int) -> Any:
-    """Make a value of so many levels."""
+    """Return a value of so many levels."""
     value: Any = 1
     for _ in range(levels - 1):
         value = [value]
@@ -186,7 +186,7 @@ async def test_a_message_without_its_list_is_refused(checkpointer: Checkpointer,
 
 
 def spoilt_messages() -> dict[str, UserMessage]:
-    """Make messages that were valid once and were changed since."""
+    """Create messages that were valid once and were changed since."""
     wrong_type = UserFactory()
     wrong_type.content[0].text = 17
     surrogate = UserMessage(content=[TextContent(text="\ud800")])
@@ -251,7 +251,7 @@ async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None
 @pytest.mark.parametrize("number", [2**63, 2**70])
 @pytest.mark.whole_matrix
 async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: int) -> None:
-    """What no seq can be is refused here, not by a driver."""
+    """A number that cannot be a seq is refused before a driver gets it."""
     verbs: list[Callable[[], Any]] = [
         lambda: checkpointer.load("t", last=number),
         lambda: checkpointer.read("t", after_seq=number),

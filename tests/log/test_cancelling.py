@@ -56,7 +56,7 @@ VERBS: Final[dict[str, Callable[[Checkpointer, str], Awaitable[object]]]] = {
 
 
 async def prepare(checkpointer: Checkpointer, thread_id: str) -> None:
-    """Make a thread that each method finds something in."""
+    """Create a thread with data for each method."""
     await checkpointer.append(thread_id, MESSAGES)
     await checkpointer.save_extra(thread_id, {"key": 1})
     await checkpointer.claim_run(thread_id, "done")
@@ -67,7 +67,7 @@ async def prepare(checkpointer: Checkpointer, thread_id: str) -> None:
 
 
 async def picture(checkpointer: Checkpointer, thread_id: str) -> list[Any]:
-    """Give all that is stored of a thread and its fork, but for times."""
+    """Return everything that is stored of a thread and its fork, except times."""
     fork = await checkpointer.load(f"{thread_id}-fork")
     return [
         await checkpointer.load(thread_id),
@@ -79,7 +79,7 @@ async def picture(checkpointer: Checkpointer, thread_id: str) -> list[Any]:
 
 
 async def cancelled(call: Awaitable[object], seconds: float, *, by_timeout: bool) -> bool:
-    """Run a call in a task that is cancelled; gives whether it was before it was done."""
+    """Run a call in a task that is cancelled; return True if it was cancelled before its end."""
     if by_timeout:
         cause = None
         try:
@@ -101,7 +101,7 @@ async def cancelled(call: Awaitable[object], seconds: float, *, by_timeout: bool
 
 
 def test_no_method_is_forgotten() -> None:
-    """What follows covers the API."""
+    """The tests below cover the API."""
     public = {name for name in vars(MessageLog) if not name.startswith("_")}
     assert public - {"is_open", "vocabulary"} == set(VERBS)
 

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.every_way
 
 
 def conversation(turns: int = 1) -> list[Message]:
-    """Make a conversation of a person, a model and a tool."""
+    """Create a conversation of a person, a model and a tool."""
     factories = (UserFactory, AssistantFactory, ToolResultFactory)
     return [factory() for _ in range(turns) for factory in factories]
 
@@ -165,7 +165,7 @@ async def test_outside_its_block_it_says_so(database_url: str) -> None:
 
 
 class HostUser(UserMessage):
-    """A host's own class for what a person says."""
+    """An application's own class for a person's message."""
 
     mood: str = "calm"
 
@@ -174,7 +174,7 @@ HostMessage = HostUser | AssistantMessage | ToolResultMessage
 
 
 class HostCheckpointer(Checkpointer[HostMessage]):
-    """A checkpointer of the host's own message classes."""
+    """A checkpointer of the application's own message classes."""
 
     vocabulary = FrameworkTypes(
         MessageCodec[HostMessage](HostUser, AssistantMessage, ToolResultMessage),
@@ -184,7 +184,7 @@ class HostCheckpointer(Checkpointer[HostMessage]):
 
 
 async def test_a_vocabulary_of_other_classes(database_url: str) -> None:
-    """A host's own Pydantic classes can be used instead of ours."""
+    """An application's own Pydantic classes can be used instead of threadlog's."""
     async with HostCheckpointer(database_url) as checkpointer:
         await checkpointer.append("t", [HostUser(content=[], mood="glad")])
         data = await checkpointer.load("t")

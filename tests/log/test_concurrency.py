@@ -55,7 +55,7 @@ def connections(connection: Connection) -> int:
 
 @asynccontextmanager
 async def repeatable_read(url: str) -> AsyncIterator[AsyncEngine]:
-    """Give an engine at MySQL's own default level, as a host may have it."""
+    """Yield an engine at MySQL's default level, as an application may have it."""
     engine = engine_for(url, isolation_level="REPEATABLE READ", pool_size=WRITERS)
     yield engine
     await engine.dispose()
@@ -67,16 +67,15 @@ class HostLevel:
     read_committed = False
 
     def __init__(self, url: str) -> None:
-        """Take the rest from the backend of the URL."""
         self._backend = backend_of(parse_url(url))
 
     def __getattr__(self, name: str) -> object:
-        """Give what the backend has."""
+        """Return the backend's attribute."""
         return getattr(self._backend, name)
 
 
 async def append_on(engine: AsyncEngine, url: str, thread_id: str, said: list[Message]) -> int:
-    """Append in a session of an engine that is not ours; give the attempts it took."""
+    """Append in a session of an external engine; return the number of attempts."""
     attempts = 0
 
     async def sleep(seconds: float) -> None:
@@ -108,7 +107,7 @@ async def assert_contiguous(url: str, thread_ids: list[str], length: int) -> Non
 
 
 def by_writer(writer: int) -> list[Message]:
-    """Make one writer's message."""
+    """Create one writer's message."""
     return [UserMessage(content=[], metadata={"writer": writer})]
 
 
@@ -267,7 +266,7 @@ async def run_processes(scripts: Sequence[Sequence[str]]) -> None:
 
 
 async def run_writers(url: str, processes: int, threads: int, count: int) -> None:
-    """Let processes append to the same threads."""
+    """Run processes that append to the same threads."""
     arguments = [json.dumps([url, writer, threads, count]) for writer in range(processes)]
     await run_processes([[WRITE, argument] for argument in arguments])
 

@@ -91,7 +91,7 @@ async def test_extra_that_is_no_object(
 async def test_edited_metadata_wins_over_the_payload(
     checkpointer: Checkpointer, database_url: str
 ) -> None:
-    """A host may edit the column with SQL."""
+    """An application may edit the column with SQL."""
     await checkpointer.append("t", [UserFactory(metadata={"a": 1}) for _ in range(3)])
     await change(database_url, {"metadata": '{"edited": true}'})
     data = await checkpointer.load("t")

@@ -23,7 +23,7 @@ WRITERS = 16
 
 @pytest.fixture
 async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
-    """Give another application's connection to the database."""
+    """Yield another application's connection to the database."""
     engine = engine_for(server_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
@@ -32,7 +32,7 @@ async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer with a thread of one message, and an open run."""
+    """Yield a checkpointer with a thread of one message, and an open run."""
     async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.claim_run("t", "open")
@@ -41,25 +41,25 @@ async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
 
 @pytest.fixture(params=["done", "not done"])
 def arrival(request: pytest.FixtureRequest) -> str:
-    """Say whether the server has done the COMMIT that is lost."""
+    """Return whether the server has executed the COMMIT whose answer is lost."""
     return str(request.param)
 
 
 class DeadlockFoundError(Exception):
-    """What a driver raises for one: MySQL's number is among the arguments."""
+    """A deadlock error as a driver raises it: MySQL's number is among the arguments."""
 
     sqlstate = "40P01"
 
 
 async def ids(checkpointer: Checkpointer, thread_id: str) -> list[str]:
-    """Give the ids of a thread's messages, after asserting that their seqs have no gap."""
+    """Return the ids of a thread's messages after asserting that their seqs have no gap."""
     stored = await checkpointer.read(thread_id)
     assert [s.seq for s in stored] == list(range(1, len(stored) + 1))
     return [s.message.id for s in stored]
 
 
 def said(*names: str) -> list[Message]:
-    """Make messages of certain ids."""
+    """Create messages of certain ids."""
     return [UserMessage(content=[], id=name) for name in names]
 
 

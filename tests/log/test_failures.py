@@ -1,4 +1,4 @@
-"""What the database does to a transaction, and what callers see of it."""
+"""Errors that the database raises in a transaction, as callers see them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ WAITING: Final = {
     "mariadb": f"{_OTHERS_OF_MYSQL} AND info LIKE '%FOR UPDATE%'",
     "postgresql": f"{OTHERS['postgresql']} AND wait_event_type = 'Lock'",
 }
-"""Those of them that wait for a row."""
+"""The connections that wait for a row."""
 
 LOCK_TIMEOUT: Final = {
     "mysql": ("SET SESSION innodb_lock_wait_timeout = 1", 1205),
@@ -59,13 +59,13 @@ NO_TABLE: Final = {"mysql": "1146", "mariadb": "1146", "postgresql": "does not e
 
 
 def has_code(error: BaseException, code: object) -> bool:
-    """Say whether a driver's error is the server's of this number, or SQLSTATE."""
+    """Return True if a driver's error has this error number of the server, or SQLSTATE."""
     return code in (error.args[0], getattr(error, "sqlstate", None))
 
 
 @pytest.fixture
 async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
-    """Give another application's connection to the database."""
+    """Yield another application's connection to the database."""
     engine = engine_for(server_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
@@ -74,14 +74,14 @@ async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer with a thread of one message."""
+    """Yield a checkpointer with a thread of one message."""
     async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
 
 
 async def waiting(other: AsyncConnection) -> int:
-    """Give the connection id of the append that waits for the thread's lock."""
+    """Return the connection id of the append that waits for the thread's lock."""
     for _ in range(200):
         found = (await other.execute(text(WAITING[other.dialect.name]))).scalars().all()
         if found:
@@ -213,7 +213,7 @@ async def test_a_locked_sqlite_file_is_a_lock_timeout(sqlite_url: str) -> None:
 
 
 class DriverError(Exception):
-    """What a driver raises."""
+    """An error as a driver raises it."""
 
 
 def wrapped(

@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.every_way, pytest.mark.whole_matrix]
 
 
 async def talk(checkpointer: Checkpointer, thread_id: str = "t") -> list[Message]:
-    """Make a thread of which runs ``a`` and ``c`` are completed, in this order, and ``b`` open.
+    """Create a thread of which runs ``a`` and ``c`` are completed, in this order, and ``b`` open.
 
     Returns:
         Its messages: 1 none, 2 a, 3 b, 4 c, 5 a, 6 c, 7 none.
@@ -125,7 +125,7 @@ async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> No
 
 
 async def test_a_fork_waits_for_the_lock_of_its_source(innodb_url: str) -> None:
-    """What is committed meanwhile is copied, and counted in forked_at_seq."""
+    """Messages committed meanwhile are copied, and counted in forked_at_seq."""
     holder = host_engine(innodb_url)
     async with Checkpointer(innodb_url) as checkpointer, AsyncSession(holder) as session:
         await talk(checkpointer)
@@ -142,7 +142,7 @@ async def test_a_fork_waits_for_the_lock_of_its_source(innodb_url: str) -> None:
 
 
 async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(innodb_url: str) -> None:
-    """The host may commit what it did besides."""
+    """The application can still commit its other work."""
     hosts = host_engine(innodb_url)
     async with Checkpointer(engine=hosts) as checkpointer, AsyncSession(hosts) as session:
         await talk(checkpointer)
@@ -156,7 +156,7 @@ async def test_a_refused_fork_leaves_nothing_in_a_hosts_transaction(innodb_url: 
 
 
 async def test_a_fork_lives_on(checkpointer: Checkpointer) -> None:
-    """It is appended to behind its last seq, claimed, forked, and deleted."""
+    """Appends continue after its last seq; it can be claimed, forked and deleted."""
     await talk(checkpointer)
     await checkpointer.fork("t", "f", after_run_id="a")
     await checkpointer.claim_run("f", "d")
@@ -249,7 +249,7 @@ async def test_no_payload_leaves_the_server(database_url: str) -> None:
 
 
 async def test_forks_to_one_id_at_once(database_url: str) -> None:
-    """One wins and the others get the typed error, whatever their sources."""
+    """One call succeeds and the others get the typed error, whatever their sources."""
     async with Checkpointer(database_url) as checkpointer:
         for source in ("t0", "t1", "t2"):
             await talk(checkpointer, source)

@@ -147,7 +147,7 @@ async def test_questions_that_cannot_be_kept_are_refused(
 async def test_a_corrupt_question_is_named(
     checkpointer: Checkpointer, database_url: str, broken: str
 ) -> None:
-    """What cannot be read is not taken for nothing."""
+    """An unreadable question is not treated as a missing one."""
     await checkpointer.save_pending_request("t", HitlRequestFactory())
     quoted = broken.replace(":", r"\:")
     await execute(database_url, f"UPDATE cubepi_threads SET pending_request = '{quoted}'")
@@ -232,7 +232,7 @@ async def test_what_does_not_fit_into_a_statement_is_refused(database_url: str) 
 
 
 async def test_an_answer_is_sent_once(innodb_url: str) -> None:
-    """One of more than half of the server's limit is stored, and replaced."""
+    """A question larger than half of the server's limit is stored, and replaced."""
     async with Checkpointer(innodb_url) as checkpointer:
         answer = "x" * (checkpointer._client.statement_limit * 6 // 10)
         for _ in range(2):

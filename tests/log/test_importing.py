@@ -32,7 +32,7 @@ if REAL.exists():
 
 
 def conversation(*texts: str, **extra: Any) -> Conversation:
-    """Make a conversation of thread ``t`` in which a person says so many texts."""
+    """Create a conversation of thread ``t`` with so many messages of a person."""
     messages = [{"role": "user", "content": said} for said in texts]
     line = {"thread_id": "t", "extra": extra, "messages": messages}
     return parse_line(json.dumps(line).encode(), "unused")
@@ -137,7 +137,7 @@ async def test_only_what_a_thread_lacks_is_appended(checkpointer: Checkpointer) 
 
 
 async def test_a_thread_that_was_continued_is_left_alone(checkpointer: Checkpointer) -> None:
-    """A second import takes back nothing of what the host did since."""
+    """A second import reverts none of the application's later changes."""
     await import_into(checkpointer, conversation("a", state="open"))
     await checkpointer.append("t", [UserMessage(content=[TextContent(text="b")])])
     await checkpointer.save_extra("t", {"state": "closed"})
@@ -160,7 +160,7 @@ async def test_another_conversation_is_refused(checkpointer: Checkpointer) -> No
 
 
 async def test_metadata_that_was_edited_with_sql_does_not_matter(database_url: str) -> None:
-    """What was written is compared, not the column that a host may edit."""
+    """The payload is compared, not the column that an application may edit."""
     async with Checkpointer(database_url) as checkpointer:
         await import_into(checkpointer, conversation("a"))
         statement = text("UPDATE cubepi_messages SET metadata = '{\"stars\": 5}'")

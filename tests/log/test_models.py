@@ -1,4 +1,4 @@
-"""The ORM classes, as hosts query them."""
+"""The ORM classes, as applications query them."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,14 +33,14 @@ from threadlog.models import (
 
 @pytest.fixture
 def ready_url(database_url: str) -> str:
-    """Give a database with the schema in it, SQLite too."""
+    """Return the URL of a database with the schema, on SQLite too."""
     if database_url.startswith("sqlite"):
         asyncio.run(on_connection(database_url, create_schema))
     return database_url
 
 
 def in_session(url: str, work: Callable[[Session], None]) -> None:
-    """Run work in a host's session and commit it."""
+    """Run work in an application's session and commit it."""
 
     def run(connection: Connection) -> None:
         with Session(connection) as session:

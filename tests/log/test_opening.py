@@ -96,15 +96,14 @@ class OldServer:
     """A catalogue that says what an old or another server would."""
 
     def __init__(self, version: tuple[int, ...], *, mariadb: bool) -> None:
-        """Take what to say."""
         self._version, self._mariadb = version, mariadb
 
     def server_version(self) -> tuple[int, ...]:
-        """Say the version."""
+        """Return the version."""
         return self._version
 
     def is_mariadb(self) -> bool:
-        """Say the kind."""
+        """Return True if the server is MariaDB."""
         return self._mariadb
 
 
@@ -112,7 +111,6 @@ class OldUnitOfWork:
     """A unit of work on such a server."""
 
     def __init__(self, version: tuple[int, ...], *, mariadb: bool = False) -> None:
-        """Take what its catalogue says."""
         self.catalogue = OldServer(version, mariadb=mariadb)
 
 
@@ -317,7 +315,7 @@ async def test_a_server_that_does_not_answer(unused_tcp_port: int) -> None:
 
 
 async def test_a_database_that_does_not_exist(innodb_server_url: str) -> None:
-    """It is not retried for half a minute."""
+    """The error is not retried for half a minute."""
     with pytest.raises(ConnectionFailedError, match="no_such_database"):
         await enter(f"{innodb_server_url.rstrip('/')}/no_such_database")
 
@@ -361,7 +359,7 @@ async def test_sqlite_takes_its_write_lock_at_the_start(sqlite_url: str) -> None
 
 
 async def test_entering_twice_is_refused(sqlite_url: str) -> None:
-    """One object is one block."""
+    """An object can be entered only once at a time."""
     async with Checkpointer(sqlite_url) as checkpointer:
         with pytest.raises(ThreadlogError, match="entered already"):
             await checkpointer.__aenter__()

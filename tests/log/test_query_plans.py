@@ -77,20 +77,20 @@ def _filled(server_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=on_each(SERVERS))
 def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a database with the thread ``t`` of 20 messages among others."""
+    """Yield the URL of a database with the thread ``t`` of 20 messages among others."""
     with _filled(request.getfixturevalue(f"{request.param}_server_url")) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def postgres_among_others(postgres_server_url: str) -> Iterator[str]:
-    """Give the same on PostgreSQL, for what it alone has."""
+    """Yield the same on PostgreSQL, for what only PostgreSQL has."""
     with _filled(postgres_server_url) as url:
         yield url
 
 
 async def sent_by_work(url: str, work: Callable[[Checkpointer], Awaitable[object]]) -> Sent:
-    """Give what is sent to the database."""
+    """Return the statements sent to the database."""
     async with Checkpointer(url) as checkpointer:
         await checkpointer.load("t")  # whatever is asked once is asked by now
         with recorded(engine.sync_engine for engine in engines_of(checkpointer)) as sent:
@@ -99,7 +99,7 @@ async def sent_by_work(url: str, work: Callable[[Checkpointer], Awaitable[object
 
 
 async def plans_of(url: str, sent: Sent, *, small: bool = False) -> list[Plan]:
-    """Give the server's plans; see `explain`."""
+    """Return the server's plans; see `explain`."""
     return await on_connection(url, lambda connection: explain(connection, sent, small=small))
 
 

@@ -1,4 +1,4 @@
-"""Queries of a host through the ORM: typed, and without reading a whole thread by accident."""
+"""An application's queries through the ORM: typed, and never reading a whole thread by accident."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from threadlog.models import Message, Run, Thread
 
 @pytest.fixture
 async def session(database_url: str) -> AsyncIterator[AsyncSession]:
-    """Give a host's session on a log of three threads, one of them a fork."""
+    """Yield an application's session on a log of three threads, one of them a fork."""
     await ensure_schema(database_url)
     engine = host_engine(database_url)
     async with Checkpointer(engine=engine) as checkpointer:
@@ -35,7 +35,7 @@ async def session(database_url: str) -> AsyncIterator[AsyncSession]:
 
 
 async def keys(session: AsyncSession, *conditions: object) -> list[tuple[str, int]]:
-    """Give the keys of the messages for which conditions hold."""
+    """Return the keys of the messages that match the conditions."""
     query = select(Message).where(*conditions).order_by(Message.thread_id, Message.seq)  # type: ignore[arg-type]  # conditions
     rows: Sequence[Message] = (await session.scalars(query)).all()
     return [(row.thread_id, row.seq) for row in rows]
@@ -88,7 +88,7 @@ async def test_a_thread_is_not_read_by_touching_an_attribute(session: AsyncSessi
 
 
 async def test_rows_become_messages(session: AsyncSession) -> None:
-    """What a host changed in the metadata column is what the message has."""
+    """A message has the metadata that an application wrote to the column."""
     row = (await session.scalars(select(Message).where(Message.thread_id == "b"))).first()
     assert row is not None
     row.metadata_ = {"user": "u9"}

@@ -30,7 +30,7 @@ scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | numbers
 
 
 def values(texts: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """Make JSON values in which all texts, keys too, are of a strategy."""
+    """Return a strategy of JSON values whose texts, keys too, are of a strategy."""
     return st.recursive(
         scalars | texts,
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),

@@ -31,14 +31,14 @@ AN_HOUR_AGO = {
 
 
 async def age(url: str, *tables: str) -> None:
-    """Let everything in these tables have happened two hours ago."""
+    """Set every time in these tables to two hours ago."""
     ago = AN_HOUR_AGO[url.partition(":")[0]]
     column = {"cubepi_runs": "claimed_at", "cubepi_messages": "created_at"}
     await execute(url, *[f"UPDATE {table} SET {column[table]} = {ago}" for table in tables])
 
 
 async def states(checkpointer: Checkpointer, thread_id: str = "t") -> dict[str, str]:
-    """Give the state of each of a thread's runs."""
+    """Return the state of each of a thread's runs."""
     return {run.run_id: run.state for run in await checkpointer.runs(thread_id)}
 
 

@@ -1,4 +1,4 @@
-"""Runs and forks inside a host's transaction, behind a snapshot that it took before."""
+"""Runs and forks inside an application's transaction, after its snapshot was taken."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @pytest.fixture
 async def session(innodb_url: str) -> AsyncIterator[AsyncSession]:
-    """Give a session at MySQL's own level whose snapshot holds an open run, ``r``, and no more."""
+    """Yield a session at MySQL's default level whose snapshot has an open run, ``r``, only."""
     engine = engine_for(innodb_url, isolation_level="REPEATABLE READ")
     async with Checkpointer(innodb_url) as other, AsyncSession(engine) as session:
         await other.claim_run("t", "r")
@@ -37,7 +37,7 @@ async def session(innodb_url: str) -> AsyncIterator[AsyncSession]:
 
 @pytest.fixture
 async def other(innodb_url: str) -> AsyncIterator[Checkpointer]:
-    """Give another writer, whose commits the snapshot does not show."""
+    """Yield another writer, whose commits the snapshot does not show."""
     async with Checkpointer(innodb_url) as checkpointer:
         yield checkpointer
 

@@ -1,4 +1,4 @@
-"""Sharing a host's engine, session factory and session."""
+"""Sharing an application's engine, session factory and session."""
 
 import asyncio
 import inspect
@@ -33,11 +33,11 @@ NO_ESCAPES = "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES"
 
 
 class Base(DeclarativeBase):
-    """The host's own tables."""
+    """The application's own tables."""
 
 
 class Order(Base):
-    """Something that the host keeps beside the conversation."""
+    """A row that the application stores beside the conversation."""
 
     __tablename__ = "test_orders"
 
@@ -47,7 +47,7 @@ class Order(Base):
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """Give an engine of the host's, with the host's table; all connections must come back."""
+    """Yield the application's engine and table; check that all connections were returned."""
     await ensure_schema(database_url)
     hosts = host_engine(database_url)
     async with hosts.begin() as connection:
@@ -61,7 +61,7 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def checkpointer(engine: AsyncEngine) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on the host's engine."""
+    """Yield a checkpointer on the application's engine."""
     async with Checkpointer(engine=engine) as opened:
         yield opened
 
@@ -88,7 +88,7 @@ async def test_order_and_message_are_kept_or_neither(
     autoflush: bool,  # noqa: FBT001 - an option of the host's session
     expire_on_commit: bool,  # noqa: FBT001 - likewise
 ) -> None:
-    """The host's commit and rollback decide, whatever options its session has."""
+    """The application's commit or rollback decides, with any options of its session."""
     factory = async_sessionmaker(engine, autoflush=autoflush, expire_on_commit=expire_on_commit)
     async with factory() as session:
         session.add(Order(id=1))
@@ -147,7 +147,7 @@ async def test_a_bound_checkpointer_sees_what_its_transaction_wrote(
 async def test_refused_input_leaves_the_hosts_transaction_as_it_was(
     engine: AsyncEngine, checkpointer: Checkpointer
 ) -> None:
-    """An error that is no error of the database costs the host nothing."""
+    """An error that is not the database's does not end the application's transaction."""
     spoilt = UserFactory(content=[TextContent(text="\ud800")])
     async with AsyncSession(engine) as session:
         bound = checkpointer.bind(session)
@@ -166,7 +166,7 @@ async def test_refused_input_leaves_the_hosts_transaction_as_it_was(
 
 @pytest.fixture(params=["REPEATABLE READ", "READ COMMITTED"])
 async def levelled(request: pytest.FixtureRequest, innodb_url: str) -> AsyncIterator[AsyncEngine]:
-    """Give a host's engine on MySQL, or MariaDB as it was before 11.6, at an isolation level."""
+    """Yield an application's engine on MySQL, or on MariaDB as before 11.6, at one level."""
     hosts = host_engine(innodb_url, isolation_level=request.param, **lasting_snapshots(innodb_url))
     yield hosts
     await hosts.dispose()
@@ -308,7 +308,7 @@ def test_threads_of_a_plain_host_on_sqlite(sqlite_url: str) -> None:
 
 
 async def test_a_hosts_sqlite_file_is_not_given_tables(sqlite_url: str) -> None:
-    """A host's schema is the host's."""
+    """An application's schema is its own."""
     hosts = host_engine(sqlite_url)
     with pytest.raises(CubepiSchemaUninitialized):
         await Checkpointer(engine=hosts).__aenter__()
@@ -406,7 +406,7 @@ async def test_what_can_be_bound(engine: AsyncEngine, innodb_url: str, tmp_path:
 
 
 async def test_closing_leaves_the_hosts_engine_open(engine: AsyncEngine) -> None:
-    """It can be used, and entered, again, and is closed in between."""
+    """The checkpointer can be used and entered again, and is closed in between."""
     checkpointer = Checkpointer(engine=engine)
     for length in (1, 2):
         async with checkpointer:
@@ -434,7 +434,7 @@ def test_a_synchronous_checkpointer_outside_its_block(sqlite_url: str) -> None:
 def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
     innodb_url: str,
 ) -> None:
-    """It takes one of the others instead of waiting."""
+    """The call uses another connection instead of waiting."""
     with SyncCheckpointer(innodb_url, max_pool_size=3) as checkpointer:
         sessions = checkpointer._client
         assert isinstance(sessions, SyncEngineClient)
@@ -464,7 +464,7 @@ async def test_no_password_is_shown(innodb_url: str) -> None:
 
 
 def surface(door: type) -> dict[str, str]:
-    """Give the signatures of a door's public methods, with the classes that differ made equal."""
+    """Return the signatures of a class's public methods, with the differing classes made equal."""
     found = {}
     for name, method in inspect.getmembers(door, callable):
         if name == "__init__" or not name.startswith("_"):

@@ -1,6 +1,6 @@
-"""What the server is sent: counted by the server itself.
+"""The statements that the server receives, counted by the server itself.
 
-PostgreSQL is told to BEGIN, and has a thread locked before its end is read; it counts each row
+PostgreSQL receives a BEGIN, and locks a thread before its end is read; it counts each row
 of an INSERT, which the driver sends all together.
 """
 
@@ -21,14 +21,14 @@ from threadlog.databases.mysql.database import MySQLBackend
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on a server with a thread that was written to a moment ago."""
+    """Yield a checkpointer on a server with a thread that was just written to."""
     async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", UserFactory.build_batch(3))
         yield checkpointer
 
 
 async def make_old(url: str) -> None:
-    """Let every thread's last activity be long ago."""
+    """Set every thread's last activity to long ago."""
     statement = text("UPDATE cubepi_threads SET updated_at = '2026-01-01'")
     await on_connection(url, lambda c: c.execute(statement) and None)
 

@@ -1,7 +1,7 @@
-"""What the server is sent for runs, questions and forks: counted by the server itself.
+"""The statements for runs, questions and forks, counted by the server itself.
 
-PostgreSQL is told to BEGIN each transaction that writes, and has a row locked before what the
-lock guards is read.
+PostgreSQL receives a BEGIN for each transaction that writes, and locks a row before the data
+that the lock protects is read.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +15,7 @@ from threadlog import Checkpointer
 
 @pytest.fixture
 async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
-    """Give a checkpointer on a server with a thread."""
+    """Yield a checkpointer on a server with a thread."""
     async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         yield checkpointer
@@ -23,7 +23,7 @@ async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
 
 @pytest.fixture
 def names() -> Iterator[str]:
-    """Give names that were not used before."""
+    """Return an iterator of names that were not used before."""
     return (f"n{number}" for number in range(100))
 
 

@@ -23,18 +23,18 @@ T = TypeVar("T")
 
 @pytest.fixture(params=["READ COMMITTED", "REPEATABLE READ"])
 def level(request: pytest.FixtureRequest) -> str:
-    """Give an isolation level of a host's engine."""
+    """Return an isolation level of an application's engine."""
     return str(request.param)
 
 
 async def in_session(engine: AsyncEngine, work: Callable[[Session], T]) -> T:
-    """Run synchronous work in a host's asynchronous session."""
+    """Run synchronous work in an application's asynchronous session."""
     async with AsyncSession(engine) as session:
         return await session.run_sync(work)
 
 
 def host_engine(url: str, level: str | None = None) -> AsyncEngine:
-    """Create an engine as a host would."""
+    """Create an engine as an application would."""
     options: dict[str, Any] = {"isolation_level": level} if level else {}
     return engine_for(url, poolclass=AsyncAdaptedQueuePool, **options)
 
@@ -100,7 +100,7 @@ async def test_an_owned_unit_that_reads_commits_nothing(database_url: str) -> No
 
 
 async def test_joined_never_ends_the_hosts_transaction(database_url: str) -> None:
-    """The host alone decides, both ways, and its pending objects wait."""
+    """Only the application commits or rolls back, and its pending objects stay pending."""
     await length(database_url, "t")
     engine = host_engine(database_url)
 

@@ -21,7 +21,7 @@ DATABASE = "threadlog"
 
 @pytest.fixture
 def seed() -> int:
-    """Give the seed of a test's randomness, which THREADLOG_SEED repeats."""
+    """Return the seed of a test's randomness, which THREADLOG_SEED repeats."""
     return int(os.environ.get("THREADLOG_SEED") or random.randrange(2**32))
 
 
@@ -53,6 +53,6 @@ def _group(*, multi_primary: bool) -> Iterator[list[Node]]:
 
 
 def url_of(nodes: list[Node]) -> str:
-    """Give the URL of the database on all of them."""
+    """Return the URL of the database on all nodes."""
     user = make_url(nodes[0].url).username
     return f"mysql://{user}@{','.join(node.address for node in nodes)}/{DATABASE}"

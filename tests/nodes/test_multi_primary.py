@@ -22,7 +22,7 @@ BATCHES = 40
 async def test_writers_of_one_thread_on_different_members(
     multi_primary: list[Node], seed: int
 ) -> None:
-    """What the group certifies against us is run again: no gap, nothing lost."""
+    """A transaction that the group's certification refuses is retried: no gap, nothing lost."""
     print(f"\nseed {seed}")
     record, errors = Record(), Counter[int | None]()
     async with AsyncExitStack() as stack:

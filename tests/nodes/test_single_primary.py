@@ -54,7 +54,7 @@ async def test_a_killed_primary_loses_and_doubles_nothing(
 def _started(
     writers: list[Writer], checkpointer: Checkpointer, url: str
 ) -> list[Coroutine[Any, Any, None]]:
-    """Give the work of all writers, half of them each way."""
+    """Return the work of all writers, half of them asynchronous."""
     half = len(writers) // 2
     return [
         *(writer.run(checkpointer) for writer in writers[:half]),
@@ -127,7 +127,7 @@ async def _assert_same_everywhere(nodes: list[Node]) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """Say whether a process runs; one that nobody waited for yet has ended."""
+    """Return True if a process runs; False for an ended one that is not yet waited for."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2][1] != "Z"
     except FileNotFoundError:

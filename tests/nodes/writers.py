@@ -17,7 +17,7 @@ from threadlog.messages import UserMessage
 
 @dataclass
 class Record:
-    """What writers were told, from any thread."""
+    """The acknowledgements that writers got, from any thread."""
 
     acknowledged: dict[str, list[list[str]]] = field(default_factory=dict)
     """Of each writer the batches that returned, in order; a batch is its messages' ids."""
@@ -34,14 +34,14 @@ class Record:
         self.times.append(time.monotonic())
 
     def longest_gap(self, since: float) -> float:
-        """Give the longest time without an acknowledgement that ended after a moment."""
+        """Return the longest time without an acknowledgement, of those that ended after `since`."""
         times = sorted(self.times)
         return max(later - earlier for earlier, later in pairwise(times) if later > since)
 
 
 @dataclass(frozen=True)
 class Writer:
-    """One that appends batches of its own to one thread until it is told to stop."""
+    """A writer that appends its own batches to one thread until it is stopped."""
 
     name: str
     thread_id: str
@@ -52,7 +52,7 @@ class Writer:
     """The most batches that it appends."""
 
     def batches(self) -> Iterator[list[str]]:
-        """Give the ids of each batch to append."""
+        """Yield the ids of each batch to append."""
         chance = random.Random(f"{self.seed} {self.name}")
         for number in range(self.most):
             if self.stop.is_set():
@@ -80,13 +80,13 @@ class Writer:
 
 
 def messages(ids: Iterable[str]) -> list[UserMessage]:
-    """Make messages with these ids."""
+    """Create messages with these ids."""
     return [UserFactory(id=each) for each in ids]
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is stored, against what writers were told."""
+    """The stored batches compared with the acknowledged ones."""
 
     acknowledged: int
     """Messages."""
@@ -110,7 +110,7 @@ class Findings:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if nothing is wrong."""
         return not any((self.lost, self.doubled, self.stray, self.out_of_order, self.gaps))
 
 

@@ -1,1 +1,1 @@
-"""Where a server of agents keeps its data."""
+"""Tests of the persistence of an agent server."""

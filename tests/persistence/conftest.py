@@ -16,7 +16,7 @@ def on_kinds(kinds: Iterable[str]) -> list[Any]:
 
 
 def url_for(kind: str, request: pytest.FixtureRequest) -> str:
-    """Give the URL of a fresh database for a kind of store."""
+    """Return the URL of a fresh database for a kind of store."""
     database = kind.partition("-")[0]
     name = database if database in SERVERS else "sqlite"
     return str(request.getfixturevalue(f"{name}_graph_url"))
@@ -24,19 +24,19 @@ def url_for(kind: str, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=on_kinds(KINDS))
 def ours(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Name each kind of store of ours, with the URL of a fresh database."""
+    """Return each kind of threadlog's stores, with the URL of a fresh database."""
     return request.param, url_for(request.param, request)
 
 
 @pytest.fixture(params=on_kinds([*KINDS, *SHARED_KINDS]))
 def anyones(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Name each kind of store, skeino's own too, with the URL of a fresh database."""
+    """Return each kind of store, skeino's own too, with the URL of a fresh database."""
     return request.param, url_for(request.param, request)
 
 
 @pytest.fixture
 async def opened(ours: tuple[str, str]) -> AsyncIterator[Opened]:
-    """Give each store of ours, open."""
+    """Yield each of threadlog's stores, open."""
     kind, url = ours
     async with {**KINDS, **SHARED_KINDS}[kind](url) as each:
         yield each
@@ -44,7 +44,7 @@ async def opened(ours: tuple[str, str]) -> AsyncIterator[Opened]:
 
 @pytest.fixture
 async def shared(anyones: tuple[str, str]) -> AsyncIterator[Opened]:
-    """Give each store, skeino's own too, open: for what all of them do alike."""
+    """Yield each store, skeino's own too, open: for their common behaviour."""
     kind, url = anyones
     async with {**KINDS, **SHARED_KINDS}[kind](url) as each:
         yield each
@@ -52,13 +52,13 @@ async def shared(anyones: tuple[str, str]) -> AsyncIterator[Opened]:
 
 @pytest.fixture(params=on_kinds(kind for kind in KINDS if kind != "memory"))
 def durable(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Name each kind of store on a database, with the URL of a fresh one."""
+    """Return each kind of store on a database, with the URL of a fresh one."""
     return request.param, url_for(request.param, request)
 
 
 @pytest.fixture
 async def stored(durable: tuple[str, str]) -> AsyncIterator[Opened]:
-    """Give each store of ours that is on a database, open."""
+    """Yield each of threadlog's stores that is on a database, open."""
     kind, url = durable
     async with KINDS[kind](url) as each:
         yield each

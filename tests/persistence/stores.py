@@ -21,7 +21,7 @@ RUNS: Final = graph_metadata.tables["app_runs"]
 
 
 class Behind(Protocol):
-    """What changes rows behind a store's back."""
+    """A helper that changes rows without using the store."""
 
     async def set_thread(self, thread_id: str, **values: Any) -> None:
         """Set columns of a thread."""
@@ -30,14 +30,13 @@ class Behind(Protocol):
         """Set columns of a run."""
 
     async def runs(self) -> list[str]:
-        """Give the ids of all runs."""
+        """Return the ids of all runs."""
 
 
 class InDatabase:
     """Changes rows of a database."""
 
     def __init__(self, url: str) -> None:
-        """Take the database."""
         self._url = url
 
     async def set_thread(self, thread_id: str, **values: Any) -> None:
@@ -52,7 +51,7 @@ class InDatabase:
         await on_connection(self._url, lambda c: c.execute(changed) and None)
 
     async def runs(self) -> list[str]:
-        """Give the ids of all runs."""
+        """Return the ids of all runs."""
         found = await on_connection(self._url, lambda c: c.scalars(select(RUNS.c.run_id)).all())
         return [str(run_id) for run_id in found]
 
@@ -61,7 +60,6 @@ class InMemory:
     """Changes rows of a store in memory."""
 
     def __init__(self, store: Any, key: Callable[[str], Any]) -> None:
-        """Take the store, and what makes its keys of ids."""
         self._store = store
         self._key = key
 
@@ -74,7 +72,7 @@ class InMemory:
         self._store._runs[self._key(run_id)].update(values)
 
     async def runs(self) -> list[str]:
-        """Give the ids of all runs."""
+        """Return the ids of all runs."""
         return [str(run_id) for run_id in self._store._runs]
 
 
@@ -89,12 +87,12 @@ class Opened:
 
 
 def name() -> str:
-    """Make an id."""
+    """Create an id."""
     return str(uuid4())
 
 
 def ago(seconds: float) -> datetime:
-    """Give a time that was."""
+    """Return a time in the past."""
     return datetime.now(UTC) - timedelta(seconds=seconds)
 
 
@@ -114,7 +112,7 @@ async def run(store: Any, thread_id: str, run_id: str | None = None) -> str:
 
 
 async def ensure_graph_schema(url: str) -> None:
-    """Create the schema of an SQLite file, which a host's own engine is not given."""
+    """Create the schema of an SQLite file, which an application's own engine does not get."""
 
     def create(connection: Connection) -> None:
         if not inspect(connection).has_table(GRAPH.version_table.name):
@@ -177,7 +175,7 @@ SHARED_KINDS: Final[dict[str, Opener]] = {
 
 @asynccontextmanager
 async def several_open(kind: str, url: str, number: int) -> AsyncIterator[list[Any]]:
-    """Give so many stores on one database, each with connections of its own; one in memory."""
+    """Yield `number` stores on one database, each with its own connections; in memory only one."""
     async with AsyncExitStack() as stack:
         count = 1 if kind == "memory" else number
         opened = [await stack.enter_async_context(KINDS[kind](url)) for _ in range(count)]

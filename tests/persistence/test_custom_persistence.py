@@ -33,7 +33,7 @@ MODULES = ["folder_saver", "folder_store", "folder_scheme"]
 
 @pytest.fixture(autouse=True)
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have the page's files imported, and its scheme registered."""
+    """Yield after importing the page's files and registering its scheme."""
     for block in blocks(PAGE.read_text(encoding="utf-8")):
         if block.title is not None:
             (tmp_path / block.title).write_text(block.text, encoding="utf-8")
@@ -47,7 +47,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """Give a folder that is not there yet."""
+    """Return the path of a folder that does not exist yet."""
     return str(tmp_path / "agents")
 
 
@@ -112,7 +112,7 @@ async def test_the_store_keeps_its_promises(folder: str) -> None:
 
 
 async def runs(store: MetadataStoreProtocol, thread_id: str) -> list[Any]:
-    """Give the runs of a thread."""
+    """Return the runs of a thread."""
     return [*await store.list_run_rows(thread_id, limit=9, offset=0, status_value=None)]
 
 

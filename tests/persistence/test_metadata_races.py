@@ -45,7 +45,7 @@ async def by_two_processes(kind: str, url: str, job: str) -> list[str]:
 
 
 async def age_all(kind: str, url: str, store: Any) -> None:
-    """Let every run have been touched long ago."""
+    """Set the last activity of every run to long ago."""
     if kind == "memory":
         for row in store._runs.values():
             row["updated_at"] = ago(90)
@@ -89,7 +89,7 @@ async def test_each_expired_thread_is_reported_once(ours: tuple[str, str]) -> No
 
 
 async def lengthen(kind: str, url: str, store: Any) -> None:
-    """Let threads that are kept expire in an hour the next time, so that it is once."""
+    """Expire kept threads now and next in an hour, so that they expire only once."""
     ttl = {"strategy": "keep_latest", "ttl_minutes": 60, "expires_at": ago(9).isoformat()}
     if kind == "memory":
         for row in store._threads.values():
@@ -102,7 +102,7 @@ async def lengthen(kind: str, url: str, store: Any) -> None:
 
 
 async def all_of(work: list[Awaitable[Any]]) -> list[Any]:
-    """Run at once; give what each gave or raised."""
+    """Run calls at once; return each result or error."""
     return await asyncio.gather(*work, return_exceptions=True)
 
 
@@ -155,7 +155,7 @@ async def test_creating_and_deleting(ours: tuple[str, str]) -> None:
 
 
 async def test_one_of_eight_finishes(ours: tuple[str, str]) -> None:
-    """One final status wins, that its writer alone is told so, and it stays."""
+    """One final status is stored and stays; only its writer's call returns True."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:
         thread_id = await thread(stores[0])
@@ -230,7 +230,6 @@ class Held:
     """A transaction of somebody else's on MySQL, held open until it is told."""
 
     def __init__(self, url: str, *statements: Any) -> None:
-        """Take what it executes."""
         self._url, self._statements = url, statements
         self._begun, self._go = asyncio.Event(), asyncio.Event()
 
@@ -261,7 +260,7 @@ class Held:
 
 @pytest.fixture(params=["", "-engine"], ids=["url", "engine"])
 def server_kind(server_name: str, request: pytest.FixtureRequest) -> str:
-    """Name the kinds of store that have row locks: at READ COMMITTED, and a host's level."""
+    """Return the kinds of store with row locks: at READ COMMITTED and an application's level."""
     return f"{server_name}{request.param}"
 
 
@@ -296,7 +295,7 @@ async def test_a_thread_is_not_released_under_a_run_that_begins(
 async def test_a_release_waits_for_a_run_that_is_being_finished(
     server_kind: str, server_graph_url: str
 ) -> None:
-    """Whoever finishes the last run, just not yet committed, is not overlooked."""
+    """A transaction that finishes the last run and is not yet committed is not overlooked."""
     async with KINDS[server_kind](server_graph_url) as opened:
         thread_id = await thread(opened.store)
         await opened.store.update_thread(thread_id, status_value="busy")
@@ -343,7 +342,7 @@ async def test_a_run_waits_for_a_thread_that_is_being_expired(
 
 
 def creating_a_run(thread_id: str) -> list[Any]:
-    """Give what creating a run executes, but for its COMMIT."""
+    """Return the statements that create a run, without COMMIT."""
     values = {
         "run_id": name(),
         "thread_id": thread_id,

@@ -32,7 +32,7 @@ TIMES = {"created_at", "updated_at", "state_updated_at"}
 
 @pytest.fixture
 async def skeinos(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Opened]:
-    """Give skeino's own store on SQLite, in a file of its own."""
+    """Yield skeino's own store on an SQLite file of its own."""
     path = tmp_path_factory.mktemp("skeino") / "skeino.db"
     async with SHARED_KINDS["skeino-sqlite"](f"sqlite:///{path}") as opened:
         yield opened
@@ -52,7 +52,7 @@ def without_times(value: Any) -> Any:
 
 
 async def played(store: Any, seed: int) -> list[Any]:
-    """Do two hundred things, chosen by the seed, and give what each gave."""
+    """Call two hundred methods, chosen by the seed, and return each result."""
     chosen = random.Random(seed)
     ids = [str(uuid5(UUID(int=seed), str(number))) for number in range(12)]
     owner = {run_id: chosen.choice(ids[:4]) for run_id in ids[4:]}
@@ -67,12 +67,12 @@ async def played(store: Any, seed: int) -> list[Any]:
 
 
 def values_of(chosen: random.Random) -> dict[str, Any]:
-    """Give metadata."""
+    """Return random metadata."""
     return {"n": chosen.randrange(5), "l": [None, True, 1.5], "o": {"ü": "😀"}}
 
 
 def status_of(chosen: random.Random) -> str:
-    """Give the status of a thread."""
+    """Return a random status of a thread."""
     return chosen.choice(["idle", "busy", "interrupted", "error"])
 
 

@@ -1,7 +1,7 @@
-"""What a server is sent by a metadata store: counted by the server itself.
+"""The statements of a metadata store, counted by the server itself.
 
-PostgreSQL is told to BEGIN each transaction that writes, and has a thread that may be released
-locked before.
+PostgreSQL receives a BEGIN for each transaction that writes, and locks a thread that may be
+released before.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +20,7 @@ from threadlog.runtime.client import EngineClient
 
 @pytest.fixture
 async def store(server_graph_url: str) -> AsyncIterator[MetadataStore]:
-    """Give a store on a server that has verified its schema."""
+    """Yield a store that has verified its schema, on a server."""
     async with MetadataStore(server_graph_url) as opened:
         await opened.fetch_thread_row(name())
         yield opened
@@ -28,7 +28,7 @@ async def store(server_graph_url: str) -> AsyncIterator[MetadataStore]:
 
 @pytest.fixture
 def fresh() -> Iterator[str]:
-    """Give ids that were not used before."""
+    """Return an iterator of ids that were not used before."""
     return iter([name() for _ in range(100)])
 
 
@@ -139,7 +139,7 @@ async def test_no_table_is_read_whole(
 
 
 def others() -> list[dict[str, Any]]:
-    """Give threads enough for the server to think of keys."""
+    """Return enough threads for the server to use an index."""
     return [
         {
             "thread_id": name(),

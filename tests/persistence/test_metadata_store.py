@@ -50,14 +50,14 @@ async def test_setup_opens_and_creates(empty_url: str) -> None:
 
 
 async def test_setup_in_the_block(empty_url: str) -> None:
-    """It creates what is missing where the store is open already."""
+    """If the store is already open, the missing tables are created."""
     async with MetadataStore(empty_url) as store:
         await asyncio.gather(*(store.setup() for _ in range(4)))
         assert await store.search_thread_rows(ThreadSearch()) == []
 
 
 async def test_setups_at_once(empty_url: str) -> None:
-    """One store is opened once, and several create the tables together."""
+    """A store is opened once, and several stores create the tables together."""
     one = MetadataStore(empty_url)
     stores = [one, one, MetadataStore(empty_url), MetadataStore(empty_url)]
     await asyncio.gather(*(store.setup() for store in stores))
@@ -130,7 +130,7 @@ async def test_one_source_is_needed() -> None:
 
 @pytest.fixture
 async def elsewhere(innodb_graph_url: str) -> AsyncIterator[Opened]:
-    """Give a store on a host's engine whose sessions are five hours ahead."""
+    """Yield a store on an application's engine whose sessions are five hours ahead."""
     engine = host_engine(innodb_graph_url)
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -254,7 +254,7 @@ async def test_large_values(stored: Opened) -> None:
 
 
 async def test_foreign_keys_are_not_relied_on(sqlite_url: str) -> None:
-    """Runs go with their thread where a host's SQLite enforces no foreign keys."""
+    """Runs are deleted with their thread if an application's SQLite enforces no foreign keys."""
     await ensure_graph_schema(sqlite_url)
     engine = host_engine(sqlite_url)
     async with MetadataStore(engine=engine) as store:

@@ -88,7 +88,7 @@ async def test_the_end_of_a_time_to_live_is_of_the_same_clock(opened: Opened) ->
 
 @pytest.mark.parametrize("ttl", [None, ThreadTtl(None), ThreadTtlConfig()])
 async def test_no_time_to_live(shared: Opened, ttl: Any) -> None:
-    """One without minutes is none."""
+    """A lifetime without minutes is no lifetime."""
     row = await shared.store.create_thread(
         name(), metadata={}, config={}, ttl=ttl, if_exists="raise"
     )

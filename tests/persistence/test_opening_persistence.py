@@ -49,13 +49,13 @@ def undo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def settings(empty_url: str) -> PersistenceSettings:
-    """Give settings with an empty database of ours, one kind after the other."""
+    """Return settings with an empty database of threadlog's, one kind after the other."""
     scheme = make_url(empty_url).get_backend_name()
     return PersistenceSettings(checkpointer_scheme=scheme, checkpointer_uri=empty_url)
 
 
 async def thread(persistence: Persistence, ttl: ThreadTtl | None = None) -> str:
-    """Create a thread with a checkpoint; give its id."""
+    """Create a thread with a checkpoint; return its id."""
     thread_id = str(uuid4())
     await persistence.metadata_store.create_thread(
         thread_id, metadata={}, config={}, ttl=ttl, if_exists="raise"
@@ -66,14 +66,14 @@ async def thread(persistence: Persistence, ttl: ThreadTtl | None = None) -> str:
 
 
 async def halves(persistence: Persistence, thread_id: str) -> tuple[bool, bool]:
-    """Look whether a thread's checkpoint and its row are there."""
+    """Return whether a thread's checkpoint and its row exist."""
     config: Any = {"configurable": {"thread_id": thread_id}}
     row = await persistence.metadata_store.fetch_thread_row(thread_id)
     return await persistence.checkpointer.aget(config) is not None, row is not None
 
 
 async def refused(settings: PersistenceSettings) -> str:
-    """Fail to open what settings ask for; give the error's text."""
+    """Check that settings cannot be opened; return the error's text."""
     with pytest.raises(ConfigurationError) as caught:
         async with open_persistence(settings):
             pass
@@ -385,7 +385,7 @@ asyncio.run(main())
 
 
 def without(packages: str, code: str) -> str:
-    """Run code where packages are missing; give the last line that it prints."""
+    """Run code in an environment without some packages; return the last line of its output."""
     script = WITHOUT.replace("from threadlog.persistence import *", NAMES) + code
     done = subprocess.run(
         [sys.executable, "-c", script, packages], capture_output=True, text=True, check=False

@@ -50,7 +50,7 @@ def undo() -> Iterator[None]:
 
 @pytest.fixture(params=["sqlite", "sqlite3", *on_each(SERVERS)])
 def database(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Give a scheme of ours, and the URI of an empty database."""
+    """Return one of threadlog's schemes, and the URI of an empty database."""
     fixture = f"{request.param}_database" if request.param in SERVERS else "sqlite_url"
     return request.param, request.getfixturevalue(fixture)
 
@@ -62,7 +62,7 @@ async def opened(uri: str | None = None, **how: Any) -> BaseCheckpointSaver[Any]
 
 
 async def refused(uri: str | None = None, **how: Any) -> str:
-    """Fail to open a checkpointer for what is asked for; give the error's text."""
+    """Check that a checkpointer cannot be opened; return the error's text."""
     with pytest.raises(ConfigurationError) as caught:
         await opened(uri, **how)
     assert SECRET not in repr(caught.value)
@@ -72,7 +72,7 @@ async def refused(uri: str | None = None, **how: Any) -> str:
 def recording(
     specs: list[CheckpointerSpec],
 ) -> Callable[[CheckpointerSpec], AbstractAsyncContextManager[InMemorySaver]]:
-    """Make a builder that writes down what it is asked for, and it is closed."""
+    """Return a builder that records its requests and its closing."""
 
     @asynccontextmanager
     async def build(spec: CheckpointerSpec) -> AsyncIterator[InMemorySaver]:
@@ -86,13 +86,13 @@ def recording(
 
 
 async def put(checkpointer: BaseCheckpointSaver[Any], thread_id: str) -> None:
-    """Keep an empty checkpoint."""
+    """Write an empty checkpoint."""
     config: Any = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
     await checkpointer.aput(config, empty_checkpoint(), {}, {})
 
 
 async def has(checkpointer: BaseCheckpointSaver[Any], thread_id: str) -> bool:
-    """Look whether a thread has a checkpoint."""
+    """Return True if a thread has a checkpoint."""
     return await checkpointer.aget({"configurable": {"thread_id": thread_id}}) is not None
 
 
@@ -112,7 +112,7 @@ async def test_a_builder_gets_what_was_asked_for() -> None:
 
 
 async def test_a_saver_is_closed_after_an_error_too() -> None:
-    """What happens in the block reaches the builder."""
+    """An error in the block reaches the builder."""
     specs: list[CheckpointerSpec] = []
     register_checkpointer("mydb")(recording(specs))
     with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""What the check of a database reports: every fault, and how to mend it."""
+"""The results of checking a database: every fault, and how to correct it."""
 
 import asyncio
 from functools import partial
@@ -49,7 +49,7 @@ def _execute(statement: TextClause, connection: Connection) -> None:
 
 
 async def faults(url: str) -> list[CheckResult]:
-    """Give the findings that are not ok."""
+    """Return the check results that are not ok."""
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 
 

@@ -1,4 +1,4 @@
-"""What the check of a database reports of the parts of the schema, the graph state's above all."""
+"""The results of checking the parts of the schema, above all the graph state."""
 
 import pytest
 
@@ -24,30 +24,30 @@ LAYOUT_OF_GRAPHS = {
 
 
 def with_layout(layouts: dict[str, list[str]], url: str) -> list[str]:
-    """Name the checks of a part on the database of a URL."""
+    """Return the names of a part's checks on the database of a URL."""
     return ["schema", "columns", *layouts[url.partition(":")[0]], "index"]
 
 
 @pytest.fixture
 async def graph_url(innodb_database: str) -> str:
-    """Give a database of MySQL that has the graph state, and no messages."""
+    """Return the URL of a MySQL database with the graph state and without messages."""
     await upgrade(innodb_database, part="graph")
     return innodb_database
 
 
 async def faults(url: str) -> list[CheckResult]:
-    """Give the findings that are not ok."""
+    """Return the check results that are not ok."""
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 
 
 def checks(findings: list[CheckResult]) -> list[str]:
-    """Name what was looked at."""
+    """Return the names of the checks."""
     assert {finding.status for finding in findings} == {"ok"}
     return [finding.check for finding in findings]
 
 
 async def test_both_parts_are_looked_at_where_both_are(empty_url: str) -> None:
-    """One database gets one report, and what says of which part a line is."""
+    """A database gets one report, whose lines name their part."""
     await upgrade(empty_url)
     findings = await check_database(empty_url)
     messages = with_layout(LAYOUT_OF_MESSAGES, empty_url)
@@ -72,7 +72,7 @@ async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
 async def test_a_part_that_is_named_is_looked_at(
     empty_url: str, part: PartName, other: PartName, meant: str
 ) -> None:
-    """It is missed where it is not there, and the other is left out."""
+    """A part that was asked for is reported as missing, and the other is skipped."""
     await upgrade(empty_url, part=other)
     found = await check_database(empty_url, part=part)
     (fault,) = [finding for finding in found if finding.status != "ok"]

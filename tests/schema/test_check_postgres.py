@@ -1,4 +1,4 @@
-"""What the check reports of PostgreSQL: every fault by its name, and how to mend it."""
+"""The results of checking PostgreSQL: every fault by its name, and how to correct it."""
 
 import pytest
 
@@ -42,7 +42,7 @@ FOLDING = (
 
 
 async def faults(url: str) -> list[CheckResult]:
-    """Give the findings that are not ok."""
+    """Return the check results that are not ok."""
     return [finding for finding in await check_database(url) if finding.status != "ok"]
 
 

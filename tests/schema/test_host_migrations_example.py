@@ -1,4 +1,4 @@
-"""The host project of the examples, run by Alembic's own command line."""
+"""The application project of the examples, run by Alembic's own command line."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ PROJECT = ROOT / "examples" / "host_migrations"
 
 
 def driven(url: str) -> str:
-    """Name an asynchronous driver in a URL, as the host's own engine does."""
+    """Return a URL with an asynchronous driver, as the application's own engine has."""
     plain = make_url(url)
     driver = ASYNCHRONOUS[plain.get_backend_name()]
     return plain.set(drivername=driver).render_as_string(hide_password=False)
 
 
 async def alembic(url: str, *arguments: str, project: Path = PROJECT, status: int = 0) -> str:
-    """Run Alembic's command in a project; give what it prints, which it does to both streams."""
+    """Run Alembic's command in a project; return its output, of both streams."""
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "alembic", *arguments],
@@ -80,7 +80,7 @@ async def test_a_script_does_the_same(empty_url: str) -> None:
 
 @pytest.mark.processes
 async def test_a_migration_that_broke_off_is_run_again(empty_url: str) -> None:
-    """The host need not mend anything by hand."""
+    """The application need not correct anything by hand."""
     await alembic(empty_url, "upgrade", "0001")
     script = statements_of(await alembic(empty_url, "upgrade", "0001:0002", "--sql"))
     await run(empty_url, *[made for made in script if made.startswith("CREATE")][:4])

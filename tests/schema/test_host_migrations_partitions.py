@@ -30,14 +30,14 @@ OTHERS: Final = {
 
 
 def context_of(connection: Connection, plugins: Sequence[str] = PLUGINS) -> MigrationContext:
-    """Configure Alembic as a host does that opted in."""
+    """Configure Alembic as an application that opted in does."""
     return MigrationContext.configure(connection, opts={"autogenerate_plugins": plugins})
 
 
 async def generated(
     url: str, plugins: Sequence[str] = PLUGINS, metadata: MetaData = cubepi_metadata
 ) -> tuple[str, str]:
-    """Give the Python of upgrade and downgrade that autogenerate writes."""
+    """Return the Python of upgrade and downgrade that autogenerate writes."""
 
     def work(connection: Connection) -> tuple[str, str]:
         script = produce_migrations(context_of(connection, plugins), metadata)
@@ -83,18 +83,18 @@ async def test_other_partitions_are_noticed(innodb_url: str, table: str, clause:
 
 
 async def alter(url: str, table: str, clause: str) -> None:
-    """Give an empty table other partitions."""
+    """Change the partitions of an empty table."""
     statement = text(f"ALTER TABLE {table} {clause}".replace(":", r"\:"))
     await on_connection(url, lambda connection: connection.execute(statement) and None)
 
 
 def nothing(code: tuple[str, str]) -> bool:
-    """Say whether a migration does nothing."""
+    """Return True if a migration does nothing."""
     return all("op." not in part for part in code)
 
 
 async def test_the_right_partitions_are_no_difference(innodb_url: str) -> None:
-    """A host gets no migration out of nothing, however KEY was written."""
+    """An application gets no needless migration, however KEY was written."""
     assert nothing(await generated(innodb_url))
     await alter(innodb_url, "cubepi_runs", "partition by key(`thread_id`) partitions 64")
     assert nothing(await generated(innodb_url))
@@ -122,7 +122,7 @@ async def test_new_tables_get_theirs_once(innodb_database: str) -> None:
 
 
 async def test_partitions_are_those_of_the_metadata(innodb_url: str) -> None:
-    """A host may want another number, or have none of its business with them."""
+    """An application may want another number of partitions, or manage them itself."""
     wanted = MetaData()
     for table in cubepi_metadata.tables.values():
         table.to_metadata(wanted)
@@ -137,7 +137,7 @@ async def test_partitions_are_those_of_the_metadata(innodb_url: str) -> None:
 
 
 async def test_tables_of_others_are_left_alone(innodb_url: str) -> None:
-    """Partitions of the host's own tables are its own affair."""
+    """Partitions of the application's own tables are ignored."""
     host: Any = MetaData()
     cubepi_metadata.tables["cubepi_runs"].to_metadata(host, name="runs_of_mine")
     await on_connection(innodb_url, host.create_all)

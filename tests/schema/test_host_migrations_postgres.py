@@ -1,4 +1,4 @@
-"""Hosts' own migrations on PostgreSQL, whose tables have what their metadata does not say."""
+"""An application's migrations on PostgreSQL, whose tables have more than their metadata."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -20,7 +20,7 @@ PLUGINS: Final = ("alembic.autogenerate.*", NAME)
 
 
 def context_of(connection: Connection, plugins: Sequence[str] = PLUGINS) -> MigrationContext:
-    """Configure Alembic as a host does, without threadlog's own bookkeeping."""
+    """Configure Alembic as an application does, without threadlog's revision table."""
     own = {part.revision_table for part in PARTS}
     options = {
         "autogenerate_plugins": plugins,
@@ -31,7 +31,7 @@ def context_of(connection: Connection, plugins: Sequence[str] = PLUGINS) -> Migr
 
 
 async def generated(url: str, metadata: Any, plugins: Sequence[str] = PLUGINS) -> tuple[str, str]:
-    """Give the Python of upgrade and downgrade that autogenerate writes."""
+    """Return the Python of upgrade and downgrade that autogenerate writes."""
 
     def work(connection: Connection) -> tuple[str, str]:
         script = produce_migrations(context_of(connection, plugins), metadata)
@@ -53,7 +53,7 @@ async def run_python(url: str, code: str) -> None:
 
 
 def nothing(code: tuple[str, str]) -> bool:
-    """Say whether a migration does nothing."""
+    """Return True if a migration does nothing."""
     return all("op." not in part for part in code)
 
 
@@ -99,7 +99,7 @@ async def test_a_table_that_is_not_partitioned_is_told(postgres_database: str) -
 
 
 async def test_what_is_the_host_s_is_its_own(postgres_database: str) -> None:
-    """A host's foreign keys and indexes on threadlog's tables are still compared."""
+    """An application's foreign keys and indexes on threadlog's tables are still compared."""
     await migrating.upgrade(postgres_database, part="messages")
     host = MetaData()
     for table in cubepi_metadata.tables.values():

@@ -24,13 +24,13 @@ _LEFT: Final = {"postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE pid =
 
 
 def number_of(connection: Connection) -> int:
-    """Give the number by which the server knows a connection."""
+    """Return the server's number of a connection."""
     number: int = connection.exec_driver_sql(_NUMBER[connection.dialect.name]).scalar_one()
     return number
 
 
 async def kill_connection(other: AsyncConnection, number: int) -> None:
-    """Have the server end a connection, over another one."""
+    """Kill a connection from another one."""
     await other.execute(text(_KILL[other.dialect.name].format(number)))
     left = _LEFT.get(other.dialect.name)
     there = text(left.format(number)) if left else None

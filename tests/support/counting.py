@@ -24,11 +24,11 @@ class StatementCount:
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
-        """Ask over a connection of its own."""
+        """Create the count with its own connection."""
         self._connection = connection
 
     async def questions(self) -> int:
-        """Give the server's count of statements, those of this call and before among them."""
+        """Return the server's count of statements, including this query."""
         row = await self._connection.execute(text(_COUNTS[self._connection.dialect.name]))
         return int(row.one()[1])
 
@@ -43,7 +43,7 @@ class StatementCount:
         return min(counts)
 
     def figure(self, mysql: int, *, postgresql: int, mariadb: int | None = None) -> int:
-        """Give the figure of the server that is asked; MariaDB's is MySQL's unless given."""
+        """Return the figure for the server in use; on MariaDB `mysql` unless `mariadb` is given."""
         match self._connection.dialect.name:
             case "postgresql":
                 return postgresql
@@ -59,9 +59,9 @@ class StatementCount:
 
 @asynccontextmanager
 async def statement_count(server_url: str) -> AsyncIterator[StatementCount]:
-    """Give a count of what a server gets.
+    """Yield a count of the statements that a server receives.
 
-    A PostgreSQL that was not started here has to have ``pg_stat_statements`` among its
+    A PostgreSQL server that the tests did not start needs ``pg_stat_statements`` in its
     ``shared_preload_libraries``.
     """
     engine = engine_for(server_url, isolation_level="AUTOCOMMIT")

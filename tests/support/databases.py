@@ -44,10 +44,10 @@ DATABASES: Final = tuple(
 """The names of the databases that tests of all of them run on."""
 
 SERVERS: Final = tuple(name for name in DATABASES if name != "sqlite")
-"""Those of them that are servers."""
+"""The kinds of database that are servers."""
 
 INNODB: Final = tuple(name for name in SERVERS if name in {"mysql", "mariadb"})
-"""Those of the servers whose SQL is MySQL's."""
+"""The servers with MySQL's SQL."""
 
 # Where one is in no database, which PostgreSQL has not.
 _HOME: Final = {"postgresql": "postgres"}
@@ -66,9 +66,9 @@ def engine_for(url: str | URL, **options: Any) -> AsyncEngine:
 
 
 def lasting_snapshots(url: str) -> dict[str, Any]:
-    """Give an engine's options so that no snapshot is refused for what changed since.
+    """Return an engine's options so that MariaDB refuses no snapshot for later changes.
 
-    MariaDB refuses it from 11.6 on, at REPEATABLE READ, unless it is told not to.
+    From 11.6 on, MariaDB refuses a changed row at REPEATABLE READ by default.
     """
     if not url.startswith("mariadb"):
         return {}
@@ -86,7 +86,7 @@ async def on_connection(url: str | URL, work: Callable[[Connection], T]) -> T:
 
 
 async def execute(url: str, *statements: str) -> None:
-    """Do with SQL, in one transaction, what another writer would do."""
+    """Execute another writer's SQL in one transaction."""
 
     def run(connection: Connection) -> None:
         for statement in statements:
@@ -130,7 +130,7 @@ def _complete_schema(connection: Connection) -> None:
 
 
 def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
-    """Give the engines of an open checkpointer, the one that writes first."""
+    """Return the engines of an open checkpointer, the one for writes first."""
     sessions = checkpointer._client
     assert isinstance(sessions, EngineClient)
     engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
@@ -139,12 +139,12 @@ def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
 
 
 def pools_of(checkpointer: Checkpointer) -> list[QueuePool]:
-    """Give the pools of an open checkpointer, the one of connections that write first."""
+    """Return the pools of an open checkpointer, the one for writes first."""
     return [cast("QueuePool", engine.pool) for engine in engines_of(checkpointer)]
 
 
 def sent_by(checkpointer: Checkpointer) -> list[str]:
-    """Give a list that gets every statement that an open checkpointer sends from now on."""
+    """Return a list to which an open checkpointer's later statements are added."""
     sent: list[str] = []
     for engine in engines_of(checkpointer):
         event.listen(
@@ -192,12 +192,12 @@ class SharedDatabase:
         part: SchemaPart,
         create: Callable[[Connection], None] | None = None,
     ) -> None:
-        """Take the server and the part; the database is created on first use.
+        """Create the object; the database itself is created on first use.
 
         Args:
-            server_url: the server.
+            server_url: the URL of the server.
             part: the part whose tables are emptied.
-            create: creates them, where they are not to be those of the models.
+            create: creates the tables; by default they are the models'.
         """
         self._server_url = server_url
         self._part = part
@@ -242,7 +242,6 @@ class SharedDatabases:
     """The databases of a server that tests use in turn, one for each part of the schema."""
 
     def __init__(self, server_url: str) -> None:
-        """Take the server."""
         self.messages = SharedDatabase(server_url, MESSAGES)
         self.graph = SharedDatabase(server_url, GRAPH)
 

@@ -155,7 +155,7 @@ async def say(url: str, thread_id: str, *texts: str) -> None:
 
 
 def said(*texts: str) -> list[UserMessage]:
-    """Make a person's messages."""
+    """Create a person's messages."""
     return [UserFactory(content=[TextContent(text=text)]) for text in texts]
 
 

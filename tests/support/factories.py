@@ -20,7 +20,7 @@ class TextFactory(factory.Factory[TextContent]):
     """A piece of text."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = TextContent
 
@@ -31,7 +31,7 @@ class ImageFactory(factory.Factory[ImageContent]):
     """An image by its URL."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = ImageContent
 
@@ -43,7 +43,7 @@ class ThinkingFactory(factory.Factory[ThinkingContent]):
     """A thought."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = ThinkingContent
 
@@ -54,7 +54,7 @@ class ToolCallFactory(factory.Factory[ToolCall]):
     """A call of a weather tool."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = ToolCall
 
@@ -67,7 +67,7 @@ class UserFactory(factory.Factory[UserMessage]):
     """A person's message of one text."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = UserMessage
 
@@ -78,7 +78,7 @@ class AssistantFactory(factory.Factory[AssistantMessage]):
     """A model's message that thinks, speaks and calls a tool."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = AssistantMessage
 
@@ -96,7 +96,7 @@ class ToolResultFactory(factory.Factory[ToolResultMessage]):
     """A tool's result."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = ToolResultMessage
 
@@ -110,7 +110,7 @@ class HitlRequestFactory(factory.Factory[HitlRequest]):
     """A question whether a tool may be called."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = HitlRequest
 
@@ -121,10 +121,10 @@ class HitlRequestFactory(factory.Factory[HitlRequest]):
 
 
 class ThreadRowFactory(factory.alchemy.SQLAlchemyModelFactory):
-    """A row of a thread, as a host's ORM would write it."""
+    """A row of a thread, as an application's ORM would write it."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = Thread
 
@@ -136,7 +136,7 @@ class MessageRowFactory(factory.alchemy.SQLAlchemyModelFactory):
     """A row of a message whose payload is not meant to be decoded."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = Message
 
@@ -151,7 +151,7 @@ class RunRowFactory(factory.alchemy.SQLAlchemyModelFactory):
     """A row of an open run."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = Run
 
@@ -163,7 +163,7 @@ class HitlAnswerRowFactory(factory.alchemy.SQLAlchemyModelFactory):
     """A row of an answer."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = HitlAnswer
 
@@ -177,7 +177,7 @@ class SchemaVersionRowFactory(factory.alchemy.SQLAlchemyModelFactory):
     """The row of the version table."""
 
     class Meta:
-        """What is made."""
+        """The class that the factory builds."""
 
         model = SchemaVersion
 

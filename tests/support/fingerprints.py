@@ -1,4 +1,4 @@
-"""What a server has of a schema, in so few numbers that two looks can be compared."""
+"""A schema on a server as a few numbers that can be compared."""
 
 from typing import Final
 
@@ -49,5 +49,5 @@ _QUERIES: Final = {"mysql": _MYSQL, "mariadb": _MYSQL, "postgresql": _POSTGRES}
 
 
 def fingerprint(connection: Connection) -> tuple[object, ...]:
-    """Give what a test may have changed of the schema of a server's database."""
+    """Return everything that a test may have changed in the schema of a server's database."""
     return tuple(connection.execute(text(_QUERIES[connection.dialect.name])).one())

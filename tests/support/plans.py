@@ -26,7 +26,7 @@ Sent = list[tuple[str, Any]]
 
 
 class Step(NamedTuple):
-    """One table that is read."""
+    """A table that is read."""
 
     table: str
     """Its name; on MySQL and MariaDB its alias, on PostgreSQL its partition's name."""
@@ -38,7 +38,7 @@ class Step(NamedTuple):
     """The index that is used; None where there is none."""
 
     whole: bool
-    """Whether table or index are read from one end, and to the other unless something stops it."""
+    """True if the table or index is read from one end, to the other unless something stops it."""
 
 
 class Plan(NamedTuple):
@@ -69,19 +69,19 @@ def recorded(engines: Iterable[Engine]) -> Iterator[Sent]:
 
 
 def analyze(connection: Connection, *tables: str) -> None:
-    """Have the server look at what is in the tables, by which it plans."""
+    """Update the server's statistics of the tables, which determine its plans."""
     statement = _ANALYZE[connection.dialect.name].format(", ".join(tables))
     connection.exec_driver_sql(statement).close()
 
 
 def explain(connection: Connection, sent: Sent, *, small: bool = False) -> list[Plan]:
-    """Give the server's plan of each statement that reads a table.
+    """Return the server's plan of each statement that reads a table.
 
     Args:
-        connection: to a server.
+        connection: a connection to a server.
         sent: the statements.
-        small: whether a table may be so small that PostgreSQL finds it faster to read it whole;
-            then it is asked for its plan where it has to avoid that.
+        small: True if a table may be so small that PostgreSQL prefers to read all of it; its
+            plan is then requested without sequential scans.
     """
     if small and connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")

@@ -1,4 +1,4 @@
-"""What the tests of migrations ask of PostgreSQL."""
+"""Helpers for tests of migrations on PostgreSQL."""
 
 import itertools
 from typing import Any, Final
@@ -48,7 +48,7 @@ def described(connection: Connection, table: str) -> str:
 
 
 def partitions(connection: Connection) -> set[str]:
-    """Name the tables of a database that are partitions; only PostgreSQL has such."""
+    """Return the names of the tables that are partitions; only PostgreSQL has such tables."""
     if connection.dialect.name != "postgresql":
         return set()
     return set(connection.scalars(_PARTITIONS))
@@ -82,12 +82,12 @@ _FRAMEWORK: Final = (
 
 
 def framework(version: int, texts: Any = alembic_helpers) -> list[str]:
-    """Give the statements of the framework's tables at one of its schema versions, 1 to 5.
+    """Return the statements of the framework's tables at one of its schema versions, 1 to 5.
 
     Args:
         version: the version.
-        texts: the module whose texts make them of version 1's tables: the framework's own, or
-            threadlog's.
+        texts: the module with the statements that upgrade version 1's tables: the framework's own,
+            or threadlog's.
     """
     steps = (
         texts.create_message_partitions_op(),
@@ -101,5 +101,5 @@ def framework(version: int, texts: Any = alembic_helpers) -> list[str]:
 
 
 def split(texts: str) -> list[str]:
-    """Split as hosts' migrations do."""
+    """Split a text as an application's migrations do."""
     return [statement for statement in texts.split(";") if statement.strip()]

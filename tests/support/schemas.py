@@ -1,4 +1,4 @@
-"""What the tests of migrations ask of a database."""
+"""Helpers for tests of migrations."""
 
 import re
 from typing import Any, Final
@@ -69,7 +69,7 @@ CREATE TABLE cubepi_schema_version (
 
 
 def framework(version: int) -> str:
-    """Give the script of the framework's tables at one of its schema versions, 1 to 5."""
+    """Return the script of the framework's tables at one of its schema versions, 1 to 5."""
     statements = [
         "\n".join(line for line in statement.strip().splitlines() if _since(line) <= version)
         for statement in _FRAMEWORK.split(";")
@@ -80,7 +80,7 @@ def framework(version: int) -> str:
 
 
 def _since(line: str) -> int:
-    """Give the first version that has a line."""
+    """Return the first version that has a line."""
     marked = re.search(r"-- since (\d)$", line)
     return int(marked[1]) if marked else 1
 
@@ -108,7 +108,7 @@ async def run(url: str, *statements: str) -> None:
 
 
 async def definitions(url: str, part: SchemaPart = MESSAGES) -> dict[str, str]:
-    """Give what the database says of the making of each of a part's tables."""
+    """Return the database's own definition of each of a part's tables."""
 
     def work(connection: Connection) -> dict[str, str]:
         if connection.dialect.name == "sqlite":
@@ -137,7 +137,7 @@ def _tidy(sql: str) -> str:
 
 
 async def tables(url: str) -> set[str]:
-    """Name all tables of a database, without those that are partitions."""
+    """Return the names of a database's tables, without partitions."""
 
     def work(connection: Connection) -> set[str]:
         found = set(inspect(connection).get_table_names())
@@ -153,7 +153,7 @@ async def version_rows(url: str, part: SchemaPart = MESSAGES) -> list[int]:
 
 
 async def differences(url: str, part: SchemaPart = MESSAGES) -> list[Any]:
-    """Compare a database with a part's models as a host's autogenerate would.
+    """Compare a database with a part's models as an application's autogenerate would.
 
     Tables of other parts may be there.
     """

@@ -1,4 +1,4 @@
-"""What `make chaos` calls a fault, without a server: a check that cannot fail says nothing."""
+"""The faults that `make chaos` reports, tested without a server: a check must be able to fail."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ Event = dict[str, Any]
 
 
 def batch(number: int, size: int = 2, writer: str = "w") -> list[Mapping[str, Any]]:
-    """Make the metadata of a batch's messages."""
+    """Create the metadata of a batch's messages."""
     return [
         {"writer": writer, "batch": number, "size": size, "place": place} for place in range(size)
     ]
@@ -39,7 +39,7 @@ def faults(
 
 
 def saved(value: int) -> dict[str, Any]:
-    """Give the extra that a save leaves."""
+    """Return the extra after a save."""
     return {"w": value, "null-w": None}
 
 
@@ -58,7 +58,7 @@ def saved(value: int) -> dict[str, Any]:
 def test_what_may_be(
     events: list[Event], messages: list[Mapping[str, Any]], extra: dict[str, Any]
 ) -> None:
-    """What was not acknowledged may be there, wholly, or not."""
+    """An unacknowledged batch may be stored, but only completely."""
     assert faults(events, messages, extra) == []
 
 

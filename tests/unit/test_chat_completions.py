@@ -28,7 +28,7 @@ USER = {"role": "user", "content": "hello"}
 
 
 def call(arguments: str = "{}", **changes: Any) -> dict[str, Any]:
-    """Make an assistant's message that calls a tool."""
+    """Create an assistant's message that calls a tool."""
     made = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
     return {"role": "assistant", "content": None, "tool_calls": [made | changes]}
 

@@ -1,4 +1,4 @@
-"""What counts as the same JSON value."""
+"""The equality of JSON values."""
 
 import pytest
 

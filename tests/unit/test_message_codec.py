@@ -13,7 +13,7 @@ from threadlog.log.message_codec import gc_paused
 
 @pytest.fixture(params=[True, False], ids=["on", "off"])
 def on(request: pytest.FixtureRequest) -> Iterator[bool]:
-    """Switch the collector on or off, as a host may have it."""
+    """Switch the collector on or off, as an application may have it."""
     before = gc.isenabled()
     (gc.enable if request.param else gc.disable)()
     yield request.param
@@ -21,7 +21,7 @@ def on(request: pytest.FixtureRequest) -> Iterator[bool]:
 
 
 def test_the_collector_is_as_before_afterwards(on: bool) -> None:  # noqa: FBT001 - a fixture
-    """It is off in the block, and afterwards what the host wants, whatever happens."""
+    """The collector is off in the block and restored afterwards, even after errors."""
     with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled() is on

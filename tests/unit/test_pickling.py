@@ -20,7 +20,7 @@ GIVEN: dict[str, Any] = {
 
 
 def samples() -> list[ThreadlogError]:
-    """Make one error of each class."""
+    """Create one error of each class."""
     made = []
     for _, kind in inspect.getmembers(errors, inspect.isclass):
         if issubclass(kind, ThreadlogError):

@@ -19,7 +19,6 @@ class Failing:
     """Fails so many times, and counts."""
 
     def __init__(self, kind: type[StorageError], failures: int) -> None:
-        """Take what to raise, and how often."""
         self.calls = 0
         self._kind = kind
         self._failures = failures

@@ -10,7 +10,7 @@ LIMIT = 20_000
 
 
 def row(payload: bytes = b"", **metadata: str) -> NewMessage:
-    """Make an encoded message."""
+    """Create an encoded message."""
     return NewMessage("user", dict(metadata), payload, None)
 
 

@@ -1,4 +1,4 @@
-"""Several hosts in a URL, and which of them is connected to."""
+"""Tests of several hosts in a URL, and of the choice between them."""
 
 import pytest
 from sqlalchemy import make_url

@@ -1,1 +1,1 @@
-"""Frozen revisions of the graph state: each is written once and never changed."""
+"""Frozen revisions of the graph state. A released revision never changes."""

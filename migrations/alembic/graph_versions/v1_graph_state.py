@@ -1,8 +1,8 @@
-"""The graph state: schema version 1, in a database that is empty or holds it already.
+"""The graph state, schema version 1, for a database that is empty or already has it.
 
-Frozen: this file and what `threadlog.migrations.history.graph_state` says of version 1 never change
-with the models. What is created, completed, adopted and refused is said there and in
-`threadlog.migrations.alembic.steps`.
+Frozen: this file and version 1 in `threadlog.migrations.history.graph_state` never change with
+the models. `threadlog.migrations.alembic.steps` documents which tables are created, completed,
+adopted and refused.
 """
 
 from alembic import op
@@ -18,15 +18,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create what is missing of the six tables, then write the version row.
+    """Create those of the six tables that are missing, then write the version row.
 
     Raises:
-        CubepiSchemaMismatch: the database holds tables that are not of version 1; nothing
-            was changed.
+        CubepiSchemaMismatch: the database has tables that are not of version 1; nothing was
+            changed.
     """
     create_schema(Operations(op.get_context()), 1, GRAPH_STATE)
 
 
 def downgrade() -> None:
-    """Drop the six tables with all that they hold."""
+    """Drop the six tables and all their rows."""
     drop_schema(Operations(op.get_context()), 1, GRAPH_STATE)

@@ -1,1 +1,1 @@
-"""Frozen revisions of the message log: each is written once and never changed."""
+"""Frozen revisions of the message log. A released revision never changes."""

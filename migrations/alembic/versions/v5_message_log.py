@@ -1,8 +1,8 @@
-"""The message log: schema version 5, in a database that is empty or holds it already.
+"""The message log, schema version 5, for a database that is empty or already has it.
 
-Frozen: this file and what `threadlog.migrations.history.message_log` says of version 5 never change
-with the models. What is created, completed, adopted and refused is said there and in
-`threadlog.migrations.alembic.steps`.
+Frozen: this file and version 5 in `threadlog.migrations.history.message_log` never change with
+the models. `threadlog.migrations.alembic.steps` documents which tables are created, completed,
+adopted and refused.
 """
 
 from alembic import op
@@ -17,15 +17,15 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create what is missing of the five tables, then write the version row.
+    """Create those of the five tables that are missing, then write the version row.
 
     Raises:
-        CubepiSchemaMismatch: the database holds tables that are not of version 5; nothing
-            was changed.
+        CubepiSchemaMismatch: the database has tables that are not of version 5; nothing was
+            changed.
     """
     create_schema(Operations(op.get_context()), 5)
 
 
 def downgrade() -> None:
-    """Drop the five tables with all that they hold."""
+    """Drop the five tables and all their rows."""
     drop_schema(Operations(op.get_context()), 5)

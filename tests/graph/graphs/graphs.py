@@ -22,14 +22,14 @@ Node: TypeAlias = Any  # a function; LangGraph keeps its own protocol of it to i
 
 
 class Said(TypedDict, total=False):
-    """What was said, in order, and a value that is replaced."""
+    """The texts said, in order, and a value that is replaced."""
 
     said: Annotated[list[str], operator.add]
     last: str
 
 
 def says(name: str, *, seconds: float = 0) -> Node:
-    """Make a node that says its name, after up to so long a sleep."""
+    """Create a node that says its name after sleeping up to so long."""
 
     def node(state: Any) -> dict[str, list[str]]:
         if seconds:
@@ -40,7 +40,7 @@ def says(name: str, *, seconds: float = 0) -> Node:
 
 
 def chain(*names: str, state: type[Any] = Said, question: str | None = None) -> Builder:
-    """Make a graph of nodes one after the other, of which those called ``ask`` ask."""
+    """Create a graph of consecutive nodes, of which those named ``ask`` interrupt."""
     builder: Builder = StateGraph(state)
     for before, name in zip((START, *names), names, strict=False):
         builder.add_node(name, asks(question) if question and name == "ask" else says(name))
@@ -50,7 +50,7 @@ def chain(*names: str, state: type[Any] = Said, question: str | None = None) -> 
 
 
 def branches(state: type[Any] = Said) -> Builder:
-    """Make a graph whose branches write to one channel at once, and meet in a join."""
+    """Create a graph whose branches write to one channel at once, and meet in a join."""
     builder: Builder = StateGraph(state)
     builder.add_node("fork", says("fork"))
     builder.add_node("join", says("join"))
@@ -64,7 +64,7 @@ def branches(state: type[Any] = Said) -> Builder:
 
 
 def sends(count: int) -> Builder:
-    """Make a graph that sends so many pieces of work to one node."""
+    """Create a graph that sends so many pieces of work to one node."""
 
     def work(state: Any) -> dict[str, list[str]]:
         time.sleep(random.random() * 0.02)
@@ -85,7 +85,7 @@ def sends(count: int) -> Builder:
 
 
 def asks(question: str) -> Node:
-    """Make a node that asks a person, and says the answer."""
+    """Create a node that asks a person, and says the answer."""
 
     def node(state: Any) -> dict[str, list[str]]:
         return {"said": [f"{question} {interrupt(question)}"]}
@@ -94,7 +94,7 @@ def asks(question: str) -> Node:
 
 
 def asking() -> Builder:
-    """Make a graph that asks beside a branch that says something, and goes on after both."""
+    """Create a graph with a branch that asks and one that says something, joined afterwards."""
     builder: Builder = StateGraph(Said)
     for name in ("before", "beside", "after"):
         builder.add_node(name, says(name))
@@ -108,7 +108,7 @@ def asking() -> Builder:
 
 
 def nested(*, checkpointer: bool | None = None, question: bool = False) -> Builder:
-    """Make a graph with a subgraph in it, which may ask, and may remember on its own."""
+    """Create a graph with a subgraph that may ask, and may have its own checkpoints."""
     middle = ["ask"] if question else []
     inner = chain("inner 1", *middle, "inner 2", question="Really?")
     builder: Builder = StateGraph(Said)
@@ -123,7 +123,7 @@ def nested(*, checkpointer: bool | None = None, question: bool = False) -> Build
 
 
 def failing(ledger: Path) -> Builder:
-    """Make branches of which one fails on its first run; each run of one is noted in a file."""
+    """Create branches of which one fails on its first run; note each run in a file."""
 
     def noting(name: str) -> Node:
         def node(state: Any) -> dict[str, list[str]]:
@@ -152,7 +152,7 @@ def appended(state: list[str] | None, writes: Sequence[list[str]]) -> list[str]:
 
 
 def delta_state(every: int) -> type[Any]:
-    """Give a state whose channel ``said`` adds up from writes, with a snapshot now and then."""
+    """Return a state whose channel ``said`` accumulates writes, with a snapshot every few steps."""
 
     class Delta(TypedDict, total=False):
         said: Annotated[list[str], DeltaChannel(appended, snapshot_frequency=every)]
@@ -163,12 +163,12 @@ def delta_state(every: int) -> type[Any]:
 
 
 def delta_branches(every: int) -> Builder:
-    """Make `branches` on a delta channel, and a second one that is never written."""
+    """Create `branches` on a delta channel, and a second channel that is never written."""
     return branches(delta_state(every))
 
 
 def killable(ledger: Path, kill: str, report: Callable[[], object]) -> Builder:
-    """Make steps, some of branches, that note in a file that they ran; one of them then hangs."""
+    """Create steps, some in branches, that note their runs in a file; one of them hangs."""
 
     def noting(name: str) -> Node:
         def node(state: Any) -> dict[str, list[str]]:

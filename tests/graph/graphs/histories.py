@@ -9,12 +9,12 @@ from langgraph.types import PregelTask, StateSnapshot
 
 
 def config_of(thread_id: str = "t", **more: Any) -> RunnableConfig:
-    """Make the config of a thread; what is more goes beside ``configurable``."""
+    """Return the config of a thread; `more` is added beside ``configurable``."""
     return {"configurable": {"thread_id": thread_id}, **more}  # type: ignore[typeddict-item]  # and more
 
 
 def comparable(snapshot: StateSnapshot) -> dict[str, Any]:
-    """Give a snapshot without ids and times."""
+    """Return a snapshot without ids and times."""
     return {
         "values": snapshot.values,
         "next": snapshot.next,
@@ -26,12 +26,12 @@ def comparable(snapshot: StateSnapshot) -> dict[str, Any]:
 
 
 def comparables(snapshots: Iterable[StateSnapshot]) -> list[dict[str, Any]]:
-    """Give snapshots without ids and times."""
+    """Return snapshots without ids and times."""
     return [comparable(snapshot) for snapshot in snapshots]
 
 
 def writes_of(tuples: Iterable[CheckpointTuple]) -> list[list[tuple[str, Any]]]:
-    """Give the writes stored with checkpoints, in order, without ids of tasks."""
+    """Return the writes stored with checkpoints, in order, without ids of tasks."""
     return [
         [
             (channel, _interrupts(value) if channel == "__interrupt__" else value)
@@ -50,7 +50,7 @@ def spaces_of(tuples: Iterable[CheckpointTuple]) -> list[list[CheckpointTuple]]:
 
 
 def chain_of(tuples: Iterable[CheckpointTuple]) -> list[tuple[str | None, str]]:
-    """Give each checkpoint's parent and id, oldest first."""
+    """Return each checkpoint's parent and id, oldest first."""
     return [(_id_of(one.parent_config), str(one.checkpoint["id"])) for one in tuples][::-1]
 
 

@@ -13,7 +13,7 @@ COMMAND: Final = [sys.executable, "-m", "tests.graph.graphs.worker"]
 
 
 def run_worker(role: str, url: str, way: str, *arguments: str) -> list[Any]:
-    """Let a process play a role to its end; give what it reports."""
+    """Run a role in a process to its end; return its report."""
     command = [*COMMAND, role, url, way, *arguments]
     ran = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
@@ -23,7 +23,7 @@ def run_worker(role: str, url: str, way: str, *arguments: str) -> list[Any]:
 
 
 def kill_worker(role: str, url: str, way: str, *arguments: str) -> list[Any]:
-    """Start a process, and kill it (SIGKILL) once it reports ``kill me``; give what it reported."""
+    """Start a process, and kill it (SIGKILL) once it reports ``kill me``; return its reports."""
     command = [*COMMAND, role, url, way, *arguments]
     said = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:

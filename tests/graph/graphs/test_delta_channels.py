@@ -67,14 +67,14 @@ class Both:
         self.kept = 1_000_000
 
     async def step(self) -> None:
-        """Do something at random."""
+        """Run a random operation."""
         self.count += 1
         do = self.draw.choice((self.run, self.run, self.write, self.fork, self.copy, self.prune))
         await do()
         await self.compare()
 
     def values(self, what: str) -> dict[str, Any]:
-        """Give something to write: to one channel or both, sometimes in place of all."""
+        """Return values to write: to one channel or both, sometimes replacing all."""
         line: Any = [f"{what} {self.count}"]
         if self.draw.random() < 0.15:
             line = Overwrite(line)
@@ -138,7 +138,7 @@ class Both:
         assert ours == theirs
 
     async def _back(self, graph: Runner, count: int) -> Any:
-        """Give the config of an older state."""
+        """Return the config of an older state."""
         history = await graph.history(config_of(), limit=count + 1)
         if not history:
             return config_of()
@@ -146,7 +146,7 @@ class Both:
 
 
 async def _runs_from(graph: Runner, config: Any) -> bool:
-    """Run from a checkpoint; says whether it is one that nothing was written to before."""
+    """Run from a checkpoint; return True if nothing was written to it before."""
     try:
         await graph.run(None, config)
     except EmptyInputError:

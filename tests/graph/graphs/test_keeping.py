@@ -30,7 +30,7 @@ BUILDERS = {
 
 @pytest.fixture(params=list(BUILDERS))
 def builder(request: pytest.FixtureRequest) -> Builder:
-    """Give each graph."""
+    """Return each graph in turn."""
     return BUILDERS[request.param]
 
 
@@ -69,7 +69,7 @@ async def test_a_question_outlives_pruning(own_way: Way) -> None:
 
 
 def _parentless(found: Any) -> Any:
-    """Give a comparable state without whether it has a parent, which pruning may take."""
+    """Return a comparable state without its parent, which pruning may delete."""
     if isinstance(found, dict):
         return {key: _parentless(one) for key, one in found.items() if key != "has parent"}
     return [_parentless(one) for one in found] if isinstance(found, list) else found

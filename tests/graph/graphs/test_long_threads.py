@@ -27,12 +27,12 @@ WRITERS: Final = 8
 
 
 def state(step: int) -> dict[str, str]:
-    """Give a state of 300 KB: each channel's value says at which step it was written."""
+    """Return a state of 300 KB; each channel's value has the step that wrote it."""
     return {channel: f"{written:08}" * (SIZE // 8) for channel, written in writers(step).items()}
 
 
 def writers(step: int) -> dict[str, int]:
-    """Give the last step that wrote each channel."""
+    """Return the last step that wrote each channel."""
     return {
         f"channel {number}": step - (step - number) % CHANNELS
         for number in range(min(CHANNELS, step + 1))
@@ -40,7 +40,7 @@ def writers(step: int) -> dict[str, int]:
 
 
 async def fill(saver: Saver) -> list[str]:
-    """Put the thread; gives its ids, oldest first."""
+    """Write the thread; return its ids, oldest first."""
     ids = [str(uuid6(clock_seq=step % 1_000)) for step in range(LENGTH)]
     steps = iter(range(LENGTH))
 
@@ -59,7 +59,7 @@ async def fill(saver: Saver) -> list[str]:
 
 @pytest.fixture
 async def long_thread(graph_url: str) -> AsyncIterator[tuple[str, list[str]]]:
-    """Give the URL of a database with the thread, and its ids; it is deleted afterwards."""
+    """Yield the URL of a database with the thread, and its ids; delete it afterwards."""
     start = time.perf_counter()
     async with Saver(graph_url) as saver:
         await saver.setup()

@@ -26,7 +26,7 @@ DOUBLINGS: Final = 12
 
 
 def _copy_other(connection: Connection) -> None:
-    """Make thousands of the other thread: a server reads little tables whole, which is faster."""
+    """Create thousands of rows of another thread, because servers scan small tables."""
     for table in (graph_metadata.tables[name] for name in TABLES):
         key, *rest = table.c
         for times in range(DOUBLINGS):
@@ -46,7 +46,7 @@ async def _fill(url: str) -> None:
 
 @pytest.fixture(scope="module", params=on_each(SERVERS))
 def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give the URL of a database with thousands of threads, and one of 300 checkpoints."""
+    """Yield the URL of a database with thousands of threads, and one of 300 checkpoints."""
     with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
         asyncio.run(on_connection(url, partial(create_schema, part=GRAPH)))
         asyncio.run(_fill(url))
@@ -54,7 +54,7 @@ def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 async def reading(url: str, work: Callable[[Saver], Awaitable[object]]) -> Sent:
-    """Give the statements that read."""
+    """Return the statements that read."""
     engine = host_engine(url)
     async with Saver(engine=engine) as saver:
         await saver.setup()
@@ -66,7 +66,7 @@ async def reading(url: str, work: Callable[[Saver], Awaitable[object]]) -> Sent:
 
 
 async def plans(url: str, work: Callable[[Saver], Awaitable[object]]) -> list[Plan]:
-    """Give the server's plan of each statement that reads."""
+    """Return the server's plan of each statement that reads."""
     sent = await reading(url, work)
     return await on_connection(url, lambda connection: explain(connection, sent, small=True))
 

@@ -10,7 +10,7 @@ from tests.graph.ways import Runner, Way, reference
 
 
 async def _after(graph: Runner, name: str) -> Any:
-    """Give the config of the checkpoint after which a node ran last."""
+    """Return the config of the checkpoint after which a node ran last."""
     history = await graph.history(config_of())
     return next(state.config for state in history if name in state.next)
 
@@ -46,13 +46,13 @@ async def test_every_way_back_is_the_same(way: Way) -> None:
 
 
 def _shape(tree: list[tuple[str | None, str]]) -> list[int | None]:
-    """Give each checkpoint's parent as its place among all, which no id shows."""
+    """Return each checkpoint's parent as its index among all; ids differ from run to run."""
     places = {id_: place for place, (_, id_) in enumerate(tree)}
     return [None if parent is None else places[parent] for parent, _ in tree]
 
 
 async def test_an_old_checkpoint_reads_as_it_was(own_way: Way) -> None:
-    """What came later, on two branches, shows in no older state."""
+    """Later writes on two branches are in no older state."""
     graph = own_way.compile(branches())
     await graph.run({"said": ["hello"]}, config_of())
     before = await graph.history(config_of())

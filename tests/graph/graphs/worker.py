@@ -57,7 +57,7 @@ ROLES = {role.__name__: role for role in (answer, answer_inside, read_delta, run
 
 
 async def main(role: str, url: str, way: str, *arguments: str) -> None:
-    """Play a role on the database."""
+    """Run a role on the database."""
     async with WAYS[way](url) as opened:
         await ROLES[role](opened, *arguments)
 

@@ -13,7 +13,7 @@ from langgraph.checkpoint.base.id import uuid6
 def config_for(
     thread_id: str, checkpoint_ns: str = "", checkpoint_id: str | None = None
 ) -> RunnableConfig:
-    """Make a config that names a checkpoint, or the newest."""
+    """Create a config that names a checkpoint, or the newest."""
     names = {"thread_id": thread_id, "checkpoint_ns": checkpoint_ns}
     if checkpoint_id is not None:
         names["checkpoint_id"] = checkpoint_id
@@ -25,7 +25,7 @@ def checkpoint_of(
     versions: Mapping[str, Any] | None = None,
     checkpoint_id: str | None = None,
 ) -> Checkpoint:
-    """Make a checkpoint; each value has version 1 unless others are given."""
+    """Create a checkpoint; each value has version 1 unless others are given."""
     values = dict(values or {})
     return Checkpoint(
         v=4,
@@ -39,14 +39,14 @@ def checkpoint_of(
 
 
 def metadata_of(step: int = 0, **more: Any) -> CheckpointMetadata:
-    """Make metadata."""
+    """Create metadata."""
     return {"source": "loop", "step": step, "parents": {}, **more}  # type: ignore[typeddict-item]  # and more
 
 
 async def put_chain(
     saver: Any, thread_id: str, length: int, checkpoint_ns: str = "", **more: Any
 ) -> list[RunnableConfig]:
-    """Put checkpoints that follow one another, each with a new value of one channel."""
+    """Write consecutive checkpoints, each with a new value of one channel."""
     config, found = config_for(thread_id, checkpoint_ns), []
     for step in range(length):
         new = {"step": f"{step + 1:032}.{random.random():016}"}
@@ -58,15 +58,15 @@ async def put_chain(
 
 
 async def ids(tuples: AsyncIterable[CheckpointTuple]) -> list[str]:
-    """Give the ids of listed checkpoints."""
+    """Return the ids of listed checkpoints."""
     return [found.config["configurable"]["checkpoint_id"] async for found in tuples]
 
 
 def id_of(config: RunnableConfig) -> str:
-    """Give the id of the checkpoint that a config names."""
+    """Return the id of the checkpoint that a config names."""
     return str(config["configurable"]["checkpoint_id"])
 
 
 def thread() -> str:
-    """Make a name for a thread."""
+    """Return a new thread's id."""
     return f"thread-{uuid4()}"

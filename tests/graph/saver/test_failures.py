@@ -1,4 +1,4 @@
-"""What the database does to a transaction of the saver's, and what callers see of it."""
+"""Errors that the database raises in the saver's transactions, as callers see them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from threadlog.runtime.client import EngineClient
 
 @pytest.fixture
 async def other(innodb_graph_url: str) -> AsyncIterator[AsyncConnection]:
-    """Give another application's connection to the database."""
+    """Yield another application's connection to the database."""
     engine = engine_for(innodb_graph_url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         yield connection
@@ -26,7 +26,7 @@ async def other(innodb_graph_url: str) -> AsyncIterator[AsyncConnection]:
 
 
 def engine_of(saver: Saver) -> Engine:
-    """Give the engine that a saver on a URL opened for itself."""
+    """Return the engine that a saver on a URL opened for itself."""
     assert saver._slot.client is not None
     sessions = saver._slot.client._client
     assert isinstance(sessions, EngineClient)
@@ -38,7 +38,6 @@ class Killed:
     """Kills a saver's connection before its next COMMIT, so that nobody knows what became of it."""
 
     def __init__(self, saver: Saver, other: AsyncConnection) -> None:
-        """Take the saver, and a connection to kill with."""
         self.engine = engine_of(saver)
         self.other = other
         self.kills = 0
@@ -63,7 +62,7 @@ class Killed:
 async def test_a_connection_lost_during_commit_costs_a_put_nothing(
     innodb_graph_url: str, other: AsyncConnection
 ) -> None:
-    """What may be stored already is stored again, since that changes nothing."""
+    """A put that may be stored already is stored again, which changes nothing."""
     async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         checkpoint = checkpoint_of({"a": 1})

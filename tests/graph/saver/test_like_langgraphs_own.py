@@ -22,7 +22,6 @@ class Both:
     """Does the same to both savers."""
 
     def __init__(self, ours: Any, seed: int) -> None:
-        """Take ours."""
         self.ours, self.theirs = ours, InMemorySaver()
         self.random = random.Random(seed)
         self.stored: list[tuple[str, str, str]] = []
@@ -30,11 +29,11 @@ class Both:
         self.valued: dict[tuple[str, str, str, str], bool] = {}
 
     async def step(self) -> None:
-        """Do something at random."""
+        """Run a random operation."""
         await self.random.choice((self.put, self.put, self.put_writes, self.compare_one))()
 
     async def put(self) -> None:
-        """Put a checkpoint, behind another or behind none."""
+        """Write a checkpoint with or without a parent."""
         draw = self.random
         thread_id, space = draw.choice(THREADS), draw.choice(SPACES)
         parents = [id_ for t, s, id_ in self.stored if (t, s) == (thread_id, space)]
@@ -66,7 +65,7 @@ class Both:
         self.stored.append((thread_id, space, id_))
 
     async def put_writes(self) -> None:
-        """Put writes after a checkpoint, some of them again."""
+        """Store writes after a checkpoint, some of them again."""
         if not self.stored:
             return
         draw = self.random
@@ -122,12 +121,12 @@ class Both:
 
 
 def _by_name(found: Any) -> Any:
-    """Give what sorts compared tuples in the same way, whoever listed them."""
+    """Return a sort key for compared tuples that does not depend on the saver."""
     return (found[0]["checkpoint_id"], *sorted(found[0].items()))
 
 
 def comparable(found: CheckpointTuple | None) -> Any:
-    """Give a tuple in a form that can be compared."""
+    """Return a tuple in a form that can be compared."""
     if found is None:
         return None
     parent = found.parent_config
@@ -174,7 +173,7 @@ async def test_copies_and_deletions_leave_the_rest_alone(graph_url: str, seed: i
 
 
 def _renamed(found: list[Any], thread_id: str) -> list[Any]:
-    """Give compared tuples as if they were of another thread."""
+    """Return compared tuples with another thread's id."""
     return [
         (
             {**config, "thread_id": thread_id},

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 
 
 async def tables(url: str) -> set[str]:
-    """Name the tables of a database."""
+    """Return the names of a database's tables."""
     return await on_connection(url, lambda connection: set(inspect(connection).get_table_names()))
 
 
@@ -214,7 +214,7 @@ async def test_synchronous_methods_work_in_other_threads_than_the_loops(graph_ur
 
 
 async def test_a_shared_door_serves_savers_that_need_no_block(graph_url: str) -> None:
-    """Whoever opened the door closes it."""
+    """The code that opened the client closes it."""
     door = GraphClient(graph_url)
     saver = Saver(client=door)
     with pytest.raises(NotOpenError):

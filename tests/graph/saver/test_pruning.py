@@ -35,7 +35,7 @@ async def rows(url: str) -> tuple[int, int, int]:
 
 
 async def age(url: str, days: int, where: str = "1 = 1") -> None:
-    """Make checkpoints look as if they were stored so many days ago."""
+    """Set the creation of checkpoints to so many days ago."""
     past = {
         "sqlite": f"strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now', '-{days} days')",
         "mysql": f"UTC_TIMESTAMP(6) - INTERVAL {days} DAY",
@@ -91,7 +91,7 @@ async def test_runs_are_deleted_with_what_only_they_refer_to(saver: Saver, graph
 
 
 async def put_delta(saver: Saver, thread_id: str, length: int, every: int) -> list[Any]:
-    """Put a chain whose channel ``d`` adds up from writes, with a snapshot now and then."""
+    """Write a chain whose channel ``d`` accumulates writes, with a snapshot now and then."""
     config, stored = config_for(thread_id), []
     for step in range(length):
         snapshot = every and step % every == 0
@@ -142,9 +142,9 @@ async def test_what_delta_channels_add_up_from_stays(
 async def test_a_history_whose_ancestors_go_meanwhile_is_read_again(
     mysql_graph_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is given was all there at one point in time.
+    """All of the returned history existed at one point in time.
 
-    On MySQL, where statements that read see what others committed in between.
+    On MySQL, where each reading statement sees what others committed in between.
     """
     walk = checkpoint_operations._walk
     walks: list[list[str]] = []

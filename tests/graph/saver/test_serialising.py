@@ -1,4 +1,4 @@
-"""What is stored: encrypted, strictly read, never pickled; and what cannot be read."""
+"""Tests of stored values: encrypted, read strictly, never pickled; and of unreadable ones."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ SECRET = "the secret of order 17"  # noqa: S105 - what must not be seen
 
 
 async def dump(url: str) -> bytes:
-    """Give all bytes that the database holds of graphs."""
+    """Return all bytes of graphs in the database."""
     tables = ("checkpoints", "checkpoint_writes", "checkpoint_blobs")
 
     def work(connection: Any) -> bytes:

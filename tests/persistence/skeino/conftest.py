@@ -10,6 +10,6 @@ from tests.persistence.skeino.servers import Server, scheme_of, serving
 
 @pytest.fixture
 async def server(tmp_path: Path, innodb_database: str) -> AsyncIterator[Server]:
-    """Give a server whose data is in an empty database of a server."""
+    """Yield a skeino server with an empty database."""
     async with serving(tmp_path, scheme_of(innodb_database), innodb_database) as started:
         yield started

@@ -16,7 +16,7 @@ from threadlog import skeino
 
 
 class Work(TypedDict):
-    """What the graph is asked for, and what it did."""
+    """The graph's state: its input, and the steps that it has done."""
 
     steps: int
     seconds: float
@@ -24,13 +24,13 @@ class Work(TypedDict):
 
 
 async def step(state: Work) -> dict[str, Any]:
-    """Do one step, which takes as long as was asked for."""
+    """Run one step, which takes the requested time."""
     await asyncio.sleep(state["seconds"])
     return {"done": [f"step {len(state['done']) + 1}"]}
 
 
 def onward(state: Work) -> str:
-    """Go on until there were as many steps as were asked for."""
+    """Continue until the requested number of steps is done."""
     return "step" if len(state["done"]) < state["steps"] else "__end__"
 
 

@@ -34,18 +34,18 @@ class Server:
     """What it prints, of warnings and worse."""
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request that is to succeed; give the answer's body."""
+        """Send a request that must succeed; return the response's body."""
         answer = await self.client.request(method, path, json=body)
         assert answer.is_success, f"{answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
     async def thread(self, **metadata: Any) -> str:
-        """Create a thread; give its id."""
+        """Create a thread; return its id."""
         thread = await self.ask("POST", "/threads", {"metadata": metadata})
         return str(thread["thread_id"])
 
     async def start(self, thread_id: str, steps: int, seconds: float = 0.0) -> str:
-        """Start a run in the background that keeps each of its steps; give its id."""
+        """Start a background run that keeps each of its steps; return its id."""
         run = await self.ask(
             "POST",
             f"/threads/{thread_id}/runs",
@@ -59,11 +59,11 @@ class Server:
         return str(run["run_id"])
 
     async def run(self, thread_id: str, run_id: str) -> Any:
-        """Look at a run."""
+        """Return a run."""
         return await self.ask("GET", f"/threads/{thread_id}/runs/{run_id}")
 
     async def wait(self, thread_id: str, run_id: str) -> Any:
-        """Look at a run until it has ended."""
+        """Wait until a run has ended, and return it."""
 
         async def ended() -> bool:
             return (await self.run(thread_id, run_id))["status"] in TERMINAL
@@ -72,7 +72,7 @@ class Server:
         return await self.run(thread_id, run_id)
 
     async def history(self, thread_id: str) -> list[Any]:
-        """Give all checkpoints of a thread, the last first."""
+        """Return all checkpoints of a thread, the last first."""
         found = await self.ask("GET", f"/threads/{thread_id}/history?limit=1000")
         assert isinstance(found, list)
         return found
@@ -84,7 +84,7 @@ class Server:
 
 
 def scheme_of(url: str) -> str:
-    """Give the scheme of the database of a URL."""
+    """Return the scheme of the database of a URL."""
     return url.partition(":")[0]
 
 

@@ -29,7 +29,7 @@ async def rows(url: str) -> dict[str, int]:
 
 
 def runs_of(history: list[Any]) -> list[str]:
-    """Give the run of each checkpoint, each run once where it comes several times in a row."""
+    """Return the run of each checkpoint, without consecutive repetitions."""
     ids = [checkpoint["metadata"]["run_id"] for checkpoint in history]
     return [each for n, each in enumerate(ids) if n == 0 or ids[n - 1] != each]
 
@@ -178,7 +178,7 @@ async def test_skeinos_own_schemes_stay_as_they_are(tmp_path: Path) -> None:
 async def test_a_wrong_setting_ends_the_server(
     tmp_path: Path, scheme: str, url: str, error: str
 ) -> None:
-    """It does not come up, and says why without the password."""
+    """The server does not start, and its error text has no password."""
     async with serving(tmp_path, scheme, url) as server:
         assert await server.process.wait() != 0
         log = server.log.read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ STORES: dict[str, Any] = skeino.app._NATIVE_METADATA_STORES
 
 @pytest.fixture(autouse=True)
 def undo() -> Iterator[None]:
-    """Have skeino as it is without the plug-in, and so again after the test."""
+    """Restore skeino to its state without the plug-in, before and after the test."""
     before = [(registry, dict(registry)) for registry in (BUILDERS, STORES)]
     for registry, _ in before:
         for scheme in threadlog.skeino.SCHEMES:
@@ -41,11 +41,11 @@ def undo() -> Iterator[None]:
 
 
 class Nothing(TypedDict):
-    """What a graph has that keeps nothing."""
+    """The state of a graph without channels."""
 
 
 def application(url: str, **options: Any) -> FastAPI:
-    """Make an application whose graph does nothing."""
+    """Create an application whose graph does nothing."""
 
     def build(checkpointer: Any) -> Any:
         graph = StateGraph(Nothing)
@@ -62,7 +62,7 @@ def application(url: str, **options: Any) -> FastAPI:
 
 @asynccontextmanager
 async def started(app: FastAPI) -> AsyncIterator[tuple[GraphClient, GraphClient]]:
-    """Run an application's start and end; give what its two halves are opened on."""
+    """Run an application's start and end; yield the clients of its saver and store."""
     async with app.router.lifespan_context(app):
         ops = app.state.skeino.thread_ops
         saver, store = ops._graph.checkpointer, ops._metadata_store
@@ -132,7 +132,7 @@ def refusing(settings: Any) -> None:
 
 
 def other_create_app(**how: Any) -> None:
-    """Make no application, without asking for what a scheme is."""
+    """Stand for a `create_app` of another signature."""
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Migrations by threadlog itself, and the directives for hosts' own."""
+"""Tests of threadlog's own migrations, and of the directives for an application's."""

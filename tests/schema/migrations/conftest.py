@@ -7,6 +7,6 @@ from threadlog.models import PARTS, SchemaPart
 
 @pytest.fixture(params=PARTS, ids=lambda part: part.name)
 def part(request: pytest.FixtureRequest) -> SchemaPart:
-    """Give one part of the schema after the other."""
+    """Return one part of the schema after the other."""
     one: SchemaPart = request.param
     return one

@@ -141,7 +141,7 @@ async def assert_stored(url: str, version: int) -> None:
 
 
 async def faults(url: str) -> list[tuple[str, str]]:
-    """Give what `threadlog check` does not like: status and the columns it names."""
+    """Return the status and columns of each failed `threadlog check` result."""
     return [
         (finding.status, finding.message.split(":")[0])
         for finding in await check_database(url)
@@ -150,7 +150,7 @@ async def faults(url: str) -> list[tuple[str, str]]:
 
 
 async def columns(url: str) -> dict[str, tuple[list[str], list[str]]]:
-    """Name the columns and indexes of all tables."""
+    """Return the columns and indexes of all tables."""
 
     def work(connection: Connection) -> dict[str, tuple[list[str], list[str]]]:
         inspector = inspect(connection)

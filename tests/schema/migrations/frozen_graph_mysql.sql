@@ -1,5 +1,5 @@
--- What the graph directives do on mysql, at version 1.
--- Frozen: hosts' migrations did this. A newer version is added at the end, nothing else changes.
+-- The statements of the graph directives on mysql, at version 1.
+-- Frozen: applications have run these statements. Add a newer version at the end, change nothing else.
 CREATE TABLE IF NOT EXISTS threadlog_graph_version (
     version INTEGER NOT NULL,
     PRIMARY KEY (version)

@@ -1,5 +1,5 @@
--- What the directives of the graph state do on postgresql.
--- Frozen: hosts' migrations did this. A newer version is added at the end, nothing else changes.
+-- The statements of the graph directives on postgresql.
+-- Frozen: applications have run these statements. Add a newer version at the end, change nothing else.
 CREATE TABLE IF NOT EXISTS threadlog_graph_version (
     version INTEGER NOT NULL,
     PRIMARY KEY (version)

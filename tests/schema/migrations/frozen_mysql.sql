@@ -1,5 +1,5 @@
--- What the directives do on mysql, from version 1 to 5 and back, then at version 5.
--- Frozen: hosts' migrations did this. A newer version is added at the end, nothing else changes.
+-- The statements of the directives on mysql, from version 1 to 5 and back, then at version 5.
+-- Frozen: applications have run these statements. Add a newer version at the end, change nothing else.
 CREATE TABLE IF NOT EXISTS cubepi_schema_version (
     version INTEGER NOT NULL,
     PRIMARY KEY (version)

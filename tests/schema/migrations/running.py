@@ -46,14 +46,14 @@ LOSSES: Final = [
 
 
 async def upgrade(url: str, part: SchemaPart) -> Outcome:
-    """Upgrade one part; give what was done."""
+    """Upgrade one part; return the outcome."""
     outcomes = await migrating.upgrade(url, part=part.name)
     assert list(outcomes) == [part.name]
     return outcomes[part.name]
 
 
 async def lose(url: str, part: SchemaPart, what: str) -> None:
-    """Take a table, an index or the version row out of a migrated database."""
+    """Remove a table, an index or the version row from a migrated database."""
     await on_connection(url, _losing(part, what))
 
 
@@ -73,7 +73,7 @@ def _losing(part: SchemaPart, what: str) -> Callable[[Connection], None]:
 
 
 def is_mysql(url: str) -> bool:
-    """Say whether a URL is one of MySQL or MariaDB."""
+    """Return True if a URL is for MySQL or MariaDB."""
     return make_url(url).get_backend_name() in {"mysql", "mariadb"}
 
 

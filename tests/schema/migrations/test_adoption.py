@@ -50,7 +50,7 @@ async def test_an_sqlite_file_of_first_use_is_adopted(tmp_path: Path) -> None:
 
 
 async def test_graph_tables_of_a_host_are_adopted(empty_url: str) -> None:
-    """A host may hand its tables over, which keep their rows and get their indexes."""
+    """An application can hand over its tables, which keep their rows and get their indexes."""
     await on_connection(empty_url, GRAPH.metadata.create_all)
     await run(
         empty_url,

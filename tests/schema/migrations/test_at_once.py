@@ -56,7 +56,7 @@ engine.dispose()
 
 
 def _at_once(count: int, *command: str) -> list[tuple[int, str, str]]:
-    """Run Python in processes that start together; give each one's status and output."""
+    """Run Python in processes that start together; return each one's status and output."""
     started = [
         subprocess.Popen(
             [sys.executable, *command],
@@ -133,7 +133,7 @@ async def _set_up_at_once(empty_url: str, url: str, transactions: str) -> None:
 
 @pytest.mark.parametrize("transactions", ["of the driver", "BEGIN"])
 def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transactions: str) -> None:
-    """What it finds there stays so, where SQLite would begin by reading."""
+    """The file cannot change after it is inspected, although SQLite would begin by reading."""
     refused: list[str] = []
 
     class Watched(SQLiteBackend):
@@ -189,7 +189,7 @@ async def test_the_lock_is_given_back(innodb_database: str) -> None:
 
 
 def _is_held(connection: Connection) -> bool:
-    """Say whether a connection holds the lock of its database's migrations."""
+    """Return True if a connection holds the lock of its database's migrations."""
     name = mysql._lock_name(connection.engine.url)
     holds = select(func.is_used_lock(name) == func.connection_id())
     held = connection.scalar(holds)

@@ -99,7 +99,7 @@ async def test_a_failure_on_sqlite_leaves_nothing(
 async def test_a_downgrade_that_broke_off_is_completed(
     innodb_database: str, part: SchemaPart, dropped: list[str]
 ) -> None:
-    """What is half dropped does not open, and can be dropped."""
+    """A schema of which some tables are dropped does not open, and can be dropped."""
     await upgrade(innodb_database, part)
     await run(innodb_database, *(f"DROP TABLE {table}" for table in dropped))
     with pytest.raises(CubepiSchemaMismatch):

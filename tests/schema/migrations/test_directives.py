@@ -76,7 +76,7 @@ async def test_either_part_may_be_dropped_without_the_other(empty_url: str) -> N
 
 
 async def test_what_another_tool_made_is_adopted(innodb_database: str) -> None:
-    """A host may take the framework's tables into its own history."""
+    """An application can adopt the framework's tables into its own history."""
     await run(innodb_database, *statements_of(framework(5)))
     await store(innodb_database, 5)
     await migrate(innodb_database, "create_threadlog_schema", 5)

@@ -1,4 +1,4 @@
-"""What the directives refuse, and leave as it was."""
+"""Databases that the directives refuse and leave unchanged."""
 
 from collections.abc import Sequence
 
@@ -57,7 +57,7 @@ from threadlog.errors import (
 async def test_another_version_is_refused(
     empty_url: str, broken: Sequence[str], call: Call, error: str
 ) -> None:
-    """What the host's history is wrong about is left exactly as it was."""
+    """A database that does not fit the application's history is left unchanged."""
     await migrate(empty_url, "create_threadlog_schema", 3)
     await run(empty_url, *broken)
     before = await columns(empty_url)

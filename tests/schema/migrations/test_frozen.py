@@ -1,4 +1,4 @@
-"""What the directives do, frozen, and as text."""
+"""The frozen statements of the directives, executed and as text."""
 
 import re
 from collections.abc import Sequence
@@ -133,7 +133,7 @@ async def test_the_script_of_an_upgrade_runs_as_it_is(empty_url: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["mysql", "mariadb"])
 def test_the_newest_version_is_that_of_the_models(dialect: str) -> None:
-    """It leaves out no table of theirs, and no partitions."""
+    """The script includes every table of theirs, with partitions."""
     newest = script(dialect, ("create_threadlog_schema", 5))
     assert sorted(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == TABLES
     assert newest.count(PARTITIONS) == 2

@@ -1,4 +1,4 @@
-"""What was lost after a migration: what is made again, and what is not believed."""
+"""Losses after a migration: which are repaired, and which are refused."""
 
 import pytest
 
@@ -38,7 +38,7 @@ async def test_a_lost_version_table_is_not_made_again(empty_url: str, part: Sche
     lost = part.version_table.name
     await run(empty_url, f"DROP TABLE {lost}")
     before = await tables(empty_url)
-    with pytest.raises(CubepiSchemaMismatch, match=r"downgrade that broke off.*--sql"):
+    with pytest.raises(CubepiSchemaMismatch, match=r"interrupted downgrade.*--sql"):
         await upgrade(empty_url, part)
     assert await tables(empty_url) == before
     script = statements_of(migrating.upgrade_sql(empty_url))
@@ -81,7 +81,7 @@ async def test_a_recorded_revision_hides_no_mismatch(
 async def test_a_newer_revision_is_never_forgotten(
     empty_url: str, part: SchemaPart, lost: str
 ) -> None:
-    """What a newer release dropped is not made again by an older one."""
+    """An older release does not recreate anything that a newer release dropped."""
     await upgrade(empty_url, part)
     await run(empty_url, f"UPDATE {part.revision_table} SET version_num = '9999'")
     await lose(empty_url, part, lost)

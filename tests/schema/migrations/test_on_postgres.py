@@ -71,7 +71,7 @@ def test_the_revision_is_the_directive(part: PartName, call: Call) -> None:
 
 
 def test_the_newest_version_is_that_of_the_models() -> None:
-    """It leaves out no table of theirs, and no partitions."""
+    """The script includes every table of theirs, with partitions."""
     newest = script("postgresql", ("create_threadlog_schema", 5))
     assert sorted(re.findall(r"^CREATE TABLE IF NOT EXISTS (\w+)", newest, re.MULTILINE)) == TABLES
     assert newest.count("PARTITION BY HASH (thread_id)") == 2
@@ -209,7 +209,7 @@ async def test_other_partitions_are_taken_on(postgres_database: str) -> None:
 
 @pytest.fixture
 async def frameworks_database(postgres_database: str) -> str:
-    """Give a database that the framework's own models and texts made."""
+    """Return the URL of a database that the framework's own models and texts created."""
 
     def make(connection: Connection) -> None:
         cubeloop_metadata.create_all(connection)
@@ -275,7 +275,7 @@ async def test_the_framework_s_tables_are_upgraded(postgres_database: str, versi
 
 
 async def test_the_texts_upgrade_as_the_framework_s_do(postgres_database: str) -> None:
-    """A host's migration changes nothing but its import."""
+    """Only the import of an application's migration changes."""
     await run(postgres_database, *framework(5))
     theirs = await definitions(postgres_database)
     await run(postgres_database, *(f"DROP TABLE {table} CASCADE" for table in theirs))
@@ -342,7 +342,7 @@ def _locks(connection: Connection) -> int:
 async def test_what_is_half_dropped_is_dropped(
     postgres_database: str, part: SchemaPart, dropped: list[str]
 ) -> None:
-    """It does not open, and a downgrade takes the rest."""
+    """The database does not open, and a downgrade drops the rest."""
     await upgrade(postgres_database, part)
     await run(postgres_database, *(f"DROP TABLE {table}" for table in dropped))
     with pytest.raises(CubepiSchemaMismatch):

@@ -14,7 +14,7 @@ from threadlog.errors import (
 
 
 def run_python(code: str) -> str:
-    """Run code in a process of its own; give what it prints."""
+    """Run code in a new interpreter; return its output."""
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout

@@ -1,4 +1,4 @@
-"""What is refused, and left as it was."""
+"""Databases and revisions that migrations refuse and leave unchanged."""
 
 import sys
 

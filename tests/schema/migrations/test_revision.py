@@ -49,7 +49,7 @@ async def test_both_parts_are_made_unless_one_is_named(empty_url: str) -> None:
 
 
 async def test_a_migrated_database_opens(empty_url: str) -> None:
-    """What the revisions make is what the doors take."""
+    """The checkpointers accept the schema that the revisions create."""
     await migrating.upgrade(empty_url)
     async with Checkpointer(empty_url) as checkpointer:
         await checkpointer.append("t", [UserMessage(content=[TextContent(text="hi")])])
@@ -104,7 +104,7 @@ async def test_runs_are_deleted_with_their_thread(empty_url: str) -> None:
 
 
 async def test_autogenerate_finds_nothing_afterwards(empty_url: str, part: SchemaPart) -> None:
-    """A host whose metadata holds the models gets no migration out of nothing."""
+    """An application whose metadata includes the models gets no needless migration."""
     await upgrade(empty_url, part)
     assert await differences(empty_url, part) == []
 
@@ -152,7 +152,7 @@ async def test_what_alembic_did_is_verified(
 
 
 def _pretend(config: Config) -> None:
-    """Make all tables but one."""
+    """Create all tables but one."""
     connection = config.attributes["connection"]
     cubepi_metadata.create_all(connection)
     cubepi_metadata.tables["cubepi_runs"].drop(connection)

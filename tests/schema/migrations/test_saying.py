@@ -1,4 +1,4 @@
-"""What a migration says."""
+"""The output of a migration."""
 
 import asyncio
 import logging

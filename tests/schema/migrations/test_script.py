@@ -55,7 +55,7 @@ async def test_the_script_for_sqlite_makes_the_same_tables(tmp_path: Path) -> No
 
 
 def test_the_script_holds_both_parts_unless_one_is_named() -> None:
-    """One follows the other, messages first."""
+    """The parts are in order, messages first."""
     url = "mysql://nowhere/none"
     each = [migrating.upgrade_sql(url, part=part.name) for part in PARTS]
     assert migrating.upgrade_sql(url) == "".join(each)

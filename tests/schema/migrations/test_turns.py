@@ -30,7 +30,7 @@ _DRIVERS: Final = {
 
 
 def _driven(url: str) -> tuple[URL, URL]:
-    """Name a driver of asyncio in a URL, and one that is none."""
+    """Return a URL with an asynchronous driver, and with a synchronous one."""
     plain = make_url(url)
     kind = plain.get_backend_name()
     if kind in {"mysql", "mariadb"}:
@@ -41,7 +41,7 @@ def _driven(url: str) -> tuple[URL, URL]:
 
 @asynccontextmanager
 async def _opened(url: str) -> AsyncIterator[GraphClient]:
-    """Open a door on a host's engine, where SQLite's tables are not made on opening either."""
+    """Open a client on an application's engine, which creates no tables on SQLite either."""
     engine = create_async_engine(_driven(url)[0])
     door = GraphClient(engine=engine)
     await door.open()
@@ -54,7 +54,7 @@ async def _opened(url: str) -> AsyncIterator[GraphClient]:
 
 @contextmanager
 def _turn_is_taken() -> Iterator[None]:
-    """Be a migration that runs in another thread."""
+    """Run a migration in another thread."""
     with migrate._ALEMBIC_LOCK:
         yield
 

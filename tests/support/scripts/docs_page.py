@@ -50,11 +50,11 @@ class Block:
     """The name of the file that it is."""
 
     fragment: bool
-    """Whether it is not to be run."""
+    """True if the block is not run."""
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """Give the blocks of code of a page, in order."""
+    """Yield the code blocks of a page, in order."""
     for found in _FENCE.finditer(page):
         title = re.search(r'title="([^"]+)"', found["rest"])
         yield Block(
@@ -68,7 +68,7 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def needs_mysql(page: str) -> bool:
-    """Say whether a page uses a database of MySQL."""
+    """Return True if a page uses a MySQL database."""
     return any(_MYSQL.search(block.text) for block in blocks(page) if not block.fragment)
 
 
@@ -89,14 +89,14 @@ def _lines(text: str) -> list[str]:
 
 
 def _commands(block: Block) -> Iterator[tuple[str, str]]:
-    """Give the commands of a console with what each prints."""
+    """Yield the commands of a console, each with its output."""
     for command in re.split(r"(?m)^\$ ", block.text)[1:]:
         line, _, output = command.partition("\n")
         yield line, output
 
 
 def run(name: str, page: str, mysql_url: str) -> Iterator[tuple[str, str, str]]:
-    """Run a page in the current folder; give where it is, what it shows and what was printed."""
+    """Run a page in the current folder; yield each place, expected output and real output."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     server = mysql_url.partition("://")[2]
     page = _MYSQL.sub(lambda found: f"{found[1]}://{server}", page)

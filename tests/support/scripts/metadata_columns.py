@@ -1,8 +1,9 @@
-"""A host that indexes metadata: `python -m tests.support.scripts.metadata_columns URL MESSAGES`.
+"""An application that indexes metadata.
 
-A process of its own, because columns are attached to the mapped class for good. It fills the
-log with so many messages, adds the columns as Alembic's autogenerate proposes while others
-append, and prints what queries find and how, as JSON.
+Run it with `python -m tests.support.scripts.metadata_columns URL MESSAGES`. It is a process of its
+own, because columns are attached to the mapped class for good. It fills the log with so many
+messages, adds the columns as Alembic's autogenerate proposes while others append, and prints the
+results and plans of queries, as JSON.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ ANALYZE = {
 
 
 def of(name: str) -> InstrumentedAttribute[Any]:
-    """Give an attached attribute."""
+    """Return an attached attribute."""
     attribute: InstrumentedAttribute[Any] = getattr(Message, name)
     return attribute
 
@@ -82,7 +83,7 @@ def fill(connection: Connection, count: int) -> None:
 
 
 def migrate(connection: Connection) -> list[str]:
-    """Run the migration that autogenerate writes; give what it would write after that."""
+    """Run the migration that autogenerate writes; return what it would write after that."""
     context = MigrationContext.configure(connection)
     upgrade = produce_migrations(context, cubepi_metadata).upgrade_ops
     assert upgrade is not None
@@ -101,7 +102,7 @@ async def append(checkpointer: Checkpointer, done: asyncio.Event) -> int:
 
 
 async def ask(engine: AsyncEngine) -> dict[str, Any]:
-    """Run each query; give how many rows it found, and the plan."""
+    """Run each query; return its number of rows and its plan."""
     conditions = {
         "column": of("user_id") == "u7",
         "expression": Message.metadata_["user_id"].as_string() == "u7",
@@ -130,7 +131,7 @@ async def ask(engine: AsyncEngine) -> dict[str, Any]:
 
 
 async def main(url: str, count: int) -> None:
-    """Be that host."""
+    """Run the application."""
     engine = host_engine(url)
     done = asyncio.Event()
     async with Checkpointer(url) as checkpointer:
