@@ -1,6 +1,6 @@
-"""What is stored: the ORM classes of the message log and of the graph state.
+"""The ORM classes of the message log and of the graph state.
 
-Hosts query these classes with their own sessions and hand `cubepi_metadata`,
+Applications query these classes with their own sessions, and pass `cubepi_metadata`,
 `graph_metadata` or both to Alembic::
 
     select(Message).where(Message.metadata_["user"].as_string() == "u1")

@@ -1,4 +1,4 @@
-"""The version of the graph state's schema that the database holds."""
+"""The schema version of the graph state in the database."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -7,7 +7,7 @@ from threadlog.models.dialects import TABLE_OPTIONS
 
 
 class GraphVersion(GraphBase):
-    """A table of one row, written by migrations and verified before the first use."""
+    """A table of one row, written by migrations and checked before the first use."""
 
     __tablename__ = "threadlog_graph_version"
     __table_args__ = TABLE_OPTIONS

@@ -1,4 +1,4 @@
-"""Answers that people gave to an agent's questions (human in the loop)."""
+"""People's answers to an agent's questions (human in the loop)."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from threadlog.models.thread import Thread
 
 
 class HitlAnswer(Base):
-    """One answer, kept so that a run that resumes does not ask again."""
+    """One answer, stored so that a resumed run does not ask again."""
 
     __tablename__ = "cubepi_hitl_answers"
     __table_args__ = OF_THREAD
@@ -21,7 +21,7 @@ class HitlAnswer(Base):
     """The thread in which the question was asked."""
 
     run_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
-    """The run that asked; the empty string where none did."""
+    """The run that asked; the empty string if the question belongs to no run."""
 
     question_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
     """The question's id."""
@@ -32,7 +32,7 @@ class HitlAnswer(Base):
     answered_at: Mapped[datetime] = mapped_column(
         timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
-    """When the answer was saved."""
+    """Time at which the answer was saved."""
 
 
 HitlAnswer.metadata.tables[HitlAnswer.__tablename__].add_is_dependent_on(

@@ -1,10 +1,9 @@
-"""The one place in the models that knows how databases differ.
+"""The differences between databases: all SQL of the models that depends on the dialect.
 
-Callers use the names below and never ask which database they run on. A further database
-is added by giving each construct its rendering here.
+Callers use the names below and have no branches for single databases. To support another
+database, add its rendering to each construct here.
 """
 
-from threadlog.models.dialects.comparison import as_bytes, id_equals
 from threadlog.models.dialects.ddl import (
     MESSAGES_BY_THREAD,
     METADATA_INDEX,
@@ -13,12 +12,11 @@ from threadlog.models.dialects.ddl import (
     PARTITIONED_BY_THREAD,
     TABLE_OPTIONS,
     THREADS,
+    computed,
     foreign_key,
     metadata_index,
     partition,
 )
-from threadlog.models.dialects.ddl_computed import computed
-from threadlog.models.dialects.hints import force_primary_key, prevent_index_sort
 from threadlog.models.dialects.json import (
     ExactJson,
     as_text,
@@ -31,7 +29,6 @@ from threadlog.models.dialects.last_insert_id import (
     LAST_INSERT_ID_DIALECTS,
     encode_last_insert_id,
 )
-from threadlog.models.dialects.last_rows import LastRows
 from threadlog.models.dialects.locking import (
     LockingRead,
     bump_row_version,
@@ -42,6 +39,7 @@ from threadlog.models.dialects.locking import (
     with_advisory_lock,
 )
 from threadlog.models.dialects.names import MYSQL, dialect_name
+from threadlog.models.dialects.query_plans import LastRows, force_primary_key, prevent_index_sort
 from threadlog.models.dialects.time import (
     clock_time,
     from_epoch,
@@ -62,12 +60,14 @@ from threadlog.models.dialects.types import (
     BytewiseText,
     UtcTime,
     UuidText,
+    as_bytes,
     digest,
     exact_text,
-    host_text,
+    id_equals,
     identifier,
     large_binary,
     long_text,
+    migration_text,
     short_text,
     timestamp,
     typed_null,
@@ -113,7 +113,6 @@ __all__ = [
     "force_primary_key",
     "foreign_key",
     "from_epoch",
-    "host_text",
     "id_equals",
     "identifier",
     "insert_if_absent",
@@ -126,6 +125,7 @@ __all__ = [
     "long_text",
     "many_rows",
     "metadata_index",
+    "migration_text",
     "now_and_on_update",
     "partition",
     "prelock_statements",
