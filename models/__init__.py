@@ -19,7 +19,7 @@ from threadlog.models.base import (
 from threadlog.models.checkpoint import Checkpoint
 from threadlog.models.checkpoint_blob import CheckpointBlob
 from threadlog.models.checkpoint_write import CheckpointWrite
-from threadlog.models.dialects import PARTITION_COUNT
+from threadlog.models.dialects.ddl import PARTITION_COUNT
 from threadlog.models.graph_version import GraphVersion
 from threadlog.models.hitl_answer import HitlAnswer
 from threadlog.models.message import Message

@@ -8,14 +8,9 @@ from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import (
-    TABLE_OPTIONS,
-    ExactJson,
-    UtcTime,
-    UuidText,
-    exact_text,
-    long_text,
-)
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
+from threadlog.models.dialects.json import ExactJson
+from threadlog.models.dialects.types import UtcTime, UuidText, exact_text, long_text
 
 
 class AppRun(GraphBase):

@@ -8,7 +8,9 @@ from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import TABLE_OPTIONS, ExactJson, UtcTime, UuidText, exact_text
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
+from threadlog.models.dialects.json import ExactJson
+from threadlog.models.dialects.types import UtcTime, UuidText, exact_text
 
 
 class AppThread(GraphBase):

@@ -7,15 +7,9 @@ from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import (
-    TABLE_OPTIONS,
-    ExactJson,
-    UtcTime,
-    digest,
-    identifier,
-    large_binary,
-    long_text,
-)
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
+from threadlog.models.dialects.json import ExactJson
+from threadlog.models.dialects.types import UtcTime, digest, identifier, large_binary, long_text
 
 
 class Checkpoint(GraphBase):

@@ -4,7 +4,8 @@ from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import TABLE_OPTIONS, digest, identifier, large_binary, long_text
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
+from threadlog.models.dialects.types import digest, identifier, large_binary, long_text
 
 
 class CheckpointBlob(GraphBase):

@@ -7,7 +7,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import OF_THREAD, ExactJson, identifier, timestamp
+from threadlog.models.dialects.ddl import OF_THREAD
+from threadlog.models.dialects.json import ExactJson
+from threadlog.models.dialects.types import identifier, timestamp
 from threadlog.models.thread import Thread
 
 

@@ -7,15 +7,9 @@ from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import (
-    MESSAGES_BY_THREAD,
-    ExactJson,
-    empty_object,
-    identifier,
-    large_binary,
-    short_text,
-    timestamp,
-)
+from threadlog.models.dialects.ddl import MESSAGES_BY_THREAD
+from threadlog.models.dialects.json import ExactJson, empty_object
+from threadlog.models.dialects.types import identifier, large_binary, short_text, timestamp
 from threadlog.models.thread import Thread
 
 

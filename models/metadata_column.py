@@ -8,7 +8,8 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from threadlog.errors import InvalidInputError
-from threadlog.models.dialects import computed, migration_text
+from threadlog.models.dialects.ddl import computed
+from threadlog.models.dialects.types import migration_text
 from threadlog.models.message import Message
 
 T = TypeVar("T")

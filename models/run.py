@@ -6,7 +6,8 @@ from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier, timestamp
+from threadlog.models.dialects.ddl import PARTITIONED_BY_THREAD
+from threadlog.models.dialects.types import identifier, timestamp
 from threadlog.models.thread import Thread
 
 

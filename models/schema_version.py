@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import TABLE_OPTIONS
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
 
 
 class SchemaVersion(Base):

@@ -7,15 +7,10 @@ from sqlalchemy import BigInteger, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import (
-    THREADS,
-    ExactJson,
-    empty_object,
-    identifier,
-    now_and_on_update,
-    statement_time,
-    timestamp,
-)
+from threadlog.models.dialects.ddl import THREADS
+from threadlog.models.dialects.json import ExactJson, empty_object
+from threadlog.models.dialects.time import now_and_on_update, statement_time
+from threadlog.models.dialects.types import identifier, timestamp
 
 if TYPE_CHECKING:
     from threadlog.models.message import Message

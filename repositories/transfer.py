@@ -19,15 +19,14 @@ from sqlalchemy import (
     tuple_,
 )
 
-from threadlog.models.dialects import (
+from threadlog.models.dialects.transfer import (
     RawJson,
     RawTime,
-    insert_if_absent,
-    insert_or_replace,
     size_of,
     transfer_table,
     truncate_to_column,
 )
+from threadlog.models.dialects.upsert import insert_if_absent, insert_or_replace
 from threadlog.repositories.base import Executor, Repository
 
 RowKey: TypeAlias = tuple[Any, ...]

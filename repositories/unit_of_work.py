@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
-from threadlog.models.dialects import LAST_INSERT_ID_DIALECTS, dialect_name
+from threadlog.models.dialects.last_insert_id import LAST_INSERT_ID_DIALECTS
+from threadlog.models.dialects.names import dialect_name
 from threadlog.repositories.base import Parameters
 from threadlog.repositories.catalog.catalog import CatalogueRepository
 from threadlog.repositories.catalog.schema_version import SchemaVersionRepository

@@ -9,7 +9,7 @@ from sqlalchemy import Column, bindparam, false, inspect, select, text, update
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
-from threadlog.models.dialects import utc_now
+from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Column, inspect, text
 
 from threadlog.models import PARTITION_COUNT, HitlAnswer, Message, Run, SchemaPart, Thread
-from threadlog.models.dialects import METADATA_INDEX, foreign_key, metadata_index, partition
+from threadlog.models.dialects.ddl import METADATA_INDEX, foreign_key, metadata_index, partition
 from threadlog.repositories.base import Executor, Repository
 
 _OF_THREAD: Final = tuple(model.__tablename__ for model in (Message, Run, HitlAnswer))

@@ -25,16 +25,11 @@ from sqlalchemy import (
 )
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
-from threadlog.models.dialects import (
-    as_text,
-    force_primary_key,
-    insert_or_replace,
-    json_items,
-    json_member_is,
-    prevent_index_sort,
-    typed_null,
-    utc_now,
-)
+from threadlog.models.dialects.json import as_text, json_items, json_member_is
+from threadlog.models.dialects.query_plans import force_primary_key, prevent_index_sort
+from threadlog.models.dialects.time import utc_now
+from threadlog.models.dialects.types import typed_null
+from threadlog.models.dialects.upsert import insert_or_replace
 from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.digests import ns_digest
 

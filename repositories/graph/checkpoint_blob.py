@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Table, delete, or_, select
 
 from threadlog.models import CheckpointBlob
-from threadlog.models.dialects import JOINED_BYTES, insert_if_absent, many_rows
+from threadlog.models.dialects.upsert import JOINED_BYTES, insert_if_absent, many_rows
 from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
 

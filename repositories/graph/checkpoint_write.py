@@ -6,12 +6,12 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Table, delete, literal, select, union_all
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
-from threadlog.models.dialects import (
+from threadlog.models.dialects.types import typed_null
+from threadlog.models.dialects.upsert import (
     JOINED_BYTES,
     insert_if_absent,
     insert_or_replace_where,
     many_rows,
-    typed_null,
 )
 from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite

@@ -28,8 +28,9 @@ from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import LockingRead, as_text, id_equals
-from threadlog.models.dialects.locking import Lock
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.locking import Lock, LockingRead
+from threadlog.models.dialects.types import id_equals
 from threadlog.repositories.base import Repository, execute_in_order
 from threadlog.repositories.log.message import THREAD_ROW, MessageRow
 

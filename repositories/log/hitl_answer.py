@@ -6,14 +6,10 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, delete, select
 
 from threadlog.models import HitlAnswer
-from threadlog.models.dialects import (
-    as_bytes,
-    as_text,
-    exact_json,
-    id_equals,
-    insert_or_replace,
-    statement_time,
-)
+from threadlog.models.dialects.json import as_text, exact_json
+from threadlog.models.dialects.time import statement_time
+from threadlog.models.dialects.types import as_bytes, id_equals
+from threadlog.models.dialects.upsert import insert_or_replace
 from threadlog.repositories.base import Repository
 
 _ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]

@@ -23,13 +23,11 @@ from sqlalchemy import (
 
 from threadlog.errors import StorageError
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import (
-    LastRows,
-    as_text,
-    encode_last_insert_id,
-    id_equals,
-    to_epoch,
-)
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.last_insert_id import encode_last_insert_id
+from threadlog.models.dialects.query_plans import LastRows
+from threadlog.models.dialects.time import to_epoch
+from threadlog.models.dialects.types import id_equals
 from threadlog.repositories.base import Repository
 from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq
 

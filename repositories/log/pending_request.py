@@ -5,7 +5,9 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Table, bindparam, select, update
 
 from threadlog.models import Thread
-from threadlog.models.dialects import as_bytes, as_text, insert_if_absent
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.types import as_bytes
+from threadlog.models.dialects.upsert import insert_if_absent
 from threadlog.repositories.base import Repository, rowcount
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]

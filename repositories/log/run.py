@@ -23,15 +23,9 @@ from sqlalchemy import (
 )
 
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import (
-    LockingRead,
-    bump_row_version,
-    id_equals,
-    seconds_ago,
-    statement_time,
-    to_epoch,
-)
-from threadlog.models.dialects.locking import Lock
+from threadlog.models.dialects.locking import Lock, LockingRead, bump_row_version
+from threadlog.models.dialects.time import seconds_ago, statement_time, to_epoch
+from threadlog.models.dialects.types import id_equals
 from threadlog.repositories.base import Repository, execute_in_order, rowcount
 
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]

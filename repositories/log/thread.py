@@ -25,20 +25,17 @@ from sqlalchemy import (
 
 from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
 from threadlog.models import HitlAnswer, Message, Run, Thread
-from threadlog.models.dialects import (
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.locking import (
+    Lock,
     LockingRead,
-    as_bytes,
-    as_text,
-    clock_time,
-    from_epoch,
-    id_equals,
-    insert_if_absent,
     lock_thread,
-    to_epoch,
     try_advisory_lock,
     with_advisory_lock,
 )
-from threadlog.models.dialects.locking import Lock
+from threadlog.models.dialects.time import clock_time, from_epoch, to_epoch
+from threadlog.models.dialects.types import as_bytes, id_equals
+from threadlog.models.dialects.upsert import insert_if_absent
 from threadlog.repositories.base import Repository, execute_in_order
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]

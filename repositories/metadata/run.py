@@ -21,7 +21,9 @@ from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, select_with_row_kept_locked, utc_now
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.locking import select_with_row_kept_locked
+from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository, rowcount
 
 IN_FLIGHT: Final = ("pending", "running")

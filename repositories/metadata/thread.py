@@ -19,12 +19,9 @@ from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import (
-    as_text,
-    json_member_is,
-    prelock_statements,
-    utc_now,
-)
+from threadlog.models.dialects.json import as_text, json_member_is
+from threadlog.models.dialects.locking import prelock_statements
+from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository, rowcount
 from threadlog.repositories.metadata.run import IN_FLIGHT
 
