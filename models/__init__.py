@@ -1,6 +1,6 @@
-"""What is stored: the ORM classes of the message log and of the graph state.
+"""The ORM classes of the message log and of the graph state.
 
-Hosts query these classes with their own sessions and hand `cubepi_metadata`,
+Applications query these classes with their own sessions, and pass `cubepi_metadata`,
 `graph_metadata` or both to Alembic::
 
     select(Message).where(Message.metadata_["user"].as_string() == "u1")
@@ -19,7 +19,7 @@ from threadlog.models.base import (
 from threadlog.models.checkpoint import Checkpoint
 from threadlog.models.checkpoint_blob import CheckpointBlob
 from threadlog.models.checkpoint_write import CheckpointWrite
-from threadlog.models.dialects import PARTITION_COUNT
+from threadlog.models.dialects.ddl import PARTITION_COUNT
 from threadlog.models.graph_version import GraphVersion
 from threadlog.models.hitl_answer import HitlAnswer
 from threadlog.models.message import Message

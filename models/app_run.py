@@ -1,4 +1,4 @@
-"""Runs as a server of agents lists them."""
+"""Runs of an agent server."""
 
 from datetime import datetime
 from typing import Any
@@ -8,18 +8,13 @@ from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import (
-    TABLE_OPTIONS,
-    ExactJson,
-    UtcTime,
-    UuidText,
-    exact_text,
-    long_text,
-)
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
+from threadlog.models.dialects.json import ExactJson
+from threadlog.models.dialects.types import UtcTime, UuidText, exact_text, long_text
 
 
 class AppRun(GraphBase):
-    """One run on a thread, deleted with it; names and columns as `AppThread` has them."""
+    """One run on a thread, deleted with the thread; its columns are skeino's, as `AppThread`'s."""
 
     __tablename__ = "app_runs"
     __table_args__ = (
@@ -29,35 +24,33 @@ class AppRun(GraphBase):
     )
 
     run_id: Mapped[UUID] = mapped_column(UuidText(), primary_key=True)
-    """The run."""
+    """The run's id."""
 
     thread_id: Mapped[UUID] = mapped_column(
         UuidText(), ForeignKey("app_threads.thread_id", ondelete="CASCADE")
     )
-    """The thread that it works on."""
+    """The thread that the run works on."""
 
     assistant_id: Mapped[str] = mapped_column(exact_text(String(255)))
-    """The assistant, a graph with its configuration, that is run."""
+    """The assistant that is run: a graph with its configuration."""
 
     created_at: Mapped[datetime] = mapped_column(UtcTime())
-    """When the run was created: in UTC, to the microsecond."""
+    """Time at which the run was created: in UTC, to the microsecond."""
 
     updated_at: Mapped[datetime] = mapped_column(UtcTime())
-    """When its status was changed, or its process last said that it lives."""
+    """Time of the run's last change of status or last heartbeat."""
 
     status: Mapped[str] = mapped_column(exact_text(String(32)))
-    """``pending`` or ``running``; or for good ``success``, ``error``, ``timeout`` or
-    ``interrupted``.
-    """
+    """``pending`` or ``running``; at last ``success``, ``error``, ``timeout``, ``interrupted``."""
 
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", ExactJson())
-    """The host's own values: a JSON object."""
+    """The application's own values: a JSON object."""
 
     kwargs: Mapped[dict[str, Any]] = mapped_column(ExactJson())
-    """What the run was asked for: a JSON object."""
+    """The arguments of the run: a JSON object."""
 
     multitask_strategy: Mapped[str] = mapped_column(exact_text(String(32)))
-    """What it was to do about a run that was under way: ``reject``, ``enqueue``, …"""
+    """How to treat a run that is already active: ``reject``, ``enqueue``, …"""
 
     error: Mapped[str | None] = mapped_column(long_text())
-    """Why it failed; NULL where it did not."""
+    """The reason of the failure; NULL if the run did not fail."""

@@ -1,4 +1,4 @@
-"""Threads as a server of agents lists them: status, metadata, time to live."""
+"""Threads of an agent server: status, metadata, time to live."""
 
 from datetime import datetime
 from typing import Any
@@ -8,11 +8,13 @@ from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import TABLE_OPTIONS, ExactJson, UtcTime, UuidText, exact_text
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
+from threadlog.models.dialects.json import ExactJson
+from threadlog.models.dialects.types import UtcTime, UuidText, exact_text
 
 
 class AppThread(GraphBase):
-    """One thread of a server; names and columns are those of the skeino package, 4.0.0."""
+    """One thread of an agent server; the names and columns are those of skeino 4.0.0."""
 
     __tablename__ = "app_threads"
     __table_args__ = (
@@ -22,19 +24,19 @@ class AppThread(GraphBase):
     )
 
     thread_id: Mapped[UUID] = mapped_column(UuidText(), primary_key=True)
-    """The thread."""
+    """The thread's id."""
 
     created_at: Mapped[datetime] = mapped_column(UtcTime())
-    """When it was created: in UTC, to the microsecond, as all times here."""
+    """Time at which the thread was created: in UTC, to the microsecond, as all times here."""
 
     updated_at: Mapped[datetime] = mapped_column(UtcTime())
-    """When the row was last changed."""
+    """Time of the row's last change."""
 
     state_updated_at: Mapped[datetime | None] = mapped_column(UtcTime())
-    """When the graph's state was last changed; NULL while it never was."""
+    """Time of the last change of the graph's state; NULL before the first."""
 
     metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", ExactJson())
-    """The host's own values, a JSON object, to search by."""
+    """The application's own values, a JSON object, to search by."""
 
     config: Mapped[dict[str, Any]] = mapped_column(ExactJson())
     """The configuration of the thread's runs: a JSON object."""
@@ -43,4 +45,4 @@ class AppThread(GraphBase):
     """``idle``, ``busy``, ``interrupted`` or ``error``."""
 
     ttl: Mapped[dict[str, Any] | None] = mapped_column(ExactJson(none_as_null=True))
-    """``strategy``, ``ttl_minutes`` and ``expires_at``; NULL where the thread stays for ever."""
+    """``strategy``, ``ttl_minutes`` and ``expires_at``; NULL if the thread never expires."""

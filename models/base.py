@@ -1,4 +1,4 @@
-"""The declarative bases and what is said of the schema as a whole."""
+"""The declarative bases, the metadata and the versions of the schema."""
 
 from typing import Final
 
@@ -12,28 +12,28 @@ GRAPH_SCHEMA_VERSION: Final = 1
 """The schema version of the graph state that this release reads and writes."""
 
 cubepi_metadata: Final = MetaData()
-"""The five tables of the message log, for ``target_metadata`` of a host's Alembic environment."""
+"""The five tables of the message log, for ``target_metadata`` of an Alembic environment."""
 
 graph_metadata: Final = MetaData()
 """The six tables of the graph state, for ``target_metadata`` too."""
 
 
-class _ShowsItsKey:
-    """What objects of mapped classes look like to people."""
+class _KeyRepr:
+    """Mixin whose repr has only the primary key."""
 
     def __repr__(self) -> str:
-        """Show the class and the primary key; never what was said."""
+        """Return the class and the primary key; never a message's content."""
         key = ", ".join(map(repr, inspect(self).identity or ("not stored",)))
         return f"{type(self).__name__}({key})"
 
 
-class Base(_ShowsItsKey, DeclarativeBase):
-    """Base of the mapped classes of the message log."""
+class Base(_KeyRepr, DeclarativeBase):
+    """Base of the message log's mapped classes."""
 
     metadata = cubepi_metadata
 
 
-class GraphBase(_ShowsItsKey, DeclarativeBase):
-    """Base of the mapped classes of the graph state."""
+class GraphBase(_KeyRepr, DeclarativeBase):
+    """Base of the graph state's mapped classes."""
 
     metadata = graph_metadata

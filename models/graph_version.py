@@ -1,13 +1,13 @@
-"""The version of the graph state's schema that the database holds."""
+"""The schema version of the graph state in the database."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
-from threadlog.models.dialects import TABLE_OPTIONS
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
 
 
 class GraphVersion(GraphBase):
-    """A table of one row, written by migrations and verified before the first use."""
+    """A table of one row, written by migrations and checked before the first use."""
 
     __tablename__ = "threadlog_graph_version"
     __table_args__ = TABLE_OPTIONS

@@ -1,4 +1,4 @@
-"""Answers that people gave to an agent's questions (human in the loop)."""
+"""People's answers to an agent's questions (human in the loop)."""
 
 from datetime import datetime
 from typing import Any
@@ -7,12 +7,14 @@ from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import OF_THREAD, ExactJson, identifier, timestamp
+from threadlog.models.dialects.ddl import OF_THREAD
+from threadlog.models.dialects.json import ExactJson
+from threadlog.models.dialects.types import identifier, timestamp
 from threadlog.models.thread import Thread
 
 
 class HitlAnswer(Base):
-    """One answer, kept so that a run that resumes does not ask again."""
+    """One answer, stored so that a resumed run does not ask again."""
 
     __tablename__ = "cubepi_hitl_answers"
     __table_args__ = OF_THREAD
@@ -21,7 +23,7 @@ class HitlAnswer(Base):
     """The thread in which the question was asked."""
 
     run_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
-    """The run that asked; the empty string where none did."""
+    """The run that asked; the empty string if the question belongs to no run."""
 
     question_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
     """The question's id."""
@@ -32,7 +34,7 @@ class HitlAnswer(Base):
     answered_at: Mapped[datetime] = mapped_column(
         timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
-    """When the answer was saved."""
+    """Time at which the answer was saved."""
 
 
 HitlAnswer.metadata.tables[HitlAnswer.__tablename__].add_is_dependent_on(

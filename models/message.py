@@ -1,4 +1,4 @@
-"""Messages: the log itself."""
+"""The messages of the log."""
 
 from datetime import datetime
 from typing import Any
@@ -7,22 +7,16 @@ from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import (
-    MESSAGES_BY_THREAD,
-    ExactJson,
-    empty_object,
-    identifier,
-    large_binary,
-    short_text,
-    timestamp,
-)
+from threadlog.models.dialects.ddl import MESSAGES_BY_THREAD
+from threadlog.models.dialects.json import ExactJson, empty_object
+from threadlog.models.dialects.types import identifier, large_binary, short_text, timestamp
 from threadlog.models.thread import Thread
 
 
 class Message(Base):
     """One message of a thread, never changed after it was written.
 
-    The foreign key to the thread is PostgreSQL's alone: MySQL forbids one on a partitioned table.
+    Only PostgreSQL has the foreign key to the thread: MySQL forbids one on a partitioned table.
     """
 
     __tablename__ = "cubepi_messages"
@@ -35,28 +29,28 @@ class Message(Base):
     """The thread that the message belongs to."""
 
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    """The message's place in its thread: 1, 2, 3, …"""
+    """The message's number in its thread: 1, 2, 3, …"""
 
     role: Mapped[str] = mapped_column(short_text())
-    """Who spoke: ``user``, ``assistant`` or ``tool``."""
+    """The author's role: ``user``, ``assistant`` or ``tool``."""
 
     metadata_: Mapped[dict[str, Any]] = mapped_column(
         "metadata", ExactJson(), server_default=empty_object()
     )
-    """The message's metadata as a JSON object, for queries; on reading it wins over the
-    copy in the payload. (``metadata`` itself is a reserved name in declarative classes.)
+    """The message's metadata as a JSON object, for queries. On reading it replaces the copy
+    in the payload. (``metadata`` itself is a reserved name in declarative classes.)
     """
 
     payload: Mapped[bytes] = mapped_column(large_binary())
     """The whole message: MessagePack of ``model_dump(mode="json")``."""
 
     run_id: Mapped[str | None] = mapped_column(identifier())
-    """The run that wrote the message; NULL where none did."""
+    """The run that wrote the message; NULL if it was written without a run."""
 
     created_at: Mapped[datetime] = mapped_column(
         timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
-    """When the message was stored, to the second; in UTC as `Thread.created_at` is."""
+    """Time at which the message was stored, to the second; in UTC as `Thread.created_at`."""
 
 
 Message.metadata.tables[Message.__tablename__].add_is_dependent_on(

@@ -1,4 +1,4 @@
-"""Generated columns that index what a host keeps in messages' metadata."""
+"""Generated columns that index the application's values in messages' metadata."""
 
 import re
 from typing import Any, Final, TypeVar
@@ -8,7 +8,8 @@ from sqlalchemy.orm import MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from threadlog.errors import InvalidInputError
-from threadlog.models.dialects import computed, host_text
+from threadlog.models.dialects.ddl import computed
+from threadlog.models.dialects.types import migration_text
 from threadlog.models.message import Message
 
 T = TypeVar("T")
@@ -22,48 +23,47 @@ _PATH: Final = re.compile(rf"\$(?:{_STEP})+")
 def metadata_column(
     path: str, type_: TypeEngine[T], *, index: bool = False
 ) -> MappedColumn[T | None]:
-    """Make a column of messages that the database computes from their metadata.
+    """Return a column of messages that the database computes from their metadata.
 
-    Attach it to the mapped class before the first query, then let Alembic's autogenerate
-    find it; it is virtual, so that adding it rewrites no row, but on PostgreSQL, where it is
-    stored::
+    Attach it to the mapped class before the first query, then run Alembic's autogenerate.
+    The column is virtual, so that adding it rewrites no row; on PostgreSQL it is stored::
 
         Message.user_id = metadata_column("$.user_id", String(64), index=True)
 
-    With an index both of these are found by it on MySQL, which takes the second for the
+    With an index both of these conditions use it on MySQL, which replaces the second by the
     first (https://dev.mysql.com/doc/refman/9.7/en/generated-column-index-optimizations.html),
-    and on MariaDB from 11.8 on; elsewhere the first alone is::
+    and on MariaDB from 11.8 on; elsewhere only the first does::
 
         Message.user_id == "u"
         Message.metadata_["user_id"].as_string() == "u"
 
-    Every message's metadata must fit the type from then on: on MySQL and MariaDB a longer text,
-    or text where a number is expected, makes its append fail; on PostgreSQL, whose text has no
-    length, the latter. Where the value is missing or null the column is NULL.
+    Every message's metadata must fit the type from then on. An append fails on text in place
+    of a number, and on MySQL and MariaDB also on text that is too long; PostgreSQL's text has no
+    length. The column is NULL if the value is missing or null.
 
     Args:
-        path: a JSON path of keys and places: ``$.user_id``, ``$.order.lines[0]``, or with
-            quotes ``$."user id"`` for keys that are no identifiers.
+        path: a JSON path of keys and indexes: ``$.user_id``, ``$.order.lines[0]``, or with
+            quotes ``$."user id"`` for keys that are not identifiers.
         type_: ``String(n)``, ``Integer()``, ``BigInteger()``, ``Float()``, ``Numeric(p, s)``
             or ``Boolean()``. Text is compared byte by byte.
         index: whether to index the column too.
 
     Returns:
-        What is assigned to an attribute of `Message`, whose name becomes the column's.
+        The column, to be assigned to an attribute of `Message` that has the column's name.
 
     Raises:
-        InvalidInputError: the path is none of these, or the type cannot be used.
+        InvalidInputError: the path or the type is not one of these.
     """
     value = _typed(_MESSAGES.c.metadata[_parse(path)], type_)
-    stored = host_text(type_) if isinstance(type_, String) else type_
+    stored = migration_text(type_) if isinstance(type_, String) else type_
     return mapped_column(stored, computed(value), nullable=True, index=index)
 
 
 def _parse(path: str) -> tuple[str | int, ...]:
-    """Take a path apart, so that nothing of it is pasted into SQL as it is."""
+    """Return the steps of a path, so that no part of it gets into SQL unescaped."""
     if not isinstance(path, str) or not _PATH.fullmatch(path):
         raise InvalidInputError(
-            f"{path!r} is not a path of keys and places such as $.user_id, $.a.b[0] or "
+            f"{path!r} is not a path of keys and indexes such as $.user_id, $.a.b[0] or "
             '$."user id". Quoted keys may have letters, digits, spaces and _ . @ / $ -.'
         )
     steps = re.findall(_STEP, path)

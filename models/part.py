@@ -1,4 +1,4 @@
-"""The two parts of the schema, each of which a database may have without the other."""
+"""The two parts of the schema; a database may have either or both."""
 
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -36,14 +36,14 @@ class SchemaPart:
     """The version that this release reads and writes."""
 
     version_table: Table
-    """The table whose one row says which version the database has."""
+    """The table whose single row has the database's version."""
 
     revision_table: str
-    """Where Alembic keeps the revision of ``threadlog migrate``: not in the host's table."""
+    """Alembic's version table of ``threadlog migrate``, separate from the application's."""
 
     @property
     def tables(self) -> frozenset[str]:
-        """The names of its tables."""
+        """The names of the part's tables."""
         return frozenset(self.metadata.tables)
 
 
@@ -63,11 +63,11 @@ GRAPH: Final = SchemaPart(
     graph_metadata.tables[GraphVersion.__tablename__],
     "threadlog_graph_alembic_version",
 )
-"""Checkpoints of graphs, and the rows of threads and runs beside them."""
+"""Checkpoints of graphs, and the threads and runs of agent servers."""
 
 PARTS: Final = (MESSAGES, GRAPH)
 
-# Imported so that the metadata above are whole.
+# Imported so that the metadata above have all tables.
 _MAPPED: Final = (
     *(Thread, Message, Run, HitlAnswer, SchemaVersion),
     *(Checkpoint, CheckpointBlob, CheckpointWrite, AppThread, AppRun, GraphVersion),

@@ -1,4 +1,4 @@
-"""Runs: who works on a thread, and what is finished."""
+"""Runs of agents on threads, open and completed."""
 
 from datetime import datetime
 
@@ -6,12 +6,13 @@ from sqlalchemy import BigInteger, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import PARTITIONED_BY_THREAD, identifier, timestamp
+from threadlog.models.dialects.ddl import PARTITIONED_BY_THREAD
+from threadlog.models.dialects.types import identifier, timestamp
 from threadlog.models.thread import Thread
 
 
 class Run(Base):
-    """One run of an agent on a thread: claimed, and at its end completed."""
+    """One run of an agent on a thread: first claimed, at its end completed."""
 
     __tablename__ = "cubepi_runs"
     __table_args__ = (
@@ -28,13 +29,13 @@ class Run(Base):
     claimed_at: Mapped[datetime] = mapped_column(
         timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
-    """When the run was claimed."""
+    """Time at which the run was claimed."""
 
     completed_at: Mapped[datetime | None] = mapped_column(timestamp())
-    """When the run was completed; NULL while it is open."""
+    """Time at which the run was completed; NULL while it is open."""
 
     completion_seq: Mapped[int | None] = mapped_column(BigInteger)
-    """The run's place among the thread's completed runs: 1, 2, 3, …"""
+    """The run's number among the thread's completed runs: 1, 2, 3, …"""
 
 
 Run.metadata.tables[Run.__tablename__].add_is_dependent_on(

@@ -1,13 +1,13 @@
-"""The version of the schema that the database holds."""
+"""The schema version of the message log in the database."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import TABLE_OPTIONS
+from threadlog.models.dialects.ddl import TABLE_OPTIONS
 
 
 class SchemaVersion(Base):
-    """A table of one row, written by migrations and verified when threadlog opens."""
+    """A table of one row, written by migrations and checked when threadlog opens."""
 
     __tablename__ = "cubepi_schema_version"
     __table_args__ = TABLE_OPTIONS

@@ -7,22 +7,17 @@ from sqlalchemy import BigInteger, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
-from threadlog.models.dialects import (
-    THREADS,
-    ExactJson,
-    empty_object,
-    identifier,
-    now_and_on_update,
-    statement_time,
-    timestamp,
-)
+from threadlog.models.dialects.ddl import THREADS
+from threadlog.models.dialects.json import ExactJson, empty_object
+from threadlog.models.dialects.time import now_and_on_update, statement_time
+from threadlog.models.dialects.types import identifier, timestamp
 
 if TYPE_CHECKING:
     from threadlog.models.message import Message
 
 
 class Thread(Base):
-    """One conversation. Its row is the lock under which a thread's seq is allocated.
+    """One conversation. A thread's seqs are allocated under the lock of its row.
 
     Times are in the session's time zone on MySQL (UTC on sessions that threadlog opens)
     and in UTC on SQLite, to the second; on PostgreSQL they have a time zone and microseconds.
@@ -35,21 +30,21 @@ class Thread(Base):
     )
 
     thread_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
-    """Name of the conversation, given by the host; compared byte by byte."""
+    """Name of the conversation, chosen by the application; compared byte by byte."""
 
     parent_thread_id: Mapped[str | None] = mapped_column(
         identifier(), ForeignKey("cubepi_threads.thread_id")
     )
-    """The thread that this one was forked from; NULL where it was not."""
+    """The thread that this one was forked from; NULL if it is not a fork."""
 
     forked_at_seq: Mapped[int | None] = mapped_column(BigInteger)
     """The seq of the last message that the fork copied from its parent."""
 
     extra: Mapped[dict[str, Any]] = mapped_column(ExactJson(), server_default=empty_object())
-    """The host's own values for the thread: a JSON object, merged by ``save_extra``."""
+    """The application's own values: a JSON object, merged by ``save_extra``."""
 
     pending_request: Mapped[dict[str, Any] | None] = mapped_column(ExactJson(none_as_null=True))
-    """The question that waits for a person's answer; NULL where none does."""
+    """The question that waits for a person's answer; NULL if no question is open."""
 
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that asked the pending question."""
@@ -57,12 +52,12 @@ class Thread(Base):
     created_at: Mapped[datetime] = mapped_column(
         timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
-    """When the thread was first written to."""
+    """Time of the first write to the thread."""
 
     updated_at: Mapped[datetime] = mapped_column(
         timestamp(), server_default=now_and_on_update(), onupdate=statement_time()
     )
-    """When the thread was last written to, its messages included."""
+    """Time of the last write to the thread or its messages."""
 
     messages: Mapped[list["Message"]] = relationship(
         primaryjoin="Thread.thread_id == foreign(Message.thread_id)",
@@ -70,10 +65,10 @@ class Thread(Base):
         viewonly=True,
         lazy="raise",
     )
-    """The thread's messages in seq order, to join with and to read.
+    """The thread's messages in seq order, for joins and reads.
 
-    Loaded only where a query says so, ``options(selectinload(Thread.messages))``: a thread may
-    be of any length, and touching an attribute is no reason to read all of it.
+    Loaded only by a query with ``options(selectinload(Thread.messages))``: a thread may be of
+    any length, and an access to an attribute must not read all of it.
     """
 
     forks: Mapped[list["Thread"]] = relationship(
@@ -82,4 +77,4 @@ class Thread(Base):
         viewonly=True,
         lazy="raise",
     )
-    """The threads that were forked from this one, loaded as `messages` are."""
+    """The threads that were forked from this one; loaded on request only, as `messages`."""

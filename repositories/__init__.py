@@ -1,4 +1,4 @@
-"""The only place that builds statements: a unit of work and one repository per aggregate."""
+"""All SQL statements: a unit of work and one repository per aggregate."""
 
 from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
 from threadlog.repositories.log.message import MessageRepository

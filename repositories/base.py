@@ -1,4 +1,4 @@
-"""What the repositories share: how their statements are executed."""
+"""Base of the repositories, and functions to execute their statements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 
 class Executor(Protocol):
-    """What a repository knows of its unit of work."""
+    """The part of a unit of work that repositories use."""
 
     @property
     def connection(self) -> Connection:
-        """The connection whose transaction the statements run in."""
+        """The connection in whose transaction the statements run."""
 
     @property
     def dialect(self) -> str:
@@ -36,7 +36,7 @@ class Executor(Protocol):
 
     @property
     def read_committed(self) -> bool:
-        """Whether reads are known to be at READ COMMITTED or above locks of missing rows."""
+        """Whether the transaction is known to read at READ COMMITTED, without gap locks."""
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the transaction."""
@@ -50,11 +50,11 @@ class Repository:
 
 
 def rowcount(result: "Rows") -> int:
-    """Return how many rows an UPDATE or DELETE matched, or an INSERT made.
+    """Return how many rows an UPDATE or DELETE matched, or an INSERT inserted.
 
-    MySQL counts rows that an UPDATE leaves unchanged too on connections with FOUND_ROWS,
-    which SQLAlchemy's dialects for it set. An INSERT needs the option ``preserve_rowcount``:
-    psycopg forgets the number when its cursor is closed.
+    MySQL also counts rows that an UPDATE leaves unchanged if the connection has FOUND_ROWS,
+    which SQLAlchemy's dialects for MySQL set. An INSERT needs the option ``preserve_rowcount``:
+    psycopg loses the number when its cursor is closed.
     """
     return cast("CursorResult[Any]", result).rowcount
 
@@ -65,9 +65,9 @@ def execute_in_order(
     """Run the statements of a `LockingRead`, up to the first that finds no row.
 
     Args:
-        uow: runs them.
+        uow: the unit of work.
         statements: the statements.
-        parameters: those of all of them.
+        parameters: the parameters of every statement.
 
     Returns:
         The row of the last statement; None if one found no row.
@@ -83,11 +83,11 @@ def execute_in_order(
 def copy_thread(
     uow: Executor, table: Table, source: str, target: str, *, lock: bool = False
 ) -> None:
-    """Copy a thread's rows inside the database, in one statement; the target has none.
+    """Copy a thread's rows inside the database, in one statement; the target must have none.
 
     Args:
-        uow: runs the statement.
-        table: any with a column ``thread_id``.
+        uow: the unit of work.
+        table: any table with a column ``thread_id``.
         source: the thread whose rows are read.
         target: the thread that gets them.
         lock: whether the source's rows are locked against deletion.

@@ -1,4 +1,4 @@
-"""Rows of any table that has a thread's id, as they are carried from one database to another."""
+"""Rows of any table with a thread id, for copying them to another database."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -19,19 +19,18 @@ from sqlalchemy import (
     tuple_,
 )
 
-from threadlog.models.dialects import (
+from threadlog.models.dialects.transfer import (
     RawJson,
     RawTime,
-    insert_if_absent,
-    insert_or_replace,
     size_of,
     transfer_table,
     truncate_to_column,
 )
+from threadlog.models.dialects.upsert import insert_if_absent, insert_or_replace
 from threadlog.repositories.base import Executor, Repository
 
 RowKey: TypeAlias = tuple[Any, ...]
-"""The primary key of a row without the thread's id; empty where there is nothing else in it."""
+"""The primary key of a row without the thread's id; empty if it has no other columns."""
 
 RawRow: TypeAlias = dict[str, Any]
 """A row's values by column: JSON as text, times aware."""
@@ -40,7 +39,7 @@ _THREAD_ID: Final = "thread_id"
 
 
 class SizedKey(NamedTuple):
-    """The key of a row, and about how many bytes the row has where it may be large."""
+    """The key of a row, and the approximate bytes in its columns that may be large."""
 
     key: RowKey
     size: int
@@ -49,7 +48,7 @@ class SizedKey(NamedTuple):
 class RawRowRepository(Repository):
     """Statements on the rows of one table, bound to one session.
 
-    Threads are named as the table's column ``thread_id`` has them.
+    Thread ids have the type of the table's column ``thread_id``.
     """
 
     def __init__(self, uow: Executor, table: Table) -> None:
@@ -60,16 +59,16 @@ class RawRowRepository(Repository):
         self._times = [c.name for c in self._table.columns if isinstance(c.type, RawTime)]
 
     def key_of(self, row: RawRow) -> RowKey:
-        """Give a row's key in its thread."""
+        """Return a row's key within its thread."""
         return tuple(row[column.name] for column in self._key)
 
     def key_in_words(self, key: RowKey) -> str:
-        """Write a key for people: ``seq 5``."""
+        """Return a key for people, such as ``seq 5``."""
         words = zip(self._key, key, strict=True)
         return ", ".join(f"{column.name} {value!r}" for column, value in words)
 
     def truncate_to_column(self, row: RawRow) -> RawRow:
-        """Give a row, of whatever database, as the session's could hold it."""
+        """Return a row of any database with times truncated to the precision of the session's."""
         times = {
             name: truncate_to_column(row[name], self.uow.dialect)
             for name in self._times
@@ -78,16 +77,16 @@ class RawRowRepository(Repository):
         return {**row, **times}
 
     def count_threads(self) -> int:
-        """Count the threads that the table has rows of."""
+        """Return the number of threads with rows in the table."""
         return self.uow.execute(select(func.count(self._thread_id.distinct()))).scalar() or 0
 
     def thread_ids(self, *, after: Any, limit: int, but: Iterable[Table]) -> list[Any]:
-        """Name threads that the table has rows of, in the order of the key, a page at a time.
+        """Return a page of the threads with rows in the table, in key order.
 
         Args:
-            after: the last of the page before; None for the first page.
+            after: the last thread of the previous page; None for the first page.
             limit: the most threads.
-            but: tables of the models; threads of which they have rows are left out.
+            but: tables of the models; threads with rows in these tables are skipped.
         """
         ids = select(self._thread_id).distinct().order_by(self._thread_id).limit(limit)
         if after is not None:
@@ -98,36 +97,36 @@ class RawRowRepository(Repository):
         return list(self.uow.execute(ids).scalars())
 
     def has_any(self) -> bool:
-        """Say whether the table has rows at all."""
+        """Return True if the table has rows."""
         rows = select(literal(1)).select_from(self._table).limit(1)
         return self.uow.execute(rows).first() is not None
 
     def keys(self, thread_id: Any, *, after: RowKey | None, limit: int) -> list[SizedKey]:
-        """Give keys of a thread's rows, in their order, a page at a time.
+        """Return a page of the keys of a thread's rows, in key order.
 
-        Where the thread's id is the whole key it is not looked whether there is a row.
+        If the thread's id is the whole key, the row is not checked for existence.
 
         Args:
             thread_id: the thread.
-            after: the last of the page before; None for the first page.
+            after: the last key of the previous page; None for the first page.
             limit: the most keys.
         """
         if not self._key:
             return [SizedKey((), 0)] if after is None else []
-        # With their sizes, so that the rows are read in the order of the primary key, where
-        # MySQL might choose another index and sort. Where the thread is no part of that it has
-        # to sort, and lacks the memory to with large JSON (error 1038): then keys alone.
+        # With sizes, so that MySQL reads in the order of the primary key, and not by another
+        # index with a sort. If the thread is not in the primary key, MySQL must sort, and runs
+        # out of sort memory with large JSON (error 1038): then keys alone.
         in_order = self._thread_id.primary_key
         size = self._size if in_order else literal(0)
         keys = select(size, *self._key).where(self._thread_id == thread_id)
         if after is not None:
-            keys = keys.where(_behind(self._key, after))
+            keys = keys.where(_after(self._key, after))
         rows = self.uow.execute(keys.order_by(*self._key).limit(limit))
         found = [SizedKey(tuple(row)[1:], row[0]) for row in rows]
         return found if in_order or not found else self._sized(thread_id, found)
 
     def _sized(self, thread_id: Any, keys: Sequence[SizedKey]) -> list[SizedKey]:
-        """Add their sizes to keys."""
+        """Return keys with their sizes."""
         sizes = select(self._size, *self._key)
         rows = self.uow.execute(self._at(sizes, thread_id, [key.key for key in keys]))
         found = {tuple(row)[1:]: row[0] for row in rows}
@@ -135,18 +134,18 @@ class RawRowRepository(Repository):
 
     @property
     def _size(self) -> ColumnElement[int]:
-        """About how many bytes a row has in the columns that may be large."""
+        """The approximate bytes of a row in the columns that may be large."""
         large = [c for c in self._table.columns if isinstance(c.type, LargeBinary | RawJson)]
         return sum(map(size_of, large), literal(0))
 
     def present(self, thread_id: Any, keys: Sequence[RowKey]) -> set[RowKey]:
-        """Say of which keys there are rows."""
+        """Return the keys, among `keys`, that have rows."""
         found = select(self._thread_id, *self._key)
         rows = self.uow.execute(self._at(found, thread_id, keys))
         return {tuple(row)[1:] for row in rows}
 
     def get(self, thread_id: Any, keys: Sequence[RowKey]) -> dict[RowKey, RawRow]:
-        """Read rows by their keys; those that there are not are left out."""
+        """Return rows by their keys; missing rows are skipped."""
         statement = self._at(select(self._table), thread_id, keys)
         rows = [dict(row) for row in self.uow.execute(statement).mappings()]
         return {self.key_of(row): row for row in rows}
@@ -157,11 +156,11 @@ class RawRowRepository(Repository):
         self.uow.execute(rows.with_for_update())
 
     def insert(self, rows: Sequence[RawRow]) -> None:
-        """Insert rows; one whose key is taken meanwhile is left out."""
+        """Insert rows; a row whose key exists by now is skipped."""
         self.uow.execute(insert_if_absent(self._table, self.uow.dialect), rows)
 
     def replace(self, row: RawRow) -> None:
-        """Overwrite the row that has the same key."""
+        """Overwrite the row with the same key, or insert it."""
         self.uow.execute(insert_or_replace(self._table, self.uow.dialect, row))
 
     def delete(self, thread_id: Any, keys: Sequence[RowKey]) -> None:
@@ -169,7 +168,7 @@ class RawRowRepository(Repository):
         self.uow.execute(self._at(delete(self._table), thread_id, keys))
 
     def _at(self, statement: Any, thread_id: Any, keys: Sequence[RowKey]) -> Any:
-        """Narrow a statement to rows of a thread by their keys."""
+        """Return a statement, restricted to rows of a thread by their keys."""
         narrowed = statement.where(self._thread_id == thread_id)
         match self._key:
             case []:
@@ -180,8 +179,8 @@ class RawRowRepository(Repository):
                 return narrowed.where(tuple_(*self._key).in_(keys))
 
 
-def _behind(columns: Sequence[Column[Any]], key: RowKey) -> ColumnElement[bool]:
-    """Say that a key comes behind another, in a form whose index every server uses."""
+def _after(columns: Sequence[Column[Any]], key: RowKey) -> ColumnElement[bool]:
+    """Return the condition that a row's key is after `key`, as every server's index needs it."""
     places = range(len(key))
     return or_(
         *(
@@ -192,7 +191,7 @@ def _behind(columns: Sequence[Column[Any]], key: RowKey) -> ColumnElement[bool]:
 
 
 def count_rows(uow: Executor, tables: Sequence[Table], thread_id: Any) -> dict[Table, int]:
-    """Count a thread's rows in several tables of the models, in one statement."""
+    """Return the number of a thread's rows in each of several tables, in one statement."""
     counts = [
         select(func.count()).select_from(table).where(table.c.thread_id == thread_id)
         for table in map(transfer_table, tables)

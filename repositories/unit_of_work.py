@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import SchemaPart
-from threadlog.models.dialects import LAST_INSERT_ID_DIALECTS, dialect_name
+from threadlog.models.dialects.last_insert_id import LAST_INSERT_ID_DIALECTS
+from threadlog.models.dialects.names import dialect_name
 from threadlog.repositories.base import Parameters
 from threadlog.repositories.catalog.catalog import CatalogueRepository
 from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
     from threadlog.repositories.base import Rows
 
 WRITES: Final = "threadlog_writes"
-"""Execution option of a connection whose transaction is going to write: an engine may take
+"""Execution option of a connection whose transaction is going to write. An engine may take
 its write lock at the start (SQLite's BEGIN IMMEDIATE)."""
 
 
 class CommitLostError(Exception):
-    """The connection was lost during COMMIT; its cause is the error of SQLAlchemy.
+    """The connection was lost during COMMIT; ``__cause__`` is the error of SQLAlchemy.
 
     Internal to the run of one transaction: `TransactionRunner` either runs the transaction
     again or raises the public `CommitOutcomeUnknownError`.
@@ -52,18 +53,18 @@ class CommitLostError(Exception):
 
 
 class UnitOfWork(ABC):
-    """Hands out the repositories whose statements run in one transaction.
+    """One transaction, with the repositories whose statements run in it.
 
-    Three kinds differ in what they run on and in who ends the transaction: `EngineUnitOfWork`,
-    `OwnedUnitOfWork` and `JoinedUnitOfWork`.
+    The subclasses `EngineUnitOfWork`, `OwnedUnitOfWork` and `JoinedUnitOfWork` differ in the
+    object that runs the statements and in who ends the transaction.
     """
 
     connection: Connection
-    """The connection that the transaction runs on; known inside the block."""
+    """The connection that the transaction runs on; set inside the block."""
 
     lost_commits: tuple[CommitLostError, ...] = ()
-    """The errors of earlier runs of the block that lost their connection during COMMIT: what
-    they wrote may be stored."""
+    """The errors of earlier runs of the block that lost their connection during COMMIT. Their
+    writes may be stored."""
 
     def __init__(self, *, read_committed: bool) -> None:
         """Create a unit of work.
@@ -119,7 +120,7 @@ class UnitOfWork(ABC):
 
     @property
     def hitl_answers(self) -> HitlAnswerRepository:
-        """Answers that people gave."""
+        """People's answers to questions."""
         return HitlAnswerRepository(self)
 
     @property
@@ -139,12 +140,12 @@ class UnitOfWork(ABC):
 
     @property
     def app_threads(self) -> AppThreadRepository:
-        """Threads as a server of agents lists them."""
+        """Threads of an agent server."""
         return AppThreadRepository(self)
 
     @property
     def app_runs(self) -> AppRunRepository:
-        """Runs as a server of agents lists them."""
+        """Runs of an agent server."""
         return AppRunRepository(self)
 
     @property
@@ -153,15 +154,15 @@ class UnitOfWork(ABC):
         return CatalogueRepository(self)
 
     def schema_version(self, part: SchemaPart) -> SchemaVersionRepository:
-        """Return the repository of the version that a part of the schema is at."""
+        """Return the repository of the stored version of a part of the schema."""
         return SchemaVersionRepository(self, part)
 
     def raw_rows(self, table: Table) -> RawRowRepository:
-        """Return the repository of a table's rows as they are copied to another database."""
+        """Return the repository of a table's rows for copying to another database."""
         return RawRowRepository(self, table)
 
     def count_rows(self, tables: Sequence[Table], thread_id: Any) -> dict[Table, int]:
-        """Count a thread's rows in several tables of the models, in one statement."""
+        """Return the number of a thread's rows in each of several tables, in one statement."""
         return count_rows(self, tables, thread_id)
 
 
@@ -178,7 +179,7 @@ class EngineUnitOfWork(UnitOfWork):
         """Create a unit of work; nothing connects before the block.
 
         Args:
-            engine: whose pool gives the connection.
+            engine: the engine of the pool.
             writes: whether the block is going to write.
             read_committed: see `UnitOfWork`.
             dialect: the name of the server's dialect, if it is known already.
@@ -191,7 +192,7 @@ class EngineUnitOfWork(UnitOfWork):
 
     @cached_property
     def session(self) -> Session:
-        """A session in the same transaction, for what needs the ORM; it never commits."""
+        """A session in the same transaction, for use of the ORM; it never commits."""
         return Session(self.connection, join_transaction_mode="rollback_only")
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
@@ -199,7 +200,7 @@ class EngineUnitOfWork(UnitOfWork):
         return self.connection.execute(statement, parameters)
 
     def __enter__(self) -> Self:
-        """Take a connection; the first statement begins the transaction."""
+        """Check out a connection; the first statement begins the transaction."""
         self.connection = self._engine.connect()
         return self
 
@@ -218,7 +219,7 @@ class EngineUnitOfWork(UnitOfWork):
             if exc is None and self._writes:
                 _commit(self.connection, self.connection)
         finally:
-            self.connection.close()  # rolls back what was not committed
+            self.connection.close()  # rolls back an open transaction
 
 
 class OwnedUnitOfWork(UnitOfWork):
@@ -232,7 +233,7 @@ class OwnedUnitOfWork(UnitOfWork):
     def __init__(
         self, session: Session, *, writes: bool = True, read_committed: bool = False
     ) -> None:
-        """Own `session` until the block ends; `writes` if the block is going to write."""
+        """Create a unit of work; it owns `session` until the block ends."""
         super().__init__(read_committed=read_committed)
         self.session = session
         self._writes = writes
@@ -261,7 +262,7 @@ class OwnedUnitOfWork(UnitOfWork):
             if exc is None and self._writes:
                 _commit(self.session, self.connection)
         finally:
-            self.session.close()  # rolls back what was not committed
+            self.session.close()  # rolls back an open transaction
 
 
 class JoinedUnitOfWork(UnitOfWork):
@@ -274,7 +275,7 @@ class JoinedUnitOfWork(UnitOfWork):
     """
 
     def __init__(self, session: Session, *, read_committed: bool = False) -> None:
-        """Join the session's transaction, or let the first statement begin it."""
+        """Create a unit of work in the session's transaction; the first statement may begin it."""
         super().__init__(read_committed=read_committed)
         self.session = session
         self._without_autoflush = ExitStack()
@@ -284,7 +285,7 @@ class JoinedUnitOfWork(UnitOfWork):
         return self.session.execute(statement, parameters)
 
     def __enter__(self) -> Self:
-        """Keep the session from flushing pending objects."""
+        """Disable the session's autoflush, so that pending objects stay pending."""
         self._without_autoflush.enter_context(self.session.no_autoflush)
         self.connection = self.session.connection()
         return self
@@ -295,7 +296,7 @@ class JoinedUnitOfWork(UnitOfWork):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let the session flush as before; the transaction is the application's."""
+        """Enable the session's autoflush again; the application ends the transaction."""
         self._without_autoflush.close()
 
 
@@ -303,8 +304,8 @@ def _commit(transaction: Session | Connection, connection: Connection) -> None:
     try:
         transaction.commit()
     except DBAPIError as error:
-        # What could not be committed may still be open, with its locks, and SQLAlchemy
-        # takes it for ended: nobody else is to be given that connection.
+        # The failed transaction may still be open, with its locks, though SQLAlchemy treats it
+        # as ended: the connection must not be reused.
         if not connection.invalidated:
             connection.invalidate(error)
         if error.connection_invalidated:

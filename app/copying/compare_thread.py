@@ -11,7 +11,7 @@ from sqlalchemy import Table
 from threadlog.copying.paging import Page, batches_of_pages
 from threadlog.copying.row_groups import RowGroup
 from threadlog.encoding.json_equal import json_equal
-from threadlog.models.dialects import RawJson, transfer_table
+from threadlog.models.dialects.transfer import RawJson, transfer_table
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import RawRow, RowKey
 from threadlog.runtime.transactions import TransactionRunner

@@ -117,7 +117,7 @@ def copy_thread(
     """
 
     def copy(uow: UnitOfWork) -> None:
-        if uow.checkpoints.outline(target_thread_id, seconds_ago=0):
+        if uow.checkpoints.summaries(target_thread_id, seconds_ago=0):
             raise ThreadAlreadyExistsError(thread_id=target_thread_id)
         uow.checkpoints.copy(source_thread_id, target_thread_id)
         uow.checkpoint_blobs.copy(source_thread_id, target_thread_id)

@@ -67,17 +67,17 @@ def prune_older(
     seconds = seconds_of(age)
 
     def plan(uow: UnitOfWork) -> Pruned:
-        outlines = uow.checkpoints.outline(thread_id, seconds_ago=seconds)
+        summaries = uow.checkpoints.summaries(thread_id, seconds_ago=seconds)
         if strategy == "delete":
-            if not all(outline.old for outline in outlines):
+            if not all(summary.old for summary in summaries):
                 return Pruned()
-            doomed = len(outlines)
+            doomed = len(summaries)
             return Pruned(1, doomed) if dry_run else delete_all(uow, thread_id)
-        kept = _kept(uow, thread_id, outlines, lambda outline: not outline.old)
+        kept = _kept(uow, thread_id, summaries, lambda summary: not summary.old)
         if dry_run:
-            count = len(outlines) - len(kept)
+            count = len(summaries) - len(kept)
             return Pruned(min(count, 1), count)
-        return _delete_others(uow, thread_id, outlines, kept)
+        return _delete_others(uow, thread_id, summaries, kept)
 
     return transactions.read(plan) if dry_run else transactions.write(plan, idempotent=True)
 
@@ -99,9 +99,9 @@ def delete_for_run(
 
     def delete(uow: UnitOfWork) -> Pruned:
         doomed = uow.checkpoints.of_runs(thread_id, run_ids)
-        outlines = uow.checkpoints.outline(thread_id, seconds_ago=0)
-        kept = [o for o in outlines if (o.ns_digest, o.checkpoint_id) not in doomed]
-        return _delete_others(uow, thread_id, outlines, kept)
+        summaries = uow.checkpoints.summaries(thread_id, seconds_ago=0)
+        kept = [s for s in summaries if (s.ns_digest, s.checkpoint_id) not in doomed]
+        return _delete_others(uow, thread_id, summaries, kept)
 
     return transactions.write(delete, idempotent=True)
 
@@ -120,10 +120,10 @@ def delete_all(uow: UnitOfWork, thread_id: str) -> Pruned:
 
 
 def prune_thread(uow: UnitOfWork, thread_id: str) -> Pruned:
-    """Delete checkpoints, except the newest of each namespace and the ancestors it needs."""
-    outlines = uow.checkpoints.outline(thread_id, seconds_ago=0)
-    kept = _kept(uow, thread_id, outlines, lambda _: False)
-    return _delete_others(uow, thread_id, outlines, kept)
+    """Delete a thread's checkpoints but for the newest of each namespace, and what that needs."""
+    summaries = uow.checkpoints.summaries(thread_id, seconds_ago=0)
+    kept = _kept(uow, thread_id, summaries, lambda _: False)
+    return _delete_others(uow, thread_id, summaries, kept)
 
 
 def check_strategy(strategy: object) -> Strategy:
@@ -152,7 +152,7 @@ def seconds_of(age: object) -> float:
 def _kept(
     uow: UnitOfWork,
     thread_id: str,
-    outlines: Sequence[CheckpointSummary],
+    summaries: Sequence[CheckpointSummary],
     wanted: Callable[[CheckpointSummary], bool],
 ) -> list[CheckpointSummary]:
     """Return the checkpoints to keep: wanted, newest of a namespace, or needed by one of these.
@@ -161,14 +161,14 @@ def _kept(
     the nearest one with a value for the channel: those ancestors are kept too.
     """
     spaces: dict[str, dict[str, CheckpointSummary]] = defaultdict(dict)
-    for outline in outlines:
-        spaces[outline.ns_digest][outline.checkpoint_id] = outline
+    for summary in summaries:
+        spaces[summary.ns_digest][summary.checkpoint_id] = summary
     kept = {(space, max(found)) for space, found in spaces.items()}
-    kept |= {(o.ns_digest, o.checkpoint_id) for o in outlines if wanted(o)}
-    # Of the whole namespace: a checkpoint stored after a deployment in which a channel stopped
-    # being a delta channel no longer lists it.
+    kept |= {(s.ns_digest, s.checkpoint_id) for s in summaries if wanted(s)}
+    # Of the whole namespace, not of each checkpoint: one that was stored after a deployment in
+    # which a channel stopped being a delta channel does not say any more that it was one.
     deltas = {
-        space: {channel_digest(name) for o in found.values() for name in o.delta_channels}
+        space: {channel_digest(name) for s in found.values() for name in s.delta_channels}
         for space, found in spaces.items()
     }
     if channels := set[str]().union(*deltas.values()):
@@ -176,11 +176,11 @@ def _kept(
         for space, id_ in [key for key in kept if deltas[key[0]]]:
             found = spaces[space]
             kept |= {(space, one) for one in _support(found[id_], found, deltas[space], valued)}
-    return [o for o in outlines if (o.ns_digest, o.checkpoint_id) in kept]
+    return [s for s in summaries if (s.ns_digest, s.checkpoint_id) in kept]
 
 
 def _support(
-    outline: CheckpointSummary,
+    summary: CheckpointSummary,
     found: dict[str, CheckpointSummary],
     deltas: Collection[str],
     valued: Collection[tuple[str, str]],
@@ -188,14 +188,14 @@ def _support(
     """Yield ids of the ancestors that a checkpoint's delta channels are computed from.
 
     Args:
-        outline: the checkpoint.
+        summary: the checkpoint.
         found: all checkpoints of its namespace, by id.
         deltas: hashes of the names of delta channels.
         valued: hash of the namespace and key of each stored value of a delta channel.
     """
-    # A channel that was never written has no version, and needs no ancestors.
-    missing = {key[:DIGITS] for key in outline.blob_keys}.intersection(deltas)
-    step: CheckpointSummary | None = outline
+    # A channel that was never written has no version, and adds up from nothing.
+    missing = {key[:DIGITS] for key in summary.blob_keys}.intersection(deltas)
+    step: CheckpointSummary | None = summary
     seen = set[str]()
     while step is not None and step.checkpoint_id not in seen:
         seen.add(step.checkpoint_id)
@@ -210,22 +210,22 @@ def _support(
 def _delete_others(
     uow: UnitOfWork,
     thread_id: str,
-    outlines: Sequence[CheckpointSummary],
+    summaries: Sequence[CheckpointSummary],
     kept: Sequence[CheckpointSummary],
 ) -> Pruned:
     """Delete checkpoints that are not kept, their writes, and the values that only they have.
 
     Other values may belong to a checkpoint that a run is storing at the same time.
     """
-    staying = {(o.ns_digest, o.checkpoint_id) for o in kept}
-    needed = {(o.ns_digest, key) for o in kept for key in o.blob_keys}
+    staying = {(s.ns_digest, s.checkpoint_id) for s in kept}
+    needed = {(s.ns_digest, key) for s in kept for key in s.blob_keys}
     doomed: dict[str, list[str]] = defaultdict(list)
     garbage: dict[str, set[str]] = defaultdict(set)
-    for outline in outlines:
-        space = outline.ns_digest
-        if (space, outline.checkpoint_id) not in staying:
-            doomed[space].append(outline.checkpoint_id)
-            garbage[space] |= {key for key in outline.blob_keys if (space, key) not in needed}
+    for summary in summaries:
+        space = summary.ns_digest
+        if (space, summary.checkpoint_id) not in staying:
+            doomed[space].append(summary.checkpoint_id)
+            garbage[space] |= {key for key in summary.blob_keys if (space, key) not in needed}
     checkpoints = writes = blobs = 0
     for space, ids in doomed.items():
         for some in _some(sorted(ids)):

@@ -343,13 +343,13 @@ class Saver(BaseCheckpointSaver[str]):
         place: Cursor | None = None
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
-            asked = replace(query, behind=place)
+            asked = replace(query, after=place)
             page = self._read(list_checkpoints, asked, length)
             for stored in page:
                 yield decode_tuple(self.serde, stored)
             if len(page) < length:
                 return
-            place = page[-1].place
+            place = page[-1].cursor
             limit = None if limit is None else limit - length
 
     async def alist(
@@ -365,13 +365,13 @@ class Saver(BaseCheckpointSaver[str]):
         place: Cursor | None = None
         while limit is None or limit > 0:
             length = _PAGE if limit is None else min(limit, _PAGE)
-            asked = replace(query, behind=place)
+            asked = replace(query, after=place)
             page = await self._async_client().read(list_checkpoints, asked, length)
             for stored in page:
                 yield decode_tuple(self.serde, stored)
             if len(page) < length:
                 return
-            place = page[-1].place
+            place = page[-1].cursor
             limit = None if limit is None else limit - length
 
     def get_delta_channel_history(

@@ -15,7 +15,7 @@ from threadlog.errors import (
 )
 from threadlog.log.results import RunState, RunSummary
 from threadlog.repositories import UnitOfWork
-from threadlog.repositories.log.run import RunRow
+from threadlog.repositories.log.run import RunSummaryRow
 from threadlog.runtime.transactions import TransactionRunner
 
 
@@ -105,11 +105,11 @@ def _check(thread_id: str, run_id: str) -> None:
     check_id(run_id, "run_id")
 
 
-def _summaries(rows: Sequence[RunRow]) -> list[RunSummary]:
+def _summaries(rows: Sequence[RunSummaryRow]) -> list[RunSummary]:
     return [_summary(row) for row in rows]
 
 
-def _summary(row: RunRow) -> RunSummary:
+def _summary(row: RunSummaryRow) -> RunSummary:
     return RunSummary(
         thread_id=row.thread_id,
         run_id=row.run_id,
@@ -120,7 +120,7 @@ def _summary(row: RunRow) -> RunSummary:
     )
 
 
-def _state(row: RunRow) -> RunState:
+def _state(row: RunSummaryRow) -> RunState:
     if row.completed_at is not None:
         return "completed"
     return "waiting" if row.waits else "open"

@@ -8,7 +8,7 @@ from threadlog.encoding.validation import check_count, check_id, check_json_obje
 from threadlog.errors import InvalidInputError
 from threadlog.log.results import ThreadSummary
 from threadlog.repositories import UnitOfWork
-from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadRow
+from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadSummaryRow
 from threadlog.runtime.transactions import TransactionRunner
 
 
@@ -74,7 +74,7 @@ def _key(after: ThreadSummary | str | None, order: ThreadOrder) -> ThreadKey | N
             )
 
 
-def _summary(row: ThreadRow) -> ThreadSummary:
+def _summary(row: ThreadSummaryRow) -> ThreadSummary:
     return ThreadSummary(
         thread_id=row.thread_id,
         last_seq=row.last_seq,

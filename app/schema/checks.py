@@ -6,7 +6,7 @@ from typing import Final
 from threadlog.databases.base import Backend
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.models import MESSAGES, SchemaPart
-from threadlog.models.dialects import MYSQL
+from threadlog.models.dialects.names import MYSQL
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import mysql_layout, postgres_layout
 from threadlog.schema.result import PART_SUFFIX, Check, CheckResult

@@ -41,7 +41,8 @@ from threadlog.migrations.autogenerate import postgres_autogenerate
 from threadlog.migrations.autogenerate.postgres_autogenerate import PartsOfNewTable
 from threadlog.migrations.history.definitions import POSTGRESQL
 from threadlog.models import PARTS
-from threadlog.models.dialects import BytewiseText, dialect_name
+from threadlog.models.dialects.names import dialect_name
+from threadlog.models.dialects.types import BytewiseText
 
 _TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
 _OURS: Final = f"{__name__.partition('.')[0]}."

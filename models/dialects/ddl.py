@@ -1,9 +1,11 @@
-"""Table options, and what belongs to a table beside its columns."""
+"""Table options, partitions, foreign keys, indexes and computed columns."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from sqlalchemy import DDL
+from sqlalchemy import DDL, ColumnElement, Computed, Table
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import DDLCompiler
 
 PARTITION_COUNT: Final = 64
 """Partitions of the messages and runs tables, where the database partitions them."""
@@ -12,17 +14,17 @@ TABLE_OPTIONS: Final[dict[str, Any]] = {
     "mysql_engine": "InnoDB",
     "mariadb_engine": "InnoDB",
 }
-"""Options of every table; SQLAlchemy heeds those with the name that begins the URL."""
+"""Options of every table; SQLAlchemy uses those of the dialect that the URL names."""
 
 METADATA_INDEX: Final = "ix_cubepi_messages_metadata_gin"
-"""The index of whatever is in messages' metadata, on PostgreSQL."""
+"""PostgreSQL's index of all keys and values in messages' metadata."""
 
-# What the texts below make is not in the metadata, where a host's autogenerate would find it for
-# MySQL too, which forbids a foreign key on a partitioned table and has no such index.
+# Not in the metadata, where an application's autogenerate would find these for MySQL too, which
+# forbids a foreign key on a partitioned table and has no such index.
 
 
 def foreign_key(table: str) -> str:
-    """Give the statement that has PostgreSQL delete a table's rows with their thread."""
+    """Return the statement by which PostgreSQL deletes a table's rows with their thread."""
     return (
         f"ALTER TABLE {table} ADD FOREIGN KEY (thread_id) "
         "REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
@@ -30,21 +32,21 @@ def foreign_key(table: str) -> str:
 
 
 def metadata_index(table: str) -> str:
-    """Give the statement that creates PostgreSQL's index of messages' metadata."""
+    """Return the statement that creates PostgreSQL's index of messages' metadata."""
     return f"CREATE INDEX {METADATA_INDEX} ON {table} USING gin (metadata jsonb_path_ops)"
 
 
 def _parent_index(table: str) -> str:
-    """Give the statement that creates PostgreSQL's index of the few threads that are forks.
+    """Return the statement that creates PostgreSQL's index of the few threads that are forks.
 
-    Others make one for a foreign key by themselves.
+    Other servers index a foreign key automatically.
     """
     where = "WHERE parent_thread_id IS NOT NULL"
     return f"CREATE INDEX ix_cubepi_threads_parent ON {table} (parent_thread_id) {where}"
 
 
 def partition(table: str, place: int) -> str:
-    """Give the statement that creates one of a table's partitions on PostgreSQL."""
+    """Return the statement that creates one of a table's partitions on PostgreSQL."""
     return (
         f"CREATE TABLE {table}_p{place:02d} PARTITION OF {table} "
         f"FOR VALUES WITH (modulus {PARTITION_COUNT}, remainder {place})"
@@ -56,17 +58,17 @@ _PARTITIONS: Final = tuple(partition(_TABLE, place) for place in range(PARTITION
 
 
 def _on_postgresql(statements: Iterable[str]) -> dict[str, Any]:
-    """Give the option that has PostgreSQL execute statements after it created the table."""
-    make: Callable[[str], Any] = DDL  # it has no types in SQLAlchemy 2.1
+    """Return the option that executes statements on PostgreSQL after the table was created."""
+    make: Callable[[str], Any] = DDL  # DDL has no types in SQLAlchemy 2.1
     listeners = [make(statement).execute_if(dialect="postgresql") for statement in statements]
     return {"listeners": [("after_create", listener) for listener in listeners]}
 
 
 THREADS: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_parent_index(_TABLE)])}
-"""Options of the table of threads."""
+"""Options of the threads table."""
 
 OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([foreign_key(_TABLE)])}
-"""Options of a table whose rows belong to threads, and go with them on PostgreSQL."""
+"""Options of a table whose rows belong to threads; PostgreSQL deletes them with the thread."""
 
 _PARTITIONED: Final[dict[str, Any]] = {
     **TABLE_OPTIONS,
@@ -82,10 +84,34 @@ PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
     **_PARTITIONED,
     **_on_postgresql([foreign_key(_TABLE), *_PARTITIONS]),
 }
-"""Options of a table like `OF_THREAD` that is spread over its partitions by thread_id."""
+"""Options of a table like `OF_THREAD` that is partitioned by thread_id."""
 
 MESSAGES_BY_THREAD: Final[dict[str, Any]] = {
     **_PARTITIONED,
     **_on_postgresql([foreign_key(_TABLE), metadata_index(_TABLE), *_PARTITIONS]),
 }
-"""The same of the messages, whose metadata PostgreSQL indexes whatever is in them."""
+"""Options of the messages table: partitioned by thread_id; PostgreSQL indexes all metadata."""
+
+
+class _Generated(Computed):
+    """A virtual column; stored on PostgreSQL, which has virtual columns only since 18."""
+
+    inherit_cache = True
+
+    def _copy(self, *, target_table: Table | None = None, **kw: Any) -> "_Generated":
+        copied = super()._copy(target_table=target_table, **kw)
+        return _Generated(copied.sqltext, persisted=copied.persisted)
+
+
+@compiles(_Generated, "postgresql")
+def _stored(element: _Generated, compiler: DDLCompiler, **kw: Any) -> str:
+    return compiler.process(Computed(element.sqltext, persisted=True), **kw)
+
+
+def computed(value: ColumnElement[Any]) -> Computed:
+    """Return the construct of a column that the database computes.
+
+    Args:
+        value: an expression of other columns of the row.
+    """
+    return _Generated(value, persisted=False)

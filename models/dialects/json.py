@@ -1,4 +1,4 @@
-"""JSON columns: what goes in as it is, and what is looked up in them."""
+"""JSON columns: exact storage of documents, and searching in them."""
 
 import json
 from collections.abc import Callable
@@ -34,39 +34,43 @@ from sqlalchemy.types import TypeEngine
 from threadlog.models.dialects.json_mariadb import has_member, member_equals
 from threadlog.models.dialects.names import MYSQL, dialect_name
 
-# From here on a float has no decimal point in JSON: 1e+16.
+# Python writes floats from 1e+16 on with an exponent and without a decimal point.
 _EXPONENT: Final = "e+"
 
 
 class ExactJson(TypeDecorator[Any]):
-    """A JSON document, whose floats stay what they are: JSONB on PostgreSQL.
+    """A JSON document whose floats are stored exactly: JSONB on PostgreSQL.
 
-    JSONB takes ``1e+23`` for an integer and gives back its 24 digits, which are not those of
-    the float. It forgets the sign of ``-0.0``. MariaDB, where JSON is text, finds members by
-    their names only where those are written as in the path, which has no escapes.
+    JSONB reads ``1e+23`` as an integer and returns its 24 digits, which are not the float's.
+    It loses the sign of ``-0.0``. MariaDB, where JSON is text, finds a member only if its name
+    is written as in the path, which has no escapes.
     """
 
     impl = JSON
     cache_ok = True
 
     def __init__(self, *, none_as_null: bool = False) -> None:
-        """Say whether None is stored as NULL, and not as JSON's null."""
+        """Create the type.
+
+        Args:
+            none_as_null: whether None is stored as NULL, and not as JSON's null.
+        """
         super().__init__(none_as_null=none_as_null)
         self.none_as_null = none_as_null
         self.should_evaluate_none = not none_as_null
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Choose the type of the database."""
+        """Return the database's type."""
         kind = postgresql.JSONB if dialect.name == "postgresql" else JSON
         return dialect.type_descriptor(kind(none_as_null=self.none_as_null))
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        """Look into documents as JSON itself does."""
+        """Return the type of a value inside the document, as JSON does."""
         coerced: TypeEngine[Any] = self.impl_instance.coerce_compared_value(op, value)
         return coerced
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
-        """Write a document."""
+        """Return the function that writes a document."""
         if dialect.name == "postgresql":
             return self._write
         if dialect_name(dialect) == "mariadb":
@@ -90,7 +94,7 @@ class ExactJson(TypeDecorator[Any]):
 
 
 def _positional(value: Any) -> str:
-    """Write JSON in which every float has a decimal point."""
+    """Return JSON in which every float has a decimal point."""
     match value:
         case dict():
             items = (f"{json.dumps(key)}: {_positional(item)}" for key, item in value.items())
@@ -105,7 +109,7 @@ def _positional(value: Any) -> str:
 
 
 class empty_object(ColumnElement[Any]):  # noqa: N801 - reads as a SQL expression
-    """A server default: the JSON object without members."""
+    """A server default: the empty JSON object."""
 
     inherit_cache = True
 
@@ -123,7 +127,7 @@ def _empty_object_postgresql(element: empty_object, compiler: SQLCompiler, **kw:
 class as_text(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     """The text of a JSON document, or of a UUID, as the server writes it.
 
-    A row whose JSON is broken must be named, not fail in the hands of the driver.
+    A row with invalid JSON must be reported by its key, not fail in the driver.
     """
 
     type = Text()
@@ -141,10 +145,10 @@ def _as_text_postgresql(element: as_text, compiler: SQLCompiler, **kw: Any) -> s
 
 
 def exact_json(value: Any, dialect: str) -> Any:
-    """Give what to insert into a JSON column so that a number alone keeps its digits.
+    """Return the value to insert into a JSON column so that a bare number keeps its digits.
 
-    SQLite makes a number of its own of the text of one, which may change a float's last
-    digit and an int beyond 64 bits; bytes it leaves as they are:
+    SQLite converts the text of a number to a number, which may change a float's last digit
+    and an int beyond 64 bits. It stores bytes unchanged:
     https://sqlite.org/datatype3.html, section 3.1.
 
     Args:
@@ -165,7 +169,7 @@ class _json_items(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
 
 @compiles(_json_items, *MYSQL)
 def _json_items_mysql(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
-    # Of the collation that the keys have, whose index would not be used otherwise.
+    # The collation of the keys: with another one their index would not be used.
     item = "value VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$'"
     return f"JSON_TABLE({compiler.process(element.clauses, **kw)}, '$[*]' COLUMNS ({item}))"
 
@@ -181,17 +185,17 @@ def _json_items_postgresql(element: _json_items, compiler: SQLCompiler, **kw: An
 
 
 def json_items(array: ColumnElement[Any], name: str) -> TableValuedAlias:
-    """Give the items of an array of hexadecimal digits as a table with the column ``value``.
+    """Return the items of an array of hexadecimal digits as a table with the column ``value``.
 
     Args:
         array: a JSON column.
-        name: what the table is called in the statement.
+        name: the table's alias in the statement.
     """
     return _json_items(array).table_valued("value", name=name, joins_implicitly=True)
 
 
 def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: str) -> Any:
-    """Say whether an object's member is equal to a JSON value, all of it; None is missing too.
+    """Return the condition that a member equals a JSON value; None also matches no member.
 
     Args:
         document: a JSON column that holds an object.
@@ -203,7 +207,7 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
         same = member_equals(document, key, value)
         return same if value is not None else or_(not_(has_member(document, key)), same)
     if dialect == "mysql":
-        # In quotes a path takes the escapes of a JSON string.
+        # A quoted name in a path may have the escapes of a JSON string.
         member = func.json_extract(document, literal(f"$.{json.dumps(key)}", String()))
         given = func.json_extract(literal(json.dumps(value), String()), literal("$", String()))
         same = member == given
@@ -224,7 +228,7 @@ _ANY = object()
 
 
 def _has_member(document: ColumnElement[Any], key: str, value: Any = _ANY) -> Any:
-    """Look into a document of SQLite's for a member with this key, and value if one is given."""
+    """Return the condition that a document of SQLite's has this key, with `value` if given."""
     item = func.json_each(document).table_valued("key", "value", "type", "atom").alias()
     found = [item.c.key == key]
     if value is not _ANY:
@@ -233,7 +237,10 @@ def _has_member(document: ColumnElement[Any], key: str, value: Any = _ANY) -> An
 
 
 def _is_value(item: Any, value: Any) -> Any:
-    """Compare an item of ``json_each`` with a value: sqlite.org/json1.html, section 4.25."""
+    """Return the condition that an item of ``json_each`` equals a value.
+
+    The types are those of sqlite.org/json1.html, section 4.25.
+    """
     match value:
         case None:
             return item.c.type == "null"
@@ -245,14 +252,14 @@ def _is_value(item: Any, value: Any) -> Any:
             return and_(item.c.type.in_(("integer", "real")), item.c.atom == value)
         case _:
             kind = "object" if isinstance(value, dict) else "array"
-    # Both as the list of what is in them, at whatever depth, and each holds nothing but the
-    # other's: of one form for every value, as deeply nested SQL is refused.
+    # Both as flat lists of all their parts, and neither list has a part that the other lacks.
+    # The SQL has one form for every value: deeply nested SQL is refused.
     mine, given = _parts(type_coerce(item.c.value, String)), _parts(literal(json.dumps(value)))
     return and_(item.c.type == kind, ~mine.except_(given).exists(), ~given.except_(mine).exists())
 
 
 def _parts(document: ColumnElement[Any]) -> Select[Any]:
-    """List all that is in a document: where, the last key, of what kind, and a plain value."""
+    """Select all parts of a document: path, last key, kind and scalar value."""
     part = func.json_tree(document).table_valued("fullkey", "key", "type", "atom").alias()
     kind = case((part.c.type.in_(("integer", "real")), "number"), else_=part.c.type)
     return select(part.c.fullkey, part.c.key, kind, part.c.atom)

@@ -1,4 +1,4 @@
-"""Reading what a row's lock guards."""
+"""Locks of threads' rows, and reads under these locks."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -18,19 +18,19 @@ from sqlalchemy import (
 )
 
 Lock: TypeAlias = Callable[[Select[Any]], Select[Any]]
-"""Has a subquery read what is committed, and not the transaction's snapshot."""
+"""Adds to a subquery that it reads committed rows, not the transaction's snapshot."""
 
 
 class LockingRead:
-    """Locks a thread's row, and reads what was committed before its lock was got.
+    """Locks a thread's row, and reads all that was committed before the lock was acquired.
 
-    On MySQL one statement does both: all of its locking reads see what is committed last.
-    MariaDB runs a subquery that does not depend on the row before it locks the row, so there
-    each is made to depend on it. On PostgreSQL one statement sees one snapshot, made before it
-    waited for the lock, and would miss what the holder of the lock committed: there a first
-    statement locks. Where the transaction itself has one snapshot (REPEATABLE READ) the second
-    is as old: what it missed fails as a duplicate key then, or the first does where the row was
-    written to; see `bump_row_version`.
+    On MySQL one statement does both: each of its locking reads sees the latest commits.
+    MariaDB runs a subquery that does not depend on the row before it locks the row, so each
+    subquery is correlated with the row there. On PostgreSQL a statement sees the snapshot from
+    before it waited for the lock, and would miss the commit of the lock's last holder, so a
+    separate statement locks first. In a transaction with a single snapshot (REPEATABLE READ)
+    the second statement still reads that snapshot: a missed row fails as a duplicate key then,
+    or the lock fails if the row was written to; see `bump_row_version`.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class LockingRead:
         key: BindParameter[str],
         columns: Callable[[Lock], Sequence[ColumnElement[Any]]],
     ) -> None:
-        """Take what to lock and to read.
+        """Create the read.
 
         Args:
             table: the table of threads.
             key: the thread's id.
-            columns: makes what is read; its subqueries are to be given to what it is given.
+            columns: returns the expressions to read; must pass its subqueries to its argument.
         """
         self._table = table
         self._key = key
@@ -53,7 +53,7 @@ class LockingRead:
         self.statements = cache(self._statements)
 
     def _statements(self, dialect: str) -> Sequence[Executable]:
-        """Give the statements in their order; the last one reads."""
+        """Return the statements in their order; the last one reads."""
         if dialect == "postgresql":
             lock = lock_thread(self._table, self._key, dialect)
             return lock, select(*self._columns(_plain)).where(self._is_row)
@@ -65,11 +65,12 @@ class LockingRead:
 
 
 def with_advisory_lock(key: BindParameter[str], dialect: str) -> ColumnElement[str]:
-    """Give a thread's id as soon as it is this transaction's turn to work on the thread.
+    """Return `key` after taking PostgreSQL's advisory lock for the thread.
 
-    On PostgreSQL the agent frameworks' own backends lock no row: they hold an advisory lock on
-    the hash of the id, and it is all that keeps them and us from giving one place to two
-    messages or runs. It is got before the row's lock, as they do, whether there is a row or not.
+    On PostgreSQL the agent frameworks' own backends lock no row: they take an advisory lock on
+    the hash of the id. Only this lock prevents them and threadlog from allocating one seq to two
+    messages or runs. As in their code it is taken before the row's lock, also if there is no row.
+    On other servers `key` itself is returned.
 
     Args:
         key: the thread's id.
@@ -87,7 +88,7 @@ def try_advisory_lock(key: ColumnElement[str], dialect: str, *, wait: bool) -> C
     Args:
         key: the column of the thread's id.
         dialect: the name of the session's dialect.
-        wait: whether to wait until it is.
+        wait: whether to wait for the lock.
     """
     if dialect != "postgresql":
         return true()
@@ -99,7 +100,7 @@ def try_advisory_lock(key: ColumnElement[str], dialect: str, *, wait: bool) -> C
 
 @cache
 def lock_thread(table: Table, key: BindParameter[str], dialect: str) -> Select[Any]:
-    """Build what locks a thread's row when it is its turn, and selects its id.
+    """Return the SELECT of a thread's id that locks its row, after its advisory lock.
 
     Args:
         table: the table of threads.
@@ -113,7 +114,7 @@ def lock_thread(table: Table, key: BindParameter[str], dialect: str) -> Select[A
 def prelock_statements(
     table: Table, is_row: ColumnElement[bool], dialect: str
 ) -> Sequence[Executable]:
-    """Give what to execute before a statement that changes a row by what its lock guards.
+    """Return the statements to execute before one that changes a row by data under its lock.
 
     Args:
         table: the table of the row.
@@ -128,31 +129,32 @@ def prelock_statements(
 def select_with_row_kept_locked(
     row: Table, is_row: ColumnElement[bool], columns: Sequence[ColumnElement[Any]], dialect: str
 ) -> Select[Any]:
-    """Select a row's key, and more, and keep the row until the transaction ends.
+    """Return a SELECT of a row's key, and more, that keeps the row until the transaction ends.
 
-    Nobody changes or deletes it until then; see `bump_row_version` for those that began before.
+    No other transaction changes or deletes the row until then; see `bump_row_version` for
+    transactions that began before.
 
     Args:
         row: the table of the row.
         is_row: the row's condition.
-        columns: what to select behind the key.
+        columns: the expressions to select after the key.
         dialect: the name of the session's dialect.
     """
     key = next(iter(row.primary_key))
     if dialect == "postgresql":
-        marked = _mark(row, is_row).returning(key).cte("marked")
-        return select(marked.c[key.name], *columns)
+        bumped = _bump(row, is_row).returning(key).cte("bumped")
+        return select(bumped.c[key.name], *columns)
     return select(key, *columns).where(is_row).with_for_update(read=True)
 
 
 def bump_row_version(
     statement: Update, row: Table, is_row: ColumnElement[bool], dialect: str
 ) -> Update:
-    """Have an UPDATE of what a row's lock guards tell transactions that began before.
+    """Return an UPDATE of data under a row's lock that also conflicts with older transactions.
 
-    Those would lock the row, and read what they knew. On PostgreSQL it is written to, without
-    a change, and one that has an older snapshot is refused its lock. MySQL's locking reads
-    need no telling.
+    These could lock the row, and read from their snapshot. On PostgreSQL the row is written to
+    without a change, so that a transaction with an older snapshot cannot lock it any more.
+    MySQL's locking reads see the latest commits anyway.
 
     Args:
         statement: the UPDATE.
@@ -162,11 +164,11 @@ def bump_row_version(
     """
     if dialect != "postgresql":
         return statement
-    return statement.add_cte(_mark(row, is_row).cte("marked"))
+    return statement.add_cte(_bump(row, is_row).cte("bumped"))
 
 
-def _mark(row: Table, is_row: ColumnElement[bool]) -> Update:
-    """Write to a row without a change, to its time of change neither."""
+def _bump(row: Table, is_row: ColumnElement[bool]) -> Update:
+    """Return an UPDATE that writes to a row but changes no value, not even `updated_at`."""
     same = {c.name: c for c in row.columns if c.primary_key or c.onupdate is not None}
     return update(row).where(is_row).values(same)
 

@@ -1,4 +1,4 @@
-"""What dialects are called, and which server a connection has met."""
+"""Names of dialects and of connected servers."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ MYSQL: Final = ("mysql", "mariadb")
 def dialect_name(dialect: Dialect) -> str:
     """Return the name of the dialect of the server that is connected.
 
-    That is ``mariadb`` for MariaDB, whether the URL said so or ``mysql``; else the name that
-    SQLAlchemy gives the dialect.
+    For MariaDB that is ``mariadb``, even if the URL begins with ``mysql``; otherwise it is
+    SQLAlchemy's name of the dialect.
     """
     return "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name

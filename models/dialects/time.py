@@ -1,4 +1,4 @@
-"""The server's clock, and times as they are stored."""
+"""The server's clock, and conversion of stored times."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,9 +15,9 @@ from threadlog.models.dialects.types import UtcTime
 class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL function
     """A server default: the time of the insert and, where the server can, of each update.
 
-    No FunctionElement: early SQLAlchemy 2.0 puts parentheses around those, which makes an
-    expression of the default, and ON UPDATE a syntax error. Statements built by threadlog
-    set the column themselves too (``onupdate``), for the servers that cannot.
+    Not a FunctionElement: early SQLAlchemy 2.0 puts parentheses around a FunctionElement, which
+    turns the default into an expression, and ON UPDATE into a syntax error. threadlog's own
+    statements also set the column (``onupdate``), for servers without ON UPDATE.
     """
 
     inherit_cache = True
@@ -37,7 +37,7 @@ class clock_time(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     """The server's time at evaluation, to the second.
 
     On MySQL CURRENT_TIMESTAMP is the time at which the statement began, before it waited
-    for a row lock; SYSDATE() is the time after.
+    for a row lock; SYSDATE() is the time after the wait.
     """
 
     type = DateTime()
@@ -62,7 +62,7 @@ def _clock_time_postgresql(element: clock_time, compiler: SQLCompiler, **kw: Any
 class statement_time(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
     """The server's time at which the statement began.
 
-    On PostgreSQL CURRENT_TIMESTAMP is that at which the transaction began.
+    On PostgreSQL CURRENT_TIMESTAMP is the time at which the transaction began.
     """
 
     type = DateTime()
@@ -82,7 +82,7 @@ def _statement_time_postgresql(element: statement_time, compiler: SQLCompiler, *
 class to_epoch(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
     """A timestamp column as seconds since 1970 UTC, whatever the session's time zone.
 
-    Whole ones, but on PostgreSQL, whose timestamps have microseconds.
+    Whole seconds, except on PostgreSQL, whose timestamps have microseconds.
     """
 
     type = Integer()
@@ -172,14 +172,14 @@ def _ago_postgresql(seconds: str) -> str:
 
 
 def utc_now(dialect: str, *, seconds_ago: float = 0) -> ColumnElement[datetime]:
-    """Give the database's time, or one so many seconds ago, for a `UtcTime` column.
+    """Return the database's time, minus `seconds_ago`, for a `UtcTime` column.
 
-    On SQLite that is the time of this process, which the library runs in: its own functions
-    know no microseconds.
+    On SQLite it is the time of this process, in which SQLite runs: SQLite's own functions
+    have no microseconds.
 
     Args:
         dialect: the name of the session's dialect.
-        seconds_ago: how long ago; a negative number lies ahead.
+        seconds_ago: seconds before now; a negative number is in the future.
     """
     if dialect == "sqlite":
         then: BindParameter[datetime] = literal(

@@ -1,7 +1,7 @@
-"""Tables with the types under which their values are carried to another database as they are.
+"""Tables with types that copy values to another database unchanged.
 
-JSON is read as its text, so that nothing on the way makes another number of one, and written
-as the target's own. Times of the message log go as points in time, to what the column can hold.
+JSON is read as text, so that no number changes on the way, and written as the target's own JSON.
+Times of the message log are copied as points in time, to the precision of the column.
 """
 
 import json
@@ -31,8 +31,8 @@ from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.names import MYSQL
 from threadlog.models.dialects.types import UtcTime
 
-# Where the columns of the message log are to the second: TIMESTAMP of MySQL and MariaDB, and
-# on SQLite what CURRENT_TIMESTAMP writes, with which others are compared as text.
+# Dialects whose columns of the message log have whole seconds: TIMESTAMP of MySQL and MariaDB,
+# and on SQLite the text of CURRENT_TIMESTAMP, which is compared as text.
 _TO_THE_SECOND: Final = frozenset({"sqlite", *MYSQL})
 
 
@@ -43,21 +43,25 @@ class RawJson(TypeDecorator[str]):
     cache_ok = True
 
     def __init__(self, column_type: TypeEngine[Any]) -> None:
-        """Take the column's type, which writes documents as they are found again."""
+        """Create the type.
+
+        Args:
+            column_type: the column's own type, which writes documents so that queries find them.
+        """
         super().__init__()
         self.column_type = column_type
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Have statements treat it as the column."""
+        """Return the column's own type."""
         return self.column_type.dialect_impl(dialect)
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Read text, where the driver would parse it."""
+        """Return the column as text, which no driver parses."""
         return type_coerce(as_text(column), _TextOfJson())
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
-        """Write the document as the column's type does; a number alone as `exact_json` does."""
-        write = self.column_type.dialect_impl(dialect).bind_processor(dialect) or _itself
+        """Return the column type's own writer, but with bare numbers as in `exact_json`."""
+        write = self.column_type.dialect_impl(dialect).bind_processor(dialect) or _unchanged
         in_bytes = dialect.name == "sqlite"
 
         def process(text: str | None) -> Any:
@@ -66,7 +70,7 @@ class RawJson(TypeDecorator[str]):
             try:
                 value = json.loads(text)
             except (ValueError, RecursionError):
-                return text  # no JSON: the database is to say so, where it minds
+                return text  # not JSON: left to the database, which may reject it
             if in_bytes and isinstance(value, int | float) and not isinstance(value, bool):
                 return json.dumps(value).encode()
             return write(JSON.NULL if value is None else value)
@@ -75,47 +79,47 @@ class RawJson(TypeDecorator[str]):
 
 
 class _TextOfJson(TypeDecorator[str]):
-    """The text of a JSON document, also where SQLite made a number of a number alone."""
+    """The text of a JSON document, also if SQLite returns a bare number as a number."""
 
     impl = Text
     cache_ok = True
 
     def process_result_value(self, value: Any, dialect: Dialect) -> str | None:
-        """Read it."""
+        """Return the text."""
         if isinstance(value, bytes):
             return value.decode()
         return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
-def _itself(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
 class RawTime(TypeDecorator[Any]):
     """A time of the message log, aware in Python.
 
-    For sessions in UTC, as those that threadlog opens are. What is no time stays as it is.
+    Only for sessions in UTC, as threadlog's own are. Other values stay unchanged.
     """
 
     impl = TIMESTAMP(timezone=True)
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Leave SQLite's text alone: SQLAlchemy would write another form of it."""
+        """Return the database's type: text on SQLite, whose format SQLAlchemy would change."""
         plain = String() if dialect.name == "sqlite" else TIMESTAMP(timezone=True)
         return dialect.type_descriptor(plain)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Write a time as the column's own default would."""
+        """Return a time in the format of the column's own default."""
         if not isinstance(value, datetime):
             return value
-        moment = truncate_to_column(value.astimezone(UTC), dialect.name)
+        utc = truncate_to_column(value.astimezone(UTC), dialect.name)
         if dialect.name == "sqlite":
-            return f"{moment:%Y-%m-%d %H:%M:%S}"
-        return moment.replace(tzinfo=None) if dialect.name in _TO_THE_SECOND else moment
+            return f"{utc:%Y-%m-%d %H:%M:%S}"
+        return utc.replace(tzinfo=None) if dialect.name in _TO_THE_SECOND else utc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Read a time."""
+        """Return a time, aware in UTC."""
         if isinstance(value, str):
             try:
                 value = datetime.fromisoformat(value)
@@ -126,28 +130,28 @@ class RawTime(TypeDecorator[Any]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def truncate_to_column(moment: datetime, dialect: str) -> datetime:
-    """Give a time of the message log as a database can hold it.
+def truncate_to_column(time: datetime, dialect: str) -> datetime:
+    """Return a time of the message log, truncated to the precision of its column.
 
     Args:
-        moment: the time.
+        time: the time.
         dialect: the name of the database's dialect.
     """
-    return moment.replace(microsecond=0) if dialect in _TO_THE_SECOND else moment
+    return time.replace(microsecond=0) if dialect in _TO_THE_SECOND else time
 
 
 @cache
 def transfer_table(table: Table) -> Table:
-    """Give a table of the models as its rows are carried, without what is computed from others."""
+    """Return a table of the models with types for transfer, without its computed columns."""
     columns = [
-        Column(column.name, _carried(column.type), primary_key=column.primary_key)
+        Column(column.name, _transfer_type(column.type), primary_key=column.primary_key)
         for column in table.columns
         if column.computed is None
     ]
     return Table(table.name, MetaData(), *columns)
 
 
-def _carried(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+def _transfer_type(type_: TypeEngine[Any]) -> TypeEngine[Any]:
     match getattr(type_, "impl_instance", type_):
         case _ if isinstance(type_, UtcTime):
             return type_
@@ -160,6 +164,6 @@ def _carried(type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def size_of(column: ColumnElement[Any]) -> ColumnElement[int]:
-    """Give about how many bytes a value of a carried table has; 0 for NULL."""
+    """Return the approximate size in bytes of a value of a transfer table; 0 for NULL."""
     value = as_text(column) if isinstance(column.type, RawJson) else column
     return func.coalesce(func.length(value), 0)

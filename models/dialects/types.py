@@ -1,4 +1,4 @@
-"""Column types."""
+"""Column types, and comparing identifiers byte by byte."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -6,12 +6,14 @@ from uuid import UUID
 
 from sqlalchemy import (
     TIMESTAMP,
+    ColumnElement,
     DateTime,
     Dialect,
     LargeBinary,
     String,
     Text,
     TypeDecorator,
+    and_,
     cast,
     null,
 )
@@ -25,22 +27,22 @@ from threadlog.models.dialects.names import MYSQL
 
 
 def identifier() -> String:
-    """Give the type of an identifier column: 255 characters, compared byte by byte."""
+    """Return the type of an identifier column: 255 characters, compared byte by byte."""
     return exact_text(String(255))
 
 
 def exact_text(type_: String) -> String:
-    """Give a text type of the same length that compares byte by byte.
+    """Return a text type of the same length that compares byte by byte.
 
-    MySQL's default collations take ``R1`` and ``r1`` for one key; ``utf8mb4_bin`` does
-    not. SQLite compares bytes as it is. On PostgreSQL text has no length, as everywhere in
+    MySQL's default collations treat ``R1`` and ``r1`` as one key; ``utf8mb4_bin`` does
+    not. SQLite compares bytes by default. On PostgreSQL text has no length, as everywhere in
     the framework's tables; see `BytewiseText`.
     """
     return _exact(type_, BytewiseText())
 
 
-def host_text(type_: String) -> String:
-    """Give the same for a column that only a host's migration creates, in SQLAlchemy's words."""
+def migration_text(type_: String) -> String:
+    """Return the same for a column of an application's migration, in SQLAlchemy's own types."""
     return _exact(type_, BytewiseText.plain)
 
 
@@ -50,25 +52,25 @@ def _exact(type_: String, on_postgresql: postgresql.TEXT) -> String:
 
 
 def short_text() -> String:
-    """Give the type of a short word of a few that there are, such as a role: 32 characters."""
+    """Return the type of a word from a small fixed set, such as a role: 32 characters."""
     return String(32).with_variant(postgresql.TEXT(), "postgresql")
 
 
 def timestamp() -> TIMESTAMP:
-    """Give the type of a point in time; with a time zone where the database has that."""
+    """Return the type of a point in time, with a time zone if the database supports it."""
     return TIMESTAMP().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
 
 
 class BytewiseText(postgresql.TEXT):
     """Text that PostgreSQL sorts byte by byte.
 
-    The collation is the column's alone, not that of what it is compared with: against a column
-    of another collation, as the framework's own tables have, it would keep the server from
-    using the index.
+    Only the column has the collation, not the values that it is compared with: in a comparison
+    with a column of another collation, as the framework's own tables have, the server would not
+    use the index.
     """
 
     plain = postgresql.TEXT(collation="C")
-    """What creates the same column in SQLAlchemy's own words, for migrations."""
+    """The same column in SQLAlchemy's own types, for migrations."""
 
 
 @compiles(BytewiseText, "postgresql")
@@ -77,29 +79,29 @@ def _bytewise_text(type_: BytewiseText, compiler: Any, **kw: Any) -> str:
 
 
 def large_binary() -> LargeBinary:
-    """Give the type of a message's packed bytes, which holds up to 4 GiB on MySQL."""
+    """Return the type of a message's packed bytes: up to 4 GiB on MySQL."""
     return LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
 
 
 def long_text() -> Text:
-    """Give the type of text of any length that is compared byte by byte."""
+    """Return the type of text of any length that is compared byte by byte."""
     kind = mysql.LONGTEXT(collation="utf8mb4_bin")
     return Text().with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 def digest(length: int) -> String:
-    """Give the type of a hash in hexadecimal digits, such as it is found by in a key.
+    """Return the type of a hash in a key, written in hexadecimal digits.
 
-    Digits rather than bytes: every server compares them with what stands in JSON.
+    Digits rather than bytes: every server can compare digits with text in JSON.
     """
     kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
     return String(length).with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
 class UuidText(TypeDecorator[UUID]):
-    """A UUID as its 36 characters, as other tools write and people read it.
+    """A UUID as its 36 characters, readable for people and other tools.
 
-    On PostgreSQL, which has a type for it, of that type.
+    On PostgreSQL the column has the type UUID.
     """
 
     impl = String(36)
@@ -114,11 +116,11 @@ class UuidText(TypeDecorator[UUID]):
         return dialect.type_descriptor(String(36))
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> str | None:
-        """Write the 36 characters."""
+        """Return the 36 characters."""
         return None if value is None else str(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> UUID | None:
-        """Read them."""
+        """Return the UUID."""
         return None if value is None else UUID(value)
 
 
@@ -141,7 +143,7 @@ class UtcTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(DateTime(timezone=True))
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Write a time; one without a zone is refused."""
+        """Return the time in the database's format; raise for a time without a zone."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -152,7 +154,7 @@ class UtcTime(TypeDecorator[datetime]):
         return utc.replace(tzinfo=None) if dialect.name in MYSQL else utc
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """Read a time."""
+        """Return the time, aware in UTC."""
         if value is None:
             return None
         timestamp = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -162,21 +164,48 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class typed_null(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expression
-    """NULL, of a type: in a UNION of three PostgreSQL takes one without for text."""
+    """NULL with a type: in a UNION of three SELECTs PostgreSQL treats an untyped NULL as text."""
 
     inherit_cache = True
 
     def __init__(self, type_: TypeEngine[Any]) -> None:
-        """Take the type of what other parts of the UNION have in its place."""
+        """Create a NULL of the type that other parts of the UNION have in the same column."""
         super().__init__()
         self.type = type_
 
 
 @compiles(typed_null)
-def _no_value(element: typed_null, compiler: SQLCompiler, **kw: Any) -> str:
+def _typed_null(element: typed_null, compiler: SQLCompiler, **kw: Any) -> str:
     return "NULL"
 
 
 @compiles(typed_null, "postgresql")
-def _no_value_postgresql(element: typed_null, compiler: SQLCompiler, **kw: Any) -> str:
+def _typed_null_postgresql(element: typed_null, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(cast(null(), element.type), **kw)
+
+
+class as_bytes(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+    """A text that is compared byte by byte, regardless of its column's collation.
+
+    MySQL's utf8mb4_bin ignores trailing spaces, and tables that other tools created may have
+    identifiers with collations that also ignore case and accents.
+    """
+
+    inherit_cache = True
+
+
+@compiles(as_bytes)
+def _as_bytes(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(as_bytes, *MYSQL)
+def _as_bytes_mysql(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
+    # Converted to one character set: the table or an application's connection may have another.
+    text = compiler.process(element.clauses, **kw)
+    return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
+
+
+def id_equals(column: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Return the condition that identifiers are equal byte by byte; uses the column's index."""
+    return and_(column == other, as_bytes(column) == as_bytes(other))

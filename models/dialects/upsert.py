@@ -1,4 +1,4 @@
-"""INSERT statements that meet a row which is there already."""
+"""INSERT statements for rows that may exist already (upserts)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -13,11 +13,11 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 JOINED_BYTES: Final = 900_000
 """The most bytes of rows that the drivers of MySQL join to one INSERT: their constant
-``max_stmt_length`` with room for the statement itself. Up to it a statement for all rows need
-not be built anew."""
+``max_stmt_length`` with room for the statement itself. Up to this size a cached statement serves
+any number of rows."""
 
 
-# Of those that know ON CONFLICT, which is spelt alike.
+# Dialects with ON CONFLICT, whose syntax is the same in both.
 _INSERT: Final[Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]]] = {
     "sqlite": sqlite.insert,
     "postgresql": postgresql.insert,
@@ -26,19 +26,19 @@ _INSERT: Final[Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]
 
 @cache
 def insert_if_absent(table: Table, dialect: str) -> Insert:
-    """Build an INSERT that locks, but leaves alone, a row which has this primary key already.
+    """Return an INSERT that locks, but does not change, a row that has this primary key already.
 
     Unlike MySQL's INSERT IGNORE it hides no other error.
 
     Args:
-        table: the table; its first primary key column stands in for "change nothing".
+        table: the table; its first primary key column is set to itself, which changes nothing.
         dialect: the name of the session's dialect.
     """
     if dialect in MYSQL:
         key = next(iter(table.primary_key))
         return mysql.insert(table).on_duplicate_key_update({key.name: key})
     if dialect == "postgresql":
-        # A row is locked before the condition is looked at; DO NOTHING would not lock it.
+        # The row is locked before the condition is evaluated; DO NOTHING would not lock it.
         key = next(iter(table.primary_key))
         new = postgresql.insert(table)
         return new.on_conflict_do_update(
@@ -50,9 +50,9 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
 
 
 def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Insert:
-    """Build an INSERT that overwrites a row which has this primary key already.
+    """Return an INSERT that overwrites a row that has this primary key already.
 
-    The key is overwritten too: where a collation takes two keys for one, the later stands.
+    The key is overwritten too: if two keys are equal by the collation, the later one remains.
 
     Args:
         table: the table.
@@ -70,12 +70,12 @@ def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Ins
 
 
 def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement[bool]) -> Insert:
-    """Build an INSERT that overwrites a row which is there already, if a condition is so.
+    """Return an INSERT that overwrites an existing row if a condition is true.
 
     Args:
         table: the table.
         dialect: the name of the session's dialect.
-        condition: of the row that is there; else it stays as it is.
+        condition: a condition on the existing row; if false the row is not changed.
     """
     key = {column.name for column in table.primary_key}
     others = [column.name for column in table.columns if column.name not in key]
@@ -93,10 +93,10 @@ def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement
 
 
 def many_rows(statement: Insert, rows: Rows, dialect: str) -> tuple[Insert] | tuple[Insert, Rows]:
-    """Return what to execute so that the server gets more than `JOINED_BYTES` in one statement.
+    """Return the arguments of `execute` that send more than `JOINED_BYTES` in one statement.
 
-    The drivers of MySQL join rows to one statement only up to that size. Those of PostgreSQL
-    send rows without waiting for an answer to each. For SQLite a row is no round trip.
+    The drivers of MySQL join rows to one statement only up to that size. The drivers of
+    PostgreSQL send rows without waiting for an answer to each. SQLite has no round trips.
 
     Args:
         statement: an INSERT.

@@ -1,4 +1,4 @@
-"""What the server says of itself and of threadlog's tables."""
+"""Queries to the server's catalog about its settings and threadlog's tables."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from sqlalchemy import Column, bindparam, false, inspect, select, text, update
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
-from threadlog.models.dialects import utc_now
+from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
@@ -29,8 +29,8 @@ _ENGINES: Final = text(
 
 _SESSION: Final = text("SELECT @@autocommit, @@character_set_client, @@sql_mode")
 
-# Of PostgreSQL, which does not know whether its client commits each statement by itself: the
-# time at which the transaction began tells.
+# PostgreSQL does not know whether its client commits each statement; two different transaction
+# start times show it.
 _ENCODINGS: Final = text("SELECT current_setting('server_encoding'), pg_client_encoding()")
 _BEGAN: Final = text("SELECT transaction_timestamp()")
 
@@ -38,14 +38,14 @@ _COLLATE: Final = re.compile(r"\bCOLLATE (\w+)")
 
 
 class Collation(NamedTuple):
-    """How MySQL compares a column, and how it is to."""
+    """A column's collation on MySQL, and the collation that the models have."""
 
     found: str | None
     wanted: str
 
 
 class Partitioning(NamedTuple):
-    """How MySQL spreads a table."""
+    """A table's partitioning on MySQL."""
 
     method: str | None
     partitions: int
@@ -53,7 +53,7 @@ class Partitioning(NamedTuple):
 
 
 class SessionSettings(NamedTuple):
-    """How a session of MySQL is set up."""
+    """Settings of a session of MySQL."""
 
     driver: str
     autocommit: bool
@@ -62,79 +62,79 @@ class SessionSettings(NamedTuple):
 
 
 class CatalogueRepository(Repository):
-    """Questions to the catalogue, bound to one session.
+    """Queries to the catalog, bound to one session.
 
-    Methods that end in ``_statement`` execute nothing: they write what a person may run.
+    Methods that end in ``_statement`` execute nothing: they return SQL for a person to run.
     """
 
     def now(self) -> datetime:
-        """Give the database's time: in UTC, to the microsecond."""
+        """Return the database's time: in UTC, to the microsecond."""
         now = self.uow.execute(select(utc_now(self.uow.dialect))).scalar()
         return cast("datetime", now)
 
     def server_version(self) -> tuple[int, ...]:
-        """Give the server's version, as the driver read it when it connected."""
+        """Return the server's version, as the driver read it when it connected."""
         version = self.uow.connection.dialect.server_version_info or ()
         return tuple(part for part in version if isinstance(part, int))
 
     def is_mariadb(self) -> bool:
-        """Say whether a server that speaks MySQL's protocol is MariaDB."""
+        """Return True if the server is MariaDB, also under a URL of MySQL."""
         return self.uow.dialect == "mariadb"
 
     def tables(self, part: SchemaPart) -> set[str]:
-        """Name those of a part's tables that exist."""
+        """Return the names of a part's existing tables."""
         existing = inspect(self.uow.connection).get_table_names()
         return {table for table in existing if table in part.tables}
 
     def columns(self, table: str) -> set[str]:
-        """Name the columns of an existing table."""
+        """Return the names of an existing table's columns."""
         return {str(c["name"]) for c in inspect(self.uow.connection).get_columns(table)}
 
     def indexes(self, table: str) -> set[str]:
-        """Name the indexes of an existing table."""
+        """Return the names of an existing table's indexes."""
         return {str(i["name"]) for i in inspect(self.uow.connection).get_indexes(table)}
 
     def session_settings(self) -> SessionSettings:
-        """Give what the session's host chose for it, on MySQL."""
+        """Return the settings that the application chose for the session, on MySQL."""
         driver = self.uow.connection.dialect.driver
         autocommit, charset, sql_mode = self.uow.execute(_SESSION).one()
         return SessionSettings(driver, bool(autocommit), charset, sql_mode)
 
     def encodings(self) -> tuple[str, str]:
-        """Give the encodings of the database and of the session, on PostgreSQL."""
+        """Return the encodings of the database and of the session, on PostgreSQL."""
         database, session = self.uow.execute(_ENCODINGS).one()
         return database, session
 
     def commits_each_statement(self) -> bool:
-        """Say whether each statement is a transaction of its own, on PostgreSQL."""
+        """Return True if each statement is a separate transaction, on PostgreSQL."""
         began = self.uow.execute(_BEGAN).scalar()
         return bool(self.uow.execute(_BEGAN).scalar() != began)
 
     def write_nothing(self, part: SchemaPart) -> None:
-        """Execute a statement that writes, but no row."""
+        """Execute an UPDATE that matches no row."""
         table = part.version_table
         self.uow.execute(update(table).values(version=table.c.version).where(false()))
 
     def has_version_table(self, part: SchemaPart) -> bool:
-        """Say whether the version table exists and has the column that it is read by."""
+        """Return True if the version table exists and has the column ``version``."""
         table = part.version_table.name
         return table in self.tables(part) and "version" in self.columns(table)
 
     def create_tables(self, part: SchemaPart) -> None:
-        """Create what is missing of a part's tables. Only for embedded databases."""
+        """Create the missing tables of a part. Only for embedded databases."""
         part.metadata.create_all(self.uow.connection)
 
     def max_allowed_packet(self) -> int:
-        """Give the largest statement that a MySQL server takes on this session, in bytes."""
+        """Return the largest statement that a MySQL server accepts in this session, in bytes."""
         return int(self.uow.execute(_MAX_ALLOWED_PACKET).scalar() or 0)
 
     def partitioning(self, table: str) -> Partitioning:
-        """Give the partitioning of a table on MySQL."""
+        """Return the partitioning of a table on MySQL."""
         method, count, expression = self.uow.execute(_PARTITIONS, {"table": table}).one()
         return Partitioning(method, count, expression)
 
     def identifier_collations(self, part: SchemaPart) -> dict[tuple[str, str], Collation]:
-        """Give the collation of each (table, column) that holds an identifier, on MySQL."""
+        """Return the collation of each (table, column) that has an identifier, on MySQL."""
         wanted = {
             (table.name, column.name): collation
             for table in part.metadata.tables.values()
@@ -153,35 +153,35 @@ class CatalogueRepository(Repository):
         }
 
     def _collation(self, column: Column[Any]) -> str | None:
-        """Give the collation that a column's type names, on MySQL."""
+        """Return the collation in a column's type, on MySQL; None if it names none."""
         named = _COLLATE.search(column.type.compile(self.uow.connection.dialect))
         return named[1] if named else None
 
     def engines(self, part: SchemaPart) -> dict[str, str | None]:
-        """Give the storage engine of each table on MySQL."""
+        """Return the storage engine of each table on MySQL."""
         rows = self.uow.execute(_ENGINES, {"tables": sorted(part.tables)})
-        return {table: engine for table, engine in rows}  # noqa: C416 - rows are no pairs to mypy
+        return {table: engine for table, engine in rows}  # noqa: C416 - to mypy rows are not pairs
 
     def index_statement(self, part: SchemaPart, table: str, name: str) -> str:
-        """Write the statement that creates an index of the models."""
+        """Return the statement that creates an index of the models."""
         indexes = part.metadata.tables[table].indexes
         (index,) = (index for index in indexes if index.name == name)
         return str(CreateIndex(index).compile(dialect=self.uow.connection.dialect))
 
     def partition_statement(self, table: str) -> str:
-        """Write the statement that partitions a table of MySQL as the schema has it."""
+        """Return the statement that partitions a table of MySQL by the schema."""
         return f"ALTER TABLE {table} PARTITION BY KEY (thread_id) PARTITIONS {PARTITION_COUNT}"
 
     def engine_statement(self, table: str) -> str:
-        """Write the statement that moves a table of MySQL to InnoDB."""
+        """Return the statement that converts a table of MySQL to InnoDB."""
         return f"ALTER TABLE {table} ENGINE=InnoDB"
 
     def collation_statement(self, part: SchemaPart, table: str, columns: Sequence[str]) -> str:
-        """Write the one statement that gives columns of MySQL the type that models have.
+        """Return the one statement that converts columns of MySQL to the types of the models.
 
-        One for all of them: a foreign key refuses to have its two ends changed in turn. Empty
-        where one leads from a table to another, which no one statement changes; nor does it on
-        MariaDB where it leads to its own table.
+        One statement for all columns, as the two ends of a foreign key cannot be changed one
+        after the other. Empty if a foreign key leads from one table to another, which no single
+        statement can change; on MariaDB also if it leads to its own table.
         """
         ends = {
             (end.table.name, end.name)

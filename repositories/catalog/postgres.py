@@ -1,4 +1,4 @@
-"""What PostgreSQL says of threadlog's tables, beside what every database says."""
+"""Queries to PostgreSQL's catalog about threadlog's tables."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,14 +7,14 @@ from typing import Final, NamedTuple
 from sqlalchemy import Column, inspect, text
 
 from threadlog.models import PARTITION_COUNT, HitlAnswer, Message, Run, SchemaPart, Thread
-from threadlog.models.dialects import METADATA_INDEX, foreign_key, metadata_index, partition
+from threadlog.models.dialects.ddl import METADATA_INDEX, foreign_key, metadata_index, partition
 from threadlog.repositories.base import Executor, Repository
 
 _OF_THREAD: Final = tuple(model.__tablename__ for model in (Message, Run, HitlAnswer))
 
 _COLLATED: Final = re.compile(r" COLLATE .*")
 
-# Columns that are not text have none. One that is not deterministic takes for equal what differs.
+# Only text columns have one. With a nondeterministic collation different texts may be equal.
 _COLLATIONS: Final = text(
     "SELECT CAST(attname AS TEXT), CAST(collname AS TEXT), collisdeterministic,"
     " COALESCE(attnum = ANY (partattrs), false) "
@@ -33,22 +33,22 @@ _BOUNDS: Final = text(
 
 
 class Difference(NamedTuple):
-    """What something is, and what it ought to be."""
+    """An actual value and the value that the models have."""
 
     found: str
     wanted: str
 
 
 class Collation(NamedTuple):
-    """How PostgreSQL compares a column."""
+    """A column's collation on PostgreSQL."""
 
     name: str
-    """``default`` for the database's own."""
+    """Name of the collation; ``default`` for the database's own."""
 
     deterministic: bool
 
     fixed: bool
-    """Whether it cannot be changed, since the table is partitioned by the column."""
+    """Whether the collation cannot be changed, as the table is partitioned by the column."""
 
 
 class ForeignKey(NamedTuple):
@@ -60,15 +60,15 @@ class ForeignKey(NamedTuple):
     on_delete: str | None
 
     def __str__(self) -> str:
-        """Write it as SQL has it."""
+        """Return the key in SQL syntax."""
         cascade = f" ON DELETE {self.on_delete}" if self.on_delete else ""
         return f"({self.column}) REFERENCES {self.table} ({self.referred}){cascade}"
 
 
 class PostgresCatalogue(Repository):
-    """Questions to PostgreSQL's catalogue, bound to one session.
+    """Queries to PostgreSQL's catalog, bound to one session.
 
-    Methods that end in ``_statement`` execute nothing: they write what a person may run.
+    Methods that end in ``_statement`` execute nothing: they return SQL for a person to run.
     """
 
     def __init__(self, uow: Executor) -> None:
@@ -76,7 +76,7 @@ class PostgresCatalogue(Repository):
         self._inspector = inspect(uow.connection)
 
     def types(self, part: SchemaPart) -> Iterator[tuple[str, str, Difference]]:
-        """Yield table, column and types of those columns that have another than their model."""
+        """Yield table, column and types of each column whose type differs from the model."""
         dialect = self.uow.connection.dialect
         for table in self._tables(part):
             columns = part.metadata.tables[table].columns
@@ -88,7 +88,7 @@ class PostgresCatalogue(Repository):
                         yield table, found["name"], Difference(actual, wanted)
 
     def primary_keys(self, part: SchemaPart) -> Iterator[tuple[str, Difference]]:
-        """Yield the tables whose primary key is another than their model's."""
+        """Yield the tables whose primary key differs from the model."""
         for table in self._tables(part):
             found = self._inspector.get_pk_constraint(table)["constrained_columns"]
             wanted = [column.name for column in part.metadata.tables[table].primary_key]
@@ -96,7 +96,7 @@ class PostgresCatalogue(Repository):
                 yield table, Difference(", ".join(found) or "none", ", ".join(wanted))
 
     def missing_foreign_keys(self, part: SchemaPart) -> Iterator[tuple[str, ForeignKey]]:
-        """Yield the foreign keys that tables lack."""
+        """Yield the missing foreign keys with their tables."""
         for table in self._tables(part):
             there = {
                 ForeignKey(
@@ -110,36 +110,36 @@ class PostgresCatalogue(Repository):
             yield from ((table, key) for key in _keys(part, table) if key not in there)
 
     def foreign_key_statement(self, table: str, key: ForeignKey) -> str:
-        """Write the statement that gives a table a foreign key."""
+        """Return the statement that adds a foreign key to a table."""
         if key.column == "thread_id" and table in _OF_THREAD:
             return foreign_key(table)
         return f"ALTER TABLE {table} ADD FOREIGN KEY {key}"
 
     def has_metadata_index(self) -> bool:
-        """Say whether the index of messages' metadata is there."""
+        """Return True if the index of messages' metadata exists."""
         indexes = self._inspector.get_indexes(Message.__tablename__)
         return METADATA_INDEX in {index["name"] for index in indexes}
 
     def metadata_index_statement(self) -> str:
-        """Write the statement that creates it."""
+        """Return the statement that creates the index of messages' metadata."""
         return metadata_index(Message.__tablename__)
 
     def partition_key(self, table: str) -> str | None:
-        """Give what a table is partitioned by, such as ``HASH (thread_id)``; None if by nothing."""
+        """Return a table's partition key, such as ``HASH (thread_id)``; None if not partitioned."""
         found: str | None = self.uow.execute(_KEY, {"table": table}).scalar()
         return found
 
     def partitions(self, table: str) -> set[int | None]:
-        """Give the places of a table's partitions, and None for any that is none of 64."""
+        """Return the remainders of a table's partitions, with None for any not among the 64."""
         bounds = self.uow.execute(_BOUNDS, {"table": table}).scalars()
-        return {_place(bound) for bound in bounds}
+        return {_remainder(bound) for bound in bounds}
 
     def partition_statement(self, table: str, places: Iterable[int]) -> str:
-        """Write the statements that create some of a table's partitions."""
+        """Return the statements that create some of a table's partitions."""
         return "; ".join(partition(table, place) for place in places)
 
     def collations(self, part: SchemaPart) -> dict[tuple[str, str], Collation]:
-        """Give the collation of each (table, column) that the models sort byte by byte."""
+        """Return the collation of each (table, column) that the models sort byte by byte."""
         return {
             (table, column): Collation(name, deterministic, fixed)
             for table in self._tables(part)
@@ -150,7 +150,7 @@ class PostgresCatalogue(Repository):
         }
 
     def collation_statement(self, table: str, columns: Iterable[str], collation: str) -> str:
-        """Write the statement that gives columns of text another collation."""
+        """Return the statement that changes the collation of text columns."""
         changes = [f'ALTER {column} TYPE TEXT COLLATE "{collation}"' for column in columns]
         return f"ALTER TABLE {table} {', '.join(changes)}"
 
@@ -159,19 +159,19 @@ class PostgresCatalogue(Repository):
         return column is not None and _COLLATED.search(column.type.compile(dialect)) is not None
 
     def _tables(self, part: SchemaPart) -> list[str]:
-        """Name those of a part's tables that exist."""
+        """Return the names of a part's existing tables."""
         return sorted(part.tables.intersection(self._inspector.get_table_names()))
 
 
 def _keys(part: SchemaPart, table: str) -> Iterator[ForeignKey]:
-    """Yield the foreign keys that a table is to have."""
+    """Yield the foreign keys that a table must have."""
     for key in part.metadata.tables[table].foreign_keys:
         yield ForeignKey(key.parent.name, key.column.table.name, key.column.name, key.ondelete)
     if table in _OF_THREAD:
         yield ForeignKey("thread_id", Thread.__tablename__, "thread_id", "CASCADE")
 
 
-def _place(bound: str) -> int | None:
-    """Read the place of a partition: FOR VALUES WITH (modulus 64, remainder 5)."""
+def _remainder(bound: str) -> int | None:
+    """Return the remainder in ``FOR VALUES WITH (modulus 64, remainder 5)``."""
     found = re.fullmatch(rf".*\(modulus {PARTITION_COUNT}, remainder (\d+)\)", bound)
     return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""The version that a part of the schema says it has."""
+"""The stored version of a part of the schema."""
 
 from sqlalchemy import delete, insert, select
 
@@ -14,12 +14,12 @@ class SchemaVersionRepository(Repository):
         self._part = part
 
     def read(self) -> list[int]:
-        """Read every version that the table holds, lowest first; the table must exist."""
+        """Return every version in the table, lowest first; the table must exist."""
         version = self._part.version_table.c.version
         return list(self.uow.execute(select(version).order_by(version)).scalars())
 
     def write(self) -> None:
-        """Make the table hold this release's version and no other."""
+        """Replace the content of the table by this release's version."""
         table = self._part.version_table
         self.uow.execute(delete(table))
         self.uow.execute(insert(table).values(version=self._part.version))

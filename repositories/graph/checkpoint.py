@@ -1,4 +1,4 @@
-"""Checkpoints: storing one, reading one or a page of them, and what is known without reading."""
+"""Checkpoints: storing one, reading one or a page of them, and reading summaries."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,16 +25,11 @@ from sqlalchemy import (
 )
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
-from threadlog.models.dialects import (
-    as_text,
-    force_primary_key,
-    insert_or_replace,
-    json_items,
-    json_member_is,
-    prevent_index_sort,
-    typed_null,
-    utc_now,
-)
+from threadlog.models.dialects.json import as_text, json_items, json_member_is
+from threadlog.models.dialects.query_plans import force_primary_key, prevent_index_sort
+from threadlog.models.dialects.time import utc_now
+from threadlog.models.dialects.types import typed_null
+from threadlog.models.dialects.upsert import insert_or_replace
 from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.digests import ns_digest
 
@@ -47,8 +42,8 @@ _TEXT: Final = Text()
 _KEY: Final = ("thread_id", "ns_digest", "checkpoint_id")
 _COUNTERS: Final = "counters_since_delta_snapshot"
 
-# What a row of the one statement is; an int first: asyncmy takes a row that begins with a
-# value of 16 MiB for the end of the rows.
+# The kinds of rows of the one statement; an int first: asyncmy reads a row that begins with a
+# value of 16 MiB as the end of the rows.
 _CHECKPOINT, _BLOB, _WRITE = range(3)
 
 
@@ -71,7 +66,7 @@ class NewCheckpoint(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """Where a page of checkpoints, newest first, ended."""
+    """End of a page of checkpoints, newest first."""
 
     checkpoint_id: str
     thread_id: str
@@ -80,7 +75,7 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointQuery:
-    """Which checkpoints are asked for; what is None is not asked for."""
+    """Conditions on checkpoints; None for no condition."""
 
     thread_id: str | None = None
     checkpoint_ns: str | None = None
@@ -91,8 +86,8 @@ class CheckpointQuery:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Members that the metadata must have, with these values."""
 
-    behind: Cursor | None = None
-    """Only what follows the place where a page ended."""
+    after: Cursor | None = None
+    """Only checkpoints that follow the end of a page."""
 
 
 class StoredBlob(NamedTuple):
@@ -105,7 +100,7 @@ class StoredBlob(NamedTuple):
 
 
 class StoredWrite(NamedTuple):
-    """A task's write, not yet decoded; sorts as the writes of a step are applied."""
+    """A task's write, not yet decoded; sorts in the order in which writes are applied."""
 
     task_path: str
     task_id: str
@@ -117,7 +112,7 @@ class StoredWrite(NamedTuple):
 
 @dataclass(slots=True)
 class StoredCheckpoint:
-    """A checkpoint as stored, with its channels' values and its tasks' writes."""
+    """A stored checkpoint, with its channels' values and its tasks' writes."""
 
     thread_id: str
     checkpoint_ns: str
@@ -132,32 +127,32 @@ class StoredCheckpoint:
     """The text of a JSON array."""
 
     blobs: dict[str, StoredBlob] = field(default_factory=dict)
-    """By key: those of its page, of which `blob_keys` says which are its own."""
+    """Values by key, of the whole page; `blob_keys` has the keys of this checkpoint."""
 
     writes: list[StoredWrite] = field(default_factory=list)
 
     @property
-    def place(self) -> Cursor:
-        """Where a page that ends with it ended."""
+    def cursor(self) -> Cursor:
+        """The end of a page whose last checkpoint this is."""
         return Cursor(self.checkpoint_id, self.thread_id, ns_digest(self.checkpoint_ns))
 
 
 class CheckpointSummary(NamedTuple):
-    """What decides about a checkpoint when others are deleted."""
+    """Data of a checkpoint that pruning needs, without its content."""
 
     ns_digest: str
     checkpoint_id: str
     parent_checkpoint_id: str | None
     blob_keys: frozenset[str]
     delta_channels: tuple[str, ...]
-    """Names of channels whose value is what their ancestors' writes add up to."""
+    """Names of channels whose value is computed from the writes of ancestors."""
 
     old: bool
 
 
 @cache
 def _put(dialect: str) -> Insert:
-    """Build the INSERT that overwrites a checkpoint of the same id."""
+    """Return the INSERT that overwrites a checkpoint of the same id."""
     names = [*NewCheckpoint._fields, "ns_digest"]
     row = {name: bindparam(name, type_=_CHECKPOINTS.c[name].type) for name in names}
     return insert_or_replace(_CHECKPOINTS, dialect, {**row, "created_at": utc_now(dialect)})
@@ -167,50 +162,50 @@ class CheckpointRepository(Repository):
     """Statements on checkpoints, bound to one session."""
 
     def put(self, new: NewCheckpoint) -> None:
-        """Insert a checkpoint, or overwrite the one of this id."""
+        """Insert a checkpoint, or overwrite the one with the same id."""
         row = {**new._asdict(), "ns_digest": ns_digest(new.checkpoint_ns)}
         self.uow.execute(_put(self.uow.dialect), row)
 
     def newest(self, thread_id: str, checkpoint_ns: str) -> StoredCheckpoint | None:
-        """Read the newest checkpoint of a namespace, all of it in one statement."""
+        """Return the newest checkpoint of a namespace, in one statement; None if not found."""
         key = {"thread_id": thread_id, "ns_digest": ns_digest(checkpoint_ns)}
-        return next(iter(_gathered(self.uow.execute(_NEWEST, key))), None)
+        return next(iter(_assemble(self.uow.execute(_NEWEST, key))), None)
 
     def one(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str
     ) -> StoredCheckpoint | None:
-        """Read a checkpoint, all of it in one statement."""
+        """Return a checkpoint, in one statement; None if not found."""
         key = {
             "thread_id": thread_id,
             "ns_digest": ns_digest(checkpoint_ns),
             "checkpoint_id": checkpoint_id,
         }
-        return next(iter(_gathered(self.uow.execute(_ONE, key))), None)
+        return next(iter(_assemble(self.uow.execute(_ONE, key))), None)
 
     def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
-        """Read up to `limit` checkpoints, newest first, all of them in one statement."""
+        """Return up to `limit` checkpoints, newest first, in one statement."""
         dialect = self.uow.dialect
         target = _targets(*_conditions(query, dialect), order=_ordering(query, dialect)).limit(
             limit
         )
         if query.thread_id is not None:
             target = force_primary_key(target, _CHECKPOINTS, dialect)
-        return _gathered(self.uow.execute(_whole(target.cte("target"))))
+        return _assemble(self.uow.execute(_whole(target.cte("target"))))
 
     def chain(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str, depth: int
     ) -> list[tuple[str, str | None, list[str]]]:
-        """Follow a checkpoint's parents.
+        """Return a checkpoint and its ancestors.
 
         Args:
             thread_id: the thread.
             checkpoint_ns: the namespace.
-            checkpoint_id: where to begin.
-            depth: the most checkpoints to give.
+            checkpoint_id: the first checkpoint.
+            depth: the most checkpoints to return.
 
         Returns:
-            The checkpoint itself, its parent, and so on as far as they are stored: each with
-            its parent's id and its blob keys.
+            The checkpoint itself, its parent, and so on as far as they exist: each with its
+            parent's id and its blob keys.
         """
         key = {
             "thread_id": thread_id,
@@ -220,12 +215,12 @@ class CheckpointRepository(Repository):
         }
         return [(row[1], row[2], row[3]) for row in self.uow.execute(_CHAIN, key)]
 
-    def outline(self, thread_id: str, *, seconds_ago: float) -> list[CheckpointSummary]:
-        """Read what decides about a thread's checkpoints, without what they hold.
+    def summaries(self, thread_id: str, *, seconds_ago: float) -> list[CheckpointSummary]:
+        """Return summaries of all checkpoints of a thread, without their content.
 
         Args:
             thread_id: the thread.
-            seconds_ago: how long ago one must have been stored to be old.
+            seconds_ago: the age in seconds from which on a checkpoint is old.
         """
         dialect = self.uow.dialect
         old = _CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago)
@@ -245,20 +240,20 @@ class CheckpointRepository(Repository):
         ]
 
     def threads_of_runs(self, run_ids: Sequence[str]) -> list[str]:
-        """Name the threads in which runs made checkpoints, in order."""
+        """Return the threads in which runs created checkpoints, in order."""
         column = _CHECKPOINTS.c.thread_id
         wanted = select(column).distinct().where(_CHECKPOINTS.c.run_id.in_(run_ids))
         return list(self.uow.execute(wanted.order_by(column)).scalars())
 
     def of_runs(self, thread_id: str, run_ids: Sequence[str]) -> set[tuple[str, str]]:
-        """Find the checkpoints of a thread that runs made: hash of the namespace, id."""
+        """Return the checkpoints of a thread from these runs: hash of the namespace, id."""
         wanted = select(_CHECKPOINTS.c.ns_digest, _CHECKPOINTS.c.checkpoint_id).where(
             _CHECKPOINTS.c.thread_id == thread_id, _CHECKPOINTS.c.run_id.in_(run_ids)
         )
         return {(row[0], row[1]) for row in self.uow.execute(wanted)}
 
     def threads_with_old(self, *, seconds_ago: float, after: str | None, limit: int) -> list[str]:
-        """Name threads that have a checkpoint as old as that, a page at a time, in order."""
+        """Return a page of the threads, in order, that have a checkpoint of at least this age."""
         dialect = self.uow.dialect
         column = _CHECKPOINTS.c.thread_id
         query = (
@@ -273,7 +268,7 @@ class CheckpointRepository(Repository):
         )
 
     def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
-        """Delete checkpoints of a namespace; gives how many there were."""
+        """Delete checkpoints of a namespace, and return their number."""
         return rowcount(
             self.uow.execute(
                 delete(_CHECKPOINTS).where(
@@ -285,23 +280,23 @@ class CheckpointRepository(Repository):
         )
 
     def delete_thread(self, thread_id: str) -> int:
-        """Delete a thread's checkpoints; gives how many there were."""
+        """Delete a thread's checkpoints, and return their number."""
         return delete_thread(self.uow, _CHECKPOINTS, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread's checkpoints inside the database; the target has none of them.
+        """Copy a thread's checkpoints inside the database; the target must have none.
 
-        The source's stay locked: nobody deletes them, nor what they refer to, which is to be
-        copied by later statements.
+        The source's checkpoints stay locked: no other transaction deletes them or the values
+        and writes that later statements copy.
         """
         copy_thread(self.uow, _CHECKPOINTS, source_thread_id, target_thread_id, lock=True)
 
 
 def _ordering(query: CheckpointQuery, dialect: str) -> Sequence[ColumnElement[Any]]:
-    """Give what checkpoints are ordered by, so that it decides between any two.
+    """Return a total order of the checkpoints.
 
-    Where they are of one namespace of a thread that is the id alone: MariaDB would sort all of
-    them by what is the same in all.
+    Within one namespace of a thread it is the id alone: with further columns, which are equal
+    in all rows, MariaDB would sort.
     """
     newest = _CHECKPOINTS.c.checkpoint_id
     if query.thread_id is None:
@@ -317,7 +312,7 @@ def _targets(
 ) -> Select[Any]:
     """Select the keys of checkpoints, newest first.
 
-    All in descending order, as an index on checkpoint_id has its rows backwards.
+    All columns in descending order, so that the index on checkpoint_id is scanned backwards.
     """
     return (
         select(*(_CHECKPOINTS.c[name] for name in _KEY), _CHECKPOINTS.c.blob_keys)
@@ -327,12 +322,12 @@ def _targets(
 
 
 def _whole(target: CTE) -> CompoundSelect[Any]:
-    """Build the one statement that reads checkpoints with their values and writes.
+    """Return the one statement that reads checkpoints with their values and writes.
 
-    One statement reads one snapshot: no writer shows half of what it stored.
+    One statement reads one snapshot: a concurrent write is seen completely or not at all.
     """
     items = json_items(target.c.blob_keys, "items")
-    # Checkpoints share values: each is read once.
+    # Checkpoints share values; each value is read once.
     wanted = (
         select(target.c.thread_id, target.c.ns_digest, items.c.value)
         .select_from(target.join(items, true()))
@@ -347,7 +342,7 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         typed_null(_WRITES.c.idx.type).label("idx"),
         _CHECKPOINTS.c.type,
         _CHECKPOINTS.c.checkpoint.label("content"),
-        # As text: a row whose JSON is broken must be named, not fail in the driver's hands.
+        # As text: a row with invalid JSON must be reported by its key, not fail in the driver.
         as_text(_CHECKPOINTS.c.metadata).label("metadata"),
         as_text(_CHECKPOINTS.c.blob_keys).label("keys"),
     ).join(target, _same_key(_CHECKPOINTS, target))
@@ -383,13 +378,13 @@ _OF_NAMESPACE: Final = (
 )
 _NEWEST: Final = _whole(_targets(*_OF_NAMESPACE).limit(1).cte("target"))
 _IS_CHECKPOINT: Final = _CHECKPOINTS.c.checkpoint_id == bindparam("checkpoint_id")
-# The limit keeps MySQL from merging the CTE, whose one row it then refuses to give JSON_TABLE
+# The limit prevents MySQL from merging the CTE, which fails with JSON_TABLE on a single row
 # (error 1210).
 _ONE: Final = _whole(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT).limit(1).cte("target"))
 
 
 def _chain() -> Select[Any]:
-    """Build the statement that follows parents."""
+    """Return the recursive statement that reads a checkpoint and its ancestors."""
     columns = (
         _CHECKPOINTS.c.checkpoint_id,
         _CHECKPOINTS.c.parent_checkpoint_id,
@@ -424,28 +419,28 @@ def _conditions(query: CheckpointQuery, dialect: str) -> Iterable[ColumnElement[
         yield checkpoint_id < query.before
     for key, value in query.metadata.items():
         yield json_member_is(_CHECKPOINTS.c.metadata, key, value, dialect)
-    if query.behind is not None:
-        yield from _behind(query.behind)
+    if query.after is not None:
+        yield from _after(query.after)
 
 
-def _behind(place: Cursor) -> Iterable[ColumnElement[bool]]:
+def _after(cursor: Cursor) -> Iterable[ColumnElement[bool]]:
     columns = (_CHECKPOINTS.c.checkpoint_id, _CHECKPOINTS.c.thread_id, _CHECKPOINTS.c.ns_digest)
     id_, thread, digest = columns
-    yield id_ <= place.checkpoint_id  # a range of the index
+    yield id_ <= cursor.checkpoint_id  # a range of the index
     yield or_(
-        id_ < place.checkpoint_id,
+        id_ < cursor.checkpoint_id,
         and_(
-            id_ == place.checkpoint_id,
+            id_ == cursor.checkpoint_id,
             or_(
-                thread < place.thread_id,
-                and_(thread == place.thread_id, digest < place.ns_digest),
+                thread < cursor.thread_id,
+                and_(thread == cursor.thread_id, digest < cursor.ns_digest),
             ),
         ),
     )
 
 
-def _gathered(rows: Iterable[Any]) -> list[StoredCheckpoint]:
-    """Give the rows of the one statement to the checkpoints that they belong to."""
+def _assemble(rows: Iterable[Any]) -> list[StoredCheckpoint]:
+    """Return the checkpoints from the rows of the one statement."""
     found: dict[tuple[str, str, str], StoredCheckpoint] = {}
     blobs: dict[tuple[str, str], dict[str, StoredBlob]] = {}
     writes: list[tuple[tuple[str, str, str], StoredWrite]] = []
@@ -472,4 +467,4 @@ def _gathered(rows: Iterable[Any]) -> list[StoredCheckpoint]:
 
 
 def _newest_first(checkpoint: StoredCheckpoint) -> Cursor:
-    return checkpoint.place
+    return checkpoint.cursor

@@ -1,4 +1,4 @@
-"""Values of channels: storing each version once, and deleting those that nothing refers to."""
+"""Values of channels: storing each version once, and deleting unreferenced values."""
 
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Table, delete, or_, select
 
 from threadlog.models import CheckpointBlob
-from threadlog.models.dialects import JOINED_BYTES, insert_if_absent, many_rows
+from threadlog.models.dialects.upsert import JOINED_BYTES, insert_if_absent, many_rows
 from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
 
@@ -33,18 +33,18 @@ class CheckpointBlobRepository(Repository):
     """Statements on values of channels, bound to one session."""
 
     def put(self, thread_id: str, digest: str, batch: Sequence[NewBlob], size: int) -> None:
-        """Insert values in one statement; a version that is stored already stays as it is.
+        """Insert values in one statement; a version that is stored already is not changed.
 
         Args:
             thread_id: the thread.
             digest: the hash of the namespace.
             batch: the values.
-            size: about how many bytes they are in a statement.
+            size: approximate size of the values in a statement, in bytes.
         """
         key = {"thread_id": thread_id, "ns_digest": digest}
         rows = []
         for new in batch:
-            rows.append({**key, **new._asdict()})  # noqa: PERF401 - a frame less
+            rows.append({**key, **new._asdict()})  # noqa: PERF401 - one frame fewer
         statement = insert_if_absent(_BLOBS, self.uow.dialect)
         if size > JOINED_BYTES:
             self.uow.execute(*many_rows(statement, rows, self.uow.dialect))
@@ -52,7 +52,7 @@ class CheckpointBlobRepository(Repository):
             self.uow.execute(statement, rows)
 
     def existing(self, thread_id: str, digest: str, keys: Sequence[str]) -> set[str]:
-        """Say which of these keys have a value."""
+        """Return the keys, among `keys`, that have a value."""
         found = select(_BLOBS.c.blob_key).where(
             _BLOBS.c.thread_id == thread_id,
             _BLOBS.c.ns_digest == digest,
@@ -61,14 +61,14 @@ class CheckpointBlobRepository(Repository):
         return set(self.uow.execute(found).scalars())
 
     def of_channels(self, thread_id: str, channels: Iterable[str]) -> set[tuple[str, str]]:
-        """Find the values of channels in all of a thread's namespaces.
+        """Return the keys of channels' values in all of a thread's namespaces.
 
         Args:
             thread_id: the thread.
             channels: hashes of the channels' names.
 
         Returns:
-            Hash of the namespace and key of each.
+            Pairs of the namespace's hash and the key.
         """
         begins = [_BLOBS.c.blob_key.startswith(channel) for channel in channels]
         found = select(_BLOBS.c.ns_digest, _BLOBS.c.blob_key).where(
@@ -77,7 +77,7 @@ class CheckpointBlobRepository(Repository):
         return {(digest, key) for digest, key in self.uow.execute(found)}
 
     def delete(self, thread_id: str, digest: str, keys: Sequence[str]) -> int:
-        """Delete values; gives how many there were."""
+        """Delete values, and return their number."""
         return rowcount(
             self.uow.execute(
                 delete(_BLOBS).where(
@@ -89,9 +89,9 @@ class CheckpointBlobRepository(Repository):
         )
 
     def delete_thread(self, thread_id: str) -> int:
-        """Delete a thread's values; gives how many there were."""
+        """Delete a thread's values, and return their number."""
         return delete_thread(self.uow, _BLOBS, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread's values inside the database; the target has none of them."""
+        """Copy a thread's values inside the database; the target must have none."""
         copy_thread(self.uow, _BLOBS, source_thread_id, target_thread_id)

@@ -1,4 +1,4 @@
-"""Writes of tasks: storing them once, and reading what channels' values add up from."""
+"""Writes of tasks: storing them once, and reading the history of channels' values."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -6,12 +6,12 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Table, delete, literal, select, union_all
 
 from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
-from threadlog.models.dialects import (
+from threadlog.models.dialects.types import typed_null
+from threadlog.models.dialects.upsert import (
     JOINED_BYTES,
     insert_if_absent,
     insert_or_replace_where,
     many_rows,
-    typed_null,
 )
 from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite
@@ -20,7 +20,7 @@ _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
 _WRITES: Final[Table] = CheckpointWrite.metadata.tables[CheckpointWrite.__tablename__]
 
-# What a row of `history` is; an int first, as in the statements on checkpoints.
+# The kinds of rows of `history`; an int first, as in the statements on checkpoints.
 _CHECKPOINT, _WRITE, _BLOB = range(3)
 
 
@@ -36,16 +36,16 @@ class NewWrite(NamedTuple):
 
 
 class History(NamedTuple):
-    """What channels' values add up from, all of one point in time."""
+    """The rows from which channels' values are computed, all from one point in time."""
 
     checkpoint_ids: set[str]
-    """Those of the checkpoints that are stored."""
+    """The ids of the checkpoints that exist."""
 
     writes: dict[str, list[StoredWrite]]
-    """By the id of the checkpoint, in the order in which they are applied."""
+    """Writes by checkpoint id, in the order in which they are applied."""
 
     blobs: dict[str, StoredBlob]
-    """By key."""
+    """Values by key."""
 
 
 class CheckpointWriteRepository(Repository):
@@ -59,20 +59,20 @@ class CheckpointWriteRepository(Repository):
     ) -> None:
         """Insert writes in one statement.
 
-        A write that is stored already stays as it is: the step that wrote it was repeated.
-        Errors, interrupts and the like, whose idx is negative, replace what is stored.
+        A write that is stored already is not changed: its step was repeated. Errors, interrupts
+        and the like, whose idx is negative, replace the stored write.
 
         Args:
             key: the checkpoint's thread_id, ns_digest and checkpoint_id.
             batch: the writes.
-            size: about how many bytes they are in a statement.
+            size: approximate size of the writes in a statement, in bytes.
         """
         dialect = self.uow.dialect
         rows, replaces = {}, False
         for new in batch:
             replaces = replaces or new.idx < 0
             place = (new.task_id, new.idx)
-            # PostgreSQL refuses a statement that would replace what it inserted itself.
+            # PostgreSQL refuses a statement that would replace a row of its own.
             if new.idx < 0 or place not in rows:
                 rows[place] = {**key, **new._asdict()}
         values = list(rows.values())
@@ -93,13 +93,13 @@ class CheckpointWriteRepository(Repository):
         channels: Sequence[str],
         blob_keys: Sequence[str],
     ) -> History:
-        """Read, in one statement, the writes to channels after checkpoints, and some values.
+        """Return, in one statement, the writes to channels after checkpoints, and some values.
 
         Args:
             thread_id: the thread.
             digest: the hash of the namespace.
-            checkpoint_ids: after which checkpoints.
-            channels: to which channels.
+            checkpoint_ids: the checkpoints.
+            channels: the names of the channels.
             blob_keys: the keys of the values.
         """
         here = {"thread_id": thread_id, "ns_digest": digest}
@@ -128,7 +128,7 @@ class CheckpointWriteRepository(Repository):
         return _history(self.uow.execute(statement).all())
 
     def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
-        """Delete the writes after checkpoints; gives how many there were."""
+        """Delete the writes after checkpoints, and return their number."""
         return rowcount(
             self.uow.execute(
                 delete(_WRITES).where(
@@ -140,11 +140,11 @@ class CheckpointWriteRepository(Repository):
         )
 
     def delete_thread(self, thread_id: str) -> int:
-        """Delete a thread's writes; gives how many there were."""
+        """Delete a thread's writes, and return their number."""
         return delete_thread(self.uow, _WRITES, thread_id)
 
     def copy(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread's writes inside the database; the target has none of them."""
+        """Copy a thread's writes inside the database; the target must have none."""
         copy_thread(self.uow, _WRITES, source_thread_id, target_thread_id)
 
 

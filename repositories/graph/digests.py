@@ -1,7 +1,7 @@
-"""Hashes that stand in keys for names of any length, computed on the client.
+"""Hashes of names of any length, for use in keys, computed on the client.
 
 MySQL 9.6 and later have no MD5(), and the same names must find the same rows on every
-server. 128 bits of SHA-256: two names of one thread with the same hash are not to be expected.
+server. With 128 bits of SHA-256 a collision of two names in one thread is not to be expected.
 """
 
 from functools import lru_cache
@@ -19,5 +19,5 @@ def ns_digest(checkpoint_ns: str) -> str:
 
 @lru_cache(maxsize=4096)
 def channel_digest(channel: str) -> str:
-    """Return the hash of a channel's name, which the keys of its values begin with."""
+    """Return the hash of a channel's name; the keys of the channel's values begin with it."""
     return sha256(channel.encode()).hexdigest()[:DIGITS]

@@ -1,7 +1,7 @@
-"""Forks: the part of a thread that is finished, read or copied inside the database.
+"""Forks: the finished part of a thread, read or copied inside the database.
 
-That part is the messages without a run, and those of runs completed at or before a given
-one; the rest of the thread may still change.
+The finished part is the messages without a run, and the messages of runs that completed no later
+than a given run. The rest of the thread may still change.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,9 @@ from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import LockingRead, as_text, id_equals
-from threadlog.models.dialects.locking import Lock
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.locking import Lock, LockingRead
+from threadlog.models.dialects.types import id_equals
 from threadlog.repositories.base import Repository, execute_in_order
 from threadlog.repositories.log.message import THREAD_ROW, MessageRow
 
@@ -47,7 +48,7 @@ _CUTOFF: Final = select(_LAST_RUN.c.completion_seq).where(
 
 
 def _finished(cutoff: ColumnElement[int], *columns: ColumnElement[Any]) -> Select[Any]:
-    """Select from the finished messages of the source; none of a run if the cutoff is NULL."""
+    """Select from the finished messages of the source; without runs if the cutoff is NULL."""
     runs = and_(_RUNS.c.thread_id == _SOURCE, id_equals(_RUNS.c.run_id, _MESSAGES.c.run_id))
     return (
         select(*columns)
@@ -59,7 +60,7 @@ def _finished(cutoff: ColumnElement[int], *columns: ColumnElement[Any]) -> Selec
     )
 
 
-# One statement, so that thread, cutoff and messages are of one point in time.
+# One statement, so that thread, cutoff and messages are from one point in time.
 _SNAPSHOT: Final = union_all(
     select(
         literal(THREAD_ROW).label("seq"),
@@ -82,10 +83,10 @@ _NEWS: Final = _THREADS.alias("new_thread")
 
 
 def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
-    places = (_NEWS, _MESSAGES.alias("remains"), _RUNS.alias("remains_of_runs"))
+    tables = (_NEWS, _MESSAGES.alias("remains"), _RUNS.alias("remains_of_runs"))
     taken = (
         exists(select(table.c.thread_id).where(table.c.thread_id == bindparam("new")))
-        for table in places
+        for table in tables
     )
     return lock(_CUTOFF).scalar_subquery(), as_text(_THREADS.c.extra), or_(*taken)
 
@@ -121,30 +122,30 @@ class Snapshot(NamedTuple):
     """The finished part of a thread, at one point in time."""
 
     completed: bool
-    """Whether the run that it is to end at is completed; if not, it is of no use."""
+    """Whether the last run to include is completed; if not, the snapshot is of no use."""
 
     messages: list[MessageRow]
     """In seq order."""
 
 
 class ForkSource(NamedTuple):
-    """What a fork takes from its locked source, beside messages and runs."""
+    """Data of a fork's locked source, except messages and runs."""
 
     cutoff: int | None
-    """The completion_seq of the last run to copy; None where that is not completed."""
+    """The completion_seq of the last run to copy; None if that run is not completed."""
 
     extra: str
-    """The text of its `extra`."""
+    """The text of the source's `extra`."""
 
     new_is_taken: bool
-    """Whether there is something of the new thread already."""
+    """Whether rows of the new thread exist already."""
 
 
 class ForkRepository(Repository):
     """Statements that read or copy the finished part of a thread, bound to one session."""
 
     def snapshot(self, thread_id: str, after_run_id: str) -> Snapshot | None:
-        """Read what a fork would copy, in one statement; None where there is no such thread."""
+        """Return the part that a fork would copy, in one statement; None if not found."""
         key = {"source": thread_id, "after_run_id": after_run_id}
         rows = sorted(self.uow.execute(_SNAPSHOT, key).all(), key=lambda row: row[0])
         if not rows or rows[0][0] != THREAD_ROW:
@@ -152,9 +153,9 @@ class ForkRepository(Repository):
         return Snapshot(rows[0][4] is not None, [MessageRow(*row[:4]) for row in rows[1:]])
 
     def lock_source(self, thread_id: str, after_run_id: str, new: str) -> ForkSource | None:
-        """Lock the thread that is to be forked; None where there is none.
+        """Lock the source of a fork, and return its data; None if not found.
 
-        Until the transaction ends nobody appends to it, or claims or completes its runs.
+        Until the transaction ends no other one appends to it, or claims or completes its runs.
         """
         key = {"source": thread_id, "after_run_id": after_run_id, "new": new}
         statements = _LOCK_SOURCE.statements(self.uow.dialect)
@@ -162,7 +163,7 @@ class ForkRepository(Repository):
         return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
 
     def copy(self, source: str, new: str, cutoff: int, extra: dict[str, Any]) -> None:
-        """Copy the finished part of a locked thread to a new one; no payload leaves the server.
+        """Copy the finished part of a locked thread to a new one, inside the database.
 
         Args:
             source: the thread that is forked.
@@ -171,7 +172,7 @@ class ForkRepository(Repository):
             extra: the fork's `extra`.
 
         Raises:
-            ThreadAlreadyExistsError: something of a thread `new` is there already.
+            ThreadAlreadyExistsError: rows of the thread `new` exist already.
         """
         values = {"source": source, "new": new, "cutoff": cutoff}
         try:
@@ -179,5 +180,5 @@ class ForkRepository(Repository):
             self.uow.execute(_COPY_MESSAGES, values)
             self.uow.execute(_COPY_RUNS, values)
         except IntegrityError as error:
-            # The source is locked, so that only a key of the new thread can be in the way.
+            # The source is locked, so only a key of the new thread can be the conflict.
             raise ThreadAlreadyExistsError(thread_id=new) from error

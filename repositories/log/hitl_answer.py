@@ -1,4 +1,4 @@
-"""Answers that people gave, kept by thread, run and question."""
+"""People's answers, stored by thread, run and question."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -6,14 +6,10 @@ from typing import Any, Final
 from sqlalchemy import Table, bindparam, delete, select
 
 from threadlog.models import HitlAnswer
-from threadlog.models.dialects import (
-    as_bytes,
-    as_text,
-    exact_json,
-    id_equals,
-    insert_or_replace,
-    statement_time,
-)
+from threadlog.models.dialects.json import as_text, exact_json
+from threadlog.models.dialects.time import statement_time
+from threadlog.models.dialects.types import as_bytes, id_equals
+from threadlog.models.dialects.upsert import insert_or_replace
 from threadlog.repositories.base import Repository
 
 _ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]
@@ -23,7 +19,7 @@ _OF_RUN: Final = (
     id_equals(_ANSWERS.c.run_id, bindparam("run_id")),
 )
 _IS_QUESTION: Final = id_equals(_ANSWERS.c.question_id, bindparam("question_id"))
-# The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
+# The key first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
 _LOAD: Final = select(_ANSWERS.c.question_id, as_text(_ANSWERS.c.answer)).where(
     *_OF_RUN, _IS_QUESTION
 )
@@ -34,22 +30,22 @@ _CLEAR_SOME: Final = _CLEAR.where(
     as_bytes(_ANSWERS.c.question_id).in_(bindparam("question_ids", expanding=True)),
 )
 
-# Values in one IN: few enough for every server.
+# Values in one IN list: below the limit of every server.
 _AT_ONCE: Final = 500
 
 _NO_RUN: Final = ""
-"""What the key has in place of a run where none asked."""
+"""The run id in the key of a question without a run."""
 
 
 class HitlAnswerRepository(Repository):
     """Statements on answers, bound to one session."""
 
     def save(self, thread_id: str, run_id: str | None, question_id: str, answer: Any) -> None:
-        """Insert an answer or replace the one that is there, in one statement.
+        """Insert an answer or replace the stored one, in one statement.
 
         Args:
             thread_id: the thread.
-            run_id: the run that asked; None where none did.
+            run_id: the run that asked; None for a question without a run.
             question_id: the question.
             answer: a JSON value.
         """
@@ -64,13 +60,13 @@ class HitlAnswerRepository(Repository):
         self.uow.execute(insert_or_replace(_ANSWERS, dialect, row))
 
     def load(self, thread_id: str, run_id: str | None, question_id: str) -> str | bytes | None:
-        """Read an answer's JSON text; None where there is none."""
+        """Return an answer's JSON text; None if not found."""
         key = {"thread_id": thread_id, "run_id": run_id or _NO_RUN, "question_id": question_id}
         row = self.uow.execute(_LOAD, key).first()
         return None if row is None else row[1]
 
     def clear(self, thread_id: str, run_id: str | None, question_ids: Sequence[str] | None) -> None:
-        """Delete a run's answers: those to some questions, or all of them for None."""
+        """Delete a run's answers to `question_ids`, or all its answers if that is None."""
         key: dict[str, Any] = {"thread_id": thread_id, "run_id": run_id or _NO_RUN}
         if question_ids is None:
             self.uow.execute(_CLEAR, key)

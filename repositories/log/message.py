@@ -1,4 +1,4 @@
-"""Messages: inserting them behind a thread's last seq, and reading them in order."""
+"""Messages: inserting them after a thread's last seq, and reading them in order."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -23,13 +23,11 @@ from sqlalchemy import (
 
 from threadlog.errors import StorageError
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import (
-    LastRows,
-    as_text,
-    encode_last_insert_id,
-    id_equals,
-    to_epoch,
-)
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.last_insert_id import encode_last_insert_id
+from threadlog.models.dialects.query_plans import LastRows
+from threadlog.models.dialects.time import to_epoch
+from threadlog.models.dialects.types import id_equals
 from threadlog.repositories.base import Repository
 from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq
 
@@ -39,16 +37,16 @@ _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 
 _INSERT: Final = insert(_MESSAGES)
 _OF_THREAD: Final = _MESSAGES.c.thread_id == bindparam("thread_id")
-# As text: a row whose JSON is broken must be named by its seq, not fail in the driver's hands.
+# As text: a row with invalid JSON must be reported by its seq, not fail in the driver.
 _METADATA: Final = as_text(_MESSAGES.c.metadata)
 
 
-# Stands where a message has its seq, and sorts before every one of them.
+# In place of a seq in the thread's own row; sorts before all messages.
 THREAD_ROW: Final = -1
 
 
 def _log(restrict: Callable[[Select[Any]], Select[Any]] | None = None) -> Any:
-    """Build the one statement that reads a thread and its messages from one snapshot."""
+    """Return the one statement that reads a thread and its messages from one snapshot."""
     thread = select(
         literal(THREAD_ROW).label("seq"),
         null().label("role"),
@@ -99,19 +97,19 @@ _PAGE: Final = (
 _LIMITED_PAGE: Final = _PAGE.limit(bindparam("limit"))
 
 
-def _insert_behind(*unless: Select[Any]) -> Executable:
-    """Build what locks a thread and inserts a message behind its last one.
+def _lock_and_append(*unless: Select[Any]) -> Executable:
+    """Return the INSERT that locks a thread and adds a message after its last one.
 
     Args:
-        unless: what finds a row where nothing is to be inserted.
+        unless: SELECTs; if one finds a row, nothing is inserted.
     """
-    # All of it locks, as the statement reads what was committed when it got its lock.
-    place = last_seq(Select.with_for_update) + 1
-    # As digits: a statement that waits is shown by the server, which fails over other bytes.
+    # All subqueries lock, so that the statement reads what was committed when it got its lock.
+    seq = last_seq(Select.with_for_update) + 1
+    # As digits: the server fails to list a waiting statement that has bytes other than text.
     payload = func.unhex(bindparam("digits", type_=String()))
     given = [bindparam(column.name, type_=column.type) for column in _GIVEN]
     row = select(
-        _THREADS.c.thread_id, encode_last_insert_id(place, NEEDS_TOUCH), payload, *given
+        _THREADS.c.thread_id, encode_last_insert_id(seq, NEEDS_TOUCH), payload, *given
     ).where(
         _THREADS.c.thread_id == bindparam("thread_id"),
         *(~exists(found.with_for_update()) for found in unless),
@@ -125,8 +123,8 @@ def _insert_behind(*unless: Select[Any]) -> Executable:
 
 
 _GIVEN: Final = [_MESSAGES.c[name] for name in ("role", "metadata", "run_id")]
-_INSERT_BEHIND: Final = _insert_behind()
-_INSERT_BEHIND_UNLESS_COMPLETED: Final = _insert_behind(
+_LOCK_AND_APPEND: Final = _lock_and_append()
+_LOCK_AND_APPEND_UNLESS_COMPLETED: Final = _lock_and_append(
     select(_RUNS.c.run_id).where(
         _RUNS.c.thread_id == bindparam("thread_id"),
         id_equals(_RUNS.c.run_id, bindparam("run_id")),
@@ -136,7 +134,7 @@ _INSERT_BEHIND_UNLESS_COMPLETED: Final = _insert_behind(
 
 
 class NewMessage(NamedTuple):
-    """A message ready to be inserted: encoded, without its place in a thread."""
+    """A message ready to be inserted: encoded, without thread and seq."""
 
     role: str
     metadata: dict[str, Any]
@@ -145,17 +143,17 @@ class NewMessage(NamedTuple):
 
 
 class PlacedMessages(NamedTuple):
-    """Messages ready to be inserted, and where."""
+    """Messages ready to be inserted, with their thread and position."""
 
     thread_id: str
     after_seq: int
-    """The seq that the first of them follows."""
+    """The seq before the first message."""
 
     messages: Sequence[NewMessage]
 
 
 class MessageRow(NamedTuple):
-    """A message as stored, not yet decoded."""
+    """A stored message, not yet decoded."""
 
     seq: int
     role: str
@@ -164,7 +162,7 @@ class MessageRow(NamedTuple):
 
 
 class DatedMessageRow(NamedTuple):
-    """A message as stored, with the second (since 1970 UTC) in which it was."""
+    """A stored message, with the second (since 1970 UTC) at which it was stored."""
 
     seq: int
     created_at: int
@@ -177,7 +175,7 @@ class LogRows(NamedTuple):
     """A thread at one point in time."""
 
     extra: str | None
-    """The text of `extra`; None where messages have no thread row."""
+    """The text of `extra`; None if the messages have no thread row."""
 
     parent_thread_id: str | None
     messages: Sequence[Sequence[Any]]
@@ -190,7 +188,7 @@ class MessageRepository(Repository):
     def insert(
         self, thread_id: str, after_seq: int, batches: Iterable[Sequence[NewMessage]]
     ) -> None:
-        """Insert messages behind `after_seq`; the caller holds the thread's lock.
+        """Insert messages after `after_seq`; the caller holds the thread's lock.
 
         Args:
             thread_id: the thread.
@@ -212,31 +210,33 @@ class MessageRepository(Repository):
         self.uow.execute(_INSERT, rows)
 
     def lock_and_append(self, thread_id: str, message: NewMessage) -> ThreadTail | None:
-        """Lock a thread, and insert a message behind its last one, in one statement.
+        """Lock a thread, and insert a message after its last one, in one statement.
 
-        Only for sessions that read at READ COMMITTED, and on servers that can; see `tells`.
-        The payload is sent as two digits for each byte.
+        Only for sessions at READ COMMITTED on a server of `LAST_INSERT_ID_DIALECTS`. The payload
+        is sent as two digits for each byte.
 
         Returns:
-            The thread's end before, with its lock held; None where there is no such thread,
-            or the message's run is completed: nothing is inserted then.
+            The end of the thread before the message, with the lock held; None if the thread
+            does not exist or the message's run is completed: then nothing was inserted.
 
         Raises:
-            StorageError: the server does not tell where the message was put.
+            StorageError: the server does not return the seq of the message.
         """
-        statement = _INSERT_BEHIND if message.run_id is None else _INSERT_BEHIND_UNLESS_COMPLETED
+        statement = (
+            _LOCK_AND_APPEND if message.run_id is None else _LOCK_AND_APPEND_UNLESS_COMPLETED
+        )
         values = {**message._asdict(), "digits": message.payload.hex()}
         result = self.uow.execute(statement, {"thread_id": thread_id, **values})
         inserted = cast("CursorResult[Any]", result)
         if not inserted.rowcount:
             return None
         seq, needs_touch = divmod(inserted.lastrowid, 2)  # see `encode_last_insert_id`
-        if not seq:  # a proxy between, or a server that is not quite MySQL
+        if not seq:  # a proxy in between, or a server that is not quite MySQL
             raise StorageError("The server does not return the argument of LAST_INSERT_ID()")
         return ThreadTail(last_seq=seq - 1, needs_touch=bool(needs_touch), completed_run=None)
 
     def are_stored(self, placed: PlacedMessages) -> bool:
-        """Say whether these very messages are at their seqs: role, payload and run id."""
+        """Return True if exactly these messages are at their seqs: role, payload and run id."""
         thread_id, after, messages = placed
         keys = {"thread_id": thread_id, "after": after, "last": after + len(messages)}
         stored = [tuple(row) for row in self.uow.execute(_STORED, keys)]
@@ -246,15 +246,15 @@ class MessageRepository(Repository):
         """Read a thread and its messages, or the newest `last` of them, in one statement.
 
         Returns:
-            The thread as it was at one point in time; None where nothing is stored of it.
+            The thread at one point in time; None if nothing of it is stored.
         """
         statement = _LOG
         parameters: dict[str, Any] = {"thread_id": thread_id}
         if last is not None:
             statement = _newest(self.uow.dialect)
             parameters = {**parameters, "skip": last - 1, "last": last}
-        # SQL promises no order of a UNION, and ORDER BY would sort whole payloads on the
-        # server; sorting what is already in order costs next to nothing here.
+        # SQL guarantees no order of a UNION, and ORDER BY would sort whole payloads on the
+        # server; sorting rows that are already in order costs next to nothing here.
         rows = sorted(self.uow.execute(statement, parameters), key=itemgetter(0))
         if not rows:
             return None
@@ -264,7 +264,7 @@ class MessageRepository(Repository):
         return LogRows(first[2], first[4], rows[1:])
 
     def page(self, thread_id: str, *, after_seq: int, limit: int | None) -> list[DatedMessageRow]:
-        """Read up to `limit` messages with a seq above `after_seq`, in seq order."""
+        """Return up to `limit` messages after `after_seq`, in seq order."""
         parameters: dict[str, Any] = {"thread_id": thread_id, "after_seq": after_seq}
         statement = _PAGE
         if limit is not None:

@@ -1,11 +1,13 @@
-"""Pending requests: the question that waits for a person, one for each thread at most."""
+"""Pending requests: the question that waits for a person, at most one per thread."""
 
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, bindparam, select, update
 
 from threadlog.models import Thread
-from threadlog.models.dialects import as_bytes, as_text, insert_if_absent
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.types import as_bytes
+from threadlog.models.dialects.upsert import insert_if_absent
 from threadlog.repositories.base import Repository, rowcount
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -25,18 +27,18 @@ _CLEAR_IF_SAME: Final = _CLEAR.where(
     == as_bytes(bindparam("question_id")),
     as_bytes(_THREADS.c.run_id) == as_bytes(bindparam("of_run")),
 )
-# The run first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
+# The run first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
 _LOAD: Final = select(_THREADS.c.run_id, as_text(_THREADS.c.pending_request)).where(
     _THREADS.c.thread_id == bindparam("thread_id"), _THREADS.c.pending_request.is_not(None)
 )
 
 
 class PendingRequestRow(NamedTuple):
-    """A pending request as stored, not yet decoded."""
+    """A stored pending request, not yet decoded."""
 
     run_id: str | None
     request: str
-    """Its JSON text."""
+    """The request's JSON text."""
 
 
 class PendingRequestRepository(Repository):
@@ -45,8 +47,8 @@ class PendingRequestRepository(Repository):
     def save(self, thread_id: str, request: dict[str, Any], run_id: str | None) -> None:
         """Replace a thread's pending request; the thread is created if need be.
 
-        On an existing thread it is one statement under READ COMMITTED. An update of a
-        missing row locks the gap under REPEATABLE READ: there the row is made first.
+        On an existing thread it is one statement under READ COMMITTED. Under REPEATABLE READ
+        an UPDATE of a missing row locks the gap, so the row is created first.
         """
         values = {"id": thread_id, "request": request, "of_run": run_id}
         if self.uow.read_committed and rowcount(self.uow.execute(_SAVE, values)):
@@ -56,19 +58,21 @@ class PendingRequestRepository(Repository):
         self.uow.execute(_SAVE, values)
 
     def clear(self, thread_id: str) -> None:
-        """Remove a thread's pending request with its run id; a missing thread stays missing."""
+        """Remove a thread's pending request with its run id; a missing thread is not created."""
         self.uow.execute(_CLEAR, {"id": thread_id})
 
     def clear_if_same(self, thread_id: str, question_id: str, run_id: str) -> bool:
-        """Remove it in one statement if it is this question of this run, byte by byte.
+        """Remove a pending request, in one statement, if it is this question of this run.
+
+        The question id and the run id are compared byte by byte.
 
         Returns:
-            Whether it was, and is removed now.
+            True if it was removed.
         """
         key = {"id": thread_id, "question_id": question_id, "of_run": run_id}
         return rowcount(self.uow.execute(_CLEAR_IF_SAME, key)) == 1
 
     def load(self, thread_id: str) -> PendingRequestRow | None:
-        """Read a thread's pending request with its run id; None where there is none."""
+        """Return a thread's pending request with its run id; None if not found."""
         row = self.uow.execute(_LOAD, {"thread_id": thread_id}).first()
         return None if row is None else PendingRequestRow(*row)

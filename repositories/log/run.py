@@ -23,15 +23,9 @@ from sqlalchemy import (
 )
 
 from threadlog.models import Message, Run, Thread
-from threadlog.models.dialects import (
-    LockingRead,
-    bump_row_version,
-    id_equals,
-    seconds_ago,
-    statement_time,
-    to_epoch,
-)
-from threadlog.models.dialects.locking import Lock
+from threadlog.models.dialects.locking import Lock, LockingRead, bump_row_version
+from threadlog.models.dialects.time import seconds_ago, statement_time, to_epoch
+from threadlog.models.dialects.types import id_equals
 from threadlog.repositories.base import Repository, execute_in_order, rowcount
 
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
@@ -43,8 +37,8 @@ _IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 _OF_THREAD: Final = _RUNS.c.thread_id == bindparam("thread_id")
 _IS_RUN: Final = and_(_OF_THREAD, id_equals(_RUNS.c.run_id, bindparam("run_id")))
 
-# By the column's own collation: what that takes for the same key cannot be inserted. All
-# reads lock, as a plain one would read the transaction's snapshot under REPEATABLE READ.
+# Compared by the column's own collation: a key that is equal by it cannot be inserted. All reads
+# lock, as a plain read would see the transaction's snapshot under REPEATABLE READ.
 _NEW_RUN: Final = bindparam("run_id", type_=_RUNS.c.run_id.type)
 _IS_TAKEN: Final = exists(
     select(_RUNS.c.run_id).where(_OF_THREAD, _RUNS.c.run_id == _NEW_RUN).with_for_update()
@@ -81,10 +75,10 @@ _COMPLETED: Final = select(_RUNS.c.thread_id, _RUNS.c.run_id).where(
 )
 _RELEASE: Final = delete(_RUNS).where(_IS_RUN)
 
-# Runs in one statement: few enough for every server.
+# Runs in one statement: below every server's limit.
 _RUNS_AT_ONCE: Final = 400
 
-# A question whose run is not known may be any open run's.
+# A question without a run id may belong to any open run.
 _WAITS: Final = and_(
     _THREADS.c.pending_request.is_not(None),
     or_(_THREADS.c.run_id.is_(None), id_equals(_THREADS.c.run_id, _RUNS.c.run_id)),
@@ -112,20 +106,20 @@ _LONG_AGO: Final = seconds_ago(bindparam("seconds"))
 
 
 def _stale(*, locking: bool) -> Select[Any]:
-    sign_of_life = select(_MESSAGES.c.seq).where(
+    recent_message = select(_MESSAGES.c.seq).where(
         _MESSAGES.c.thread_id == _RUNS.c.thread_id,
         id_equals(_MESSAGES.c.run_id, _RUNS.c.run_id),
         _MESSAGES.c.created_at > _LONG_AGO,
     )
     statement = _summaries()
     if locking:
-        sign_of_life = sign_of_life.with_for_update()
+        recent_message = recent_message.with_for_update()
         statement = statement.where(_IS_RUN).with_for_update()
     return statement.where(
         _RUNS.c.completed_at.is_(None),
         _RUNS.c.claimed_at <= _LONG_AGO,
         ~_WAITS,
-        ~exists(sign_of_life),
+        ~exists(recent_message),
     )
 
 
@@ -133,8 +127,8 @@ _STALE: Final = _stale(locking=False)
 _IS_STALE: Final = _stale(locking=True)
 
 
-class RunRow(NamedTuple):
-    """A run as it is listed; times in seconds since 1970 UTC."""
+class RunSummaryRow(NamedTuple):
+    """A row of a listing of runs; times in seconds since 1970 UTC."""
 
     thread_id: str
     run_id: str
@@ -142,41 +136,41 @@ class RunRow(NamedTuple):
     completed_at: float | None
     completion_seq: int | None
     waits: int
-    """Whether (1 or 0) it is open and its thread's pending question is, or may be, its own."""
+    """1 if the run is open and its thread's pending question is, or may be, the run's; else 0."""
 
 
 class Completion(NamedTuple):
-    """What completing a run of a locked thread needs to know."""
+    """State of a run of a locked thread, for completing it."""
 
     completed: bool | None
-    """Whether the run is completed; None where it was never claimed."""
+    """Whether the run is completed; None if it was never claimed."""
 
     last_seq: int
-    """The highest completion_seq of the thread, 0 where there is none."""
+    """The highest completion_seq of the thread, 0 if no run is completed."""
 
 
 class RunRepository(Repository):
     """Statements on runs, bound to one session."""
 
     def claim(self, thread_id: str, run_id: str) -> bool:
-        """Insert an open run unless there is one of this id; the caller holds the thread's lock.
+        """Insert an open run if the id is free; the caller holds the thread's lock.
 
         Returns:
-            Whether it was inserted.
+            True if the run was inserted.
         """
         result = self.uow.execute(_CLAIM, {"thread_id": thread_id, "run_id": run_id})
         return rowcount(result) == 1
 
     def completed(self, thread_id: str, run_id: str) -> bool | None:
-        """Say whether a run is completed, and lock it; None where there is no such run."""
+        """Lock a run, and return True if it is completed; None if not found."""
         key = {"thread_id": thread_id, "run_id": run_id}
         row = self.uow.execute(_IS_COMPLETED, key).first()
         return None if row is None else bool(row[0])
 
     def completed_among(self, keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Find completed runs; the caller holds the locks of their threads.
+        """Return the completed runs among `keys`; the caller holds the locks of their threads.
 
-        One statement for every few hundred runs, none for none.
+        One statement for every 400 runs, no statement without runs.
 
         Args:
             keys: pairs of a thread and a run.
@@ -189,7 +183,7 @@ class RunRepository(Repository):
         return found
 
     def lock_completion(self, thread_id: str, run_id: str) -> Completion:
-        """Lock a thread, and read what completing one of its runs needs."""
+        """Lock a thread, and return the state of one of its runs."""
         key = {"thread_id": thread_id, "run_id": run_id}
         row = execute_in_order(self.uow, _LOCK_COMPLETION.statements(self.uow.dialect), key)
         if row is None or row[0] is None:
@@ -205,19 +199,19 @@ class RunRepository(Repository):
         """Delete a run; the caller holds the thread's lock."""
         self.uow.execute(_RELEASE, {"thread_id": thread_id, "run_id": run_id})
 
-    def of_thread(self, thread_id: str) -> list[RunRow]:
-        """List a thread's runs, first claimed first."""
+    def of_thread(self, thread_id: str) -> list[RunSummaryRow]:
+        """Return a thread's runs in the order in which they were claimed."""
         return _rows(self.uow.execute(_LIST, {"thread_id": thread_id}).all())
 
     def is_stale(self, thread_id: str, run_id: str, seconds: int) -> bool:
-        """Say whether `stale` would list a run; the caller holds the thread's lock."""
+        """Return True if `stale` would return the run; the caller holds the thread's lock."""
         key = {"thread_id": thread_id, "run_id": run_id, "seconds": seconds}
         return self.uow.execute(_IS_STALE, key).first() is not None
 
-    def stale(self, seconds: int) -> list[RunRow]:
-        """List open runs that gave no sign of life for so long and wait for nobody.
+    def stale(self, seconds: int) -> list[RunSummaryRow]:
+        """Return open runs that were inactive for `seconds` and do not wait for a person.
 
-        A sign of life is the claim, or a message of the run. Reads all runs.
+        The claim and each message of the run count as activity. Reads all runs.
         """
         return _rows(self.uow.execute(_STALE, {"seconds": seconds}).all())
 
@@ -229,5 +223,5 @@ def _completing(dialect: str) -> Update:
     )
 
 
-def _rows(rows: Sequence[Any]) -> list[RunRow]:
-    return [RunRow(*row) for row in rows]
+def _rows(rows: Sequence[Any]) -> list[RunSummaryRow]:
+    return [RunSummaryRow(*row) for row in rows]

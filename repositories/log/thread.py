@@ -1,4 +1,4 @@
-"""Threads: locking, listing and deleting them, and their `extra`."""
+"""Threads: locking, listing and deleting them, reading and writing their `extra`."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,20 +25,17 @@ from sqlalchemy import (
 
 from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
 from threadlog.models import HitlAnswer, Message, Run, Thread
-from threadlog.models.dialects import (
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.locking import (
+    Lock,
     LockingRead,
-    as_bytes,
-    as_text,
-    clock_time,
-    from_epoch,
-    id_equals,
-    insert_if_absent,
     lock_thread,
-    to_epoch,
     try_advisory_lock,
     with_advisory_lock,
 )
-from threadlog.models.dialects.locking import Lock
+from threadlog.models.dialects.time import clock_time, from_epoch, to_epoch
+from threadlog.models.dialects.types import as_bytes, id_equals
+from threadlog.models.dialects.upsert import insert_if_absent
 from threadlog.repositories.base import Repository, execute_in_order
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]
@@ -54,13 +51,13 @@ _THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=_THREADS.c.
 _IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 
 NEEDS_TOUCH: Final = _THREADS.c.updated_at < clock_time()
-"""Whether a thread's ``updated_at`` is of an earlier second than the server's clock."""
+"""The condition that ``updated_at`` is in an earlier second than the server's clock."""
 
 
-# Every read locks. A plain subquery would read the transaction's snapshot under REPEATABLE
-# READ, miss seqs that others committed since, and allocate them a second time.
+# Every read locks. Under REPEATABLE READ a plain subquery would read the transaction's snapshot,
+# miss seqs that were committed since, and allocate them a second time.
 def last_seq(lock: Lock) -> ColumnElement[int]:
-    """Give the seq of the newest message of the thread ``thread_id``, 0 where there is none."""
+    """Return the seq of the newest message of the thread ``thread_id``, 0 if it has none."""
     newest = select(func.max(_MESSAGES.c.seq)).where(
         _MESSAGES.c.thread_id == bindparam("thread_id")
     )
@@ -81,7 +78,7 @@ def _tail_and_completed(
 
 
 _LOCK_TAIL: Final = LockingRead(_THREADS, _THREAD_ID, _tail)
-# Nearly always it is one run, and a list of parameters is rendered anew each time.
+# Nearly always there is one run, and a list of parameters is rendered again each time.
 _LOCK_TAIL_AND_RUN: Final = LockingRead(
     _THREADS, _THREAD_ID, _tail_and_completed(id_equals(_RUNS.c.run_id, bindparam("run_id")))
 )
@@ -93,7 +90,7 @@ _LOCK_TAIL_AND_RUNS: Final = LockingRead(
         as_bytes(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
     ),
 )
-# The key first: asyncmy takes a row that begins with a value of 16 MiB for the end of rows.
+# The key first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
 _LOCK_EXTRA: Final[Executable] = (
     select(_THREADS.c.thread_id, as_text(_THREADS.c.extra)).where(_IS_THREAD).with_for_update()
 )
@@ -111,7 +108,7 @@ _SUMMARY: Final = select(
     to_epoch(_THREADS.c.updated_at).label("updated_at"),
 )
 
-# Subqueries in one statement: few enough for every server, and a plan that is cached.
+# Subqueries in one statement: below every server's limit, and few enough for a cached plan.
 _LAST_SEQS_AT_ONCE: Final = 100
 
 
@@ -119,17 +116,17 @@ class ThreadTail(NamedTuple):
     """The end of a locked thread."""
 
     last_seq: int
-    """Seq of the newest message, 0 where there is none."""
+    """Seq of the newest message, 0 if the thread has none."""
 
     needs_touch: bool
-    """Whether ``updated_at`` is of an earlier second than the server's clock."""
+    """Whether ``updated_at`` is in an earlier second than the server's clock."""
 
     completed_run: str | None
-    """One of the runs asked about that is completed, if any."""
+    """A completed run among the given runs, if any."""
 
 
-class ThreadRow(NamedTuple):
-    """A thread as it is listed; times in seconds since 1970 UTC."""
+class ThreadSummaryRow(NamedTuple):
+    """A row of a listing of threads; times in seconds since 1970 UTC."""
 
     thread_id: str
     parent_thread_id: str | None
@@ -140,7 +137,7 @@ class ThreadRow(NamedTuple):
 
 
 class ThreadKey(NamedTuple):
-    """A thread's place in a listing: where the next page begins after."""
+    """Position in a listing: the thread after which the next page begins."""
 
     thread_id: str
     updated_at: float
@@ -160,16 +157,16 @@ class ThreadRepository(Repository):
     def lock_tail(
         self, thread_id: str, run_ids: Sequence[str] = (), *, is_new: bool = False
     ) -> ThreadTail:
-        """Lock a thread, creating it if need be, and read where its log ends.
+        """Lock a thread, creating it if need be, and return the end of its log.
 
-        The row lock is held until the transaction ends: between this call and that point
-        nobody else allocates a seq of the thread. On an existing thread it is one
-        statement, or two where the database needs them.
+        The row lock is held until the transaction ends: until then no other transaction
+        allocates a seq of the thread. On an existing thread it is one statement, or two if the
+        database needs them.
 
         Args:
             thread_id: the thread.
-            run_ids: runs of which one is looked for that is completed.
-            is_new: whether there was no such thread a moment ago.
+            run_ids: runs among which to find a completed one.
+            is_new: whether the thread was missing a moment ago.
         """
         more: Mapping[str, Any]
         match run_ids:
@@ -184,19 +181,18 @@ class ThreadRepository(Repository):
         return ThreadTail(last_seq=row[0], needs_touch=bool(row[1]), completed_run=row[2])
 
     def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
-        """Lock several threads, and read where their logs end, in two statements.
+        """Lock several threads, and return the ends of their logs, in two statements.
 
-        A thread that there is not yet is left out. Only for sessions that read at READ
-        COMMITTED: the second statement sees what was committed before the first got its locks.
-        (One statement would need a subquery that depends on the row: MySQL reads, and locks,
-        all messages of each thread for it.)
+        Missing threads are skipped. Only for sessions at READ COMMITTED: the second statement
+        sees what was committed before the first got its locks. (A single statement would need
+        a correlated subquery, for which MySQL reads, and locks, all messages of each thread.)
 
         Args:
             thread_ids: the threads.
-            wait: whether to wait for those that others hold; if not, they are left out too.
+            wait: whether to wait for locked threads; if not, they are skipped too.
 
         Returns:
-            Each thread's end, as `lock_tail` gives it, without a completed run.
+            The end of each thread, as from `lock_tail`, without a completed run.
         """
         statement = _lock_several(self.uow.dialect, wait=wait)
         found = self.uow.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
@@ -212,10 +208,10 @@ class ThreadRepository(Repository):
             self.uow.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
 
     def lock_extra(self, thread_id: str) -> dict[str, Any]:
-        """Lock a thread, creating it if need be, and read its `extra`.
+        """Lock a thread, creating it if need be, and return its `extra`.
 
         Raises:
-            CheckpointCorruptionError: what the row holds is not a JSON object.
+            CheckpointCorruptionError: the stored `extra` is not a JSON object.
         """
         return parse_extra(thread_id, self._lock_or_create([_LOCK_EXTRA], thread_id)[1])
 
@@ -223,31 +219,33 @@ class ThreadRepository(Repository):
         """Replace the thread's `extra`; the caller holds its lock."""
         self.uow.execute(_WRITE_EXTRA.values(extra=extra), {"id": thread_id})
 
-    def page(self, *, after: ThreadKey | None, limit: int, order: ThreadOrder) -> list[ThreadRow]:
-        """List up to `limit` threads that come behind `after`, each with its last seq.
+    def page(
+        self, *, after: ThreadKey | None, limit: int, order: ThreadOrder
+    ) -> list[ThreadSummaryRow]:
+        """Return up to `limit` threads after `after`, each with its last seq.
 
         Costs one statement, and one more for every hundred threads; the length of the
         threads does not matter.
         """
         statement = _SUMMARY.order_by(*_ordering(order)).limit(limit)
         if after is not None:
-            statement = statement.where(_behind(after, order))
+            statement = statement.where(_after(after, order))
         rows = self.uow.execute(statement).mappings().all()
         last = self._last_seqs([row["thread_id"] for row in rows])
-        return [ThreadRow(**row, last_seq=last[row["thread_id"]]) for row in rows]
+        return [ThreadSummaryRow(**row, last_seq=last[row["thread_id"]]) for row in rows]
 
     def delete(self, thread_id: str, *, detach_forks: bool) -> bool:
         """Delete a thread with its messages, runs and answers.
 
         Args:
             thread_id: the thread.
-            detach_forks: keep its forks, without their link to it.
+            detach_forks: whether to keep forks of the thread, without their link to it.
 
         Returns:
-            Whether there was such a thread.
+            True if the thread existed.
 
         Raises:
-            ThreadHasForksError: forks point at the thread and were not to be detached.
+            ThreadHasForksError: the thread has forks, and `detach_forks` is False.
         """
         lock = lock_thread(_THREADS, _THREAD_ID, self.uow.dialect)
         if self.uow.execute(lock, {"thread_id": thread_id}).first() is None:
@@ -271,46 +269,46 @@ class ThreadRepository(Repository):
         *,
         is_new: bool = False,
     ) -> Sequence[Any]:
-        """Run a locking read of the thread's row; where there is no row, make one first.
+        """Run a locking read of the thread's row; create the row first if it is missing.
 
         Under REPEATABLE READ a locking read of a missing row locks the gap, and two first
-        writers would deadlock on it: there the row is made before it is read.
+        writers would deadlock on it: then the row is created before it is read.
         """
         parameters = {"thread_id": thread_id, **more}
         if self.uow.read_committed and not is_new:
             row = execute_in_order(self.uow, statements, parameters)
             if row is not None:
                 return row
-        self._create(thread_id)  # locks it too
-        # But a transaction with a snapshot of its own may read what others deleted meanwhile:
-        # its lock is refused.
+        self._create(thread_id)  # locks the row too
+        # All statements: a transaction with a snapshot may read rows that were deleted since, and
+        # must fail on its lock.
         rest = statements[-1:] if self.uow.read_committed else statements
         return cast("Sequence[Any]", execute_in_order(self.uow, rest, parameters))
 
     def _create(self, thread_id: str) -> None:
-        """Lock the thread's row, which is made if need be, in one statement."""
+        """Lock the thread's row, creating it if need be, in one statement."""
         self.uow.execute(_create(self.uow.dialect), {"new": thread_id})
 
     def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
-        """Find each thread's last seq by one look at the end of its index.
+        """Return each thread's last seq, read from the end of the thread's index range.
 
         A correlated subquery would read every message of each thread: MySQL finds MAX
-        without reading only where the thread is a constant.
+        without reading the rows only if the thread is a constant.
         """
         found: dict[str, int] = {}
         for start in range(0, len(thread_ids), _LAST_SEQS_AT_ONCE):
             some = thread_ids[start : start + _LAST_SEQS_AT_ONCE]
             keys = {f"id_{place}": thread_id for place, thread_id in enumerate(some)}
-            seqs = self.uow.execute(_looks(len(some)), keys).one()
+            seqs = self.uow.execute(_select_last_seqs(len(some)), keys).one()
             found.update(zip(some, seqs, strict=True))
         return found
 
 
 @cache
 def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
-    """Build the lock of several threads, in the order of the key.
+    """Return the SELECT that locks several threads in key order.
 
-    So two that lock several threads never wait for each other.
+    In this order two transactions that lock several threads never deadlock.
     """
     key = _THREADS.c.thread_id
     return (
@@ -323,25 +321,25 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
 
 @cache
 def _create(dialect: str) -> Insert:
-    """Build the INSERT of a thread that locks one which is there already."""
+    """Return the INSERT of a thread that locks an existing thread instead."""
     new = with_advisory_lock(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
     return insert_if_absent(_THREADS, dialect).values(thread_id=new)
 
 
 @cache
-def _looks(count: int) -> Select[Any]:
-    """Build one look for each of so many threads: parameters ``id_0`` and so on."""
-    looks = [
+def _select_last_seqs(count: int) -> Select[Any]:
+    """Return one SELECT of the last seqs of `count` threads: parameters ``id_0`` and so on."""
+    last_seqs = [
         select(func.coalesce(func.max(_MESSAGES.c.seq), 0))
         .where(_MESSAGES.c.thread_id == bindparam(f"id_{place}"))
         .scalar_subquery()
         for place in range(count)
     ]
-    return select(*looks)
+    return select(*last_seqs)
 
 
 def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:
-    """Read the text of a thread's `extra`.
+    """Return a thread's `extra` from its JSON text.
 
     Raises:
         CheckpointCorruptionError: the text is not a JSON object.
@@ -365,12 +363,12 @@ def _ordering(order: ThreadOrder) -> Sequence[ColumnElement[Any]]:
     return (_THREADS.c.updated_at.desc(), _THREADS.c.thread_id.desc())
 
 
-def _behind(after: ThreadKey, order: ThreadOrder) -> ColumnElement[bool]:
+def _after(after: ThreadKey, order: ThreadOrder) -> ColumnElement[bool]:
     if order == "id":
         return _THREADS.c.thread_id > after.thread_id
-    moment = from_epoch(after.updated_at)
-    # The first condition is implied by the second; it lets the index be entered there.
+    time = from_epoch(after.updated_at)
+    # The second condition implies the first, which makes it a range scan of the index.
     return and_(
-        _THREADS.c.updated_at <= moment,
-        or_(_THREADS.c.updated_at < moment, _THREADS.c.thread_id < after.thread_id),
+        _THREADS.c.updated_at <= time,
+        or_(_THREADS.c.updated_at < time, _THREADS.c.thread_id < after.thread_id),
     )

@@ -1,1 +1,1 @@
-"""Statements on a server's threads and runs."""
+"""Statements on threads and runs of an agent server."""

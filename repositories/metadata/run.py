@@ -1,4 +1,4 @@
-"""Runs of a server of agents: creating, changing, listing and claiming them."""
+"""Runs of an agent server: creating, changing, listing and claiming them."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -21,7 +21,9 @@ from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import RunAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import as_text, select_with_row_kept_locked, utc_now
+from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.locking import select_with_row_kept_locked
+from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository, rowcount
 
 IN_FLIGHT: Final = ("pending", "running")
@@ -48,8 +50,8 @@ _OF_THREAD: Final = _RUNS.c.thread_id == _THREAD
 _IS_RUN: Final = _RUNS.c.run_id == bindparam("id", type_=_RUNS.c.run_id.type)
 _IS_IN_FLIGHT: Final = _RUNS.c.status.in_(IN_FLIGHT)
 
-# Made of the thread's row, which is locked: no run without a thread, also where the database
-# enforces no foreign keys, and no deletion or expiry between the look and the commit.
+# Inserted from the thread's row, which is locked: no run without a thread, even if the database
+# enforces no foreign keys, and no deletion or expiry between the check and the commit.
 _NEW: Final = [column for column in _RUNS.columns if column.name not in {"thread_id", "error"}]
 _GET: Final = _ROW.where(_OF_THREAD, _IS_RUN)
 _PAGE: Final = (
@@ -62,17 +64,17 @@ _PAGE: Final = (
 _SET_STATUS: Final = update(_RUNS).where(_IS_RUN, _IS_IN_FLIGHT)
 _DELETE: Final = delete(_RUNS).where(_OF_THREAD, _IS_RUN)
 _DELETE_ALL: Final = delete(_RUNS).where(_OF_THREAD)
-# Locks, so that it sees what is committed and not a snapshot.
+# Locks, so that it reads the latest commits and not a snapshot.
 _ANY_IN_FLIGHT: Final = (
     select(_RUNS.c.run_id).where(_OF_THREAD, _IS_IN_FLIGHT).limit(1).with_for_update(read=True)
 )
 
-# Values in one IN: few enough for every server.
+# Values in one IN list: below the limit of every server.
 _AT_ONCE: Final = 500
 
 
 class AppRunRow(NamedTuple):
-    """A run as it is stored; JSON as its text."""
+    """A stored run; JSON as text."""
 
     run_id: str
     thread_id: str
@@ -87,7 +89,7 @@ class AppRunRow(NamedTuple):
 
 
 class AppRunRepository(Repository):
-    """Statements on the runs of a server of agents, bound to one session."""
+    """Statements on the runs of an agent server, bound to one session."""
 
     def insert(
         self, run_id: UUID, thread_id: UUID, now: datetime, values: Mapping[str, Any]
@@ -95,10 +97,10 @@ class AppRunRepository(Repository):
         """Insert a run that is created now, and keep its thread until the transaction ends.
 
         Returns:
-            Whether there is such a thread; if not, nothing was inserted.
+            True if the thread exists; if not, nothing was inserted.
 
         Raises:
-            RunAlreadyExistsError: there is a run of this id; the transaction may be over.
+            RunAlreadyExistsError: a run of this id exists; the transaction may have ended.
         """
         row = {"run_id": run_id, "created_at": now, "updated_at": now, **values}
         given = {f"new_{name}": value for name, value in row.items()}
@@ -106,11 +108,11 @@ class AppRunRepository(Repository):
             statement = _inserting(self.uow.dialect)
             return rowcount(self.uow.execute(statement, {**given, "of_thread": thread_id})) > 0
         except IntegrityError as error:
-            # The thread is locked, so that only the run's key can be in the way.
+            # The thread is locked, so only the run's key can be the conflict.
             raise RunAlreadyExistsError(thread_id=str(thread_id), run_id=str(run_id)) from error
 
     def get(self, thread_id: UUID, run_id: UUID) -> AppRunRow | None:
-        """Read a run of a thread; None where that thread has no such run."""
+        """Return a run of a thread; None if not found."""
         key = {"of_thread": thread_id, "id": run_id}
         row = self.uow.execute(_GET, key).first()
         return None if row is None else AppRunRow(*row)
@@ -118,10 +120,10 @@ class AppRunRepository(Repository):
     def page(
         self, thread_id: UUID, *, status: str | None, limit: int, offset: int
     ) -> list[AppRunRow]:
-        """Read a page of a thread's runs, newest first, in one statement."""
+        """Return a page of a thread's runs, newest first, in one statement."""
         page = _PAGE if status is None else _PAGE.where(_RUNS.c.status == status)
-        # Only ids are sorted by the server: for large JSON beside them MySQL lacks the memory
-        # (error 1038). The rows of one page are put into their order here.
+        # The server sorts only ids: with large JSON MySQL runs out of sort memory (error 1038).
+        # The rows of one page are sorted here, on the client.
         ids = page.subquery("page")
         key = {"of_thread": thread_id, "limit": limit, "offset": offset}
         rows = self.uow.execute(_ROW.join(ids, _RUNS.c.run_id == ids.c.run_id), key).all()
@@ -129,7 +131,7 @@ class AppRunRepository(Repository):
         return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)
 
     def set_status(self, run_id: UUID, status: str, error: str | None) -> bool:
-        """Set the status of a run in flight; say whether there was one."""
+        """Set the status of a run in flight; return True if there was one."""
         statement = _SET_STATUS.values(status=status, error=error, updated_at=self._now())
         return rowcount(self.uow.execute(statement, {"id": run_id})) > 0
 
@@ -142,18 +144,18 @@ class AppRunRepository(Repository):
         self.uow.execute(_DELETE_ALL, {"of_thread": thread_id})
 
     def touch(self, run_ids: Sequence[UUID]) -> None:
-        """Set the time of those runs that are in flight: one statement for each 500."""
+        """Set ``updated_at`` of the runs in flight among these: one statement per 500 runs."""
         for some in _chunks(run_ids):
             alive = update(_RUNS).where(_RUNS.c.run_id.in_(some), _IS_IN_FLIGHT)
             self.uow.execute(alive.values(updated_at=self._now()))
 
     def lock_stale(self, seconds: float, exclude: Collection[UUID], error: str) -> list[AppRunRow]:
-        """Lock runs in flight that were not touched for so long, but for those of `exclude`.
+        """Lock runs in flight that were not touched for `seconds`, except those in `exclude`.
 
-        Runs that another transaction has are left out, where the database can.
+        Runs that another transaction has locked are skipped if the database supports it.
 
         Returns:
-            The runs as `fail` is to make them, by the database's clock.
+            The runs with the values that `fail` will write, by the database's clock.
         """
         changed = {
             "status": literal("error"),
@@ -169,13 +171,13 @@ class AppRunRepository(Repository):
         return [AppRunRow(*row) for row in rows]
 
     def fail(self, run_ids: Sequence[UUID], error: str, now: datetime) -> None:
-        """Give runs that `lock_stale` gave the status ``error``: a statement for each 500."""
+        """Set the status of runs from `lock_stale` to ``error``: one statement per 500 runs."""
         for some in _chunks(run_ids):
             failed = update(_RUNS).where(_RUNS.c.run_id.in_(some))
             self.uow.execute(failed.values(status="error", error=error, updated_at=now))
 
     def any_in_flight(self, thread_id: UUID) -> bool:
-        """Say whether a thread has a run that is not finished; the caller holds its lock."""
+        """Return True if a thread has an unfinished run; the caller holds the thread's lock."""
         return self.uow.execute(_ANY_IN_FLIGHT, {"of_thread": thread_id}).first() is not None
 
     def _now(self) -> ColumnElement[datetime]:
@@ -191,6 +193,6 @@ def _inserting(dialect: str) -> Insert:
 
 
 def _chunks(run_ids: Sequence[UUID]) -> list[Sequence[UUID]]:
-    """Divide ids, in one order for everybody, so that two who want the same do not deadlock."""
+    """Divide ids in sorted order, so that two transactions on the same ids do not deadlock."""
     ids = sorted(run_ids)
     return [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]

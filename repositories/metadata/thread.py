@@ -1,4 +1,4 @@
-"""Threads of a server of agents: creating, changing, searching and deleting them."""
+"""Threads of an agent server: creating, changing, searching and deleting them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -19,12 +19,9 @@ from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models import AppRun, AppThread
-from threadlog.models.dialects import (
-    as_text,
-    json_member_is,
-    prelock_statements,
-    utc_now,
-)
+from threadlog.models.dialects.json import as_text, json_member_is
+from threadlog.models.dialects.locking import prelock_statements
+from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository, rowcount
 from threadlog.repositories.metadata.run import IN_FLIGHT
 
@@ -41,9 +38,9 @@ _ROW: Final = select(
     _THREADS.c.status,
     as_text(_THREADS.c.ttl),
 )
-# MySQL sorts rows with all of their columns that a statement reads, and lacks the memory to
-# where they hold large JSON (error 1038). So ids are sorted, metadata are looked at in
-# another reading of the table, and rows are read of the ids of one page.
+# MySQL sorts rows with all columns that a statement reads, and runs out of sort memory if they
+# have large JSON (error 1038). So only ids are sorted, metadata are searched in a second alias of
+# the table, and rows are read by the ids of one page.
 _DESCRIBED: Final = _THREADS.alias("described")
 
 _IS_THREAD: Final = _THREADS.c.thread_id == bindparam("id", type_=_THREADS.c.thread_id.type)
@@ -51,7 +48,7 @@ _GET: Final = _ROW.where(_IS_THREAD)
 _UPDATE: Final = update(_THREADS).where(_IS_THREAD)
 _DELETE: Final = delete(_THREADS).where(_IS_THREAD)
 
-# The read of runs locks them, and so waits for whoever is just finishing one.
+# The read of runs locks them, and so waits for a transaction that is finishing one.
 _IS_WORKED_ON: Final = exists(
     select(_RUNS.c.run_id)
     .where(_RUNS.c.thread_id == _THREADS.c.thread_id, _RUNS.c.status.in_(IN_FLIGHT))
@@ -59,7 +56,7 @@ _IS_WORKED_ON: Final = exists(
 )
 _RELEASE: Final = _UPDATE.where(_THREADS.c.status == "busy", ~_IS_WORKED_ON)
 
-# Times in JSON are text; all are UTC and as long as each other, so that they sort as text.
+# Times in JSON are text; all are UTC and of equal length, so that they sort as text.
 _EXPIRES_AT: Final = _THREADS.c.ttl["expires_at"].as_string()
 _IS_OVER: Final = bindparam("now") >= _EXPIRES_AT
 _OVER: Final = (
@@ -83,7 +80,7 @@ _CLAIM_OVER: Final = (
 
 
 class AppThreadRow(NamedTuple):
-    """A thread as it is stored; JSON as its text."""
+    """A stored thread; JSON as text."""
 
     thread_id: str
     created_at: datetime
@@ -96,10 +93,10 @@ class AppThreadRow(NamedTuple):
 
 
 class AppThreadRepository(Repository):
-    """Statements on the threads of a server of agents, bound to one session."""
+    """Statements on the threads of an agent server, bound to one session."""
 
     def get(self, thread_id: UUID) -> AppThreadRow | None:
-        """Read a thread; None where there is none."""
+        """Return a thread; None if not found."""
         row = self.uow.execute(_GET, {"id": thread_id}).first()
         return None if row is None else AppThreadRow(*row)
 
@@ -107,7 +104,7 @@ class AppThreadRepository(Repository):
         """Insert a thread that is created now.
 
         Raises:
-            ThreadAlreadyExistsError: there is one of this id; the transaction may be over.
+            ThreadAlreadyExistsError: a thread of this id exists; the transaction may have ended.
         """
         row = {"thread_id": thread_id, "created_at": now, "updated_at": now, **values}
         try:
@@ -116,7 +113,7 @@ class AppThreadRepository(Repository):
             raise ThreadAlreadyExistsError(thread_id=str(thread_id)) from error
 
     def update(self, thread_id: UUID, values: Mapping[str, Any], *, state: bool) -> None:
-        """Set some columns, and the time of the row; of the graph's state too if `state`."""
+        """Set columns and ``updated_at``; with `state` also ``state_updated_at``."""
         now = self._now()
         times = {"updated_at": now, "state_updated_at": now} if state else {"updated_at": now}
         self.uow.execute(_UPDATE.values({**values, **times}), {"id": thread_id})
@@ -132,7 +129,7 @@ class AppThreadRepository(Repository):
         limit: int,
         offset: int,
     ) -> list[AppThreadRow]:
-        """Read a page of the threads that fit, in one statement; no ids are all ids."""
+        """Return a page of matching threads, in one statement; empty `ids` match all threads."""
         page = select(_THREADS.c.thread_id).order_by(*_ordering(sort_by, descending=descending))
         if ids:
             page = page.where(_THREADS.c.thread_id.in_(ids))
@@ -142,43 +139,45 @@ class AppThreadRepository(Repository):
             page = page.join(_DESCRIBED, _DESCRIBED.c.thread_id == _THREADS.c.thread_id)
         for key, value in metadata.items():
             page = page.where(json_member_is(_DESCRIBED.c.metadata, key, value, self.uow.dialect))
-        # The rows of one page are put into their order here.
+        # The rows of one page are sorted here, on the client.
         ids_of_page = page.limit(limit).offset(offset).subquery("page")
         is_of_page = _THREADS.c.thread_id == ids_of_page.c.thread_id
         rows = self.uow.execute(_ROW.join(ids_of_page, is_of_page)).all()
-        return sorted((AppThreadRow(*row) for row in rows), key=_place(sort_by), reverse=descending)
+        return sorted(
+            (AppThreadRow(*row) for row in rows), key=_sort_key(sort_by), reverse=descending
+        )
 
     def delete(self, thread_id: UUID) -> None:
-        """Delete a thread; its runs go with it where the database has foreign keys."""
+        """Delete a thread, and its runs if the database enforces foreign keys."""
         self.uow.execute(_DELETE, {"id": thread_id})
 
     def release_busy(self, thread_id: UUID, status: str) -> bool:
-        """Set the status of a busy thread that has no run in flight; say whether it was one."""
+        """Set the status of a busy thread without runs in flight; return True if it was one."""
         for lock in prelock_statements(_THREADS, _IS_THREAD, self.uow.dialect):
             self.uow.execute(lock, {"id": thread_id})
         statement = _RELEASE.values(status=status, updated_at=self._now())
         return rowcount(self.uow.execute(statement, {"id": thread_id})) > 0
 
     def over(self, now: str, limit: int) -> Sequence[UUID]:
-        """List threads whose time was over at `now`, longest over first; none with a run in flight.
+        """Return threads without runs in flight that were expired at `now`, oldest expiry first.
 
         Args:
-            now: the database's time, as ``ttl`` has its own.
-            limit: the most to list.
+            now: the database's time, in the format of ``ttl``.
+            limit: the most threads to return.
         """
         return self.uow.execute(_OVER, {"now": now, "limit": limit}).scalars().all()
 
     def claim_over(self, thread_id: UUID, now: str) -> str | None:
-        """Lock a thread whose time was over at `now`, and give the text of its ``ttl``.
+        """Lock a thread that was expired at `now`, and return the text of its ``ttl``.
 
         Returns:
-            None where there is no such thread, or another transaction has it.
+            None if not found, or if another transaction has locked it.
         """
         row = self.uow.execute(_CLAIM_OVER, {"id": thread_id, "now": now}).first()
         return None if row is None else str(row[1])
 
     def write_ttl(self, thread_id: UUID, ttl: Mapping[str, Any]) -> None:
-        """Replace a thread's ``ttl``, and nothing else."""
+        """Replace a thread's ``ttl``; no other column changes."""
         self.uow.execute(_UPDATE.values(ttl=ttl), {"id": thread_id})
 
     def _now(self) -> ColumnElement[datetime]:
@@ -186,7 +185,7 @@ class AppThreadRepository(Repository):
 
 
 def _ordering(sort_by: str, *, descending: bool) -> Sequence[ColumnElement[Any]]:
-    """Sort by a column, then by thread_id; NULL comes before every time, on every database."""
+    """Return the order by a column, then by thread_id; NULL sorts first on every database."""
     keys: list[ColumnElement[Any]] = [_THREADS.c[sort_by]]
     if _THREADS.c[sort_by].nullable:
         keys.insert(0, _THREADS.c[sort_by].is_not(None))
@@ -195,11 +194,11 @@ def _ordering(sort_by: str, *, descending: bool) -> Sequence[ColumnElement[Any]]
     return [key.desc() if descending else key.asc() for key in keys]
 
 
-def _place(sort_by: str) -> Callable[[AppThreadRow], tuple[Any, ...]]:
-    """Give what sorts rows as `_ordering` does."""
+def _sort_key(sort_by: str) -> Callable[[AppThreadRow], tuple[Any, ...]]:
+    """Return the key function that sorts rows as `_ordering` does."""
 
-    def place(row: AppThreadRow) -> tuple[Any, ...]:
+    def key(row: AppThreadRow) -> tuple[Any, ...]:
         value = getattr(row, sort_by)
         return (value is not None, value, row.thread_id)
 
-    return place
+    return key

@@ -29,7 +29,7 @@ from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.copying import paging
 from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
 from threadlog.models import HitlAnswer, Message, Run, Thread
-from threadlog.models.dialects import transfer_table
+from threadlog.models.dialects.transfer import transfer_table
 
 
 async def copied(ends: Ends, **options: Any) -> Copied:

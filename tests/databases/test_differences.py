@@ -23,7 +23,7 @@ from tests.support.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.databases.urls import parse_url
 from threadlog.errors import CubepiSchemaUninitialized, UnsupportedServerError
-from threadlog.models.dialects import computed
+from threadlog.models.dialects.ddl import computed
 from threadlog.repositories.catalog.catalog import CatalogueRepository
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "databases.md"

@@ -35,7 +35,7 @@ from threadlog.errors import (
     UnsupportedServerError,
 )
 from threadlog.models import Message, Thread
-from threadlog.models.dialects import lock_thread
+from threadlog.models.dialects.locking import lock_thread
 
 BOTH = pytest.mark.parametrize("door", ["asyncio", "plain"])
 

@@ -12,7 +12,7 @@ from threadlog import Checkpointer
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 from threadlog.models import Thread
-from threadlog.models.dialects import as_text
+from threadlog.models.dialects.json import as_text
 
 pytestmark = pytest.mark.every_way
 

@@ -97,7 +97,7 @@ async def test_queries_of_metadata_use_the_index(database_url: str) -> None:
     ],
 )
 def test_paths_are_validated(path: Any) -> None:
-    """Nothing but keys and places gets into SQL."""
+    """Nothing but keys and indexes gets into SQL."""
     with pytest.raises(InvalidInputError, match="path"):
         metadata_column(path, String(64))
 

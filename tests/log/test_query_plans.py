@@ -24,7 +24,7 @@ from tests.support.plans import Plan, Sent, analyze, explain, recorded
 from tests.support.ways import host_engine
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.models import Message, cubepi_metadata
-from threadlog.models.dialects import PARTITION_COUNT
+from threadlog.models.dialects.ddl import PARTITION_COUNT
 from threadlog.runtime.sync_client import SyncEngineClient
 
 TABLES: Final = ("cubepi_threads", "cubepi_messages", "cubepi_runs", "cubepi_hitl_answers")

@@ -18,7 +18,7 @@ from tests.support.factories import (
 from threadlog import Checkpointer
 from threadlog.messages import TextContent, UserMessage
 from threadlog.models import MESSAGES, HitlAnswer, Message, Run, SchemaPart, Thread
-from threadlog.models.dialects import from_epoch, to_epoch
+from threadlog.models.dialects.time import from_epoch, to_epoch
 
 PAIRS: Final = tuple(product(DATABASES, DATABASES))
 """The kinds of databases that are copied from and to: all pairs."""

@@ -36,7 +36,7 @@ from threadlog.errors import (
     ThreadlogError,
 )
 from threadlog.models import Message
-from threadlog.models.dialects import MYSQL
+from threadlog.models.dialects.names import MYSQL
 from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (8, 0, 13)

@@ -1,0 +1,61 @@
+"""Statements written so that each server reads only the rows that are wanted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BindParameter, ColumnElement, Select, Table, func
+
+
+def force_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]:
+    """Return `rows` with a hint to use the primary key, though another index has their order.
+
+    MariaDB 11.8 may scan the index in that order, and so the rows of all threads, until it has
+    found as many as the LIMIT.
+
+    Args:
+        rows: the selection, with conditions on the first columns of the key.
+        table: the table.
+        dialect: the name of the session's dialect.
+    """
+    return rows.with_hint(table, "FORCE INDEX (PRIMARY)") if dialect == "mariadb" else rows
+
+
+def prevent_index_sort(text: ColumnElement[str], dialect: str) -> ColumnElement[str]:
+    """Return `text` as an expression that no index of PostgreSQL has, for ORDER BY.
+
+    PostgreSQL may scan as MariaDB does, see `force_primary_key`, and has no hints. On other
+    servers `text` itself is returned.
+
+    Args:
+        text: the column.
+        dialect: the name of the session's dialect.
+    """
+    return text.concat("") if dialect == "postgresql" else text
+
+
+@dataclass(frozen=True, slots=True)
+class LastRows:
+    """Restricts a selection within a UNION to its last rows; no other rows are read."""
+
+    key: ColumnElement[Any]
+    """The column that orders the rows."""
+
+    first: Select[Any]
+    """Selects the key of the first of the last rows: uncorrelated, so evaluated once."""
+
+    most: BindParameter[int]
+    """The number of last rows."""
+
+    def of(self, rows: Select[Any], dialect: str) -> Select[Any]:
+        """Return the selection, restricted to its last rows.
+
+        MariaDB does not use a subquery as the bound of a range scan, and would read all rows.
+        The other servers do; SQLite has no LIMIT within a UNION.
+
+        Args:
+            rows: the selection.
+            dialect: the name of the session's dialect.
+        """
+        if dialect == "mariadb":
+            return rows.order_by(self.key.desc()).limit(self.most)
+        return rows.where(self.key >= func.coalesce(self.first.scalar_subquery(), 0))
