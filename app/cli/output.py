@@ -71,7 +71,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _told(error: ThreadlogError) -> str:
-    """Give an error's text, without the advice to look at a cause that is not shown."""
+    """Return an error's text, without the advice to look at a cause that is not shown."""
     if type(error) is StorageError:
         return f"{error.reason.rstrip('.')}. Run: threadlog check URL"
     return str(error)

@@ -38,7 +38,7 @@ GRAPH_STATE = ["threadlog_checkpoints", "threadlog_checkpoint_blobs", "threadlog
 
 
 async def end(opened: Opened, thread_id: str, seconds: float = 60) -> None:
-    """Let a thread's time have been over for so long."""
+    """Set a thread's expiry to so long ago."""
     row = await opened.store.fetch_thread_row(thread_id)
     ttl = {**row["ttl"], "expires_at": ago(seconds).isoformat(timespec="microseconds")}
     await opened.behind.set_thread(thread_id, ttl=ttl)
@@ -294,7 +294,6 @@ class Pruning:
     """A checkpointer that says what it is asked."""
 
     def __init__(self, *errors: Exception) -> None:
-        """Take what it raises, once each."""
         self.asked: list[Any] = []
         self._errors = list(errors)
 
@@ -363,7 +362,6 @@ class Failing:
     """A store whose first sweeps fail."""
 
     def __init__(self, *outcomes: Any) -> None:
-        """Take what each sweep raises or gives; after them none is given."""
         self.sweeps = 0
         self._outcomes = list(outcomes)
 

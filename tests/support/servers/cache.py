@@ -22,7 +22,7 @@ _DRAFT: Final = ".draft-"
 
 @contextmanager
 def cache_lock(cache: Path) -> Iterator[None]:
-    """Let one process at a time change a product's folder.
+    """Lock a product's folder, so that one process at a time changes it.
 
     The lock ends with the process, or with the last command that it left behind when it was
     killed: such a command still writes, and mysqld hangs when its folder is taken away.

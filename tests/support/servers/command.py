@@ -21,7 +21,7 @@ _STREAMS: Final[dict[str, Any]] = {
 
 
 def say(text: str) -> None:
-    """Tell whoever waits what is going on."""
+    """Print progress for people who wait."""
     sys.stderr.write(f"threadlog tests: {text}\n")
     sys.stderr.flush()
 

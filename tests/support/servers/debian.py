@@ -106,7 +106,7 @@ def _program(root: Path, product: Product) -> Program:
 
 
 def _prefix(root: Path) -> tuple[str, ...]:
-    """Give what runs an unpacked program: with the C library among the packages its loader."""
+    """Return the command that runs an unpacked program: the loader of an unpacked C library."""
     libraries = ":".join(map(str, (*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*"))))
     loader = next(root.glob("usr/lib/*/ld-linux*.so.*"), None)
     if loader is None:

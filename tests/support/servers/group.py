@@ -130,7 +130,7 @@ def _pid(data: Path) -> str:
 
 
 def _join_all(urls: Sequence[str]) -> None:
-    """Have the first server found the group, and the others join it."""
+    """Start the group on the first server, and join the others to it."""
     ask(urls[0], "SET GLOBAL group_replication_bootstrap_group = ON")
     ask(urls[0], "START GROUP_REPLICATION USER = 'root'")
     ask(urls[0], "SET GLOBAL group_replication_bootstrap_group = OFF")

@@ -51,7 +51,7 @@ def data_folder_of(product: Product, program: Program) -> Path:
 
 
 def _initialize(product: Product, program: Program, target: Path) -> None:
-    """Have a server fill a data folder, where whoever runs it may write, and take it from there."""
+    """Create a data folder by a server, where its user may write, and move it from there."""
     say(f"initializing a {product.title} data folder (some seconds, once) ...")
     with _folder(product) as folder:
         data = folder / "data"

@@ -128,7 +128,7 @@ class Product:
         )
 
     def url(self, port: int) -> str:
-        """Give the URL of a server that was started here, without a database."""
+        """Return the URL of a server that was started here, without a database."""
         return f"{self.scheme}://{self.account}@{HOST}:{port}/"
 
     def find_version(self, text: str) -> re.Match[str]:

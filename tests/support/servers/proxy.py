@@ -40,7 +40,6 @@ class Proxy:
     """
 
     def __init__(self, port: int) -> None:
-        """Take the port of the server, on loopback."""
         self.port = 0
         """Where clients connect to, once entered."""
         self._server_port = port
@@ -92,7 +91,7 @@ class Proxy:
             link.cut()
 
     def half_close(self) -> None:
-        """Say farewell to the clients; the server is told nothing and keeps its ends."""
+        """Close the clients' connections and leave the server's open."""
         for link in self._links:
             with suppress(OSError, RuntimeError):  # closed already
                 link.client.write_eof()

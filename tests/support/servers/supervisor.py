@@ -32,7 +32,7 @@ _STOP_SECONDS: Final = 90
 
 @contextmanager
 def supervised(kind: str, **arguments: Any) -> Iterator[dict[str, str]]:
-    """Have a supervisor run a server for as long as the block and this process last.
+    """Run a server under a supervisor for as long as the block and this process last.
 
     Args:
         kind: "process", "docker", "group" or "restarting".
@@ -75,7 +75,7 @@ def _report(process: subprocess.Popen[bytes]) -> dict[str, str]:
 
 
 def _release(process: subprocess.Popen[bytes]) -> None:
-    """Let the supervisor stop its server, and wait until it has."""
+    """Stop the supervisor's server, and wait for its end."""
     for pipe in (process.stdin, process.stdout):
         if pipe:
             pipe.close()

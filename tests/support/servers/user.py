@@ -8,7 +8,7 @@ from typing import Any
 
 
 def as_user(name: str | None) -> dict[str, Any]:
-    """Give the arguments of `subprocess` that run a process as somebody else.
+    """Return the arguments of `subprocess` that run a process as another user.
 
     Args:
         name: who is to run it where root asks; None for root. Whoever else asks runs it.

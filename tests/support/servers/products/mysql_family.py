@@ -28,7 +28,7 @@ def placing(folder: Path, port: int) -> list[str]:
 
 
 def runner() -> list[str]:
-    """Let root run the server, if it is root who does."""
+    """Return the arguments that allow root to run the server, if root does."""
     return ["--user=root"] if os.geteuid() == 0 else []
 
 

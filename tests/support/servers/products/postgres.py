@@ -40,7 +40,7 @@ def _placing(folder: Path, port: int) -> list[str]:
 
 
 def _initialisation(program: Program, data: Path) -> list[str]:
-    """Have texts sorted as people do, as in production, where ids are not to be."""
+    """Set a collation that sorts as people do, as in production: ids must not be sorted so."""
     natural = ["--locale-provider=icu", "--icu-locale=en"] if program.version >= _ICU_SINCE else []
     return [
         *program.prefix,
