@@ -32,7 +32,9 @@ COLUMNS: Final = {"sqlite": 0, "mysql": 1, "mariadb": 2, "postgres": 3}
 
 def rows() -> dict[str, list[str]]:
     """Return the cells of each row of the table of differences."""
-    table = PAGE.read_text(encoding="utf-8").partition("## What differs")[2].partition("## Why")[0]
+    table = (
+        PAGE.read_text(encoding="utf-8").partition("## Differences")[2].partition("## Reasons")[0]
+    )
     lines = [line for line in table.splitlines() if line.startswith("| ") and "---" not in line]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
     return {cell[0]: cell[1:] for cell in cells}
@@ -51,15 +53,15 @@ def row(title: str) -> Callable[[str], str]:
 OLDEST = row("oldest release")
 TABLES = row("tables come from")
 WRITING = row("connections that write")
-READING = row("connections set aside for reading")
+READING = row("connections reserved for reads")
 PARTITIONS = row("partitions of messages and runs")
 REFERENCE = row("messages refer to their thread")
 JSON_TYPE = row("JSON is kept as")
-KEYS = row("keys of a JSON object come back")
+KEYS = row("order of keys of a JSON object")
 INDEX = row("index on all of the metadata")
 COLUMN = row("a column of `metadata_column` is")
 LOCKING = row("statements that append a message, between BEGIN and COMMIT")
-LIMIT = row("most bytes of a statement")
+LIMIT = row("largest statement in bytes")
 HOSTS = row("several hosts in the URL")
 
 
@@ -162,7 +164,7 @@ async def test_order_of_keys(database_name: str, database_url: str) -> None:
         data = await checkpointer.load("t")
     assert data is not None
     orders = {
-        "as they were written": ["bb", "c", "aa", "b"],
+        "as written": ["bb", "c", "aa", "b"],
         "by length, then bytes": ["b", "c", "aa", "bb"],
     }
     assert list(data.extra) == orders[KEYS(database_name)]

@@ -37,7 +37,7 @@ from threadlog.errors import (
 from threadlog.models import Message, Thread
 from threadlog.models.dialects.locking import lock_thread
 
-BOTH = pytest.mark.parametrize("door", ["asyncio", "plain"])
+BOTH = pytest.mark.parametrize("client", ["asyncio", "plain"])
 
 
 def with_options(url: str, **options: str) -> str:
@@ -46,9 +46,9 @@ def with_options(url: str, **options: str) -> str:
     return changed.render_as_string(hide_password=False)
 
 
-async def opens(url: str, door: str) -> None:
+async def opens(url: str, client: str) -> None:
     """Open a checkpointer on a URL and use it; raises what that raises."""
-    if door == "asyncio":
+    if client == "asyncio":
         async with Checkpointer(url) as checkpointer:
             await checkpointer.append("t", [UserFactory()])
             assert await checkpointer.load("t") is not None
@@ -280,18 +280,18 @@ async def test_floats_stay_floats(postgres_url: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
-async def test_both_names_of_the_scheme(postgres_url: str, scheme: str, door: str) -> None:
-    await opens(f"{scheme}:{postgres_url.partition(':')[2]}", door)
+async def test_both_names_of_the_scheme(postgres_url: str, scheme: str, client: str) -> None:
+    await opens(f"{scheme}:{postgres_url.partition(':')[2]}", client)
 
 
 @BOTH
-async def test_options_of_the_session(postgres_url: str, door: str) -> None:
+async def test_options_of_the_session(postgres_url: str, client: str) -> None:
     url = with_options(postgres_url, options="-c lock_timeout=7s", application_name="here")
     query = text(
         "SELECT current_setting('lock_timeout'), current_setting('TimeZone'), "
         "current_setting('application_name')"
     )
-    if door == "asyncio":
+    if client == "asyncio":
         async with Checkpointer(url) as checkpointer, AsyncExitStack() as stack:
             opened = await stack.enter_async_context(engines_of(checkpointer)[0].connect())
             found = (await opened.execute(query)).one()
@@ -303,11 +303,11 @@ async def test_options_of_the_session(postgres_url: str, door: str) -> None:
 
 
 @BOTH
-async def test_without_prepared_statements(postgres_url: str, door: str) -> None:
+async def test_without_prepared_statements(postgres_url: str, client: str) -> None:
     """None stays behind on the server, for poolers that change sessions."""
     url = with_options(postgres_url, prepared_statement_cache_size="0")
     for _ in range(7):  # psycopg prepares what it sees the sixth time
-        await opens(url, door)
+        await opens(url, client)
     async with Checkpointer(url) as checkpointer:
         for _ in range(7):
             await checkpointer.append("t", [UserFactory()])
@@ -364,15 +364,15 @@ def of_hosts(url: str, *ports: int | None) -> str:
 
 @BOTH
 async def test_the_one_of_several_hosts_that_answers(
-    postgres_url: str, closed_port: int, door: str
+    postgres_url: str, closed_port: int, client: str
 ) -> None:
     """A host that is down is skipped."""
-    await opens(of_hosts(postgres_url, closed_port, make_url(postgres_url).port), door)
+    await opens(of_hosts(postgres_url, closed_port, make_url(postgres_url).port), client)
 
 
 @BOTH
 async def test_hosts_that_take_no_writes(
-    postgres_database: str, door: str, monkeypatch: pytest.MonkeyPatch
+    postgres_database: str, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threadlog.runtime.transactions._ELECTION_SECONDS", 0.2)
     monkeypatch.setattr("threadlog.runtime.transactions._SECONDS", 0.2)
@@ -381,7 +381,7 @@ async def test_hosts_that_take_no_writes(
     await execute(postgres_database, setting)
     port = make_url(postgres_database).port
     with pytest.raises(NoPrimaryError):
-        await opens(of_hosts(postgres_database, port, port), door)
+        await opens(of_hosts(postgres_database, port, port), client)
 
 
 @asynccontextmanager
@@ -527,14 +527,14 @@ def test_errors_are_told_apart(error: OperationalError, kind: type[StorageError]
 @BOTH
 @pytest.mark.parametrize("wrong", ["database", "port"])
 async def test_a_server_that_lets_nobody_in(
-    postgres_url: str, closed_port: int, wrong: str, door: str, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, closed_port: int, wrong: str, client: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("threadlog.runtime.transactions._SECONDS", 0.2)
     url = make_url(postgres_url)
     url = url.set(database="nowhere") if wrong == "database" else url.set(port=closed_port)
     kind = ConnectionFailedError if wrong == "database" else ConnectionLostError
     with pytest.raises(kind):
-        await opens(url.render_as_string(hide_password=False), door)
+        await opens(url.render_as_string(hide_password=False), client)
 
 
 async def test_what_was_said_is_in_no_error(postgres_url: str) -> None:

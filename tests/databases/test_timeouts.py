@@ -54,9 +54,9 @@ def guard() -> Iterator[None]:
 @pytest.fixture
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disable retries, so that a limit is seen the first time."""
-    for door in (Checkpointer, SyncCheckpointer):
+    for client in (Checkpointer, SyncCheckpointer):
         retrying = Retrying(stop=stop_after_attempt(1), reraise=True)
-        monkeypatch.setattr(door, "_retrying", retrying)
+        monkeypatch.setattr(client, "_retrying", retrying)
 
 
 @pytest.fixture

@@ -37,5 +37,5 @@ def counted_server_url(request: pytest.FixtureRequest, backend: str) -> str:
 @pytest.fixture
 async def checkpointer(framework: Framework, database_url: str) -> AsyncIterator[Any]:
     """Yield the framework's checkpointer, opened on one kind of database after the other."""
-    async with framework.door.Checkpointer(database_url) as opened:
+    async with framework.client.Checkpointer(database_url) as opened:
         yield opened

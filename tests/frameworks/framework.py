@@ -32,10 +32,10 @@ class Framework:
     """An agent framework and threadlog's checkpointer for it."""
 
     name: str
-    """Its import name, which is also the door's."""
+    """Its import name, which is also the client's."""
 
     @property
-    def door(self) -> Any:
+    def client(self) -> Any:
         """Threadlog's module for it."""
         return import_module(f"threadlog.{self.name}")
 

@@ -49,7 +49,7 @@ DIED = {
 
 async def pause(framework: Framework, url: str, turn: Any, way: str) -> None:
     """Run an agent until it asks on the thread, in the run ``asks``, and close it."""
-    async with framework.door.Checkpointer(url) as checkpointer:
+    async with framework.client.Checkpointer(url) as checkpointer:
         asking = asking_agent(framework, checkpointer, [turn], way, "asks")
         await until_it_asks(asking, asking.prompt("I want a refund!", run_id="asks"))
 
@@ -101,7 +101,7 @@ async def test_a_fresh_agent_continues(framework: Framework, database_url: str) 
         context.extra[f"turn {len(heard)}"] = {"customer": "u1"}
 
     for n in (1, 2, 3):
-        async with framework.door.Checkpointer(database_url) as checkpointer:
+        async with framework.client.Checkpointer(database_url) as checkpointer:
             fresh = agent(framework, checkpointer, [hearing_model], on_run_end=keep)
             await fresh.prompt(f"Question {n}", run_id=f"r{n}")
             data = await checkpointer.load(THREAD)
@@ -169,7 +169,7 @@ async def test_a_question_is_answered_in_another_process(
     framework: Framework, database_url: str, way: str
 ) -> None:
     await pause(framework, database_url, calls(framework, **TURN[way]), way)
-    async with framework.door.Checkpointer(database_url) as checkpointer:
+    async with framework.client.Checkpointer(database_url) as checkpointer:
         assert await log(checkpointer) == ["user: I want a refund!", CALL[way]]
         assert await states(checkpointer) == {"asks": "waiting"}
         assert await checkpointer.stale_runs(timedelta(0)) == []
@@ -202,7 +202,7 @@ async def test_two_questions_are_answered_in_two_processes(
     turn = calls(framework, track={"order": 17}, refund={"euros": 20})
     await pause(framework, database_url, turn, "approve")
     yes = {"decision": "approve", "edited_args": None, "reason": None}
-    async with framework.door.Checkpointer(database_url) as checkpointer:
+    async with framework.client.Checkpointer(database_url) as checkpointer:
         assert (await checkpointer.load_pending_request(THREAD)).question_id == "call-track"
         assert run_worker("answer", database_url, "approve") == [["call-track", yes]]
 
@@ -229,7 +229,7 @@ async def test_two_questions_are_answered_in_two_processes(
 async def test_a_pending_question_is_aborted(framework: Framework, database_url: str) -> None:
     """Another process closes the turn, its answers go, and the thread goes on."""
     await pause(framework, database_url, calls(framework, **TURN["approve"]), "approve")
-    async with framework.door.Checkpointer(database_url) as checkpointer:
+    async with framework.client.Checkpointer(database_url) as checkpointer:
         await checkpointer.save_hitl_answer(THREAD, "earlier", answer=1, run_id="asks")
         closing = asking_agent(framework, checkpointer, [], "approve", "asks")
         await closing.abort_pending("the customer left")
@@ -275,7 +275,7 @@ async def test_a_thread_goes_on_after_a_kill(
 ) -> None:
     """The next process reads a killed process's messages once and in order."""
     kill_worker("die", database_url, place)
-    async with framework.door.Checkpointer(database_url) as checkpointer:
+    async with framework.client.Checkpointer(database_url) as checkpointer:
         await find_and_release(framework, checkpointer, place)
         heard = run_worker("go_on", database_url)
         assert heard == [[*DIED[place], "user: Still there?"]]
@@ -289,7 +289,7 @@ async def test_a_killed_turn_is_resumed(
 ) -> None:
     """Another process finishes the dead one's run itself, under its own id."""
     kill_worker("die", database_url, place)
-    async with framework.door.Checkpointer(database_url) as checkpointer:
+    async with framework.client.Checkpointer(database_url) as checkpointer:
         await find_and_release(framework, checkpointer, place)
         run_worker("resume", database_url)
         interrupted = [f"tool_result: {INTERRUPTED}"] if place == "tool" else []
@@ -376,7 +376,7 @@ async def test_the_first_prompt_takes_few_statements(
         return int(await count.of(prompt))
 
     name = BACKENDS[backend].checkpointer
-    async with getattr(framework.door, name)(backend_url) as ours:
+    async with getattr(framework.client, name)(backend_url) as ours:
         sent = await prompts(ours, "ours")
     async with getattr(framework.module("checkpointer"), name)(backend_url) as theirs:
         sent_by_theirs = await prompts(theirs, "theirs")

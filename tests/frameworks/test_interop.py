@@ -112,7 +112,7 @@ async def pair(
     """Yield both backends, open, in one direction after the other."""
     name = BACKENDS[backend].checkpointer
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(getattr(framework.door, name)(url))
+        ours = await stack.enter_async_context(getattr(framework.client, name)(url))
         own = getattr(framework.module("checkpointer"), name)(url)
         theirs = await stack.enter_async_context(own)
         if request.param == "ours first":

@@ -112,7 +112,7 @@ ROLES = {role.__name__: role for role in (die, go_on, resume, answer)}
 async def main(role: str, url: str, *arguments: str) -> None:
     """Run a role on the database."""
     framework = framework_under_test()
-    async with framework.door.Checkpointer(url) as checkpointer:
+    async with framework.client.Checkpointer(url) as checkpointer:
         await ROLES[role](framework, checkpointer, *arguments)
 
 

@@ -460,13 +460,13 @@ async def test_no_password_is_shown(innodb_url: str) -> None:
     await hosts.dispose()
 
 
-# --- Both doors --------------------------------------------------------------------
+# --- Both clients --------------------------------------------------------------------
 
 
-def surface(door: type) -> dict[str, str]:
+def surface(client: type) -> dict[str, str]:
     """Return the signatures of a class's public methods, with the differing classes made equal."""
     found = {}
-    for name, method in inspect.getmembers(door, callable):
+    for name, method in inspect.getmembers(client, callable):
         if name == "__init__" or not name.startswith("_"):
             found[name] = str(inspect.signature(method))
             for module in (
@@ -480,7 +480,7 @@ def surface(door: type) -> dict[str, str]:
     return found
 
 
-def test_both_doors_have_the_same_methods() -> None:
+def test_both_checkpointers_have_the_same_methods() -> None:
     asynchronous = surface(Checkpointer)
     assert len(asynchronous) > 20
     assert asynchronous == surface(SyncCheckpointer)

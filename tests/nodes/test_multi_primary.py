@@ -26,21 +26,21 @@ async def test_writers_of_one_thread_on_different_members(
     print(f"\nseed {seed}")
     record, errors = Record(), Counter[int | None]()
     async with AsyncExitStack() as stack:
-        doors = [
+        clients = [
             await stack.enter_async_context(Checkpointer(url_of([node]))) for node in multi_primary
         ]
-        for door in doors:
-            _count_errors(door, errors)
+        for client in clients:
+            _count_errors(client, errors)
         await asyncio.gather(
             *(
-                Writer(f"w{n}.{m}", "t", seed, record, threading.Event(), BATCHES).run(door)
-                for n, door in enumerate(doors)
+                Writer(f"w{n}.{m}", "t", seed, record, threading.Event(), BATCHES).run(client)
+                for n, client in enumerate(clients)
                 for m in range(WRITERS_OF_EACH)
             )
         )
-        found = await examine(doors[0], ["t"], record)
+        found = await examine(clients[0], ["t"], record)
     print(
-        f"multi-primary, {WRITERS_OF_EACH} writers of one thread on each of {len(doors)} members: "
+        f"multi-primary, {WRITERS_OF_EACH} writers of one thread on each of {len(clients)} members: "
         f"{found}, {len(record.failed)} appends failed, server errors run again: {dict(errors)}"
     )
     assert found.clean, found

@@ -94,19 +94,19 @@ async def test_tables_that_are_missing(innodb_database: str) -> None:
             await store.fetch_thread_row(name())
 
 
-async def test_sharing_a_door(empty_url: str) -> None:
+async def test_sharing_a_client(empty_url: str) -> None:
     """Setup() creates tables on it, and neither end of a block closes it."""
-    door = GraphClient(empty_url)
-    await door.open()
-    store = MetadataStore(client=door)
+    client = GraphClient(empty_url)
+    await client.open()
+    store = MetadataStore(client=client)
     await store.setup()
     async with store as same:
         assert same is store
         thread_id = await thread(store)
     await store.aclose()
-    other = MetadataStore(client=door)
+    other = MetadataStore(client=client)
     assert await other.fetch_thread_row(thread_id) is not None
-    await door.close()
+    await client.close()
     with pytest.raises(NotOpenError):
         await store.fetch_thread_row(thread_id)
 

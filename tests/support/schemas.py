@@ -198,16 +198,16 @@ def statements_of(sql: str) -> list[str]:
 async def opens(url: str, part: SchemaPart = MESSAGES) -> None:
     """Use what opens to a part; raises what using it raises."""
     if part is GRAPH:
-        await _use_graph_door(url)
+        await _use_graph_client(url)
         return
     async with Checkpointer(url):
         pass
 
 
-async def _use_graph_door(url: str) -> None:
-    door = GraphClient(url)
-    await door.open()
+async def _use_graph_client(url: str) -> None:
+    client = GraphClient(url)
+    await client.open()
     try:
-        await door.read(lambda store: None)
+        await client.read(lambda store: None)
     finally:
-        await door.close()
+        await client.close()

@@ -213,18 +213,18 @@ async def test_synchronous_methods_work_in_other_threads_than_the_loops(graph_ur
     gc.collect()  # a coroutine that was never awaited would be told here
 
 
-async def test_a_shared_door_serves_savers_that_need_no_block(graph_url: str) -> None:
+async def test_a_shared_client_serves_savers_that_need_no_block(graph_url: str) -> None:
     """The code that opened the client closes it."""
-    door = GraphClient(graph_url)
-    saver = Saver(client=door)
+    client = GraphClient(graph_url)
+    saver = Saver(client=client)
     with pytest.raises(NotOpenError):
         await saver.aget_tuple(config_for("t"))
-    await door.open()
+    await client.open()
     await put_chain(saver, "t", 1)
     with pytest.raises(ConfigurationError, match="entered already"):
         await saver.__aenter__()
-    assert await Saver(client=door).aget_tuple(config_for("t")) is not None
-    await door.close()
+    assert await Saver(client=client).aget_tuple(config_for("t")) is not None
+    await client.close()
     with pytest.raises(NotOpenError):
         await saver.aget_tuple(config_for("t"))
 

@@ -28,11 +28,11 @@ import asyncio, sys
 from threadlog.graph.client import GraphClient
 
 async def main():
-    door = GraphClient(sys.argv[1])
-    await door.open()
-    await door.setup()
-    await door.read(lambda store: None)
-    await door.close()
+    client = GraphClient(sys.argv[1])
+    await client.open()
+    await client.setup()
+    await client.read(lambda store: None)
+    await client.close()
 
 asyncio.run(main())
 """
@@ -46,11 +46,11 @@ engine = create_engine(sys.argv[1])
 if sys.argv[2] == "BEGIN":  # as SQLAlchemy advises for SQLite
     event.listen(engine, "connect", lambda c, record: setattr(c, "isolation_level", None))
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-door = SyncGraphClient(engine=engine)
-door.open()
-door.setup()
-door.read(lambda store: None)
-door.close()
+client = SyncGraphClient(engine=engine)
+client.open()
+client.setup()
+client.read(lambda store: None)
+client.close()
 engine.dispose()
 """
 

@@ -43,12 +43,12 @@ def _driven(url: str) -> tuple[URL, URL]:
 async def _opened(url: str) -> AsyncIterator[GraphClient]:
     """Open a client on an application's engine, which creates no tables on SQLite either."""
     engine = create_async_engine(_driven(url)[0])
-    door = GraphClient(engine=engine)
-    await door.open()
+    client = GraphClient(engine=engine)
+    await client.open()
     try:
-        yield door
+        yield client
     finally:
-        await door.close()
+        await client.close()
         await engine.dispose()
 
 
@@ -63,8 +63,8 @@ async def test_tasks_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
     urls = [empty_url] * 8 + [f"sqlite:///{tmp_path}/{number}.db" for number in range(8)]
 
     async def set_up(url: str) -> None:
-        async with _opened(url) as door:
-            await door.setup()
+        async with _opened(url) as client:
+            await client.setup()
 
     began = time.perf_counter()
     await asyncio.gather(*map(set_up, urls))
@@ -79,10 +79,10 @@ def test_threads_may_set_up_at_once(empty_url: str, tmp_path: Path) -> None:
 
     def set_up(url: str) -> None:
         engine = create_engine(_driven(url)[1])
-        door = SyncGraphClient(engine=engine)
-        door.open()
-        door.setup()
-        door.close()
+        client = SyncGraphClient(engine=engine)
+        client.open()
+        client.setup()
+        client.close()
         engine.dispose()
 
     with ThreadPoolExecutor(len(urls)) as threads:
@@ -111,9 +111,9 @@ async def test_waiting_for_a_turn_leaves_the_loop_alone(
             await asyncio.sleep(0.01)
             ticks += 1
 
-    async with _opened(sqlite_url) as door:
+    async with _opened(sqlite_url) as client:
         with _turn_is_taken():
-            waiting = asyncio.create_task(door.setup())
+            waiting = asyncio.create_task(client.setup())
             ticking = asyncio.create_task(tick())
             await asyncio.sleep(0.5)
             assert not waiting.done()

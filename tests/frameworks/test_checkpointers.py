@@ -126,7 +126,7 @@ def test_it_is_the_frameworks_checkpointer(
     framework: Framework, name: str, theirs: str, url: str
 ) -> None:
     protocol = framework.module("checkpointer").Checkpointer
-    checkpointer = getattr(framework.door, name)(url)
+    checkpointer = getattr(framework.client, name)(url)
     assert isinstance(checkpointer, protocol)
     own = getattr(framework.module("checkpointer"), theirs)
     methods = [method for method in vars(own) if not method.startswith("_")]
@@ -205,18 +205,18 @@ def test_every_exception_of_the_framework_is_tested(framework: Framework) -> Non
 
 async def test_a_database_without_tables(framework: Framework, server_database: str) -> None:
     with pytest.raises(theirs(framework, "SchemaUninitialized")) as caught:
-        async with framework.door.Checkpointer(server_database):
+        async with framework.client.Checkpointer(server_database):
             pass
     assert_both(framework, caught.value, "SchemaUninitialized")
     assert isinstance(caught.value, theirs(framework, "SchemaError"))
 
 
 async def test_another_schema_version(framework: Framework, database_url: str) -> None:
-    async with framework.door.Checkpointer(database_url):
+    async with framework.client.Checkpointer(database_url):
         pass
     await execute(database_url, "UPDATE cubepi_schema_version SET version = 4")
     with pytest.raises(theirs(framework, "SchemaMismatch")) as caught:
-        async with framework.door.Checkpointer(database_url):
+        async with framework.client.Checkpointer(database_url):
             pass
     assert_both(framework, caught.value, "SchemaMismatch")
     assert (caught.value.expected, caught.value.actual) == (5, 4)
@@ -237,7 +237,7 @@ async def test_a_corrupt_row(
 
 
 async def test_a_lock_timeout(framework: Framework, sqlite_url: str) -> None:
-    async with framework.door.Checkpointer(f"{sqlite_url}?timeout=0.05") as checkpointer:
+    async with framework.client.Checkpointer(f"{sqlite_url}?timeout=0.05") as checkpointer:
         engine = create_async_engine(sqlite_url.replace("sqlite:", "sqlite+aiosqlite:"))
         async with engine.connect() as connection:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
