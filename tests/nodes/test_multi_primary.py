@@ -40,7 +40,8 @@ async def test_writers_of_one_thread_on_different_members(
         )
         found = await examine(clients[0], ["t"], record)
     print(
-        f"multi-primary, {WRITERS_OF_EACH} writers of one thread on each of {len(clients)} members: "
+        f"multi-primary, {WRITERS_OF_EACH} writers of one thread on each of "
+        f"{len(clients)} members: "
         f"{found}, {len(record.failed)} appends failed, server errors run again: {dict(errors)}"
     )
     assert found.clean, found
