@@ -47,6 +47,16 @@ class NotOpenError(ThreadlogError):
     """A checkpointer was used outside its ``async with`` block."""
 
 
+class SessionInUseError(ThreadlogError):
+    """Two calls used one session of the application at once; the second sent nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another call uses the session at this moment. This call sent nothing. Await one "
+            "call before the next on the same session, or give each task a session of its own."
+        )
+
+
 class UnsupportedServerError(ThreadlogError):
     """The server is of the wrong kind or too old."""
 

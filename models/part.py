@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from sqlalchemy import MetaData, Table
+from sqlalchemy.orm import DeclarativeBase
 
 from threadlog.models.app_run import AppRun
 from threadlog.models.app_thread import AppThread
@@ -41,6 +42,9 @@ class SchemaPart:
     revision_table: str
     """Where Alembic keeps the revision of ``threadlog migrate``: not in the host's table."""
 
+    main_class: type[DeclarativeBase]
+    """The mapped class by which a session with several engines finds that of the part."""
+
     @property
     def tables(self) -> frozenset[str]:
         """The names of its tables."""
@@ -53,6 +57,7 @@ MESSAGES: Final = SchemaPart(
     EXPECTED_SCHEMA_VERSION,
     cubepi_metadata.tables[SchemaVersion.__tablename__],
     "threadlog_alembic_version",
+    Thread,
 )
 """The message log."""
 
@@ -62,6 +67,7 @@ GRAPH: Final = SchemaPart(
     GRAPH_SCHEMA_VERSION,
     graph_metadata.tables[GraphVersion.__tablename__],
     "threadlog_graph_alembic_version",
+    Checkpoint,
 )
 """Checkpoints of graphs, and the rows of threads and runs beside them."""
 
