@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Final
 from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, SingletonThreadPool, StaticPool
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
@@ -48,10 +48,11 @@ class ExternalBind:
         """Mark the client as open.
 
         Raises:
-            ConfigurationError: it is open already.
+            ConfigurationError: it is open already, or all sessions share one connection.
         """
         if self.is_open:
             raise entered_already(self)
+        _check_connections(self.bind)
         self.is_open = True
 
 
@@ -69,6 +70,23 @@ def bind_of(session: Session, part: SchemaPart) -> Engine | Connection:
             "The session is bound to no engine for threadlog's tables. Create its factory with "
             f"bind=engine, or with binds={{threadlog.models.{base}: engine}}."
         ) from error
+
+
+def _check_connections(bind: Engine | Connection) -> None:
+    """Check that two transactions of an engine have two connections, or the second waits.
+
+    Raises:
+        ConfigurationError: both would have the same.
+    """
+    if not isinstance(bind, Engine) or not isinstance(bind.pool, StaticPool | SingletonThreadPool):
+        return
+    poolclass = "AsyncAdaptedQueuePool" if bind.dialect.is_async else "QueuePool"
+    raise ConfigurationError(
+        f"The engine's {type(bind.pool).__name__} lets sessions share one connection: each would "
+        "commit or roll back the others' rows. Create the engine with "
+        f"poolclass={poolclass}, pool_size=1, max_overflow=0 and, for SQLite, "
+        "connect_args={'check_same_thread': False}: sessions then wait for the connection."
+    )
 
 
 def check_factory(factory: Callable[[], object]) -> None:

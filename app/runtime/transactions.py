@@ -227,6 +227,7 @@ class JoinedRunner(TransactionRunner):
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
         """Run a block in the application's transaction, which the application commits."""
         with translate_errors(self.backend), self._join() as uow:
+            self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)
 

@@ -3,24 +3,47 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, Insert, Update, create_engine, event, func, select
+from sqlalchemy import (
+    AsyncAdaptedQueuePool,
+    Engine,
+    Insert,
+    Pool,
+    QueuePool,
+    StaticPool,
+    Update,
+    create_engine,
+    event,
+    func,
+    select,
+)
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_scoped_session,
     async_sessionmaker,
+    create_async_engine,
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
+from tests.support.databases import create_schema
 from tests.support.factories import UserFactory
-from tests.support.ways import open_engine, open_sync_engine
+from tests.support.ways import (
+    ensure_schema,
+    host_engine,
+    open_engine,
+    open_sync_engine,
+    sync_host_engine,
+)
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import ConfigurationError, SessionInUseError, StorageError
+from threadlog.langgraph import Saver
 from threadlog.models import Base, GraphBase, Message, Thread
+from threadlog.persistence import MetadataStore
 
 
 @pytest.fixture
@@ -175,3 +198,93 @@ def test_second_thread_on_a_session_in_use_sends_nothing(sync_engine: Engine) ->
         count = select(func.count()).select_from(Message)
         assert session.scalar(count) == 1
         session.rollback()
+
+
+# --- Connections that sessions share -----------------------------------------------
+
+
+@pytest.mark.parametrize("poolclass", [None, StaticPool])
+async def test_engine_whose_sessions_share_a_connection_is_refused(
+    poolclass: type[Pool] | None,
+) -> None:
+    options: dict[str, Any] = {"poolclass": poolclass} if poolclass else {}
+    engine = create_async_engine("sqlite+aiosqlite://", **options)
+    factory = async_sessionmaker(engine)
+    for opened in (
+        Checkpointer(engine=engine),
+        Checkpointer(session_factory=factory),
+        Saver(engine=engine),
+        MetadataStore(engine=engine),
+    ):
+        with pytest.raises(ConfigurationError, match="AsyncAdaptedQueuePool, pool_size=1"):
+            await opened.__aenter__()
+    await engine.dispose()
+    plain = create_engine("sqlite://", **options)
+    for closed in (SyncCheckpointer(engine=plain), Saver(engine=plain)):
+        with pytest.raises(ConfigurationError, match="=QueuePool, pool_size=1"):
+            closed.__enter__()
+    plain.dispose()
+
+
+async def test_appends_on_a_pool_of_one_connection_in_memory_are_all_stored() -> None:
+    """The engine that the error advises."""
+    engine = create_async_engine(
+        "sqlite+aiosqlite://",
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
+    )
+    async with engine.begin() as connection:
+        await connection.run_sync(create_schema)
+    async with Checkpointer(engine=engine) as log:
+        await asyncio.gather(*(log.append(f"t{n % 4}", [UserFactory()]) for n in range(40)))
+        assert [len(await log.read(f"t{n}")) for n in range(4)] == [10] * 4
+    await engine.dispose()
+
+
+def test_threads_on_a_pool_of_one_connection_in_memory_are_all_stored() -> None:
+    engine = create_engine(
+        "sqlite://",
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
+    )
+    with engine.begin() as connection:
+        create_schema(connection)
+    with SyncCheckpointer(engine=engine) as log, ThreadPoolExecutor(4) as workers:
+        list(workers.map(lambda n: log.append(f"t{n % 4}", [UserFactory()]), range(40)))
+        assert [len(log.read(f"t{n}")) for n in range(4)] == [10] * 4
+    engine.dispose()
+
+
+# --- AUTOCOMMIT --------------------------------------------------------------------
+
+
+async def test_sqlite_engine_in_autocommit_is_refused(sqlite_url: str) -> None:
+    await ensure_schema(sqlite_url)
+    for options in ({"isolation_level": "AUTOCOMMIT"}, {"connect_args": {"isolation_level": None}}):
+        engine = host_engine(sqlite_url, **options)
+        for opened in (Checkpointer(engine=engine), MetadataStore(engine=engine)):
+            with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+                await opened.__aenter__()
+        await engine.dispose()
+        plain = sync_host_engine(sqlite_url, **options)
+        for closed in (SyncCheckpointer(engine=plain), Saver(engine=plain)):
+            with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+                closed.__enter__()
+        plain.dispose()
+
+
+async def test_session_in_autocommit_is_refused_before_it_writes(engine: AsyncEngine) -> None:
+    level = {"isolation_level": "AUTOCOMMIT"}
+    async with Checkpointer(engine=engine) as log:
+        async with AsyncSession(engine) as session:
+            await session.connection(execution_options=level)
+            with pytest.raises(ConfigurationError, match="session is in AUTOCOMMIT"):
+                await log.bind(session).append("t", [UserFactory()])
+        async with AsyncSession(engine.execution_options(**level)) as session:
+            with pytest.raises(ConfigurationError, match="session is in AUTOCOMMIT"):
+                await log.bind(session).append("t", [UserFactory()])
+        assert await log.read("t") == []
