@@ -1,9 +1,10 @@
 """The two parts of the schema, each of which a database may have without the other."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import Connection, MetaData, Table, event, insert, literal_column
 from sqlalchemy.orm import DeclarativeBase
 
 from threadlog.models.app_run import AppRun
@@ -78,3 +79,24 @@ _MAPPED: Final = (
     *(Thread, Message, Run, HitlAnswer, SchemaVersion),
     *(Checkpoint, CheckpointBlob, CheckpointWrite, AppThread, AppRun, GraphVersion),
 )
+
+
+def _write_version(version: int, table: Table, connection: Connection, **_: Any) -> None:
+    """Insert the version of a version table that was created from the models.
+
+    A literal, so that a script which SQLAlchemy's mock engine writes is complete.
+    """
+    connection.execute(insert(table).inline().values(version=literal_column(str(version))))
+
+
+def _version_at_creation(part: SchemaPart) -> None:
+    """Let ``metadata.create_all`` create the version table last, and its row with it."""
+    for table in part.metadata.tables.values():
+        if table is not part.version_table:
+            part.version_table.add_is_dependent_on(table)
+    write = partial(_write_version, part.version)
+    event.listen(part.version_table, "after_create", write, propagate=True)  # to copies
+
+
+for _part in PARTS:
+    _version_at_creation(_part)

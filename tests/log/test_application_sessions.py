@@ -6,17 +6,20 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import (
     AsyncAdaptedQueuePool,
     Engine,
     Insert,
+    MetaData,
     Pool,
     QueuePool,
     StaticPool,
     Update,
     create_engine,
+    create_mock_engine,
     event,
     func,
     select,
@@ -30,7 +33,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from tests.support.databases import create_schema
+from tests.support.databases import create_schema, on_connection
 from tests.support.factories import UserFactory
 from tests.support.ways import (
     ensure_schema,
@@ -42,7 +45,15 @@ from tests.support.ways import (
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import ConfigurationError, SessionInUseError, StorageError
 from threadlog.langgraph import Saver
-from threadlog.models import Base, GraphBase, Message, Thread
+from threadlog.models import (
+    PARTS,
+    Base,
+    GraphBase,
+    Message,
+    SchemaPart,
+    Thread,
+    cubepi_metadata,
+)
 from threadlog.persistence import MetadataStore
 
 
@@ -288,3 +299,40 @@ async def test_session_in_autocommit_is_refused_before_it_writes(engine: AsyncEn
             with pytest.raises(ConfigurationError, match="session is in AUTOCOMMIT"):
                 await log.bind(session).append("t", [UserFactory()])
         assert await log.read("t") == []
+
+
+# --- Tables that the models created ------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", [False, True])
+async def test_tables_of_create_all_can_be_opened(empty_url: str, *, copied: bool) -> None:
+    """As in an application's test fixture; the version belongs to the tables."""
+    for part in PARTS:
+        metadata = part.metadata
+        if copied:
+            metadata = MetaData()
+            for table in part.metadata.tables.values():
+                table.to_metadata(metadata)
+        await on_connection(empty_url, metadata.create_all)
+        await on_connection(empty_url, metadata.create_all)  # finds them all
+    engine = host_engine(empty_url)
+    async with Checkpointer(engine=engine) as log, MetadataStore(engine=engine) as store:
+        await log.append("t", [UserFactory()])
+        assert await store.fetch_thread_row(str(uuid4())) is None
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_create_all_that_fails_half_way_leaves_no_version(part: SchemaPart) -> None:
+    """The version table is the last of its part."""
+    assert part.metadata.sorted_tables[-1] is part.version_table
+
+
+def test_script_of_a_mock_engine_has_the_version() -> None:
+    script: list[str] = []
+    mock = create_mock_engine(
+        "postgresql+psycopg://",
+        lambda statement, *_, **__: script.append(str(statement.compile(dialect=mock.dialect))),
+    )
+    cubepi_metadata.create_all(mock, checkfirst=False)
+    assert "INSERT INTO cubepi_schema_version (version) VALUES (5)" in script
