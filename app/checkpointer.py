@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
 
 from threadlog.databases.base import PoolSize
 from threadlog.databases.urls import parse_url
@@ -606,7 +606,9 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
             self._batcher = None
         await self._client.close()
 
-    def bind(self, session: AsyncSession) -> "BoundCheckpointer[MessageT, RequestT, DataT]":
+    def bind(
+        self, session: AsyncSession | async_scoped_session[AsyncSession]
+    ) -> "BoundCheckpointer[MessageT, RequestT, DataT]":
         """Return the same methods for use in a session of the application.
 
         Statements run in the session's transaction. It never commits, rolls back or closes, and
@@ -621,12 +623,16 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
 
         Args:
             session: a session of the database that this checkpointer was opened on, not in
-                AUTOCOMMIT; of the database only the kind is checked.
+                AUTOCOMMIT; of the database only the kind is checked. An ``async_scoped_session``
+                stands for the session that is current when ``bind`` is called. One call at a
+                time may use a session: another raises `SessionInUseError`.
 
         Raises:
             NotOpenError: this checkpointer is not open.
             ConfigurationError: it is not an AsyncSession, or is of another kind of database.
         """
+        if isinstance(session, async_scoped_session):
+            session = session()
         if not isinstance(session, AsyncSession):
             raise ConfigurationError(
                 f"bind() takes an AsyncSession, not a {type(session).__name__}. "
@@ -635,7 +641,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         if not self._client.is_open:
             raise not_open(self._client)
         backend, limit = self._client.backend, self._client.statement_limit
-        check_same_kind(session.sync_session, backend)
+        check_same_kind(session.sync_session, backend, MESSAGES)
         client = ExternalClient(session, backend, MESSAGES, limit)
         return BoundCheckpointer(client, self.vocabulary)
 

@@ -55,6 +55,16 @@ class ForkedProcessError(NotOpenError):
     """The checkpointer was opened by the process that this one was forked from."""
 
 
+class SessionInUseError(ThreadlogError):
+    """Two calls used one session of the application at once; the second sent nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another call uses the session at this moment. This call sent nothing. Await one "
+            "call before the next on the same session, or give each task a session of its own."
+        )
+
+
 class UnsupportedServerError(ThreadlogError):
     """The server is of the wrong kind or too old."""
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL, Engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.databases.base import PoolSize
 from threadlog.databases.urls import parse_url
@@ -301,8 +301,12 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         """Close own connections; those in use when their call returns."""
         self._client.close()
 
-    def bind(self, session: Session) -> "SyncBoundCheckpointer[MessageT, RequestT, DataT]":
+    def bind(
+        self, session: Session | scoped_session[Session]
+    ) -> "SyncBoundCheckpointer[MessageT, RequestT, DataT]":
         """Return the same methods for use in a session; see `Checkpointer.bind`."""
+        if isinstance(session, scoped_session):
+            session = session()
         if not isinstance(session, Session):
             raise ConfigurationError(
                 f"bind() takes a Session, not a {type(session).__name__}. threadlog.Checkpointer "
@@ -311,6 +315,6 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         if not self._client.is_open:
             raise not_open(self._client)
         backend, limit = self._client.backend, self._client.statement_limit
-        check_same_kind(session, backend)
+        check_same_kind(session, backend, MESSAGES)
         client = SyncExternalClient(session, backend, MESSAGES, limit)
         return SyncBoundCheckpointer(client, self.vocabulary)

@@ -1,9 +1,11 @@
 """The two parts of the schema; a database may have either or both."""
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from functools import partial
+from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import Connection, MetaData, Table, event, insert, literal_column
+from sqlalchemy.orm import DeclarativeBase
 
 from threadlog.models.app_run import AppRun
 from threadlog.models.app_thread import AppThread
@@ -41,6 +43,9 @@ class SchemaPart:
     revision_table: str
     """Alembic's version table of ``threadlog migrate``, separate from the application's."""
 
+    main_class: type[DeclarativeBase]
+    """The mapped class by which a session with several engines finds that of the part."""
+
     @property
     def tables(self) -> frozenset[str]:
         """The names of the part's tables."""
@@ -53,6 +58,7 @@ MESSAGES: Final = SchemaPart(
     EXPECTED_SCHEMA_VERSION,
     cubepi_metadata.tables[SchemaVersion.__tablename__],
     "threadlog_alembic_version",
+    Thread,
 )
 """The message log."""
 
@@ -62,6 +68,7 @@ GRAPH: Final = SchemaPart(
     GRAPH_SCHEMA_VERSION,
     graph_metadata.tables[GraphVersion.__tablename__],
     "threadlog_graph_alembic_version",
+    Checkpoint,
 )
 """Checkpoints of graphs, and the threads and runs of agent servers."""
 
@@ -72,3 +79,24 @@ _MAPPED: Final = (
     *(Thread, Message, Run, HitlAnswer, SchemaVersion),
     *(Checkpoint, CheckpointBlob, CheckpointWrite, AppThread, AppRun, GraphVersion),
 )
+
+
+def _write_version(version: int, table: Table, connection: Connection, **_: Any) -> None:
+    """Insert the version of a version table that was created from the models.
+
+    A literal, so that a script which SQLAlchemy's mock engine writes is complete.
+    """
+    connection.execute(insert(table).inline().values(version=literal_column(str(version))))
+
+
+def _version_at_creation(part: SchemaPart) -> None:
+    """Let ``metadata.create_all`` create the version table last, and its row with it."""
+    for table in part.metadata.tables.values():
+        if table is not part.version_table:
+            part.version_table.add_is_dependent_on(table)
+    write = partial(_write_version, part.version)
+    event.listen(part.version_table, "after_create", write, propagate=True)  # to copies
+
+
+for _part in PARTS:
+    _version_at_creation(_part)

@@ -12,5 +12,8 @@ class SchemaVersion(Base):
     __tablename__ = "cubepi_schema_version"
     __table_args__ = TABLE_OPTIONS
 
-    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    # `create_all` writes the row; on SQLite an application that writes it again gets no error.
+    version: Mapped[int] = mapped_column(
+        primary_key=True, autoincrement=False, sqlite_on_conflict_primary_key="IGNORE"
+    )
     """The schema version, `EXPECTED_SCHEMA_VERSION` for this release."""

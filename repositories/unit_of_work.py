@@ -3,16 +3,16 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cache, cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from sqlalchemy import Connection, Engine, Executable, Table
+from sqlalchemy import Connection, Engine, Executable, Table, inspect, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from threadlog.errors import CommitOutcomeUnknownError
-from threadlog.models import SchemaPart
+from threadlog.models import MESSAGES, SchemaPart
 from threadlog.models.dialects.last_insert_id import LAST_INSERT_ID_DIALECTS
 from threadlog.models.dialects.names import dialect_name
 from threadlog.repositories.base import Parameters
@@ -231,20 +231,35 @@ class OwnedUnitOfWork(UnitOfWork):
     """
 
     def __init__(
-        self, session: Session, *, writes: bool = True, read_committed: bool = False
+        self,
+        session: Session,
+        *,
+        writes: bool = True,
+        read_committed: bool = False,
+        part: SchemaPart = MESSAGES,
     ) -> None:
-        """Create a unit of work; it owns `session` until the block ends."""
+        """Create a unit of work.
+
+        Args:
+            session: the session, owned until the block ends.
+            writes: whether the block is going to write.
+            read_committed: see `UnitOfWork`.
+            part: the part of the schema whose engine the session is to use.
+        """
         super().__init__(read_committed=read_committed)
         self.session = session
+        self._bind_arguments = bind_arguments(part)
         self._writes = writes
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the session."""
-        return self.session.execute(statement, parameters)
+        return self.session.execute(statement, parameters, bind_arguments=self._bind_arguments)
 
     def __enter__(self) -> Self:
         """Begin the transaction."""
-        self.connection = self.session.connection(execution_options={WRITES: self._writes})
+        self.connection = self.session.connection(
+            self._bind_arguments, execution_options={WRITES: self._writes}
+        )
         return self
 
     def __exit__(
@@ -274,20 +289,23 @@ class JoinedUnitOfWork(UnitOfWork):
     pending in the session stay pending.
     """
 
-    def __init__(self, session: Session, *, read_committed: bool = False) -> None:
-        """Create a unit of work in the session's transaction; the first statement may begin it."""
+    def __init__(
+        self, session: Session, *, read_committed: bool = False, part: SchemaPart = MESSAGES
+    ) -> None:
+        """Join the session's transaction on a part's engine, or let the block begin it."""
         super().__init__(read_committed=read_committed)
         self.session = session
+        self._bind_arguments = bind_arguments(part)
         self._without_autoflush = ExitStack()
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the session."""
-        return self.session.execute(statement, parameters)
+        return self.session.execute(statement, parameters, bind_arguments=self._bind_arguments)
 
     def __enter__(self) -> Self:
         """Disable the session's autoflush, so that pending objects stay pending."""
         self._without_autoflush.enter_context(self.session.no_autoflush)
-        self.connection = self.session.connection()
+        self.connection = self.session.connection(self._bind_arguments)
         return self
 
     def __exit__(
@@ -298,6 +316,17 @@ class JoinedUnitOfWork(UnitOfWork):
     ) -> None:
         """Enable the session's autoflush again; the application ends the transaction."""
         self._without_autoflush.close()
+
+
+@cache
+def bind_arguments(part: SchemaPart) -> dict[str, Any]:
+    """Return the arguments by which a session with several engines finds that of a part.
+
+    A session that separates readers from writers is asked for the engine that writes: one unit
+    of work uses one connection.
+    """
+    mapper = inspect(part.main_class)
+    return {"mapper": mapper, "clause": update(mapper.local_table)}
 
 
 def _commit(transaction: Session | Connection, connection: Connection) -> None:

@@ -8,13 +8,23 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from threadlog.databases.timeouts import TimeLimits
-from threadlog.errors import StorageError, ThreadlogError, UnsupportedServerError
+from threadlog.errors import (
+    ConfigurationError,
+    StorageError,
+    ThreadlogError,
+    UnsupportedServerError,
+)
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 
 AUTOCOMMIT_REFUSED: Final = (
     "The engine's sessions are in AUTOCOMMIT: no lock would last beyond its statement. Pass an "
     "engine without that isolation level."
+)
+
+_SESSION_REFUSED: Final = (
+    "The session is in AUTOCOMMIT: no lock would last beyond its statement. Bind a session "
+    "without that isolation level."
 )
 
 # Servers close idle connections, and network devices drop them silently.
@@ -124,6 +134,20 @@ class Backend:
         Raises:
             ConfigurationError: it would.
         """
+
+    def verify_transaction(self, uow: UnitOfWork) -> None:
+        """Check, without a statement, that a session to join has a transaction.
+
+        Raises:
+            ConfigurationError: its connection was set to AUTOCOMMIT.
+        """
+        if self.is_autocommit(uow.connection):
+            raise ConfigurationError(_SESSION_REFUSED)
+
+    def is_autocommit(self, connection: Connection) -> bool:
+        """Return True if a connection is known, without a statement, to be in AUTOCOMMIT."""
+        level = connection.get_execution_options().get("isolation_level")
+        return isinstance(level, str) and level.upper() == "AUTOCOMMIT"
 
     def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
         """Lock the database in an application's transaction that is going to write to a part.

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.databases.base import (
+    AUTOCOMMIT_REFUSED,
     Backend,
     Driver,
     EngineSettings,
@@ -114,6 +115,23 @@ class SQLiteBackend(Backend):
         """Refuse a library that lacks features which the statements use."""
         refuse_older(self.name, uow.catalogue.server_version(), MINIMUM_VERSION)
         return self.name
+
+    def verify_session(self, uow: UnitOfWork) -> None:
+        """Refuse autocommit."""
+        if self.is_autocommit(uow.connection):
+            raise ConfigurationError(AUTOCOMMIT_REFUSED)
+
+    def is_autocommit(self, connection: Connection) -> bool:
+        """Ask the driver, which begins transactions unless it is told not to.
+
+        An application may tell it so and begin them itself: one has begun by now.
+        """
+        driver = connection.connection.driver_connection
+        begins = (
+            getattr(driver, "isolation_level", "") is not None
+            and getattr(driver, "autocommit", False) is not True
+        )
+        return not begins and not getattr(driver, "in_transaction", True)
 
     def lock_for_writing(self, uow: UnitOfWork, part: SchemaPart) -> None:
         """Lock the file for writing, with a statement that changes nothing.

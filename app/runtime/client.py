@@ -23,7 +23,15 @@ from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
 from threadlog.models import SchemaPart
 from threadlog.runtime.engines import open_engine
-from threadlog.runtime.external import ExternalBind, bind_of, entered_already, not_open
+from threadlog.runtime.external import (
+    ExternalBind,
+    bind_of,
+    check_factory,
+    check_new_session,
+    entered_already,
+    exclusive_use,
+    not_open,
+)
 from threadlog.runtime.home import Home
 from threadlog.runtime.transactions import (
     JoinedRunner,
@@ -321,13 +329,15 @@ class FactoryClient(ExternalBind):
             ConfigurationError: the factory makes no asynchronous session, or one of a
                 database that threadlog does not support.
         """
+        check_factory(factory)
         session = factory()
         if not isinstance(session, AsyncSession):
             raise ConfigurationError(
                 f"The session factory made a {type(session).__name__}, not an AsyncSession. "
                 "Give an async_sessionmaker; threadlog.SyncCheckpointer takes a sessionmaker."
             )
-        super().__init__(session.sync_session)
+        check_new_session(session, factory)
+        super().__init__(session.sync_session, part)
         self.home: Home | None = None
         """The event loop of the sessions; None while closed."""
         self._factory = factory
@@ -394,7 +404,7 @@ class ExternalClient:
 
     def __str__(self) -> str:
         """Return the engine's URL without its password."""
-        return show_url(bind_of(self._session.sync_session).engine.url)
+        return show_url(bind_of(self._session.sync_session, self._part).engine.url)
 
     async def write(
         self,
@@ -402,11 +412,15 @@ class ExternalClient:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation in the session's transaction."""
-        runner = JoinedRunner(
-            self._session.sync_session, self.backend, self._part, self.statement_limit
-        )
-        return await greenlet_spawn(partial(operation, runner, *args, **kwargs))
+        """Run an operation in the session's transaction.
+
+        Raises:
+            SessionInUseError: another task runs one in the session.
+        """
+        session = self._session.sync_session
+        runner = JoinedRunner(session, self.backend, self._part, self.statement_limit)
+        with exclusive_use(session):
+            return await greenlet_spawn(partial(operation, runner, *args, **kwargs))
 
     read = write
 

@@ -1,14 +1,23 @@
 """Sessions of the application: what they are connected to, and errors about clients."""
 
-from sqlalchemy import Connection, Engine
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Final
+from weakref import WeakSet
+
+from sqlalchemy import Connection, Engine, SingletonThreadPool, StaticPool
 from sqlalchemy.exc import UnboundExecutionError
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.databases.base import Backend
 from threadlog.databases.registry import backend_named
 from threadlog.databases.urls import show_url
 from threadlog.encoding.validation import check_count
-from threadlog.errors import ConfigurationError, NotOpenError
+from threadlog.errors import ConfigurationError, NotOpenError, SessionInUseError
+from threadlog.models import SchemaPart
+from threadlog.repositories.unit_of_work import bind_arguments
 
 
 class ExternalBind:
@@ -16,14 +25,18 @@ class ExternalBind:
 
     engine_is_external = True
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, part: SchemaPart) -> None:
         """Look at a session of the application's, which is not used.
+
+        Args:
+            session: a new session.
+            part: the part of the schema that the operations work on.
 
         Raises:
             ConfigurationError: it is bound to nothing, or to a database that threadlog does
                 not support.
         """
-        self.bind = bind_of(session)
+        self.bind = bind_of(session, part)
         self.backend: Backend = backend_named(self.bind.dialect.name)
         self.is_open = False
 
@@ -35,34 +48,103 @@ class ExternalBind:
         """Mark the client as open.
 
         Raises:
-            ConfigurationError: it is open already.
+            ConfigurationError: it is open already, or all sessions share one connection.
         """
         if self.is_open:
             raise entered_already(self)
+        _check_connections(self.bind)
         self.is_open = True
 
 
-def bind_of(session: Session) -> Engine | Connection:
-    """Return what a session of the application is bound to.
+def bind_of(session: Session, part: SchemaPart) -> Engine | Connection:
+    """Return what a session of the application is bound to for the tables of a part.
 
     Raises:
         ConfigurationError: it is bound to nothing.
     """
     try:
-        return session.get_bind()
+        return session.get_bind(**bind_arguments(part))
     except UnboundExecutionError as error:
+        base = part.main_class.__bases__[-1].__name__
         raise ConfigurationError(
-            "The session is bound to no engine. Create its factory with bind=engine."
+            "The session is bound to no engine for threadlog's tables. Create its factory with "
+            f"bind=engine, or with binds={{threadlog.models.{base}: engine}}."
         ) from error
 
 
-def check_same_kind(session: Session, backend: Backend) -> None:
+def _check_connections(bind: Engine | Connection) -> None:
+    """Check that two transactions of an engine have two connections, or the second waits.
+
+    Raises:
+        ConfigurationError: both would have the same.
+    """
+    if not isinstance(bind, Engine) or not isinstance(bind.pool, StaticPool | SingletonThreadPool):
+        return
+    poolclass = "AsyncAdaptedQueuePool" if bind.dialect.is_async else "QueuePool"
+    raise ConfigurationError(
+        f"The engine's {type(bind.pool).__name__} lets sessions share one connection: each would "
+        "commit or roll back the others' rows. Create the engine with "
+        f"poolclass={poolclass}, pool_size=1, max_overflow=0 and, for SQLite, "
+        "connect_args={'check_same_thread': False}: sessions then wait for the connection."
+    )
+
+
+def check_factory(factory: Callable[[], object]) -> None:
+    """Check that a factory makes a new session at each call, as threadlog closes each.
+
+    Raises:
+        ConfigurationError: it is a scoped session or returns the same session again.
+    """
+    if isinstance(factory, scoped_session | async_scoped_session):
+        raise ConfigurationError(
+            f"session_factory is a {type(factory).__name__}, which returns the application's own "
+            "session: threadlog would commit its pending rows and close it. Pass its attribute "
+            "session_factory, or use bind() to write in the application's session."
+        )
+
+
+def check_new_session(session: object, factory: Callable[[], object]) -> None:
+    """Check that a factory does not return the same session again.
+
+    Raises:
+        ConfigurationError: it does.
+    """
+    if factory() is session:
+        raise ConfigurationError(
+            "The session factory returned the same session twice: threadlog would commit the "
+            "application's pending rows and close its session. Pass a sessionmaker, which makes "
+            "a new session at each call, or use bind() to write in the application's session."
+        )
+
+
+@contextmanager
+def exclusive_use(session: Session) -> Iterator[None]:
+    """Keep other calls of threadlog from using a session in the block.
+
+    Raises:
+        SessionInUseError: another call uses it.
+    """
+    with _in_use_lock:
+        if session in _in_use:
+            raise SessionInUseError
+        _in_use.add(session)
+    try:
+        yield
+    finally:
+        _in_use.discard(session)
+
+
+_in_use: Final[WeakSet[Session]] = WeakSet()
+_in_use_lock: Final = Lock()
+
+
+def check_same_kind(session: Session, backend: Backend, part: SchemaPart) -> None:
     """Check that a session is connected to a database of this kind.
 
     Raises:
         ConfigurationError: it is connected to another kind of database, or to none.
     """
-    dialect = bind_of(session).dialect.name
+    dialect = bind_of(session, part).dialect.name
     if dialect not in backend.dialects:
         raise ConfigurationError(
             f"The session is one of {dialect!r}, the checkpointer of {backend.name}. Bind "

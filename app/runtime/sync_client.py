@@ -17,7 +17,15 @@ from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError
 from threadlog.models import SchemaPart
 from threadlog.runtime.engines import open_sync_engine
-from threadlog.runtime.external import ExternalBind, bind_of, entered_already, not_open
+from threadlog.runtime.external import (
+    ExternalBind,
+    bind_of,
+    check_factory,
+    check_new_session,
+    entered_already,
+    exclusive_use,
+    not_open,
+)
 from threadlog.runtime.transactions import (
     JoinedRunner,
     OwnedRunner,
@@ -215,13 +223,15 @@ class SyncFactoryClient(ExternalBind):
             ConfigurationError: the factory makes no plain session, or one of a database that
                 threadlog does not support.
         """
+        check_factory(factory)
         session = factory()
         if not isinstance(session, Session):
             raise ConfigurationError(
                 f"The session factory made a {type(session).__name__}, not a Session. Give a "
                 "sessionmaker; threadlog.Checkpointer takes an async_sessionmaker."
             )
-        super().__init__(session)
+        check_new_session(session, factory)
+        super().__init__(session, part)
         self._factory = factory
         self._part = part
 
@@ -279,7 +289,7 @@ class SyncExternalClient:
 
     def __str__(self) -> str:
         """Return the engine's URL without its password."""
-        return show_url(bind_of(self._session).engine.url)
+        return show_url(bind_of(self._session, self._part).engine.url)
 
     def write(
         self,
@@ -287,9 +297,14 @@ class SyncExternalClient:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation in the session's transaction."""
+        """Run an operation in the session's transaction.
+
+        Raises:
+            SessionInUseError: another thread runs one in the session.
+        """
         runner = JoinedRunner(self._session, self.backend, self._part, self.statement_limit)
-        return operation(runner, *args, **kwargs)
+        with exclusive_use(self._session):
+            return operation(runner, *args, **kwargs)
 
     read = write
 

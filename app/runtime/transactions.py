@@ -178,7 +178,12 @@ class OwnedRunner(TransactionRunner):
                 dialect=self._dialect,
             )
         else:
-            uow = OwnedUnitOfWork(self._source, writes=writes, read_committed=self._read_committed)
+            uow = OwnedUnitOfWork(
+                self._source,
+                writes=writes,
+                read_committed=self._read_committed,
+                part=self.part,
+            )
         uow.lost_commits = lost_commits
         try:
             with uow:
@@ -211,14 +216,18 @@ class JoinedRunner(TransactionRunner):
         super().__init__(backend, part, statement_limit)
         self._session = session
 
+    def _join(self) -> JoinedUnitOfWork:
+        return JoinedUnitOfWork(self._session, part=self.part)
+
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in the application's transaction."""
-        with translate_errors(self.backend), JoinedUnitOfWork(self._session) as uow:
+        with translate_errors(self.backend), self._join() as uow:
             return work(uow)
 
     def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
         """Run a block in the application's transaction, which the application commits."""
-        with translate_errors(self.backend), JoinedUnitOfWork(self._session) as uow:
+        with translate_errors(self.backend), self._join() as uow:
+            self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)
 

@@ -123,7 +123,14 @@ def collate(items: Items, dialect: sa.Dialect, collation: str | None) -> None:
 
 def version_column() -> sa.Column[Any]:
     """Return the only column of a version table."""
-    return sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
+    # On SQLite, as in the models, a row that is there already is no error.
+    return sa.Column(
+        "version",
+        sa.Integer,
+        primary_key=True,
+        autoincrement=False,
+        sqlite_on_conflict_primary_key="IGNORE",
+    )
 
 
 def identifier() -> sa.String:

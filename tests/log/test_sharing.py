@@ -469,7 +469,10 @@ def surface(client: type) -> dict[str, str]:
     for name, method in inspect.getmembers(client, callable):
         if name == "__init__" or not name.startswith("_"):
             found[name] = str(inspect.signature(method))
+            found[name] = found[name].replace("async_scoped", "scoped")
             for module in (
+                "ext.asyncio.scoping",
+                "orm.scoping",
                 "ext.asyncio.engine",
                 "ext.asyncio.session",
                 "engine.base",

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from skeino.persistence import InMemoryMetadataStore as SkeinoInMemoryMetadataStore
 from skeino.persistence.sqlite_store import SqliteMetadataStore
-from sqlalchemy import Connection, QueuePool, inspect, select, text, update
+from sqlalchemy import Connection, QueuePool, inspect, select, update
 
 from tests.support.databases import DATABASES, on_connection
 from tests.support.ways import host_engine
@@ -117,7 +117,6 @@ async def ensure_graph_schema(url: str) -> None:
     def create(connection: Connection) -> None:
         if not inspect(connection).has_table(GRAPH.version_table.name):
             graph_metadata.create_all(connection)
-            connection.execute(text(f"INSERT INTO {GRAPH.version_table} VALUES ({GRAPH.version})"))
 
     if url.startswith("sqlite"):
         await on_connection(url, create)

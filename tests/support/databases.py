@@ -98,7 +98,6 @@ async def execute(url: str, *statements: str) -> None:
 def create_schema(connection: Connection, part: SchemaPart = MESSAGES) -> None:
     """Create the tables of the models of a part, and their version."""
     part.metadata.create_all(connection)
-    _write_version(connection, part)
 
 
 def _write_version(connection: Connection, part: SchemaPart) -> None:

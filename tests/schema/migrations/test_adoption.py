@@ -54,7 +54,6 @@ async def test_graph_tables_of_a_host_are_adopted(empty_url: str) -> None:
     await on_connection(empty_url, GRAPH.metadata.create_all)
     await run(
         empty_url,
-        "INSERT INTO threadlog_graph_version VALUES (1)",
         *ROWS["graph"],
     )
     await lose(empty_url, GRAPH, "ix_threadlog_checkpoints_run")

@@ -1,0 +1,338 @@
+"""Sessions of an application that are shared, routed to several engines, or in use already."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import (
+    AsyncAdaptedQueuePool,
+    Engine,
+    Insert,
+    MetaData,
+    Pool,
+    QueuePool,
+    StaticPool,
+    Update,
+    create_engine,
+    create_mock_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from tests.support.databases import create_schema, on_connection
+from tests.support.factories import UserFactory
+from tests.support.ways import (
+    ensure_schema,
+    host_engine,
+    open_engine,
+    open_sync_engine,
+    sync_host_engine,
+)
+from threadlog import Checkpointer, SyncCheckpointer
+from threadlog.errors import ConfigurationError, SessionInUseError, StorageError
+from threadlog.langgraph import Saver
+from threadlog.models import (
+    PARTS,
+    Base,
+    GraphBase,
+    Message,
+    SchemaPart,
+    Thread,
+    cubepi_metadata,
+)
+from threadlog.persistence import MetadataStore
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Open an application's asynchronous engine."""
+    async with open_engine(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sync_engine(database_url: str) -> AsyncIterator[Engine]:
+    """Open an application's synchronous engine."""
+    async with open_sync_engine(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Engine]:
+    """Open an engine of another database, which has none of threadlog's tables."""
+    opened = create_engine(f"sqlite:///{tmp_path}/elsewhere.db")
+    yield opened
+    opened.dispose()
+
+
+# --- Scoped sessions ---------------------------------------------------------------
+
+
+def test_factory_that_returns_the_applications_session_is_refused(sync_engine: Engine) -> None:
+    scoped = scoped_session(sessionmaker(sync_engine))
+    with pytest.raises(ConfigurationError, match=r"Pass its attribute session_factory.*bind\(\)"):
+        SyncCheckpointer(session_factory=scoped)
+    with pytest.raises(ConfigurationError, match=r"same session twice.*bind\(\)"):
+        SyncCheckpointer(session_factory=scoped.__call__)
+    with SyncCheckpointer(session_factory=scoped.session_factory) as log:
+        log.append("t", [UserFactory()])
+    scoped.remove()
+
+
+async def test_async_factory_that_returns_the_applications_session_is_refused(
+    engine: AsyncEngine,
+) -> None:
+    scoped = async_scoped_session(async_sessionmaker(engine), scopefunc=asyncio.current_task)
+    with pytest.raises(ConfigurationError, match=r"Pass its attribute session_factory.*bind\(\)"):
+        Checkpointer(session_factory=scoped)
+    with pytest.raises(ConfigurationError, match=r"same session twice.*bind\(\)"):
+        Checkpointer(session_factory=scoped.__call__)
+    await scoped.remove()
+
+
+def test_bind_of_a_scoped_session_joins_its_current_session(sync_engine: Engine) -> None:
+    scoped = scoped_session(sessionmaker(sync_engine))
+    with SyncCheckpointer(engine=sync_engine) as log:
+        log.bind(scoped).append("t", [UserFactory()])
+        assert len(log.bind(scoped()).read("t")) == 1
+        scoped.rollback()
+        assert log.read("t") == []
+    scoped.remove()
+
+
+async def test_bind_of_an_async_scoped_session_joins_its_current_session(
+    engine: AsyncEngine,
+) -> None:
+    scoped = async_scoped_session(async_sessionmaker(engine), scopefunc=asyncio.current_task)
+    async with Checkpointer(engine=engine) as log:
+        await log.bind(scoped).append("t", [UserFactory()])
+        assert len(await log.bind(scoped()).read("t")) == 1
+        await scoped.rollback()
+        assert await log.read("t") == []
+    await scoped.remove()
+
+
+# --- Sessions of several engines ---------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [Base, Thread, Thread.__table__])
+@pytest.mark.parametrize("has_default", [False, True])
+def test_session_with_binds_uses_the_engine_of_the_tables(
+    sync_engine: Engine, elsewhere: Engine, key: Any, *, has_default: bool
+) -> None:
+    default = {"bind": elsewhere} if has_default else {}
+    factory = sessionmaker(binds={key: sync_engine, GraphBase: elsewhere}, **default)
+    with SyncCheckpointer(session_factory=factory) as log:
+        log.append("t", [UserFactory()])
+        with factory.begin() as session:
+            log.bind(session).append("t", [UserFactory()])
+        assert len(log.read("t")) == 2
+
+
+def test_session_without_an_engine_for_the_tables_is_refused(elsewhere: Engine) -> None:
+    factory = sessionmaker(binds={GraphBase: elsewhere})
+    with pytest.raises(ConfigurationError, match=r"no engine for threadlog's tables.*Base: engine"):
+        SyncCheckpointer(session_factory=factory)
+
+
+def test_session_that_separates_readers_uses_the_engine_that_writes(
+    sync_engine: Engine, elsewhere: Engine
+) -> None:
+    class Routing(Session):
+        """The session of SQLAlchemy's page on horizontal routing."""
+
+        def get_bind(self, mapper: Any = None, clause: Any = None, **_: Any) -> Engine:
+            writes = self._flushing or isinstance(clause, Insert | Update)
+            return sync_engine if writes else elsewhere
+
+    factory = sessionmaker(class_=Routing)
+    with SyncCheckpointer(session_factory=factory) as log, factory.begin() as session:
+        log.bind(session).append("t", [UserFactory()])
+        assert len(log.bind(session).read("t")) == 1
+
+
+# --- One session, two calls at once ------------------------------------------------
+
+
+async def test_second_call_on_a_session_in_use_sends_nothing(engine: AsyncEngine) -> None:
+    async with Checkpointer(engine=engine) as log:
+        async with AsyncSession(engine) as session:
+            await session.connection()
+            first, second = log.bind(session), log.bind(session)
+            results = await asyncio.gather(
+                first.append("t", [UserFactory()]),
+                second.append("u", [UserFactory()]),
+                return_exceptions=True,
+            )
+            assert results[0] is None
+            assert isinstance(results[1], SessionInUseError)
+            assert not isinstance(results[1], StorageError)  # nothing to retry
+            await second.append("u", [UserFactory()])
+            await session.commit()
+        assert [len(await log.read(thread)) for thread in "tu"] == [1, 1]
+
+
+def test_second_thread_on_a_session_in_use_sends_nothing(sync_engine: Engine) -> None:
+    errors: list[BaseException] = []
+
+    def read(log: SyncCheckpointer[Any, Any, Any], session: Session) -> None:
+        try:
+            log.bind(session).read("t")
+        except SessionInUseError as error:
+            errors.append(error)
+
+    with SyncCheckpointer(engine=sync_engine) as log, Session(sync_engine) as session:
+
+        @event.listens_for(session, "do_orm_execute")
+        def interrupt(_: Any) -> None:
+            thread = threading.Thread(target=read, args=(log, session))
+            thread.start()
+            thread.join()
+
+        log.bind(session).append("t", [UserFactory()])
+        event.remove(session, "do_orm_execute", interrupt)
+        assert errors
+        count = select(func.count()).select_from(Message)
+        assert session.scalar(count) == 1
+        session.rollback()
+
+
+# --- Connections that sessions share -----------------------------------------------
+
+
+@pytest.mark.parametrize("poolclass", [None, StaticPool])
+async def test_engine_whose_sessions_share_a_connection_is_refused(
+    poolclass: type[Pool] | None,
+) -> None:
+    options: dict[str, Any] = {"poolclass": poolclass} if poolclass else {}
+    engine = create_async_engine("sqlite+aiosqlite://", **options)
+    factory = async_sessionmaker(engine)
+    for opened in (
+        Checkpointer(engine=engine),
+        Checkpointer(session_factory=factory),
+        Saver(engine=engine),
+        MetadataStore(engine=engine),
+    ):
+        with pytest.raises(ConfigurationError, match="AsyncAdaptedQueuePool, pool_size=1"):
+            await opened.__aenter__()
+    await engine.dispose()
+    plain = create_engine("sqlite://", **options)
+    for closed in (SyncCheckpointer(engine=plain), Saver(engine=plain)):
+        with pytest.raises(ConfigurationError, match="=QueuePool, pool_size=1"):
+            closed.__enter__()
+    plain.dispose()
+
+
+async def test_appends_on_a_pool_of_one_connection_in_memory_are_all_stored() -> None:
+    """The engine that the error advises."""
+    engine = create_async_engine(
+        "sqlite+aiosqlite://",
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
+    )
+    async with engine.begin() as connection:
+        await connection.run_sync(create_schema)
+    async with Checkpointer(engine=engine) as log:
+        await asyncio.gather(*(log.append(f"t{n % 4}", [UserFactory()]) for n in range(40)))
+        assert [len(await log.read(f"t{n}")) for n in range(4)] == [10] * 4
+    await engine.dispose()
+
+
+def test_threads_on_a_pool_of_one_connection_in_memory_are_all_stored() -> None:
+    engine = create_engine(
+        "sqlite://",
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        connect_args={"check_same_thread": False},
+    )
+    with engine.begin() as connection:
+        create_schema(connection)
+    with SyncCheckpointer(engine=engine) as log, ThreadPoolExecutor(4) as workers:
+        list(workers.map(lambda n: log.append(f"t{n % 4}", [UserFactory()]), range(40)))
+        assert [len(log.read(f"t{n}")) for n in range(4)] == [10] * 4
+    engine.dispose()
+
+
+# --- AUTOCOMMIT --------------------------------------------------------------------
+
+
+async def test_sqlite_engine_in_autocommit_is_refused(sqlite_url: str) -> None:
+    await ensure_schema(sqlite_url)
+    for options in ({"isolation_level": "AUTOCOMMIT"}, {"connect_args": {"isolation_level": None}}):
+        engine = host_engine(sqlite_url, **options)
+        for opened in (Checkpointer(engine=engine), MetadataStore(engine=engine)):
+            with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+                await opened.__aenter__()
+        await engine.dispose()
+        plain = sync_host_engine(sqlite_url, **options)
+        for closed in (SyncCheckpointer(engine=plain), Saver(engine=plain)):
+            with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+                closed.__enter__()
+        plain.dispose()
+
+
+async def test_session_in_autocommit_is_refused_before_it_writes(engine: AsyncEngine) -> None:
+    level = {"isolation_level": "AUTOCOMMIT"}
+    async with Checkpointer(engine=engine) as log:
+        async with AsyncSession(engine) as session:
+            await session.connection(execution_options=level)
+            with pytest.raises(ConfigurationError, match="session is in AUTOCOMMIT"):
+                await log.bind(session).append("t", [UserFactory()])
+        async with AsyncSession(engine.execution_options(**level)) as session:
+            with pytest.raises(ConfigurationError, match="session is in AUTOCOMMIT"):
+                await log.bind(session).append("t", [UserFactory()])
+        assert await log.read("t") == []
+
+
+# --- Tables that the models created ------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", [False, True])
+async def test_tables_of_create_all_can_be_opened(empty_url: str, *, copied: bool) -> None:
+    """As in an application's test fixture; the version belongs to the tables."""
+    for part in PARTS:
+        metadata = part.metadata
+        if copied:
+            metadata = MetaData()
+            for table in part.metadata.tables.values():
+                table.to_metadata(metadata)
+        await on_connection(empty_url, metadata.create_all)
+        await on_connection(empty_url, metadata.create_all)  # finds them all
+    engine = host_engine(empty_url)
+    async with Checkpointer(engine=engine) as log, MetadataStore(engine=engine) as store:
+        await log.append("t", [UserFactory()])
+        assert await store.fetch_thread_row(str(uuid4())) is None
+    await engine.dispose()
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_create_all_that_fails_half_way_leaves_no_version(part: SchemaPart) -> None:
+    """The version table is the last of its part."""
+    assert part.metadata.sorted_tables[-1] is part.version_table
+
+
+def test_script_of_a_mock_engine_has_the_version() -> None:
+    script: list[str] = []
+    mock = create_mock_engine(
+        "postgresql+psycopg://",
+        lambda statement, *_, **__: script.append(str(statement.compile(dialect=mock.dialect))),
+    )
+    cubepi_metadata.create_all(mock, checkfirst=False)
+    assert "INSERT INTO cubepi_schema_version (version) VALUES (5)" in script
