@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import GraphBase
 from threadlog.models.dialects import (
+    ANY_TEXT,
     TABLE_OPTIONS,
     ExactJson,
     UtcTime,
@@ -59,5 +60,5 @@ class AppRun(GraphBase):
     multitask_strategy: Mapped[str] = mapped_column(exact_text(String(32)))
     """What it was to do about a run that was under way: ``reject``, ``enqueue``, …"""
 
-    error: Mapped[str | None] = mapped_column(long_text())
+    error: Mapped[str | None] = mapped_column(long_text(), info=ANY_TEXT)
     """Why it failed; NULL where it did not."""

@@ -21,10 +21,12 @@ from sqlalchemy import (
 
 from threadlog.models.dialects import (
     RawJson,
+    RawText,
     RawTime,
     insert_if_absent,
     insert_or_replace,
     size_of,
+    text_for_column,
     transfer_table,
     truncate_to_column,
 )
@@ -58,6 +60,7 @@ class RawRowRepository(Repository):
         self._thread_id: Column[Any] = self._table.c.thread_id
         self._key = [c for c in self._table.primary_key if c.name != _THREAD_ID]
         self._times = [c.name for c in self._table.columns if isinstance(c.type, RawTime)]
+        self._texts = [c.name for c in self._table.columns if isinstance(c.type, RawText)]
 
     def key_of(self, row: RawRow) -> RowKey:
         """Give a row's key in its thread."""
@@ -75,7 +78,12 @@ class RawRowRepository(Repository):
             for name in self._times
             if isinstance(row[name], datetime)
         }
-        return {**row, **times}
+        texts = {
+            name: text_for_column(row[name], self.uow.dialect)
+            for name in self._texts
+            if isinstance(row[name], str)
+        }
+        return {**row, **times, **texts}
 
     def count_threads(self) -> int:
         """Count the threads that the table has rows of."""

@@ -26,7 +26,6 @@ from threadlog.persistence.types import (
     TimeToLive,
 )
 from threadlog.persistence.validation import (
-    check_error,
     check_new_run,
     check_new_thread,
     check_page,
@@ -36,6 +35,7 @@ from threadlog.persistence.validation import (
     check_thread_update,
     check_uuids,
     expires_at,
+    storable_error,
     time_text,
     ttl_from,
 )
@@ -191,7 +191,7 @@ class InMemoryMetadataStore:
         key = check_uuid(run_id, "run_id")
         check_run_status(status_value)
         if error is not None:
-            check_error(error)
+            error = storable_error(error)
         row = self._runs.get(key)
         if row is None or row["status"] not in IN_FLIGHT:
             return False
@@ -234,7 +234,7 @@ class InMemoryMetadataStore:
         """See `MetadataStoreProtocol.fail_stale_runs`."""
         check_seconds(stale_after_seconds, "stale_after_seconds")
         excluded = set(check_uuids(exclude_run_ids, "exclude_run_ids"))
-        check_error(error)
+        error = storable_error(error)
         now = _now()
         cutoff = now - timedelta(seconds=stale_after_seconds)
         failed = [

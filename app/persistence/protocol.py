@@ -105,7 +105,8 @@ class MetadataStoreProtocol(Protocol):
     ) -> bool:
         """Set the status and the error of a pending or running run.
 
-        Every other status is final.
+        Every other status is final. NUL and half a surrogate pair in `error` are stored as
+        U+FFFD, so that every failure can be recorded.
 
         Returns:
             True if the run exists and was pending or running.
@@ -136,7 +137,7 @@ class MetadataStoreProtocol(Protocol):
         Args:
             stale_after_seconds: the age, by the clock that wrote ``updated_at``.
             exclude_run_ids: runs that are never failed, such as the caller's own.
-            error: the error text of the failed runs.
+            error: the error text of the failed runs; see `update_run_status`.
 
         Returns:
             The failed runs' new rows.

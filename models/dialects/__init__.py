@@ -53,12 +53,15 @@ from threadlog.models.dialects.time import (
 )
 from threadlog.models.dialects.transfer import (
     RawJson,
+    RawText,
     RawTime,
     size_of,
+    text_for_column,
     transfer_table,
     truncate_to_column,
 )
 from threadlog.models.dialects.types import (
+    ANY_TEXT,
     BytewiseText,
     UtcTime,
     UuidText,
@@ -81,6 +84,7 @@ from threadlog.models.dialects.upsert import (
 )
 
 __all__ = [
+    "ANY_TEXT",
     "JOINED_BYTES",
     "LAST_INSERT_ID_DIALECTS",
     "MESSAGES_BY_THREAD",
@@ -96,6 +100,7 @@ __all__ = [
     "LastRows",
     "LockingRead",
     "RawJson",
+    "RawText",
     "RawTime",
     "UtcTime",
     "UuidText",
@@ -135,6 +140,7 @@ __all__ = [
     "short_text",
     "size_of",
     "statement_time",
+    "text_for_column",
     "timestamp",
     "to_epoch",
     "transfer_table",

@@ -1,7 +1,7 @@
 """Column types."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -79,6 +79,10 @@ def _bytewise_text(type_: BytewiseText, compiler: Any, **kw: Any) -> str:
 def large_binary() -> LargeBinary:
     """Give the type of a message's packed bytes, which holds up to 4 GiB on MySQL."""
     return LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
+
+
+ANY_TEXT: Final = {"threadlog.any_text": True}
+"""The ``info`` of a column with text of other programs, which is no name and has any characters."""
 
 
 def long_text() -> Text:
