@@ -136,6 +136,15 @@ async def test_threads_that_could_not_be_kept_apart_are_refused(
     assert await ids(saver.alist(None)) == []
 
 
+async def test_list_of_empty_config_lists_all_threads(saver: Saver) -> None:
+    """As LangGraph's own savers do, for which ``{}`` is like None."""
+    for thread_id in ("t", "u"):
+        await saver.aput(config_for(thread_id), checkpoint_of(), metadata_of(), {})
+    wanted = await ids(saver.alist(None))
+    assert len(wanted) == 2
+    assert await ids(saver.alist({})) == wanted
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "reason"),
     [
