@@ -75,7 +75,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         They get the next seqs of the thread, without gap, in the order given. Seqs are
         allocated under a lock on the thread's row: appends of any number of processes to
         one thread follow one another, those to different threads do not wait. An empty
-        list does nothing, without a connection.
+        list does nothing, without a connection, also before the checkpointer is opened.
 
         With a URL, appends of this checkpointer that wait at the same moment share a
         transaction, and those to one thread are stored in the order of the calls. Each
@@ -102,6 +102,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         """
         batcher = self._batcher
         if batcher is None:
+            if isinstance(messages, list | tuple) and not messages:
+                return
             await self._write(append_messages, self.vocabulary, thread_id, messages)
             return
         try:

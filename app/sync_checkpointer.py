@@ -53,6 +53,8 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
 
     def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """See `Checkpointer.append`."""
+        if isinstance(messages, list | tuple) and not messages:
+            return
         self._write(append_messages, self.vocabulary, thread_id, messages)
 
     def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:

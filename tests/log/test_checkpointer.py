@@ -8,7 +8,14 @@ from sqlalchemy import event
 
 from tests.support.databases import engines_of, pools_of
 from tests.support.factories import AssistantFactory, ToolResultFactory, UserFactory
-from threadlog import CheckpointData, Checkpointer, FrameworkTypes, HitlRequest, MessageCodec
+from threadlog import (
+    CheckpointData,
+    Checkpointer,
+    FrameworkTypes,
+    HitlRequest,
+    MessageCodec,
+    SyncCheckpointer,
+)
 from threadlog.errors import InvalidInputError, NotOpenError
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 
@@ -156,6 +163,9 @@ async def test_outside_its_block_it_says_so(database_url: str) -> None:
     checkpointer = Checkpointer(database_url)
     with pytest.raises(NotOpenError, match="async with"):
         await checkpointer.load("t")
+    # As in the framework, an empty append does nothing.
+    await checkpointer.append("t", [])
+    SyncCheckpointer(database_url).append("t", [])
     async with checkpointer:
         await checkpointer.append("t", conversation())
     with pytest.raises(NotOpenError, match="async with"):
