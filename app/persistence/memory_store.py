@@ -248,14 +248,22 @@ class InMemoryMetadataStore:
         return copy.deepcopy(failed)
 
     async def release_busy_thread(
-        self, thread_id: str, status_value: ThreadStatus = "error"
+        self,
+        thread_id: str,
+        status_value: ThreadStatus = "error",
+        *,
+        mark_state_updated: bool = False,
     ) -> bool:
         """See `MetadataStoreProtocol.release_busy_thread`."""
         key = check_thread_update(thread_id, status_value, None, None)
         row = self._threads.get(key)
         if row is None or row["status"] != "busy" or self._has_run_in_flight(key):
             return False
-        self._threads[key] = _with(row, {"status": status_value, "updated_at": _now()})
+        now = _now()
+        changed: dict[str, Any] = {"status": status_value, "updated_at": now}
+        if mark_state_updated:
+            changed["state_updated_at"] = now
+        self._threads[key] = _with(row, changed)
         return True
 
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:

@@ -144,9 +144,18 @@ class MetadataStoreProtocol(Protocol):
         """
 
     async def release_busy_thread(
-        self, thread_id: str, status_value: ThreadStatus = "error"
+        self,
+        thread_id: str,
+        status_value: ThreadStatus = "error",
+        *,
+        mark_state_updated: bool = False,
     ) -> bool:
         """Set the status of a busy thread without a run in flight, in one statement.
+
+        Args:
+            thread_id: the thread.
+            status_value: its new status.
+            mark_state_updated: set ``state_updated_at`` too.
 
         Returns:
             True if the thread was busy and had no run in flight.
