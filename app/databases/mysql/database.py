@@ -193,7 +193,7 @@ class MySQLBackend(Backend):
                 connection.rollback()
 
     def statement_limit(self, uow: UnitOfWork) -> int:
-        """Return the session's max_allowed_packet."""
+        """Return the session's max_allowed_packet, and how the driver writes bytes."""
         return uow.catalogue.max_allowed_packet()
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
