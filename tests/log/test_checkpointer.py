@@ -93,6 +93,28 @@ async def test_concurrent_save_extra_loses_no_key(checkpointer: Checkpointer) ->
     assert data.extra == {f"k{n}": n for n in range(20)}
 
 
+@pytest.mark.whole_matrix
+async def test_load_of_whole_turns_begins_at_a_user_message(checkpointer: Checkpointer) -> None:
+    """A tool result without its call is refused by the providers of models."""
+    said = [
+        *(AssistantFactory(), UserFactory(), AssistantFactory(), ToolResultFactory()),
+        *(AssistantFactory(), UserFactory(), AssistantFactory()),
+    ]
+    await checkpointer.append("t", said)
+    for last, first in ((1, 5), (2, 5), (3, 1), (4, 1), (6, 1), (7, 0), (99, 0)):
+        data = await checkpointer.load("t", last=last, whole_turns=True)
+        assert data is not None
+        assert data.messages == said[first:]
+    data = await checkpointer.load("t", whole_turns=True)
+    assert data is not None
+    assert data.messages == said
+    assert await checkpointer.load("nobody", last=1, whole_turns=True) is None
+    await checkpointer.save_extra("empty", {"a": 1})
+    data = await checkpointer.load("empty", last=1, whole_turns=True)
+    assert data is not None
+    assert (data.messages, data.extra) == ([], {"a": 1})
+
+
 async def test_read_pages_with_seq_and_time(checkpointer: Checkpointer) -> None:
     said = conversation(2)
     before = datetime.now(UTC).replace(microsecond=0)
