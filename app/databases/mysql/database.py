@@ -246,18 +246,21 @@ def _driver(url: URL, default: Driver) -> str:
     """Return the driver that a URL names, or the default.
 
     Raises:
-        ConfigurationError: one of the two uses asyncio, the other does not.
+        ConfigurationError: one of the two uses asyncio and the other does not, or threadlog
+            does not support the driver.
     """
     scheme, _, name = url.drivername.partition("+")
     name = name or default.name
     if default.name in _SYNCHRONOUS and name not in _SYNCHRONOUS:
+        is_not = "is an asyncio driver" if name in _ASYNCHRONOUS else "is not supported in URLs"
         raise ConfigurationError(
-            f"The driver {name!r} is not a synchronous driver. Write the URL as {scheme}:// for "
+            f"The driver {name!r} {is_not}. Write the URL as {scheme}:// for "
             "PyMySQL, or use threadlog.Checkpointer with asyncio."
         )
     if default.name in _ASYNCHRONOUS and name not in _ASYNCHRONOUS:
+        is_not = "is not an asyncio driver" if name in _SYNCHRONOUS else "is not supported in URLs"
         raise ConfigurationError(
-            f"The driver {name!r} is not an asyncio driver. Write the URL as {scheme}:// for "
+            f"The driver {name!r} {is_not}. Write the URL as {scheme}:// for "
             f"asyncmy or {scheme}+aiomysql://, or use threadlog.SyncCheckpointer for "
             f"{scheme}+pymysql://."
         )
