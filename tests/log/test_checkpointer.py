@@ -96,7 +96,7 @@ async def test_concurrent_save_extra_loses_no_key(checkpointer: Checkpointer) ->
 @pytest.mark.whole_matrix
 async def test_load_of_whole_turns_begins_at_a_user_message(checkpointer: Checkpointer) -> None:
     """A tool result without its call is refused by the providers of models."""
-    said = [
+    said: list[Message] = [
         *(AssistantFactory(), UserFactory(), AssistantFactory(), ToolResultFactory()),
         *(AssistantFactory(), UserFactory(), AssistantFactory()),
     ]
