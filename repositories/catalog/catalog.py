@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Self, cast
 
-from sqlalchemy import Column, bindparam, false, inspect, select, text, update
+from sqlalchemy import (
+    Column,
+    LargeBinary,
+    bindparam,
+    false,
+    inspect,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
@@ -146,6 +156,14 @@ class CatalogueRepository(Repository):
         limit = int(self.uow.execute(_MAX_ALLOWED_PACKET).scalar() or 0)
         as_hex = _writes_hex(self.uow.connection.dialect.loaded_dbapi)
         return StatementLimit(limit, bytes_as_hex=as_hex)
+
+    def send_bytes(self) -> None:
+        """Send a binary value, which a broken driver cannot.
+
+        Raises:
+            TypeError: the driver's, or whatever else it raises.
+        """
+        self.uow.execute(select(literal(b"a", LargeBinary())))
 
     def partitioning(self, table: str) -> Partitioning:
         """Give the partitioning of a table on MySQL."""

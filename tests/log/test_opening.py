@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import Connection, make_url, text
@@ -117,6 +118,7 @@ class OldUnitOfWork:
     def __init__(self, version: tuple[int, ...], *, mariadb: bool = False) -> None:
         """Take what its catalogue says."""
         self.catalogue = OldServer(version, mariadb=mariadb)
+        self.connection = Mock()
 
 
 def verify(uow: OldUnitOfWork) -> None:
@@ -196,6 +198,19 @@ def test_url_of_unsupported_driver_is_not_called_asynchronous() -> None:
         SyncCheckpointer("mysql+mysqldb://user@host/db")
     with pytest.raises(ConfigurationError, match="'asyncmy' is an asyncio driver"):
         SyncCheckpointer("mysql+asyncmy://user@host/db")
+
+
+def test_engine_of_aiomysql_that_cannot_send_bytes_is_refused() -> None:
+    """As aiomysql 0.3.2 with PyMySQL 1.2, which raise a TypeError of their own."""
+
+    def raise_type_error(_: object) -> None:
+        raise TypeError("'str' object is not callable")
+
+    unit = Mock()
+    unit.connection.dialect.driver = "aiomysql"
+    unit.catalogue.send_bytes.side_effect = raise_type_error
+    with pytest.raises(ConfigurationError, match="aiomysql cannot send bytes"):
+        MySQLBackend().verify_server(unit)
 
 
 def test_mysql_checkpointer_takes_only_mysql() -> None:

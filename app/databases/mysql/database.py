@@ -142,7 +142,12 @@ class MySQLBackend(Backend):
         follow_primary(engine)
 
     def verify_server(self, uow: UnitOfWork) -> str:
-        """Refuse releases of MySQL before 8.0.13 and of MariaDB before 10.6."""
+        """Refuse releases of MySQL before 8.0.13 and of MariaDB before 10.6.
+
+        Raises:
+            ConfigurationError: the driver cannot send bytes.
+        """
+        _check_driver(uow)
         name, minimum = "MySQL", MINIMUM_VERSION
         if uow.catalogue.is_mariadb():
             name, minimum = "MariaDB", MINIMUM_MARIADB
@@ -265,6 +270,23 @@ def _driver(url: URL, default: Driver) -> str:
             f"{scheme}+pymysql://."
         )
     return name
+
+
+def _check_driver(uow: UnitOfWork) -> None:
+    """Check that aiomysql can send bytes: 0.3.2 cannot with PyMySQL 1.2, on which it builds.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if uow.connection.dialect.driver != "aiomysql":
+        return
+    try:
+        uow.catalogue.send_bytes()
+    except TypeError as error:
+        raise ConfigurationError(
+            "aiomysql cannot send bytes with the installed release of PyMySQL. Use asyncmy, "
+            "with a URL that begins with mysql+asyncmy://, or run: pip install 'pymysql<1.2'"
+        ) from error
 
 
 def _check_options(query: Mapping[str, Any]) -> None:
