@@ -53,12 +53,16 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         """True if the checkpointer is open."""
         return self._client.is_open
 
-    async def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
+    async def load(
+        self, thread_id: str, *, last: int | None = None, whole_turns: bool = False
+    ) -> DataT | None:
         """Read a thread: its messages, `extra` and parent, all of one point in time.
 
         Args:
             thread_id: the thread.
             last: read only this many of the newest messages.
+            whole_turns: with `last`, read also the messages before them back to the nearest
+                user message, so that no tool result is without its call.
 
         Returns:
             The thread with its messages in seq order; None if not found.
@@ -67,7 +71,9 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             InvalidIdError: `thread_id` cannot be a key.
             CheckpointCorruptionError: a row cannot be read; none is ever skipped.
         """
-        return await self._read(reading.load, self.vocabulary, thread_id, last=last)
+        return await self._read(
+            reading.load, self.vocabulary, thread_id, last=last, whole_turns=whole_turns
+        )
 
     async def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """Append messages to a thread, which is created if it does not exist: all of them or none.
@@ -75,7 +81,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         They get the next seqs of the thread, without gap, in the order given. Seqs are
         allocated under a lock on the thread's row: appends of any number of processes to
         one thread follow one another, those to different threads do not wait. An empty
-        list does nothing, without a connection.
+        list does nothing, without a connection, also before the checkpointer is opened.
 
         With a URL, appends of this checkpointer that wait at the same moment share a
         transaction, and those to one thread are stored in the order of the calls. Each
@@ -102,6 +108,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         """
         batcher = self._batcher
         if batcher is None:
+            if isinstance(messages, list | tuple) and not messages:
+                return
             await self._write(append_messages, self.vocabulary, thread_id, messages)
             return
         try:
@@ -432,15 +440,31 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         )
 
     async def load_hitl_answer(
-        self, thread_id: str, question_id: str, *, run_id: str | None = None
+        self,
+        thread_id: str,
+        question_id: str,
+        *,
+        run_id: str | None = None,
+        default: Any = None,
     ) -> Any:
-        """Read the answer to a question of a run; None if not found.
+        """Read the answer to a question of a run.
+
+        Args:
+            thread_id: the thread.
+            question_id: the question.
+            run_id: the run; None for a question that no run asked.
+            default: returned if there is no answer; an object of your own distinguishes that
+                from an answer of None.
 
         Raises:
             CheckpointCorruptionError: what is stored is not JSON.
         """
         return await self._read(
-            hitl_answers.load_hitl_answer, thread_id, question_id, run_id=run_id
+            hitl_answers.load_hitl_answer,
+            thread_id,
+            question_id,
+            run_id=run_id,
+            default=default,
         )
 
     async def clear_hitl_answers(

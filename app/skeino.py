@@ -30,6 +30,7 @@ from threadlog.graph.client import GraphClient
 from threadlog.persistence import CheckpointerSpec, MetadataStore, RunRow, ThreadRow
 from threadlog.persistence.open import sweeping
 from threadlog.persistence.schemes import native_client
+from threadlog.persistence.types import Search
 
 if TYPE_CHECKING:  # an extra
     from threadlog.langgraph import Saver
@@ -213,7 +214,37 @@ class _Store(MetadataStore):
         with _http_errors():
             await super().update_thread(thread_id, **changes)
 
+    async def fetch_thread_row(self, thread_id: str) -> ThreadRow | None:
+        """See `MetadataStore.fetch_thread_row`."""
+        with _http_errors():
+            return await super().fetch_thread_row(thread_id)
+
+    async def search_thread_rows(self, request: Search) -> list[ThreadRow]:
+        """See `MetadataStore.search_thread_rows`."""
+        with _http_errors():
+            return await super().search_thread_rows(request)
+
+    async def delete_thread(self, thread_id: str) -> None:
+        """See `MetadataStore.delete_thread`."""
+        with _http_errors():
+            await super().delete_thread(thread_id)
+
     async def create_run(self, *args: Any, **how: Any) -> RunRow:
         """See `MetadataStore.create_run`."""
         with _http_errors():
             return await super().create_run(*args, **how)
+
+    async def fetch_run_row(self, thread_id: str, run_id: str) -> RunRow | None:
+        """See `MetadataStore.fetch_run_row`."""
+        with _http_errors():
+            return await super().fetch_run_row(thread_id, run_id)
+
+    async def list_run_rows(self, thread_id: str, **how: Any) -> list[RunRow]:
+        """See `MetadataStore.list_run_rows`."""
+        with _http_errors():
+            return await super().list_run_rows(thread_id, **how)
+
+    async def delete_run(self, thread_id: str, run_id: str) -> None:
+        """See `MetadataStore.delete_run`."""
+        with _http_errors():
+            await super().delete_run(thread_id, run_id)

@@ -47,12 +47,18 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         """True if the checkpointer is open."""
         return self._client.is_open
 
-    def load(self, thread_id: str, *, last: int | None = None) -> DataT | None:
+    def load(
+        self, thread_id: str, *, last: int | None = None, whole_turns: bool = False
+    ) -> DataT | None:
         """See `Checkpointer.load`."""
-        return self._read(reading.load, self.vocabulary, thread_id, last=last)
+        return self._read(
+            reading.load, self.vocabulary, thread_id, last=last, whole_turns=whole_turns
+        )
 
     def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """See `Checkpointer.append`."""
+        if isinstance(messages, list | tuple) and not messages:
+            return
         self._write(append_messages, self.vocabulary, thread_id, messages)
 
     def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
@@ -176,10 +182,21 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         self._write(hitl_answers.save_hitl_answer, thread_id, question_id, answer, run_id=run_id)
 
     def load_hitl_answer(
-        self, thread_id: str, question_id: str, *, run_id: str | None = None
+        self,
+        thread_id: str,
+        question_id: str,
+        *,
+        run_id: str | None = None,
+        default: Any = None,
     ) -> Any:
         """See `Checkpointer.load_hitl_answer`."""
-        return self._read(hitl_answers.load_hitl_answer, thread_id, question_id, run_id=run_id)
+        return self._read(
+            hitl_answers.load_hitl_answer,
+            thread_id,
+            question_id,
+            run_id=run_id,
+            default=default,
+        )
 
     def clear_hitl_answers(
         self,

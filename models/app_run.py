@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from threadlog.models.base import GraphBase
 from threadlog.models.dialects.ddl import TABLE_OPTIONS
 from threadlog.models.dialects.json import ExactJson
-from threadlog.models.dialects.types import UtcTime, UuidText, exact_text, long_text
+from threadlog.models.dialects.types import ANY_TEXT, UtcTime, UuidText, exact_text, long_text
 
 
 class AppRun(GraphBase):
@@ -52,5 +52,5 @@ class AppRun(GraphBase):
     multitask_strategy: Mapped[str] = mapped_column(exact_text(String(32)))
     """How to treat a run that is already active: ``reject``, ``enqueue``, …"""
 
-    error: Mapped[str | None] = mapped_column(long_text())
-    """The reason of the failure; NULL if the run did not fail."""
+    error: Mapped[str | None] = mapped_column(long_text(), info=ANY_TEXT)
+    """Why it failed; NULL where it did not."""

@@ -21,8 +21,10 @@ from sqlalchemy import (
 
 from threadlog.models.dialects.transfer import (
     RawJson,
+    RawText,
     RawTime,
     size_of,
+    text_for_column,
     transfer_table,
     truncate_to_column,
 )
@@ -57,6 +59,7 @@ class RawRowRepository(Repository):
         self._thread_id: Column[Any] = self._table.c.thread_id
         self._key = [c for c in self._table.primary_key if c.name != _THREAD_ID]
         self._times = [c.name for c in self._table.columns if isinstance(c.type, RawTime)]
+        self._texts = [c.name for c in self._table.columns if isinstance(c.type, RawText)]
 
     def key_of(self, row: RawRow) -> RowKey:
         """Return a row's key within its thread."""
@@ -74,7 +77,12 @@ class RawRowRepository(Repository):
             for name in self._times
             if isinstance(row[name], datetime)
         }
-        return {**row, **times}
+        texts = {
+            name: text_for_column(row[name], self.uow.dialect)
+            for name in self._texts
+            if isinstance(row[name], str)
+        }
+        return {**row, **times, **texts}
 
     def count_threads(self) -> int:
         """Return the number of threads with rows in the table."""

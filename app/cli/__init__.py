@@ -1,7 +1,7 @@
 """The command line: one command in each file."""
 
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -20,6 +20,16 @@ from threadlog.cli.threads import threads
 __all__ = ["app", "prepare_stdout"]
 
 
+_AFTER_DASHES: Final = ". Put -- before a thread's id that begins with -"
+
+
+def _may_be_thread(error: Exception) -> bool:
+    """Return True if an unknown option may be a thread's id: the command takes one."""
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    names = {parameter.name for parameter in getattr(command, "params", ())}
+    return getattr(error, "option_name", None) is not None and "thread" in names
+
+
 class _Group(TyperGroup):
     """A group whose usage errors do not repeat a password from a misplaced argument."""
 
@@ -30,7 +40,8 @@ class _Group(TyperGroup):
         except Exception as error:
             # The class of usage errors has no stable place across releases of Typer.
             if isinstance(message := getattr(error, "message", None), str):
-                error.message = without_password(message)  # type: ignore[attr-defined]  # it has one
+                hint = _AFTER_DASHES if _may_be_thread(error) else ""
+                error.message = without_password(message) + hint  # type: ignore[attr-defined]  # it has one
             raise
 
 

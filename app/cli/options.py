@@ -19,7 +19,7 @@ UrlArgument: TypeAlias = Annotated[
     str | None, typer.Argument(metavar="URL", show_default=False, help="The same as --url.")
 ]
 ThreadArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="THREAD", help="The thread's id.")
+    str, typer.Argument(metavar="THREAD", help="The thread's id; after -- if it begins with -.")
 ]
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Write JSON to standard output.")

@@ -183,6 +183,13 @@ class Backend:
         """Return the maximum size of one statement, in bytes."""
         raise NotImplementedError
 
+    def lock_seconds(self, url: URL) -> float | None:
+        """Return how long the driver itself waits for a lock; None if the server does.
+
+        A lock timeout after that time is not retried.
+        """
+        return None
+
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Return threadlog's error class for an error of the driver."""
         raise NotImplementedError

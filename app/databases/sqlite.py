@@ -73,9 +73,11 @@ class SQLiteBackend(Backend):
         default = self.synchronous if synchronous else self.asynchronous
         driver = url.drivername.partition("+")[2] or default.name
         if driver != default.name:
+            other = (self.asynchronous if synchronous else self.synchronous).name
             kind = "a synchronous" if synchronous else "an asyncio"
+            is_not = f"is not {kind} driver" if driver == other else "is not supported in URLs"
             raise ConfigurationError(
-                f"The driver {driver!r} is not {kind} driver. Write the URL as sqlite:///file.db."
+                f"The driver {driver!r} {is_not}. Write the URL as sqlite:///file.db."
             )
         query = dict(url.query)
         # A statement waits only for a lock, which has a limit of its own.
@@ -161,6 +163,13 @@ class SQLiteBackend(Backend):
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Return the maximum length of a value."""
         return _MAX_LENGTH
+
+    def lock_seconds(self, url: URL) -> float | None:
+        """Return the URL's timeout: a retry would wait as long again."""
+        try:
+            return float(str(url.query.get("timeout", _BUSY_SECONDS)))
+        except ValueError:
+            return None  # the driver refuses it
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Decide by SQLite's message: drivers before Python 3.11 gave no code."""

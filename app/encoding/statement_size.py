@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from threadlog.errors import TooLargeError
+from threadlog.repositories.catalog.catalog import StatementLimit
 from threadlog.repositories.log.message import NewMessage
 
 T = TypeVar("T")
 
-# Bytes that MySQL escapes, as two bytes, in a string literal:
+# Bytes that drivers for MySQL escape, as two bytes, in a string literal:
 # dev.mysql.com/doc/refman/9.7/en/string-literals.html
 _ESCAPED: Final = b"\0\n\r\x1a\"'\\"
 
@@ -22,7 +23,7 @@ STATEMENT_OVERHEAD: Final = 1_000
 """Bytes of a statement in addition to its rows."""
 
 # Quotes, a comma, and the prefix of a binary value.
-_VALUE_OVERHEAD: Final = 16
+VALUE_OVERHEAD: Final = 16
 
 
 class Batch(NamedTuple, Generic[T]):
@@ -44,7 +45,7 @@ def in_batches(messages: Iterable[NewMessage], limit: int) -> list[Batch[NewMess
         TooLargeError: a single message does not fit.
     """
     sized = (
-        (message, f"messages[{index}]", _message_size(message))
+        (message, f"messages[{index}]", _message_size(message, limit))
         for index, message in enumerate(messages)
     )
     return batches(sized, limit)
@@ -74,22 +75,34 @@ def batches(rows: Iterable[tuple[T, str, int]], limit: int) -> list[Batch[T]]:
     return [Batch(batch, size) for batch, size in zip(found, sizes, strict=True)]
 
 
-def row_size(*values: bytes | str) -> int:
-    """Return the maximum size, in bytes, of a row of all these values in a statement."""
-    contents = (value.encode() if isinstance(value, str) else value for value in values)
-    return sum(_literal_size(content) + _VALUE_OVERHEAD for content in contents)
+def row_size(*values: bytes | str, limit: int = 0) -> int:
+    """Return the maximum size, in bytes, of a row of all these values in a statement.
+
+    Args:
+        values: the values; text is written with escapes.
+        limit: the limit of the statement, of `StatementLimit` if the driver may write bytes as
+            hexadecimal digits.
+    """
+    as_hex = isinstance(limit, StatementLimit) and limit.bytes_as_hex
+    size = VALUE_OVERHEAD * len(values)
+    for value in values:
+        if isinstance(value, str):
+            size += _literal_size(value.encode())
+        else:
+            size += 2 * len(value) if as_hex else _literal_size(value)
+    return size
 
 
 def check_row(what: str, *values: bytes | str, limit: int) -> None:
     """Raise TooLargeError if a row of these values does not fit into one statement."""
-    size = row_size(*values)
+    size = row_size(*values, limit=limit)
     if size > limit - STATEMENT_OVERHEAD:
         raise TooLargeError(what=what, size=size, limit=limit)
 
 
-def _message_size(message: NewMessage) -> int:
-    metadata = json.dumps(message.metadata).encode() if message.metadata else b""
-    return row_size(message.payload, metadata) + ROW_OVERHEAD
+def _message_size(message: NewMessage, limit: int) -> int:
+    metadata = json.dumps(message.metadata) if message.metadata else ""
+    return row_size(message.payload, metadata, limit=limit) + ROW_OVERHEAD
 
 
 def check_size(value: object, what: str, limit: int) -> None:

@@ -22,6 +22,7 @@ _MAX_JSON_KEY_BYTES: Final = 65_535
 _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**64 - 1
 _MAX_SEQ: Final = 2**63 - 1
+_REPLACEMENT: Final = "\ufffd"
 
 
 def check_id(value: object, name: str = "thread_id", *, most: int = MAX_ID_LENGTH) -> None:
@@ -220,6 +221,17 @@ def _key_error(key: object) -> str | None:
     if len(key.encode()) > _MAX_JSON_KEY_BYTES:
         return f"has a key of over {_MAX_JSON_KEY_BYTES:,} bytes"
     return None
+
+
+def replace_unstorable(text: str) -> str:
+    """Return text with U+FFFD in place of each NUL and each half of a surrogate pair.
+
+    Two halves that make a pair become its character.
+    """
+    text = text.replace("\0", _REPLACEMENT)
+    if text.isascii() or not _has_surrogate(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _has_surrogate(value: str) -> bool:

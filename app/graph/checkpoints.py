@@ -268,7 +268,11 @@ def _divide_blobs(thread_id: str, blobs: Sequence[NewBlob], limit: int) -> Seque
         return [Batch(list(blobs), bound)] if blobs else []
     return batches(
         (
-            (blob, f"the value of channel {blob.channel!r}", row_size(thread_id, *blob))
+            (
+                blob,
+                f"the value of channel {blob.channel!r}",
+                row_size(thread_id, *blob, limit=limit) + _ROW,
+            )
             for blob in blobs
         ),
         limit,
@@ -293,7 +297,9 @@ def _divide_writes(
                 row_size(
                     *(thread_id, checkpoint_id, write.task_id, write.task_path),
                     *(write.channel, write.type, write.value),
-                ),
+                    limit=limit,
+                )
+                + _ROW,
             )
             for write in writes
         ),

@@ -191,10 +191,13 @@ def _tool_call(where: str, call: object) -> ToolCall:
     if call.get("type", "function") != "function":
         raise _fault(f"{where} has the unknown type {call['type']!r}")
     text = _string(function.get("arguments"), f"{where}.function.arguments")
-    arguments = parse_json(text, f"{where}.function.arguments")
+    # Providers write the arguments of a call without parameters as "".
+    arguments = parse_json(text, f"{where}.function.arguments") if text.strip() else {}
     if not isinstance(arguments, dict):
         raise _fault(f"{where}.function.arguments must be a JSON object, not {_kind(arguments)}")
-    for name in (call.keys() - {"id", "type", "function"}) | (
+    # The pieces of a stream have an index: the place in the list, which is stored.
+    place = {"index"} if type(call.get("index")) is int else set()
+    for name in (call.keys() - {"id", "type", "function"} - place) | (
         function.keys() - {"name", "arguments"}
     ):
         raise _fault(f"{where} has {name!r}, which cannot be stored")

@@ -93,10 +93,11 @@ def query_of(
         InvalidInputError: an id cannot be a key, or `metadata` is not JSON.
     """
     check_json_object(metadata or {}, "filter")
-    target = None if config is None else target_of(config)
+    # As in LangGraph's own savers, {} is like None.
+    target = target_of(config) if config else None
     return CheckpointQuery(
         thread_id=None if target is None else target.thread_id,
-        checkpoint_ns=None if config is None else config["configurable"].get("checkpoint_ns"),
+        checkpoint_ns=config["configurable"].get("checkpoint_ns") if config else None,
         checkpoint_id=None if target is None else target.checkpoint_id,
         before=None if before is None else _checkpoint_id_of(before),
         metadata=metadata or {},

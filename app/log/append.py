@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from threadlog.encoding.statement_size import (
     ROW_OVERHEAD,
     STATEMENT_OVERHEAD,
+    VALUE_OVERHEAD,
     Batch,
     in_batches,
 )
@@ -232,7 +233,7 @@ def _divide(rows: list[NewMessage], statement_limit: int) -> list[Batch[NewMessa
     bound = 0
     for row in rows:
         metadata = len(json.dumps(row.metadata)) if row.metadata else 0
-        bound += 2 * (len(row.payload) + metadata) + ROW_OVERHEAD
+        bound += 2 * (len(row.payload) + metadata + VALUE_OVERHEAD) + ROW_OVERHEAD
     if bound <= statement_limit - STATEMENT_OVERHEAD:
         return [Batch(rows, bound)]
     return in_batches(rows, statement_limit)

@@ -35,14 +35,19 @@ def save_hitl_answer(
 
 
 def load_hitl_answer(
-    transactions: TransactionRunner, thread_id: str, question_id: str, *, run_id: str | None
+    transactions: TransactionRunner,
+    thread_id: str,
+    question_id: str,
+    *,
+    run_id: str | None,
+    default: Any = None,
 ) -> Any:
     """Read an answer; see `Checkpointer.load_hitl_answer`."""
     _check(thread_id, run_id)
     check_id(question_id, "question_id")
     text = transactions.read(lambda uow: uow.hitl_answers.load(thread_id, run_id, question_id))
     if text is None:
-        return None
+        return default
     try:
         return json.loads(text)
     except (TypeError, ValueError) as error:

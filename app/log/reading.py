@@ -7,6 +7,8 @@ from threadlog.encoding.validation import check_count, check_id
 from threadlog.log.framework_types import DataT, FrameworkTypes
 from threadlog.log.message_codec import MessageT, gc_paused
 from threadlog.log.results import StoredMessage
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.message import LogRows
 from threadlog.repositories.log.thread import parse_extra
 from threadlog.runtime.transactions import TransactionRunner
 
@@ -17,12 +19,17 @@ def load(
     thread_id: str,
     *,
     last: int | None,
+    whole_turns: bool = False,
 ) -> DataT | None:
     """Read a thread at one point in time; see `Checkpointer.load`."""
     check_id(thread_id)
     if last is not None:
         check_count(last, "last", least=1)
-    log = transactions.read(lambda uow: uow.messages.log(thread_id, last=last))
+    log = transactions.read(
+        (lambda uow: _whole_turns(uow, thread_id, last))
+        if whole_turns and last is not None
+        else (lambda uow: uow.messages.log(thread_id, last=last))
+    )
     if log is None:
         return None
     return vocabulary.data(
@@ -31,6 +38,18 @@ def load(
         extra={} if log.extra in {None, "{}"} else parse_extra(thread_id, log.extra),
         parent_thread_id=log.parent_thread_id,
     )
+
+
+def _whole_turns(uow: UnitOfWork, thread_id: str, last: int) -> LogRows | None:
+    """Read the newest messages, and those before them back to a user message."""
+    log = uow.messages.log(thread_id, last=last)
+    if log is None or not log.messages:
+        return log
+    first_seq, role = log.messages[0][:2]
+    if role == "user":
+        return log
+    # Read again as a whole, so that all of it is of one point in time.
+    return uow.messages.log(thread_id, first_seq=uow.messages.turn_start(thread_id, first_seq))
 
 
 def read(

@@ -26,7 +26,6 @@ from threadlog.persistence.types import (
     TimeToLive,
 )
 from threadlog.persistence.validation import (
-    check_error,
     check_new_run,
     check_new_thread,
     check_page,
@@ -36,6 +35,7 @@ from threadlog.persistence.validation import (
     check_thread_update,
     check_uuids,
     expires_at,
+    storable_error,
     time_text,
     ttl_from,
 )
@@ -191,7 +191,7 @@ class InMemoryMetadataStore:
         key = check_uuid(run_id, "run_id")
         check_run_status(status_value)
         if error is not None:
-            check_error(error)
+            error = storable_error(error)
         row = self._runs.get(key)
         if row is None or row["status"] not in IN_FLIGHT:
             return False
@@ -234,7 +234,7 @@ class InMemoryMetadataStore:
         """See `MetadataStoreProtocol.fail_stale_runs`."""
         check_seconds(stale_after_seconds, "stale_after_seconds")
         excluded = set(check_uuids(exclude_run_ids, "exclude_run_ids"))
-        check_error(error)
+        error = storable_error(error)
         now = _now()
         cutoff = now - timedelta(seconds=stale_after_seconds)
         failed = [
@@ -248,14 +248,22 @@ class InMemoryMetadataStore:
         return copy.deepcopy(failed)
 
     async def release_busy_thread(
-        self, thread_id: str, status_value: ThreadStatus = "error"
+        self,
+        thread_id: str,
+        status_value: ThreadStatus = "error",
+        *,
+        mark_state_updated: bool = False,
     ) -> bool:
         """See `MetadataStoreProtocol.release_busy_thread`."""
         key = check_thread_update(thread_id, status_value, None, None)
         row = self._threads.get(key)
         if row is None or row["status"] != "busy" or self._has_run_in_flight(key):
             return False
-        self._threads[key] = _with(row, {"status": status_value, "updated_at": _now()})
+        now = _now()
+        changed: dict[str, Any] = {"status": status_value, "updated_at": now}
+        if mark_state_updated:
+            changed["state_updated_at"] = now
+        self._threads[key] = _with(row, changed)
         return True
 
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:

@@ -105,7 +105,8 @@ class MetadataStoreProtocol(Protocol):
     ) -> bool:
         """Set the status and the error of a pending or running run.
 
-        Every other status is final.
+        Every other status is final. NUL and half a surrogate pair in `error` are stored as
+        U+FFFD, so that every failure can be recorded.
 
         Returns:
             True if the run exists and was pending or running.
@@ -136,16 +137,25 @@ class MetadataStoreProtocol(Protocol):
         Args:
             stale_after_seconds: the age, by the clock that wrote ``updated_at``.
             exclude_run_ids: runs that are never failed, such as the caller's own.
-            error: the error text of the failed runs.
+            error: the error text of the failed runs; see `update_run_status`.
 
         Returns:
             The failed runs' new rows.
         """
 
     async def release_busy_thread(
-        self, thread_id: str, status_value: ThreadStatus = "error"
+        self,
+        thread_id: str,
+        status_value: ThreadStatus = "error",
+        *,
+        mark_state_updated: bool = False,
     ) -> bool:
         """Set the status of a busy thread without a run in flight, in one statement.
+
+        Args:
+            thread_id: the thread.
+            status_value: its new status.
+            mark_state_updated: set ``state_updated_at`` too.
 
         Returns:
             True if the thread was busy and had no run in flight.

@@ -10,12 +10,12 @@ from threadlog.models import AppRun
 from threadlog.persistence.threads import as_stored, parse_object, parse_uuid
 from threadlog.persistence.types import MultitaskStrategy, RunRow, RunStatus
 from threadlog.persistence.validation import (
-    check_error,
     check_new_run,
     check_page,
     check_run_status,
     check_seconds,
     check_uuids,
+    storable_error,
 )
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.metadata.run import AppRunRow
@@ -73,7 +73,7 @@ def update_run_status(
     key = check_uuid(run_id, "run_id")
     check_run_status(status_value)
     if error is not None:
-        check_error(error)
+        error = storable_error(error)
         check_size(error, "error", transactions.statement_limit)
     return transactions.write(lambda uow: uow.app_runs.set_status(key, status_value, error))
 
@@ -128,7 +128,7 @@ def fail_stale_runs(
     """Fail runs whose process is dead; see `MetadataStoreProtocol.fail_stale_runs`."""
     check_seconds(stale_after_seconds, "stale_after_seconds")
     exclude = check_uuids(exclude_run_ids, "exclude_run_ids")
-    check_error(error)
+    error = storable_error(error)
     check_size(error, "error", transactions.statement_limit)
 
     def fail(uow: UnitOfWork) -> list[RunRow]:

@@ -229,10 +229,19 @@ class MetadataStore:
         )
 
     async def release_busy_thread(
-        self, thread_id: str, status_value: ThreadStatus = "error"
+        self,
+        thread_id: str,
+        status_value: ThreadStatus = "error",
+        *,
+        mark_state_updated: bool = False,
     ) -> bool:
         """See `MetadataStoreProtocol.release_busy_thread`."""
-        return await self._client.write(threads.release_busy_thread, thread_id, status_value)
+        return await self._client.write(
+            threads.release_busy_thread,
+            thread_id,
+            status_value,
+            mark_state_updated=mark_state_updated,
+        )
 
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:
         """See `MetadataStoreProtocol.expire_threads`.

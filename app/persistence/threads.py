@@ -136,11 +136,17 @@ def delete_with_runs(uow: UnitOfWork, thread_id: UUID) -> None:
 
 
 def release_busy_thread(
-    transactions: TransactionRunner, thread_id: str, status_value: ThreadStatus
+    transactions: TransactionRunner,
+    thread_id: str,
+    status_value: ThreadStatus,
+    *,
+    mark_state_updated: bool,
 ) -> bool:
     """Set the status of a thread without runs; see `MetadataStoreProtocol.release_busy_thread`."""
     key = check_thread_update(thread_id, status_value, None, None)
-    return transactions.write(lambda uow: uow.app_threads.release_busy(key, status_value))
+    return transactions.write(
+        lambda uow: uow.app_threads.release_busy(key, status_value, state=mark_state_updated)
+    )
 
 
 def as_stored(value: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from threadlog.encoding.validation import (
     check_json_object,
     check_number,
     check_one_of,
-    check_text,
     check_uuid,
+    replace_unstorable,
 )
 from threadlog.errors import InvalidInputError
 from threadlog.persistence.types import (
@@ -124,11 +124,18 @@ def check_run_status(status: object) -> None:
     check_one_of(status, "status_value", get_args(RunStatus))
 
 
-def check_error(error: object) -> None:
-    """Check the error text of a run."""
+def storable_error(error: object) -> str:
+    """Return the error text of a run with U+FFFD for what not every database can store.
+
+    A failure is recorded whatever characters its text has: a run that cannot be recorded
+    would stay in flight, and its thread busy.
+
+    Raises:
+        InvalidInputError: it is not a string.
+    """
     if not isinstance(error, str):
         raise InvalidInputError(f"error must be a string, not {type(error).__name__}.")
-    check_text(error, "error")
+    return replace_unstorable(error)
 
 
 def check_page(limit: int, offset: int) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from threadlog.databases.base import Backend
 from threadlog.errors import (
+    CheckpointerLockTimeoutError,
     CommitOutcomeUnknownError,
     ConnectionLostError,
     DeadlockError,
@@ -134,6 +135,7 @@ class OwnedRunner(TransactionRunner):
     def _run(self, work: Callable[[UnitOfWork], T], *, writes: bool, idempotent: bool) -> T:
         lost_commits: tuple[CommitLostError, ...] = ()
         pauses: _Pauses | None = None
+        began = time.monotonic()
         while True:
             try:
                 return self._attempt(work, lost_commits, writes=writes)
@@ -149,11 +151,20 @@ class OwnedRunner(TransactionRunner):
                 failure = error
             pauses = pauses or _Pauses()
             pause = pauses.after(failure) if self._retries else None
+            if isinstance(failure, CheckpointerLockTimeoutError) and self._waited(began):
+                pause = None
             if pause is None:
                 if lost_commits:  # "nothing was committed" is true of the last attempt alone
                     raise CommitOutcomeUnknownError(failure.reason) from failure
                 raise failure
             self._sleep(pause)
+
+    def _waited(self, began: float) -> bool:
+        """Return True if the driver itself waited for a lock for as long as the URL says."""
+        if self._engine_is_external or not isinstance(self._source, Engine):
+            return False
+        seconds = self.backend.lock_seconds(self._source.url)
+        return seconds is not None and time.monotonic() - began >= 0.9 * seconds
 
     def _attempt(
         self,

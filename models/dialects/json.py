@@ -37,6 +37,13 @@ from threadlog.models.dialects.names import MYSQL, dialect_name
 # Python writes floats from 1e+16 on with an exponent and without a decimal point.
 _EXPONENT: Final = "e+"
 
+# SQLite's integers end below this.
+_BEYOND_INTEGER: Final = 2**63
+_BEYOND_UNSIGNED: Final = 2**64
+
+# Two paths that lead nowhere, as json_extract of SQLite writes them.
+_NO_PATH: Final = "[null,null]"
+
 
 class ExactJson(TypeDecorator[Any]):
     """A JSON document whose floats are stored exactly: JSONB on PostgreSQL.
@@ -228,19 +235,16 @@ _ANY = object()
 
 
 def _has_member(document: ColumnElement[Any], key: str, value: Any = _ANY) -> Any:
-    """Return the condition that a document of SQLite's has this key, with `value` if given."""
-    item = func.json_each(document).table_valued("key", "value", "type", "atom").alias()
+    """Look into a document of SQLite's for a member with this key, and value if one is given."""
+    item = func.json_each(document).table_valued("key", "value", "type", "atom", "fullkey").alias()
     found = [item.c.key == key]
     if value is not _ANY:
-        found.append(_is_value(item, value))
+        found.append(_is_value(document, item, key, value))
     return exists(select(literal(1)).select_from(item).where(*found))
 
 
-def _is_value(item: Any, value: Any) -> Any:
-    """Return the condition that an item of ``json_each`` equals a value.
-
-    The types are those of sqlite.org/json1.html, section 4.25.
-    """
+def _is_value(document: ColumnElement[Any], item: Any, key: str, value: Any) -> Any:
+    """Compare an item of ``json_each`` with a value: sqlite.org/json1.html, section 4.25."""
     match value:
         case None:
             return item.c.type == "null"
@@ -248,6 +252,8 @@ def _is_value(item: Any, value: Any) -> Any:
             return item.c.type == ("true" if value else "false")
         case str():
             return and_(item.c.type == "text", item.c.atom == value)
+        case int() | float() if abs(value) >= _BEYOND_INTEGER:
+            return and_(item.c.type.in_(("integer", "real")), _is_large(document, item, key, value))
         case int() | float():
             return and_(item.c.type.in_(("integer", "real")), item.c.atom == value)
         case _:
@@ -262,4 +268,38 @@ def _parts(document: ColumnElement[Any]) -> Select[Any]:
     """Select all parts of a document: path, last key, kind and scalar value."""
     part = func.json_tree(document).table_valued("fullkey", "key", "type", "atom").alias()
     kind = case((part.c.type.in_(("integer", "real")), "number"), else_=part.c.type)
-    return select(part.c.fullkey, part.c.key, kind, part.c.atom)
+    return select(part.c.fullkey, part.c.key, kind, _exact(document, part))
+
+
+def _is_large(document: ColumnElement[Any], item: Any, key: str, value: float) -> Any:
+    """Compare an item with a number beyond SQLite's integers."""
+    if value != int(value) or not 0 < value < _BEYOND_UNSIGNED:
+        return item.c.atom == value
+    number, digits = int(value), _digits(document, item)
+    # SQLite finds no path to a key with a quotation mark: then it is looked for as written.
+    written = and_(
+        item.c.atom == float(number), func.instr(document, f"{json.dumps(key)}: {number}") > 0
+    )
+    same = case((digits == _NO_PATH, written), else_=digits == f"[{number},{number}]")
+    found = and_(item.c.type == "integer", same)
+    if float(number) != number:
+        return found
+    return or_(found, and_(item.c.type == "real", item.c.atom == float(number)))
+
+
+def _exact(document: ColumnElement[Any], item: Any) -> ColumnElement[Any]:
+    """Return an item's plain value; of an integer beyond SQLite's, its digits.
+
+    The functions of SQLite make a float of it: https://sqlite.org/json1.html. It is not equal
+    to a float then, wherever that is in a document.
+    """
+    digits = _digits(document, item)
+    is_inexact = and_(
+        *(item.c.type == "integer", func.typeof(item.c.atom) == "real", digits != _NO_PATH),
+    )
+    return case((is_inexact, digits), else_=item.c.atom)
+
+
+def _digits(document: ColumnElement[Any], item: Any) -> ColumnElement[Any]:
+    """Return an item as written: of several paths json_extract makes an array, with its digits."""
+    return func.json_extract(document, item.c.fullkey, item.c.fullkey, type_=String())

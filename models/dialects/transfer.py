@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.names import MYSQL
-from threadlog.models.dialects.types import UtcTime
+from threadlog.models.dialects.types import ANY_TEXT, UtcTime
 
 # Dialects whose columns of the message log have whole seconds: TIMESTAMP of MySQL and MariaDB,
 # and on SQLite the text of CURRENT_TIMESTAMP, which is compared as text.
@@ -130,6 +130,36 @@ class RawTime(TypeDecorator[Any]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class RawText(TypeDecorator[str]):
+    """A column of `ANY_TEXT`, such as the error of a run."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, column_type: TypeEngine[Any]) -> None:
+        """Create from the column's type."""
+        super().__init__()
+        self.column_type = column_type
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column's type."""
+        return self.column_type.dialect_impl(dialect)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Write the text."""
+        return text_for_column(value, dialect.name) if isinstance(value, str) else value
+
+
+def text_for_column(text: str, dialect: str) -> str:
+    """Return text as a database can store it: PostgreSQL has no NUL, U+FFFD takes its place.
+
+    Args:
+        text: the text.
+        dialect: the name of the database's dialect.
+    """
+    return text.replace("\0", "\ufffd") if dialect == "postgresql" else text
+
+
 def truncate_to_column(time: datetime, dialect: str) -> datetime:
     """Return a time of the message log, truncated to the precision of its column.
 
@@ -144,14 +174,15 @@ def truncate_to_column(time: datetime, dialect: str) -> datetime:
 def transfer_table(table: Table) -> Table:
     """Return a table of the models with types for transfer, without its computed columns."""
     columns = [
-        Column(column.name, _transfer_type(column.type), primary_key=column.primary_key)
+        Column(column.name, _transfer_type(column), primary_key=column.primary_key)
         for column in table.columns
         if column.computed is None
     ]
     return Table(table.name, MetaData(), *columns)
 
 
-def _transfer_type(type_: TypeEngine[Any]) -> TypeEngine[Any]:
+def _transfer_type(column: Column[Any]) -> TypeEngine[Any]:
+    type_ = column.type
     match getattr(type_, "impl_instance", type_):
         case _ if isinstance(type_, UtcTime):
             return type_
@@ -159,6 +190,8 @@ def _transfer_type(type_: TypeEngine[Any]) -> TypeEngine[Any]:
             return RawJson(type_)
         case DateTime():
             return RawTime()
+        case _ if ANY_TEXT.items() <= column.info.items():
+            return RawText(type_)
         case _:
             return type_
 

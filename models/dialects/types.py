@@ -1,7 +1,7 @@
 """Column types, and comparing identifiers byte by byte."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -81,6 +81,10 @@ def _bytewise_text(type_: BytewiseText, compiler: Any, **kw: Any) -> str:
 def large_binary() -> LargeBinary:
     """Return the type of a message's packed bytes: up to 4 GiB on MySQL."""
     return LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
+
+
+ANY_TEXT: Final = {"threadlog.any_text": True}
+"""The ``info`` of a column with text of other programs, which is no name and has any characters."""
 
 
 def long_text() -> Text:

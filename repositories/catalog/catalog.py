@@ -3,9 +3,19 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, Self, cast
 
-from sqlalchemy import Column, bindparam, false, inspect, select, text, update
+from sqlalchemy import (
+    Column,
+    LargeBinary,
+    bindparam,
+    false,
+    inspect,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
@@ -59,6 +69,23 @@ class SessionSettings(NamedTuple):
     autocommit: bool
     charset: str
     sql_mode: str
+
+
+class StatementLimit(int):
+    """The most bytes of one statement, and how the driver writes binary values in it."""
+
+    bytes_as_hex: bool
+
+    def __new__(cls, limit: int, *, bytes_as_hex: bool) -> Self:
+        """Create a limit.
+
+        Args:
+            limit: the limit, in bytes.
+            bytes_as_hex: True if the driver writes each byte as two hexadecimal digits.
+        """
+        self = super().__new__(cls, limit)
+        self.bytes_as_hex = bytes_as_hex
+        return self
 
 
 class CatalogueRepository(Repository):
@@ -124,9 +151,19 @@ class CatalogueRepository(Repository):
         """Create the missing tables of a part. Only for embedded databases."""
         part.metadata.create_all(self.uow.connection)
 
-    def max_allowed_packet(self) -> int:
-        """Return the largest statement that a MySQL server accepts in this session, in bytes."""
-        return int(self.uow.execute(_MAX_ALLOWED_PACKET).scalar() or 0)
+    def max_allowed_packet(self) -> StatementLimit:
+        """Return the largest statement that a MySQL server accepts from this session."""
+        limit = int(self.uow.execute(_MAX_ALLOWED_PACKET).scalar() or 0)
+        as_hex = _writes_hex(self.uow.connection.dialect.loaded_dbapi)
+        return StatementLimit(limit, bytes_as_hex=as_hex)
+
+    def send_bytes(self) -> None:
+        """Send a binary value, which a broken driver cannot.
+
+        Raises:
+            TypeError: the driver's, or whatever else it raises.
+        """
+        self.uow.execute(select(literal(b"a", LargeBinary())))
 
     def partitioning(self, table: str) -> Partitioning:
         """Return the partitioning of a table on MySQL."""
@@ -198,3 +235,9 @@ class CatalogueRepository(Repository):
             f"MODIFY {CreateColumn(known[column]).compile(dialect=dialect)}" for column in columns
         ]
         return f"ALTER TABLE {table} {', '.join(changes)}"
+
+
+def _writes_hex(dbapi: Any) -> bool:
+    """Return True if a driver writes bytes as hexadecimal digits: PyMySQL since 1.2 does."""
+    escape = getattr(getattr(dbapi, "converters", None), "escape_bytes", None)
+    return escape is not None and len(escape(b"a" * 64)) >= 2 * 64

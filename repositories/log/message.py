@@ -78,6 +78,13 @@ def _newest(dialect: str) -> Any:
     return _log(lambda messages: _LAST.of(messages, dialect))
 
 
+_FROM: Final = _log(lambda messages: messages.where(_MESSAGES.c.seq >= bindparam("first_seq")))
+_TURN: Final = (
+    select(_MESSAGES.c.seq)
+    .where(_OF_THREAD, _MESSAGES.c.seq < bindparam("before_seq"), _MESSAGES.c.role == "user")
+    .order_by(_MESSAGES.c.seq.desc())
+    .limit(1)
+)
 _STORED: Final = (
     select(_MESSAGES.c.role, _MESSAGES.c.payload, _MESSAGES.c.run_id)
     .where(_OF_THREAD, _MESSAGES.c.seq > bindparam("after"), _MESSAGES.c.seq <= bindparam("last"))
@@ -242,15 +249,29 @@ class MessageRepository(Repository):
         stored = [tuple(row) for row in self.uow.execute(_STORED, keys)]
         return stored == [(new.role, new.payload, new.run_id) for new in messages]
 
-    def log(self, thread_id: str, *, last: int | None = None) -> LogRows | None:
-        """Read a thread and its messages, or the newest `last` of them, in one statement.
+    def turn_start(self, thread_id: str, before_seq: int) -> int:
+        """Return the seq of the last user message before a seq. Return 1 if not found."""
+        found = self.uow.execute(_TURN, {"thread_id": thread_id, "before_seq": before_seq})
+        return found.scalar() or 1
+
+    def log(
+        self, thread_id: str, *, last: int | None = None, first_seq: int | None = None
+    ) -> LogRows | None:
+        """Read a thread and its messages in one statement.
+
+        Args:
+            thread_id: the thread.
+            last: read only this many of the newest messages.
+            first_seq: read only messages from this seq on.
 
         Returns:
             The thread at one point in time; None if nothing of it is stored.
         """
         statement = _LOG
         parameters: dict[str, Any] = {"thread_id": thread_id}
-        if last is not None:
+        if first_seq is not None:
+            statement, parameters = _FROM, {**parameters, "first_seq": first_seq}
+        elif last is not None:
             statement = _newest(self.uow.dialect)
             parameters = {**parameters, "skip": last - 1, "last": last}
         # SQL guarantees no order of a UNION, and ORDER BY would sort whole payloads on the

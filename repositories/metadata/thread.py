@@ -151,11 +151,17 @@ class AppThreadRepository(Repository):
         """Delete a thread, and its runs if the database enforces foreign keys."""
         self.uow.execute(_DELETE, {"id": thread_id})
 
-    def release_busy(self, thread_id: UUID, status: str) -> bool:
-        """Set the status of a busy thread without runs in flight; return True if it was one."""
+    def release_busy(self, thread_id: UUID, status: str, *, state: bool) -> bool:
+        """Set the status of a busy thread that has no run in flight, and the time of its row.
+
+        Returns:
+            True if there was such a thread; `state` sets the time of the graph's state too.
+        """
         for lock in prelock_statements(_THREADS, _IS_THREAD, self.uow.dialect):
             self.uow.execute(lock, {"id": thread_id})
-        statement = _RELEASE.values(status=status, updated_at=self._now())
+        now = self._now()
+        times = {"updated_at": now, "state_updated_at": now} if state else {"updated_at": now}
+        statement = _RELEASE.values({"status": status, **times})
         return rowcount(self.uow.execute(statement, {"id": thread_id})) > 0
 
     def over(self, now: str, limit: int) -> Sequence[UUID]:

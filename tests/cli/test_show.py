@@ -32,6 +32,14 @@ def test_show_is_readable(filled_url: str) -> None:
     assert 'metadata {"name": "ann"}' in calls
 
 
+def test_show_of_id_that_begins_with_a_dash_names_the_way(filled_url: str) -> None:
+    refused = threadlog("show", "-dash", "--url", filled_url)
+    assert refused.exit_code == 2
+    shown = " ".join(refused.stderr.replace("│", " ").split())
+    assert "No such option: -d. Put -- before a thread's id that begins with -" in shown
+    assert "-dash" in threadlog("show", "--url", filled_url, "--", "-dash").stderr
+
+
 def test_show_gives_only_the_newest_on_demand(filled_url: str) -> None:
     shown = threadlog("show", "sample/weather", "--url", filled_url, "--last", "2").stdout
     assert "   3  " not in shown

@@ -4,14 +4,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import Connection, update
 
 from tests.graph.saver.making import checkpoint_of, config_for, metadata_of, put_chain
-from tests.support.databases import execute
+from tests.support.databases import execute, on_connection
 from tests.support.ends import Ends, rows_of, say
 from threadlog.copying import paging
 from threadlog.copying.copy import Copied, compare_databases, copy_database
 from threadlog.langgraph import Saver
-from threadlog.models import GRAPH
+from threadlog.models import GRAPH, AppRun
 from threadlog.persistence import MetadataStore
 
 THREAD = "7b0c3a52-2f6f-4d0e-9b3f-6f1f5a1b8c9d"
@@ -82,6 +83,28 @@ async def test_what_went_on_is_brought_by_the_next_copy(graph_ends: Ends) -> Non
         "metadata": 1,
     }
     assert await rows_of(graph_ends.target, GRAPH) == await rows_of(graph_ends.source, GRAPH)
+
+
+async def test_copy_of_error_with_nul_replaces_it_where_postgresql_has_none(
+    every_graph_ends: Ends,
+) -> None:
+    """Releases before this one stored NUL wherever the database has it."""
+    error, in_postgres = "tool said: a\0b", "tool said: a\ufffdb"
+    if every_graph_ends.source.startswith("postgresql"):
+        pytest.skip("PostgreSQL has no NUL")
+    await fill(every_graph_ends.source)
+
+    def store(connection: Connection) -> None:
+        connection.execute(update(AppRun).values(error=error))
+
+    await on_connection(every_graph_ends.source, store)
+    for _ in range(2):  # the second finds no difference
+        await copied(every_graph_ends)
+    runs = (await rows_of(every_graph_ends.target, GRAPH))["app_runs"].values()
+    to_postgres = every_graph_ends.target.startswith("postgresql")
+    assert [run["error"] for run in runs] == [in_postgres if to_postgres else error]
+    groups = await compare_databases(*every_graph_ends)
+    assert not any(group.faults for group in groups)
 
 
 # What is changed in the target, of which thread, and how the difference is named.

@@ -1,12 +1,14 @@
 """Bad input: one family of errors, and nothing written."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.support.factories import HitlRequestFactory, UserFactory
-from threadlog import Checkpointer, ThreadlogError
+from threadlog import Checkpointer, SyncCheckpointer, ThreadlogError
+from threadlog.encoding.statement_size import STATEMENT_OVERHEAD
 from threadlog.errors import (
     InvalidIdError,
     InvalidInputError,
@@ -246,6 +248,48 @@ async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None
         with pytest.raises(TooLargeError):
             await checkpointer.save_extra("t", {"a": "x" * limit})
         assert len(await checkpointer.read("t")) == 2
+
+
+def largest_text(caught: TooLargeError, length: int, *, per_byte: int) -> str:
+    """Return the longest text that fits, from the refusal of one of `length` characters."""
+    excess = caught.size - (caught.limit - STATEMENT_OVERHEAD)
+    return "x" * (length + -excess // per_byte)
+
+
+@pytest.mark.whole_matrix
+async def test_message_at_the_packet_limit_is_stored_and_one_byte_more_refused(
+    innodb_url: str,
+) -> None:
+    """PyMySQL since 1.2 writes each byte as two digits, asyncmy as itself."""
+
+    def said(text: str) -> list[UserMessage]:
+        return [UserMessage(content=[TextContent(text=text)])]
+
+    def at_limit_without_asyncio() -> None:
+        with SyncCheckpointer(innodb_url) as sync:
+            limit = sync._client.statement_limit
+            with pytest.raises(TooLargeError) as caught:
+                sync.append("s", said("x" * limit))
+            fits = largest_text(caught.value, limit, per_byte=2)
+            assert limit // 2 - 5_000 < len(fits) < limit // 2
+            sync.append("s", said(fits))
+            with pytest.raises(TooLargeError):
+                sync.append("s", said(fits + "x"))
+            # Several, of which any two exceed a statement.
+            sync.append("s", [*said("x" * (limit * 2 // 5)), *said("y" * (limit * 2 // 5))])
+            assert len(sync.read("s")) == 3
+
+    await asyncio.to_thread(at_limit_without_asyncio)
+    async with Checkpointer(innodb_url) as checkpointer:
+        limit = checkpointer._client.statement_limit
+        with pytest.raises(TooLargeError) as caught:
+            await checkpointer.append("a", said("x" * limit))
+        fits = largest_text(caught.value, limit, per_byte=1)
+        await checkpointer.append("a", said(fits))
+        with pytest.raises(TooLargeError):
+            # The length before the text, of five bytes, may have fewer that are escaped.
+            await checkpointer.append("a", said(fits + "x" * 6))
+        assert len(await checkpointer.read("a")) == 1
 
 
 @pytest.mark.parametrize("number", [2**63, 2**70])

@@ -8,7 +8,14 @@ from sqlalchemy import event
 
 from tests.support.databases import engines_of, pools_of
 from tests.support.factories import AssistantFactory, ToolResultFactory, UserFactory
-from threadlog import CheckpointData, Checkpointer, FrameworkTypes, HitlRequest, MessageCodec
+from threadlog import (
+    CheckpointData,
+    Checkpointer,
+    FrameworkTypes,
+    HitlRequest,
+    MessageCodec,
+    SyncCheckpointer,
+)
 from threadlog.errors import InvalidInputError, NotOpenError
 from threadlog.messages import AssistantMessage, Message, ToolResultMessage, UserMessage
 
@@ -86,6 +93,28 @@ async def test_concurrent_save_extra_loses_no_key(checkpointer: Checkpointer) ->
     assert data.extra == {f"k{n}": n for n in range(20)}
 
 
+@pytest.mark.whole_matrix
+async def test_load_of_whole_turns_begins_at_a_user_message(checkpointer: Checkpointer) -> None:
+    """A tool result without its call is refused by the providers of models."""
+    said: list[Message] = [
+        *(AssistantFactory(), UserFactory(), AssistantFactory(), ToolResultFactory()),
+        *(AssistantFactory(), UserFactory(), AssistantFactory()),
+    ]
+    await checkpointer.append("t", said)
+    for last, first in ((1, 5), (2, 5), (3, 1), (4, 1), (6, 1), (7, 0), (99, 0)):
+        data = await checkpointer.load("t", last=last, whole_turns=True)
+        assert data is not None
+        assert data.messages == said[first:]
+    data = await checkpointer.load("t", whole_turns=True)
+    assert data is not None
+    assert data.messages == said
+    assert await checkpointer.load("nobody", last=1, whole_turns=True) is None
+    await checkpointer.save_extra("empty", {"a": 1})
+    data = await checkpointer.load("empty", last=1, whole_turns=True)
+    assert data is not None
+    assert (data.messages, data.extra) == ([], {"a": 1})
+
+
 async def test_read_pages_with_seq_and_time(checkpointer: Checkpointer) -> None:
     said = conversation(2)
     before = datetime.now(UTC).replace(microsecond=0)
@@ -156,6 +185,9 @@ async def test_outside_its_block_it_says_so(database_url: str) -> None:
     checkpointer = Checkpointer(database_url)
     with pytest.raises(NotOpenError, match="async with"):
         await checkpointer.load("t")
+    # As in the framework, an empty append does nothing.
+    await checkpointer.append("t", [])
+    SyncCheckpointer(database_url).append("t", [])
     async with checkpointer:
         await checkpointer.append("t", conversation())
     with pytest.raises(NotOpenError, match="async with"):

@@ -167,6 +167,14 @@ async def test_answers_are_kept_by_thread_run_and_question(checkpointer: Checkpo
 
 
 @pytest.mark.whole_matrix
+async def test_answer_of_none_is_distinguished_from_no_answer(checkpointer: Checkpointer) -> None:
+    missing = object()
+    await checkpointer.save_hitl_answer("t", "q", None)
+    assert await checkpointer.load_hitl_answer("t", "q", default=missing) is None
+    assert await checkpointer.load_hitl_answer("t", "other", default=missing) is missing
+    assert await checkpointer.load_hitl_answer("t", "other") is None
+
+
 async def test_clearing_answers(checkpointer: Checkpointer) -> None:
     for run_id in ("r", "R", None):
         for question_id in ("a", "b", "c", "A"):

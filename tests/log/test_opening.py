@@ -1,10 +1,13 @@
 """URLs, drivers, TLS, and what is verified on entering."""
 
 import logging
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import Connection, make_url, text
@@ -12,12 +15,13 @@ from sqlalchemy import Connection, make_url, text
 from tests.support.databases import engines_of, on_connection, sent_by
 from tests.support.factories import UserFactory
 from tests.support.servers.server import Server
-from threadlog import Checkpointer, MySQLCheckpointer
+from threadlog import Checkpointer, MySQLCheckpointer, SyncCheckpointer
 from threadlog.databases.base import PoolSize
 from threadlog.databases.mysql.database import MySQLBackend
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import (
+    CheckpointerLockTimeoutError,
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
@@ -112,6 +116,7 @@ class OldUnitOfWork:
 
     def __init__(self, version: tuple[int, ...], *, mariadb: bool = False) -> None:
         self.catalogue = OldServer(version, mariadb=mariadb)
+        self.connection = Mock()
 
 
 def verify(uow: OldUnitOfWork) -> None:
@@ -168,11 +173,13 @@ async def test_encoded_credentials_and_database_names(
         (f"mysql://user:{SECRET}@:x/db", "cannot be parsed"),
         ("oracle://user:secret@host/db", "does not support 'oracle'"),
         ("mysql+pymysql://user:secret@host/db", "not an asyncio driver"),
+        ("mysql+mysqldb://user:secret@host/db", "'mysqldb' is not supported in URLs"),
         ("mysql://user:secret@host", "names no database"),
         ("mysql://user:secret@host/db?ssl_mode=SOMETIMES", "ssl_mode"),
         ("mysql://user:secret@host/db?ssl_ca=nowhere.pem", "TLS options"),
         ("mysql://user:secret@host/db?ssl_typo=1", "ssl_typo"),
         ("sqlite+pysqlite:///file.db", "not an asyncio driver"),
+        ("sqlite+pysqlcipher:///file.db", "'pysqlcipher' is not supported in URLs"),
         ("mysql://user:secret@host/db?charset=latin1", "must be utf8mb4"),
         ("mysql://user:secret@host/db?init_command=SET+@x=1", "init_command"),
     ],
@@ -182,6 +189,26 @@ def test_urls_that_cannot_be_used(url: str, message: str) -> None:
         Checkpointer(url)
     assert "secret" not in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_url_of_unsupported_driver_is_not_called_asynchronous() -> None:
+    with pytest.raises(ConfigurationError, match="'mysqldb' is not supported in URLs"):
+        SyncCheckpointer("mysql+mysqldb://user@host/db")
+    with pytest.raises(ConfigurationError, match="'asyncmy' is an asyncio driver"):
+        SyncCheckpointer("mysql+asyncmy://user@host/db")
+
+
+def test_engine_of_aiomysql_that_cannot_send_bytes_is_refused() -> None:
+    """As aiomysql 0.3.2 with PyMySQL 1.2, which raise a TypeError of their own."""
+
+    def raise_type_error(_: object) -> None:
+        raise TypeError("'str' object is not callable")
+
+    unit = Mock()
+    unit.connection.dialect.driver = "aiomysql"
+    unit.catalogue.send_bytes.side_effect = raise_type_error
+    with pytest.raises(ConfigurationError, match="aiomysql cannot send bytes"):
+        MySQLBackend().verify_server(unit)
 
 
 def test_mysql_checkpointer_takes_only_mysql() -> None:
@@ -329,6 +356,23 @@ async def test_sqlite_files_that_cannot_be_opened(tmp_path: Path) -> None:
         with pytest.raises(ConnectionFailedError, match="not a database"):
             await enter(f"sqlite:///{tmp_path}/text.db")
     assert threading.active_count() <= threads + 1, "failed connections keep their threads"
+
+
+async def test_sqlite_timeout_is_the_whole_wait_for_a_lock(sqlite_url: str) -> None:
+    """The driver has waited already: ten attempts took ten times as long."""
+    path = sqlite_url.removeprefix("sqlite:///")
+    async with Checkpointer(f"{sqlite_url}?timeout=1") as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        holder = sqlite3.connect(path, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with pytest.raises(CheckpointerLockTimeoutError):
+            await checkpointer.append("t", [UserFactory()])
+        assert 0.9 < time.monotonic() - began < 3
+        holder.rollback()
+        holder.close()
+        await checkpointer.append("t", [UserFactory()])
+        assert len(await checkpointer.read("t")) == 2
 
 
 async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:

@@ -273,7 +273,6 @@ async def test_what_cannot_be_asked_of_runs(opened: Opened) -> None:
         store.update_run_status(run_id, "done"),
         store.update_run_status(run_id, None),
         store.update_run_status(run_id, "error", error=7),
-        store.update_run_status(run_id, "error", error="\ud800"),
         store.list_run_rows(thread_id, **{**page, "limit": 0}),
         store.list_run_rows(thread_id, **{**page, "offset": -1}),
         store.list_run_rows(thread_id, **{**page, "status_value": "done"}),
@@ -288,3 +287,26 @@ async def test_what_cannot_be_asked_of_runs(opened: Opened) -> None:
         with pytest.raises(InvalidInputError):
             await refused
     assert (await store.fetch_run_row(thread_id, run_id))["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("error", "stored"),
+    [
+        ("tool said: a\0b", "tool said: a\ufffdb"),
+        ("cannot parse 'hi \ud83d'", "cannot parse 'hi \ufffd'"),
+        ("\udfff\ud800x\ud83d\ude00", "\ufffd\ufffdx\U0001f600"),
+    ],
+)
+async def test_error_text_with_unstorable_characters_is_recorded(
+    opened: Opened, error: str, stored: str
+) -> None:
+    """A run whose failure cannot be recorded stays in flight, and its thread busy."""
+    store, thread_id = opened.store, await thread(opened.store)
+    failed, stale = await run(store, thread_id), await run(store, thread_id)
+    assert await store.update_run_status(failed, "error", error=error)
+    await opened.behind.set_run(stale, updated_at=ago(60))
+    (row,) = await store.fail_stale_runs(stale_after_seconds=30, exclude_run_ids=(), error=error)
+    assert row["error"] == stored
+    for run_id in (failed, stale):
+        row = await store.fetch_run_row(thread_id, run_id)
+        assert (row["status"], row["error"]) == ("error", stored)

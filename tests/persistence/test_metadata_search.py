@@ -191,6 +191,28 @@ KEYS = [
 ]
 
 
+@pytest.mark.parametrize("key", ["hash", "a.b", 'quo"te', "ü", "back\\slash", ""])
+async def test_search_with_unsigned_64_bit_integer_finds_the_exact_one(
+    opened: Opened, key: str
+) -> None:
+    """SQLite's functions make floats of these, in which neighbours are equal."""
+    values = [2**63 - 1, 2**63, 2**63 + 1, 2**63 + 3, 2**64 - 1]
+    ids = {value: await thread(opened.store, metadata={key: value}) for value in values}
+    for value in [*values, 2**63 + 2, 2**64 - 2]:
+        wanted = [ids[value]] if value in ids else []
+        assert await found(opened, metadata={key: value}) == wanted
+
+
+async def test_search_with_nested_unsigned_64_bit_integer_finds_the_exact_one(
+    opened: Opened,
+) -> None:
+    made = await thread(opened.store, metadata={"a": [2**63 + 1], "b": {"c d": 2**64 - 1}})
+    assert await found(opened, metadata={"a": [2**63 + 1]}) == [made]
+    assert await found(opened, metadata={"b": {"c d": 2**64 - 1}}) == [made]
+    assert await found(opened, metadata={"a": [2**63 + 3]}) == []
+    assert await found(opened, metadata={"b": {"c d": 2**64 - 2}}) == []
+
+
 async def test_members_of_any_name(opened: Opened) -> None:
     """A name is no path, no pattern and no SQL."""
     made = [await thread(opened.store, metadata={key: 1}) for key in KEYS]

@@ -232,7 +232,19 @@ async def test_releasing_a_busy_thread(opened: Opened) -> None:
         assert (await store.fetch_thread_row(busy))["status"] == status
     await store.update_thread(busy, status_value="busy")
     assert await store.release_busy_thread(busy, "interrupted")
-    assert (await store.fetch_thread_row(busy))["status"] == "interrupted"
+    row = await store.fetch_thread_row(busy)
+    assert (row["status"], row["state_updated_at"]) == ("interrupted", None)
+
+
+async def test_release_busy_thread_marks_state_as_updated_if_asked(opened: Opened) -> None:
+    """As in the next release of skeino."""
+    store, busy = opened.store, await thread(opened.store)
+    assert not await store.release_busy_thread(busy, "idle", mark_state_updated=True)
+    await store.update_thread(busy, status_value="busy")
+    assert await store.release_busy_thread(busy, "idle", mark_state_updated=True)
+    row = await store.fetch_thread_row(busy)
+    assert row["status"] == "idle"
+    assert row["state_updated_at"] == row["updated_at"]
 
 
 UUID = "b475edc6-a781-4ad7-a26d-6826b4d36674"

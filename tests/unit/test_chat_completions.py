@@ -45,6 +45,20 @@ def test_what_was_read_is_written_back_equal(line: str) -> None:
     assert written == raw
 
 
+@pytest.mark.parametrize("arguments", ["", " ", "{}"])
+def test_call_without_parameters_has_no_arguments(arguments: str) -> None:
+    """Providers write "" where the function has no parameters."""
+    _, (message,) = read_transcript([call(arguments)])
+    assert message.content == [ToolCall(id="c1", name="f", arguments={})]
+
+
+def test_call_with_index_of_stream_is_read() -> None:
+    _, (message,) = read_transcript([call(index=0)])
+    assert message.content == [ToolCall(id="c1", name="f", arguments={})]
+    with pytest.raises(ConversationError, match="'index', which cannot be stored"):
+        read_transcript([call(index="0")])
+
+
 def test_each_role_becomes_its_message() -> None:
     system, messages = read_transcript(
         [
@@ -153,7 +167,7 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
         ([call('{"a": 1, "a": 2}')], "an object has the same key twice"),
         ([call(type="custom")], "messages[0].tool_calls[0] has the unknown type 'custom'."),
         ([call(function=None)], "messages[0].tool_calls[0] has no function."),
-        ([call(index=0)], "messages[0].tool_calls[0] has 'index', which cannot be stored."),
+        ([call(index=True)], "messages[0].tool_calls[0] has 'index', which cannot be stored."),
         ([call(id=None)], "messages[0].tool_calls[0].id must be a string, not null."),
         ([{"role": "tool", "content": "a"}], "messages[0].tool_call_id must be a string, not null"),
         (

@@ -142,7 +142,12 @@ class MySQLBackend(Backend):
         follow_primary(engine)
 
     def verify_server(self, uow: UnitOfWork) -> str:
-        """Refuse releases of MySQL before 8.0.13 and of MariaDB before 10.6."""
+        """Refuse releases of MySQL before 8.0.13 and of MariaDB before 10.6.
+
+        Raises:
+            ConfigurationError: the driver cannot send bytes.
+        """
+        _check_driver(uow)
         name, minimum = "MySQL", MINIMUM_VERSION
         if uow.catalogue.is_mariadb():
             name, minimum = "MariaDB", MINIMUM_MARIADB
@@ -193,7 +198,7 @@ class MySQLBackend(Backend):
                 connection.rollback()
 
     def statement_limit(self, uow: UnitOfWork) -> int:
-        """Return the session's max_allowed_packet."""
+        """Return the session's max_allowed_packet, and how the driver writes bytes."""
         return uow.catalogue.max_allowed_packet()
 
     def error_type(self, error: DBAPIError) -> type[StorageError]:
@@ -246,22 +251,42 @@ def _driver(url: URL, default: Driver) -> str:
     """Return the driver that a URL names, or the default.
 
     Raises:
-        ConfigurationError: one of the two uses asyncio, the other does not.
+        ConfigurationError: one of the two uses asyncio and the other does not, or threadlog
+            does not support the driver.
     """
     scheme, _, name = url.drivername.partition("+")
     name = name or default.name
     if default.name in _SYNCHRONOUS and name not in _SYNCHRONOUS:
+        is_not = "is an asyncio driver" if name in _ASYNCHRONOUS else "is not supported in URLs"
         raise ConfigurationError(
-            f"The driver {name!r} is not a synchronous driver. Write the URL as {scheme}:// for "
+            f"The driver {name!r} {is_not}. Write the URL as {scheme}:// for "
             "PyMySQL, or use threadlog.Checkpointer with asyncio."
         )
     if default.name in _ASYNCHRONOUS and name not in _ASYNCHRONOUS:
+        is_not = "is not an asyncio driver" if name in _SYNCHRONOUS else "is not supported in URLs"
         raise ConfigurationError(
-            f"The driver {name!r} is not an asyncio driver. Write the URL as {scheme}:// for "
+            f"The driver {name!r} {is_not}. Write the URL as {scheme}:// for "
             f"asyncmy or {scheme}+aiomysql://, or use threadlog.SyncCheckpointer for "
             f"{scheme}+pymysql://."
         )
     return name
+
+
+def _check_driver(uow: UnitOfWork) -> None:
+    """Check that aiomysql can send bytes: 0.3.2 cannot with PyMySQL 1.2, on which it builds.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if uow.connection.dialect.driver != "aiomysql":
+        return
+    try:
+        uow.catalogue.send_bytes()
+    except TypeError as error:
+        raise ConfigurationError(
+            "aiomysql cannot send bytes with the installed release of PyMySQL. Use asyncmy, "
+            "with a URL that begins with mysql+asyncmy://, or run: pip install 'pymysql<1.2'"
+        ) from error
 
 
 def _check_options(query: Mapping[str, Any]) -> None:

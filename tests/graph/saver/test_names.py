@@ -14,6 +14,7 @@ from tests.graph.saver.making import (
     put_chain,
     thread,
 )
+from threadlog.encoding.statement_size import STATEMENT_OVERHEAD
 from threadlog.errors import (
     InvalidIdError,
     InvalidInputError,
@@ -136,6 +137,15 @@ async def test_threads_that_could_not_be_kept_apart_are_refused(
     assert await ids(saver.alist(None)) == []
 
 
+async def test_list_of_empty_config_lists_all_threads(saver: Saver) -> None:
+    """As LangGraph's own savers do, for which ``{}`` is like None."""
+    for thread_id in ("t", "u"):
+        await saver.aput(config_for(thread_id), checkpoint_of(), metadata_of(), {})
+    wanted = await ids(saver.alist(None))
+    assert len(wanted) == 2
+    assert await ids(saver.alist({})) == wanted
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "reason"),
     [
@@ -191,6 +201,28 @@ async def test_a_config_without_a_thread_or_checkpoint_is_told(saver: Saver) -> 
         await saver.aget_tuple({"configurable": {}})
     with pytest.raises(InvalidInputError, match="names no checkpoint_id"):
         await saver.aput_writes(config_for("t"), [("a", 1)], "task")
+
+
+def test_write_at_the_packet_limit_is_stored_and_one_byte_more_refused(
+    innodb_graph_url: str,
+) -> None:
+    """PyMySQL since 1.2 writes each byte as two digits."""
+    with Saver(innodb_graph_url) as saver:
+        assert saver._slot.client is not None
+        limit = saver._slot.client._client.statement_limit
+        config = saver.put(config_for("t"), checkpoint_of(), metadata_of(), {})
+        with pytest.raises(TooLargeError) as caught:
+            saver.put_writes(config, [("a", bytes(limit))], "task")
+        excess = caught.value.size - (limit - STATEMENT_OVERHEAD)
+        fits = limit + -excess // 2
+        assert limit // 2 - 5_000 < fits < limit // 2
+        saver.put_writes(config, [("a", b"x" * fits)], "task")
+        with pytest.raises(TooLargeError):
+            saver.put_writes(config, [("a", b"x" * (fits + 1))], "task")
+        values = {"a": b"x" * (limit // 3), "b": b"y" * (limit // 3), "c": b"z" * (limit // 3)}
+        saver.put(config, checkpoint_of(values), metadata_of(), dict.fromkeys(values, "1"))
+        with pytest.raises(TooLargeError):
+            saver.put(config, checkpoint_of({"a": bytes(limit // 2)}), metadata_of(), {"a": "2"})
 
 
 async def test_what_exceeds_a_statement_is_refused_by_name(innodb_graph_url: str) -> None:

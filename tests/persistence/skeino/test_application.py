@@ -119,6 +119,11 @@ async def test_what_cannot_be_stored_is_the_clients_mistake(server: Server) -> N
     half = b'{"metadata": {"half of a pair": "\\ud800"}}'
     answer = await server.client.post("/threads", content=half)
     assert (answer.status_code, "surrogate" in answer.json()["detail"]) == (422, True)
+    for bad in (half, b'{"metadata": {"a": "\\u0000"}}', b'{"metadata": {"n": 1e999}}'):
+        answer = await server.client.post("/threads/search", content=bad)
+        assert answer.status_code == 422
+    answer = await server.client.post("/threads/search", json={"offset": 2**63})
+    assert answer.status_code == 422
 
 
 async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: str) -> None:
