@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import cache, cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from sqlalchemy import Connection, Engine, Executable, Table, inspect, update
 from sqlalchemy.exc import DBAPIError
@@ -326,7 +326,7 @@ def bind_arguments(part: SchemaPart) -> dict[str, Any]:
     of work uses one connection.
     """
     mapper = inspect(part.main_class)
-    return {"mapper": mapper, "clause": update(mapper.local_table)}
+    return {"mapper": mapper, "clause": update(cast("Table", mapper.local_table))}
 
 
 def _commit(transaction: Session | Connection, connection: Connection) -> None:

@@ -32,7 +32,7 @@ from tests.support.databases import (
 from tests.support.matrix import on_each
 from tests.support.servers.products import PRODUCTS
 from tests.support.ways import sync_host_engine
-from threadlog.models import SchemaPart
+from threadlog.models import SchemaPart, Thread
 
 NOTES = MetaData()
 VERSION = Table("note_version", NOTES, Column("version", Integer, primary_key=True))
@@ -43,7 +43,7 @@ NOTE = Table(
     Column("parent", ForeignKey("note.id")),
     Column("title", String(20)),
 )
-PART = SchemaPart("messages", NOTES, 7, VERSION, "note_revision")
+PART = SchemaPart("messages", NOTES, 7, VERSION, "note_revision", Thread)
 
 CHANGES = [
     "ALTER TABLE note ADD COLUMN more INTEGER",
