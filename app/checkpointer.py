@@ -510,7 +510,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
 
     def _convert(self, error: ThreadlogError) -> None:
         """Add to an error the framework's exception class too, if there is a framework."""
-        self.vocabulary.say(error, self._client.backend.word)
+        self.vocabulary.say(error, self._client.backend.framework_name)
 
 
 class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT]):

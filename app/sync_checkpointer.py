@@ -234,7 +234,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
 
     def _convert(self, error: ThreadlogError) -> None:
         """Add to an error the framework's exception class too, if there is a framework."""
-        self.vocabulary.say(error, self._client.backend.word)
+        self.vocabulary.say(error, self._client.backend.framework_name)
 
 
 class SyncBoundCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):

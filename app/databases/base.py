@@ -63,7 +63,7 @@ class Backend:
     name: str
     """Its name for people."""
 
-    word: str
+    framework_name: str
     """Its name in the frameworks' errors."""
 
     dialects: tuple[str, ...]

@@ -46,7 +46,7 @@ class SQLiteBackend(Backend):
     """SQLite through aiosqlite."""
 
     name = "SQLite"
-    word = "sqlite"
+    framework_name = "sqlite"
     dialects = ("sqlite",)
     asynchronous = Driver("aiosqlite", "sqlite")
     synchronous = Driver("pysqlite", None)

@@ -95,7 +95,7 @@ def append_messages(
 def append_together(
     transactions: TransactionRunner, requests: Sequence[AppendRequest]
 ) -> list[Outcome]:
-    """Run appends in one transaction, each all or none; a refused one does not hinder others.
+    """Run appends in one transaction, each all or none; a refused one does not affect the others.
 
     Several need sessions that read at READ COMMITTED, and one batch each, all of which fit
     into one statement.
@@ -128,7 +128,7 @@ class AppendTransaction:
         self._after_seqs: dict[int, int] = {}
         """By number of the request: the seq that its messages follow, in the latest attempt."""
         self._doubtful: dict[int, int] = {}
-        """The same of an attempt whose COMMIT has an unknown outcome."""
+        """As `_after_seqs`, for an attempt whose COMMIT has an unknown outcome."""
         self._lost_commits = 0
 
     def __call__(self, uow: UnitOfWork) -> list[Outcome]:

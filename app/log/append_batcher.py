@@ -21,8 +21,8 @@ from threadlog.errors import (
 from threadlog.log.append import AppendRequest, ThreadBusy, append_together
 from threadlog.runtime.client import GRACE_SECONDS, ConnectionPool, EngineClient, closed_before
 
-# While so many batches run, the next append waits a turn of the event loop, for others that
-# come in the same turn. With fewer it starts at once: one alone is not delayed.
+# While so many batches run, the next append waits for one iteration of the event loop, for
+# others that come in the same iteration. With fewer it starts at once: one alone is not delayed.
 _AT_ONCE: Final = 2
 
 # The most of a batch. Each number of threads is a statement of its own to prepare, and the
@@ -30,7 +30,7 @@ _AT_ONCE: Final = 2
 _MOST_APPENDS: Final = 64
 _MOST_BYTES: Final = 1_000_000
 
-# Errors that say nothing against one append of a batch more than against another.
+# Errors that concern every append of a batch.
 _OF_ALL: Final = (
     CommitOutcomeUnknownError,
     ConnectionFailedError,
@@ -79,7 +79,7 @@ class AppendBatcher:
     No batching delay: an append starts as soon as a connection is free. Appends to one thread
     run in the order of the calls, one transaction after the other, and never keep two
     connections. A batch does not wait for locks of other transactions: an append that would
-    runs again by itself, and so does each append of a batch that the database refused.
+    have to wait is run again alone, as is each append of a batch that the database refused.
     """
 
     def __init__(self, client: EngineClient, pool: ConnectionPool) -> None:
@@ -243,7 +243,7 @@ class AppendBatcher:
                 self._put_back(append)
         for append in batch.appends:
             if append.batch is batch and not append.done.done():
-                append.done.cancel()  # the batch was cancelled itself: the program ends
+                append.done.cancel()  # the batch was cancelled itself: the application ends
         self._ensure_dispatcher()
 
     def _put_back(self, append: _PendingAppend) -> None:

@@ -181,7 +181,7 @@ class EngineClient:
 
     @property
     def is_open(self) -> bool:
-        """Whether there are engines."""
+        """True if the client is open."""
         return self.writing is not None
 
     @property
@@ -432,7 +432,10 @@ def sleep(seconds: float) -> None:
 
 def closed_before(client: object) -> NotOpenError:
     """Return the error of an operation that waited while its client was closed."""
-    return NotOpenError(f"The checkpointer of {client} was closed before the call began.")
+    return NotOpenError(
+        f"The checkpointer of {client} was closed before the call began. Open it "
+        "again, or close it after the last call."
+    )
 
 
 _pending_disposals: Final[set[asyncio.Task[None]]] = set()

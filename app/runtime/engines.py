@@ -1,4 +1,4 @@
-"""Opens engines that threadlog owns."""
+"""Open engines that threadlog owns."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ def open_engine(
     pool: PoolSize,
     *,
     reading: bool = False,
-    patient: bool = False,
+    no_statement_timeout: bool = False,
     snapshots: bool = False,
 ) -> AsyncEngine:
     """Create an engine of asyncio on a database of this kind; nothing connects yet.
@@ -30,7 +30,7 @@ def open_engine(
         url: the database.
         pool: the engine's connections.
         reading: the engine is only to read; each of its statements is a transaction.
-        patient: a statement may take as long as it does, as those of migrations.
+        no_statement_timeout: statements have no time limit, as those of migrations.
         snapshots: all that a transaction reads is to be of one point in time.
 
     Raises:
@@ -41,7 +41,7 @@ def open_engine(
     if snapshots and backend.read_committed:
         settings.options["isolation_level"] = "REPEATABLE READ"
     engine = _create(create_async_engine, settings, backend.asynchronous)
-    limits = replace(settings.limits, statement=None) if patient else settings.limits
+    limits = replace(settings.limits, statement=None) if no_statement_timeout else settings.limits
     backend.attach(engine.sync_engine, limits)
     return engine
 
@@ -58,7 +58,7 @@ def open_sync_engine(
 
 def _create(create: Callable[..., T], settings: EngineSettings, default: Driver) -> T:
     try:
-        # hide_parameters: what people said does not belong into logs and tracebacks.
+        # Messages do not belong in logs and tracebacks.
         return create(settings.url, hide_parameters=True, **settings.options)
     except ModuleNotFoundError as error:
         ours = settings.url.get_driver_name() == default.name

@@ -26,7 +26,7 @@ class ExternalBind:
     engine_is_external = True
 
     def __init__(self, session: Session, part: SchemaPart) -> None:
-        """Look at a session of the application's, which is not used.
+        """Read the engine from an application's session; nothing is executed.
 
         Args:
             session: a new session.
@@ -147,7 +147,7 @@ def check_same_kind(session: Session, backend: Backend, part: SchemaPart) -> Non
     dialect = bind_of(session, part).dialect.name
     if dialect not in backend.dialects:
         raise ConfigurationError(
-            f"The session is one of {dialect!r}, the checkpointer of {backend.name}. Bind "
+            f"The session uses a {dialect} database, the checkpointer a {backend.name} one. Bind "
             "sessions of the database that the checkpointer was opened on."
         )
 
@@ -161,7 +161,10 @@ def check_pool(least: int, most: int) -> None:
     check_count(most, "max_pool_size", least=1)
     check_count(least, "min_pool_size", least=0)
     if least > most:
-        raise ConfigurationError(f"min_pool_size ({least}) is above max_pool_size ({most}).")
+        raise ConfigurationError(
+            f"min_pool_size ({least}) is above max_pool_size ({most}). Lower the first or raise "
+            "the second."
+        )
 
 
 def check_one_source(*sources: object) -> None:
@@ -171,7 +174,10 @@ def check_one_source(*sources: object) -> None:
         ConfigurationError: none or several are given.
     """
     if sum(source is not None for source in sources) != 1:
-        raise ConfigurationError("Give one of these: a URL, engine= or session_factory=.")
+        raise ConfigurationError(
+            "Give exactly one source of connections: a URL, engine=, session_factory= or client=, "
+            "whichever the class accepts."
+        )
 
 
 def entered_already(client: object) -> ConfigurationError:

@@ -25,7 +25,7 @@ class Home:
         self._process = os.getpid()
 
     async def run(self, client: object, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a call from another event loop at home, before anything is sent.
+        """Run a call from another event loop in the loop that opened the client.
 
         Args:
             client: named in errors.
@@ -56,5 +56,5 @@ class Home:
             raise WrongEventLoopError(
                 f"The checkpointer for {client} was opened in another event loop, which cannot "
                 "run this call now. Open it inside the loop that uses it, or keep one loop "
-                "running for the life of the program."
+                "running until the application ends."
             )

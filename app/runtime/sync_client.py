@@ -102,7 +102,7 @@ class SyncEngineClient:
 
     @property
     def is_open(self) -> bool:
-        """Whether there are engines."""
+        """True if the client is open."""
         return self.engine is not None
 
     @property

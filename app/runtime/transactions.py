@@ -28,8 +28,8 @@ from threadlog.repositories.unit_of_work import WRITES, CommitLostError, EngineU
 
 T = TypeVar("T")
 
-# Deadlocks are not counted: after each of them another transaction went on, and writers that
-# meet in one thread on three members of a group lose two times in three.
+# Deadlocks are not counted: after each of them another transaction went on. Several writers of
+# one thread on three members of a group fail in two of three attempts.
 _ATTEMPTS: Final = 10
 _SECONDS: Final = 30.0
 _FIRST_PAUSE: Final = 0.01
@@ -259,7 +259,7 @@ class _Pauses:
                 self._election_ends = now + _ELECTION_SECONDS
             if now >= self._election_ends:
                 return None
-            self._gives_up, self._attempts = now + _SECONDS, 0  # a new primary, a new start
+            self._gives_up, self._attempts = now + _SECONDS, 0  # limits start again
             return random.uniform(*_BETWEEN_LOOKS)  # noqa: S311 - spreads attempts, no secret
         self._attempts += 1
         tried_often = self._attempts >= _ATTEMPTS and not isinstance(error, DeadlockError)
@@ -280,7 +280,11 @@ def translate_error(error: Exception, backend: Backend) -> Exception:
         return PoolTimeoutError("All connections of the pool were in use for too long")
     if refusal := backend.refusal(error):
         return refusal
-    return StorageError(type(error).__name__) if isinstance(error, SQLAlchemyError) else error
+    return (
+        StorageError(f"SQLAlchemy raised {type(error).__name__}")
+        if isinstance(error, SQLAlchemyError)
+        else error
+    )
 
 
 @contextmanager

@@ -232,7 +232,7 @@ async def _on_connection(url: str | URL, work: Callable[[Connection, Backend], T
     _config(PARTS[0], "upgrade")
     parsed = parse_url(url)
     backend = backend_of(parsed)
-    engine = open_engine(backend, parsed, PoolSize(1, 1), patient=True)
+    engine = open_engine(backend, parsed, PoolSize(1, 1), no_statement_timeout=True)
     try:
         with _translate_errors(backend):
             async with engine.execution_options(**{WRITES: True}).connect() as connection:

@@ -100,7 +100,7 @@ class MySQLBackend(Backend):
     """MySQL or MariaDB through asyncmy, or through aiomysql if the URL names it."""
 
     name = "MySQL"
-    word = "mysql"
+    framework_name = "mysql"
     dialects = MYSQL
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
@@ -231,7 +231,7 @@ class MariaDBBackend(MySQLBackend):
     """The same servers, if the URL begins with mariadb."""
 
     name = "MariaDB"
-    word = "mariadb"
+    framework_name = "mariadb"
     asynchronous = Driver("asyncmy", "mariadb")
     synchronous = Driver("pymysql", "mariadb")
 

@@ -76,7 +76,7 @@ class PostgresBackend(Backend):
     """
 
     name = "PostgreSQL"
-    word = "postgres"
+    framework_name = "postgres"
     dialects = ("postgresql",)
     asynchronous = Driver("asyncpg", "postgres")
     synchronous = Driver("psycopg", "postgres")

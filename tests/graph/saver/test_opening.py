@@ -232,8 +232,8 @@ async def test_a_shared_client_serves_savers_that_need_no_block(graph_url: str) 
 @pytest.mark.parametrize(
     ("arguments", "options", "reason"),
     [
-        ((), {}, "Give one of these"),
-        (("sqlite://",), {"engine": 1}, "Give one of these"),
+        ((), {}, "Give exactly one source"),
+        (("sqlite://",), {"engine": 1}, "Give exactly one source"),
         (("nonsense",), {}, "cannot be parsed"),
         (("oracle://host/db",), {}, "does not support 'oracle'"),
         (("sqlite://",), {"min_pool_size": 2, "max_pool_size": 1}, "above max_pool_size"),
