@@ -93,7 +93,7 @@ def test_prune_leaves_the_message_log_alone(sqlite_url: str) -> None:
     ("arguments", "reason"),
     [
         ([], "Missing option '--older-than'"),
-        (["--older-than", "soon"], "no number of minutes, hours or days"),
+        (["--older-than", "soon"], "is not a number of minutes, hours or days"),
         (["--older-than", "1d", "--strategy", "all"], "Invalid value for '--strategy'"),
     ],
 )

@@ -279,7 +279,8 @@ async def test_first_writers_on_a_hosts_engine(innodb_url: str) -> None:
 
 def test_threads_of_a_plain_host_on_sqlite(sqlite_url: str) -> None:
     asyncio.run(ensure_schema(sqlite_url))
-    hosts = sync_host_engine(sqlite_url, pool_size=8)
+    # On a busy machine the lock is waited for longer than the five seconds of the default.
+    hosts = sync_host_engine(sqlite_url, pool_size=8, connect_args={"timeout": 180})
     faults: list[BaseException] = []
 
     def work(checkpointer: SyncCheckpointer, number: int) -> None:

@@ -164,7 +164,7 @@ async def test_memory_is_the_default() -> None:
 async def test_a_uri_alone_selects_nothing(uri: str, caplog: pytest.LogCaptureFixture) -> None:
     assert isinstance(await opened(uri), InMemorySaver)
     (warning,) = caplog.messages
-    assert "without a scheme and is ignored" in warning
+    assert "without a scheme is ignored" in warning
     assert "THREADLOG_CHECKPOINTER_SCHEME" in warning
     assert uri not in warning
 
