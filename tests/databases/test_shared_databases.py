@@ -13,6 +13,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    event,
     func,
     insert,
     make_url,
@@ -32,7 +33,7 @@ from tests.support.databases import (
 from tests.support.matrix import on_each
 from tests.support.servers.products import PRODUCTS
 from tests.support.ways import sync_host_engine
-from threadlog.models import SchemaPart
+from threadlog.models import SchemaPart, Thread
 
 NOTES = MetaData()
 VERSION = Table("note_version", NOTES, Column("version", Integer, primary_key=True))
@@ -43,7 +44,14 @@ NOTE = Table(
     Column("parent", ForeignKey("note.id")),
     Column("title", String(20)),
 )
-PART = SchemaPart("messages", NOTES, 7, VERSION, "note_revision")
+PART = SchemaPart("messages", NOTES, 7, VERSION, "note_revision", Thread)
+
+
+@event.listens_for(VERSION, "after_create")
+def write_version(table: Table, connection: Connection, **_: object) -> None:
+    """Write the version with the table, as the models do."""
+    connection.execute(insert(table).values(version=PART.version))
+
 
 CHANGES = [
     "ALTER TABLE note ADD COLUMN more INTEGER",
