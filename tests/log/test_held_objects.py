@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from tests.support.factories import UserFactory
 from tests.support.ways import open_engine, open_sync_engine
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.models import Run, Thread
+from threadlog.models import Message, Run, Thread
 
 
 @pytest.fixture
@@ -96,3 +96,15 @@ def test_rolling_back_to_a_savepoint_restores_a_held_thread(
             session.flush()
         savepoint.rollback()
         assert thread.extra == {"step": 1}
+
+
+def test_session_that_deletes_a_thread_deletes_its_rows(sync_engine: Engine) -> None:
+    with SyncCheckpointer(engine=sync_engine) as log:
+        log.claim_run("t", "r")
+        for thread_id in ("t", "u"):
+            log.append(thread_id, [UserFactory(), UserFactory()])
+        with Session(sync_engine) as session:
+            session.delete(session.get_one(Thread, "t"))
+            session.commit()
+            assert session.scalars(select(Run)).all() == []
+            assert {*session.scalars(select(Message.thread_id))} == {"u"}
