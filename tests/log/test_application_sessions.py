@@ -317,7 +317,8 @@ async def test_tables_of_create_all_can_be_opened(empty_url: str, *, copied: boo
         await on_connection(empty_url, metadata.create_all)  # finds them all
     engine = host_engine(empty_url)
     async with Checkpointer(engine=engine) as log, MetadataStore(engine=engine) as store:
-        await log.append("t", [UserFactory()])
+        if not copied:  # PostgreSQL's partitions do not come with a copy
+            await log.append("t", [UserFactory()])
         assert await store.fetch_thread_row(str(uuid4())) is None
     await engine.dispose()
 
