@@ -18,6 +18,7 @@ from threadlog.models.base import (
 from threadlog.models.checkpoint import Checkpoint
 from threadlog.models.checkpoint_blob import CheckpointBlob
 from threadlog.models.checkpoint_write import CheckpointWrite
+from threadlog.models.deletion import delete_rows_of_thread
 from threadlog.models.graph_version import GraphVersion
 from threadlog.models.hitl_answer import HitlAnswer
 from threadlog.models.message import Message
@@ -76,7 +77,7 @@ PARTS: Final = (MESSAGES, GRAPH)
 
 # Imported so that the metadata above have all tables.
 _MAPPED: Final = (
-    *(Thread, Message, Run, HitlAnswer, SchemaVersion),
+    *(Thread, Message, Run, HitlAnswer, SchemaVersion, delete_rows_of_thread),
     *(Checkpoint, CheckpointBlob, CheckpointWrite, AppThread, AppRun, GraphVersion),
 )
 

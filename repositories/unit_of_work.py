@@ -7,9 +7,20 @@ from functools import cache, cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from sqlalchemy import Connection, Engine, Executable, Table, inspect, update
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Engine,
+    Executable,
+    Table,
+    Update,
+    inspect,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Mapper, Session
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import MESSAGES, SchemaPart
@@ -37,6 +48,10 @@ if TYPE_CHECKING:
 WRITES: Final = "threadlog_writes"
 """Execution option of a connection whose transaction is going to write. An engine may take
 its write lock at the start (SQLite's BEGIN IMMEDIATE)."""
+
+
+# Parameters of one statement: fewer than every server takes.
+_REFRESHED_AT_ONCE: Final = 500
 
 
 class CommitLostError(Exception):
@@ -297,9 +312,15 @@ class JoinedUnitOfWork(UnitOfWork):
         self.session = session
         self._bind_arguments = bind_arguments(part)
         self._without_autoflush = ExitStack()
+        self._changed: set[Any] = set()
+        self._deleted: set[Any] = set()
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the session."""
+        if isinstance(statement, Update | Delete):
+            self._changed.add(statement.table)
+            if isinstance(statement, Delete):
+                self._deleted.add(statement.table)
         return self.session.execute(statement, parameters, bind_arguments=self._bind_arguments)
 
     def __enter__(self) -> Self:
@@ -314,8 +335,39 @@ class JoinedUnitOfWork(UnitOfWork):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Enable the session's autoflush again; the application ends the transaction."""
-        self._without_autoflush.close()
+        """Let the session flush as before; the transaction is the application's.
+
+        Objects of the session whose rows may have changed are read again: in asyncio now, where
+        an expired attribute would raise, else when they are used. Changes of the application
+        that are not flushed yet stay.
+        """
+        try:
+            if self._changed:
+                self._expire_changed(refresh=exc is None and self.connection.dialect.is_async)
+        finally:
+            self._without_autoflush.close()
+
+    def _expire_changed(self, *, refresh: bool) -> None:
+        expired: dict[Mapper[Any], list[Any]] = {}
+        held = self.session.identity_map.values()  # strong references, until they are read again
+        for state in map(inspect, held):
+            if state.mapper.local_table not in self._changed:
+                continue
+            names = state.unmodified.intersection(state.mapper.column_attrs.keys())
+            if names:  # no names would stand for all
+                # `Session.get` looks for the row again if all attributes are expired.
+                is_whole = state.mapper.local_table in self._deleted and not state.modified
+                self.session.expire(state.object, None if is_whole else names)
+                # As an UPDATE of the ORM: rolling back to a savepoint expires it again.
+                self.session._register_altered([state])  # noqa: SLF001 - nothing public does it
+                expired.setdefault(state.mapper, []).append(state.identity)
+        for mapper, keys in expired.items() if refresh else ():
+            is_held = tuple_(*mapper.primary_key)
+            for start in range(0, len(keys), _REFRESHED_AT_ONCE):
+                some = is_held.in_(keys[start : start + _REFRESHED_AT_ONCE])
+                self.session.scalars(
+                    select(mapper.class_).where(some), bind_arguments=self._bind_arguments
+                ).all()
 
 
 @cache

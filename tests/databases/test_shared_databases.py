@@ -13,6 +13,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    event,
     func,
     insert,
     make_url,
@@ -44,6 +45,13 @@ NOTE = Table(
     Column("title", String(20)),
 )
 PART = SchemaPart("messages", NOTES, 7, VERSION, "note_revision", Thread)
+
+
+@event.listens_for(VERSION, "after_create")
+def write_version(table: Table, connection: Connection, **_: object) -> None:
+    """Write the version with the table, as the models do."""
+    connection.execute(insert(table).values(version=PART.version))
+
 
 CHANGES = [
     "ALTER TABLE note ADD COLUMN more INTEGER",

@@ -1,0 +1,31 @@
+"""Deletion of a thread by the application's session."""
+
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, event
+
+from threadlog.models.dialects.locking import lock_thread
+from threadlog.models.dialects.names import dialect_name
+from threadlog.models.hitl_answer import HitlAnswer
+from threadlog.models.message import Message
+from threadlog.models.run import Run
+from threadlog.models.thread import Thread
+
+_THREADS: Final = Thread.metadata.tables[Thread.__tablename__]
+_THREAD_ID: Final = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
+_OF_THREAD: Final = tuple(
+    model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
+)
+
+
+@event.listens_for(Thread, "before_delete", propagate=True)
+def delete_rows_of_thread(_: Any, connection: Connection, thread: Thread) -> None:
+    """Delete a thread's rows before ``session.delete(thread)`` deletes the thread.
+
+    Not every database can have foreign keys to do it. The lock keeps appends out meanwhile.
+    """
+    key = {"thread_id": thread.thread_id}
+    lock = lock_thread(_THREADS, _THREAD_ID, dialect_name(connection.dialect))
+    connection.execute(lock, key).first()
+    for table in _OF_THREAD:
+        connection.execute(delete(table).where(table.c.thread_id == thread.thread_id))
