@@ -118,6 +118,6 @@ def write_schema_version_op(version: int = 5) -> str:
         version: the schema version that the tables have after this migration.
     """
     return (
-        "DELETE FROM cubepi_schema_version; "
+        "DELETE FROM cubepi_schema_version WHERE version >= 0; "
         f"INSERT INTO cubepi_schema_version (version) VALUES ({version:d})"
     )

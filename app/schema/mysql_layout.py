@@ -50,7 +50,7 @@ def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
 
 def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:
     found = uow.catalogue.partitioning(table)
-    if found == ("KEY", PARTITION_COUNT, "`thread_id`"):
+    if found == ("KEY", PARTITION_COUNT, "thread_id"):
         return None
     shape = "is not partitioned"
     if found.method is not None:

@@ -128,7 +128,8 @@ def write_version(operations: Operations, version: int, part: Definitions = MESS
         ConfigurationError: the version is unknown.
     """
     _require_known_version(part, version)
-    operations.execute(f"DELETE FROM {part.version_table}")
+    # All rows. Under sql_safe_updates MySQL demands a condition that is a range of the key.
+    operations.execute(f"DELETE FROM {part.version_table} WHERE version >= 0")
     operations.execute(f"INSERT INTO {part.version_table} (version) VALUES ({version:d})")
 
 

@@ -115,7 +115,7 @@ def _compare_postgres(
     if found is None or wanted is None or name not in _TABLES or not connection or schema:
         return PriorityDispatchResult.CONTINUE
     by = wanted.kwargs.get("postgresql_partition_by")
-    if by is not None and hash_partitions.key(connection, name) != by:
+    if by is not None and _normalize(hash_partitions.key(connection, name) or "") != _normalize(by):
         warn(
             f"{name} is not partitioned by {by}. An existing table's partition key cannot be "
             "changed: create the table again."
@@ -133,8 +133,11 @@ def _partitioning(connection: Connection, schema: str | None, table: str) -> tup
 
 
 def _normalize(clause: str) -> str:
-    """Return a clause in normal form: ``KEY (thread_id)`` equals ``key(`thread_id`)``."""
-    return re.sub(r"[`\s]", "", clause).casefold()
+    """Return a clause in normal form: ``KEY (thread_id)`` is ``key(`thread_id`)``.
+
+    Under ANSI_QUOTES, and PostgreSQL's quote_all_identifiers, the quotes are others.
+    """
+    return re.sub(r"[`\"\s]", "", clause).casefold()
 
 
 def _existing_clause(connection: Connection, table: str) -> str:

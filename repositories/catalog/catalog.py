@@ -37,12 +37,17 @@ _ENGINES: Final = text(
     "WHERE table_schema = DATABASE() AND table_name IN :tables ORDER BY table_name"
 ).bindparams(bindparam("tables", expanding=True))
 
-_SESSION: Final = text("SELECT @@autocommit, @@character_set_client, @@sql_mode")
+_SESSION: Final = text(
+    "SELECT @@autocommit, @@character_set_client, @@sql_mode, @@sql_select_limit"
+)
 
 # PostgreSQL does not know whether its client commits each statement; two different transaction
 # start times show it.
 _ENCODINGS: Final = text("SELECT current_setting('server_encoding'), pg_client_encoding()")
 _BEGAN: Final = text("SELECT transaction_timestamp()")
+
+# Identifiers are quoted by the sql_mode of the session that created the table, or of this one.
+_QUOTES: Final = re.compile(r"[`\"]")
 
 _COLLATE: Final = re.compile(r"\bCOLLATE (\w+)")
 
@@ -60,6 +65,7 @@ class Partitioning(NamedTuple):
     method: str | None
     partitions: int
     expression: str | None
+    """Without the quotes of identifiers."""
 
 
 class SessionSettings(NamedTuple):
@@ -69,6 +75,8 @@ class SessionSettings(NamedTuple):
     autocommit: bool
     charset: str
     sql_mode: str
+    row_limit: int
+    """The rows that a SELECT without LIMIT returns at most."""
 
 
 class StatementLimit(int):
@@ -124,8 +132,8 @@ class CatalogueRepository(Repository):
     def session_settings(self) -> SessionSettings:
         """Return the settings that the application chose for the session, on MySQL."""
         driver = self.uow.connection.dialect.driver
-        autocommit, charset, sql_mode = self.uow.execute(_SESSION).one()
-        return SessionSettings(driver, bool(autocommit), charset, sql_mode)
+        autocommit, charset, sql_mode, limit = self.uow.execute(_SESSION).one()
+        return SessionSettings(driver, bool(autocommit), charset, sql_mode, int(limit))
 
     def encodings(self) -> tuple[str, str]:
         """Return the encodings of the database and of the session, on PostgreSQL."""
@@ -168,7 +176,7 @@ class CatalogueRepository(Repository):
     def partitioning(self, table: str) -> Partitioning:
         """Return the partitioning of a table on MySQL."""
         method, count, expression = self.uow.execute(_PARTITIONS, {"table": table}).one()
-        return Partitioning(method, count, expression)
+        return Partitioning(method, count, expression and _QUOTES.sub("", expression))
 
     def identifier_collations(self, part: SchemaPart) -> dict[tuple[str, str], Collation]:
         """Return the collation of each (table, column) that has an identifier, on MySQL."""

@@ -125,9 +125,12 @@ class PostgresCatalogue(Repository):
         return metadata_index(Message.__tablename__)
 
     def partition_key(self, table: str) -> str | None:
-        """Return a table's partition key, such as ``HASH (thread_id)``; None if not partitioned."""
+        """Return what a table is partitioned by, such as ``HASH (thread_id)``; None if by nothing.
+
+        Without the quotes that identifiers have under quote_all_identifiers.
+        """
         found: str | None = self.uow.execute(_KEY, {"table": table}).scalar()
-        return found
+        return found and found.replace('"', "")
 
     def partitions(self, table: str) -> set[int | None]:
         """Return the remainders of a table's partitions, with None for any not among the 64."""

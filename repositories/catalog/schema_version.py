@@ -21,5 +21,5 @@ class SchemaVersionRepository(Repository):
     def write(self) -> None:
         """Replace the content of the table by this release's version."""
         table = self._part.version_table
-        self.uow.execute(delete(table))
+        self.uow.execute(delete(table).where(table.c.version >= 0))
         self.uow.execute(insert(table).values(version=self._part.version))

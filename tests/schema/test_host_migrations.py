@@ -55,7 +55,7 @@ def test_helper_texts() -> None:
     assert messages_partition_clause() == PARTITIONS
     assert runs_partition_clause() == PARTITIONS
     delete, insert = write_schema_version_op().split(";")
-    assert delete == "DELETE FROM cubepi_schema_version"
+    assert delete == "DELETE FROM cubepi_schema_version WHERE version >= 0"
     assert insert.strip() == "INSERT INTO cubepi_schema_version (version) VALUES (5)"
     assert "VALUES (6)" in write_schema_version_op(6)
 

@@ -48,15 +48,27 @@ MINIMUM_MARIADB: Final = (10, 6, 0)
 _ASYNCHRONOUS: Final = ("asyncmy", "aiomysql")
 _SYNCHRONOUS: Final = ("pymysql",)
 
-# The drivers escape with backslashes in every sql_mode: under NO_BACKSLASH_ESCAPES the text of a
-# message would be executed as SQL. Without strict mode the server would truncate long values.
+# Every variable that the statements rely on, whatever the server's defaults and init_connect are.
+# sql_mode: strict, or the server would truncate long values. Without NO_BACKSLASH_ESCAPES, as the
+# drivers escape with backslashes in every mode: the text of a message would be executed as SQL.
+# Without modes that read other SQL, such as MariaDB's EMPTY_STRING_IS_NULL.
+# autocommit: a session that begins with 0 does not say so to the driver, which would not switch
+# it on for a pool that only reads. The driver switches it off for the other pools.
+# sql_select_limit and max_sort_length would leave out rows; completion_type chains transactions;
+# SQLAlchemy reads what SHOW CREATE TABLE quotes.
 _INIT: Final = (
-    "SET time_zone = '+00:00', sql_mode = CONCAT_WS(',', 'STRICT_TRANS_TABLES', "
-    "NULLIF(REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', ''), ''))"
+    "SET NAMES utf8mb4, time_zone = '+00:00', "
+    "sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, "
+    "completion_type = 0, foreign_key_checks = 1, unique_checks = 1, sql_safe_updates = 0, "
+    "sql_auto_is_null = 0, sql_big_selects = 1, sql_select_limit = 18446744073709551615, "
+    "max_sort_length = 1024, sql_quote_show_create = 1"
 )
 
 # The time that a migration waits for another; one that creates all tables takes seconds.
 _MIGRATION_SECONDS: Final = 120
+
+# The server's default of sql_select_limit is 2^64 - 1. A lower one that no log reaches is accepted.
+_ROW_LIMIT: Final = 2**32 - 1
 
 _LOST: Final = 2013  # from the client library: the connection was lost during a statement
 
@@ -155,7 +167,7 @@ class MySQLBackend(Backend):
         return name
 
     def verify_session(self, uow: UnitOfWork) -> None:
-        """Refuse autocommit, other character sets and NO_BACKSLASH_ESCAPES."""
+        """Refuse autocommit, other character sets, and modes and limits that change answers."""
         found = uow.catalogue.session_settings()
         if found.autocommit:
             raise ConfigurationError(AUTOCOMMIT_REFUSED)
@@ -169,6 +181,18 @@ class MySQLBackend(Backend):
                 "The engine's sessions are not in strict mode (sql_mode): the server would "
                 "truncate values that are too long. Add STRICT_TRANS_TABLES to the server's "
                 "sql_mode, or to the session's with an init_command."
+            )
+        if "EMPTY_STRING_IS_NULL" in found.sql_mode:
+            raise ConfigurationError(
+                "The engine's sessions have sql_mode EMPTY_STRING_IS_NULL: the server would store "
+                "empty texts as NULL. Remove it from the sql_mode, or set another with an "
+                "init_command."
+            )
+        if found.row_limit < _ROW_LIMIT:
+            raise ConfigurationError(
+                f"The engine's sessions have sql_select_limit = {found.row_limit}: the server "
+                "would leave out messages of longer threads. Set it to DEFAULT with an "
+                "init_command, or SET GLOBAL sql_select_limit = 18446744073709551615."
             )
         # PyMySQL asks the server how to escape. The asyncio drivers do not: text would become SQL.
         if found.driver in _ASYNCHRONOUS and "NO_BACKSLASH_ESCAPES" in found.sql_mode:

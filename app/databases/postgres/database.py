@@ -34,11 +34,16 @@ from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (13,)
 
-# The stored data does not depend on these settings. lock_timeout is as long as MySQL's.
+# Every setting that the statements and the drivers rely on, whatever the defaults of the server,
+# the database and the role are. extra_float_digits: 0 would cut microseconds off seconds since 1970.
+# quote_all_identifiers: the catalogue's texts are compared. lock_timeout is as long as MySQL's.
 # plan_cache_mode: after five executions the server would use a generic plan, which locks all
 # partitions, and writers would then contend for the server's lock table.
 _SETTINGS: Final = (
-    "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=50s -c plan_cache_mode=force_custom_plan"
+    "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=50s -c plan_cache_mode=force_custom_plan "
+    "-c client_encoding=UTF8 -c standard_conforming_strings=on -c bytea_output=hex "
+    "-c extra_float_digits=1 -c quote_all_identifiers=off -c transform_null_equals=off "
+    "-c array_nulls=on"
 )
 
 # Options of PostgreSQL's own client library that both drivers support.

@@ -72,7 +72,7 @@ CREATE INDEX idx_app_threads_updated_at ON app_threads (updated_at);
 CREATE INDEX idx_app_threads_status_updated ON app_threads (status, updated_at);
 CREATE INDEX idx_app_runs_thread_created ON app_runs (thread_id, created_at);
 CREATE INDEX idx_app_runs_inflight_updated ON app_runs (status, updated_at);
-DELETE FROM threadlog_graph_version;
+DELETE FROM threadlog_graph_version WHERE version >= 0;
 INSERT INTO threadlog_graph_version (version) VALUES (1);
 DROP TABLE IF EXISTS threadlog_graph_version;
 DROP TABLE IF EXISTS app_runs;

@@ -27,13 +27,13 @@ CREATE TABLE IF NOT EXISTS cubepi_messages (
  PARTITION BY HASH (thread_id);
 DO $$ BEGIN FOR place IN 0..63 LOOP EXECUTE 'CREATE TABLE IF NOT EXISTS cubepi_messages_p' || to_char(place, 'FM00') || ' PARTITION OF cubepi_messages FOR VALUES WITH (modulus 64, remainder ' || place || ')'; END LOOP; END $$;
 CREATE INDEX ix_cubepi_messages_metadata_gin ON cubepi_messages USING gin (metadata jsonb_path_ops);
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (1);
 ALTER TABLE cubepi_threads ADD COLUMN pending_request JSONB;
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (2);
 ALTER TABLE cubepi_threads ADD COLUMN run_id TEXT COLLATE "C";
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (3);
 ALTER TABLE cubepi_messages ADD COLUMN run_id TEXT COLLATE "C";
 CREATE TABLE IF NOT EXISTS cubepi_runs (
@@ -49,7 +49,7 @@ CREATE TABLE IF NOT EXISTS cubepi_runs (
 DO $$ BEGIN FOR place IN 0..63 LOOP EXECUTE 'CREATE TABLE IF NOT EXISTS cubepi_runs_p' || to_char(place, 'FM00') || ' PARTITION OF cubepi_runs FOR VALUES WITH (modulus 64, remainder ' || place || ')'; END LOOP; END $$;
 CREATE INDEX ix_cubepi_messages_thread_run ON cubepi_messages (thread_id, run_id);
 CREATE INDEX ix_cubepi_runs_thread_seq ON cubepi_runs (thread_id, completion_seq);
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (4);
 CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
     thread_id TEXT COLLATE "C" NOT NULL,
@@ -62,19 +62,19 @@ CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
 );
 CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id);
 CREATE INDEX ix_cubepi_threads_parent ON cubepi_threads (parent_thread_id) WHERE parent_thread_id IS NOT NULL;
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (5);
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (4);
 DROP INDEX ix_cubepi_threads_parent;
 DROP INDEX ix_cubepi_threads_recent;
 DROP TABLE IF EXISTS cubepi_hitl_answers;
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (3);
 DROP INDEX ix_cubepi_messages_thread_run;
 DROP TABLE IF EXISTS cubepi_runs;
 ALTER TABLE cubepi_messages DROP COLUMN run_id;
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (1);
 ALTER TABLE cubepi_threads DROP COLUMN run_id;
 ALTER TABLE cubepi_threads DROP COLUMN pending_request;
@@ -135,7 +135,7 @@ CREATE INDEX ix_cubepi_messages_thread_run ON cubepi_messages (thread_id, run_id
 CREATE INDEX ix_cubepi_runs_thread_seq ON cubepi_runs (thread_id, completion_seq);
 CREATE INDEX ix_cubepi_messages_metadata_gin ON cubepi_messages USING gin (metadata jsonb_path_ops);
 CREATE INDEX ix_cubepi_threads_parent ON cubepi_threads (parent_thread_id) WHERE parent_thread_id IS NOT NULL;
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (5);
 DROP TABLE IF EXISTS cubepi_schema_version;
 DROP TABLE IF EXISTS cubepi_hitl_answers;

@@ -23,13 +23,13 @@ CREATE TABLE IF NOT EXISTS cubepi_messages (
     created_at TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL,
     PRIMARY KEY (thread_id, seq)
 );
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (1);
 ALTER TABLE cubepi_threads ADD COLUMN pending_request JSON;
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (2);
 ALTER TABLE cubepi_threads ADD COLUMN run_id VARCHAR(255);
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (3);
 ALTER TABLE cubepi_messages ADD COLUMN run_id VARCHAR(255);
 CREATE TABLE IF NOT EXISTS cubepi_runs (
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS cubepi_runs (
 );
 CREATE INDEX ix_cubepi_messages_thread_run ON cubepi_messages (thread_id, run_id);
 CREATE INDEX ix_cubepi_runs_thread_seq ON cubepi_runs (thread_id, completion_seq);
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (4);
 CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
     thread_id VARCHAR(255) NOT NULL,
@@ -53,18 +53,18 @@ CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
     PRIMARY KEY (thread_id, run_id, question_id)
 );
 CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id);
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (5);
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (4);
 DROP INDEX ix_cubepi_threads_recent;
 DROP TABLE IF EXISTS cubepi_hitl_answers;
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (3);
 DROP INDEX ix_cubepi_messages_thread_run;
 DROP TABLE IF EXISTS cubepi_runs;
 ALTER TABLE cubepi_messages DROP COLUMN run_id;
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (1);
 ALTER TABLE cubepi_threads DROP COLUMN run_id;
 ALTER TABLE cubepi_threads DROP COLUMN pending_request;
@@ -116,7 +116,7 @@ CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
 CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id);
 CREATE INDEX ix_cubepi_messages_thread_run ON cubepi_messages (thread_id, run_id);
 CREATE INDEX ix_cubepi_runs_thread_seq ON cubepi_runs (thread_id, completion_seq);
-DELETE FROM cubepi_schema_version;
+DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (5);
 DROP TABLE IF EXISTS cubepi_schema_version;
 DROP TABLE IF EXISTS cubepi_hitl_answers;
