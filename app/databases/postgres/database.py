@@ -35,7 +35,7 @@ from threadlog.repositories import UnitOfWork
 MINIMUM_VERSION: Final = (13,)
 
 # Every setting that the statements and the drivers rely on, whatever the defaults of the server,
-# the database and the role are. extra_float_digits: 0 would cut microseconds off seconds since 1970.
+# the database and the role are. extra_float_digits: 0 would cut microseconds off epoch seconds.
 # quote_all_identifiers: the catalogue's texts are compared. lock_timeout is as long as MySQL's.
 # plan_cache_mode: after five executions the server would use a generic plan, which locks all
 # partitions, and writers would then contend for the server's lock table.
