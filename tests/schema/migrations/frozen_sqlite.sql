@@ -2,7 +2,7 @@
 -- Frozen: applications have run these statements. Add a newer version at the end, change nothing else.
 CREATE TABLE IF NOT EXISTS cubepi_schema_version (
     version INTEGER NOT NULL,
-    PRIMARY KEY (version)
+    PRIMARY KEY (version) ON CONFLICT IGNORE
 );
 CREATE TABLE IF NOT EXISTS cubepi_threads (
     thread_id VARCHAR(255) NOT NULL,
@@ -73,7 +73,7 @@ DROP TABLE IF EXISTS cubepi_messages;
 DROP TABLE IF EXISTS cubepi_threads;
 CREATE TABLE IF NOT EXISTS cubepi_schema_version (
     version INTEGER NOT NULL,
-    PRIMARY KEY (version)
+    PRIMARY KEY (version) ON CONFLICT IGNORE
 );
 CREATE TABLE IF NOT EXISTS cubepi_threads (
     thread_id VARCHAR(255) NOT NULL,
