@@ -441,7 +441,7 @@ async def test_what_the_target_refuses_hinders_no_other_thread(
     await on_connection(ends.source, _insert_nan)
     (fault,) = await faults(ends)
     assert (fault.thread_id, fault.kind) == ("nan", "failed")
-    assert fault.reasons[0].startswith("the target refused it: 3140")
+    assert fault.reasons[0].startswith("the target refused a row: 3140")
     assert (await compare_databases(*ends))[0].unchanged == 6
 
 
