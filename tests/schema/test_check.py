@@ -83,7 +83,7 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
             "ALTER TABLE cubepi_runs COALESCE PARTITION 60",
             "error",
             "partitions",
-            "cubepi_runs has 4 partitions by KEY (`thread_id`)",
+            "cubepi_runs has 4 partitions by KEY (thread_id)",
         ),
         (
             f"ALTER TABLE cubepi_messages MODIFY thread_id {TYPE} NOT NULL",
