@@ -92,7 +92,7 @@ async def test_an_application_has_one_engine(innodb_database: str) -> None:
     app = application(innodb_database, max_pool_size=3)
     async with started(app) as (checkpoints, rows):
         assert checkpoints is rows
-        assert checkpoints._client._size.most == 3  # type: ignore[union-attr]  # of a URL
+        assert checkpoints._client.size.most == 3  # type: ignore[union-attr]  # of a URL
     assert not checkpoints.is_open
 
 
