@@ -11,7 +11,6 @@ from typing import Any, Final, NoReturn, cast
 
 import pytest
 from sqlalchemy import event, make_url, text
-from tenacity import Retrying, stop_after_attempt
 
 from tests.support.databases import engines_of, pools_of
 from tests.support.factories import UserFactory
@@ -54,9 +53,7 @@ def guard() -> Iterator[None]:
 @pytest.fixture
 def once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disable retries, so that a limit is seen the first time."""
-    for client in (Checkpointer, SyncCheckpointer):
-        retrying = Retrying(stop=stop_after_attempt(1), reraise=True)
-        monkeypatch.setattr(client, "_retrying", retrying)
+    monkeypatch.setattr("threadlog.runtime.transactions._ATTEMPTS", 1)
 
 
 @pytest.fixture
