@@ -325,8 +325,8 @@ class JoinedUnitOfWork(UnitOfWork):
 
     def __enter__(self) -> Self:
         """Disable the session's autoflush, so that pending objects stay pending."""
-        self._without_autoflush.enter_context(self.session.no_autoflush)
         self.connection = self.session.connection(self._bind_arguments)
+        self._without_autoflush.enter_context(self.session.no_autoflush)
         return self
 
     def __exit__(
@@ -335,7 +335,7 @@ class JoinedUnitOfWork(UnitOfWork):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Let the session flush as before; the transaction is the application's.
+        """Restore the session's autoflush; the transaction is the application's.
 
         Objects of the session whose rows may have changed are read again: in asyncio now, where
         an expired attribute would raise, else when they are used. Changes of the application

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
-from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, func, select, text
+from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, create_engine, func, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -119,6 +121,15 @@ async def test_joined_never_ends_the_hosts_transaction(database_url: str) -> Non
     assert await in_session(engine, work) == (True, True)
     await engine.dispose()
     assert await length(database_url, "t") == 3
+
+
+def test_joined_without_a_connection_leaves_autoflush_on(tmp_path: Path) -> None:
+    """The session flushes as before after a block that could not begin."""
+    with Session(create_engine(f"sqlite:///{tmp_path}/missing/x.db")) as session:
+        uow = JoinedUnitOfWork(session)
+        with pytest.raises(OperationalError, match="unable to open"), uow:
+            pass
+        assert session.autoflush
 
 
 async def test_joined_leaves_an_error_to_the_host(database_url: str) -> None:
