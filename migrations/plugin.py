@@ -31,8 +31,8 @@ NAME: Final = "threadlog"
 
 def setup(plugin: "Plugin") -> None:
     """Register the directives and the partition comparison; called by Alembic."""
-    from threadlog.migrations import directives  # noqa: F401, PLC0415
-    from threadlog.migrations.autogenerate import partitions  # noqa: PLC0415
+    from threadlog.migrations import directives  # noqa: F401, PLC0415 - registers at import
+    from threadlog.migrations.autogenerate import partitions  # noqa: PLC0415 - not before use
 
     partitions.add_comparator(plugin)
 

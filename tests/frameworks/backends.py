@@ -20,7 +20,7 @@ class Backend:
     """The name of its class, which is also that of ours."""
 
     partitions: Callable[[Any], Sequence[str]]
-    """Gives the scripts that make partitions, from its helpers."""
+    """Returns the scripts that make partitions, from its helpers."""
 
     first_prompt: int
     """The most statements that an agent's first prompt takes on our backend, BEGIN included."""

@@ -108,7 +108,7 @@ class Product:
     """
 
     initialisation: Callable[[Program, Path], list[str]]
-    """Gives the command that fills a data folder, which is there and empty."""
+    """Returns the command that fills a data folder, which exists and is empty."""
 
     announced: Callable[[URL], str]
     """Asks a server for its version, and raises `SourceFailedError` where it does not answer."""
