@@ -1,12 +1,13 @@
 """SQLite 3.35 and later, as a file or in memory."""
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, QueuePool, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -34,6 +35,9 @@ MINIMUM_VERSION: Final = (3, 35, 0)
 
 # The time that a writer waits for another before SQLite reports the file as locked.
 _BUSY_SECONDS: Final = 30
+
+# How long a connection tries to switch a file to a write-ahead log when SQLite refuses at once.
+_WAL_SECONDS: Final = 0.5
 
 # The values of a URL's database for a database in memory.
 _IN_MEMORY: Final = (None, "", ":memory:")
@@ -187,12 +191,30 @@ def _on_connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> Non
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA journal_mode = WAL")
+        _begin_wal(cursor)
         cursor.close()
     except BaseException:
         # SQLAlchemy 2.0 would leave it open, and aiosqlite's thread would keep the program alive.
         connection.close()
         raise
+
+
+def _begin_wal(cursor: DBAPICursor) -> None:
+    """Switch the file to a write-ahead log, which it may be already.
+
+    SQLite may refuse this at once, whatever the time limit, where another connection switches
+    the file at the same time or is the last to close it: sqlite.org/wal.html, section 9.
+    """
+    ends = time.monotonic() + _WAL_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > ends:
+                raise
+            time.sleep(0.01)  # blocks the event loop too, which is rare and short
+        else:
+            return
 
 
 def _on_begin(connection: Connection) -> None:

@@ -375,6 +375,19 @@ async def test_sqlite_timeout_is_the_whole_wait_for_a_lock(sqlite_url: str) -> N
         assert len(await checkpointer.read("t")) == 2
 
 
+async def test_sqlite_waits_for_another_that_switches_the_file(sqlite_url: str) -> None:
+    """SQLite may refuse to switch to a write-ahead log at once, whatever the time limit."""
+    path = sqlite_url.removeprefix("sqlite:///")
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    releasing = threading.Timer(0.1, holder.close)
+    releasing.start()
+    try:
+        await enter(f"{sqlite_url}?timeout=0")
+    finally:
+        releasing.join()
+
+
 async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
     async with (
         Checkpointer(sqlite_url) as checkpointer,
