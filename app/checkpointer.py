@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
@@ -28,7 +28,7 @@ from threadlog.runtime.client import (
     factory_of,
 )
 from threadlog.runtime.external import check_one_source, check_pool, check_same_kind, not_open
-from threadlog.runtime.transactions import TransactionRunner
+from threadlog.runtime.transactions import Operation
 from threadlog.schema.opening import open_client
 
 P = ParamSpec("P")
@@ -484,24 +484,14 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         """
         await self._write(hitl_answers.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
 
-    async def _write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await self._client.write(operation, *args, **kwargs)
         except ThreadlogError as error:
             self._convert(error)
             raise
 
-    async def _read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def _read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await self._client.read(operation, *args, **kwargs)
         except ThreadlogError as error:

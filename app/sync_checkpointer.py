@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session, scoped_session
@@ -27,7 +27,7 @@ from threadlog.runtime.sync_client import (
     SyncOperations,
     factory_of,
 )
-from threadlog.runtime.transactions import TransactionRunner
+from threadlog.runtime.transactions import Operation
 from threadlog.schema.opening import open_sync_client
 
 P = ParamSpec("P")
@@ -208,24 +208,14 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         """See `Checkpointer.clear_hitl_answers`."""
         self._write(hitl_answers.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
 
-    def _write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return self._client.write(operation, *args, **kwargs)
         except ThreadlogError as error:
             self._convert(error)
             raise
 
-    def _read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def _read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return self._client.read(operation, *args, **kwargs)
         except ThreadlogError as error:

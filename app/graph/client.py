@@ -7,7 +7,7 @@ call ``setup()`` inside the block; the schema is verified before the first opera
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,7 +22,7 @@ from threadlog.runtime.external import check_one_source, check_pool, not_open
 from threadlog.runtime.home import Home
 from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
 from threadlog.runtime.sync_client import factory_of as sync_factory_of
-from threadlog.runtime.transactions import TransactionRunner, translate_errors
+from threadlog.runtime.transactions import Operation, TransactionRunner, translate_errors
 from threadlog.schema.opening import open_client, open_sync_client
 from threadlog.schema.verify import verify_schema
 
@@ -92,23 +92,13 @@ class GraphClient:
         """Wait for running calls, for up to five seconds, and close own connections."""
         await self._client.close()
 
-    async def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write."""
         if not self._verified:
             await self._verify()
         return await self._client.write(operation, *args, **kwargs)
 
-    async def read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that only reads."""
         if not self._verified:
             await self._verify()
@@ -191,23 +181,13 @@ class SyncGraphClient:
         """Close own connections; those in use when their call returns."""
         self._client.close()
 
-    def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write."""
         if not self._verified:
             self._verify()
         return self._client.write(operation, *args, **kwargs)
 
-    def read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that only reads."""
         if not self._verified:
             self._verify()

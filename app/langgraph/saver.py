@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections.abc import (
     AsyncIterator,
-    Callable,
     Iterator,
     Mapping,
     Sequence,
@@ -12,7 +11,7 @@ from collections.abc import (
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -57,7 +56,7 @@ from threadlog.langgraph.serialization import (
 )
 from threadlog.repositories.graph.checkpoint import Cursor
 from threadlog.runtime.external import check_one_source, check_pool, entered_already, not_open
-from threadlog.runtime.transactions import TransactionRunner
+from threadlog.runtime.transactions import Operation
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -535,12 +534,7 @@ class Saver(BaseCheckpointSaver[str]):
             "or enter it with 'async with'."
         )
 
-    def _read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def _read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         client = self._opened()
         if isinstance(client, SyncGraphClient):
             return client.read(operation, *args, **kwargs)
@@ -548,12 +542,7 @@ class Saver(BaseCheckpointSaver[str]):
         call = client.read(operation, *args, **kwargs)
         return asyncio.run_coroutine_threadsafe(call, loop).result()
 
-    def _write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         client = self._opened()
         if isinstance(client, SyncGraphClient):
             return client.write(operation, *args, **kwargs)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Engine, Pool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -35,8 +35,8 @@ from threadlog.runtime.external import (
 from threadlog.runtime.home import Home
 from threadlog.runtime.transactions import (
     JoinedRunner,
+    Operation,
     OwnedRunner,
-    TransactionRunner,
     translate_errors,
 )
 
@@ -62,20 +62,10 @@ class AsyncOperations(Protocol):
     def is_open(self) -> bool:
         """True if the checkpointer is open."""
 
-    async def read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that only reads."""
 
-    async def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write."""
 
 
@@ -103,12 +93,7 @@ class ConnectionPool:
         self.runner = runner
         self._taken = 0
 
-    async def run(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def run(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation in one greenlet, on a slot that is held, and release the slot."""
         try:
             return await greenlet_spawn(partial(operation, self.runner, *args, **kwargs))
@@ -235,12 +220,7 @@ class EngineClient:
             for pool in self._pools():
                 await pool.open_minimum()
 
-    async def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write.
 
         Raises:
@@ -252,12 +232,7 @@ class EngineClient:
             return await self.home.run(self, partial(self.write, operation, *args, **kwargs))
         return await self._run(self.writing, operation, *args, **kwargs)
 
-    async def read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that only reads; on a writing connection if the others are in use.
 
         Raises:
@@ -275,7 +250,7 @@ class EngineClient:
     async def _run(
         self,
         pool: ConnectionPool,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
+        operation: Operation[P, T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
@@ -355,12 +330,7 @@ class FactoryClient(ExternalBind):
         """Mark the client as closed; connections are the application's."""
         self.is_open, self.home = False, None
 
-    async def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation on a new session, which is closed afterwards.
 
         Raises:
@@ -406,12 +376,7 @@ class ExternalClient:
         """Return the engine's URL without its password."""
         return show_url(bind_of(self._session.sync_session, self._part).engine.url)
 
-    async def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation in the session's transaction.
 
         Raises:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Final, ParamSpec, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Engine, Pool, QueuePool
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -28,8 +28,8 @@ from threadlog.runtime.external import (
 )
 from threadlog.runtime.transactions import (
     JoinedRunner,
+    Operation,
     OwnedRunner,
-    TransactionRunner,
     translate_errors,
 )
 
@@ -55,20 +55,10 @@ class SyncOperations(Protocol):
     def is_open(self) -> bool:
         """True if the checkpointer is open."""
 
-    def read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that only reads."""
 
-    def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write."""
 
 
@@ -173,12 +163,7 @@ class SyncEngineClient:
             if engine is not None:
                 engine.dispose()
 
-    def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write.
 
         Raises:
@@ -190,12 +175,7 @@ class SyncEngineClient:
             self._leave_parent()
         return operation(self._runner, *args, **kwargs)
 
-    def read(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that only reads; on a writing connection if the others are in use.
 
         Raises:
@@ -246,12 +226,7 @@ class SyncFactoryClient(ExternalBind):
         """Mark the client as closed; connections are the application's."""
         self.is_open = False
 
-    def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation on a new session, which is closed afterwards.
 
         Raises:
@@ -291,12 +266,7 @@ class SyncExternalClient:
         """Return the engine's URL without its password."""
         return show_url(bind_of(self._session, self._part).engine.url)
 
-    def write(
-        self,
-        operation: Callable[Concatenate[TransactionRunner, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
+    def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation in the session's transaction.
 
         Raises:

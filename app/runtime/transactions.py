@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -26,6 +26,7 @@ from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES, CommitLostError, EngineUnitOfWork
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 # Deadlocks are not counted: after each of them another transaction went on. Several writers of
@@ -78,6 +79,10 @@ class TransactionRunner(ABC):
         Raises:
             StorageError: the database refused or failed.
         """
+
+
+Operation: TypeAlias = Callable[Concatenate[TransactionRunner, P], T]
+"""What a client runs: a function of a runner, with which it runs its units of work."""
 
 
 class OwnedRunner(TransactionRunner):
