@@ -45,13 +45,15 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
     vocabulary: FrameworkTypes[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
     """The classes of messages, questions and threads; a subclass may set those of a framework."""
 
-    _client: AsyncOperations
+    client: AsyncOperations
+    """Runs the operations on the database."""
+
     _batcher: AppendBatcher | None = None
 
     @property
     def is_open(self) -> bool:
         """True if the checkpointer is open."""
-        return self._client.is_open
+        return self.client.is_open
 
     async def load(
         self, thread_id: str, *, last: int | None = None, whole_turns: bool = False
@@ -486,21 +488,21 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
 
     async def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await self._client.write(operation, *args, **kwargs)
+            return await self.client.write(operation, *args, **kwargs)
         except ThreadlogError as error:
             self._convert(error)
             raise
 
     async def _read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await self._client.read(operation, *args, **kwargs)
+            return await self.client.read(operation, *args, **kwargs)
         except ThreadlogError as error:
             self._convert(error)
             raise
 
     def _convert(self, error: ThreadlogError) -> None:
         """Add to an error the framework's exception class too, if there is a framework."""
-        self.vocabulary.say(error, self._client.backend.framework_name)
+        self.vocabulary.say(error, self.client.backend.framework_name)
 
 
 class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT]):
@@ -510,12 +512,12 @@ class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT]):
         self, client: ExternalClient, vocabulary: FrameworkTypes[MessageT, RequestT, DataT]
     ) -> None:
         """Create the operations of a session's client; `Checkpointer.bind` does."""
-        self._client = client
+        self.client = client
         self.vocabulary = vocabulary
 
     def __repr__(self) -> str:
         """Show the class, and the engine's URL without its password."""
-        return f"<{type(self).__name__} {self._client}>"
+        return f"<{type(self).__name__} {self.client}>"
 
 
 class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
@@ -576,7 +578,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         """
         check_one_source(url, engine, session_factory)
         check_pool(min_pool_size, max_pool_size)
-        self._client: EngineClient | FactoryClient = (
+        self.client: EngineClient | FactoryClient = (
             EngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES)
             if url is not None
             else FactoryClient(factory_of(engine, session_factory), MESSAGES)
@@ -584,7 +586,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
-        return f"<{type(self).__name__} {self._client} {'open' if self.is_open else 'closed'}>"
+        return f"<{type(self).__name__} {self.client} {'open' if self.is_open else 'closed'}>"
 
     async def __aenter__(self) -> Self:
         """Connect, and verify server and schema.
@@ -600,12 +602,12 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
             CubepiSchemaMismatch: the tables are of another version.
         """
         try:
-            await open_client(self._client, only=self.server)
+            await open_client(self.client, only=self.server)
         except ThreadlogError as error:
             self._convert(error)
             raise
-        if isinstance(self._client, EngineClient) and self._client.writing is not None:
-            self._batcher = AppendBatcher(self._client, self._client.writing)
+        if isinstance(self.client, EngineClient) and self.client.writing is not None:
+            self._batcher = AppendBatcher(self.client, self.client.writing)
         return self
 
     async def __aexit__(
@@ -618,7 +620,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         if self._batcher is not None:
             self._batcher.close()
             self._batcher = None
-        await self._client.close()
+        await self.client.close()
 
     def bind(
         self, session: AsyncSession | async_scoped_session[AsyncSession]
@@ -652,9 +654,9 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
                 f"bind() takes an AsyncSession, not a {type(session).__name__}. "
                 "threadlog.SyncCheckpointer binds plain sessions."
             )
-        if not self._client.is_open:
-            raise not_open(self._client)
-        backend, limit = self._client.backend, self._client.statement_limit
+        if not self.client.is_open:
+            raise not_open(self.client)
+        backend, limit = self.client.backend, self.client.statement_limit
         check_same_kind(session.sync_session, backend, MESSAGES)
         client = ExternalClient(session, backend, MESSAGES, limit)
         return BoundCheckpointer(client, self.vocabulary)
@@ -687,10 +689,10 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
             min_pool_size=min_pool_size,
             max_pool_size=max_pool_size,
         )
-        if self._client.backend.name not in {self.server, *self.also}:
+        if self.client.backend.name not in {self.server, *self.also}:
             raise ConfigurationError(
                 f"{type(self).__name__} takes {str(self.server).lower()}:// URLs, not "
-                f"{self._client}. Use Checkpointer, which takes all."
+                f"{self.client}. Use Checkpointer, which takes all."
             )
 
 

@@ -40,12 +40,13 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     vocabulary: FrameworkTypes[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
     """The classes of messages, questions and threads; a subclass may set those of a framework."""
 
-    _client: SyncOperations
+    client: SyncOperations
+    """Runs the operations on the database."""
 
     @property
     def is_open(self) -> bool:
         """True if the checkpointer is open."""
-        return self._client.is_open
+        return self.client.is_open
 
     def load(
         self, thread_id: str, *, last: int | None = None, whole_turns: bool = False
@@ -210,21 +211,21 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
 
     def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return self._client.write(operation, *args, **kwargs)
+            return self.client.write(operation, *args, **kwargs)
         except ThreadlogError as error:
             self._convert(error)
             raise
 
     def _read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return self._client.read(operation, *args, **kwargs)
+            return self.client.read(operation, *args, **kwargs)
         except ThreadlogError as error:
             self._convert(error)
             raise
 
     def _convert(self, error: ThreadlogError) -> None:
         """Add to an error the framework's exception class too, if there is a framework."""
-        self.vocabulary.say(error, self._client.backend.framework_name)
+        self.vocabulary.say(error, self.client.backend.framework_name)
 
 
 class SyncBoundCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
@@ -234,12 +235,12 @@ class SyncBoundCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         self, client: SyncExternalClient, vocabulary: FrameworkTypes[MessageT, RequestT, DataT]
     ) -> None:
         """Create the operations of a session's client; `SyncCheckpointer.bind` does."""
-        self._client = client
+        self.client = client
         self.vocabulary = vocabulary
 
     def __repr__(self) -> str:
         """Show the class, and the engine's URL without its password."""
-        return f"<{type(self).__name__} {self._client}>"
+        return f"<{type(self).__name__} {self.client}>"
 
 
 class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
@@ -280,7 +281,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         """
         check_one_source(url, engine, session_factory)
         check_pool(min_pool_size, max_pool_size)
-        self._client: SyncEngineClient | SyncFactoryClient = (
+        self.client: SyncEngineClient | SyncFactoryClient = (
             SyncEngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES)
             if url is not None
             else SyncFactoryClient(factory_of(engine, session_factory), MESSAGES)
@@ -288,12 +289,12 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
-        return f"<{type(self).__name__} {self._client} {'open' if self.is_open else 'closed'}>"
+        return f"<{type(self).__name__} {self.client} {'open' if self.is_open else 'closed'}>"
 
     def __enter__(self) -> Self:
         """Connect, and verify server and schema; see `Checkpointer.__aenter__`."""
         try:
-            open_sync_client(self._client)
+            open_sync_client(self.client)
         except ThreadlogError as error:
             self._convert(error)
             raise
@@ -306,7 +307,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         traceback: TracebackType | None,
     ) -> None:
         """Close own connections; those in use when their call returns."""
-        self._client.close()
+        self.client.close()
 
     def bind(
         self, session: Session | scoped_session[Session]
@@ -319,9 +320,9 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
                 f"bind() takes a Session, not a {type(session).__name__}. threadlog.Checkpointer "
                 "binds an AsyncSession."
             )
-        if not self._client.is_open:
-            raise not_open(self._client)
-        backend, limit = self._client.backend, self._client.statement_limit
+        if not self.client.is_open:
+            raise not_open(self.client)
+        backend, limit = self.client.backend, self.client.statement_limit
         check_same_kind(session, backend, MESSAGES)
         client = SyncExternalClient(session, backend, MESSAGES, limit)
         return SyncBoundCheckpointer(client, self.vocabulary)

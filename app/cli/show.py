@@ -80,7 +80,7 @@ def show(
 
 async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) -> None:
     async with existing(url) as checkpointer:
-        head = await checkpointer._read(_read_head, checkpointer.vocabulary, thread_id, last)  # noqa: SLF001 - threadlog's own class
+        head = await checkpointer.client.read(_read_head, checkpointer.vocabulary, thread_id, last)
         if head is None:
             raise ThreadNotFoundError(thread_id=thread_id)
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)

@@ -67,7 +67,9 @@ def parse_line(line: bytes, thread_id: str) -> Conversation:
 
 async def import_into(checkpointer: Checkpointer, conversation: Conversation) -> int:
     """Import a conversation through a checkpointer; see `import_conversation`."""
-    return await checkpointer._write(import_conversation, checkpointer.vocabulary, conversation)  # noqa: SLF001 - threadlog's own class
+    return await checkpointer.client.write(
+        import_conversation, checkpointer.vocabulary, conversation
+    )
 
 
 def import_conversation(

@@ -188,12 +188,12 @@ async def opened(order: Order) -> AsyncIterator[tuple[Checkpointer, Any]]:
     """Open a checkpointer of the ordered kind; yield also the object that has its engines."""
     if not order.synchronous:
         async with Checkpointer(order.url) as checkpointer:
-            yield checkpointer, checkpointer._client
+            yield checkpointer, checkpointer.client
         return
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(TASKS + 2))
     sync = SyncCheckpointer(order.url)
     await asyncio.to_thread(sync.__enter__)
-    yield cast("Checkpointer", EachInAThread(sync)), sync._client
+    yield cast("Checkpointer", EachInAThread(sync)), sync.client
     await asyncio.to_thread(sync.__exit__, None, None, None)
 
 

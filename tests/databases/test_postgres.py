@@ -297,7 +297,7 @@ async def test_options_of_the_session(postgres_url: str, client: str) -> None:
             found = (await opened.execute(query)).one()
     else:
         with SyncCheckpointer(url) as plain, ExitStack() as plain_stack:
-            sessions: Any = plain._client
+            sessions: Any = plain.client
             found = plain_stack.enter_context(sessions.engine.connect()).execute(query).one()
     assert tuple(found) == ("7s", "UTC", "here")
 

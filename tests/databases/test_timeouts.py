@@ -227,7 +227,7 @@ async def test_waiting_for_a_lock_is_not_broken_off_by_default(server_url: str) 
         engine = engines_of(checkpointer)[0]
         async with engine.connect() as connection:
             waits = await connection.scalar(text(LOCK_WAIT[engine.dialect.name]))
-        limit = cast("EngineClient", checkpointer._client).limits.statement
+        limit = cast("EngineClient", checkpointer.client).limits.statement
         assert limit is not None
         assert waits < limit
 
@@ -282,7 +282,7 @@ async def test_waiting_for_a_connection_has_a_limit(server_url: str, way: str) -
 
 async def test_an_sqlite_connection_has_the_limit_too(sqlite_url: str) -> None:
     async with Checkpointer(f"{sqlite_url}?pool_timeout=0.2") as checkpointer:
-        pool = cast("EngineClient", checkpointer._client).writing
+        pool = cast("EngineClient", checkpointer.client).writing
         assert pool is not None
         async with pool.slots:
             with pytest.raises(PoolTimeoutError, match="All 1 connections"):

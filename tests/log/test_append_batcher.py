@@ -254,7 +254,7 @@ async def test_one_refused_append_of_a_thread_leaves_no_gap(opened: Checkpointer
 
 
 async def test_an_oversized_append_hinders_no_other(opened: Checkpointer) -> None:
-    opened._client.statement_limit = 20_000
+    opened.client.statement_limit = 20_000
     sizes = {5: 40_000, 9: 6_000}
 
     async def one(number: int) -> None:

@@ -236,7 +236,7 @@ async def test_a_messages_run_id_is_checked_too(checkpointer: Checkpointer, bad:
 @pytest.mark.whole_matrix
 async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None:
     async with Checkpointer(innodb_url) as checkpointer:
-        limit = checkpointer._client.statement_limit
+        limit = checkpointer.client.statement_limit
         assert limit >= 1_000_000
         fits = UserMessage(content=[TextContent(text="x" * (limit - 5_000))])
         await checkpointer.append("t", [UserFactory(), fits])
@@ -267,7 +267,7 @@ async def test_message_at_the_packet_limit_is_stored_and_one_byte_more_refused(
 
     def at_limit_without_asyncio() -> None:
         with SyncCheckpointer(innodb_url) as sync:
-            limit = sync._client.statement_limit
+            limit = sync.client.statement_limit
             with pytest.raises(TooLargeError) as caught:
                 sync.append("s", said("x" * limit))
             fits = largest_text(caught.value, limit, per_byte=2)
@@ -281,7 +281,7 @@ async def test_message_at_the_packet_limit_is_stored_and_one_byte_more_refused(
 
     await asyncio.to_thread(at_limit_without_asyncio)
     async with Checkpointer(innodb_url) as checkpointer:
-        limit = checkpointer._client.statement_limit
+        limit = checkpointer.client.statement_limit
         with pytest.raises(TooLargeError) as caught:
             await checkpointer.append("a", said("x" * limit))
         fits = largest_text(caught.value, limit, per_byte=1)
@@ -314,7 +314,7 @@ async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: 
 async def test_extra_that_grows_beyond_a_statement(database_url: str) -> None:
     """The merged object is measured, not the new part alone."""
     async with Checkpointer(database_url) as checkpointer:
-        checkpointer._client.statement_limit = 65_536
+        checkpointer.client.statement_limit = 65_536
         for number in range(3):
             await checkpointer.save_extra("t", {f"k{number}": "x" * 19_000})
         with pytest.raises(TooLargeError, match="extra"):

@@ -125,7 +125,7 @@ async def test_a_plain_append_is_stored_once(
 
     def append(loop: asyncio.AbstractEventLoop) -> None:
         with SyncCheckpointer(server_url) as checkpointer:
-            engine = checkpointer._client.engine  # type: ignore[union-attr]  # of a URL
+            engine = checkpointer.client.engine  # type: ignore[union-attr]  # of a URL
             assert engine is not None
             killed = False
 

@@ -118,7 +118,7 @@ async def test_empty_metadata_is_metadata(checkpointer: Checkpointer) -> None:
 async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> None:
     async with Checkpointer(database_url) as checkpointer:
         await talk(checkpointer)
-        checkpointer._client.statement_limit = 10_000
+        checkpointer.client.statement_limit = 10_000
         with pytest.raises(TooLargeError, match="extra"):
             await checkpointer.fork("t", "f", after_run_id="a", metadata={"a": "x" * 10_000})
         assert await checkpointer.load("f") is None

@@ -224,7 +224,7 @@ async def test_an_own_connection_locks_one_partition_however_often(
 def test_a_plain_connection_locks_one_partition_however_often(postgres_among_others: str) -> None:
     found: list[list[str]] = []
     with SyncCheckpointer(postgres_among_others, max_pool_size=1) as checkpointer:
-        sessions = checkpointer._client
+        sessions = checkpointer.client
         assert isinstance(sessions, SyncEngineClient)
         event.listen(
             sessions.engine,

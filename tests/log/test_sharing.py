@@ -437,7 +437,7 @@ def test_a_synchronous_read_finds_a_connection_where_those_for_reading_are_busy(
 ) -> None:
     """The call uses another connection instead of waiting."""
     with SyncCheckpointer(innodb_url, max_pool_size=3) as checkpointer:
-        sessions = checkpointer._client
+        sessions = checkpointer.client
         assert isinstance(sessions, SyncEngineClient)
         assert sessions.reading_engine is not None
         checkpointer.append("t", [UserFactory()])

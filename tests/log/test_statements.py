@@ -158,7 +158,7 @@ async def test_a_long_message_is_not_sent_as_digits(
         await checkpointer.append("t", [UserFactory(id="x" * length)])
         assert len([one for one in sent if not one.startswith("UPDATE")]) == statements
         sent.clear()
-        checkpointer._client.statement_limit = 12_000
+        checkpointer.client.statement_limit = 12_000
         await checkpointer.append("t", [UserFactory(id="x" * 1_000)])
         assert len([one for one in sent if not one.startswith("UPDATE")]) == 2
         assert len(await checkpointer.read("t")) == 4

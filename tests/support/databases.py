@@ -130,7 +130,7 @@ def _complete_schema(connection: Connection) -> None:
 
 def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
     """Return the engines of an open checkpointer, the one for writes first."""
-    sessions = checkpointer._client
+    sessions = checkpointer.client
     assert isinstance(sessions, EngineClient)
     engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
     assert engines, "the checkpointer is not open"
