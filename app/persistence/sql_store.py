@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Any, Self
+from uuid import UUID
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -256,7 +257,7 @@ class MetadataStore:
         corrupt: CheckpointCorruptionError | None = None
         for thread_id in await self._client.read(expiry.expired_thread_ids, limit):
             try:
-                expired = await self._client.write(expiry.expire_thread, thread_id)
+                expired = await self._expire(thread_id)
             except CheckpointCorruptionError as error:
                 corrupt = corrupt or error
                 continue
@@ -265,3 +266,6 @@ class MetadataStore:
         if corrupt is not None:
             raise corrupt
         return done
+
+    async def _expire(self, thread_id: UUID) -> ExpiredThread | None:
+        return await self._client.write(expiry.expire_thread, thread_id)

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from skeino.persistence import InMemoryMetadataStore as SkeinoInMemoryMetadataStore
 from skeino.persistence.sqlite_store import SqliteMetadataStore
-from sqlalchemy import Connection, QueuePool, inspect, select, update
+from sqlalchemy import Connection, Engine, QueuePool, Update, inspect, select, update
 
 from tests.support.databases import DATABASES, on_connection
 from tests.support.ways import host_engine
@@ -57,19 +57,44 @@ class InDatabase:
 
 
 class InMemory:
-    """Changes rows of a store in memory."""
+    """Changes rows of a store in memory, of ours."""
 
-    def __init__(self, store: Any, key: Callable[[str], Any]) -> None:
-        self._store = store
-        self._key = key
+    def __init__(self, store: InMemoryMetadataStore) -> None:
+        engine = store._client.database._client.engine  # type: ignore[attr-defined]  # ours
+        self._engine: Engine = engine
+
+    def execute(self, statement: Update) -> None:
+        """Run a statement in a transaction."""
+        with self._engine.begin() as connection:
+            connection.execute(statement)
 
     async def set_thread(self, thread_id: str, **values: Any) -> None:
         """Set columns of a thread."""
-        self._store._threads[self._key(thread_id)].update(values)
+        self.execute(update(THREADS).where(AppThread.thread_id == UUID(thread_id)).values(values))
 
     async def set_run(self, run_id: str, **values: Any) -> None:
         """Set columns of a run."""
-        self._store._runs[self._key(run_id)].update(values)
+        self.execute(update(RUNS).where(AppRun.run_id == UUID(run_id)).values(values))
+
+    async def runs(self) -> list[str]:
+        """Return the ids of all runs."""
+        with self._engine.connect() as connection:
+            return [str(run_id) for run_id in connection.scalars(select(RUNS.c.run_id))]
+
+
+class InSkeinosMemory:
+    """Changes rows of skeino's store in memory."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def set_thread(self, thread_id: str, **values: Any) -> None:
+        """Set columns of a thread."""
+        self._store._threads[thread_id].update(values)
+
+    async def set_run(self, run_id: str, **values: Any) -> None:
+        """Set columns of a run."""
+        self._store._runs[run_id].update(values)
 
     async def runs(self) -> list[str]:
         """Return the ids of all runs."""
@@ -125,7 +150,7 @@ async def ensure_graph_schema(url: str) -> None:
 @asynccontextmanager
 async def _memory(url: str) -> AsyncIterator[Opened]:
     store = InMemoryMetadataStore()
-    yield Opened(store, InMemory(store, UUID))
+    yield Opened(store, InMemory(store))
 
 
 @asynccontextmanager
@@ -148,7 +173,7 @@ async def _by_engine(url: str) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def _skeinos_memory(url: str) -> AsyncIterator[Opened]:
     store = SkeinoInMemoryMetadataStore()
-    yield Opened(store, InMemory(store, str))
+    yield Opened(store, InSkeinosMemory(store))
 
 
 @asynccontextmanager

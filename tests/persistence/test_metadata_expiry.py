@@ -317,7 +317,7 @@ async def test_the_checkpointer_of_a_store_in_memory_prunes() -> None:
         checkpointer = Pruning(*errors)
         store = InMemoryMetadataStore(checkpointer)
         thread_id = await thread(store, ttl=ThreadTtl(5, "keep_latest"))
-        opened = Opened(store, InMemory(store, UUID))
+        opened = Opened(store, InMemory(store))
         await end(opened, thread_id)
         assert await expired(opened) == [thread_id]
         assert checkpointer.asked == ([("keep_latest", thread_id)] if asked else [])

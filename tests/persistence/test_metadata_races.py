@@ -13,7 +13,17 @@ import pytest
 from sqlalchemy import Connection, update
 from sqlalchemy.util import await_only
 
-from tests.persistence.stores import KINDS, RUNS, THREADS, ago, name, run, several_open, thread
+from tests.persistence.stores import (
+    KINDS,
+    RUNS,
+    THREADS,
+    InMemory,
+    ago,
+    name,
+    run,
+    several_open,
+    thread,
+)
 from tests.persistence.worker import expire, stale
 from tests.support.databases import on_connection
 from tests.support.patience import patience
@@ -46,11 +56,10 @@ async def by_two_processes(kind: str, url: str, job: str) -> list[str]:
 
 async def age_all(kind: str, url: str, store: Any) -> None:
     """Set the last activity of every run to long ago."""
+    aged = update(RUNS).values(updated_at=ago(90))
     if kind == "memory":
-        for row in store._runs.values():
-            row["updated_at"] = ago(90)
+        InMemory(store).execute(aged)
     else:
-        aged = update(RUNS).values(updated_at=ago(90))
         await on_connection(url, lambda c: c.execute(aged) and None)
 
 
@@ -91,13 +100,11 @@ async def test_each_expired_thread_is_reported_once(ours: tuple[str, str]) -> No
 async def lengthen(kind: str, url: str, store: Any) -> None:
     """Expire kept threads now and next in an hour, so that they expire only once."""
     ttl = {"strategy": "keep_latest", "ttl_minutes": 60, "expires_at": ago(9).isoformat()}
+    is_kept = THREADS.c.ttl["strategy"].as_string() == "keep_latest"
+    changed = update(THREADS).where(is_kept).values(ttl=ttl)
     if kind == "memory":
-        for row in store._threads.values():
-            if row["ttl"]["strategy"] == "keep_latest":
-                row["ttl"] = dict(ttl)
+        InMemory(store).execute(changed)
     else:
-        is_kept = THREADS.c.ttl["strategy"].as_string() == "keep_latest"
-        changed = update(THREADS).where(is_kept).values(ttl=ttl)
         await on_connection(url, lambda c: c.execute(changed) and None)
 
 
