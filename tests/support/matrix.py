@@ -43,6 +43,9 @@ _TURNING: Final = {
     str(FRESH),
 }
 
+# Fixtures that servers alone have; without one the test would be skipped without a reason.
+_OF_SERVERS: Final = {"server_name", "innodb_name", "among_others"}
+
 # Which databases a test can run on, by the fixture that names its own.
 _CHOICES: Final = {
     "innodb_name": ("mysql", "mariadb"),
@@ -103,7 +106,7 @@ def is_left_out(item: pytest.Item) -> bool:
     databases, names = databases_of(item), getattr(item, "fixturenames", ())
     if any(name in PRODUCTS and name not in DATABASES for name in databases):
         return True
-    if not databases and not {"server_name", "innodb_name"}.isdisjoint(names):
+    if not databases and not _OF_SERVERS.isdisjoint(names):
         return True  # the run has none of their servers
     number = _number(item)
     if FULL or number is None or len(databases) != 1:
