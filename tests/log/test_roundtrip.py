@@ -83,7 +83,7 @@ def test_generated_messages_come_back_equal(database_url: str) -> None:
         checkpointer = runner.run(Checkpointer(database_url).__aenter__())
 
         @settings(
-            max_examples=150,
+            max_examples=60,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
@@ -101,4 +101,4 @@ def test_generated_messages_come_back_equal(database_url: str) -> None:
             check()
         finally:
             runner.run(checkpointer.__aexit__(None, None, None))
-    assert next(numbered) >= 150
+    assert next(numbered) >= 60
