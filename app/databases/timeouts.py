@@ -142,7 +142,7 @@ class _DriverLimit:
 
     def begin(self, *, ping: bool = False) -> None:
         # PyMySQL reads it before each read, and has no other way to change it. The connection
-        # class of `threadlog.databases.postgres.psycopg_timeouts` does the same.
+        # class of `threadlog.databases.postgres.psycopg_sessions` does the same.
         seconds = self._limits.connect if ping else self._limits.statement
         self._raw._read_timeout = seconds  # noqa: SLF001 - see above
 

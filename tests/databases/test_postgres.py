@@ -601,14 +601,12 @@ async def test_migrations_keep_out_of_each_others_way(
 
     def migrate() -> None:
         with engine.connect() as one, engine.connect() as two:
-            with backend.migration_lock(one):
-                one.execute(text("SELECT 1"))
-                one.commit()
-                with pytest.raises(CheckpointerLockTimeoutError), backend.migration_lock(two):
-                    pass
-                two.rollback()
-            with backend.migration_lock(two):
-                pass
+            with one.begin():
+                backend.begin_migration(one)
+                with pytest.raises(CheckpointerLockTimeoutError), two.begin():
+                    backend.begin_migration(two)
+            with two.begin():
+                backend.begin_migration(two)
 
     await asyncio.to_thread(migrate)
     engine.dispose()

@@ -1,12 +1,11 @@
 """PostgreSQL 13 and later."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
-from uuid import uuid4
 
 from sqlalchemy import URL, Connection, Engine, func, select, true
 from sqlalchemy.exc import DBAPIError
@@ -22,6 +21,7 @@ from threadlog.databases.base import (
 )
 from threadlog.databases.postgres.errors import error_type
 from threadlog.databases.postgres.failover import connect_to_servers
+from threadlog.databases.postgres.sessions import SessionSettings
 from threadlog.databases.timeouts import TimeLimits, take_limits, watch
 from threadlog.databases.urls import parse_hosts
 from threadlog.errors import (
@@ -45,6 +45,9 @@ _SETTINGS: Final = (
     "-c extra_float_digits=1 -c quote_all_identifiers=off -c transform_null_equals=off "
     "-c array_nulls=on"
 )
+
+# Settings as PostgreSQL's own programs have them; a backslash precedes a space in a value.
+_SETTING: Final = re.compile(r"(?:-c\s*|--)([\w.-]+)=((?:\\.|[^\s\\])*)(?!\S)")
 
 # Options of PostgreSQL's own client library that both drivers support.
 _TLS_FILES: Final = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
@@ -75,9 +78,8 @@ class PostgresBackend(Backend):
     """PostgreSQL through asyncpg, or through psycopg without asyncio.
 
     A URL may have the TLS options of PostgreSQL's own programs (``sslmode``, ``sslrootcert``,
-    …), ``application_name``, ``passfile`` and ``options``. Behind a pooler that assigns each
-    transaction another session and does not support prepared statements, such as PgBouncer
-    before 1.21, add ``prepared_statement_cache_size=0``.
+    …), ``application_name``, ``passfile`` and ``options``. A pooler such as PgBouncer is noticed
+    on connecting; ``prepared_statement_cache_size=0`` says that there is one.
     """
 
     name = "PostgreSQL"
@@ -99,13 +101,13 @@ class PostgresBackend(Backend):
         limits = take_limits(query)
         hosts = [str(host) for host in parse_hosts(url)]
         query.pop("host", None)
-        arguments = _arguments(query, limits, synchronous=synchronous)
+        arguments = _arguments(query, limits, reading=reading, synchronous=synchronous)
         options = {"use_native_hstore": False} if synchronous else {}
         return EngineSettings(
             url=url.set(drivername=f"postgresql+{driver}", query={"host": hosts} if hosts else {}),
             options={
                 **options,
-                **server_options(pool, limits, reading=reading),
+                **server_options(pool, limits, reading=False),  # see `SessionSettings.autocommit`
                 "connect_args": arguments,
             },
             limits=limits,
@@ -139,13 +141,21 @@ class PostgresBackend(Backend):
                 "to utf8."
             )
 
-    @contextmanager
-    def migration_lock(self, connection: Connection) -> Iterator[None]:
-        """Hold an advisory lock of the session, which is valid in this database only."""
-        limit = func.set_config("lock_timeout", f"{_MIGRATION_SECONDS}s", true())
-        connection.execute(select(limit))
+    def begin_migration(self, connection: Connection) -> None:
+        """Take an advisory lock until the transaction ends, which is valid in this database only.
+
+        A lock of the session would stay behind in a pooler.
+        """
+        # A snapshot taken before the wait would not show the tables that the other one created.
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        usual = connection.scalar(select(func.current_setting("lock_timeout")))
+        limit, reset = (
+            func.set_config("lock_timeout", value, true())
+            for value in (f"{_MIGRATION_SECONDS}s", usual)
+        )
         try:
-            connection.execute(select(func.pg_advisory_lock(_MIGRATION_LOCK)))
+            lock = func.pg_advisory_xact_lock(_MIGRATION_LOCK)
+            connection.execute(select(limit, lock, reset))
         except DBAPIError as error:
             if self.error_type(error) is not CheckpointerLockTimeoutError:
                 raise
@@ -153,14 +163,6 @@ class PostgresBackend(Backend):
                 f"Another migration of the database has been running for {_MIGRATION_SECONDS} "
                 "seconds or longer"
             ) from error
-        connection.rollback()  # ends the transaction, not the lock
-        try:
-            yield
-        finally:
-            # The server itself releases the lock of a lost connection.
-            if not connection.invalidated:
-                connection.execute(select(func.pg_advisory_unlock(_MIGRATION_LOCK)))
-                connection.rollback()
 
     def statement_limit(self, uow: UnitOfWork) -> int:
         """Return the maximum size of a JSON document."""
@@ -183,33 +185,40 @@ def _driver(url: URL, default: Driver) -> str:
 
 
 def _arguments(
-    query: dict[str, Any], limits: TimeLimits, *, synchronous: bool
+    query: dict[str, Any], limits: TimeLimits, *, reading: bool, synchronous: bool
 ) -> Mapping[str, Any]:
-    """Return the driver's arguments for a URL's options, and remove some from the query.
+    """Return the arguments of `open_session` for a URL's options, and remove some from the query.
 
     Raises:
         ConfigurationError: an option is unknown, or names a file that does not exist.
     """
-    settings = f"{_SETTINGS} {query.pop('options', '')}".rstrip()
-    prepares = query.pop(_CACHE, None) != "0"
+    settings = SessionSettings(
+        values=_parse_settings(f"{_SETTINGS} {query.pop('options', '')}"),
+        autocommit=reading,
+        pooled=query.pop(_CACHE, None) == "0",
+    )
     _check_options(query)
     if synchronous:
-        prepared = {} if prepares else {"prepare_threshold": None}
         # psycopg accepts whole seconds, at least two.
         seconds = max(2, round(limits.connect))
-        return {**query, **prepared, "options": settings, "connect_timeout": seconds}
-    unprepared: dict[str, Any] = {
-        _CACHE: 0,
-        "statement_cache_size": 0,
-        # Behind a pooler the session may have statements of another client.
-        "prepared_statement_name_func": lambda: f"threadlog_{uuid4().hex}",
-    }
+        return {**query, "settings": settings, "connect_timeout": seconds}
     return {
-        **({} if prepares else unprepared),
         # asyncpg accepts the options of PostgreSQL's own programs only in such a string.
         **({"dsn": f"postgresql://?{urlencode(query)}"} if query else {}),
-        "server_settings": {"options": settings},
+        "settings": settings,
         "timeout": limits.connect,
+    }
+
+
+def _parse_settings(options: str) -> dict[str, str]:
+    if _SETTING.sub("", options).strip():
+        raise ConfigurationError(
+            "The option 'options' of the URL cannot be read. Write it as -c name=value, with a "
+            "backslash before a space in a value."
+        )
+    return {
+        name.replace("-", "_"): re.sub(r"\\(.)", r"\1", value)
+        for name, value in _SETTING.findall(options)
     }
 
 

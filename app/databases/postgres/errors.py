@@ -32,15 +32,25 @@ _CLASSES: Final[dict[str, type[StorageError]]] = {
     "28": ConnectionFailedError,
     "08": ConnectionLostError,
 }
-# The server or an administrator ends the session.
-_SESSION_ENDED: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03"})
+# The code of every error of PgBouncer, which then closes the connection.
+_POOLER: Final = "08P01"
+# The server, an administrator or a pooler ends the session.
+_SESSION_ENDED: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", _POOLER})
 
 _DUPLICATE: Final = "23505"
 # Under its thread's lock a key is free, unless the transaction's snapshot is older than the lock.
 _UNDER_LOCK: Final = tuple(f"INSERT INTO {m.__tablename__} " for m in (Message, Run))
 
 # psycopg has no code for the error of a client that connects.
-_REFUSALS: Final = ("authentication failed", "does not exist", "pg_hba.conf", "permission denied")
+_REFUSALS: Final = (
+    "authentication failed",
+    "does not exist",
+    "pg_hba.conf",
+    "permission denied",
+    "no such database",  # PgBouncer's texts
+    "no such user",
+    "unsupported startup parameter",
+)
 
 
 def error_type(error: DBAPIError) -> type[StorageError]:
@@ -48,7 +58,7 @@ def error_type(error: DBAPIError) -> type[StorageError]:
     code, text = sqlstate_of(error.orig), str(error.orig)
     if "(read_timeout)" in text:  # threadlog's own: the drivers have no such limit
         return StatementTimeoutError
-    if code is None:
+    if code in {None, _POOLER}:
         lost = error.connection_invalidated or isinstance(error, OperationalError)
         if lost and any(refusal in text for refusal in _REFUSALS):
             return ConnectionFailedError

@@ -6,7 +6,8 @@ URL has one host, its server is not checked.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from functools import partial
+from typing import Any, Final
 
 from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.engine import ExceptionContext
@@ -14,6 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.databases.postgres.errors import ends_session, refuses_writes, sqlstate_of
+from threadlog.databases.postgres.sessions import SessionSettings, open_session
 from threadlog.databases.urls import Host, parse_hosts
 from threadlog.errors import (
     ConnectionFailedError,
@@ -22,8 +24,10 @@ from threadlog.errors import (
     StorageError,
 )
 
-# psycopg has no code for it.
-_TIMED_OUT: Final = "timeout expired"
+_SETTINGS: Final = "threadlog_settings"  # in the pool's record of a connection
+
+# psycopg has no code for it. The second text is threadlog's own.
+_TIMED_OUT: Final = ("timeout expired", "(read_timeout)")
 # The texts of both drivers if a server answers but is not writable.
 _NOT_WRITABLE: Final = ("read-only", "target attribute")
 
@@ -35,6 +39,7 @@ def connect_to_servers(engine: Engine) -> None:
         engine: an engine of PostgreSQL that is not connected yet.
     """
     event.listen(engine, "do_connect", PrimaryLocator(parse_hosts(engine.url)).connect)
+    event.listen(engine, "connect", partial(_set_autocommit, engine.dialect))
     event.listen(engine, "handle_error", _discard_connections)
 
 
@@ -58,6 +63,7 @@ class PrimaryLocator:
             NoPrimaryError: at least one host answers, but none is writable.
             ConnectionLostError: none of several hosts can be used.
         """
+        record.info[_SETTINGS] = options["settings"]
         if len(self._hosts) < 2:  # noqa: PLR2004 - several
             return _connect(dialect, arguments, options)
         errors: dict[Host, Exception] = {}
@@ -81,6 +87,16 @@ class PrimaryLocator:
         raise _no_primary(errors) from errors[self._last or self._hosts[0]]
 
 
+def _set_autocommit(dialect: Dialect, connection: DBAPIConnection, entry: Any) -> None:
+    """Make each statement a transaction.
+
+    After SQLAlchemy's own statements on a first connection, which behind a pooler need one.
+    """
+    settings: SessionSettings = entry.info[_SETTINGS]
+    if settings.autocommit and not settings.pooled:
+        dialect.set_isolation_level(connection, "AUTOCOMMIT")
+
+
 def _connect(
     dialect: Dialect, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> DBAPIConnection:
@@ -89,16 +105,9 @@ def _connect(
     While asyncpg connects, it raises its own errors and those of the network.
     """
     try:
-        if dialect.is_async:
-            return dialect.connect(*arguments, **options)
-        from threadlog.databases.postgres.psycopg_timeouts import (  # noqa: PLC0415 - needs the driver
-            LimitedConnection,
-        )
-
-        connection: Any = LimitedConnection.connect(*arguments, **options)
-        return cast("DBAPIConnection", connection)
+        return open_session(dialect, arguments, options)
     except dialect.loaded_dbapi.Error as error:
-        if _TIMED_OUT not in str(error):
+        if not any(text in str(error) for text in _TIMED_OUT):
             raise
         raise dialect.loaded_dbapi.OperationalError(_too_late(options)) from error
     except TimeoutError as error:

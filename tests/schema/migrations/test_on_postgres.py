@@ -308,16 +308,21 @@ async def test_a_migration_waits_for_another_only_so_long(
 
 
 async def test_the_lock_is_given_back(postgres_database: str) -> None:
-    engine = engine_for(postgres_database)
-    lock = backend.PostgresBackend().migration_lock
+    engine = engine_for(postgres_database, isolation_level="SERIALIZABLE")
+    begin_migration = backend.PostgresBackend().begin_migration
 
     def work(connection: Connection) -> None:
-        with lock(connection):
+        limit = connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
+        connection.rollback()
+        with connection.begin():
+            begin_migration(connection)
             assert _locks(connection) == 1
-            assert not connection.in_transaction()
-        with pytest.raises(RuntimeError, match="broke off"), lock(connection):
-            fail()
-        assert _locks(connection) == 0
+            assert connection.exec_driver_sql("SHOW lock_timeout").scalar_one() == limit
+            # A transaction with one snapshot would not see what an earlier migration committed.
+            level = connection.exec_driver_sql("SHOW transaction_isolation").scalar_one()
+            assert level == "read committed"
+        with connection.begin():
+            assert _locks(connection) == 0
 
     async with engine.connect() as connection:
         await connection.run_sync(work)
@@ -327,9 +332,7 @@ async def test_the_lock_is_given_back(postgres_database: str) -> None:
 def _locks(connection: Connection) -> int:
     """Count the advisory locks that a connection holds."""
     query = "SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
-    held = connection.exec_driver_sql(query).scalar_one()
-    connection.rollback()
-    return int(held)
+    return int(connection.exec_driver_sql(query).scalar_one())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""Connections of asyncpg, to a server or to a pooler. Imported only if it is the driver."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from asyncpg import Connection  # type: ignore[import-untyped]
+from sqlalchemy import Dialect
+
+from threadlog.databases.postgres.sessions import SessionSettings
+
+
+class PooledConnection(Connection):  # type: ignore[misc] # see above
+    """A connection to a pooler: each transaction may run in another session of the server."""
+
+    settings_of_transaction = ""
+
+    async def execute(self, query: str, *args: Any, **options: Any) -> Any:
+        """Execute a statement, with the settings if it begins a transaction."""
+        settings = self.settings_of_transaction if query.startswith("BEGIN") else ""
+        return await super().execute(query + settings, *args, **options)
+
+    async def set_type_codec(self, *args: Any, **kwargs: Any) -> None:
+        """Set a codec. It prepares a statement, which must run in the same session."""
+        async with self.transaction():
+            await super().set_type_codec(*args, **kwargs)
+
+
+_POOLED: Final[Mapping[str, Any]] = {
+    "connection_class": PooledConnection,
+    "prepared_statement_cache_size": 0,
+    "statement_cache_size": 0,
+    # A name would be taken, or stay behind, in a session that clients share.
+    "prepared_statement_name_func": str,
+}
+
+
+def connect(
+    dialect: Dialect, arguments: Sequence[Any], options: Mapping[str, Any], *, pooled: bool
+) -> Any:
+    """Connect; return SQLAlchemy's connection."""
+    return dialect.connect(*arguments, **options, **(_POOLED if pooled else {}))
+
+
+def configure(connection: Any, options: Mapping[str, Any], settings: SessionSettings) -> bool:
+    """Set the settings; return False if a pooler is in between and was not known."""
+    driver = connection.driver_connection
+    if settings.pooled:
+        driver.settings_of_transaction = settings.statement()
+        return True
+    statement = settings.statement(driver.get_server_pid())
+    # Without arguments asyncpg prepares nothing.
+    status = connection.run_async(lambda c: c.execute(statement, timeout=options["timeout"]))
+    return bool(status == "SELECT 1")
