@@ -44,10 +44,9 @@ def connect(
 def configure(connection: Any, options: Mapping[str, Any], settings: SessionSettings) -> bool:
     """Set the settings; return False if a pooler is in between and was not known."""
     driver = connection.driver_connection
-    if settings.pooled:
-        driver.settings_of_transaction = settings.statement()
-        return True
-    statement = settings.statement(driver.get_server_pid())
+    statement = settings.statement(None if settings.pooled else driver.get_server_pid())
     # Without arguments asyncpg prepares nothing.
     status = connection.run_async(lambda c: c.execute(statement, timeout=options["timeout"]))
+    if settings.pooled:
+        driver.settings_of_transaction = statement
     return bool(status == "SELECT 1")

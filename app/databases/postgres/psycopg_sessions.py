@@ -9,7 +9,6 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from psycopg import Connection, OperationalError
-from psycopg.pq import TransactionStatus
 from sqlalchemy import Dialect
 
 from threadlog.databases.postgres.sessions import SessionSettings
@@ -20,6 +19,9 @@ class LimitedConnection(Connection[Any]):
 
     _read_timeout: float | None = None
     """Seconds to wait for an answer; None for no limit."""
+
+    settings_of_transaction = b""
+    """Sets the settings for a transaction."""
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **kwargs: Any) -> Any:
         """Wait for an answer. Each of the driver's methods waits here.
@@ -49,13 +51,11 @@ class LimitedConnection(Connection[Any]):
 class PooledConnection(LimitedConnection):
     """A connection to a pooler: each transaction may run in another session of the server."""
 
-    settings_of_transaction = b""
-
     def _start_query(self) -> Generator[Any, Any, None]:
-        """Begin a transaction with the settings, unless one has begun."""
-        begun = self.info.transaction_status != TransactionStatus.IDLE
+        """Begin a transaction if necessary, with the settings."""
+        before = self.info.transaction_status
         yield from super()._start_query()
-        if not begun:
+        if self.info.transaction_status != before:
             yield from self._exec_command(self.settings_of_transaction)
 
 
@@ -64,16 +64,16 @@ def connect(
 ) -> LimitedConnection:
     """Connect."""
     if pooled:
-        return PooledConnection.connect(*arguments, **options, prepare_threshold=None)
-    return LimitedConnection.connect(*arguments, **options, autocommit=True)
+        options = {**options, "prepare_threshold": None}
+    kind = PooledConnection if pooled else LimitedConnection
+    return kind.connect(*arguments, **options, autocommit=True)
 
 
 def configure(connection: Any, options: Mapping[str, Any], settings: SessionSettings) -> bool:
     """Set the settings; return False if a pooler is in between and was not known."""
-    if settings.pooled:
-        connection.settings_of_transaction = settings.statement().encode()
-        return True
+    statement = settings.statement(None if settings.pooled else connection.info.backend_pid)
     connection._read_timeout = options["connect_timeout"]  # noqa: SLF001 - of this module
-    cursor = connection.execute(settings.statement(connection.info.backend_pid))
+    rows = connection.execute(statement).rowcount
     connection.autocommit = False
-    return bool(cursor.rowcount)
+    connection.settings_of_transaction = statement.encode()
+    return bool(rows)

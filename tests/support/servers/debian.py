@@ -25,15 +25,29 @@ def program_from_debian(product: Product) -> Program:
     Raises:
         SourceFailedError: this is no Debian, or the download failed.
     """
-    cache = CACHE / product.name
+    return _program(unpacked(product.name, product.title, product.packages), product)
+
+
+def unpacked(name: str, title: str, packages: Packages) -> Path:
+    """Find a program's packages in the cache, or download and unpack them first.
+
+    Args:
+        name: what its folder in the cache is called.
+        title: what people call it.
+        packages: which.
+
+    Raises:
+        SourceFailedError: this is no Debian, or the download failed.
+    """
+    cache = CACHE / name
     folder = cache / "debian"
     if not folder.exists():
         _require("apt-get", "apt-cache", "dpkg-deb")
         with cache_lock(cache):
             if not folder.exists():
                 with draft(folder) as work:
-                    _unpack(work, product)
-    return _program(folder, product)
+                    _unpack(work, title, packages)
+    return folder
 
 
 def _require(*commands: str) -> None:
@@ -43,15 +57,15 @@ def _require(*commands: str) -> None:
         raise SourceFailedError(f"not a Debian machine: no {', '.join(missing)}")
 
 
-def _unpack(root: Path, product: Product) -> None:
+def _unpack(root: Path, title: str, packages: Packages) -> None:
     """Download the packages and unpack them into a folder that everybody may read."""
-    source = debian_source(machine_sources(), product.packages.suite)
-    say(f"downloading {product.title} from Debian's packages (some dozen MB, once) ...")
+    source = debian_source(machine_sources(), packages.suite)
+    say(f"downloading {title} from Debian's packages (some dozen MB, once) ...")
     apt = root / "apt"
     debs = apt / "debs"
     options = _private_apt(apt, source)
     run(["apt-get", *options, "--quiet", "update"], seconds=300)
-    names = _with_dependencies(options, product.packages)
+    names = _with_dependencies(options, packages)
     run(["apt-get", *options, "--quiet", "download", *names], seconds=900, folder=debs)
     say(f"unpacking {len(names)} packages ...")
     for deb in sorted(debs.glob("*.deb")):
@@ -102,10 +116,10 @@ def _program(root: Path, product: Product) -> Program:
             f"{product.user} may not run {path}: let everybody into the folders above it, or let "
             "somebody else than root run the tests"
         ) from error
-    return described(product, path, prefix=_prefix(root), options=product.packages.options(root))
+    return described(product, path, prefix=prefix_of(root), options=product.packages.options(root))
 
 
-def _prefix(root: Path) -> tuple[str, ...]:
+def prefix_of(root: Path) -> tuple[str, ...]:
     """Return the command that runs an unpacked program: the loader of an unpacked C library."""
     libraries = ":".join(map(str, (*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*"))))
     loader = next(root.glob("usr/lib/*/ld-linux*.so.*"), None)

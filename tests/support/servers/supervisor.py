@@ -17,6 +17,7 @@ from tests.support.servers.cache import PROJECT
 from tests.support.servers.docker import running_container
 from tests.support.servers.error import SourceFailedError
 from tests.support.servers.group import running_group
+from tests.support.servers.pgbouncer import running_pgbouncer
 from tests.support.servers.process import running_process
 from tests.support.servers.readiness import requester_gone
 from tests.support.servers.restarting import restarting_process
@@ -25,6 +26,7 @@ _KINDS: Final[Mapping[str, Callable[..., AbstractContextManager[dict[str, str]]]
     "process": running_process,
     "docker": running_container,
     "group": running_group,
+    "pgbouncer": running_pgbouncer,
     "restarting": restarting_process,
 }
 _STOP_SECONDS: Final = 90
@@ -35,9 +37,9 @@ def supervised(kind: str, **arguments: Any) -> Iterator[dict[str, str]]:
     """Run a server under a supervisor for as long as the block and this process last.
 
     Args:
-        kind: "process", "docker", "group" or "restarting".
-        arguments: those of `running_process`, `running_container`, `running_group` or
-            `restarting_process`.
+        kind: "process", "docker", "group", "pgbouncer" or "restarting".
+        arguments: those of `running_process`, `running_container`, `running_group`,
+            `running_pgbouncer` or `restarting_process`.
 
     Yields:
         What these yield.
