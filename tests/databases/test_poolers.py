@@ -15,6 +15,7 @@ from psycopg import connect
 from sqlalchemy import Connection, make_url, text
 from sqlalchemy.util import await_only
 
+from tests.databases.test_postgres import opens
 from tests.databases.test_session_settings import POSTGRES_DEFAULTS, defaults
 from tests.support.commits import kill_connection, lost_commits
 from tests.support.databases import engine_for, engines_of
@@ -22,7 +23,7 @@ from tests.support.factories import UserFactory
 from tests.support.servers.pgbouncer import pgbouncer_command
 from tests.support.servers.supervisor import supervised
 from threadlog import Checkpointer, SyncCheckpointer, migrating
-from threadlog.errors import ConnectionFailedError
+from threadlog.errors import ConnectionFailedError, ConnectionLostError
 from threadlog.langgraph import Saver
 from threadlog.persistence import PersistenceSettings, open_persistence
 
@@ -267,6 +268,23 @@ async def test_a_session_that_ends_behind_a_pooler_loses_no_append(
         assert await log.client.read(lambda runner: runner.read(kill)) == 1
         assert [stored.seq for stored in await log.read("t")] == [1, 2, 3]
     await engine.dispose()
+
+
+@pytest.mark.parametrize(("client", "seconds"), [("asyncio", "0.2"), ("plain", "2")])
+async def test_a_pooler_without_a_free_session_is_not_waited_for_without_end(
+    postgres_url: str,
+    shared: Callable[[str], str],
+    client: str,
+    seconds: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("threadlog.runtime.transactions._ATTEMPTS", 1)
+    url = shared(postgres_url)
+    with ExitStack() as stack:
+        for _ in range(SESSIONS):
+            stack.enter_context(connect(url, prepare_threshold=None)).execute("SELECT 1")
+        with pytest.raises(ConnectionLostError, match=f"within {seconds} s .connect_timeout"):
+            await opens(f"{url}?connect_timeout={seconds}", client)
 
 
 async def test_a_pooler_that_refuses_a_parameter_is_not_asked_again(

@@ -21,6 +21,7 @@ from tests.support.servers.product import HOST
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog import Checkpointer, MessageLog, PostgresCheckpointer, SyncCheckpointer
 from threadlog.databases.postgres.database import PostgresBackend
+from threadlog.databases.postgres.errors import ends_session
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ColumnTooShortError,
@@ -326,6 +327,7 @@ async def test_without_prepared_statements(postgres_url: str, client: str) -> No
         ("postgresql://u:secret@h/d?charset=utf8", "charset"),
         ("postgresql://u:secret@h/d?sslmode=maybe", "sslmode"),
         ("postgresql://u:secret@h/d?sslrootcert=nowhere.pem", "sslrootcert"),
+        ("postgresql://u:secret@h/d?options=lock_timeout=1s", "-c name=value"),
         ("postgresql+psycopg://u:secret@h/d", "'psycopg' cannot be used here"),
         ("postgresql://u:secret@h1,h 2/d", "hosts"),
     ],
@@ -510,6 +512,8 @@ def wrapped(
         (wrapped("starting up", "57P03"), ConnectionLostError),
         (wrapped("too many", "53300"), ConnectionLostError),
         (wrapped("closed", "08006"), ConnectionLostError),
+        (wrapped("server conn crashed?", "08P01", lost=True), ConnectionLostError),
+        (wrapped("no such database: x", "08P01", lost=True), ConnectionFailedError),
         (wrapped("connection refused"), ConnectionLostError),
         (wrapped("password authentication failed"), ConnectionFailedError),
         (wrapped('database "x" does not exist'), ConnectionFailedError),
@@ -522,6 +526,12 @@ def wrapped(
 )
 def test_errors_are_told_apart(error: OperationalError, kind: type[StorageError]) -> None:
     assert PostgresBackend().error_type(error) is kind
+
+
+def test_an_error_of_a_pooler_ends_the_connection() -> None:
+    """Else a COMMIT whose session was lost behind it would count as refused by the server."""
+    assert ends_session(DriverError("server conn crashed?", "08P01"))
+    assert not ends_session(DriverError("deadlock", "40P01"))
 
 
 @BOTH

@@ -19,17 +19,11 @@ class PooledConnection(Connection):  # type: ignore[misc] # see above
         settings = self.settings_of_transaction if query.startswith("BEGIN") else ""
         return await super().execute(query + settings, *args, **options)
 
-    async def set_type_codec(self, *args: Any, **kwargs: Any) -> None:
-        """Set a codec. It prepares a statement, which must run in the same session."""
-        async with self.transaction():
-            await super().set_type_codec(*args, **kwargs)
-
 
 _POOLED: Final[Mapping[str, Any]] = {
     "connection_class": PooledConnection,
-    "prepared_statement_cache_size": 0,
+    # Without a cache and a name asyncpg sends a statement's text with each execution.
     "statement_cache_size": 0,
-    # A name would be taken, or stay behind, in a session that clients share.
     "prepared_statement_name_func": str,
 }
 

@@ -101,13 +101,13 @@ class PostgresBackend(Backend):
         limits = take_limits(query)
         hosts = [str(host) for host in parse_hosts(url)]
         query.pop("host", None)
-        arguments = _arguments(query, limits, reading=reading, synchronous=synchronous)
+        arguments = _arguments(query, limits, synchronous=synchronous)
         options = {"use_native_hstore": False} if synchronous else {}
         return EngineSettings(
             url=url.set(drivername=f"postgresql+{driver}", query={"host": hosts} if hosts else {}),
             options={
                 **options,
-                **server_options(pool, limits, reading=False),  # see `SessionSettings.autocommit`
+                **server_options(pool, limits, reading=reading),
                 "connect_args": arguments,
             },
             limits=limits,
@@ -185,7 +185,7 @@ def _driver(url: URL, default: Driver) -> str:
 
 
 def _arguments(
-    query: dict[str, Any], limits: TimeLimits, *, reading: bool, synchronous: bool
+    query: dict[str, Any], limits: TimeLimits, *, synchronous: bool
 ) -> Mapping[str, Any]:
     """Return the arguments of `open_session` for a URL's options, and remove some from the query.
 
@@ -194,7 +194,6 @@ def _arguments(
     """
     settings = SessionSettings(
         values=_parse_settings(f"{_SETTINGS} {query.pop('options', '')}"),
-        autocommit=reading,
         pooled=query.pop(_CACHE, None) == "0",
     )
     _check_options(query)

@@ -15,7 +15,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.databases.postgres.errors import ends_session, refuses_writes, sqlstate_of
-from threadlog.databases.postgres.sessions import SessionSettings, open_session
+from threadlog.databases.postgres.sessions import open_session
 from threadlog.databases.urls import Host, parse_hosts
 from threadlog.errors import (
     ConnectionFailedError,
@@ -39,7 +39,7 @@ def connect_to_servers(engine: Engine) -> None:
         engine: an engine of PostgreSQL that is not connected yet.
     """
     event.listen(engine, "do_connect", PrimaryLocator(parse_hosts(engine.url)).connect)
-    event.listen(engine, "connect", partial(_set_autocommit, engine.dialect))
+    event.listen(engine, "connect", partial(_end_autocommit, engine.dialect))
     event.listen(engine, "handle_error", _discard_connections)
 
 
@@ -87,14 +87,10 @@ class PrimaryLocator:
         raise _no_primary(errors) from errors[self._last or self._hosts[0]]
 
 
-def _set_autocommit(dialect: Dialect, connection: DBAPIConnection, entry: Any) -> None:
-    """Make each statement a transaction.
-
-    After SQLAlchemy's own statements on a first connection, which behind a pooler need one.
-    """
-    settings: SessionSettings = entry.info[_SETTINGS]
-    if settings.autocommit and not settings.pooled:
-        dialect.set_isolation_level(connection, "AUTOCOMMIT")
+def _end_autocommit(dialect: Dialect, connection: Any, entry: ConnectionPoolEntry) -> None:
+    """Let reads begin a transaction behind a pooler, as BEGIN sends the settings."""
+    if entry.info[_SETTINGS].pooled and connection.autocommit:
+        dialect.set_isolation_level(connection, "READ COMMITTED")
 
 
 def _connect(

@@ -23,9 +23,6 @@ class SessionSettings:
     values: Mapping[str, str]
     """The values of the server's parameters."""
 
-    autocommit: bool
-    """True if each statement is to be a transaction, unless a pooler is in between."""
-
     pooled: bool
     """True if a pooler is known to be between the engine and the server."""
 
