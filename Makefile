@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 FRAMEWORKS := cubeloop cubepi
 SEPARATE := $(FRAMEWORKS) bench docs
-FOLDERS := $(shell find app models repositories migrations -type d -not -name __pycache__)
+# Named by the list of the sources: another list is another file.
+SOURCES := build/sources-$(shell find app models repositories migrations -type f -not -path '*/__pycache__/*' | sort | cksum | cut -d ' ' -f 1)
 URL ?= sqlite:///demo.db
 # Tests start many processes, which load the sources faster from bytecode.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,14 +30,18 @@ define install-packages
 @touch $@
 endef
 
-# The editable install links file by file, so it is made anew when a file comes or goes,
-# which is when a folder's time changes.
+# The editable install links file by file, so it is made anew when a file comes or goes. All
+# environments share its folder, which is missing for a moment: none may be set up while another
+# is used.
 define install-threadlog
 @$(@D)/bin/pip install --quiet --no-deps --no-build-isolation --config-settings editable_mode=strict --editable .
 @touch $@
 endef
 
-$(VENV)/installed: $(VENV)/packages pyproject.toml $(FOLDERS)
+$(SOURCES):
+	@mkdir -p $(@D) && rm -f $(@D)/sources-* && touch $@
+
+$(VENV)/installed: $(VENV)/packages pyproject.toml $(SOURCES)
 	$(install-threadlog)
 
 $(VENV)/packages: requirements/dev.txt
@@ -44,7 +49,7 @@ $(VENV)/packages: requirements/dev.txt
 
 # One environment for each agent framework, with the framework's own backend, one for all that
 # threadlog is measured against, and one for the documentation.
-$(SEPARATE:%=.venv-%/installed): .venv-%/installed: .venv-%/packages pyproject.toml $(FOLDERS)
+$(SEPARATE:%=.venv-%/installed): .venv-%/installed: .venv-%/packages pyproject.toml $(SOURCES)
 	$(install-threadlog)
 
 $(SEPARATE:%=.venv-%/packages): .venv-%/packages: requirements/%.txt
@@ -85,9 +90,11 @@ format: $(VENV)/installed  ## Format the code and mend what ruff can
 test-fast: $(VENV)/installed  ## The tests that need no server and no other processes, on SQLite
 	@THREADLOG_TEST_DATABASES=sqlite $(PYTEST) -m "not server and not processes" $(ARGS)
 
-# The frameworks' tests run, one process each, whatever became of the others. In a variable, or
+# The frameworks' tests run, one process each, whatever became of the others. In variables, or
 # make -n would run it all.
-TEST_FRAMEWORKS = $(MAKE) --no-print-directory --keep-going $(if $(SIDE_BY_SIDE),-j2 --output-sync=target) $(FRAMEWORKS:%=test-%)
+MAKE_ALL = $(MAKE) --no-print-directory --keep-going
+SET_UP_FRAMEWORKS = $(MAKE_ALL) $(FRAMEWORKS:%=.venv-%/installed)
+TEST_FRAMEWORKS = $(MAKE_ALL) $(if $(SIDE_BY_SIDE),-j2 --output-sync=target) $(FRAMEWORKS:%=test-%)
 
 .PHONY: test test-all
 test:  ## All tests on SQLite and a real MySQL, which is set up too; ARGS="-k load -x" picks
@@ -97,7 +104,7 @@ test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
 test-all:  ## The same on PostgreSQL and MariaDB too; FULL=1 for each way on each database
 test test-all: $(VENV)/installed
 	@status=0; $(ON) $(PYTEST) $(ARGS) || status=1; \
-	$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(ON) $(TEST_FRAMEWORKS) || status=1); \
+	$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(SET_UP_FRAMEWORKS) || status=1; $(ON) $(TEST_FRAMEWORKS) || status=1); \
 	exit $$status
 
 .PHONY: $(SERVERS:%=test-%)

@@ -182,7 +182,7 @@ async def _call(function: Any) -> None:
 
 def _on_commit(checkpointer: Any, listener: Any) -> None:
     inner = getattr(checkpointer, "_checkpointer", checkpointer)
-    engine = inner._client.engine
+    engine = inner.client.engine
     event.listen(getattr(engine, "sync_engine", engine), "commit", listener)
 
 
