@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from sqlalchemy import (
@@ -16,11 +17,40 @@ from sqlalchemy import (
     select,
 )
 
+from threadlog.models.dialects.locking import LockingRead
+
 if TYPE_CHECKING:  # before SQLAlchemy 2.1 a result has one parameter
     Rows: TypeAlias = Result[*tuple[Any, ...]]
     """The result of any statement."""
 
-Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+Row: TypeAlias = Sequence[Any]
+GivenParameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
+Parameters: TypeAlias = GivenParameters | None
+
+
+class Statement:
+    """A statement that runs often, always with parameters of the same names.
+
+    On an engine that threadlog owns it is compiled once and runs on the driver's cursor.
+    """
+
+    def __init__(self, executable: Executable) -> None:
+        """Wrap a statement of SQLAlchemy; see `UnitOfWork.run`."""
+        self.executable = executable
+
+
+class FetchedRows(list[Row]):
+    """The rows of a `Statement`, with the methods of `sqlalchemy.Result` that repositories use."""
+
+    rowcount = -1
+    """How many rows an UPDATE or DELETE matched, or an INSERT inserted."""
+
+    lastrowid = 0
+    """The id that MySQL returns for an INSERT."""
+
+    def first(self) -> Row | None:
+        """Return the first row; None if there is none."""
+        return self[0] if self else None
 
 
 class Executor(Protocol):
@@ -41,6 +71,9 @@ class Executor(Protocol):
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the transaction."""
 
+    def run(self, statement: Statement, parameters: GivenParameters) -> FetchedRows:
+        """Run a statement that runs often in the transaction."""
+
 
 @dataclass(slots=True)
 class Repository:
@@ -59,9 +92,15 @@ def rowcount(result: "Rows") -> int:
     return cast("CursorResult[Any]", result).rowcount
 
 
+@cache
+def locking_statements(read: LockingRead, dialect: str) -> Sequence[Statement]:
+    """Return the statements of a `LockingRead` in their order; the last one reads."""
+    return [Statement(each) for each in read.statements(dialect)]
+
+
 def execute_in_order(
-    uow: Executor, statements: Sequence[Executable], parameters: Mapping[str, Any]
-) -> Sequence[Any] | None:
+    uow: Executor, statements: Sequence[Statement], parameters: Mapping[str, Any]
+) -> Row | None:
     """Run the statements of a `LockingRead`, up to the first that finds no row.
 
     Args:
@@ -72,12 +111,12 @@ def execute_in_order(
     Returns:
         The row of the last statement; None if one found no row.
     """
-    row: Sequence[Any] | None = None
+    rows = FetchedRows()
     for statement in statements:
-        row = uow.execute(statement, parameters).first()
-        if row is None:
+        rows = uow.run(statement, parameters)
+        if not rows:
             break
-    return row
+    return rows.first()
 
 
 def copy_thread(

@@ -1,7 +1,7 @@
 """One transaction, and the repositories whose statements run in it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache, cached_property
 from types import TracebackType
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from sqlalchemy import (
     Connection,
+    CursorResult,
     Delete,
+    Dialect,
     Engine,
     Executable,
     Table,
@@ -21,12 +23,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.models.dialects.last_insert_id import LAST_INSERT_ID_DIALECTS
 from threadlog.models.dialects.names import dialect_name
-from threadlog.repositories.base import Parameters
+from threadlog.repositories.base import (
+    FetchedRows,
+    GivenParameters,
+    Parameters,
+    Statement,
+)
 from threadlog.repositories.catalog.catalog import CatalogueRepository
 from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
 from threadlog.repositories.graph.checkpoint import CheckpointRepository
@@ -97,6 +105,13 @@ class UnitOfWork(ABC):
     @abstractmethod
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the transaction."""
+
+    def run(self, statement: Statement, parameters: GivenParameters) -> FetchedRows:
+        """Run a statement that runs often in the transaction."""
+        result = cast("CursorResult[Any]", self.execute(statement.executable, parameters))
+        rows = FetchedRows(result) if result.returns_rows else FetchedRows()
+        rows.rowcount, rows.lastrowid = result.rowcount, result.lastrowid
+        return rows
 
     @cached_property
     def dialect(self) -> str:
@@ -181,6 +196,76 @@ class UnitOfWork(ABC):
         return count_rows(self, tables, thread_id)
 
 
+class CompiledStatement:
+    """The text of a `Statement` for one dialect, and the conversions of its values."""
+
+    def __init__(self, executable: Any, dialect: Dialect, names: Iterable[str]) -> None:
+        """Compile a statement.
+
+        Args:
+            executable: the statement.
+            dialect: the dialect.
+            names: the names of the parameters of each execution.
+        """
+        given = list(names)
+        compiled: SQLCompiler = executable.compile(dialect=dialect, column_keys=given)
+        self.text = str(compiled)
+        self.is_fixed = not compiled.post_compile_params
+        """False if SQLAlchemy changes the text for each execution, as for a list of values."""
+
+        self.row_conversions: Sequence[tuple[int, Callable[[Any], Any]]] | None = None
+        """By place in a row: the conversions of its values; None before the first row."""
+
+        self._names = None if compiled.positional else list(compiled.binds)
+        self._values: list[tuple[str | None, Any]] = []  # constants have no name
+        for name in self._names or compiled.positiontup or ():
+            bind = compiled.binds[name]
+            convert = bind.type.dialect_impl(dialect).bind_processor(dialect)
+            if name in given:
+                self._values.append((name, convert))
+            else:
+                value = bind.effective_value
+                self._values.append((None, value if convert is None else convert(value)))
+        self._types = [column.type for column in getattr(executable, "exported_columns", ())]
+        self._dialect = dialect
+
+    def convert(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Return the parameters of executions as the driver takes them."""
+        found: list[Any] = []
+        for row in rows:
+            values = []
+            for name, convert in self._values:
+                if name is None:
+                    values.append(convert)  # a constant
+                elif convert is None:
+                    values.append(row[name])
+                else:
+                    values.append(convert(row[name]))
+            names = self._names
+            found.append(tuple(values) if names is None else dict(zip(names, values, strict=True)))
+        return found
+
+    def convert_rows(self, rows: FetchedRows, description: Sequence[Any]) -> None:
+        """Convert rows of a cursor to Python's types.
+
+        Args:
+            rows: the rows, changed in place.
+            description: the cursor's description.
+        """
+        dialect = self._dialect
+        if self.row_conversions is None:
+            found = (
+                type_.dialect_impl(dialect).result_processor(dialect, column[1])
+                for type_, column in zip(self._types, description, strict=True)
+            )
+            self.row_conversions = [(p, convert) for p, convert in enumerate(found) if convert]
+        for number, row in enumerate(rows if self.row_conversions else ()):
+            values = list(row)
+            for place, convert in self.row_conversions:
+                values[place] = convert(values[place])
+            rows[number] = values
+
+
 class EngineUnitOfWork(UnitOfWork):
     """A unit of work on a connection of an engine that threadlog owns.
 
@@ -189,16 +274,24 @@ class EngineUnitOfWork(UnitOfWork):
     """
 
     def __init__(
-        self, engine: Engine, *, writes: bool, read_committed: bool, dialect: str | None = None
+        self,
+        engine: Engine,
+        compiled: dict[Statement, CompiledStatement],
+        *,
+        writes: bool,
+        read_committed: bool,
+        dialect: str | None = None,
     ) -> None:
         """Create a unit of work; nothing connects before the block.
 
         Args:
             engine: the engine of the pool.
+            compiled: the statements that were compiled for the engine, to which more are added.
             writes: whether the block is going to write.
             read_committed: see `UnitOfWork`.
             dialect: the name of the server's dialect, if it is known already.
         """
+        self._compiled = compiled
         self.read_committed = read_committed
         if dialect is not None:
             self.dialect = dialect
@@ -213,6 +306,43 @@ class EngineUnitOfWork(UnitOfWork):
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement on the connection."""
         return self.connection.execute(statement, parameters)
+
+    def run(self, statement: Statement, parameters: GivenParameters) -> FetchedRows:
+        """Run a statement on the driver's cursor.
+
+        SQLAlchemy's events, errors and handling of lost connections are those of
+        `Connection.execute`, but events have no execution context.
+        """
+        connection = self.connection
+        given = [parameters] if isinstance(parameters, Mapping) else parameters
+        compiled = self._compiled.get(statement)
+        if compiled is None:
+            compiled = CompiledStatement(statement.executable, connection.dialect, given[0])
+            self._compiled[statement] = compiled
+        if not compiled.is_fixed:
+            return super().run(statement, parameters)
+        if not connection.in_transaction():
+            connection.begin()
+        many = len(given) > 1
+        text, values = compiled.text, compiled.convert(given)
+        sent: Any = values if many else values[0]
+        cursor = None
+        try:
+            cursor = connection.connection.cursor()
+            for before in connection.dispatch.before_cursor_execute:
+                text, sent = before(connection, cursor, text, sent, None, many)
+            (cursor.executemany if many else cursor.execute)(text, sent)
+            rows = FetchedRows(cursor.fetchall() if cursor.description else ())
+            rows.rowcount, rows.lastrowid = cursor.rowcount, getattr(cursor, "lastrowid", 0)
+            if rows and compiled.row_conversions != []:
+                compiled.convert_rows(rows, cursor.description)
+            cursor.close()
+        except BaseException as error:  # noqa: BLE001 - SQLAlchemy raises it again
+            is_driver_error = isinstance(error, connection.dialect.loaded_dbapi.Error)
+            connection._handle_dbapi_exception(  # noqa: SLF001 - nothing public does what it does
+                error, text if is_driver_error else None, sent, cursor, None
+            )
+        return rows
 
     def __enter__(self) -> Self:
         """Check out a connection; the first statement begins the transaction."""

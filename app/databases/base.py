@@ -75,6 +75,9 @@ class Backend:
     read_committed: bool = True
     """True if engines made from `settings` read at READ COMMITTED."""
 
+    embedded: bool = False
+    """True if the database is a library in this process, not a server."""
+
     def missing_file(self, url: URL) -> str | None:
         """Return the file that the first use of the database would create; None if no file."""
         return None

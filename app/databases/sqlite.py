@@ -55,6 +55,7 @@ class SQLiteBackend(Backend):
     asynchronous = Driver("aiosqlite", "sqlite")
     synchronous = Driver("pysqlite", None)
     read_committed = False
+    embedded = True
 
     def missing_file(self, url: URL) -> str | None:
         """Return the file that a URL names if it does not exist."""

@@ -4,25 +4,26 @@ Unlike a checkpointer they open where the tables are still missing, since users 
 call ``setup()`` inside the block; the schema is verified before the first operation.
 """
 
-import time
-from collections.abc import Callable
-from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.base import PoolSize
 from threadlog.databases.urls import parse_url
 from threadlog.errors import CubepiSchemaError
 from threadlog.models import GRAPH
-from threadlog.repositories.unit_of_work import WRITES
-from threadlog.runtime.client import EngineClient, FactoryClient, factory_of, sleep
-from threadlog.runtime.external import check_one_source, check_pool, not_open
+from threadlog.runtime.client import EngineClient, FactoryClient, factory_of
+from threadlog.runtime.external import check_one_source, check_pool
 from threadlog.runtime.home import Home
 from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
 from threadlog.runtime.sync_client import factory_of as sync_factory_of
-from threadlog.runtime.transactions import Operation, TransactionRunner, translate_errors
+from threadlog.runtime.transactions import (
+    Operation,
+    OwnedRunner,
+    TransactionRunner,
+    translate_errors,
+)
 from threadlog.schema.opening import open_client, open_sync_client
 from threadlog.schema.verify import verify_schema
 
@@ -61,7 +62,6 @@ class GraphClient:
             if url is not None
             else FactoryClient(factory_of(engine, None), GRAPH)
         )
-        self._external_engine = engine
         self._initialise = initialise
         self._verified = False
 
@@ -115,22 +115,11 @@ class GraphClient:
         try:
             await self._verify()
         except CubepiSchemaError:
-            create = partial(_create, self._client.backend)
-            with translate_errors(self._client.backend):
-                async with self._engine().connect() as connection:
-                    await connection.run_sync(create, sleep)
+            await self._client.write(create_graph_tables)
 
     async def _verify(self) -> None:
         await self._client.read(verify_graph_schema)
         self._verified = True
-
-    def _engine(self) -> AsyncEngine:
-        client = self._client
-        if isinstance(client, EngineClient) and client.engine is not None:
-            return client.engine.execution_options(**{WRITES: True})
-        if self._external_engine is not None and client.is_open:
-            return self._external_engine
-        raise not_open(client)
 
 
 class SyncGraphClient:
@@ -156,7 +145,6 @@ class SyncGraphClient:
             if url is not None
             else SyncFactoryClient(sync_factory_of(engine, None), GRAPH)
         )
-        self._external_engine = engine
         self._verified = False
 
     def __str__(self) -> str:
@@ -198,21 +186,11 @@ class SyncGraphClient:
         try:
             self._verify()
         except CubepiSchemaError:
-            backend = self._client.backend
-            with translate_errors(backend), self._engine().connect() as connection:
-                _create(backend, connection, time.sleep)
+            self._client.write(create_graph_tables)
 
     def _verify(self) -> None:
         self._client.read(verify_graph_schema)
         self._verified = True
-
-    def _engine(self) -> Engine:
-        client = self._client
-        if isinstance(client, SyncEngineClient) and client.engine is not None:
-            return client.engine.execution_options(**{WRITES: True})
-        if self._external_engine is not None and client.is_open:
-            return self._external_engine
-        raise not_open(client)
 
 
 def verify_graph_schema(transactions: TransactionRunner) -> None:
@@ -225,7 +203,15 @@ def verify_graph_schema(transactions: TransactionRunner) -> None:
     transactions.read(lambda uow: verify_schema(uow, transactions.part))
 
 
-def _create(backend: Backend, connection: Connection, sleep: Callable[[float], None]) -> None:
+def create_graph_tables(transactions: TransactionRunner) -> None:
+    """Create the tables of the graph state, or bring them up to date.
+
+    Raises:
+        CubepiSchemaMismatch: the database holds another version.
+        MissingExtraError: Alembic, which creates them, is not installed.
+    """
     from threadlog.schema import migrate  # noqa: PLC0415 - Alembic is optional, and only for this
 
-    migrate.upgrade_on(connection, backend, GRAPH, sleep)
+    runner = cast("OwnedRunner", transactions)
+    with translate_errors(runner.backend), runner.connect() as connection:
+        migrate.upgrade_on(connection, runner.backend, GRAPH, runner.sleep)

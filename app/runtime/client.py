@@ -1,4 +1,4 @@
-"""Run operations of an asynchronous facade: connections, greenlets, and cancellation.
+"""Run operations of an asynchronous facade: connections, greenlets, threads and cancellation.
 
 An operation is a synchronous function whose first argument is a `TransactionRunner`. Three
 clients differ in where its connection comes from: `EngineClient` owns its engines,
@@ -7,8 +7,9 @@ session of the application's.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
@@ -22,7 +23,7 @@ from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
 from threadlog.models import SchemaPart
-from threadlog.runtime.engines import open_engine
+from threadlog.runtime.engines import open_connections, open_engine, open_sync_engine
 from threadlog.runtime.external import (
     ExternalBind,
     bind_of,
@@ -76,7 +77,12 @@ class ConnectionPool:
     """
 
     def __init__(
-        self, engine: AsyncEngine, size: PoolSize, wait_seconds: float, runner: OwnedRunner
+        self,
+        engine: Engine,
+        size: PoolSize,
+        wait_seconds: float,
+        runner: OwnedRunner,
+        thread: ThreadPoolExecutor | None,
     ) -> None:
         """Create a pool of an engine.
 
@@ -85,8 +91,10 @@ class ConnectionPool:
             size: how many connections it has.
             wait_seconds: how long to wait for a slot.
             runner: runs transactions on the engine's connections.
+            thread: the one thread that operations run in; None for greenlets.
         """
         self.engine = engine
+        self._thread = thread
         self.size = size
         self.slots = asyncio.Semaphore(size.most)
         self.wait_seconds = wait_seconds
@@ -94,11 +102,16 @@ class ConnectionPool:
         self._taken = 0
 
     async def run(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation in one greenlet, on a slot that is held, and release the slot."""
+        """Run an operation in a greenlet or thread, on a slot that is held; release the slot."""
         try:
-            return await greenlet_spawn(partial(operation, self.runner, *args, **kwargs))
+            return await self._call(partial(operation, self.runner, *args, **kwargs))
         finally:
             self.slots.release()
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        if self._thread is None:
+            return await greenlet_spawn(work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def acquire(self) -> None:
         """Wait for a slot.
@@ -116,15 +129,23 @@ class ConnectionPool:
 
     async def open_minimum(self) -> None:
         """Open connections until the pool has its minimum."""
-        async with AsyncExitStack() as opened:
-            for _ in range(self.size.least):
-                await opened.enter_async_context(self.engine.connect())
+        await self._call(partial(open_connections, self.engine, self.size.least))
 
     async def drain(self) -> None:
         """Wait until nothing runs, and let nothing begin."""
         while self._taken < self.size.most:
             await self.slots.acquire()
             self._taken += 1
+
+    async def dispose(self) -> None:
+        """Close the connections, in a thread after the operation that may still run there."""
+        if self._thread is None:
+            await greenlet_spawn(self.engine.dispose)
+            return
+        disposal = self._thread.submit(self.engine.dispose)
+        self._thread.shutdown(wait=False)
+        if self._taken == self.size.most:
+            await asyncio.wrap_future(disposal)
 
 
 class EngineClient:
@@ -170,12 +191,12 @@ class EngineClient:
         return self.writing is not None
 
     @property
-    def engine(self) -> AsyncEngine | None:
+    def engine(self) -> Engine | None:
         """The engine that writes; None while closed."""
         return None if self.writing is None else self.writing.engine
 
     @property
-    def reading_engine(self) -> AsyncEngine | None:
+    def reading_engine(self) -> Engine | None:
         """The engine that only reads; None while closed, or if the database has none."""
         return None if self.reading is None else self.reading.engine
 
@@ -206,9 +227,16 @@ class EngineClient:
             self.reading = self._open_pool(reading, reading=True)
 
     def _open_pool(self, size: PoolSize, *, reading: bool) -> ConnectionPool:
-        engine = open_engine(self.backend, self.url, size, reading=reading)
-        runner = OwnedRunner(engine.sync_engine, self.backend, self._part, sleep=sleep)
-        return ConnectionPool(engine, size, self.limits.pool, runner)
+        if self.backend.embedded:
+            url = self.url.set(drivername=self.url.get_backend_name())
+            engine = open_sync_engine(self.backend, url, size, reading=reading)
+            thread = ThreadPoolExecutor(1, "threadlog")
+            runner = OwnedRunner(engine, self.backend, self._part, sleep=time.sleep)
+        else:
+            engine = open_engine(self.backend, self.url, size, reading=reading).sync_engine
+            thread = None
+            runner = OwnedRunner(engine, self.backend, self._part, sleep=sleep)
+        return ConnectionPool(engine, size, self.limits.pool, runner, thread)
 
     async def open_minimum(self) -> None:
         """Open the connections that are to be open at the start.
@@ -276,13 +304,13 @@ class EngineClient:
                     await pool.drain()
         except TimeoutError:
             # What still runs returns its connection to a pool that is disposed of by then.
-            old = [pool.engine.sync_engine.pool for pool in pools]
+            old = [pool.engine.pool for pool in pools]
             late = asyncio.create_task(_dispose_late(pools, old))
             _pending_disposals.add(late)
             late.add_done_callback(_pending_disposals.discard)
         finally:
             for pool in pools:
-                await pool.engine.dispose()
+                await pool.dispose()
 
     def _pools(self) -> list[ConnectionPool]:
         return [pool for pool in (self.writing, self.reading) if pool is not None]

@@ -4,7 +4,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Final, ParamSpec, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Engine, Pool, QueuePool
@@ -16,7 +15,7 @@ from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError
 from threadlog.models import SchemaPart
-from threadlog.runtime.engines import open_sync_engine
+from threadlog.runtime.engines import open_connections, open_sync_engine
 from threadlog.runtime.external import (
     ExternalBind,
     bind_of,
@@ -149,10 +148,10 @@ class SyncEngineClient:
             StorageError: one cannot be opened.
         """
         sizes = ((self.engine, self._writing), (self.reading_engine, self._reading))
-        with translate_errors(self.backend), ExitStack() as opened:
+        with translate_errors(self.backend):
             for engine, size in sizes:
-                for _ in range(size.least if engine is not None else 0):
-                    opened.enter_context(cast("Engine", engine).connect())
+                if engine is not None:
+                    open_connections(engine, size.least)
 
     def close(self) -> None:
         """Close the connections; those in use when their work is done."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
@@ -24,7 +24,14 @@ from threadlog.errors import (
 )
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
-from threadlog.repositories.unit_of_work import WRITES, CommitLostError, EngineUnitOfWork
+from threadlog.repositories.base import Statement
+from threadlog.repositories.unit_of_work import (
+    WRITES,
+    CommitLostError,
+    CompiledStatement,
+    EngineUnitOfWork,
+    bind_arguments,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -118,10 +125,11 @@ class OwnedRunner(TransactionRunner):
         self._source = source
         if isinstance(source, Engine):  # an option of the engine costs a transaction nothing
             self._writing_engine = source.execution_options(**{WRITES: True})
-        self._sleep = sleep
+        self.sleep = sleep
         self._engine_is_external = engine_is_external
         self._retries = retries
         self._dialect: str | None = None
+        self._compiled: dict[Statement, CompiledStatement] = {}
         self._read_committed = backend.read_committed and not engine_is_external
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
@@ -136,6 +144,12 @@ class OwnedRunner(TransactionRunner):
                 not idempotent or could not be run again.
         """
         return self._run(work, writes=True, idempotent=idempotent)
+
+    def connect(self) -> Connection:
+        """Return a new connection, without a transaction, to the engine that writes."""
+        if isinstance(self._source, Engine):
+            return self._writing_engine.connect()
+        return self._source.get_bind(**bind_arguments(self.part)).engine.connect()
 
     def _run(self, work: Callable[[UnitOfWork], T], *, writes: bool, idempotent: bool) -> T:
         lost_commits: tuple[CommitLostError, ...] = ()
@@ -162,7 +176,7 @@ class OwnedRunner(TransactionRunner):
                 if lost_commits:  # "nothing was committed" is true of the last attempt alone
                     raise CommitOutcomeUnknownError(failure.reason) from failure
                 raise failure
-            self._sleep(pause)
+            self.sleep(pause)
 
     def _waited(self, began: float) -> bool:
         """Return True if the driver itself waited for a lock for as long as the URL says."""
@@ -189,6 +203,7 @@ class OwnedRunner(TransactionRunner):
             engine = self._writing_engine if writes else self._source
             uow = EngineUnitOfWork(
                 engine,
+                self._compiled,
                 writes=writes,
                 read_committed=self._read_committed,
                 dialect=self._dialect,

@@ -50,9 +50,8 @@ class LockingRead:
         self._key = key
         self._is_row = next(iter(table.primary_key)) == key
         self._columns = columns
-        self.statements = cache(self._statements)
 
-    def _statements(self, dialect: str) -> Sequence[Executable]:
+    def statements(self, dialect: str) -> Sequence[Executable]:
         """Return the statements in their order; the last one reads."""
         if dialect == "postgresql":
             lock = lock_thread(self._table, self._key, dialect)

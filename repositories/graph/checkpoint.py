@@ -10,7 +10,6 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     CompoundSelect,
-    Insert,
     Select,
     Table,
     Text,
@@ -30,7 +29,7 @@ from threadlog.models.dialects.query_plans import force_primary_key, prevent_ind
 from threadlog.models.dialects.time import utc_now
 from threadlog.models.dialects.types import typed_null
 from threadlog.models.dialects.upsert import insert_or_replace
-from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
+from threadlog.repositories.base import Repository, Statement, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.digests import ns_digest
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
@@ -151,11 +150,12 @@ class CheckpointSummary(NamedTuple):
 
 
 @cache
-def _put(dialect: str) -> Insert:
+def _put(dialect: str) -> Statement:
     """Return the INSERT that overwrites a checkpoint of the same id."""
     names = [*NewCheckpoint._fields, "ns_digest"]
-    row = {name: bindparam(name, type_=_CHECKPOINTS.c[name].type) for name in names}
-    return insert_or_replace(_CHECKPOINTS, dialect, {**row, "created_at": utc_now(dialect)})
+    row: dict[str, Any] = {name: bindparam(name, type_=_CHECKPOINTS.c[name].type) for name in names}
+    row["created_at"] = utc_now(dialect)
+    return Statement(insert_or_replace(_CHECKPOINTS, dialect, row))
 
 
 class CheckpointRepository(Repository):
@@ -164,12 +164,12 @@ class CheckpointRepository(Repository):
     def put(self, new: NewCheckpoint) -> None:
         """Insert a checkpoint, or overwrite the one with the same id."""
         row = {**new._asdict(), "ns_digest": ns_digest(new.checkpoint_ns)}
-        self.uow.execute(_put(self.uow.dialect), row)
+        self.uow.run(_put(self.uow.dialect), row)
 
     def newest(self, thread_id: str, checkpoint_ns: str) -> StoredCheckpoint | None:
         """Return the newest checkpoint of a namespace, in one statement; None if not found."""
         key = {"thread_id": thread_id, "ns_digest": ns_digest(checkpoint_ns)}
-        return next(iter(_assemble(self.uow.execute(_NEWEST, key))), None)
+        return next(iter(_assemble(self.uow.run(_NEWEST, key))), None)
 
     def one(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str
@@ -180,7 +180,7 @@ class CheckpointRepository(Repository):
             "ns_digest": ns_digest(checkpoint_ns),
             "checkpoint_id": checkpoint_id,
         }
-        return next(iter(_assemble(self.uow.execute(_ONE, key))), None)
+        return next(iter(_assemble(self.uow.run(_ONE, key))), None)
 
     def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
         """Return up to `limit` checkpoints, newest first, in one statement."""
@@ -213,7 +213,7 @@ class CheckpointRepository(Repository):
             "checkpoint_id": checkpoint_id,
             "depth": depth,
         }
-        return [(row[1], row[2], row[3]) for row in self.uow.execute(_CHAIN, key)]
+        return [(row[1], row[2], row[3]) for row in self.uow.run(_CHAIN, key)]
 
     def summaries(self, thread_id: str, *, seconds_ago: float) -> list[CheckpointSummary]:
         """Return summaries of all checkpoints of a thread, without their content.
@@ -376,11 +376,11 @@ _OF_NAMESPACE: Final = (
     _CHECKPOINTS.c.thread_id == bindparam("thread_id"),
     _CHECKPOINTS.c.ns_digest == bindparam("ns_digest"),
 )
-_NEWEST: Final = _whole(_targets(*_OF_NAMESPACE).limit(1).cte("target"))
+_NEWEST: Final = Statement(_whole(_targets(*_OF_NAMESPACE).limit(1).cte("target")))
 _IS_CHECKPOINT: Final = _CHECKPOINTS.c.checkpoint_id == bindparam("checkpoint_id")
 # The limit prevents MySQL from merging the CTE, which fails with JSON_TABLE on a single row
 # (error 1210).
-_ONE: Final = _whole(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT).limit(1).cte("target"))
+_ONE: Final = Statement(_whole(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT).limit(1).cte("target")))
 
 
 def _chain() -> Select[Any]:
@@ -404,7 +404,7 @@ def _chain() -> Select[Any]:
     return select(*chain.c).order_by(chain.c.place)
 
 
-_CHAIN: Final = _chain()
+_CHAIN: Final = Statement(_chain())
 
 
 def _conditions(query: CheckpointQuery, dialect: str) -> Iterable[ColumnElement[bool]]:

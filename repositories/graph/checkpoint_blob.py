@@ -1,6 +1,7 @@
 """Values of channels: storing each version once, and deleting unreferenced values."""
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -8,7 +9,7 @@ from sqlalchemy import Table, delete, or_, select
 
 from threadlog.models import CheckpointBlob
 from threadlog.models.dialects.upsert import JOINED_BYTES, insert_if_absent, many_rows
-from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
+from threadlog.repositories.base import Repository, Statement, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
 
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
@@ -29,6 +30,12 @@ def blob_key(channel: str, version: str) -> str:
     return channel_digest(channel) + sha256(version.encode()).hexdigest()[:DIGITS]
 
 
+@cache
+def _put(dialect: str) -> Statement:
+    """Return the INSERT that keeps a value that is stored already."""
+    return Statement(insert_if_absent(_BLOBS, dialect))
+
+
 class CheckpointBlobRepository(Repository):
     """Statements on values of channels, bound to one session."""
 
@@ -45,11 +52,11 @@ class CheckpointBlobRepository(Repository):
         rows = []
         for new in batch:
             rows.append({**key, **new._asdict()})  # noqa: PERF401 - one frame fewer
-        statement = insert_if_absent(_BLOBS, self.uow.dialect)
+        dialect = self.uow.dialect
         if size > JOINED_BYTES:
-            self.uow.execute(*many_rows(statement, rows, self.uow.dialect))
+            self.uow.execute(*many_rows(insert_if_absent(_BLOBS, dialect), rows, dialect))
         else:
-            self.uow.execute(statement, rows)
+            self.uow.run(_put(dialect), rows)
 
     def existing(self, thread_id: str, digest: str, keys: Sequence[str]) -> set[str]:
         """Return the keys, among `keys`, that have a value."""

@@ -1,6 +1,7 @@
 """Writes of tasks: storing them once, and reading the history of channels' values."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Table, delete, literal, select, union_all
@@ -13,7 +14,7 @@ from threadlog.models.dialects.upsert import (
     insert_or_replace_where,
     many_rows,
 )
-from threadlog.repositories.base import Repository, copy_thread, delete_thread, rowcount
+from threadlog.repositories.base import Repository, Statement, copy_thread, delete_thread, rowcount
 from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
@@ -46,6 +47,12 @@ class History(NamedTuple):
 
     blobs: dict[str, StoredBlob]
     """Values by key."""
+
+
+@cache
+def _put(dialect: str) -> Statement:
+    """Return the INSERT that keeps a write that is stored already."""
+    return Statement(insert_if_absent(_WRITES, dialect))
 
 
 class CheckpointWriteRepository(Repository):
@@ -82,7 +89,7 @@ class CheckpointWriteRepository(Repository):
         elif size > JOINED_BYTES:
             self.uow.execute(*many_rows(insert_if_absent(_WRITES, dialect), values, dialect))
         else:
-            self.uow.execute(insert_if_absent(_WRITES, dialect), values)
+            self.uow.run(_put(dialect), values)
 
     def history(
         self,

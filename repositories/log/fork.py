@@ -31,7 +31,7 @@ from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import Lock, LockingRead
 from threadlog.models.dialects.types import id_equals
-from threadlog.repositories.base import Repository, execute_in_order
+from threadlog.repositories.base import Repository, execute_in_order, locking_statements
 from threadlog.repositories.log.message import THREAD_ROW, MessageRow
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -158,7 +158,7 @@ class ForkRepository(Repository):
         Until the transaction ends no other one appends to it, or claims or completes its runs.
         """
         key = {"source": thread_id, "after_run_id": after_run_id, "new": new}
-        statements = _LOCK_SOURCE.statements(self.uow.dialect)
+        statements = locking_statements(_LOCK_SOURCE, self.uow.dialect)
         row = execute_in_order(self.uow, statements, key)
         return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
 

@@ -10,7 +10,7 @@ from threadlog.models.dialects.json import as_text, exact_json
 from threadlog.models.dialects.time import statement_time
 from threadlog.models.dialects.types import as_bytes, id_equals
 from threadlog.models.dialects.upsert import insert_or_replace
-from threadlog.repositories.base import Repository
+from threadlog.repositories.base import Repository, Statement
 
 _ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]
 
@@ -20,8 +20,8 @@ _OF_RUN: Final = (
 )
 _IS_QUESTION: Final = id_equals(_ANSWERS.c.question_id, bindparam("question_id"))
 # The key first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
-_LOAD: Final = select(_ANSWERS.c.question_id, as_text(_ANSWERS.c.answer)).where(
-    *_OF_RUN, _IS_QUESTION
+_LOAD: Final = Statement(
+    select(_ANSWERS.c.question_id, as_text(_ANSWERS.c.answer)).where(*_OF_RUN, _IS_QUESTION)
 )
 _CLEAR: Final = delete(_ANSWERS).where(*_OF_RUN)
 
@@ -62,7 +62,7 @@ class HitlAnswerRepository(Repository):
     def load(self, thread_id: str, run_id: str | None, question_id: str) -> str | bytes | None:
         """Return an answer's JSON text; None if not found."""
         key = {"thread_id": thread_id, "run_id": run_id or _NO_RUN, "question_id": question_id}
-        row = self.uow.execute(_LOAD, key).first()
+        row = self.uow.run(_LOAD, key).first()
         return None if row is None else row[1]
 
     def clear(self, thread_id: str, run_id: str | None, question_ids: Sequence[str] | None) -> None:

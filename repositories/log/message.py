@@ -3,11 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from operator import itemgetter
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
-    CursorResult,
-    Executable,
     Select,
     String,
     Table,
@@ -28,14 +26,14 @@ from threadlog.models.dialects.last_insert_id import encode_last_insert_id
 from threadlog.models.dialects.query_plans import LastRows
 from threadlog.models.dialects.time import to_epoch
 from threadlog.models.dialects.types import id_equals
-from threadlog.repositories.base import Repository
+from threadlog.repositories.base import Repository, Row, Statement
 from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq
 
 _MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 
-_INSERT: Final = insert(_MESSAGES)
+_INSERT: Final = Statement(insert(_MESSAGES))
 _OF_THREAD: Final = _MESSAGES.c.thread_id == bindparam("thread_id")
 # As text: a row with invalid JSON must be reported by its seq, not fail in the driver.
 _METADATA: Final = as_text(_MESSAGES.c.metadata)
@@ -45,7 +43,7 @@ _METADATA: Final = as_text(_MESSAGES.c.metadata)
 THREAD_ROW: Final = -1
 
 
-def _log(restrict: Callable[[Select[Any]], Select[Any]] | None = None) -> Any:
+def _log(restrict: Callable[[Select[Any]], Select[Any]] | None = None) -> Statement:
     """Return the one statement that reads a thread and its messages from one snapshot."""
     thread = select(
         literal(THREAD_ROW).label("seq"),
@@ -57,7 +55,7 @@ def _log(restrict: Callable[[Select[Any]], Select[Any]] | None = None) -> Any:
     messages = select(
         _MESSAGES.c.seq, _MESSAGES.c.role, _METADATA, _MESSAGES.c.payload, null()
     ).where(_OF_THREAD)
-    return union_all(thread, messages if restrict is None else restrict(messages))
+    return Statement(union_all(thread, messages if restrict is None else restrict(messages)))
 
 
 _BOUND: Final = _MESSAGES.alias("bound")
@@ -74,7 +72,7 @@ _LAST: Final = LastRows(
 
 
 @cache
-def _newest(dialect: str) -> Any:
+def _newest(dialect: str) -> Statement:
     return _log(lambda messages: _LAST.of(messages, dialect))
 
 
@@ -101,10 +99,11 @@ _PAGE: Final = (
     .where(_OF_THREAD, _MESSAGES.c.seq > bindparam("after_seq"))
     .order_by(_MESSAGES.c.seq)
 )
-_LIMITED_PAGE: Final = _PAGE.limit(bindparam("limit"))
+_WHOLE_PAGE: Final = Statement(_PAGE)
+_LIMITED_PAGE: Final = Statement(_PAGE.limit(bindparam("limit")))
 
 
-def _lock_and_append(*unless: Select[Any]) -> Executable:
+def _lock_and_append(*unless: Select[Any]) -> Statement:
     """Return the INSERT that locks a thread and adds a message after its last one.
 
     Args:
@@ -122,7 +121,7 @@ def _lock_and_append(*unless: Select[Any]) -> Executable:
         *(~exists(found.with_for_update()) for found in unless),
     )
     names = ["thread_id", "seq", "payload", *(column.name for column in _GIVEN)]
-    return (
+    return Statement(
         insert(_MESSAGES)
         .from_select(names, row.with_for_update())
         .execution_options(preserve_rowcount=True)
@@ -185,7 +184,7 @@ class LogRows(NamedTuple):
     """The text of `extra`; None if the messages have no thread row."""
 
     parent_thread_id: str | None
-    messages: Sequence[Sequence[Any]]
+    messages: Sequence[Row]
     """In seq order, each with the columns of `MessageRow` first."""
 
 
@@ -214,7 +213,7 @@ class MessageRepository(Repository):
             for thread_id, after_seq, messages in placed
             for place, message in enumerate(messages, start=1)
         ]
-        self.uow.execute(_INSERT, rows)
+        self.uow.run(_INSERT, rows)
 
     def lock_and_append(self, thread_id: str, message: NewMessage) -> ThreadTail | None:
         """Lock a thread, and insert a message after its last one, in one statement.
@@ -233,8 +232,7 @@ class MessageRepository(Repository):
             _LOCK_AND_APPEND if message.run_id is None else _LOCK_AND_APPEND_UNLESS_COMPLETED
         )
         values = {**message._asdict(), "digits": message.payload.hex()}
-        result = self.uow.execute(statement, {"thread_id": thread_id, **values})
-        inserted = cast("CursorResult[Any]", result)
+        inserted = self.uow.run(statement, {"thread_id": thread_id, **values})
         if not inserted.rowcount:
             return None
         seq, needs_touch = divmod(inserted.lastrowid, 2)  # see `encode_last_insert_id`
@@ -276,7 +274,7 @@ class MessageRepository(Repository):
             parameters = {**parameters, "skip": last - 1, "last": last}
         # SQL guarantees no order of a UNION, and ORDER BY would sort whole payloads on the
         # server; sorting rows that are already in order costs next to nothing here.
-        rows = sorted(self.uow.execute(statement, parameters), key=itemgetter(0))
+        rows = sorted(self.uow.run(statement, parameters), key=itemgetter(0))
         if not rows:
             return None
         first = rows[0]
@@ -287,8 +285,8 @@ class MessageRepository(Repository):
     def page(self, thread_id: str, *, after_seq: int, limit: int | None) -> list[DatedMessageRow]:
         """Return up to `limit` messages after `after_seq`, in seq order."""
         parameters: dict[str, Any] = {"thread_id": thread_id, "after_seq": after_seq}
-        statement = _PAGE
+        statement = _WHOLE_PAGE
         if limit is not None:
             statement, parameters = _LIMITED_PAGE, {**parameters, "limit": limit}
-        rows = self.uow.execute(statement, parameters)
+        rows = self.uow.run(statement, parameters)
         return [DatedMessageRow(*row) for row in rows]

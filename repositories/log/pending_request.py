@@ -8,11 +8,11 @@ from threadlog.models import Thread
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.types import as_bytes
 from threadlog.models.dialects.upsert import insert_if_absent
-from threadlog.repositories.base import Repository, rowcount
+from threadlog.repositories.base import Repository, Statement
 
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
 
-_SAVE: Final = (
+_SAVE: Final = Statement(
     update(_THREADS)
     .where(_THREADS.c.thread_id == bindparam("id"))
     .values(pending_request=bindparam("request"), run_id=bindparam("of_run"))
@@ -22,14 +22,19 @@ _CLEAR: Final = (
     .where(_THREADS.c.thread_id == bindparam("id"))
     .values(pending_request=None, run_id=None)
 )
-_CLEAR_IF_SAME: Final = _CLEAR.where(
-    as_bytes(_THREADS.c.pending_request["question_id"].as_string())
-    == as_bytes(bindparam("question_id")),
-    as_bytes(_THREADS.c.run_id) == as_bytes(bindparam("of_run")),
+_CLEAR_ANY: Final = Statement(_CLEAR)
+_CLEAR_IF_SAME: Final = Statement(
+    _CLEAR.where(
+        as_bytes(_THREADS.c.pending_request["question_id"].as_string())
+        == as_bytes(bindparam("question_id")),
+        as_bytes(_THREADS.c.run_id) == as_bytes(bindparam("of_run")),
+    )
 )
 # The run first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
-_LOAD: Final = select(_THREADS.c.run_id, as_text(_THREADS.c.pending_request)).where(
-    _THREADS.c.thread_id == bindparam("thread_id"), _THREADS.c.pending_request.is_not(None)
+_LOAD: Final = Statement(
+    select(_THREADS.c.run_id, as_text(_THREADS.c.pending_request)).where(
+        _THREADS.c.thread_id == bindparam("thread_id"), _THREADS.c.pending_request.is_not(None)
+    )
 )
 
 
@@ -51,15 +56,15 @@ class PendingRequestRepository(Repository):
         an UPDATE of a missing row locks the gap, so the row is created first.
         """
         values = {"id": thread_id, "request": request, "of_run": run_id}
-        if self.uow.read_committed and rowcount(self.uow.execute(_SAVE, values)):
+        if self.uow.read_committed and self.uow.run(_SAVE, values).rowcount:
             return
         dialect = self.uow.dialect
         self.uow.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
-        self.uow.execute(_SAVE, values)
+        self.uow.run(_SAVE, values)
 
     def clear(self, thread_id: str) -> None:
         """Remove a thread's pending request with its run id; a missing thread is not created."""
-        self.uow.execute(_CLEAR, {"id": thread_id})
+        self.uow.run(_CLEAR_ANY, {"id": thread_id})
 
     def clear_if_same(self, thread_id: str, question_id: str, run_id: str) -> bool:
         """Remove a pending request, in one statement, if it is this question of this run.
@@ -70,9 +75,9 @@ class PendingRequestRepository(Repository):
             True if it was removed.
         """
         key = {"id": thread_id, "question_id": question_id, "of_run": run_id}
-        return rowcount(self.uow.execute(_CLEAR_IF_SAME, key)) == 1
+        return self.uow.run(_CLEAR_IF_SAME, key).rowcount == 1
 
     def load(self, thread_id: str) -> PendingRequestRow | None:
         """Return a thread's pending request with its run id; None if not found."""
-        row = self.uow.execute(_LOAD, {"thread_id": thread_id}).first()
+        row = self.uow.run(_LOAD, {"thread_id": thread_id}).first()
         return None if row is None else PendingRequestRow(*row)

@@ -8,7 +8,6 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     Table,
-    Update,
     and_,
     bindparam,
     case,
@@ -26,7 +25,12 @@ from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects.locking import Lock, LockingRead, bump_row_version
 from threadlog.models.dialects.time import seconds_ago, statement_time, to_epoch
 from threadlog.models.dialects.types import id_equals
-from threadlog.repositories.base import Repository, execute_in_order, rowcount
+from threadlog.repositories.base import (
+    Repository,
+    Statement,
+    execute_in_order,
+    locking_statements,
+)
 
 _RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
 _THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
@@ -43,7 +47,7 @@ _NEW_RUN: Final = bindparam("run_id", type_=_RUNS.c.run_id.type)
 _IS_TAKEN: Final = exists(
     select(_RUNS.c.run_id).where(_OF_THREAD, _RUNS.c.run_id == _NEW_RUN).with_for_update()
 )
-_CLAIM: Final = (
+_CLAIM: Final = Statement(
     insert(_RUNS)
     .from_select(
         ["thread_id", "run_id"],
@@ -51,7 +55,9 @@ _CLAIM: Final = (
     )
     .execution_options(preserve_rowcount=True)
 )
-_IS_COMPLETED: Final = select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN).with_for_update()
+_IS_COMPLETED: Final = Statement(
+    select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN).with_for_update()
+)
 
 
 def _completion(lock: Lock) -> Sequence[ColumnElement[Any]]:
@@ -158,13 +164,13 @@ class RunRepository(Repository):
         Returns:
             True if the run was inserted.
         """
-        result = self.uow.execute(_CLAIM, {"thread_id": thread_id, "run_id": run_id})
-        return rowcount(result) == 1
+        claimed = self.uow.run(_CLAIM, {"thread_id": thread_id, "run_id": run_id})
+        return claimed.rowcount == 1
 
     def completed(self, thread_id: str, run_id: str) -> bool | None:
         """Lock a run, and return True if it is completed; None if not found."""
         key = {"thread_id": thread_id, "run_id": run_id}
-        row = self.uow.execute(_IS_COMPLETED, key).first()
+        row = self.uow.run(_IS_COMPLETED, key).first()
         return None if row is None else bool(row[0])
 
     def completed_among(self, keys: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -185,7 +191,9 @@ class RunRepository(Repository):
     def lock_completion(self, thread_id: str, run_id: str) -> Completion:
         """Lock a thread, and return the state of one of its runs."""
         key = {"thread_id": thread_id, "run_id": run_id}
-        row = execute_in_order(self.uow, _LOCK_COMPLETION.statements(self.uow.dialect), key)
+        row = execute_in_order(
+            self.uow, locking_statements(_LOCK_COMPLETION, self.uow.dialect), key
+        )
         if row is None or row[0] is None:
             return Completion(None, 0)
         return Completion(bool(row[0]), row[1])
@@ -193,7 +201,7 @@ class RunRepository(Repository):
     def complete(self, thread_id: str, run_id: str, completion_seq: int) -> None:
         """Mark a run as completed now; the caller holds the thread's lock."""
         values = {"of_thread": thread_id, "of_run": run_id, "seq": completion_seq}
-        self.uow.execute(_completing(self.uow.dialect), values)
+        self.uow.run(_completing(self.uow.dialect), values)
 
     def release(self, thread_id: str, run_id: str) -> None:
         """Delete a run; the caller holds the thread's lock."""
@@ -217,10 +225,9 @@ class RunRepository(Repository):
 
 
 @cache
-def _completing(dialect: str) -> Update:
-    return bump_row_version(
-        _COMPLETE, _THREADS, _THREADS.c.thread_id == bindparam("of_thread"), dialect
-    )
+def _completing(dialect: str) -> Statement:
+    is_thread = _THREADS.c.thread_id == bindparam("of_thread")
+    return Statement(bump_row_version(_COMPLETE, _THREADS, is_thread, dialect))
 
 
 def _rows(rows: Sequence[Any]) -> list[RunSummaryRow]:

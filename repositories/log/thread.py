@@ -9,8 +9,6 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
-    Executable,
-    Insert,
     Select,
     Table,
     and_,
@@ -36,7 +34,13 @@ from threadlog.models.dialects.locking import (
 from threadlog.models.dialects.time import clock_time, from_epoch, to_epoch
 from threadlog.models.dialects.types import as_bytes, id_equals
 from threadlog.models.dialects.upsert import insert_if_absent
-from threadlog.repositories.base import Repository, execute_in_order
+from threadlog.repositories.base import (
+    Repository,
+    Row,
+    Statement,
+    execute_in_order,
+    locking_statements,
+)
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]
 
@@ -91,11 +95,12 @@ _LOCK_TAIL_AND_RUNS: Final = LockingRead(
     ),
 )
 # The key first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
-_LOCK_EXTRA: Final[Executable] = (
+_LOCK_EXTRA: Final = Statement(
     select(_THREADS.c.thread_id, as_text(_THREADS.c.extra)).where(_IS_THREAD).with_for_update()
 )
-_WRITE_EXTRA: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
-_TOUCH: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_OF_ID: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
+_WRITE_EXTRA: Final = Statement(_OF_ID.values(extra=bindparam("new", type_=_THREADS.c.extra.type)))
+_TOUCH: Final = Statement(_OF_ID)
 _TOUCH_SEVERAL: Final = update(_THREADS).where(
     _THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
 )
@@ -149,8 +154,7 @@ class ThreadRepository(Repository):
     def lock(self, thread_id: str) -> None:
         """Lock a thread, creating it if need be: one statement, or two for a new thread."""
         key = {"thread_id": thread_id}
-        lock = lock_thread(_THREADS, _THREAD_ID, self.uow.dialect)
-        if self.uow.read_committed and self.uow.execute(lock, key).first() is not None:
+        if self.uow.read_committed and self.uow.run(_lock(self.uow.dialect), key):
             return
         self._create(thread_id)
 
@@ -176,7 +180,7 @@ class ThreadRepository(Repository):
                 read, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
             case _:
                 read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
-        statements = read.statements(self.uow.dialect)
+        statements = locking_statements(read, self.uow.dialect)
         row = self._lock_or_create(statements, thread_id, more, is_new=is_new)
         return ThreadTail(last_seq=row[0], needs_touch=bool(row[1]), completed_run=row[2])
 
@@ -203,7 +207,7 @@ class ThreadRepository(Repository):
     def touch(self, *thread_ids: str) -> None:
         """Set the threads' ``updated_at`` to now; the caller holds their locks."""
         if len(thread_ids) == 1:
-            self.uow.execute(_TOUCH, {"id": thread_ids[0]})
+            self.uow.run(_TOUCH, {"id": thread_ids[0]})
         else:
             self.uow.execute(_TOUCH_SEVERAL, {"thread_ids": thread_ids})
 
@@ -217,7 +221,7 @@ class ThreadRepository(Repository):
 
     def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Replace the thread's `extra`; the caller holds its lock."""
-        self.uow.execute(_WRITE_EXTRA.values(extra=extra), {"id": thread_id})
+        self.uow.run(_WRITE_EXTRA, {"id": thread_id, "new": extra})
 
     def page(
         self, *, after: ThreadKey | None, limit: int, order: ThreadOrder
@@ -247,8 +251,7 @@ class ThreadRepository(Repository):
         Raises:
             ThreadHasForksError: the thread has forks, and `detach_forks` is False.
         """
-        lock = lock_thread(_THREADS, _THREAD_ID, self.uow.dialect)
-        if self.uow.execute(lock, {"thread_id": thread_id}).first() is None:
+        if not self.uow.run(_lock(self.uow.dialect), {"thread_id": thread_id}):
             return False
         is_fork = _THREADS.c.parent_thread_id == thread_id
         if detach_forks:
@@ -263,12 +266,12 @@ class ThreadRepository(Repository):
 
     def _lock_or_create(
         self,
-        statements: Sequence[Executable],
+        statements: Sequence[Statement],
         thread_id: str,
         more: Mapping[str, Any] = MappingProxyType({}),
         *,
         is_new: bool = False,
-    ) -> Sequence[Any]:
+    ) -> Row:
         """Run a locking read of the thread's row; create the row first if it is missing.
 
         Under REPEATABLE READ a locking read of a missing row locks the gap, and two first
@@ -283,11 +286,11 @@ class ThreadRepository(Repository):
         # All statements: a transaction with a snapshot may read rows that were deleted since, and
         # must fail on its lock.
         rest = statements[-1:] if self.uow.read_committed else statements
-        return cast("Sequence[Any]", execute_in_order(self.uow, rest, parameters))
+        return cast("Row", execute_in_order(self.uow, rest, parameters))
 
     def _create(self, thread_id: str) -> None:
         """Lock the thread's row, creating it if need be, in one statement."""
-        self.uow.execute(_create(self.uow.dialect), {"new": thread_id})
+        self.uow.run(_create(self.uow.dialect), {"new": thread_id})
 
     def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
         """Return each thread's last seq, read from the end of the thread's index range.
@@ -299,7 +302,7 @@ class ThreadRepository(Repository):
         for start in range(0, len(thread_ids), _LAST_SEQS_AT_ONCE):
             some = thread_ids[start : start + _LAST_SEQS_AT_ONCE]
             keys = {f"id_{place}": thread_id for place, thread_id in enumerate(some)}
-            seqs = self.uow.execute(_select_last_seqs(len(some)), keys).one()
+            (seqs,) = self.uow.run(_select_last_seqs(len(some)), keys)
             found.update(zip(some, seqs, strict=True))
         return found
 
@@ -320,14 +323,20 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
 
 
 @cache
-def _create(dialect: str) -> Insert:
-    """Return the INSERT of a thread that locks an existing thread instead."""
-    new = with_advisory_lock(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
-    return insert_if_absent(_THREADS, dialect).values(thread_id=new)
+def _lock(dialect: str) -> Statement:
+    """Return the SELECT that locks a thread."""
+    return Statement(lock_thread(_THREADS, _THREAD_ID, dialect))
 
 
 @cache
-def _select_last_seqs(count: int) -> Select[Any]:
+def _create(dialect: str) -> Statement:
+    """Return the INSERT of a thread that locks an existing thread instead."""
+    new = with_advisory_lock(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
+    return Statement(insert_if_absent(_THREADS, dialect).values(thread_id=new))
+
+
+@cache
+def _select_last_seqs(count: int) -> Statement:
     """Return one SELECT of the last seqs of `count` threads: parameters ``id_0`` and so on."""
     last_seqs = [
         select(func.coalesce(func.max(_MESSAGES.c.seq), 0))
@@ -335,7 +344,7 @@ def _select_last_seqs(count: int) -> Select[Any]:
         .scalar_subquery()
         for place in range(count)
     ]
-    return select(*last_seqs)
+    return Statement(select(*last_seqs))
 
 
 def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:

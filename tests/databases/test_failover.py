@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import PoolProxiedConnection
 
 from tests.databases.test_privileges import account
@@ -113,7 +113,7 @@ async def test_an_election_is_waited_for(several: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(store, "_BETWEEN_LOOKS", (0.0, 0.01))
     async with Checkpointer(several, min_pool_size=0) as checkpointer:
         for engine in engines_of(checkpointer):
-            await engine.dispose()
+            await AsyncEngine(engine).dispose()
         answers = iter([1] * 15)
 
         def examine(dialect: object, cursor: object) -> None:
@@ -188,7 +188,7 @@ async def test_a_server_that_became_read_only_is_left(mysql_url: str, code: int)
     """The unit of work is run again, and not on a connection of before."""
     async with Checkpointer(mysql_url) as checkpointer:
         await asyncio.gather(*(checkpointer.append(f"u{n}", [UserFactory()]) for n in range(5)))
-        engine = engines_of(checkpointer)[0].sync_engine
+        engine = engines_of(checkpointer)[0]
         query = "SELECT id FROM information_schema.processlist WHERE db = DATABASE()"
         before = await on_connection(mysql_url, lambda c: c.exec_driver_sql(query).scalars().all())
         connections = Connections(engine, signal(code))
@@ -204,7 +204,7 @@ async def test_a_commit_that_is_refused_is_run_again(
 ) -> None:
     """1290 in COMMIT is no unknown outcome: the server says that nothing was written."""
     async with Checkpointer(mysql_url) as checkpointer:
-        fail_first_commit(engines_of(checkpointer)[0].sync_engine, monkeypatch, signal(1290))
+        fail_first_commit(engines_of(checkpointer)[0], monkeypatch, signal(1290))
         await checkpointer.append("t", UserFactory.build_batch(2))
         assert [stored.seq for stored in await checkpointer.read("t")] == [1, 2]
 
@@ -214,7 +214,7 @@ async def test_a_commit_that_the_group_may_have_is_not_run_again_blindly(
     mysql_url: str, monkeypatch: pytest.MonkeyPatch, *, stored: bool
 ) -> None:
     async with Checkpointer(mysql_url) as checkpointer:
-        engine = engines_of(checkpointer)[0].sync_engine
+        engine = engines_of(checkpointer)[0]
         fail_first_commit(engine, monkeypatch, signal(3100), stored=stored)
         await checkpointer.append("t", UserFactory.build_batch(2))
         assert [one.seq for one in await checkpointer.read("t")] == [1, 2]

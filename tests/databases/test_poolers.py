@@ -13,6 +13,7 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from psycopg import connect
 from sqlalchemy import Connection, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.util import await_only
 
 from tests.databases.test_postgres import opens
@@ -222,7 +223,7 @@ async def test_each_transaction_has_the_settings(
         found = set()
         async with Checkpointer(url) as log:
             for engine in engines_of(log):
-                async with engine.connect() as connection:
+                async with AsyncEngine(engine).connect() as connection:
                     found |= await connection.run_sync(ask)
     assert found == {("7s", "UTC", "force_custom_plan", "read committed", 'public,"a\\\' b"')}
 
@@ -240,7 +241,7 @@ async def test_a_server_is_not_taken_for_a_pooler(postgres_url: str) -> None:
     async with Checkpointer(postgres_url) as log:
         found = []
         for engine in engines_of(log):
-            async with engine.connect() as connection:
+            async with AsyncEngine(engine).connect() as connection:
                 found.append(await connection.run_sync(look))
         assert found == [(False, 1), (True, 1)]
 
@@ -251,7 +252,7 @@ async def test_a_session_that_ends_behind_a_pooler_loses_no_append(
     engine = engine_for(postgres_url, isolation_level="AUTOCOMMIT")
     async with Checkpointer(shared(postgres_url)) as log, engine.connect() as other:
         await log.append("t", [UserFactory()])
-        writing = engines_of(log)[0].sync_engine
+        writing = engines_of(log)[0]
         for arrives in (False, True):
             with lost_commits(writing, other, arrives=arrives) as killed:
                 await log.append("t", [UserFactory()])

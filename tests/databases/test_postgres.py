@@ -294,7 +294,9 @@ async def test_options_of_the_session(postgres_url: str, client: str) -> None:
     )
     if client == "asyncio":
         async with Checkpointer(url) as checkpointer, AsyncExitStack() as stack:
-            opened = await stack.enter_async_context(engines_of(checkpointer)[0].connect())
+            opened = await stack.enter_async_context(
+                AsyncEngine(engines_of(checkpointer)[0]).connect()
+            )
             found = (await opened.execute(query)).one()
     else:
         with SyncCheckpointer(url) as plain, ExitStack() as plain_stack:
@@ -312,7 +314,7 @@ async def test_without_prepared_statements(postgres_url: str, client: str) -> No
     async with Checkpointer(url) as checkpointer:
         for _ in range(7):
             await checkpointer.append("t", [UserFactory()])
-        async with engines_of(checkpointer)[0].connect() as connection:
+        async with AsyncEngine(engines_of(checkpointer)[0]).connect() as connection:
             count = text(
                 "SELECT COUNT(*) FROM pg_prepared_statements WHERE statement LIKE 'INSERT%'"
             )
@@ -406,7 +408,7 @@ async def test_a_server_that_becomes_read_only_is_given_up(postgres_url: str) ->
                 left[0] -= 1
                 connection.exec_driver_sql("SET TRANSACTION READ ONLY")
 
-        engine = engines_of(checkpointer)[0].sync_engine
+        engine = engines_of(checkpointer)[0]
         faults: list[BaseException] = []
         event.listen(engine, "begin", demote)
         event.listen(engine, "handle_error", lambda c: faults.append(c.original_exception))
@@ -450,7 +452,7 @@ async def test_a_lock_timeout_is_run_again(postgres_url: str) -> None:
             faults.append(context.original_exception)
             seen.set()
 
-        event.listen(engines_of(checkpointer)[0].sync_engine, "handle_error", note)
+        event.listen(engines_of(checkpointer)[0], "handle_error", note)
         await lock.execute(text("SELECT 1 FROM cubepi_threads FOR UPDATE"))
         append = asyncio.create_task(checkpointer.append("t", [UserFactory()]))
         await asyncio.wait_for(seen.wait(), 10)

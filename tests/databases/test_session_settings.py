@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.databases import engines_of, execute
 from tests.support.factories import UserFactory
@@ -130,7 +131,7 @@ async def test_own_sessions_set_what_they_rely_on(innodb_url: str) -> None:
             async with Checkpointer(innodb_url) as log:
                 rows = set()
                 for engine in engines_of(log):
-                    async with engine.connect() as connection:
+                    async with AsyncEngine(engine).connect() as connection:
                         rows.add(await connection.run_sync(settings))
                 found.append(rows)
     assert found[0] == found[1]

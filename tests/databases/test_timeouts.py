@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn, cast
 
 import pytest
 from sqlalchemy import event, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.databases import engines_of, pools_of
 from tests.support.factories import UserFactory
@@ -225,7 +226,7 @@ async def test_a_connection_in_use_is_not_asked(
 async def test_waiting_for_a_lock_is_not_broken_off_by_default(server_url: str) -> None:
     async with Checkpointer(server_url) as checkpointer:
         engine = engines_of(checkpointer)[0]
-        async with engine.connect() as connection:
+        async with AsyncEngine(engine).connect() as connection:
             waits = await connection.scalar(text(LOCK_WAIT[engine.dialect.name]))
         limit = cast("EngineClient", checkpointer.client).limits.statement
         assert limit is not None

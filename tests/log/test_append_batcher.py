@@ -187,7 +187,7 @@ async def test_a_group_reads_no_more_than_the_ends_of_threads(
     await opened.append("t3", said(0, 3_000))
     # Without statistics, PostgreSQL may plan for a small table until its autovacuum has run.
     await on_connection(server_url, lambda connection: analyze(connection, "cubepi_messages"))
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     begun: dict[int, int] = {}
     reads: list[int] = []
 
@@ -452,7 +452,7 @@ async def test_cancelling_any_of_sixteen_stores_whole_batches_or_nothing(
 
         broken: list[object] = []
         for engine in engines_of(checkpointer):
-            event.listen(engine.sync_engine, "invalidate", lambda *given: broken.append(given))
+            event.listen(engine, "invalidate", lambda *given: broken.append(given))
         for start in range(0, rounds * WRITERS, WRITERS):
             await asyncio.gather(*map(one, range(start, start + WRITERS)))
         assert_idle(checkpointer)

@@ -121,7 +121,7 @@ async def test_a_cancelled_method_is_done_or_not_done(
         after = await picture(checkpointer, "t")
         broken: list[object] = []
         for engine in engines_of(checkpointer):
-            event.listen(engine.sync_engine, "invalidate", lambda *given: broken.append(given))
+            event.listen(engine, "invalidate", lambda *given: broken.append(given))
         early = 0
         for number in range(TIMES):
             thread_id = f"t{number}"

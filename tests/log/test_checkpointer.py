@@ -51,7 +51,7 @@ async def test_appending_nothing_touches_no_connection(database_url: str) -> Non
     async with Checkpointer(database_url) as checkpointer:
         taken: list[object] = []
         for engine in engines_of(checkpointer):
-            event.listen(engine.sync_engine, "checkout", lambda *given: taken.append(given))
+            event.listen(engine, "checkout", lambda *given: taken.append(given))
         await checkpointer.append("t", [])
         assert taken == []
         assert await checkpointer.load("t") is None

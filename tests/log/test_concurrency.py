@@ -465,7 +465,7 @@ async def test_cancelled_operations_leave_whole_batches_and_a_working_pool(
 
         broken: list[object] = []
         for engine in engines_of(checkpointer):
-            event.listen(engine.sync_engine, "invalidate", lambda *given: broken.append(given))
+            event.listen(engine, "invalidate", lambda *given: broken.append(given))
         begun = time.monotonic()  # a busy machine takes longer: limits follow it
         await asyncio.gather(*(checkpointer.append(f"u{n}", by_writer(n)) for n in range(6)))
         usual = time.monotonic() - begun

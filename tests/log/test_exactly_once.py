@@ -69,7 +69,7 @@ async def test_an_append_is_stored_once(
     opened: Checkpointer, other: AsyncConnection, arrival: str, times: int, names: str
 ) -> None:
     """A lost COMMIT, done or not, costs the caller nothing but time."""
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     with lost_commits(engine, other, arrives=arrival == "done", times=times) as killed:
         await opened.append("t", said(*names))
     # What arrived needs no second transaction that inserts, but one that looks.
@@ -97,7 +97,7 @@ async def test_a_place_that_is_not_told_is_an_error(
 async def test_an_append_of_a_new_thread_is_stored_once(
     opened: Checkpointer, other: AsyncConnection, arrival: str
 ) -> None:
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     with lost_commits(engine, other, arrives=arrival == "done"):
         await opened.append("new", said("a", "b"))
     assert await ids(opened, "new") == ["a", "b"]
@@ -109,7 +109,7 @@ async def test_each_append_of_a_group_is_stored_once(
     threads = [f"t{n % 8}" for n in range(WRITERS)]
     for thread in threads[:8]:
         await opened.append(thread, said("first"))
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     with lost_commits(engine, other, arrives=arrival == "done", times=3) as killed:
         await asyncio.gather(
             *(opened.append(thread, said(f"{n}", f"{n}'")) for n, thread in enumerate(threads))
@@ -151,7 +151,7 @@ async def test_what_others_appended_meanwhile_is_not_taken_for_ours(
     server_url: str, opened: Checkpointer, other: AsyncConnection
 ) -> None:
     """Seqs are not enough: the rows themselves are compared."""
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     async with Checkpointer(server_url) as another:
 
         def append() -> None:
@@ -168,7 +168,7 @@ async def test_identical_rows_are_only_looked_for_after_a_lost_commit(
     server_url: str, opened: Checkpointer, other: AsyncConnection
 ) -> None:
     """A try which was certainly rolled back does not count another's rows as ours."""
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     tries, written = 0, False
 
     def deadlock(connection: Connection) -> None:
@@ -200,7 +200,7 @@ async def test_identical_rows_are_only_looked_for_after_a_lost_commit(
 async def test_what_cannot_be_found_out_is_said(
     opened: Checkpointer, other: AsyncConnection
 ) -> None:
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     with (
         lost_commits(engine, other, arrives=False, times=1_000) as killed,
         pytest.raises(CommitOutcomeUnknownError, match="Load the thread") as caught,
@@ -218,7 +218,7 @@ async def test_every_caller_of_a_group_is_told_so(
     opened: Checkpointer, other: AsyncConnection
 ) -> None:
     """Each gets an error of its own, and the next call works."""
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     with lost_commits(engine, other, arrives=False, times=1_000):
         outcomes = await asyncio.gather(
             *(opened.append("t", said(f"{n}")) for n in range(4)), return_exceptions=True
@@ -274,9 +274,7 @@ async def test_other_verbs_are_done_once_or_say_that_they_cannot_know(
     await opened.save_pending_request("asked", HitlRequestFactory(question_id="q"), run_id="done")
     call, if_done, if_not = VERBS[verb]
     expected = if_done if arrival == "done" else if_not
-    with lost_commits(
-        engines_of(opened)[0].sync_engine, other, arrives=arrival == "done"
-    ) as killed:
+    with lost_commits(engines_of(opened)[0], other, arrives=arrival == "done") as killed:
         if expected is CommitOutcomeUnknownError:
             with pytest.raises(CommitOutcomeUnknownError):
                 await call(opened)
@@ -322,7 +320,7 @@ async def test_a_claim_that_was_made_since_is_not_released(
         def claim() -> None:
             await_only(another.claim_run("t", "open"))
 
-        engine = engines_of(opened)[0].sync_engine
+        engine = engines_of(opened)[0]
         with (
             lost_commits(engine, other, arrives=True, then=claim),
             pytest.raises(CommitOutcomeUnknownError),

@@ -121,7 +121,7 @@ async def test_every_pooled_connection_killed_between_calls(
 async def test_a_lock_timeout_is_run_again(
     opened: Checkpointer, server_url: str, other: AsyncConnection
 ) -> None:
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     timeouts: list[BaseException] = []
     limit, code = LOCK_TIMEOUT[engine.dialect.name]
     event.listen(engine, "begin", lambda c: c.exec_driver_sql(limit))
@@ -148,7 +148,7 @@ async def test_a_lock_timeout_is_run_again(
 async def test_a_deadlock_is_run_again(
     opened: Checkpointer, server_url: str, other: AsyncConnection
 ) -> None:
-    engine = engines_of(opened)[0].sync_engine
+    engine = engines_of(opened)[0]
     faults: list[BaseException] = []
     event.listen(
         engine,

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import Connection, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.databases import engines_of, on_connection, sent_by
 from tests.support.factories import UserFactory
@@ -290,7 +291,7 @@ async def test_tls_options_of_the_url_are_honoured(mysql_url: str, mysql_server:
     for url in urls:
         async with (
             Checkpointer(url) as checkpointer,
-            engines_of(checkpointer)[0].connect() as connection,
+            AsyncEngine(engines_of(checkpointer)[0]).connect() as connection,
         ):
             assert (await connection.execute(cipher)).scalar_one().startswith(("TLS", "ECDHE"))
     stranger = Path(__file__).parents[1] / "support" / "data" / "stranger-ca.pem"
@@ -327,7 +328,7 @@ async def test_content_is_never_read_as_sql(innodb_url: str, innodb_server_url: 
             assert data.messages == messages
             assert [t.thread_id for t in await checkpointer.list_threads()] == ["t"]
             assert await checkpointer.load("victim") is None
-            async with engines_of(checkpointer)[0].connect() as connection:
+            async with AsyncEngine(engines_of(checkpointer)[0]).connect() as connection:
                 zone = await connection.execute(text("SELECT @@time_zone, @@sql_mode"))
                 found = zone.one()
             assert found[0] == "+00:00"
@@ -389,14 +390,12 @@ async def test_sqlite_waits_for_another_that_switches_the_file(sqlite_url: str) 
 
 
 async def test_sqlite_is_set_up_for_durability(sqlite_url: str) -> None:
-    async with (
-        Checkpointer(sqlite_url) as checkpointer,
-        engines_of(checkpointer)[0].connect() as connection,
-    ):
-        found = {
-            name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
-            for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
-        }
+    async with Checkpointer(sqlite_url) as checkpointer:
+        with engines_of(checkpointer)[0].connect() as connection:
+            found = {
+                name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+                for name in ("journal_mode", "foreign_keys", "synchronous", "busy_timeout")
+            }
     assert found == {
         "journal_mode": "wal",
         "foreign_keys": 1,

@@ -93,7 +93,7 @@ async def sent_by_work(url: str, work: Callable[[Checkpointer], Awaitable[object
     """Return the statements sent to the database."""
     async with Checkpointer(url) as checkpointer:
         await checkpointer.load("t")  # whatever is asked once is asked by now
-        with recorded(engine.sync_engine for engine in engines_of(checkpointer)) as sent:
+        with recorded(engines_of(checkpointer)) as sent:
             await work(checkpointer)
     return sent
 
@@ -209,8 +209,8 @@ async def test_an_own_connection_locks_one_partition_however_often(
 
     async with Checkpointer(postgres_among_others, max_pool_size=1) as checkpointer:
         (engine,) = engines_of(checkpointer)
-        event.listen(engine.sync_engine, "commit", look)
-        event.listen(engine.sync_engine, "rollback", look)
+        event.listen(engine, "commit", look)
+        event.listen(engine, "rollback", look)
         for _ in range(10):  # the sixth time the server may think of a plan for every thread
             await checkpointer.append("t", [UserFactory(run_id="often")])
             await checkpointer.load("t")

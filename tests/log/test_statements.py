@@ -134,7 +134,7 @@ async def test_no_page_reads_a_thread_whole(innodb_url: str) -> None:
     """Neither paging nor the newest n reads the rows of others."""
     async with Checkpointer(innodb_url) as checkpointer:
         await checkpointer.append("t", UserFactory.build_batch(300))
-        with recorded(engine.sync_engine for engine in engines_of(checkpointer)) as sent:
+        with recorded(engines_of(checkpointer)) as sent:
             await checkpointer.load("t")
             await checkpointer.load("t", last=10)
             await checkpointer.read("t", after_seq=100, limit=10)

@@ -54,4 +54,4 @@ def _count_errors(checkpointer: Checkpointer, errors: Counter[int | None]) -> No
         errors[error_code(context.original_exception)] += 1
 
     for engine in engines_of(checkpointer):
-        event.listen(engine.sync_engine, "handle_error", count)
+        event.listen(engine, "handle_error", count)

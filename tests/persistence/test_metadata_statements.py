@@ -114,7 +114,7 @@ async def test_no_table_is_read_whole(
     sessions = store._client._client
     assert isinstance(sessions, EngineClient)
     engines = [engine for engine in (sessions.engine, sessions.reading_engine) if engine]
-    with recorded(engine.sync_engine for engine in engines) as sent:
+    with recorded(engines) as sent:
         await store.fetch_thread_row(threads[0])
         await store.update_thread(threads[0], status_value="busy", mark_state_updated=True)
         await run(store, threads[0])

@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import (
     URL,
     Connection,
+    Engine,
     QueuePool,
     delete,
     event,
@@ -128,7 +129,7 @@ def _complete_schema(connection: Connection) -> None:
         create_schema(connection)
 
 
-def engines_of(checkpointer: Checkpointer) -> list[AsyncEngine]:
+def engines_of(checkpointer: Checkpointer) -> list[Engine]:
     """Return the engines of an open checkpointer, the one for writes first."""
     sessions = checkpointer.client
     assert isinstance(sessions, EngineClient)
@@ -147,7 +148,7 @@ def sent_by(checkpointer: Checkpointer) -> list[str]:
     sent: list[str] = []
     for engine in engines_of(checkpointer):
         event.listen(
-            engine.sync_engine,
+            engine,
             "before_cursor_execute",
             lambda c, cursor, statement, *rest: sent.append(statement),
         )

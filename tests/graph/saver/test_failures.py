@@ -31,7 +31,7 @@ def engine_of(saver: Saver) -> Engine:
     sessions = saver._slot.client._client
     assert isinstance(sessions, EngineClient)
     assert sessions.engine is not None
-    return sessions.engine.sync_engine
+    return sessions.engine
 
 
 class Killed:
