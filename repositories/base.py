@@ -34,9 +34,15 @@ class Statement:
     On an engine that threadlog owns it is compiled once and runs on the driver's cursor.
     """
 
-    def __init__(self, executable: Executable) -> None:
-        """Wrap a statement of SQLAlchemy; see `UnitOfWork.run`."""
+    def __init__(self, executable: Executable, lists: Sequence[str] = ()) -> None:
+        """Wrap a statement of SQLAlchemy; see `UnitOfWork.run`.
+
+        Args:
+            executable: the statement.
+            lists: see `insert_rows_if_absent`.
+        """
         self.executable = executable
+        self.lists = lists
 
 
 class FetchedRows(list[Row]):

@@ -110,7 +110,7 @@ class UnitOfWork(ABC):
         """Run a statement that runs often in the transaction."""
         result = cast("CursorResult[Any]", self.execute(statement.executable, parameters))
         rows = FetchedRows(result) if result.returns_rows else FetchedRows()
-        rows.rowcount, rows.lastrowid = result.rowcount, result.lastrowid
+        rows.rowcount = result.rowcount
         return rows
 
     @cached_property
@@ -123,65 +123,41 @@ class UnitOfWork(ABC):
         """Whether `MessageRepository.lock_and_append` can be used."""
         return self.read_committed and self.dialect in LAST_INSERT_ID_DIALECTS
 
-    @property
-    def threads(self) -> ThreadRepository:
-        """Threads, and the lock under which a thread's seq is allocated."""
-        return ThreadRepository(self)
+    threads = cached_property(ThreadRepository)
+    """Threads, and the lock under which a thread's seq is allocated."""
 
-    @property
-    def messages(self) -> MessageRepository:
-        """Messages of threads."""
-        return MessageRepository(self)
+    messages = cached_property(MessageRepository)
+    """Messages of threads."""
 
-    @property
-    def runs(self) -> RunRepository:
-        """Runs of agents on threads."""
-        return RunRepository(self)
+    runs = cached_property(RunRepository)
+    """Runs of agents on threads."""
 
-    @property
-    def forks(self) -> ForkRepository:
-        """The finished part of a thread."""
-        return ForkRepository(self)
+    forks = cached_property(ForkRepository)
+    """The finished part of a thread."""
 
-    @property
-    def pending_requests(self) -> PendingRequestRepository:
-        """Questions that wait for a person."""
-        return PendingRequestRepository(self)
+    pending_requests = cached_property(PendingRequestRepository)
+    """Questions that wait for a person."""
 
-    @property
-    def hitl_answers(self) -> HitlAnswerRepository:
-        """People's answers to questions."""
-        return HitlAnswerRepository(self)
+    hitl_answers = cached_property(HitlAnswerRepository)
+    """People's answers to questions."""
 
-    @property
-    def checkpoints(self) -> CheckpointRepository:
-        """Checkpoints of graphs."""
-        return CheckpointRepository(self)
+    checkpoints = cached_property(CheckpointRepository)
+    """Checkpoints of graphs."""
 
-    @property
-    def checkpoint_blobs(self) -> CheckpointBlobRepository:
-        """Values of graphs' channels."""
-        return CheckpointBlobRepository(self)
+    checkpoint_blobs = cached_property(CheckpointBlobRepository)
+    """Values of graphs' channels."""
 
-    @property
-    def checkpoint_writes(self) -> CheckpointWriteRepository:
-        """Writes of graphs' tasks."""
-        return CheckpointWriteRepository(self)
+    checkpoint_writes = cached_property(CheckpointWriteRepository)
+    """Writes of graphs' tasks."""
 
-    @property
-    def app_threads(self) -> AppThreadRepository:
-        """Threads of an agent server."""
-        return AppThreadRepository(self)
+    app_threads = cached_property(AppThreadRepository)
+    """Threads of an agent server."""
 
-    @property
-    def app_runs(self) -> AppRunRepository:
-        """Runs of an agent server."""
-        return AppRunRepository(self)
+    app_runs = cached_property(AppRunRepository)
+    """Runs of an agent server."""
 
-    @property
-    def catalogue(self) -> CatalogueRepository:
-        """The server's version and settings, and the tables that exist."""
-        return CatalogueRepository(self)
+    catalogue = cached_property(CatalogueRepository)
+    """The server's version and settings, and the tables that exist."""
 
     def schema_version(self, part: SchemaPart) -> SchemaVersionRepository:
         """Return the repository of the stored version of a part of the schema."""
@@ -279,6 +255,7 @@ class EngineUnitOfWork(UnitOfWork):
         compiled: dict[Statement, CompiledStatement],
         *,
         writes: bool,
+        single: bool,
         read_committed: bool,
         dialect: str | None = None,
     ) -> None:
@@ -288,6 +265,8 @@ class EngineUnitOfWork(UnitOfWork):
             engine: the engine of the pool.
             compiled: the statements that were compiled for the engine, to which more are added.
             writes: whether the block is going to write.
+            single: whether each `Statement` of the block is a transaction of its own: the
+                connections are in autocommit mode.
             read_committed: see `UnitOfWork`.
             dialect: the name of the server's dialect, if it is known already.
         """
@@ -296,6 +275,7 @@ class EngineUnitOfWork(UnitOfWork):
         if dialect is not None:
             self.dialect = dialect
         self._engine = engine
+        self._single = single
         self._writes = writes
 
     @cached_property
@@ -321,17 +301,22 @@ class EngineUnitOfWork(UnitOfWork):
             self._compiled[statement] = compiled
         if not compiled.is_fixed:
             return super().run(statement, parameters)
-        if not connection.in_transaction():
+        driver_connection: Any = connection.connection.dbapi_connection
+        # False on a connection to a pooler of PostgreSQL, which is in no autocommit mode.
+        autocommit = self._single and getattr(driver_connection, "autocommit", True) is not False
+        if not autocommit and not connection.in_transaction():
             connection.begin()
         many = len(given) > 1
         text, values = compiled.text, compiled.convert(given)
         sent: Any = values if many else values[0]
         cursor = None
         try:
-            cursor = connection.connection.cursor()
+            cursor = driver_connection.cursor()
             for before in connection.dispatch.before_cursor_execute:
                 text, sent = before(connection, cursor, text, sent, None, many)
             (cursor.executemany if many else cursor.execute)(text, sent)
+            for after in connection.dispatch.after_cursor_execute:
+                after(connection, cursor, text, sent, None, many)
             rows = FetchedRows(cursor.fetchall() if cursor.description else ())
             rows.rowcount, rows.lastrowid = cursor.rowcount, getattr(cursor, "lastrowid", 0)
             if rows and compiled.row_conversions != []:

@@ -118,7 +118,9 @@ class _EndRunner(OwnedRunner):
         with self._end.raise_named(StorageError):
             return super().read(work)
 
-    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
+    def write(
+        self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
+    ) -> T:
         with self._end.raise_named(StorageError):
             return super().write(work, idempotent=idempotent)
 

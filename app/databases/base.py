@@ -78,6 +78,9 @@ class Backend:
     embedded: bool = False
     """True if the database is a library in this process, not a server."""
 
+    joins_inserts: bool = False
+    """True if one statement can insert into several tables."""
+
     def missing_file(self, url: URL) -> str | None:
         """Return the file that the first use of the database would create; None if no file."""
         return None

@@ -49,12 +49,17 @@ def put_checkpoint(
     blob_batches = _divide_blobs(new.thread_id, blobs, limit)
     digest = ns_digest(new.checkpoint_ns)
 
+    single = not blobs or (transactions.backend.joins_inserts and len(blob_batches) == 1)
+
     def put(uow: UnitOfWork) -> None:
+        if single:
+            uow.checkpoints.put(new, blobs)
+            return
         for batch in blob_batches:
             uow.checkpoint_blobs.put(new.thread_id, digest, batch.rows, batch.size)
         uow.checkpoints.put(new)
 
-    transactions.write(put, idempotent=True)
+    transactions.write(put, idempotent=True, single=single)
 
 
 def put_writes(
@@ -81,7 +86,9 @@ def put_writes(
             uow.checkpoint_writes.put(key, batch.rows, batch.size)
 
     if write_batches:
-        transactions.write(put, idempotent=True)
+        # SQLite inserts row by row.
+        single = len(writes) == 1 or not transactions.backend.embedded
+        transactions.write(put, idempotent=True, single=single and len(write_batches) == 1)
 
 
 def read_checkpoint(

@@ -62,6 +62,9 @@ class GraphClient:
             if url is not None
             else FactoryClient(factory_of(engine, None), GRAPH)
         )
+        self.joins_inserts = self._client.backend.joins_inserts
+        """True if one statement stores a checkpoint with its values."""
+
         self._initialise = initialise
         self._verified = False
 
@@ -103,6 +106,14 @@ class GraphClient:
         if not self._verified:
             await self._verify()
         return await self._client.read(operation, *args, **kwargs)
+
+    async def write_statement(
+        self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run an operation whose one statement may write."""
+        if not self._verified:
+            await self._verify()
+        return await self._client.write_statement(operation, *args, **kwargs)
 
     async def setup(self) -> None:
         """Create the tables, or bring them up to date; any number of processes may at once.
@@ -180,6 +191,12 @@ class SyncGraphClient:
         if not self._verified:
             self._verify()
         return self._client.read(operation, *args, **kwargs)
+
+    def write_statement(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation whose one statement may write."""
+        if not self._verified:
+            self._verify()
+        return self._client.write_statement(operation, *args, **kwargs)
 
     def setup(self) -> None:
         """Create the tables, or bring them up to date; see `GraphClient.setup`."""

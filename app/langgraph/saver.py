@@ -257,7 +257,10 @@ class Saver(BaseCheckpointSaver[str]):
         """See `put`."""
         client = self._async_client()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        await client.write(put_checkpoint, row, blobs)
+        if client.joins_inserts:
+            await client.write_statement(put_checkpoint, row, blobs)
+        else:
+            await client.write(put_checkpoint, row, blobs)
         return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
 
     def put_writes(
@@ -294,7 +297,7 @@ class Saver(BaseCheckpointSaver[str]):
         client = self._async_client()
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
-        await client.write(put_writes, *key, rows)
+        await client.write_statement(put_writes, *key, rows)
 
     # --- Reading ---------------------------------------------------------------------
 

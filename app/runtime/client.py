@@ -38,6 +38,7 @@ from threadlog.runtime.transactions import (
     JoinedRunner,
     Operation,
     OwnedRunner,
+    TransactionRunner,
     translate_errors,
 )
 
@@ -103,15 +104,13 @@ class ConnectionPool:
 
     async def run(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation in a greenlet or thread, on a slot that is held; release the slot."""
+        work = partial(operation, self.runner, *args, **kwargs)
         try:
-            return await self._call(partial(operation, self.runner, *args, **kwargs))
+            if self._thread is None:
+                return await greenlet_spawn(work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         finally:
             self.slots.release()
-
-    async def _call(self, work: Callable[[], T]) -> T:
-        if self._thread is None:
-            return await greenlet_spawn(work)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def acquire(self) -> None:
         """Wait for a slot.
@@ -129,7 +128,8 @@ class ConnectionPool:
 
     async def open_minimum(self) -> None:
         """Open connections until the pool has its minimum."""
-        await self._call(partial(open_connections, self.engine, self.size.least))
+        await self.slots.acquire()
+        await self.run(_open_connections, self.engine, self.size.least)
 
     async def drain(self) -> None:
         """Wait until nothing runs, and let nothing begin."""
@@ -231,11 +231,17 @@ class EngineClient:
             url = self.url.set(drivername=self.url.get_backend_name())
             engine = open_sync_engine(self.backend, url, size, reading=reading)
             thread = ThreadPoolExecutor(1, "threadlog")
-            runner = OwnedRunner(engine, self.backend, self._part, sleep=time.sleep)
+            sleeping: Callable[[float], None] = time.sleep
         else:
             engine = open_engine(self.backend, self.url, size, reading=reading).sync_engine
-            thread = None
-            runner = OwnedRunner(engine, self.backend, self._part, sleep=sleep)
+            thread, sleeping = None, sleep
+        runner = OwnedRunner(
+            engine,
+            self.backend,
+            self._part,
+            sleep=sleeping,
+            autocommit=reading or self.backend.embedded,
+        )
         return ConnectionPool(engine, size, self.limits.pool, runner, thread)
 
     async def open_minimum(self) -> None:
@@ -274,6 +280,11 @@ class EngineClient:
         if pool.slots.locked() and not self.writing.slots.locked():
             pool = self.writing
         return await self._run(pool, operation, *args, **kwargs)
+
+    write_statement = read
+    """Run an operation whose one statement may write; on a connection in autocommit mode if one
+    is free.
+    """
 
     async def _run(
         self,
@@ -382,7 +393,7 @@ class FactoryClient(ExternalBind):
 
         return await shield_with_grace(self._factory().run_sync(run))
 
-    read = write
+    read = write_statement = write
 
 
 class ExternalClient:
@@ -421,6 +432,10 @@ class ExternalClient:
 def sleep(seconds: float) -> None:
     """Wait inside a greenlet, while the event loop goes on."""
     await_only(asyncio.sleep(seconds))
+
+
+def _open_connections(transactions: TransactionRunner, engine: Engine, number: int) -> None:
+    open_connections(engine, number)
 
 
 def closed_before(client: object) -> NotOpenError:

@@ -117,13 +117,19 @@ class SyncEngineClient:
             raise entered_already(self)
         self._process = os.getpid()
         self.engine = open_sync_engine(self.backend, self.url, self._writing)
-        self._runner = OwnedRunner(self.engine, self.backend, self._part, sleep=time.sleep)
+        self._runner = OwnedRunner(
+            self.engine,
+            self.backend,
+            self._part,
+            sleep=time.sleep,
+            autocommit=self.backend.embedded,
+        )
         if self._reading.most:
             self.reading_engine = open_sync_engine(
                 self.backend, self.url, self._reading, reading=True
             )
             self._reading_runner = OwnedRunner(
-                self.reading_engine, self.backend, self._part, sleep=time.sleep
+                self.reading_engine, self.backend, self._part, sleep=time.sleep, autocommit=True
             )
 
     def _leave_parent(self) -> None:
@@ -189,6 +195,9 @@ class SyncEngineClient:
             return self.write(operation, *args, **kwargs)
         return operation(runner, *args, **kwargs)
 
+    write_statement = read
+    """See `EngineClient`."""
+
 
 class SyncFactoryClient(ExternalBind):
     """Runs operations on sessions that the application's factory makes."""
@@ -243,7 +252,7 @@ class SyncFactoryClient(ExternalBind):
         )
         return operation(runner, *args, **kwargs)
 
-    read = write
+    read = write_statement = write
 
 
 class SyncExternalClient:

@@ -50,6 +50,9 @@ _ELECTION_SECONDS: Final = 60.0
 _BETWEEN_LOOKS: Final = (0.1, 0.5)
 
 
+_READ_COMMITTED: Final = {"isolation_level": "READ COMMITTED"}
+
+
 class TransactionRunner(ABC):
     """Runs units of work for one operation; the operations are functions that take one."""
 
@@ -74,7 +77,9 @@ class TransactionRunner(ABC):
         """
 
     @abstractmethod
-    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
+    def write(
+        self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
+    ) -> T:
         """Run a block that writes, in one transaction.
 
         Args:
@@ -82,6 +87,8 @@ class TransactionRunner(ABC):
             idempotent: whether running the block again stores no more than running it once.
                 It is then run again after a COMMIT whose outcome is unknown; the block finds
                 such earlier runs in `UnitOfWork.lost_commits`.
+            single: whether the block is idempotent and runs one `Statement` only, which needs
+                no BEGIN and no COMMIT on a connection in autocommit mode.
 
         Raises:
             StorageError: the database refused or failed.
@@ -109,6 +116,7 @@ class OwnedRunner(TransactionRunner):
         sleep: Callable[[float], None],
         engine_is_external: bool = False,
         retries: bool = True,
+        autocommit: bool = False,
     ) -> None:
         """Create a runner.
 
@@ -120,11 +128,14 @@ class OwnedRunner(TransactionRunner):
             sleep: waits so many seconds between two attempts.
             engine_is_external: whether the application made the engine, with its own settings.
             retries: whether a unit is run again after an error.
+            autocommit: whether the engine's connections are in autocommit mode.
         """
         super().__init__(backend, part, statement_limit)
         self._source = source
+        self._autocommit = autocommit
         if isinstance(source, Engine):  # an option of the engine costs a transaction nothing
-            self._writing_engine = source.execution_options(**{WRITES: True})
+            options = {} if backend.embedded or not autocommit else _READ_COMMITTED
+            self._writing_engine = source.execution_options(**{WRITES: True}, **options)
         self.sleep = sleep
         self._engine_is_external = engine_is_external
         self._retries = retries
@@ -134,16 +145,20 @@ class OwnedRunner(TransactionRunner):
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in one transaction and end it; see `TransactionRunner.read`."""
-        return self._run(work, writes=False, idempotent=False)
+        return self._run(work, writes=False, idempotent=False, single=self._autocommit)
 
-    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
+    def write(
+        self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
+    ) -> T:
         """Run a block in one transaction and commit it; see `TransactionRunner.write`.
 
         Raises:
             CommitOutcomeUnknownError: the connection was lost during COMMIT, and the block is
                 not idempotent or could not be run again.
         """
-        return self._run(work, writes=True, idempotent=idempotent)
+        return self._run(
+            work, writes=True, idempotent=idempotent, single=single and self._autocommit
+        )
 
     def connect(self) -> Connection:
         """Return a new connection, without a transaction, to the engine that writes."""
@@ -151,13 +166,15 @@ class OwnedRunner(TransactionRunner):
             return self._writing_engine.connect()
         return self._source.get_bind(**bind_arguments(self.part)).engine.connect()
 
-    def _run(self, work: Callable[[UnitOfWork], T], *, writes: bool, idempotent: bool) -> T:
+    def _run(
+        self, work: Callable[[UnitOfWork], T], *, writes: bool, idempotent: bool, single: bool
+    ) -> T:
         lost_commits: tuple[CommitLostError, ...] = ()
         pauses: _Pauses | None = None
         began = time.monotonic()
         while True:
             try:
-                return self._attempt(work, lost_commits, writes=writes)
+                return self._attempt(work, lost_commits, writes=writes, single=single)
             except CommitLostError as lost:
                 if not idempotent:
                     raise CommitOutcomeUnknownError(lost.reason) from lost.__cause__
@@ -168,6 +185,8 @@ class OwnedRunner(TransactionRunner):
                 raise  # by the block, which looked for the outcome
             except StorageError as error:
                 failure = error
+                if writes and single and isinstance(error, ConnectionLostError):
+                    lost_commits = (*lost_commits, CommitLostError(error.reason))
             pauses = pauses or _Pauses()
             pause = pauses.after(failure) if self._retries else None
             if isinstance(failure, CheckpointerLockTimeoutError) and self._waited(began):
@@ -191,6 +210,7 @@ class OwnedRunner(TransactionRunner):
         lost_commits: tuple[CommitLostError, ...],
         *,
         writes: bool,
+        single: bool,
     ) -> T:
         """Run the block once.
 
@@ -200,11 +220,12 @@ class OwnedRunner(TransactionRunner):
         """
         uow: EngineUnitOfWork | OwnedUnitOfWork
         if isinstance(self._source, Engine):
-            engine = self._writing_engine if writes else self._source
+            engine = self._writing_engine if writes and not single else self._source
             uow = EngineUnitOfWork(
                 engine,
                 self._compiled,
                 writes=writes,
+                single=single,
                 read_committed=self._read_committed,
                 dialect=self._dialect,
             )
@@ -255,7 +276,9 @@ class JoinedRunner(TransactionRunner):
         with translate_errors(self.backend), self._join() as uow:
             return work(uow)
 
-    def write(self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False) -> T:
+    def write(
+        self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
+    ) -> T:
         """Run a block in the application's transaction, which the application commits."""
         with translate_errors(self.backend), self._join() as uow:
             self.backend.verify_transaction(uow)

@@ -4,7 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Insert, Table, case, false
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Insert,
+    Table,
+    bindparam,
+    case,
+    false,
+    func,
+    select,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from threadlog.models.dialects.names import MYSQL
@@ -15,7 +25,6 @@ JOINED_BYTES: Final = 900_000
 """The most bytes of rows that the drivers of MySQL join to one INSERT: their constant
 ``max_stmt_length`` with room for the statement itself. Up to this size a cached statement serves
 any number of rows."""
-
 
 # Dialects with ON CONFLICT, whose syntax is the same in both.
 _INSERT: Final[Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]]] = {
@@ -90,6 +99,32 @@ def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement
         set_={name: given.excluded[name] for name in others},
         where=condition,
     )
+
+
+def insert_rows_if_absent(
+    table: Table, dialect: str, key: Sequence[str]
+) -> tuple[Insert, Sequence[str]]:
+    """Return an INSERT as `insert_if_absent`, and the names of its parameters that take lists.
+
+    On PostgreSQL one statement inserts any number of rows, from lists with a value for each row,
+    since several executions of a statement are not atomic in autocommit mode. Elsewhere there
+    are no such parameters.
+
+    Args:
+        table: the table.
+        dialect: the name of the server's dialect.
+        key: the columns that are equal in all rows, which have parameters of the same name.
+    """
+    insert = insert_if_absent(table, dialect)
+    if dialect != "postgresql":
+        return insert, ()
+    columns = [column for column in table.columns if column.name not in key]
+    names = [f"all_{column.name}" for column in columns]
+    lists = (bindparam(name, type_=ARRAY(c.type)) for name, c in zip(names, columns, strict=True))
+    rows = func.unnest(*lists).table_valued(*(c.name for c in columns)).render_derived("rows")
+    same = (bindparam(name, type_=table.c[name].type) for name in key)
+    into = [*key, *(column.name for column in columns)]
+    return insert.from_select(into, select(*same, *rows.c)), names
 
 
 def many_rows(statement: Insert, rows: Rows, dialect: str) -> tuple[Insert] | tuple[Insert, Rows]:

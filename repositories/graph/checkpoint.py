@@ -28,8 +28,12 @@ from threadlog.models.dialects.json import as_text, json_items, json_member_is
 from threadlog.models.dialects.query_plans import force_primary_key, prevent_index_sort
 from threadlog.models.dialects.time import utc_now
 from threadlog.models.dialects.types import typed_null
-from threadlog.models.dialects.upsert import insert_or_replace
+from threadlog.models.dialects.upsert import (
+    insert_or_replace,
+    insert_rows_if_absent,
+)
 from threadlog.repositories.base import Repository, Statement, copy_thread, delete_thread, rowcount
+from threadlog.repositories.graph.checkpoint_blob import NewBlob
 from threadlog.repositories.graph.digests import ns_digest
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
@@ -150,21 +154,32 @@ class CheckpointSummary(NamedTuple):
 
 
 @cache
-def _put(dialect: str) -> Statement:
-    """Return the INSERT that overwrites a checkpoint of the same id."""
+def _put(dialect: str, *, with_blobs: bool) -> Statement:
+    """Return the INSERT that overwrites a checkpoint of the same id, and stores its values."""
     names = [*NewCheckpoint._fields, "ns_digest"]
     row: dict[str, Any] = {name: bindparam(name, type_=_CHECKPOINTS.c[name].type) for name in names}
     row["created_at"] = utc_now(dialect)
-    return Statement(insert_or_replace(_CHECKPOINTS, dialect, row))
+    put = insert_or_replace(_CHECKPOINTS, dialect, row)
+    if not with_blobs:
+        return Statement(put)
+    blobs, lists = insert_rows_if_absent(_BLOBS, dialect, ("thread_id", "ns_digest"))
+    return Statement(put.add_cte(blobs.cte("blobs")), lists)
 
 
 class CheckpointRepository(Repository):
     """Statements on checkpoints, bound to one session."""
 
-    def put(self, new: NewCheckpoint) -> None:
-        """Insert a checkpoint, or overwrite the one with the same id."""
+    def put(self, new: NewCheckpoint, blobs: Sequence[NewBlob] = ()) -> None:
+        """Insert a checkpoint, or overwrite the one with the same id, in one statement.
+
+        Args:
+            new: the checkpoint.
+            blobs: values to store with it; only if the database's `joins_inserts` is True.
+        """
+        statement = _put(self.uow.dialect, with_blobs=bool(blobs))
         row = {**new._asdict(), "ns_digest": ns_digest(new.checkpoint_ns)}
-        self.uow.run(_put(self.uow.dialect), row)
+        columns = map(list, zip(*blobs, strict=True))
+        self.uow.run(statement, {**row, **dict(zip(statement.lists, columns, strict=True))})
 
     def newest(self, thread_id: str, checkpoint_ns: str) -> StoredCheckpoint | None:
         """Return the newest checkpoint of a namespace, in one statement; None if not found."""

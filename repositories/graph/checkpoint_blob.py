@@ -9,7 +9,13 @@ from sqlalchemy import Table, delete, or_, select
 
 from threadlog.models import CheckpointBlob
 from threadlog.models.dialects.upsert import JOINED_BYTES, insert_if_absent, many_rows
-from threadlog.repositories.base import Repository, Statement, copy_thread, delete_thread, rowcount
+from threadlog.repositories.base import (
+    Repository,
+    Statement,
+    copy_thread,
+    delete_thread,
+    rowcount,
+)
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
 
 _BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]

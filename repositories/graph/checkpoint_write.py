@@ -12,9 +12,16 @@ from threadlog.models.dialects.upsert import (
     JOINED_BYTES,
     insert_if_absent,
     insert_or_replace_where,
+    insert_rows_if_absent,
     many_rows,
 )
-from threadlog.repositories.base import Repository, Statement, copy_thread, delete_thread, rowcount
+from threadlog.repositories.base import (
+    Repository,
+    Statement,
+    copy_thread,
+    delete_thread,
+    rowcount,
+)
 from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite
 
 _CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
@@ -52,7 +59,8 @@ class History(NamedTuple):
 @cache
 def _put(dialect: str) -> Statement:
     """Return the INSERT that keeps a write that is stored already."""
-    return Statement(insert_if_absent(_WRITES, dialect))
+    key = ("thread_id", "ns_digest", "checkpoint_id")
+    return Statement(*insert_rows_if_absent(_WRITES, dialect, key))
 
 
 class CheckpointWriteRepository(Repository):
@@ -74,22 +82,27 @@ class CheckpointWriteRepository(Repository):
             batch: the writes.
             size: approximate size of the writes in a statement, in bytes.
         """
-        dialect = self.uow.dialect
         rows, replaces = {}, False
         for new in batch:
             replaces = replaces or new.idx < 0
             place = (new.task_id, new.idx)
             # PostgreSQL refuses a statement that would replace a row of its own.
             if new.idx < 0 or place not in rows:
-                rows[place] = {**key, **new._asdict()}
-        values = list(rows.values())
+                rows[place] = new
+        dialect = self.uow.dialect
+        statement = _put(dialect)
+        if statement.lists and not replaces:
+            columns = map(list, zip(*rows.values(), strict=True))
+            self.uow.run(statement, {**key, **dict(zip(statement.lists, columns, strict=True))})
+            return
+        values = [{**key, **new._asdict()} for new in rows.values()]
         if replaces:
-            statement = insert_or_replace_where(_WRITES, dialect, _WRITES.c.idx < 0)
-            self.uow.execute(statement.values(values))
+            replacing = insert_or_replace_where(_WRITES, dialect, _WRITES.c.idx < 0)
+            self.uow.execute(replacing.values(values))
         elif size > JOINED_BYTES:
             self.uow.execute(*many_rows(insert_if_absent(_WRITES, dialect), values, dialect))
         else:
-            self.uow.run(_put(dialect), values)
+            self.uow.run(statement, values)
 
     def history(
         self,

@@ -332,7 +332,8 @@ def _lock(dialect: str) -> Statement:
 def _create(dialect: str) -> Statement:
     """Return the INSERT of a thread that locks an existing thread instead."""
     new = with_advisory_lock(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
-    return Statement(insert_if_absent(_THREADS, dialect).values(thread_id=new))
+    # inline: SQLAlchemy is not to add RETURNING for a key that it does not know
+    return Statement(insert_if_absent(_THREADS, dialect).values(thread_id=new).inline())
 
 
 @cache

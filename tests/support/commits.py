@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
-_NUMBER: Final = {
+NUMBER: Final = {
     "mysql": "SELECT CONNECTION_ID()",
     "mariadb": "SELECT CONNECTION_ID()",
     "postgresql": "SELECT pg_backend_pid()",
@@ -25,7 +25,7 @@ _LEFT: Final = {"postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE pid =
 
 def number_of(connection: Connection) -> int:
     """Return the server's number of a connection."""
-    number: int = connection.exec_driver_sql(_NUMBER[connection.dialect.name]).scalar_one()
+    number: int = connection.exec_driver_sql(NUMBER[connection.dialect.name]).scalar_one()
     return number
 
 

@@ -85,6 +85,7 @@ class PostgresBackend(Backend):
     name = "PostgreSQL"
     framework_name = "postgres"
     dialects = ("postgresql",)
+    joins_inserts = True
     asynchronous = Driver("asyncpg", "postgres")
     synchronous = Driver("psycopg", "postgres")
 

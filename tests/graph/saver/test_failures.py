@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
 from tests.graph.saver.making import checkpoint_of, config_for, id_of, ids, metadata_of, put_chain
+from tests.support.commits import NUMBER, kill_connection
 from tests.support.databases import engine_for
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.langgraph import Saver
@@ -25,13 +26,19 @@ async def other(innodb_graph_url: str) -> AsyncIterator[AsyncConnection]:
     await engine.dispose()
 
 
+def client_of(saver: Saver) -> EngineClient:
+    """Return the client of a saver on a URL."""
+    assert saver._slot.client is not None
+    client = saver._slot.client._client
+    assert isinstance(client, EngineClient)
+    return client
+
+
 def engine_of(saver: Saver) -> Engine:
     """Return the engine that a saver on a URL opened for itself."""
-    assert saver._slot.client is not None
-    sessions = saver._slot.client._client
-    assert isinstance(sessions, EngineClient)
-    assert sessions.engine is not None
-    return sessions.engine
+    engine = client_of(saver).engine
+    assert engine is not None
+    return engine
 
 
 class Killed:
@@ -69,9 +76,7 @@ async def test_a_connection_lost_during_commit_costs_a_put_nothing(
         with Killed(saver, other) as killed:
             stored = await saver.aput(config, checkpoint, metadata_of(), {"a": "1"})
         assert killed.kills == 1
-        with Killed(saver, other) as killed:
-            await saver.aput_writes(stored, [("a", 1)], "task")
-        assert killed.kills == 1
+        await saver.aput_writes(stored, [("a", 1)], "task")
         found = await saver.aget_tuple(config_for("t"))
         assert found is not None
         assert found.checkpoint["channel_values"] == {"a": 1}
@@ -84,6 +89,40 @@ async def test_a_connection_lost_during_commit_costs_a_put_nothing(
             await saver.adelete_thread("t")
         assert killed.kills == 1
         assert await ids(saver.alist(None)) == []
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_statement_whose_answer_is_lost_is_run_again(
+    server_graph_url: str, *, arrives: bool
+) -> None:
+    """Writes, and on PostgreSQL checkpoints, are stored without BEGIN and COMMIT."""
+    stranger = engine_for(server_graph_url, isolation_level="AUTOCOMMIT")
+    async with stranger.connect() as other, Saver(server_graph_url) as saver:
+        (config,) = await put_chain(saver, "t", 1)
+        checkpoint, killed = checkpoint_of({"a": 1}), set()
+
+        def kill(connection: Connection, cursor: Any, statement: str, *_: Any) -> None:
+            table = "checkpoints" if "threadlog_checkpoints" in statement else "writes"
+            if statement.lstrip().startswith(("INSERT", "WITH")) and table not in killed:
+                killed.add(table)
+                number = connection.connection.cursor()
+                number.execute(NUMBER[connection.dialect.name])
+                found: Any = number.fetchone()
+                await_only(kill_connection(other, found[0]))
+
+        when = "after_cursor_execute" if arrives else "before_cursor_execute"
+        client = client_of(saver)
+        for engine in (client.engine, client.reading_engine):
+            assert engine is not None
+            event.listen(engine, when, kill)
+        stored = await saver.aput(config, checkpoint, metadata_of(), {"a": "1"})
+        await saver.aput_writes(stored, [("a", 1), ("b", 2)], "task")
+        assert "writes" in killed
+        found = await saver.aget_tuple(config_for("t"))
+    await stranger.dispose()
+    assert found is not None
+    assert found.checkpoint["channel_values"] == {"a": 1}
+    assert found.pending_writes == [("task", "a", 1), ("task", "b", 2)]
 
 
 async def test_a_copy_that_may_be_there_is_not_made_twice(
