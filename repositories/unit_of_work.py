@@ -245,8 +245,8 @@ class CompiledStatement:
 class EngineUnitOfWork(UnitOfWork):
     """A unit of work on a connection of an engine that threadlog owns.
 
-    Leaving the block commits (a unit that only reads rolls back, which costs the same),
-    an exception rolls back, and either way the connection returns to the pool.
+    Leaving the block commits, an exception rolls back, and either way the connection returns to
+    the pool. A unit that changed nothing rolls back, so that the server has nothing to flush.
     """
 
     def __init__(
@@ -277,14 +277,17 @@ class EngineUnitOfWork(UnitOfWork):
         self._engine = engine
         self._single = single
         self._writes = writes
+        self._changed = False
 
     @cached_property
     def session(self) -> Session:
         """A session in the same transaction, for use of the ORM; it never commits."""
+        self._changed = True  # perhaps, without a statement of this unit
         return Session(self.connection, join_transaction_mode="rollback_only")
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement on the connection."""
+        self._changed = self._changed or not statement.is_select
         return self.connection.execute(statement, parameters)
 
     def run(self, statement: Statement, parameters: GivenParameters) -> FetchedRows:
@@ -319,6 +322,8 @@ class EngineUnitOfWork(UnitOfWork):
                 after(connection, cursor, text, sent, None, many)
             rows = FetchedRows(cursor.fetchall() if cursor.description else ())
             rows.rowcount, rows.lastrowid = cursor.rowcount, getattr(cursor, "lastrowid", 0)
+            if rows.rowcount and not statement.executable.is_select:
+                self._changed = True
             if rows and compiled.row_conversions != []:
                 compiled.convert_rows(rows, cursor.description)
             cursor.close()
@@ -346,7 +351,7 @@ class EngineUnitOfWork(UnitOfWork):
             CommitLostError: the connection was lost during COMMIT.
         """
         try:
-            if exc is None and self._writes:
+            if exc is None and self._changed and self._writes:
                 _commit(self.connection, self.connection)
         finally:
             self.connection.close()  # rolls back an open transaction

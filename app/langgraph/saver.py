@@ -231,7 +231,7 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> RunnableConfig:
         """Store a checkpoint, and the values of its channels that have a new version.
 
-        Three statements: values, checkpoint, COMMIT. Storing it again changes nothing.
+        One transaction; on PostgreSQL it is one statement. Storing it again changes nothing.
 
         Args:
             config: names the thread, the namespace and the checkpoint before this one.
@@ -272,7 +272,7 @@ class Saver(BaseCheckpointSaver[str]):
     ) -> None:
         """Store what a task wrote after a checkpoint.
 
-        Two statements: all writes, COMMIT. A write that is stored already stays as it is;
+        One statement stores all writes. A write that is stored already stays as it is;
         errors, interrupts, resumes and schedules replace what is stored.
 
         Args:

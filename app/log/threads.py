@@ -1,5 +1,6 @@
 """Write `extra`, and list and delete threads."""
 
+import json
 from typing import Any, get_args
 
 from threadlog.encoding.statement_size import check_size
@@ -22,7 +23,10 @@ def save_extra(transactions: TransactionRunner, thread_id: str, extra: dict[str,
 
 def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: int) -> None:
     """Lock a thread and merge `extra` into its own, as long as both fit into a statement."""
-    merged = {**uow.threads.lock_extra(thread_id), **extra}
+    stored = uow.threads.lock_extra(thread_id)
+    merged = {**stored, **extra}
+    if json.dumps(merged, sort_keys=True) == json.dumps(stored, sort_keys=True):
+        return  # compared as text, since True equals 1
     check_size(merged, "extra", limit)
     uow.threads.write_extra(thread_id, merged)
 

@@ -262,7 +262,6 @@ asyncio.run(main())
     [
         ("mysql://user@host/db", "asyncmy", "mysql"),
         ("mariadb://user@host/db", "asyncmy", "mariadb"),
-        ("sqlite://", "aiosqlite", "sqlite"),
     ],
 )
 @pytest.mark.processes
@@ -272,6 +271,14 @@ def test_a_missing_driver_names_the_line_to_run(url: str, package: str, extra: s
     ).stdout
     assert f"pip install 'threadlog[{extra}]'" in shown
     assert shown.split()[-1] == extra
+
+
+@pytest.mark.processes
+def test_sqlite_needs_no_extra() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-c", MISSING, "sqlite://", "aiosqlite"], capture_output=True, check=True
+    )
+    assert shown.stdout == b""
 
 
 async def test_tls_options_of_the_url_are_honoured(mysql_url: str, mysql_server: Server) -> None:
@@ -411,7 +418,7 @@ async def test_sqlite_takes_its_write_lock_at_the_start(sqlite_url: str) -> None
         assert sent[0] == "BEGIN IMMEDIATE"
         sent.clear()
         await checkpointer.load("t")
-        assert sent[0] == "BEGIN"
+        assert [statement.split()[0] for statement in sent] == ["SELECT"]  # without BEGIN
 
 
 async def test_entering_twice_is_refused(sqlite_url: str) -> None:

@@ -5,10 +5,11 @@ of an INSERT, which the driver sends all together.
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from tests.support.counting import StatementCount
 from tests.support.databases import engines_of, on_connection, pools_of, sent_by
@@ -76,8 +77,30 @@ async def test_loading_without_reading_connections(server_url: str, count: State
 
 
 async def test_saving_extra(opened: Checkpointer, count: StatementCount) -> None:
+    values = itertools.count()
     figure = count.figure(3, postgresql=4)
+    assert await count.of(lambda: opened.save_extra("t", {"a": next(values)})) == figure
+
+
+async def test_saving_extra_that_is_stored_changes_nothing(
+    opened: Checkpointer, count: StatementCount
+) -> None:
+    await opened.save_extra("t", {"a": 1, "b": None})
+    sent = sent_by(opened)
+    figure = count.figure(2, postgresql=3)
     assert await count.of(lambda: opened.save_extra("t", {"a": 1})) == figure
+    assert not [statement for statement in sent if statement.startswith("UPDATE")]
+
+
+async def test_removing_a_question_that_is_not_there_does_not_commit(
+    opened: Checkpointer,
+) -> None:
+    ends: list[str] = []
+    for engine in engines_of(opened):
+        event.listen(engine, "commit", lambda _: ends.append("commit"))
+        event.listen(engine, "rollback", lambda _: ends.append("rollback"))
+    await opened.save_pending_request("no such thread", None)
+    assert ends == ["rollback"]
 
 
 async def test_listing_a_page_is_two_statements(
