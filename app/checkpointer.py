@@ -552,6 +552,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         session_factory: Callable[[], AsyncSession] | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
+        retry_seconds: float | None = None,
     ) -> None:
         """Create a checkpointer; nothing connects before the block.
 
@@ -563,7 +564,8 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
                 is used), ``sqlite:///file.db`` or ``sqlite://``
                 for a database in memory. Query arguments go to the driver; on MySQL those for
                 TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
-                are ``connect_timeout``, ``read_timeout`` (for a statement) and ``pool_timeout``.
+                are ``connect_timeout``, ``read_timeout`` (for a statement), ``pool_timeout`` and
+                ``retry_seconds``.
             engine: an engine of the application's, in place of a URL.
             session_factory: an ``async_sessionmaker`` of the application's, in place of a URL.
             min_pool_size: connections to a URL that are opened on entering; on MySQL 1 opens
@@ -571,6 +573,9 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
             max_pool_size: the most connections to a URL at once; further operations wait,
                 for up to ``pool_timeout``. SQLite, which has one writer at a time, is always
                 given one connection.
+            retry_seconds: how long a transaction is run again after a deadlock, or while the server
+                is away, also on entering; 0 for one attempt. None for ``retry_seconds`` in the
+                URL, or 30.
 
         Raises:
             ConfigurationError: none or several of the first three are given, or one cannot
@@ -579,9 +584,11 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         check_one_source(url, engine, session_factory)
         check_pool(min_pool_size, max_pool_size)
         self.client: EngineClient | FactoryClient = (
-            EngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES)
+            EngineClient(
+                parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES, retry_seconds
+            )
             if url is not None
-            else FactoryClient(factory_of(engine, session_factory), MESSAGES)
+            else FactoryClient(factory_of(engine, session_factory), MESSAGES, retry_seconds)
         )
 
     def __repr__(self) -> str:
@@ -676,6 +683,7 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
         session_factory: Callable[[], AsyncSession] | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
+        retry_seconds: float | None = None,
     ) -> None:
         """Create a checkpointer; see `Checkpointer`.
 
@@ -688,6 +696,7 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
             session_factory=session_factory,
             min_pool_size=min_pool_size,
             max_pool_size=max_pool_size,
+            retry_seconds=retry_seconds,
         )
         if self.client.backend.name not in {self.server, *self.also}:
             raise ConfigurationError(

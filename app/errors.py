@@ -292,6 +292,24 @@ class ConnectionLostError(StorageError):
     advice = "Nothing was committed. Check that the server runs, then run the operation again."
 
 
+class ServerUnreachableError(ConnectionLostError):
+    """No server answered: the connection was refused, or the host not found or not reached."""
+
+    advice = (
+        "The server did not answer. Nothing was committed. Check that the server runs, and host "
+        "and port in the URL; retry_seconds sets how long to wait for it."
+    )
+
+
+class TooManyConnectionsError(ConnectionLostError):
+    """The server answered, and refused the connection because too many are open."""
+
+    advice = (
+        "The server has no free connection. Nothing was committed. Lower max_pool_size, or raise "
+        "the limit of the server or of the account (max_connections)."
+    )
+
+
 class StatementTimeoutError(ConnectionLostError):
     """The server did not answer a statement within the limit; the connection was closed."""
 

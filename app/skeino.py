@@ -47,8 +47,8 @@ def register(*, ttl_sweep_seconds: float | None = 60.0) -> None:
     """Add the schemes ``mysql`` and ``mariadb`` to skeino; idempotent.
 
     All applications of this process have them, also those created before. Their
-    ``checkpointer_options`` may have ``min_pool_size``, ``max_pool_size``, ``serde`` and
-    ``setup_schema``. skeino's own schemes are unchanged.
+    ``checkpointer_options`` may have ``min_pool_size``, ``max_pool_size``, ``retry_seconds``,
+    ``serde`` and ``setup_schema``. skeino's own schemes are unchanged.
 
     Args:
         ttl_sweep_seconds: seconds between an application's sweeps of expired threads; None

@@ -264,6 +264,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         session_factory: Callable[[], Session] | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
+        retry_seconds: float | None = None,
     ) -> None:
         """Create a checkpointer; nothing connects before the block.
 
@@ -274,6 +275,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             session_factory: a ``sessionmaker`` of the application's, in place of a URL.
             min_pool_size: as for `Checkpointer`.
             max_pool_size: as for `Checkpointer`.
+            retry_seconds: as for `Checkpointer`.
 
         Raises:
             ConfigurationError: none or several of the first three are given, or one cannot
@@ -282,9 +284,11 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         check_one_source(url, engine, session_factory)
         check_pool(min_pool_size, max_pool_size)
         self.client: SyncEngineClient | SyncFactoryClient = (
-            SyncEngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES)
+            SyncEngineClient(
+                parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES, retry_seconds
+            )
             if url is not None
-            else SyncFactoryClient(factory_of(engine, session_factory), MESSAGES)
+            else SyncFactoryClient(factory_of(engine, session_factory), MESSAGES, retry_seconds)
         )
 
     def __repr__(self) -> str:

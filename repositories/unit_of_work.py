@@ -504,11 +504,13 @@ def bind_arguments(part: SchemaPart) -> dict[str, Any]:
 def _commit(transaction: Session | Connection, connection: Connection) -> None:
     try:
         transaction.commit()
-    except DBAPIError as error:
+    except (DBAPIError, OSError) as error:  # SQLAlchemy wraps none of asyncpg's own OSErrors
         # The failed transaction may still be open, with its locks, though SQLAlchemy treats it
         # as ended: the connection must not be reused.
         if not connection.invalidated:
             connection.invalidate(error)
+        if isinstance(error, OSError):
+            raise CommitLostError(str(error)) from error
         if error.connection_invalidated:
             raise CommitLostError(str(error.orig)) from error
         raise

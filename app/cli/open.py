@@ -1,5 +1,7 @@
 """Open existing databases for commands."""
 
+from typing import Final
+
 from sqlalchemy import URL
 
 from threadlog.checkpointer import Checkpointer
@@ -7,6 +9,9 @@ from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError
 from threadlog.graph.client import GraphClient
+
+# A person waits for the answer.
+_RETRY_SECONDS: Final = "2"
 
 
 def existing(url: str) -> Checkpointer:
@@ -34,4 +39,4 @@ def _existing(url: str) -> URL:
             f"There is no file {file!r}. Name the database with --url or THREADLOG_URL; "
             "threadlog import creates a file."
         )
-    return parsed
+    return parsed.update_query_dict({"retry_seconds": _RETRY_SECONDS, **parsed.query})

@@ -42,6 +42,7 @@ class CopyEnd:
             file = self.backend.missing_file(url)
             if exists and file:
                 raise ConfigurationError(f"There is no file {file!r}.")
+            self.retry_seconds = self.backend.settings(url, PoolSize(0, 1)).limits.retry
             self.engine: AsyncEngine = open_engine(
                 self.backend, url, PoolSize(0, 1), snapshots=name == "source"
             )
@@ -111,7 +112,14 @@ class _EndRunner(OwnedRunner):
 
     def __init__(self, end: CopyEnd, part: SchemaPart) -> None:
         engine = end.engine.sync_engine
-        super().__init__(engine, end.backend, part, end.statement_limit, sleep=sleep)
+        super().__init__(
+            engine,
+            end.backend,
+            part,
+            end.statement_limit,
+            sleep=sleep,
+            retry_seconds=end.retry_seconds,
+        )
         self._end = end
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:

@@ -86,7 +86,7 @@ class SQLiteBackend(Backend):
             )
         query = dict(url.query)
         # A statement waits only for a lock, which has a limit of its own.
-        limits = take_limits(query, ("pool_timeout",))
+        limits = take_limits(query, ("pool_timeout", "retry_seconds"))
         url = url.set(drivername=f"sqlite+{driver}", query=query)
         options: dict[str, Any] = {
             "poolclass": QueuePool if synchronous else AsyncAdaptedQueuePool,

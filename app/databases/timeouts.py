@@ -27,6 +27,7 @@ from threadlog.errors import ConfigurationError
 _IDLE_SECONDS: Final = 30.0
 
 _LIMIT: Final = "threadlog_limit"
+_RETRY: Final = "retry_seconds"
 _LOST: Final = 2013  # the client library's: connection lost during a statement
 _REFUSED: Final = 2003  # the client library's: no connection could be made
 
@@ -45,11 +46,15 @@ class TimeLimits:
     pool: float = 60.0
     """For a connection of the pool while all are in use."""
 
+    retry: float = 30.0
+    """For a transaction that is run again until it succeeds; 0 for one attempt."""
+
 
 OPTIONS: Final = {
     "connect_timeout": "connect",
     "read_timeout": "statement",
     "pool_timeout": "pool",
+    _RETRY: "retry",
 }
 """The names of the limits in a URL."""
 
@@ -65,22 +70,31 @@ def take_limits(query: dict[str, Any], options: Iterable[str] = OPTIONS) -> Time
         ConfigurationError: one is not a number of seconds.
     """
     limits = {
-        OPTIONS[option]: _seconds(option, query.pop(option))
+        OPTIONS[option]: _seconds(f"The option {option} of the URL", option, query.pop(option))
         for option in options
         if option in query
     }
     return TimeLimits(**limits)
 
 
-def _seconds(option: str, value: object) -> float:
+def choose_retry(seconds: float | None, limits: TimeLimits) -> float:
+    """Return how long a transaction is run again: the argument, or the limit if it is None.
+
+    Raises:
+        ConfigurationError: the argument is not a number of seconds.
+    """
+    return limits.retry if seconds is None else _seconds(_RETRY, _RETRY, seconds)
+
+
+def _seconds(name: str, option: str, value: object) -> float:
     try:
         seconds = float(str(value))
     except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 31_536_000:  # noqa: PLR2004 - a year, the most that the drivers accept
-        raise ConfigurationError(
-            f"The option {option} of the URL is {value!r}. It must be a number of seconds above 0."
-        )
+        seconds = -1.0
+    least = "or 0" if option == _RETRY else "above 0"
+    # A year is the most that the drivers accept.
+    if not 0 <= seconds <= 31_536_000 or (seconds == 0 and option != _RETRY):  # noqa: PLR2004
+        raise ConfigurationError(f"{name} is {value!r}. It must be a number of seconds {least}.")
     return seconds
 
 

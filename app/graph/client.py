@@ -41,6 +41,7 @@ class GraphClient:
         engine: AsyncEngine | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
+        retry_seconds: float | None = None,
         initialise: bool = True,
     ) -> None:
         """Create a client of a URL or of an application's engine; nothing connects yet.
@@ -50,6 +51,7 @@ class GraphClient:
             engine: an engine of the application's, in place of a URL.
             min_pool_size: connections to a URL that are opened at the start.
             max_pool_size: the most connections to a URL at once.
+            retry_seconds: see `threadlog.Checkpointer`.
             initialise: whether an SQLite database of a URL without tables is given them.
 
         Raises:
@@ -58,9 +60,11 @@ class GraphClient:
         check_one_source(url, engine)
         check_pool(min_pool_size, max_pool_size)
         self._client: EngineClient | FactoryClient = (
-            EngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), GRAPH)
+            EngineClient(
+                parse_url(url), PoolSize(min_pool_size, max_pool_size), GRAPH, retry_seconds
+            )
             if url is not None
-            else FactoryClient(factory_of(engine, None), GRAPH)
+            else FactoryClient(factory_of(engine, None), GRAPH, retry_seconds)
         )
         self.joins_inserts = self._client.backend.joins_inserts
         """True if one statement stores a checkpoint with its values."""
@@ -143,6 +147,7 @@ class SyncGraphClient:
         engine: Engine | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
+        retry_seconds: float | None = None,
     ) -> None:
         """Create a client of a URL or of an application's engine; see `GraphClient`.
 
@@ -152,9 +157,11 @@ class SyncGraphClient:
         check_one_source(url, engine)
         check_pool(min_pool_size, max_pool_size)
         self._client: SyncEngineClient | SyncFactoryClient = (
-            SyncEngineClient(parse_url(url), PoolSize(min_pool_size, max_pool_size), GRAPH)
+            SyncEngineClient(
+                parse_url(url), PoolSize(min_pool_size, max_pool_size), GRAPH, retry_seconds
+            )
             if url is not None
-            else SyncFactoryClient(sync_factory_of(engine, None), GRAPH)
+            else SyncFactoryClient(sync_factory_of(engine, None), GRAPH, retry_seconds)
         )
         self._verified = False
 

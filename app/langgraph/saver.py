@@ -27,6 +27,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.databases.registry import backend_of
+from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import parse_url, show_url
 from threadlog.encoding.validation import check_ids
 from threadlog.errors import NotOpenError
@@ -109,6 +110,7 @@ class Saver(BaseCheckpointSaver[str]):
         serde: SerializerProtocol | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
+        retry_seconds: float | None = None,
     ) -> None:
         """Create a saver; nothing connects before the block.
 
@@ -122,6 +124,7 @@ class Saver(BaseCheckpointSaver[str]):
                 encrypts all but ids, names and metadata.
             min_pool_size: connections to a URL that are opened on entering.
             max_pool_size: the most connections to a URL at once; further operations wait.
+            retry_seconds: as for `threadlog.Checkpointer`.
 
         Raises:
             ConfigurationError: none or several of the first three are given, or one cannot be
@@ -130,13 +133,15 @@ class Saver(BaseCheckpointSaver[str]):
         super().__init__(serde=serde)
         check_one_source(url, engine, client)
         check_pool(min_pool_size, max_pool_size)
+        choose_retry(retry_seconds, TimeLimits())  # raises if it is invalid
         self._url = None if url is None else parse_url(url)
         if self._url is not None:
             backend_of(self._url)
         self._engine = engine
-        self._pool_sizes: dict[str, Any] = {
+        self._options: dict[str, Any] = {
             "min_pool_size": min_pool_size,
             "max_pool_size": max_pool_size,
+            "retry_seconds": retry_seconds,
         }
         self._slot = _ClientSlot(client)
         self._client_is_external = client is not None
@@ -164,7 +169,7 @@ class Saver(BaseCheckpointSaver[str]):
         """
         if self._slot.client is not None:
             raise entered_already(self)
-        client = GraphClient(self._url, engine=cast("Any", self._engine), **self._pool_sizes)
+        client = GraphClient(self._url, engine=cast("Any", self._engine), **self._options)
         self._slot.client = client
         try:
             await client.open()
@@ -188,7 +193,7 @@ class Saver(BaseCheckpointSaver[str]):
         """Connect, as for ``async with``."""
         if self._slot.client is not None:
             raise entered_already(self)
-        client = SyncGraphClient(self._url, engine=cast("Any", self._engine), **self._pool_sizes)
+        client = SyncGraphClient(self._url, engine=cast("Any", self._engine), **self._options)
         self._slot.client = client
         try:
             client.open()

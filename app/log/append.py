@@ -31,7 +31,7 @@ _IDS: Final = 8_000
 _RUNS_AT_ONCE: Final = 500
 
 
-@dataclass(frozen=True)
+@dataclass
 class AppendRequest:
     """One caller's messages for one thread, checked and encoded."""
 
@@ -41,6 +41,9 @@ class AppendRequest:
 
     batches: Sequence[Batch[NewMessage]]
     """The same messages, each batch for one statement."""
+
+    is_withdrawn: bool = False
+    """True if the caller was cancelled: no further attempt stores the messages."""
 
     @cached_property
     def run_ids(self) -> list[str]:
@@ -190,7 +193,7 @@ class AppendTransaction:
     def _place(self, number: int, ends: dict[str, int], completed: set[tuple[str, str]]) -> Outcome:
         """Allocate the seqs of a request, unless it is stored or cannot be."""
         request = self._requests[number]
-        if number in self._stored:
+        if number in self._stored or request.is_withdrawn:
             return None
         if request.thread_id not in ends:
             return ThreadBusy()

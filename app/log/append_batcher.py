@@ -19,7 +19,14 @@ from threadlog.errors import (
     restored,
 )
 from threadlog.log.append import AppendRequest, ThreadBusy, append_together
-from threadlog.runtime.client import GRACE_SECONDS, ConnectionPool, EngineClient, closed_before
+from threadlog.runtime.client import (
+    GRACE_SECONDS,
+    ConnectionPool,
+    EngineClient,
+    closed_before,
+    finish_abandoned,
+    pausing,
+)
 
 # While so many batches run, the next append waits for one iteration of the event loop, for
 # others that come in the same iteration. With fewer it starts at once: one alone is not delayed.
@@ -64,13 +71,12 @@ class _Batch:
     task: asyncio.Task[None] = field(init=False)
 
     async def finish_after_cancellation(self) -> None:
-        """Wait for the transaction; cancel it once every caller was cancelled."""
-        try:
+        """Wait for the transaction, but not for other attempts; cancel it after the last caller."""
+        self.waiting -= 1
+        if not self.waiting:
+            await finish_abandoned(self.task)
+        elif self.task not in pausing:
             await asyncio.wait({self.task}, timeout=GRACE_SECONDS)
-        finally:
-            self.waiting -= 1
-            if not self.waiting:
-                self.task.cancel()
 
 
 class AppendBatcher:
@@ -125,6 +131,7 @@ class AppendBatcher:
         try:
             await append.done
         except asyncio.CancelledError:
+            request.is_withdrawn = True
             if append.batch is None:
                 self._withdraw(append)
             else:

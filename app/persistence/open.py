@@ -46,7 +46,7 @@ async def open_checkpointer(
         scheme: a registered scheme, such as ``sqlite`` or ``mysql``.
         setup_schema: whether to create missing tables or indexes.
         options: further options of the scheme; threadlog's databases have
-            ``min_pool_size``, ``max_pool_size`` and ``serde``.
+            ``min_pool_size``, ``max_pool_size``, ``retry_seconds`` and ``serde``.
 
     Raises:
         ConfigurationError: the scheme is unknown or for a database that this release does

@@ -44,7 +44,7 @@ _EXAMPLES: Final = {
     "mariadb": "mariadb://user:password@host:3306/database",
     "postgresql": "postgresql://user:password@host:5432/database",
 }
-_POOL: Final = ("min_pool_size", "max_pool_size")
+_OPTIONS: Final = ("min_pool_size", "max_pool_size", "retry_seconds", "serde")
 
 
 def database_url(spec: CheckpointerSpec) -> URL:
@@ -73,7 +73,7 @@ def database_url(spec: CheckpointerSpec) -> URL:
 @asynccontextmanager
 async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
     """Open a database of ours, with its tables made if that is wanted."""
-    options = spec.known_options(*_POOL, "serde")
+    options = spec.known_options(*_OPTIONS)
     options.pop("serde", None)
     client = GraphClient(database_url(spec), **options)
     await client.open()
@@ -87,10 +87,10 @@ async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
 
 @asynccontextmanager
 async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["Saver"]:
-    """Open a `Saver`; its options are the pool sizes and ``serde``."""
+    """Open a `Saver`; its options are the pool sizes, ``retry_seconds`` and ``serde``."""
     from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
 
-    options = spec.known_options(*_POOL, "serde")
+    options = spec.known_options(*_OPTIONS)
     async with Saver(database_url(spec), **options) as saver:
         if spec.setup_schema:
             await saver.setup()
@@ -99,7 +99,7 @@ async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["Saver"]:
 
 @asynccontextmanager
 async def native_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[MetadataStore]:
-    """Open a metadata store of ours; the options are pool sizes, ``serde`` is ignored."""
+    """Open a metadata store of ours; of the options ``serde`` is ignored."""
     async with native_client(spec) as client:
         yield MetadataStore(client=client)
 

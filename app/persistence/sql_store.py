@@ -51,6 +51,7 @@ class MetadataStore:
         client: GraphClient | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
+        retry_seconds: float | None = None,
     ) -> None:
         """Create a store; nothing connects yet.
 
@@ -60,6 +61,7 @@ class MetadataStore:
             client: a client that its owner opens and closes, in place of a URL.
             min_pool_size: connections to a URL that are opened at the start.
             max_pool_size: the most connections to a URL at once.
+            retry_seconds: as for `Checkpointer`.
 
         Raises:
             ConfigurationError: none or several of the first three are given, or one cannot be
@@ -67,7 +69,11 @@ class MetadataStore:
         """
         check_one_source(url, engine, client)
         self._client = client or GraphClient(
-            url, engine=engine, min_pool_size=min_pool_size, max_pool_size=max_pool_size
+            url,
+            engine=engine,
+            min_pool_size=min_pool_size,
+            max_pool_size=max_pool_size,
+            retry_seconds=retry_seconds,
         )
         self._client_is_external = client is not None
         self._opening = asyncio.Lock()

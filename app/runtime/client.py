@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
+from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, Pool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -20,10 +21,11 @@ from sqlalchemy.util import await_only, greenlet_spawn
 
 from threadlog.databases.base import Backend, PoolSize
 from threadlog.databases.registry import backend_of
+from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
 from threadlog.models import SchemaPart
-from threadlog.runtime.engines import open_connections, open_engine, open_sync_engine
+from threadlog.runtime.engines import open_engine, open_sync_engine
 from threadlog.runtime.external import (
     ExternalBind,
     bind_of,
@@ -39,7 +41,6 @@ from threadlog.runtime.transactions import (
     Operation,
     OwnedRunner,
     TransactionRunner,
-    translate_errors,
 )
 
 P = ParamSpec("P")
@@ -71,6 +72,21 @@ class AsyncOperations(Protocol):
         """Run an operation that may write."""
 
 
+class OperationThread:
+    """The one thread that operations on an embedded database run in, one after the other."""
+
+    def __init__(self) -> None:
+        """Create the executor; its thread begins with the first operation."""
+        self.executor = ThreadPoolExecutor(1, "threadlog")
+        self.task: asyncio.Task[Any] | None = None
+        """The task whose operation runs, or ran last."""
+
+    def call(self, task: asyncio.Task[Any] | None, work: Callable[[], T]) -> T:
+        """Run an operation of a task; to be called in the thread."""
+        self.task = task
+        return work()
+
+
 class ConnectionPool:
     """An engine, and as many slots as it has connections.
 
@@ -83,7 +99,7 @@ class ConnectionPool:
         size: PoolSize,
         wait_seconds: float,
         runner: OwnedRunner,
-        thread: ThreadPoolExecutor | None,
+        thread: OperationThread | None,
     ) -> None:
         """Create a pool of an engine.
 
@@ -108,7 +124,8 @@ class ConnectionPool:
         try:
             if self._thread is None:
                 return await greenlet_spawn(work)
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            return await loop.run_in_executor(self._thread.executor, self._thread.call, task, work)
         finally:
             self.slots.release()
 
@@ -129,7 +146,7 @@ class ConnectionPool:
     async def open_minimum(self) -> None:
         """Open connections until the pool has its minimum."""
         await self.slots.acquire()
-        await self.run(_open_connections, self.engine, self.size.least)
+        await shield_with_grace(self.run(_open_connections, self.size.least))
 
     async def drain(self) -> None:
         """Wait until nothing runs, and let nothing begin."""
@@ -142,8 +159,8 @@ class ConnectionPool:
         if self._thread is None:
             await greenlet_spawn(self.engine.dispose)
             return
-        disposal = self._thread.submit(self.engine.dispose)
-        self._thread.shutdown(wait=False)
+        disposal = self._thread.executor.submit(self.engine.dispose)
+        self._thread.executor.shutdown(wait=False)
         if self._taken == self.size.most:
             await asyncio.wrap_future(disposal)
 
@@ -157,13 +174,16 @@ class EngineClient:
 
     engine_is_external = False
 
-    def __init__(self, url: URL, size: PoolSize, part: SchemaPart) -> None:
+    def __init__(
+        self, url: URL, size: PoolSize, part: SchemaPart, retry_seconds: float | None = None
+    ) -> None:
         """Create a client of a database.
 
         Args:
             url: the database.
             size: how many connections to open at the start and at most.
             part: the part of the schema that the operations work on.
+            retry_seconds: see `Checkpointer`.
 
         Raises:
             ConfigurationError: the URL cannot be used.
@@ -171,6 +191,7 @@ class EngineClient:
         self.url = url
         self.backend: Backend = backend_of(url)
         self.limits = self.backend.settings(url, size).limits
+        self.retry_seconds = choose_retry(retry_seconds, self.limits)
         self.size = size
         self.writing: ConnectionPool | None = None
         """The connections that write; None while closed."""
@@ -230,16 +251,16 @@ class EngineClient:
         if self.backend.embedded:
             url = self.url.set(drivername=self.url.get_backend_name())
             engine = open_sync_engine(self.backend, url, size, reading=reading)
-            thread = ThreadPoolExecutor(1, "threadlog")
-            sleeping: Callable[[float], None] = time.sleep
+            thread = OperationThread()
         else:
             engine = open_engine(self.backend, self.url, size, reading=reading).sync_engine
-            thread, sleeping = None, sleep
+            thread = None
         runner = OwnedRunner(
             engine,
             self.backend,
             self._part,
-            sleep=sleeping,
+            sleep=_pause_while_open(self, thread),
+            retry_seconds=self.retry_seconds,
             autocommit=reading or self.backend.embedded,
         )
         return ConnectionPool(engine, size, self.limits.pool, runner, thread)
@@ -250,9 +271,8 @@ class EngineClient:
         Raises:
             StorageError: one cannot be opened.
         """
-        with translate_errors(self.backend):
-            for pool in self._pools():
-                await pool.open_minimum()
+        for pool in self._pools():
+            await pool.open_minimum()
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write.
@@ -332,12 +352,18 @@ class FactoryClient(ExternalBind):
 
     statement_limit = 0
 
-    def __init__(self, factory: Callable[[], AsyncSession], part: SchemaPart) -> None:
+    def __init__(
+        self,
+        factory: Callable[[], AsyncSession],
+        part: SchemaPart,
+        retry_seconds: float | None = None,
+    ) -> None:
         """Create a client; each operation's session is closed after it.
 
         Args:
             factory: makes a session.
             part: the part of the schema that the operations work on.
+            retry_seconds: see `Checkpointer`.
 
         Raises:
             ConfigurationError: the factory makes no asynchronous session, or one of a
@@ -356,6 +382,7 @@ class FactoryClient(ExternalBind):
         """The event loop of the sessions; None while closed."""
         self._factory = factory
         self._part = part
+        self._retry_seconds = choose_retry(retry_seconds, TimeLimits())
 
     async def open(self) -> None:
         """Mark the client as open; the pool is the application's."""
@@ -386,8 +413,9 @@ class FactoryClient(ExternalBind):
                 self.backend,
                 self._part,
                 self.statement_limit,
-                sleep=sleep,
+                sleep=_pause_while_open(self),
                 engine_is_external=True,
+                retry_seconds=self._retry_seconds,
             )
             return operation(runner, *args, **kwargs)
 
@@ -434,8 +462,56 @@ def sleep(seconds: float) -> None:
     await_only(asyncio.sleep(seconds))
 
 
-def _open_connections(transactions: TransactionRunner, engine: Engine, number: int) -> None:
-    open_connections(engine, number)
+def _open_connections(transactions: TransactionRunner, count: int) -> None:
+    cast("OwnedRunner", transactions).open_connections(count)
+
+
+def _pause_while_open(
+    client: EngineClient | FactoryClient, thread: OperationThread | None = None
+) -> Callable[[float], bool]:
+    """Return what waits between attempts; it returns True if no attempt is to follow.
+
+    None follows once the client was closed, or in a thread once the caller was cancelled.
+    """
+    home = client.home
+
+    def pause(seconds: float) -> bool:
+        if thread is None:
+            await_only(_pause(seconds))
+            return client.home is not home
+        time.sleep(seconds)
+        return client.home is not home or thread.task in _abandoned
+
+    return pause
+
+
+pausing: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
+"""Tasks that wait between two attempts."""
+
+_abandoned: Final[WeakSet[asyncio.Task[Any]]] = WeakSet()
+"""Tasks whose callers were cancelled: no attempt follows the one that runs."""
+
+
+async def _pause(seconds: float) -> None:
+    task = cast("asyncio.Task[Any]", asyncio.current_task())
+    if task in _abandoned:
+        raise asyncio.CancelledError
+    pausing.add(task)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        pausing.discard(task)
+
+
+async def finish_abandoned(task: asyncio.Task[Any]) -> None:
+    """Let the attempt finish that runs in a task; cancel a pause, or after a grace period all."""
+    _abandoned.add(task)
+    if task in pausing:
+        task.cancel()
+    try:
+        await asyncio.wait({task}, timeout=GRACE_SECONDS)
+    finally:
+        task.cancel()
 
 
 def closed_before(client: object) -> NotOpenError:
@@ -469,9 +545,8 @@ async def shield_with_grace(work: Coroutine[Any, Any, T]) -> T:
         return await done
     except asyncio.CancelledError:
         try:
-            await asyncio.wait({task}, timeout=GRACE_SECONDS)
+            await finish_abandoned(task)
         finally:
-            task.cancel()
             if done.done() and not done.cancelled():
                 done.exception()  # nobody waits for it any more: it is not to be logged
         raise

@@ -1,7 +1,6 @@
 """Open engines that threadlog owns."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeVar
 
@@ -55,13 +54,6 @@ def open_sync_engine(
     engine = _create(create_engine, settings, backend.synchronous)
     backend.attach(engine, settings.limits)
     return engine
-
-
-def open_connections(engine: Engine, number: int) -> None:
-    """Open so many connections of an engine, and return them to its pool."""
-    with ExitStack() as opened:
-        for _ in range(number):
-            opened.enter_context(engine.connect())
 
 
 def _create(create: Callable[..., T], settings: EngineSettings, default: Driver) -> T:

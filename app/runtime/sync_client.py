@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from threadlog.databases.base import Backend, PoolSize
 from threadlog.databases.registry import backend_of
+from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError
 from threadlog.models import SchemaPart
-from threadlog.runtime.engines import open_connections, open_sync_engine
+from threadlog.runtime.engines import open_sync_engine
 from threadlog.runtime.external import (
     ExternalBind,
     bind_of,
@@ -29,7 +30,6 @@ from threadlog.runtime.transactions import (
     JoinedRunner,
     Operation,
     OwnedRunner,
-    translate_errors,
 )
 
 P = ParamSpec("P")
@@ -66,7 +66,9 @@ class SyncEngineClient:
 
     engine_is_external = False
 
-    def __init__(self, url: URL, size: PoolSize, part: SchemaPart) -> None:
+    def __init__(
+        self, url: URL, size: PoolSize, part: SchemaPart, retry_seconds: float | None = None
+    ) -> None:
         """Create a client of a database; see `EngineClient`.
 
         Raises:
@@ -74,7 +76,8 @@ class SyncEngineClient:
         """
         self.url = url
         self.backend: Backend = backend_of(url)
-        self.backend.settings(url, size, synchronous=True)
+        limits = self.backend.settings(url, size, synchronous=True).limits
+        self._retry_seconds = choose_retry(retry_seconds, limits)
         self.engine: Engine | None = None
         self.reading_engine: Engine | None = None
         self._part = part
@@ -117,20 +120,28 @@ class SyncEngineClient:
             raise entered_already(self)
         self._process = os.getpid()
         self.engine = open_sync_engine(self.backend, self.url, self._writing)
-        self._runner = OwnedRunner(
-            self.engine,
-            self.backend,
-            self._part,
-            sleep=time.sleep,
-            autocommit=self.backend.embedded,
-        )
+        self._runner = self._runner_on(self.engine, autocommit=self.backend.embedded)
         if self._reading.most:
             self.reading_engine = open_sync_engine(
                 self.backend, self.url, self._reading, reading=True
             )
-            self._reading_runner = OwnedRunner(
-                self.reading_engine, self.backend, self._part, sleep=time.sleep, autocommit=True
-            )
+            self._reading_runner = self._runner_on(self.reading_engine, autocommit=True)
+
+    def _runner_on(self, engine: Engine, *, autocommit: bool) -> OwnedRunner:
+        opened = self.engine
+
+        def pause(seconds: float) -> bool:
+            time.sleep(seconds)
+            return self.engine is not opened
+
+        return OwnedRunner(
+            engine,
+            self.backend,
+            self._part,
+            sleep=pause,
+            retry_seconds=self._retry_seconds,
+            autocommit=autocommit,
+        )
 
     def _leave_parent(self) -> None:
         """Open connections of this process's own, after it was forked.
@@ -153,11 +164,10 @@ class SyncEngineClient:
         Raises:
             StorageError: one cannot be opened.
         """
-        sizes = ((self.engine, self._writing), (self.reading_engine, self._reading))
-        with translate_errors(self.backend):
-            for engine, size in sizes:
-                if engine is not None:
-                    open_connections(engine, size.least)
+        sizes = ((self._runner, self._writing), (self._reading_runner, self._reading))
+        for runner, size in sizes:
+            if runner is not None:
+                runner.open_connections(size.least)
 
     def close(self) -> None:
         """Close the connections; those in use when their work is done."""
@@ -204,7 +214,12 @@ class SyncFactoryClient(ExternalBind):
 
     statement_limit = 0
 
-    def __init__(self, factory: Callable[[], Session], part: SchemaPart) -> None:
+    def __init__(
+        self,
+        factory: Callable[[], Session],
+        part: SchemaPart,
+        retry_seconds: float | None = None,
+    ) -> None:
         """Create a client; each operation's session is closed after it.
 
         Raises:
@@ -222,6 +237,7 @@ class SyncFactoryClient(ExternalBind):
         super().__init__(session, part)
         self._factory = factory
         self._part = part
+        self._retry_seconds = choose_retry(retry_seconds, TimeLimits())
 
     def open(self) -> None:
         """Mark the client as open; the pool is the application's."""
@@ -247,12 +263,17 @@ class SyncFactoryClient(ExternalBind):
             self.backend,
             self._part,
             self.statement_limit,
-            sleep=time.sleep,
+            sleep=self._pause,
             engine_is_external=True,
+            retry_seconds=self._retry_seconds,
         )
         return operation(runner, *args, **kwargs)
 
     read = write_statement = write
+
+    def _pause(self, seconds: float) -> bool:
+        time.sleep(seconds)
+        return not self.is_open
 
 
 class SyncExternalClient:

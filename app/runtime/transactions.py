@@ -4,8 +4,9 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -17,10 +18,10 @@ from threadlog.errors import (
     CheckpointerLockTimeoutError,
     CommitOutcomeUnknownError,
     ConnectionLostError,
-    DeadlockError,
     NoPrimaryError,
     PoolTimeoutError,
     StorageError,
+    ThreadlogError,
 )
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
@@ -36,17 +37,14 @@ from threadlog.repositories.unit_of_work import (
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Deadlocks are not counted: after each of them another transaction went on. Several writers of
+# Attempts are not counted, as a server that is away refuses many in a second. Several writers of
 # one thread on three members of a group fail in two of three attempts.
-_ATTEMPTS: Final = 10
-_SECONDS: Final = 30.0
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
 
 # A group notices after five seconds that its primary is gone, expels it after five more and
-# elects another; a machine that has much to catch up with takes longer. Asking is cheap, so
-# attempts are not counted.
-_ELECTION_SECONDS: Final = 60.0
+# elects another; a machine that has much to catch up with takes longer.
+_ELECTION_FACTOR: Final = 2
 _BETWEEN_LOOKS: Final = (0.1, 0.5)
 
 
@@ -113,9 +111,9 @@ class OwnedRunner(TransactionRunner):
         part: SchemaPart,
         statement_limit: int = 0,
         *,
-        sleep: Callable[[float], None],
+        sleep: Callable[[float], bool | None],
         engine_is_external: bool = False,
-        retries: bool = True,
+        retry_seconds: float,
         autocommit: bool = False,
     ) -> None:
         """Create a runner.
@@ -125,9 +123,9 @@ class OwnedRunner(TransactionRunner):
             backend: the kind of database.
             part: the part of the schema that the operations work on.
             statement_limit: the most bytes that one statement may have.
-            sleep: waits so many seconds between two attempts.
+            sleep: waits so many seconds between two attempts; returns True to end the attempts.
             engine_is_external: whether the application made the engine, with its own settings.
-            retries: whether a unit is run again after an error.
+            retry_seconds: how long a unit that failed is run again; 0 for one attempt.
             autocommit: whether the engine's connections are in autocommit mode.
         """
         super().__init__(backend, part, statement_limit)
@@ -138,14 +136,15 @@ class OwnedRunner(TransactionRunner):
             self._writing_engine = source.execution_options(**{WRITES: True}, **options)
         self.sleep = sleep
         self._engine_is_external = engine_is_external
-        self._retries = retries
+        self._retry_seconds = retry_seconds
         self._dialect: str | None = None
         self._compiled: dict[Statement, CompiledStatement] = {}
         self._read_committed = backend.read_committed and not engine_is_external
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in one transaction and end it; see `TransactionRunner.read`."""
-        return self._run(work, writes=False, idempotent=False, single=self._autocommit)
+        attempt = partial(self._attempt, work, writes=False, single=self._autocommit)
+        return self._run(attempt, idempotent=False)
 
     def write(
         self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
@@ -156,9 +155,9 @@ class OwnedRunner(TransactionRunner):
             CommitOutcomeUnknownError: the connection was lost during COMMIT, and the block is
                 not idempotent or could not be run again.
         """
-        return self._run(
-            work, writes=True, idempotent=idempotent, single=single and self._autocommit
-        )
+        single = single and self._autocommit
+        attempt = partial(self._attempt, work, writes=True, single=single)
+        return self._run(attempt, idempotent=idempotent, single=single)
 
     def connect(self) -> Connection:
         """Return a new connection, without a transaction, to the engine that writes."""
@@ -166,15 +165,33 @@ class OwnedRunner(TransactionRunner):
             return self._writing_engine.connect()
         return self._source.get_bind(**bind_arguments(self.part)).engine.connect()
 
+    def open_connections(self, count: int) -> None:
+        """Open connections until the engine's pool has so many.
+
+        Raises:
+            StorageError: one cannot be opened.
+        """
+
+        def connect(_: object) -> None:
+            with translate_errors(self.backend), ExitStack() as opened:
+                for _ in range(count):
+                    opened.enter_context(cast("Engine", self._source).connect())
+
+        self._run(connect, idempotent=True)
+
     def _run(
-        self, work: Callable[[UnitOfWork], T], *, writes: bool, idempotent: bool, single: bool
+        self,
+        attempt: Callable[[tuple[CommitLostError, ...]], T],
+        *,
+        idempotent: bool,
+        single: bool = False,
     ) -> T:
         lost_commits: tuple[CommitLostError, ...] = ()
         pauses: _Pauses | None = None
         began = time.monotonic()
         while True:
             try:
-                return self._attempt(work, lost_commits, writes=writes, single=single)
+                return attempt(lost_commits)
             except CommitLostError as lost:
                 if not idempotent:
                     raise CommitOutcomeUnknownError(lost.reason) from lost.__cause__
@@ -185,17 +202,17 @@ class OwnedRunner(TransactionRunner):
                 raise  # by the block, which looked for the outcome
             except StorageError as error:
                 failure = error
-                if writes and single and isinstance(error, ConnectionLostError):
+                if single and isinstance(error, ConnectionLostError):
                     lost_commits = (*lost_commits, CommitLostError(error.reason))
-            pauses = pauses or _Pauses()
-            pause = pauses.after(failure) if self._retries else None
+            pauses = pauses or _Pauses(self._retry_seconds)
+            pause = pauses.after(failure)
             if isinstance(failure, CheckpointerLockTimeoutError) and self._waited(began):
                 pause = None
-            if pause is None:
+            if pause is None or self.sleep(pause):
+                reason = f"{failure.reason.rstrip('.')}{pauses.text}"
                 if lost_commits:  # "nothing was committed" is true of the last attempt alone
-                    raise CommitOutcomeUnknownError(failure.reason) from failure
-                raise failure
-            self.sleep(pause)
+                    raise CommitOutcomeUnknownError(reason) from failure
+                raise type(failure)(reason) from failure.__cause__
 
     def _waited(self, began: float) -> bool:
         """Return True if the driver itself waited for a lock for as long as the URL says."""
@@ -244,7 +261,9 @@ class OwnedRunner(TransactionRunner):
                 result = work(uow)
                 self._dialect = uow.dialect
                 return result
-        except (SQLAlchemyError, RuntimeError) as error:
+        except CommitLostError:
+            raise  # its cause must not be taken for an error before the COMMIT
+        except Exception as error:
             translated = translate_error(error, self.backend)
             if translated is error:
                 raise
@@ -289,27 +308,35 @@ class JoinedRunner(TransactionRunner):
 class _Pauses:
     """How long to wait before the next attempt of one unit of work, and when to give up."""
 
-    def __init__(self) -> None:
-        self._gives_up = time.monotonic() + _SECONDS
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began = time.monotonic()
+        self._gives_up = self._began + seconds
         self._attempts = 0
         self._election_ends: float | None = None
+
+    @property
+    def text(self) -> str:
+        """How long attempts were repeated; empty if there was one attempt."""
+        seconds = max(0.1, round(time.monotonic() - self._began, 1))
+        return f", after retrying for {seconds:g} seconds" if self._attempts else ""
 
     def after(self, error: StorageError) -> float | None:
         """Return the seconds to wait after a failed attempt; None to give up."""
         now = time.monotonic()
         if isinstance(error, NoPrimaryError):
             if self._election_ends is None:
-                self._election_ends = now + _ELECTION_SECONDS
+                self._election_ends = now + _ELECTION_FACTOR * self._seconds
             if now >= self._election_ends:
                 return None
-            self._gives_up, self._attempts = now + _SECONDS, 0  # limits start again
+            self._gives_up, self._attempts = now + self._seconds, 1  # limits start again
             return random.uniform(*_BETWEEN_LOOKS)  # noqa: S311 - spreads attempts, no secret
-        self._attempts += 1
-        tried_often = self._attempts >= _ATTEMPTS and not isinstance(error, DeadlockError)
-        if not error.retryable or tried_often or now >= self._gives_up:
+        if not error.retryable or now >= self._gives_up:
             return None
+        self._attempts += 1
         longest = min(_FIRST_PAUSE * 2 ** min(self._attempts, 10), _LONGEST_PAUSE)
-        return random.uniform(0, longest)  # noqa: S311 - see above
+        # The last attempt is at the end of the time, not before it.
+        return min(random.uniform(0, longest), self._gives_up - now)  # noqa: S311 - see above
 
 
 def translate_error(error: Exception, backend: Backend) -> Exception:
@@ -317,6 +344,8 @@ def translate_error(error: Exception, backend: Backend) -> Exception:
 
     The cause is set by the caller. An error that is not of the database is returned as it is.
     """
+    if isinstance(error, ThreadlogError):
+        return error
     if isinstance(error, DBAPIError):
         return backend.error_type(error)(_reason(error.orig))
     if isinstance(error, PoolLimitError):
@@ -335,7 +364,7 @@ def translate_errors(backend: Backend) -> Iterator[None]:
     """Raise what SQLAlchemy raises in the block as a `StorageError` with that as its cause."""
     try:
         yield
-    except (SQLAlchemyError, RuntimeError) as error:
+    except Exception as error:
         translated = translate_error(error, backend)
         if translated is error:
             raise

@@ -16,6 +16,7 @@ from threadlog.errors import (
     CubepiSchemaError,
     StorageError,
     ThreadlogError,
+    TooManyConnectionsError,
     UnsupportedServerError,
 )
 from threadlog.models import MESSAGES, PARTS, PartName, SchemaPart
@@ -50,7 +51,7 @@ async def check_database(url: str | URL, *, part: PartName | None = None) -> lis
         return [CheckResult("connection", "error", message)]
     engine = open_engine(backend, parsed, PoolSize(0, 1))
     # Whether the server answers now is what is asked: no retries. Each check gets its own part.
-    transactions = OwnedRunner(engine.sync_engine, backend, MESSAGES, sleep=sleep, retries=False)
+    transactions = OwnedRunner(engine.sync_engine, backend, MESSAGES, sleep=sleep, retry_seconds=0)
     try:
         return await greenlet_spawn(_inspect, transactions, part)
     finally:
@@ -99,7 +100,7 @@ def _server(uow: UnitOfWork, backend: Backend) -> list[CheckResult]:
 
 
 def _unreachable(error: StorageError) -> str:
-    if not error.retryable:
+    if not error.retryable or isinstance(error, TooManyConnectionsError):
         return _error_text(error)
     return f"{error.reason.rstrip('.')}. Check that the server runs, and host and port in the URL."
 

@@ -155,7 +155,7 @@ def upgrade_on(
     connection: Connection,
     backend: Backend,
     part: SchemaPart,
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], object],
 ) -> Outcome:
     """Upgrade a part of the schema to its newest version, as `upgrade` does.
 
@@ -246,7 +246,7 @@ def _upgrade(
     backend: Backend,
     config: "Config",
     revision: str,
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], object],
 ) -> Outcome:
     _run(connection, backend, config, revision, sleep)
     return Outcome(config.attributes["outcome"])
@@ -257,7 +257,7 @@ def _run(
     backend: Backend,
     config: "Config",
     revision: str,
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], object],
 ) -> None:
     """Run a command of Alembic in one transaction, as far as the database supports it for DDL."""
     from alembic import command  # noqa: PLC0415 - Alembic is optional
@@ -285,7 +285,7 @@ def _sleep(seconds: float) -> None:
 
 
 @contextmanager
-def _alembic_lock(sleep: Callable[[float], None]) -> Iterator[None]:
+def _alembic_lock(sleep: Callable[[float], object]) -> Iterator[None]:
     """Keep other migrations of this process out of the block, those of threads and of tasks.
 
     Acquiring never blocks: the holder may be a task of the same event loop.

@@ -82,12 +82,15 @@ class Server:
 
 
 @contextmanager
-def chaos_server(product: Product, parent: Path | None = None) -> Iterator[Server]:
+def chaos_server(
+    product: Product, parent: Path | None = None, *, away_seconds: float = 0.1
+) -> Iterator[Server]:
     """Run a server with durable commits, on a data folder of its own.
 
     Args:
         product: which.
         parent: where the data folder is to lie.
+        away_seconds: how long to wait before it is started again.
     """
     program = own_program(product)
     arguments: dict[str, Any] = {
@@ -96,6 +99,7 @@ def chaos_server(product: Product, parent: Path | None = None) -> Iterator[Serve
         "data": str(data_folder_of(product, program)),
         "durable": True,
         "parent": str(parent) if parent else None,
+        "away_seconds": away_seconds,
     }
     with supervised("restarting", **arguments) as report:
         yield Server(product, report["url"], Path(report["pid_file"]), Path(report["data_folder"]))

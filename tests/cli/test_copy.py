@@ -207,7 +207,7 @@ def test_the_end_that_cannot_be_used_is_named(
     assert "threadlog migrate URL" in line
     line = refused(mysql_database, nowhere)
     assert line.startswith(f"Error: The source, {mysql_database}: The database has none of")
-    line = refused(sqlite_url, "mysql://root:geheim@127.0.0.1:1/app")
+    line = refused(sqlite_url, "mysql://root:geheim@127.0.0.1:1/app?retry_seconds=0")
     assert line.startswith("Error: The target, mysql://root:***@127.0.0.1:1/app: ")
     assert "Check that the server runs" in line
     assert refused("oracle://h/d", nowhere).startswith("Error: The source, oracle://h/d: ")

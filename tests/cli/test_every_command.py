@@ -101,7 +101,7 @@ def test_looking_creates_no_file(tmp_path: Path) -> None:
         ["check", "mysql://root:geheim@127.0.0.1:1/app", "--json"],
         ["check", "mysql://root@127.0.0.1:1/app?password=geheim"],
         ["check", "oracle://root:geheim@127.0.0.1:1/app"],
-        ["copy", "mysql://root:geheim@127.0.0.1:1/app", "sqlite:///none.db"],
+        ["copy", "mysql://root:geheim@127.0.0.1:1/app?retry_seconds=0", "sqlite:///none.db"],
         ["copy", "mysql://root:geheim@127.0.0.1:x/app", "sqlite:///none.db", "--json"],
         ["copy", "mysql://root:geheim@127.0.0.1/app", "mysql://root:geheim@127.0.0.1/app"],
         ["copy", "mysql://root:geheim@127.0.0.1/app"],

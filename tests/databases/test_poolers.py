@@ -277,15 +277,13 @@ async def test_a_pooler_without_a_free_session_is_not_waited_for_without_end(
     shared: Callable[[str], str],
     client: str,
     seconds: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("threadlog.runtime.transactions._ATTEMPTS", 1)
     url = shared(postgres_url)
     with ExitStack() as stack:
         for _ in range(SESSIONS):
             stack.enter_context(connect(url, prepare_threshold=None)).execute("SELECT 1")
         with pytest.raises(ConnectionLostError, match=f"within {seconds} s .connect_timeout"):
-            await opens(f"{url}?connect_timeout={seconds}", client)
+            await opens(f"{url}?connect_timeout={seconds}&retry_seconds=0", client)
 
 
 async def test_a_pooler_that_refuses_a_parameter_is_not_asked_again(

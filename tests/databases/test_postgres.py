@@ -31,8 +31,10 @@ from threadlog.errors import (
     DeadlockError,
     NoPrimaryError,
     NotWritableError,
+    ServerUnreachableError,
     StatementTimeoutError,
     StorageError,
+    TooManyConnectionsError,
     UnsupportedServerError,
 )
 from threadlog.models import Message, Thread
@@ -375,17 +377,13 @@ async def test_the_one_of_several_hosts_that_answers(
 
 
 @BOTH
-async def test_hosts_that_take_no_writes(
-    postgres_database: str, client: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("threadlog.runtime.transactions._ELECTION_SECONDS", 0.2)
-    monkeypatch.setattr("threadlog.runtime.transactions._SECONDS", 0.2)
+async def test_hosts_that_take_no_writes(postgres_database: str, client: str) -> None:
     name = make_url(postgres_database).database
     setting = f"ALTER DATABASE {name} SET default_transaction_read_only = on"
     await execute(postgres_database, setting)
     port = make_url(postgres_database).port
     with pytest.raises(NoPrimaryError):
-        await opens(of_hosts(postgres_database, port, port), client)
+        await opens(f"{of_hosts(postgres_database, port, port)}?retry_seconds=0.2", client)
 
 
 @asynccontextmanager
@@ -512,7 +510,7 @@ def wrapped(
         (wrapped("administrator", "57P01", lost=True), ConnectionLostError),
         (wrapped("crash", "57P02"), ConnectionLostError),
         (wrapped("starting up", "57P03"), ConnectionLostError),
-        (wrapped("too many", "53300"), ConnectionLostError),
+        (wrapped("too many", "53300"), TooManyConnectionsError),
         (wrapped("closed", "08006"), ConnectionLostError),
         (wrapped("server conn crashed?", "08P01", lost=True), ConnectionLostError),
         (wrapped("no such database: x", "08P01", lost=True), ConnectionFailedError),
@@ -539,12 +537,11 @@ def test_an_error_of_a_pooler_ends_the_connection() -> None:
 @BOTH
 @pytest.mark.parametrize("wrong", ["database", "port"])
 async def test_a_server_that_lets_nobody_in(
-    postgres_url: str, closed_port: int, wrong: str, client: str, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, closed_port: int, wrong: str, client: str
 ) -> None:
-    monkeypatch.setattr("threadlog.runtime.transactions._SECONDS", 0.2)
-    url = make_url(postgres_url)
+    url = make_url(postgres_url).update_query_dict({"retry_seconds": "0.2"})
     url = url.set(database="nowhere") if wrong == "database" else url.set(port=closed_port)
-    kind = ConnectionFailedError if wrong == "database" else ConnectionLostError
+    kind = ConnectionFailedError if wrong == "database" else ServerUnreachableError
     with pytest.raises(kind):
         await opens(url.render_as_string(hide_password=False), client)
 

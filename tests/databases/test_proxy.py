@@ -124,6 +124,22 @@ async def test_a_half_closed_link_ends_for_the_client_alone(proxy: Proxy, echo: 
     writer.close()
 
 
+async def test_a_server_that_was_taken_away_resets_its_clients_until_it_is_back(
+    proxy: Proxy,
+) -> None:
+    reader, _ = await connected(proxy)
+    proxy.take_away()
+    with pytest.raises(ConnectionResetError):
+        await reader.read(1)
+    new_reader, new_writer = await asyncio.open_connection(HOST, proxy.port)
+    with suppress(ConnectionResetError):
+        assert await new_reader.read() == b""
+    new_writer.close()
+    proxy.bring_back()
+    _, writer = await connected(proxy)
+    writer.close()
+
+
 async def test_a_server_that_is_down_resets_its_clients(unused_tcp_port: int) -> None:
     """The proxy itself stays up."""
     async with Proxy(unused_tcp_port) as proxy:

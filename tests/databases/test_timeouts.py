@@ -34,6 +34,7 @@ from threadlog.runtime.client import EngineClient
 
 # A second and a half is more than a statement needs on a busy machine.
 HASTY = "read_timeout=1.5&connect_timeout=3"
+ONCE = f"{HASTY}&retry_seconds=0"
 BOTH = pytest.mark.parametrize("way", ["own", "sync"])
 
 
@@ -49,12 +50,6 @@ def guard() -> Iterator[None]:
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
-
-
-@pytest.fixture
-def once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable retries, so that a limit is seen the first time."""
-    monkeypatch.setattr("threadlog.runtime.transactions._ATTEMPTS", 1)
 
 
 @pytest.fixture
@@ -102,10 +97,10 @@ async def lengths(url: str) -> list[int]:
 @BOTH
 @pytest.mark.parametrize("size", [10, 3_000_000], ids=["small", "beyond-the-buffers"])
 async def test_a_statement_that_is_not_answered(
-    server_url: str, proxy: Proxy, once: None, way: str, size: int
+    server_url: str, proxy: Proxy, way: str, size: int
 ) -> None:
     message = UserMessage(content=[TextContent(text="x" * size)])
-    async with WAYS[way](through(proxy, server_url)) as checkpointer:
+    async with WAYS[way](through(proxy, server_url, ONCE)) as checkpointer:
         await checkpointer.append("t", [message])
         proxy.stall()
         with pytest.raises(StatementTimeoutError, match="timed out"):
@@ -120,20 +115,20 @@ async def test_a_statement_that_is_not_answered(
 
 @BOTH
 async def test_a_server_that_accepts_and_says_nothing(
-    server_url: str, proxy: Proxy, once: None, way: str
+    server_url: str, proxy: Proxy, way: str
 ) -> None:
     """The limit to connect includes the log-in, which the drivers' own does not."""
     proxy.stall()
     with pytest.raises(ConnectionLostError, match=r"connect_timeout|timed out"):
-        async with WAYS[way](through(proxy, server_url)):
+        async with WAYS[way](through(proxy, server_url, ONCE)):
             pass
     proxy.resume()
-    async with WAYS[way](through(proxy, server_url)) as checkpointer:
+    async with WAYS[way](through(proxy, server_url, ONCE)) as checkpointer:
         assert await checkpointer.list_threads() == []
 
 
-async def test_the_limit_of_a_statement_is_named(server_url: str, proxy: Proxy, once: None) -> None:
-    async with Checkpointer(through(proxy, server_url)) as checkpointer:
+async def test_the_limit_of_a_statement_is_named(server_url: str, proxy: Proxy) -> None:
+    async with Checkpointer(through(proxy, server_url, ONCE)) as checkpointer:
         proxy.stall()
         with pytest.raises(StatementTimeoutError, match=r"1\.5 s \(read_timeout\)") as caught:
             await checkpointer.load("t")
@@ -189,10 +184,10 @@ def _on_commit(checkpointer: Any, listener: Any) -> None:
 
 @BOTH
 async def test_idle_connections_that_a_firewall_forgot(
-    server_url: str, proxy: Proxy, once: None, way: str, monkeypatch: pytest.MonkeyPatch
+    server_url: str, proxy: Proxy, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half-open connections are replaced before work is lost on them."""
-    url = through(proxy, server_url, "connect_timeout=1")
+    url = through(proxy, server_url, "connect_timeout=1&retry_seconds=0")
     async with WAYS[way](url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.load("t")

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.databases.test_timeouts import WAYS
 from tests.support.servers.server import Server
-from threadlog.errors import ConnectionLostError, StorageError
+from threadlog.errors import ConnectionFailedError, StorageError
 
 BOTH = pytest.mark.parametrize("way", ["own", "sync"])
 STRANGER = Path(__file__).parents[1] / "support" / "data" / "stranger-ca.pem"
@@ -67,13 +67,13 @@ async def test_encryption_without_looking_at_certificates(
 @BOTH
 async def test_a_ca_is_checked(secure_url: str, way: str, ca: Path) -> None:
     await enter(way, f"{secure_url}?ssl_mode=VERIFY_CA&ssl_ca={ca}")
-    with pytest.raises(ConnectionLostError, match=r"(?i)certificate"):
+    with pytest.raises(ConnectionFailedError, match=r"(?i)certificate"):
         await enter(way, f"{secure_url}?ssl_mode=VERIFY_CA&ssl_ca={STRANGER}")
 
 
 @BOTH
 async def test_the_identity_is_checked(secure_url: str, way: str, ca: Path) -> None:
     for options in ("", "&ssl_mode=VERIFY_IDENTITY"):
-        with pytest.raises(ConnectionLostError, match=r"(?i)certificate|hostname|address"):
+        with pytest.raises(ConnectionFailedError, match=r"(?i)certificate|hostname|address"):
             await enter(way, f"{secure_url}?ssl_ca={ca}{options}")
     await enter(way, f"{secure_url}?ssl_ca={ca}&ssl_check_hostname=false")

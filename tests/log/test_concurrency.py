@@ -91,6 +91,7 @@ async def append_on(engine: AsyncEngine, url: str, thread_id: str, said: list[Me
             MESSAGES,
             1_000_000,
             sleep=lambda seconds: await_only(sleep(seconds)),
+            retry_seconds=30,
         )
         append_messages(transactions, VOCABULARY, thread_id, said)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import Connection, event
@@ -37,6 +37,14 @@ async def opened(server_url: str) -> AsyncIterator[Checkpointer]:
     async with Checkpointer(server_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.claim_run("t", "open")
+        yield checkpointer
+
+
+@pytest.fixture
+async def impatient(server_url: str) -> AsyncIterator[Checkpointer]:
+    """Yield a checkpointer that does not retry for long, with a thread of one message."""
+    async with Checkpointer(server_url, retry_seconds=1) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
         yield checkpointer
 
 
@@ -198,36 +206,56 @@ async def test_identical_rows_are_only_looked_for_after_a_lost_commit(
     assert (await ids(opened, "t"))[1:] == ["a", "a"]
 
 
-async def test_what_cannot_be_found_out_is_said(
-    opened: Checkpointer, other: AsyncConnection
+async def test_append_whose_commit_ends_in_an_error_of_the_network_is_stored_once(
+    opened: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = engines_of(opened)[0]
+    """SQLAlchemy wraps an OSError of asyncpg in no error of its own."""
+    dialect = engines_of(opened)[0].dialect
+    commit = dialect.do_commit
+    failed: list[OSError] = []
+
+    def do_commit(connection: Any) -> None:
+        commit(connection)
+        if not failed:
+            failed.append(ConnectionResetError("reset"))
+            raise failed[0]
+
+    monkeypatch.setattr(dialect, "do_commit", do_commit)
+    await opened.append("t", said("a", "b"))
+    assert failed
+    assert (await ids(opened, "t"))[1:] == ["a", "b"]
+
+
+async def test_what_cannot_be_found_out_is_said(
+    impatient: Checkpointer, other: AsyncConnection
+) -> None:
+    engine = engines_of(impatient)[0]
     with (
         lost_commits(engine, other, arrives=False, times=1_000) as killed,
         pytest.raises(CommitOutcomeUnknownError, match="Load the thread") as caught,
     ):
-        await opened.append("t", said("a"))
-    assert len(killed) == 10
+        await impatient.append("t", said("a"))
+    assert len(killed) > 1
     assert caught.value.retryable is False
     assert caught.value.__cause__ is not None
-    assert len(await ids(opened, "t")) == 1
-    await opened.append("t", said("a"))
-    assert len(await ids(opened, "t")) == 2
+    assert len(await ids(impatient, "t")) == 1
+    await impatient.append("t", said("a"))
+    assert len(await ids(impatient, "t")) == 2
 
 
 async def test_every_caller_of_a_group_is_told_so(
-    opened: Checkpointer, other: AsyncConnection
+    impatient: Checkpointer, other: AsyncConnection
 ) -> None:
     """Each gets an error of its own, and the next call works."""
-    engine = engines_of(opened)[0]
+    engine = engines_of(impatient)[0]
     with lost_commits(engine, other, arrives=False, times=1_000):
         outcomes = await asyncio.gather(
-            *(opened.append("t", said(f"{n}")) for n in range(4)), return_exceptions=True
+            *(impatient.append("t", said(f"{n}")) for n in range(4)), return_exceptions=True
         )
     assert all(isinstance(outcome, CommitOutcomeUnknownError) for outcome in outcomes)
     assert len({*map(id, outcomes)}) == 4
-    await opened.append("t", said("a"))
-    assert (await ids(opened, "t"))[1:] == ["a"]
+    await impatient.append("t", said("a"))
+    assert (await ids(impatient, "t"))[1:] == ["a"]
 
 
 Verb = Callable[[Checkpointer], Awaitable[object]]

@@ -19,7 +19,13 @@ from threadlog.databases.base import (
     refuse_older,
     server_options,
 )
-from threadlog.databases.mysql.failover import error_code, follow_primary, refuses_writes
+from threadlog.databases.mysql.failover import (
+    CONNECTING,
+    error_code,
+    follow_primary,
+    is_wrong_certificate,
+    refuses_writes,
+)
 from threadlog.databases.timeouts import TimeLimits, limited_connect, take_limits, watch
 from threadlog.databases.urls import parse_hosts
 from threadlog.errors import (
@@ -81,16 +87,11 @@ _ERRORS: Final[dict[int, type[StorageError]]] = {
     1020: DeadlockError,  # MariaDB's innodb_snapshot_isolation: changed since it was read
     3101: DeadlockError,  # group replication: another member was first
     1406: ColumnTooShortError,
-    1044: ConnectionFailedError,
-    1045: ConnectionFailedError,
-    1049: ConnectionFailedError,
-    1040: ConnectionLostError,  # too many connections
+    **CONNECTING,
     1053: ConnectionLostError,  # shutdown in progress
     1927: ConnectionLostError,  # connection was killed
     3032: ConnectionLostError,  # in offline mode, as a member that its group expelled
     3169: ConnectionLostError,  # session was killed
-    2002: ConnectionLostError,
-    2003: ConnectionLostError,
     2006: ConnectionLostError,
     _LOST: ConnectionLostError,
     2055: ConnectionLostError,
@@ -232,6 +233,8 @@ class MySQLBackend(Backend):
             return NotWritableError
         if _lost_to_another_member(code, error):
             return DeadlockError
+        if is_wrong_certificate(error.orig):
+            return ConnectionFailedError
         if code in _ERRORS:
             # The text is PyMySQL's, and threadlog's own for the drivers without a limit.
             if code == _LOST and "timed out" in str(error.orig):

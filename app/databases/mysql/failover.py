@@ -19,7 +19,9 @@ from threadlog.errors import (
     ConnectionFailedError,
     ConnectionLostError,
     NoPrimaryError,
+    ServerUnreachableError,
     StorageError,
+    TooManyConnectionsError,
 )
 
 # An option of the server prevents the statement. The text names the option, in every language
@@ -31,8 +33,23 @@ _HOOK_FAILED: Final = 3100
 # The other codes mean that nothing was written: read-only mode; the member's state allows no
 # transaction; or the member waited too long for the commits of others to arrive.
 _NOT_WRITABLE: Final = frozenset({1836, _HOOK_FAILED, 3796, 3797, 3798, 3799})
-# The server answers, and refuses the account or lacks the database.
-_REFUSED: Final = frozenset({1044, 1045, 1049})
+
+_NO_CONNECTION: Final = 2003  # from the client library
+
+CONNECTING: Final[Mapping[int, type[StorageError]]] = {
+    1044: ConnectionFailedError,
+    1045: ConnectionFailedError,
+    1049: ConnectionFailedError,
+    1130: ConnectionFailedError,  # not from this machine
+    1698: ConnectionFailedError,  # MariaDB's 1045 for accounts of the operating system
+    3118: ConnectionFailedError,  # the account is locked
+    1040: TooManyConnectionsError,
+    1203: TooManyConnectionsError,  # of all accounts' max_user_connections
+    1226: TooManyConnectionsError,  # of the account's own
+    2002: ServerUnreachableError,
+    _NO_CONNECTION: ServerUnreachableError,
+}
+"""The errors of a client that connects, by the code of the server or of the client library."""
 
 # The account may not see the group, or the server has none; MariaDB has no server_uuid.
 _NOT_VISIBLE: Final = frozenset({1044, 1142, 1143, 1146, 1193, 1227})
@@ -76,6 +93,11 @@ def refuses_writes(error: BaseException | None) -> bool:
     code, text = error_code(error), str(error)
     read_only = code == _OPTION_PREVENTS and ("read-only" in text or "read_only" in text)
     return read_only or code in _NOT_WRITABLE
+
+
+def is_wrong_certificate(error: BaseException | None) -> bool:
+    """Return True if a driver refused the server's certificate."""
+    return error_code(error) == _NO_CONNECTION and "certificate" in str(error)
 
 
 def error_code(error: BaseException | None) -> int | None:
@@ -129,8 +151,9 @@ class PrimaryLocator:
 
         Raises:
             NoPrimaryError: at least one host answers, but none is writable.
-            ConnectionLostError: no host can be used.
+            ServerUnreachableError: no host answers.
             ConnectionFailedError: all hosts refuse the account, or lack the database.
+            ConnectionLostError: no host can be used, for different reasons.
         """
         errors: dict[Host, Exception] = {}
         for host in sorted(self._hosts, key=lambda host: host != self._last):
@@ -154,8 +177,14 @@ def _no_primary(errors: Mapping[Host, Exception]) -> StorageError:
     if any(isinstance(error, _NotPrimaryError) for error in errors.values()):
         return NoPrimaryError(text)
     # No server reports a group: waiting for an election would be useless.
-    refused = all(error_code(error) in _REFUSED for error in errors.values())
-    return ConnectionFailedError(text) if refused else ConnectionLostError(text)
+    kinds = set(map(_connecting_type, errors.values()))
+    return (kinds.pop() if len(kinds) == 1 else ConnectionLostError)(text)
+
+
+def _connecting_type(error: Exception) -> type[StorageError]:
+    if is_wrong_certificate(error):
+        return ConnectionFailedError
+    return CONNECTING.get(error_code(error) or 0, ConnectionLostError)
 
 
 def _connect(

@@ -19,7 +19,7 @@ from threadlog.databases.base import (
     refuse_older,
     server_options,
 )
-from threadlog.databases.postgres.errors import error_type
+from threadlog.databases.postgres.errors import connecting_type, error_type
 from threadlog.databases.postgres.failover import connect_to_servers
 from threadlog.databases.postgres.sessions import SessionSettings
 from threadlog.databases.timeouts import TimeLimits, take_limits, watch
@@ -28,6 +28,7 @@ from threadlog.errors import (
     CheckpointerLockTimeoutError,
     ConfigurationError,
     StorageError,
+    ThreadlogError,
     UnsupportedServerError,
 )
 from threadlog.repositories import UnitOfWork
@@ -172,6 +173,12 @@ class PostgresBackend(Backend):
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Decide by the server's error code, and by whether the connection was lost."""
         return error_type(error)
+
+    def refusal(self, error: Exception) -> ThreadlogError | None:
+        """Return an error for one of asyncpg in connecting, which SQLAlchemy does not wrap."""
+        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != "asyncpg":
+            return None
+        return connecting_type(error)(str(error) or type(error).__name__)
 
 
 def _driver(url: URL, default: Driver) -> str:

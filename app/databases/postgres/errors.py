@@ -11,8 +11,10 @@ from threadlog.errors import (
     ConnectionLostError,
     DeadlockError,
     NotWritableError,
+    ServerUnreachableError,
     StatementTimeoutError,
     StorageError,
+    TooManyConnectionsError,
 )
 from threadlog.models import Message, Run
 
@@ -25,7 +27,7 @@ _ERRORS: Final[dict[str, type[StorageError]]] = {
     "25006": NotWritableError,
     "22001": ColumnTooShortError,
     "3D000": ConnectionFailedError,
-    "53300": ConnectionLostError,  # too many connections
+    "53300": TooManyConnectionsError,
     "25P03": ConnectionLostError,  # closed by the server after idling
 }
 _CLASSES: Final[dict[str, type[StorageError]]] = {
@@ -41,33 +43,55 @@ _DUPLICATE: Final = "23505"
 # Under its thread's lock a key is free, unless the transaction's snapshot is older than the lock.
 _UNDER_LOCK: Final = tuple(f"INSERT INTO {m.__tablename__} " for m in (Message, Run))
 
-# psycopg has no code for the error of a client that connects.
-_REFUSALS: Final = (
-    "authentication failed",
-    "does not exist",
-    "pg_hba.conf",
-    "permission denied",
-    "no such database",  # PgBouncer's texts
-    "no such user",
-    "unsupported startup parameter",
-)
+# psycopg has no code for the error of a client that connects, PgBouncer one for all.
+_TEXTS: Final[dict[type[StorageError], tuple[str, ...]]] = {
+    ConnectionFailedError: (
+        "authentication failed",
+        "does not exist",
+        "pg_hba.conf",
+        "permission denied",
+        "certificate",
+        "SSL upgrade",
+        "does not support SSL",
+        "no such database",  # PgBouncer's texts
+        "no such user",
+        "unsupported startup parameter",
+    ),
+    TooManyConnectionsError: (
+        "too many",
+        "remaining connection slots",
+        "no more connections allowed",  # PgBouncer's
+    ),
+    ServerUnreachableError: ("Is the server running", "[Errno", "(connect_timeout)"),
+}
 
 
 def error_type(error: DBAPIError) -> type[StorageError]:
     """Return threadlog's error class for an error of the driver."""
-    code, text = sqlstate_of(error.orig), str(error.orig)
-    if "(read_timeout)" in text:  # threadlog's own: the drivers have no such limit
+    code = sqlstate_of(error.orig)
+    if "(read_timeout)" in str(error.orig):  # threadlog's own: the drivers have no such limit
         return StatementTimeoutError
     if code in {None, _POOLER}:
         lost = error.connection_invalidated or isinstance(error, OperationalError)
-        if lost and any(refusal in text for refusal in _REFUSALS):
-            return ConnectionFailedError
-        return ConnectionLostError if lost else StorageError
+        return connecting_type(error.orig) if lost else StorageError
     if code == _DUPLICATE and (error.statement or "").startswith(_UNDER_LOCK):
         return DeadlockError
     if code in _SESSION_ENDED or (error.connection_invalidated and code not in _ERRORS):
         return ConnectionLostError
-    return _ERRORS.get(code) or _CLASSES.get(code[:2]) or StorageError
+    return _type_of_code(code) or StorageError
+
+
+def connecting_type(error: BaseException | None) -> type[StorageError]:
+    """Return threadlog's error class for a driver's error without a code, or in connecting."""
+    code, text = sqlstate_of(error), str(error)
+    if code is not None and code != _POOLER:
+        return _type_of_code(code) or ConnectionLostError
+    kinds = (kind for kind, texts in _TEXTS.items() if any(part in text for part in texts))
+    return next(kinds, ConnectionLostError)
+
+
+def _type_of_code(code: str) -> type[StorageError] | None:
+    return _ERRORS.get(code) or _CLASSES.get(code[:2])
 
 
 def ends_session(error: BaseException | None) -> bool:

@@ -14,11 +14,15 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from threadlog.databases.postgres.errors import ends_session, refuses_writes, sqlstate_of
+from threadlog.databases.postgres.errors import (
+    connecting_type,
+    ends_session,
+    refuses_writes,
+    sqlstate_of,
+)
 from threadlog.databases.postgres.sessions import open_session
 from threadlog.databases.urls import Host, parse_hosts
 from threadlog.errors import (
-    ConnectionFailedError,
     ConnectionLostError,
     NoPrimaryError,
     StorageError,
@@ -61,7 +65,8 @@ class PrimaryLocator:
 
         Raises:
             NoPrimaryError: at least one host answers, but none is writable.
-            ConnectionLostError: none of several hosts can be used.
+            ConnectionLostError: none of several hosts can be used; a more specific error if all
+                hosts have the same fault.
         """
         record.info[_SETTINGS] = options["settings"]
         if len(self._hosts) < 2:  # noqa: PLR2004 - several
@@ -126,8 +131,8 @@ def _no_primary(errors: Mapping[Host, Exception]) -> StorageError:
     text = "; ".join(f"{host}: {str(e).partition(chr(10))[0]}" for host, e in errors.items())
     if any(map(_is_not_writable, errors.values())):
         return NoPrimaryError(text)
-    refused = all((sqlstate_of(error) or "")[:2] in {"28", "3D"} for error in errors.values())
-    return ConnectionFailedError(text) if refused else ConnectionLostError(text)
+    kinds = set(map(connecting_type, errors.values()))
+    return (kinds.pop() if len(kinds) == 1 else ConnectionLostError)(text)
 
 
 def _is_not_writable(error: Exception) -> bool:

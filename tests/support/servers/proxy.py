@@ -44,6 +44,7 @@ class Proxy:
         """Where clients connect to, once entered."""
         self._server_port = port
         self._stalled = False
+        self._away = False
         self._links: set[_Link] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -85,6 +86,15 @@ class Proxy:
         for link in self._links:
             link.flowing.set()
 
+    def take_away(self) -> None:
+        """Reset all connections, and those of new clients, as if the server was not there."""
+        self._away = True
+        self.cut()
+
+    def bring_back(self) -> None:
+        """Serve new clients again."""
+        self._away = False
+
     def cut(self) -> None:
         """Reset all connections, at both ends. New clients are served."""
         for link in list(self._links):
@@ -104,6 +114,9 @@ class Proxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Connect a client to the server until both have ended."""
+        if self._away:
+            writer.transport.abort()
+            return
         try:
             there, back = await asyncio.open_connection(HOST, self._server_port)
         except OSError:  # the server is down: so is the network, to the client

@@ -14,13 +14,20 @@ class _Keeper(threading.Thread):
     """Starts a server again, on its port and data, until told to stop."""
 
     def __init__(
-        self, product: Product, command: Sequence[str], folder: Path, *, durable: bool
+        self,
+        product: Product,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        durable: bool,
+        away_seconds: float,
     ) -> None:
         super().__init__(daemon=True)
         self._product = product
         self._command = command
         self._folder = folder
         self._options = product.settings(durable)
+        self._away_seconds = away_seconds
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self.port, self._process = process._start(product, command, folder, self._options)
@@ -38,7 +45,7 @@ class _Keeper(threading.Thread):
 
     def _again(self) -> bool:
         # Not while it is being stopped, and not in a tight circle where it cannot start.
-        if self._stopping.wait(0.1):
+        if self._stopping.wait(self._away_seconds):
             return False
         with self._lock:
             if self._stopping.is_set():
@@ -51,7 +58,13 @@ class _Keeper(threading.Thread):
 
 @contextmanager
 def restarting_process(
-    *, product: str, command: Sequence[str], data: str, durable: bool, parent: str | None = None
+    *,
+    product: str,
+    command: Sequence[str],
+    data: str,
+    durable: bool,
+    parent: str | None = None,
+    away_seconds: float = 0.1,
 ) -> Iterator[dict[str, str]]:
     """Run a server on a copy of a data folder, and again on the same port when it died.
 
@@ -61,6 +74,7 @@ def restarting_process(
         data: the data folder to copy.
         durable: see `Product.settings`.
         parent: the folder to copy it to; None for the system's folder of temporary files.
+        away_seconds: how long to wait before it is started again.
 
     Yields:
         The server's URL, its data folder, and the file that holds its process id.
@@ -70,7 +84,7 @@ def restarting_process(
     """
     server = PRODUCTS[product]
     with process.copied_data(server, data, parent) as folder:
-        keeper = _Keeper(server, command, folder, durable=durable)
+        keeper = _Keeper(server, command, folder, durable=durable, away_seconds=away_seconds)
         keeper.start()
         try:
             yield {
