@@ -9,7 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import OF_THREAD
 from threadlog.models.dialects.json import ExactJson
-from threadlog.models.dialects.types import identifier, timestamp
+from threadlog.models.dialects.time import Timestamp
+from threadlog.models.dialects.types import identifier
 from threadlog.models.thread import Thread
 
 
@@ -32,7 +33,7 @@ class HitlAnswer(Base):
     """The answer: any JSON value."""
 
     answered_at: Mapped[datetime] = mapped_column(
-        timestamp(), server_default=text("CURRENT_TIMESTAMP")
+        Timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
     """Time at which the answer was saved."""
 

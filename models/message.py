@@ -9,7 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import MESSAGES_BY_THREAD
 from threadlog.models.dialects.json import ExactJson, empty_object
-from threadlog.models.dialects.types import identifier, large_binary, short_text, timestamp
+from threadlog.models.dialects.time import Timestamp
+from threadlog.models.dialects.types import identifier, large_binary, short_text
 from threadlog.models.thread import Thread
 
 
@@ -48,7 +49,7 @@ class Message(Base):
     """The run that wrote the message; NULL if it was written without a run."""
 
     created_at: Mapped[datetime] = mapped_column(
-        timestamp(), server_default=text("CURRENT_TIMESTAMP")
+        Timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
     """Time at which the message was stored, to the second; in UTC as `Thread.created_at`."""
 

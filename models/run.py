@@ -7,7 +7,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import PARTITIONED_BY_THREAD
-from threadlog.models.dialects.types import identifier, timestamp
+from threadlog.models.dialects.time import Timestamp
+from threadlog.models.dialects.types import identifier
 from threadlog.models.thread import Thread
 
 
@@ -27,11 +28,11 @@ class Run(Base):
     """Name of the run, unique in its thread; compared byte by byte."""
 
     claimed_at: Mapped[datetime] = mapped_column(
-        timestamp(), server_default=text("CURRENT_TIMESTAMP")
+        Timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
     """Time at which the run was claimed."""
 
-    completed_at: Mapped[datetime | None] = mapped_column(timestamp())
+    completed_at: Mapped[datetime | None] = mapped_column(Timestamp())
     """Time at which the run was completed; NULL while it is open."""
 
     completion_seq: Mapped[int | None] = mapped_column(BigInteger)

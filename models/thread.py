@@ -9,8 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import THREADS
 from threadlog.models.dialects.json import ExactJson, empty_object
-from threadlog.models.dialects.time import now_and_on_update, statement_time
-from threadlog.models.dialects.types import identifier, timestamp
+from threadlog.models.dialects.time import Timestamp, now_and_on_update, statement_time
+from threadlog.models.dialects.types import identifier
 
 if TYPE_CHECKING:
     from threadlog.models.message import Message
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Thread(Base):
     """One conversation. A thread's seqs are allocated under the lock of its row.
 
-    Times are in the session's time zone on MySQL (UTC on sessions that threadlog opens)
+    Times are read in the session's time zone on MySQL (UTC on sessions that threadlog opens)
     and in UTC on SQLite, to the second; on PostgreSQL they have a time zone and microseconds.
+    An aware datetime in a condition is a point in time on every database.
     """
 
     __tablename__ = "cubepi_threads"
@@ -50,12 +51,12 @@ class Thread(Base):
     """The run that asked the pending question."""
 
     created_at: Mapped[datetime] = mapped_column(
-        timestamp(), server_default=text("CURRENT_TIMESTAMP")
+        Timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
     """Time of the first write to the thread."""
 
     updated_at: Mapped[datetime] = mapped_column(
-        timestamp(), server_default=now_and_on_update(), onupdate=statement_time()
+        Timestamp(), server_default=now_and_on_update(), onupdate=statement_time()
     )
     """Time of the last write to the thread or its messages."""
 

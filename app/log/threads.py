@@ -1,6 +1,7 @@
 """Write `extra`, and list and delete threads."""
 
 import json
+from datetime import UTC
 from typing import Any, get_args
 
 from threadlog.encoding.statement_size import check_size
@@ -67,10 +68,10 @@ def _key(after: ThreadSummary | str | None, order: ThreadOrder) -> ThreadKey | N
         case None:
             return None
         case ThreadSummary():
-            return ThreadKey(after.thread_id, after.updated_at.timestamp())
+            return ThreadKey(after.thread_id, after.updated_at.astimezone(UTC))
         case str() if order == "id":
             check_text(after, "after")
-            return ThreadKey(after, 0)
+            return ThreadKey(after, from_epoch(0))
         case _:
             raise InvalidInputError(
                 "after must be the last ThreadSummary of the previous page; a thread id alone "

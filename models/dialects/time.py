@@ -1,15 +1,60 @@
 """The server's clock, and conversion of stored times."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any, ClassVar, Final
 
-from sqlalchemy import BindParameter, ColumnElement, DateTime, Integer, literal
+from sqlalchemy import (
+    TIMESTAMP,
+    BindParameter,
+    Boolean,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Double,
+    Integer,
+    TypeDecorator,
+    and_,
+    literal,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.operators import between_op
+from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.names import MYSQL
 from threadlog.models.dialects.types import UtcTime
+
+
+class _Template(FunctionElement[Any]):
+    """SQL around the arguments, with a text for each dialect in the class's arguments."""
+
+    inherit_cache = True
+    _templates: ClassVar[Mapping[str, str]]
+
+    def __init_subclass__(cls, **templates: str) -> None:
+        """Keep the texts; ``other`` is that of the dialects without one."""
+        super().__init_subclass__()
+        cls.inherit_cache = True
+        cls._templates = templates
+
+    def template(self, dialect: str) -> str:
+        """Return the text for a dialect."""
+        name = "mysql" if dialect in MYSQL else dialect
+        return self._templates.get(name) or self._templates["other"]
+
+
+@compiles(_Template)
+def _render(element: _Template, compiler: SQLCompiler, **kw: Any) -> str:
+    template = element.template(compiler.dialect.name)
+    # What is not in the text is not compiled, or its parameters would be sent.
+    arguments = (
+        compiler.process(part, **kw) if f"{{{place}}}" in template else ""
+        for place, part in enumerate(element.clauses)
+    )
+    return template.format(*arguments)
 
 
 class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL function
@@ -25,150 +70,171 @@ class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL func
 
 @compiles(now_and_on_update)
 def _now(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
-    return "CURRENT_TIMESTAMP"
+    on_update = compiler.dialect.name in MYSQL
+    return "CURRENT_TIMESTAMP" + " ON UPDATE CURRENT_TIMESTAMP" * on_update
 
 
-@compiles(now_and_on_update, *MYSQL)
-def _now_mysql(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
-    return "CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP"
-
-
-class clock_time(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
-    """The server's time at evaluation, to the second.
+class is_before_clock(  # noqa: N801 - reads as a SQL function
+    _Template,
+    mysql=(
+        "(UNIX_TIMESTAMP({0}) < UNIX_TIMESTAMP()"
+        " + TIMESTAMPDIFF(SECOND, CURRENT_TIMESTAMP, SYSDATE()))"
+    ),
+    postgresql="({0} < date_trunc('second', clock_timestamp()))",
+    other="({0} < CURRENT_TIMESTAMP)",
+):
+    """The condition that a timestamp column is in an earlier second than the server's clock.
 
     On MySQL CURRENT_TIMESTAMP is the time at which the statement began, before it waited
-    for a row lock; SYSDATE() is the time after the wait.
+    for a row lock; SYSDATE() is the time after the wait. The difference is the wait, as both
+    are local times.
+    """
+
+    type = Boolean()
+
+
+class statement_time(  # noqa: N801 - reads as a SQL function
+    _Template,
+    mysql=("/*!80019 COALESCE(CONCAT(UTC_TIMESTAMP, '+00:00'), */ CURRENT_TIMESTAMP /*!80019 ) */"),
+    postgresql="statement_timestamp()",
+    other="CURRENT_TIMESTAMP",
+):
+    """The server's time at which the statement began, to store in a timestamp column.
+
+    On PostgreSQL CURRENT_TIMESTAMP is the time at which the transaction began. MySQL stores it as
+    the local time that it is, an hour early after the clock was set back; with an offset, which it
+    knows from 8.0.19 on, as the time that is meant. MariaDB does so without one.
     """
 
     type = DateTime()
-    inherit_cache = True
 
 
-@compiles(clock_time)
-def _clock_time(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
-    return "CURRENT_TIMESTAMP"
-
-
-@compiles(clock_time, *MYSQL)
-def _clock_time_mysql(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
-    return "SYSDATE()"
-
-
-@compiles(clock_time, "postgresql")
-def _clock_time_postgresql(element: clock_time, compiler: SQLCompiler, **kw: Any) -> str:
-    return "date_trunc('second', clock_timestamp())"
-
-
-class statement_time(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
-    """The server's time at which the statement began.
-
-    On PostgreSQL CURRENT_TIMESTAMP is the time at which the transaction began.
-    """
-
-    type = DateTime()
-    inherit_cache = True
-
-
-@compiles(statement_time)
-def _statement_time(element: statement_time, compiler: SQLCompiler, **kw: Any) -> str:
-    return "CURRENT_TIMESTAMP"
-
-
-@compiles(statement_time, "postgresql")
-def _statement_time_postgresql(element: statement_time, compiler: SQLCompiler, **kw: Any) -> str:
-    return "statement_timestamp()"
-
-
-class to_epoch(FunctionElement[int]):  # noqa: N801 - reads as a SQL function
+class to_epoch(  # noqa: N801 - reads as a SQL function
+    _Template,
+    mysql="UNIX_TIMESTAMP({0})",
+    postgresql="CAST(EXTRACT(EPOCH FROM {0}) AS DOUBLE PRECISION)",
+    other="CAST(strftime('%s', {0}) AS INTEGER)",
+):
     """A timestamp column as seconds since 1970 UTC, whatever the session's time zone.
 
     Whole seconds, except on PostgreSQL, whose timestamps have microseconds.
     """
 
     type = Integer()
-    inherit_cache = True
 
 
-@compiles(to_epoch, *MYSQL)
-def _to_epoch_mysql(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"UNIX_TIMESTAMP({compiler.process(element.clauses, **kw)})"
+class age(  # noqa: N801 - reads as a SQL function
+    _Template,
+    mysql="(UNIX_TIMESTAMP() - UNIX_TIMESTAMP({0}))",
+    postgresql="EXTRACT(EPOCH FROM statement_timestamp() - {0})",
+    other="(strftime('%s', 'now') - strftime('%s', {0}))",
+):
+    """The seconds since a timestamp column's time, whatever the session's time zone.
+
+    On MySQL UNIX_TIMESTAMP() without an argument: NOW() is a local time, which may come twice.
+    """
+
+    type = Double()
 
 
-@compiles(to_epoch, "sqlite")
-def _to_epoch_sqlite(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"CAST(strftime('%s', {compiler.process(element.clauses, **kw)}) AS INTEGER)"
+class _Latest(
+    _Template,
+    other="GREATEST(FROM_UNIXTIME({0}), FROM_UNIXTIME({0} - 7200) + INTERVAL 2 HOUR)",
+):
+    """The latest local time of all until an epoch, for MySQL, which compares local times.
 
-
-@compiles(to_epoch, "postgresql")
-def _to_epoch_postgresql(element: to_epoch, compiler: SQLCompiler, **kw: Any) -> str:
-    text = compiler.process(element.clauses, **kw)
-    return f"CAST(EXTRACT(EPOCH FROM {text}) AS DOUBLE PRECISION)"
-
-
-class from_epoch(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
-    """Seconds since 1970 UTC as a value to compare a timestamp column with."""
-
-    type = DateTime()
-    inherit_cache = True
-
-
-@compiles(from_epoch, *MYSQL)
-def _from_epoch_mysql(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"FROM_UNIXTIME({compiler.process(element.clauses, **kw)})"
-
-
-@compiles(from_epoch, "sqlite")
-def _from_epoch_sqlite(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"datetime({compiler.process(element.clauses, **kw)}, 'unixepoch')"
-
-
-@compiles(from_epoch, "postgresql")
-def _from_epoch_postgresql(element: from_epoch, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"to_timestamp({compiler.process(element.clauses, **kw)})"
-
-
-class seconds_ago(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
-    """The server's time so many seconds ago, to compare a timestamp column with."""
+    An index is used. The hour before the clock is set back comes twice, so for two hours
+    it is the time of a clock that was not set back.
+    """
 
     type = DateTime()
-    inherit_cache = True
 
 
-@compiles(seconds_ago, *MYSQL)
-def _seconds_ago_mysql(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(CURRENT_TIMESTAMP - INTERVAL {compiler.process(element.clauses, **kw)} SECOND)"
+class _Earliest(
+    _Template,
+    other="LEAST(FROM_UNIXTIME({0}), FROM_UNIXTIME({0} + 7200) - INTERVAL 2 HOUR)",
+):
+    """The earliest local time of all from an epoch on; see `_Latest`."""
+
+    type = DateTime()
 
 
-@compiles(seconds_ago, "sqlite")
-def _seconds_ago_sqlite(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"datetime('now', '-' || {compiler.process(element.clauses, **kw)} || ' seconds')"
+class _InDialect(_Template, mysql="({1})", other="({0})"):
+    """A condition on most databases, and another on MySQL and MariaDB."""
+
+    type = Boolean()
+
+    def self_group(self, against: Any = None) -> Any:
+        """Return the condition as it is: compared with 1, no index would be used."""
+        return self
 
 
-@compiles(seconds_ago, "postgresql")
-def _seconds_ago_postgresql(element: seconds_ago, compiler: SQLCompiler, **kw: Any) -> str:
-    return _ago_postgresql(compiler.process(element.clauses, **kw))
+class Timestamp(TypeDecorator[datetime]):
+    """A point in time, with a time zone if the database supports it.
+
+    An aware datetime in a comparison is a point in time everywhere. Otherwise MySQL's sessions
+    read and write local times, and SQLite has UTC.
+    """
+
+    impl = TIMESTAMP
+    cache_ok = True
+
+    class comparator_factory(TypeDecorator.Comparator[Any], DateTime.Comparator[Any]):  # noqa: N801 - SQLAlchemy's name
+        """Compares with aware datetimes."""
+
+        def operate(self, op: Any, *other: Any, **kw: Any) -> Any:
+            """Return a comparison with points in time, whatever the session's time zone."""
+            match other:
+                case [datetime(tzinfo=tzinfo()) as time] if op in _LATEST | _EARLIEST | {ne}:
+                    plain = super().operate(op, time, **kw)
+                    return _InDialect(plain, _mysql_condition(op, self.expr, time.timestamp()))
+                case [datetime(tzinfo=tzinfo()) as first, last] if op is between_op:
+                    return and_(self.operate(ge, first, **kw), self.operate(le, last, **kw))
+            return super().operate(op, *other, **kw)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the type of the database."""
+        return TIMESTAMP(timezone=dialect.name == "postgresql")
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        """Return a converter of aware datetimes to UTC; on SQLite to the text of its clock."""
+        if dialect.name == "postgresql":
+            return super().bind_processor(dialect)
+
+        def process(time: datetime | None) -> Any:
+            if time is not None and time.tzinfo is not None:
+                time = time.astimezone(UTC).replace(tzinfo=None)
+            return time.isoformat(" ") if time and dialect.name == "sqlite" else time
+
+        return process
 
 
-class _utc_timestamp(FunctionElement[datetime]):  # noqa: N801 - reads as a SQL function
+_LATEST: Final = {lt, le, eq}
+_EARLIEST: Final = {gt, ge, eq}
+
+# The range of TIMESTAMP on most servers; without a bound no index is used.
+_BOUNDED: Final = range(7200, 2**31 - 7200)
+
+
+def _mysql_condition(op: Any, column: ColumnElement[Any], seconds: float) -> ColumnElement[bool]:
+    """Return the comparison of a column with an epoch, and a wider one by an index."""
+    epoch: BindParameter[float] = literal(seconds, Double())
+    conditions = [op(to_epoch(column), epoch)]
+    if op in _LATEST and int(seconds) in _BOUNDED:
+        conditions.append(column <= _Latest(epoch))
+    if op in _EARLIEST and int(seconds) in _BOUNDED:
+        conditions.append(column >= _Earliest(epoch))
+    return and_(*conditions)
+
+
+class _UtcTimestamp(
+    _Template,
+    mysql="(UTC_TIMESTAMP(6) - INTERVAL {0} * 1000000 MICROSECOND)",
+    postgresql="(statement_timestamp() - make_interval(secs => {0}))",
+):
     """The server's time so many seconds ago, in UTC, to the microsecond."""
 
     type = UtcTime()
-    inherit_cache = True
-
-
-@compiles(_utc_timestamp, *MYSQL)
-def _utc_timestamp_mysql(element: _utc_timestamp, compiler: SQLCompiler, **kw: Any) -> str:
-    ago = compiler.process(element.clauses, **kw)
-    return f"(UTC_TIMESTAMP(6) - INTERVAL {ago} * 1000000 MICROSECOND)"
-
-
-@compiles(_utc_timestamp, "postgresql")
-def _utc_timestamp_postgresql(element: _utc_timestamp, compiler: SQLCompiler, **kw: Any) -> str:
-    return _ago_postgresql(compiler.process(element.clauses, **kw))
-
-
-def _ago_postgresql(seconds: str) -> str:
-    return f"(statement_timestamp() - make_interval(secs => {seconds}))"
 
 
 def utc_now(dialect: str, *, seconds_ago: float = 0) -> ColumnElement[datetime]:
@@ -186,4 +252,4 @@ def utc_now(dialect: str, *, seconds_ago: float = 0) -> ColumnElement[datetime]:
             datetime.now(UTC) - timedelta(seconds=seconds_ago), UtcTime()
         )
         return then
-    return _utc_timestamp(literal(seconds_ago))
+    return _UtcTimestamp(literal(seconds_ago))

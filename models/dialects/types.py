@@ -5,7 +5,6 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
-    TIMESTAMP,
     ColumnElement,
     DateTime,
     Dialect,
@@ -54,11 +53,6 @@ def _exact(type_: String, on_postgresql: postgresql.TEXT) -> String:
 def short_text() -> String:
     """Return the type of a word from a small fixed set, such as a role: 32 characters."""
     return String(32).with_variant(postgresql.TEXT(), "postgresql")
-
-
-def timestamp() -> TIMESTAMP:
-    """Return the type of a point in time, with a time zone if the database supports it."""
-    return TIMESTAMP().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
 
 
 class BytewiseText(postgresql.TEXT):

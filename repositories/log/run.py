@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects.locking import Lock, LockingRead, bump_row_version
-from threadlog.models.dialects.time import seconds_ago, statement_time, to_epoch
+from threadlog.models.dialects.time import age, statement_time, to_epoch
 from threadlog.models.dialects.types import id_equals
 from threadlog.repositories.base import (
     Repository,
@@ -108,14 +108,13 @@ def _summaries() -> Select[Any]:
 
 
 _LIST: Final = _summaries().where(_OF_THREAD)
-_LONG_AGO: Final = seconds_ago(bindparam("seconds"))
 
 
 def _stale(*, locking: bool) -> Select[Any]:
     recent_message = select(_MESSAGES.c.seq).where(
         _MESSAGES.c.thread_id == _RUNS.c.thread_id,
         id_equals(_MESSAGES.c.run_id, _RUNS.c.run_id),
-        _MESSAGES.c.created_at > _LONG_AGO,
+        age(_MESSAGES.c.created_at) < bindparam("seconds"),
     )
     statement = _summaries()
     if locking:
@@ -123,7 +122,7 @@ def _stale(*, locking: bool) -> Select[Any]:
         statement = statement.where(_IS_RUN).with_for_update()
     return statement.where(
         _RUNS.c.completed_at.is_(None),
-        _RUNS.c.claimed_at <= _LONG_AGO,
+        age(_RUNS.c.claimed_at) >= bindparam("seconds"),
         ~_WAITS,
         ~exists(recent_message),
     )

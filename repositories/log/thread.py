@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
@@ -31,7 +32,7 @@ from threadlog.models.dialects.locking import (
     try_advisory_lock,
     with_advisory_lock,
 )
-from threadlog.models.dialects.time import clock_time, from_epoch, to_epoch
+from threadlog.models.dialects.time import is_before_clock, to_epoch
 from threadlog.models.dialects.types import as_bytes, id_equals
 from threadlog.models.dialects.upsert import insert_if_absent
 from threadlog.repositories.base import (
@@ -54,7 +55,7 @@ _OF_THREAD: Final = tuple(
 _THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
 _IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
 
-NEEDS_TOUCH: Final = _THREADS.c.updated_at < clock_time()
+NEEDS_TOUCH: Final = is_before_clock(_THREADS.c.updated_at)
 """The condition that ``updated_at`` is in an earlier second than the server's clock."""
 
 
@@ -145,7 +146,7 @@ class ThreadKey(NamedTuple):
     """Position in a listing: the thread after which the next page begins."""
 
     thread_id: str
-    updated_at: float
+    updated_at: datetime
 
 
 class ThreadRepository(Repository):
@@ -376,9 +377,8 @@ def _ordering(order: ThreadOrder) -> Sequence[ColumnElement[Any]]:
 def _after(after: ThreadKey, order: ThreadOrder) -> ColumnElement[bool]:
     if order == "id":
         return _THREADS.c.thread_id > after.thread_id
-    time = from_epoch(after.updated_at)
     # The second condition implies the first, which makes it a range scan of the index.
     return and_(
-        _THREADS.c.updated_at <= time,
-        or_(_THREADS.c.updated_at < time, _THREADS.c.thread_id < after.thread_id),
+        _THREADS.c.updated_at <= after.updated_at,
+        or_(_THREADS.c.updated_at < after.updated_at, _THREADS.c.thread_id < after.thread_id),
     )

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import product
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import TIMESTAMP, Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, insert, select, update
 
 from tests.support.databases import DATABASES, on_connection
 from tests.support.factories import (
@@ -18,7 +18,7 @@ from tests.support.factories import (
 from threadlog import Checkpointer
 from threadlog.messages import TextContent, UserMessage
 from threadlog.models import MESSAGES, HitlAnswer, Message, Run, SchemaPart, Thread
-from threadlog.models.dialects.time import from_epoch, to_epoch
+from threadlog.models.dialects.time import Timestamp, to_epoch
 
 PAIRS: Final = tuple(product(DATABASES, DATABASES))
 """The kinds of databases that are copied from and to: all pairs."""
@@ -95,7 +95,7 @@ def _cut(value: Any) -> Any:
 
 
 def _rows_of(connection: Connection, table: Table) -> dict[tuple[Any, ...], dict[str, Any]]:
-    times = {column.name for column in table.columns if type(column.type) is TIMESTAMP}
+    times = {column.name for column in table.columns if isinstance(column.type, Timestamp)}
     columns = [
         to_epoch(column).label(column.name) if column.name in times else column
         for column in table.columns
@@ -126,7 +126,9 @@ async def change(url: str, model: Any, key: tuple[Any, ...], **values: Any) -> N
     """Set columns of a row with SQL; of a time the seconds since 1970."""
     table = TABLES[model]
     given = {
-        name: from_epoch(value) if type(table.c[name].type) is TIMESTAMP and value else value
+        name: datetime.fromtimestamp(value, UTC)
+        if isinstance(table.c[name].type, Timestamp) and value
+        else value
         for name, value in values.items()
     }
     statement = update(table).values(given)
