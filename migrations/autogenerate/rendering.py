@@ -10,6 +10,7 @@ Alembic itself would write:
   `threadlog.migrations.autogenerate.postgres_autogenerate`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import ModuleType
@@ -30,7 +31,16 @@ from alembic.operations.ops import (
     ModifyTableOps,
     UpgradeOps,
 )
-from sqlalchemy import Column, Dialect, Index, MetaData, TypeDecorator
+from sqlalchemy import (
+    Column,
+    Computed,
+    DefaultClause,
+    Dialect,
+    Index,
+    MetaData,
+    TypeDecorator,
+    text,
+)
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.engine.default import DefaultDialect
@@ -45,6 +55,8 @@ from threadlog.models.dialects.names import dialect_name
 from threadlog.models.dialects.types import BytewiseText
 
 _TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
+# A JSON path of MySQL and SQLite, or an array of keys of PostgreSQL.
+_PATH: Final = r"'([${][^']*)'"
 _OURS: Final = f"{__name__.partition('.')[0]}."
 # For each dialect: its factory, and the module of its types.
 _DIALECTS: Final[dict[str, tuple[Callable[[], Dialect], ModuleType]]] = {
@@ -83,18 +95,61 @@ def register() -> None:
     priorities = getattr(util, "DispatchPriority", None)
     options = {"priority": priorities.LAST} if priorities else {}
     comparators.dispatch_for("schema", **options)(_rewrite_operations)
+    if priorities:
+        first = {"priority": priorities.FIRST}
+        comparators.dispatch_for("schema", **first)(postgres_autogenerate.skip_partitions)
+        compare_default = comparators.dispatch_for("column", subgroup="server_default", **first)
+        compare_default(_compare_computed)
+
+
+def _compare_computed(
+    context: AutogenContext,
+    alter_op: AlterColumnOp,
+    schema: object,
+    table: object,
+    name: object,
+    found: Column[Any],
+    wanted: Column[Any],
+) -> Any:
+    """Accept a column of `metadata_column` with the same path.
+
+    Alembic would compare the text, which every server writes in its own way.
+    """
+    if wanted.table.name in _TABLES and found.computed and wanted.computed:
+        there, here = (_keys(part, context.dialect) for part in (found.computed, wanted.computed))
+        # SQLAlchemy reads too much of the columns of SQLite, or nothing.
+        if not there or here <= there:
+            return util.PriorityDispatchResult.STOP
+    return util.PriorityDispatchResult.CONTINUE
+
+
+def _keys(computed: Computed, dialect: Dialect | None) -> set[str]:
+    """Return the JSON paths in the expression of a column."""
+    sql = str(computed.sqltext.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    return set(re.findall(_PATH, re.sub(r'[\s"]', "", sql)))
 
 
 def _rewrite_operations(context: AutogenContext, upgrade_ops: UpgradeOps, schemas: object) -> None:
-    """Rewrite operations on threadlog's tables; Alembic calls this after all comparisons."""
+    """Rewrite operations with threadlog's tables or types, after all comparisons."""
     created = {op.table_name for op in upgrade_ops.ops if isinstance(op, CreateTableOp)}
     dialect = context.dialect
     on_postgresql = dialect is not None and dialect.name == POSTGRESQL
-    plain = partial(_rewrite_operation, created=created & _TABLES, on_postgresql=on_postgresql)
-    ops = [*map(plain, upgrade_ops.ops)]
+    plain = partial(
+        _rewrite_operation,
+        created=created & _TABLES,
+        dialect=dialect,
+        on_postgresql=on_postgresql,
+    )
+    # First, as an application's table may refer to them; Alembic sorts each metadata by itself.
+    first = sorted(upgrade_ops.ops, key=lambda op: not _creates_own_table(op))
+    ops = [*map(plain, first)]
     upgrade_ops.ops[:] = postgres_autogenerate.with_postgres_parts(ops) if on_postgresql else ops
     if dialect is not None and dialect_name(dialect) == "mariadb":
         _lock_for_virtual_indexes(upgrade_ops.ops, dialect)
+
+
+def _creates_own_table(op: MigrateOperation) -> bool:
+    return isinstance(op, CreateTableOp) and op.table_name in _TABLES
 
 
 def _lock_for_virtual_indexes(ops: Sequence[MigrateOperation], dialect: Dialect) -> None:
@@ -115,31 +170,41 @@ def _is_virtual(index: Index) -> bool:
 
 
 def _rewrite_operation(
-    op: MigrateOperation, created: set[str], *, on_postgresql: bool
+    op: MigrateOperation, created: set[str], dialect: Dialect | None, *, on_postgresql: bool
 ) -> MigrateOperation:
     """Return an operation on a table, or on parts of it, with plain types.
 
     Args:
         op: the operation.
         created: the names of threadlog's tables that the same migration creates.
+        dialect: the database's dialect.
         on_postgresql: True if the migration is for PostgreSQL.
     """
-    if isinstance(op, CreateTableOp) and op.table_name in created:
+    if isinstance(op, CreateTableOp):
         table = op.to_table()
-        for column in table.columns:
+        columns = [column for column in table.columns if _is_to_rewrite(column)]
+        for column in columns:
             _use_plain_type(column, on_postgresql=on_postgresql)
-        op.columns = [*table.columns, *table.constraints]
+            _use_plain_default(column, dialect)
+        if columns:
+            op.columns = [*table.columns, *table.constraints]
     elif isinstance(op, ModifyTableOps) and op.table_name in created:
         return PartsOfNewTable(op.table_name, op.ops, schema=op.schema)
-    elif isinstance(op, ModifyTableOps) and op.table_name in _TABLES:
+    elif isinstance(op, ModifyTableOps):
         _use_plain_types(op.ops, on_postgresql=on_postgresql)
     return op
+
+
+def _is_to_rewrite(column: Column[Any]) -> bool:
+    """Return True for columns of threadlog's tables, and foreign keys to their columns."""
+    own_type = _plain(column.type, on_postgresql=True) is not column.type
+    return own_type or column.table.name in _TABLES
 
 
 def _use_plain_types(ops: Sequence[MigrateOperation], *, on_postgresql: bool) -> None:
     """Replace types in operations on columns of an existing table."""
     for op in ops:
-        if isinstance(op, AddColumnOp):
+        if isinstance(op, AddColumnOp) and _is_to_rewrite(op.column):
             # Copied, because the column belongs to the model.
             copied = op.column.table.to_metadata(MetaData())
             op.column = copied.columns[op.column.name]
@@ -153,6 +218,13 @@ def _use_plain_type(column: Column[Any], *, on_postgresql: bool) -> None:
     column.type = _plain(column.type, on_postgresql=on_postgresql)
     if on_postgresql and column.computed is not None:
         column.computed.persisted = True
+
+
+def _use_plain_default(column: Column[Any], dialect: Dialect | None) -> None:
+    """Replace a copied column's default by its SQL, which is not the same in all dialects."""
+    default = column.server_default
+    if isinstance(default, DefaultClause) and not isinstance(default.arg, str):
+        column.server_default = DefaultClause(text(str(default.arg.compile(dialect=dialect))))
 
 
 def _plain(type_: TypeEngine[Any], *, on_postgresql: bool) -> TypeEngine[Any]:

@@ -9,6 +9,7 @@ results and plans of queries, as JSON.
 import asyncio
 import json
 import sys
+import warnings
 from datetime import UTC, datetime
 from textwrap import dedent
 from typing import Any
@@ -92,6 +93,28 @@ def migrate(connection: Connection) -> list[str]:
     return [str(difference) for difference in compare_metadata(context, cubepi_metadata)]
 
 
+def compare_defaults(connection: Connection) -> list[str]:
+    """Return the differences and warnings of an autogenerate that compares server defaults."""
+    options = {"compare_server_default": True}
+    context = MigrationContext.configure(connection, opts=options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = [str(difference) for difference in compare_metadata(context, cubepi_metadata)]
+    return [*found, *(str(each.message) for each in caught)]
+
+
+def compare_another_path(connection: Connection) -> list[str]:
+    """Return the same after the application has changed a column's path."""
+    column = MESSAGES.c.user_id
+    before = column.computed
+    column.computed = column.server_default = metadata_column(
+        "$.person", String(64)
+    ).column.computed
+    found = compare_defaults(connection)
+    column.computed = column.server_default = before
+    return found
+
+
 async def append(checkpointer: Checkpointer, done: asyncio.Event) -> int:
     """Append to one thread until the migration is done."""
     count = 0
@@ -140,6 +163,9 @@ async def main(url: str, count: int) -> None:
         appending = asyncio.create_task(append(checkpointer, done))
         async with engine.begin() as connection:
             differences = await connection.run_sync(migrate)
+        async with engine.connect() as connection:
+            defaults = await connection.run_sync(compare_defaults)
+            other_path = await connection.run_sync(compare_another_path)
         done.set()
         appended = await appending
         extras = {
@@ -160,6 +186,7 @@ async def main(url: str, count: int) -> None:
         report = await ask(engine)
         seqs = [stored.seq for stored in await checkpointer.read("live")]
     report |= {"appended": appended, "seqs": seqs, "differences": differences}
+    report |= {"defaults": defaults, "other path": other_path}
     report["version"] = engine.dialect.server_version_info
     print(json.dumps(report))
     await engine.dispose()
