@@ -13,6 +13,7 @@ URL ?= sqlite:///demo.db
 # Tests start many processes, which load the sources faster from bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 SERVERS := mysql postgres mariadb
+COMMA := ,
 # Tests run in processes side by side, each with servers of its own; not where some are picked,
 # since -s would show nothing, nor on one server for all, which counts everybody's statements.
 ONE_FOR_ALL = $(THREADLOG_TEST_MYSQL_URL)$(THREADLOG_TEST_MARIADB_URL)$(THREADLOG_TEST_POSTGRES_URL)
@@ -123,6 +124,19 @@ $(FRAMEWORKS:%=test-%): test-%: .venv-%/installed
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported
 	@$(PYTEST:$(BIN)/%=$(OLDEST)/bin/%) $(ARGS)
+
+# On sessions of an application whose settings change what SQL means, see
+# tests/support/surroundings.py. QUICK=1 runs a minute's worth of them, on MySQL.
+ODD := berlin-spring berlin-autumn ansi-quotes autocommit-off safe-updates
+ODD_TESTS = $(if $(QUICK),-k engine tests/log/test_runs.py tests/log/test_threads.py,\
+	tests/log/test_checkpointer.py tests/log/test_runs.py tests/log/test_threads.py tests/log/test_application_sessions.py \
+	tests/graph/saver/test_conformance.py tests/persistence tests/schema/migrations)
+.PHONY: test-odd
+test-odd: $(VENV)/installed  ## Tests on servers with odd time zones, quotes, autocommit and safe updates; QUICK=1
+	@status=0; for each in $(ODD); do \
+		THREADLOG_TEST_SURROUNDINGS=$$each THREADLOG_TEST_DATABASES=mysql$(if $(QUICK),,$(COMMA)mariadb) \
+		$(PYTEST) --quiet $(or $(ARGS),$(ODD_TESTS)) || status=1; \
+	done; exit $$status
 
 .PHONY: chaos $(SERVERS:%=chaos-%)
 DATABASE ?= mysql

@@ -12,6 +12,7 @@ from tests.support.fixtures import product_fixtures
 from tests.support.matrix import FULL, MARKS, is_left_out, mark_databases, on_each, ways
 from tests.support.seeds import FRESH
 from tests.support.servers.products import MYSQL, PRODUCTS
+from tests.support.surroundings import CHOSEN, SURROUNDINGS, VARIABLE
 from tests.support.ways import WAYS
 from threadlog import Checkpointer
 from threadlog.models import PartName
@@ -27,12 +28,15 @@ def pytest_configure(config: pytest.Config) -> None:
             f"THREADLOG_TEST_DATABASES has {', '.join(sorted(unknown))}. "
             f"Use sqlite, {', '.join(PRODUCTS)}, with commas between them."
         )
+    if CHOSEN and CHOSEN not in SURROUNDINGS:
+        raise pytest.UsageError(f"{VARIABLE} is {CHOSEN}. Use one of {', '.join(SURROUNDINGS)}.")
 
 
 def pytest_report_header() -> str:
     """Return the settings that repeat the run."""
     full = " THREADLOG_TEST_FULL=1" if FULL else ""
-    return f"THREADLOG_SEED={FRESH} THREADLOG_TEST_DATABASES={','.join(DATABASES)}{full}"
+    odd = f" {VARIABLE}={CHOSEN}" if CHOSEN else ""
+    return f"THREADLOG_SEED={FRESH} THREADLOG_TEST_DATABASES={','.join(DATABASES)}{full}{odd}"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from tests.support.databases import engine_for, execute
 from tests.support.factories import HitlRequestFactory, UserFactory
+from tests.support.surroundings import allow_any_update
 from threadlog import Checkpointer
 from threadlog.errors import (
     InvalidInputError,
@@ -24,8 +25,8 @@ LONGEST = "é" * 255
 HOUR = timedelta(hours=1)
 AN_HOUR_AGO = {
     "sqlite": "datetime('now', '-2 hours')",
-    "mysql": "CURRENT_TIMESTAMP - INTERVAL 2 HOUR",
-    "mariadb": "CURRENT_TIMESTAMP - INTERVAL 2 HOUR",
+    "mysql": "FROM_UNIXTIME(UNIX_TIMESTAMP() - 7200)",
+    "mariadb": "FROM_UNIXTIME(UNIX_TIMESTAMP() - 7200)",
     "postgresql": "CURRENT_TIMESTAMP - INTERVAL '2 hours'",
 }
 
@@ -287,6 +288,7 @@ async def test_an_append_that_waits_for_the_lock_reads_what_was_committed_meanwh
     """The look at completed runs is no snapshot from before the wait."""
     holder = engine_for(innodb_url)
     async with Checkpointer(innodb_url) as checkpointer, holder.connect() as connection:
+        await connection.run_sync(allow_any_update)
         await checkpointer.claim_run("t", "r")
         await connection.execute(text("SELECT * FROM cubepi_threads FOR UPDATE"))
         append = asyncio.create_task(checkpointer.append("t", [UserFactory(run_id="r")]))

@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.support.fingerprints import fingerprint
+from tests.support.surroundings import allow_any_update
 from threadlog import Checkpointer
 from threadlog.models import GRAPH, MESSAGES, SchemaPart
 from threadlog.runtime.client import EngineClient
@@ -81,6 +82,7 @@ async def on_connection(url: str | URL, work: Callable[[Connection], T]) -> T:
     engine = engine_for(url)
     try:
         async with engine.begin() as connection:
+            await connection.run_sync(allow_any_update)
             return await connection.run_sync(work)
     finally:
         await engine.dispose()

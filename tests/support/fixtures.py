@@ -9,6 +9,7 @@ import pytest
 from tests.support.databases import SharedDatabases, fresh_database
 from tests.support.servers.product import Product
 from tests.support.servers.server import Server, running_server
+from tests.support.surroundings import surrounded
 
 
 def product_fixtures(product: Product) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def product_fixtures(product: Product) -> dict[str, Any]:
     """
 
     def server() -> Iterator[Server]:
-        with running_server(product) as running:
+        with running_server(product) as running, surrounded(running.url):
             yield running
 
     def server_url(request: pytest.FixtureRequest) -> str:

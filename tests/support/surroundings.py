@@ -1,0 +1,85 @@
+"""Defaults of a server under which tests can run, as in an application's database.
+
+THREADLOG_TEST_SURROUNDINGS names one of `SURROUNDINGS`. Sessions begin with these settings;
+threadlog's own sessions replace them, those of an application's engine keep them.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import Connection, create_engine, make_url
+
+from tests.support.zones import add_zone
+
+VARIABLE: Final = "THREADLOG_TEST_SURROUNDINGS"
+
+CHOSEN: Final = os.environ.get(VARIABLE, "")
+"""The name of the surroundings; empty for a server's usual defaults."""
+
+_SETTINGS: Final = {
+    "berlin-spring": {"time_zone": "'{zone}'"},
+    "berlin-autumn": {"time_zone": "'{zone}'"},
+    "ansi-quotes": {"sql_mode": "CONCAT(@@GLOBAL.sql_mode, ',ANSI_QUOTES')"},
+    "autocommit-off": {"autocommit": "0"},
+    "safe-updates": {"sql_safe_updates": "1"},
+}
+
+SURROUNDINGS: Final = tuple(_SETTINGS)
+"""The names. Those of Berlin are its time zone, two minutes after the clock was changed."""
+
+_BEFORE: Final = {"berlin-spring": 0, "berlin-autumn": 1}
+_POSTGRES_ZONE: Final = "'Europe/Berlin'"
+
+
+@contextmanager
+def surrounded(server_url: str) -> Iterator[None]:
+    """Change a server's defaults in the block."""
+    postgres = server_url.startswith("postgresql")
+    if not CHOSEN or (postgres and CHOSEN not in _BEFORE):
+        yield
+        return
+    url = make_url(server_url)
+    driver, home = ("postgresql+psycopg", "postgres") if postgres else ("mysql+pymysql", None)
+    engine = create_engine(url.set(drivername=driver, database=home), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        before = {} if postgres else _set(connection)
+        if postgres:
+            _alter_system(connection, f"SET TimeZone = {_POSTGRES_ZONE}")
+        try:
+            yield
+        finally:
+            if postgres:
+                _alter_system(connection, "RESET TimeZone")
+            for name, value in before.items():
+                connection.exec_driver_sql(f"SET GLOBAL {name} = %s", (value,))
+    engine.dispose()
+
+
+def allow_any_update(connection: Connection) -> None:
+    """Let a connection of the tests themselves change rows without naming a key."""
+    if CHOSEN == "safe-updates" and connection.dialect.name in {"mysql", "mariadb"}:
+        connection.exec_driver_sql("SET sql_safe_updates = 0")
+
+
+def _set(connection: Connection) -> Mapping[str, object]:
+    """Change the defaults of MySQL or MariaDB; return the former ones."""
+    connection.exec_driver_sql("SET autocommit = 1")
+    zone = ""
+    if CHOSEN in _BEFORE:
+        changed = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=2)
+        zone = f"Test/{CHOSEN}-{changed.timestamp():.0f}"
+        before = _BEFORE[CHOSEN]
+        add_zone(connection, zone, [(changed - timedelta(days=90), before), (changed, 1 - before)])
+    former = {}
+    for name, value in _SETTINGS[CHOSEN].items():
+        former[name] = connection.exec_driver_sql(f"SELECT @@GLOBAL.{name}").scalar()
+        connection.exec_driver_sql(f"SET GLOBAL {name} = {value.format(zone=zone)}")
+    return former
+
+
+def _alter_system(connection: Connection, change: str) -> None:
+    connection.exec_driver_sql(f"ALTER SYSTEM {change}")
+    connection.exec_driver_sql("SELECT pg_reload_conf()")
