@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     QueuePool,
+    create_engine,
     delete,
     event,
     insert,
@@ -40,6 +41,14 @@ ASYNCHRONOUS: Final = {
 }
 """The asynchronous driver of each dialect."""
 
+SYNCHRONOUS: Final = {
+    "mariadb": "mariadb+pymysql",
+    "mysql": "mysql+pymysql",
+    "postgresql": "postgresql+psycopg",
+    "sqlite": "sqlite+pysqlite",
+}
+"""The synchronous driver of each dialect."""
+
 DATABASES: Final = tuple(
     (os.environ.get("THREADLOG_TEST_DATABASES") or "sqlite,mysql").replace(" ", "").split(",")
 )
@@ -65,6 +74,11 @@ def engine_for(url: str | URL, **options: Any) -> AsyncEngine:
     return create_async_engine(
         plain.set(drivername=ASYNCHRONOUS[plain.get_backend_name()]), **options
     )
+
+
+def _synchronous(url: str) -> URL:
+    plain = make_url(url)
+    return plain.set(drivername=SYNCHRONOUS[plain.get_backend_name()])
 
 
 def lasting_snapshots(url: str) -> dict[str, Any]:
@@ -185,7 +199,8 @@ async def _administer(server_url: str, statement: str) -> None:
 class SharedDatabase:
     """A server's database with a part's schema that tests use in turn, each of them empty.
 
-    Creating tables of 64 partitions takes longer than most tests.
+    Creating tables of 64 partitions takes longer than most tests. The connection that empties them
+    stays open, since a new one has to read all partitions from the catalogs again.
     """
 
     def __init__(
@@ -206,6 +221,7 @@ class SharedDatabase:
         self._create = create or partial(create_schema, part=part)
         self._stack = ExitStack()
         self._url = ""
+        self._engine: Engine | None = None
         self._fingerprint: tuple[object, ...] = ()
 
     def empty(self) -> str:
@@ -214,30 +230,35 @@ class SharedDatabase:
         Returns:
             The database's URL.
         """
-        if not self._url or not asyncio.run(on_connection(self._url, self._emptied)):
+        if self._engine is None or not self._is_emptied(self._engine):
             self.close()
             self._url = self._stack.enter_context(fresh_database(self._server_url))
-            self._fingerprint = asyncio.run(on_connection(self._url, self._created))
+            self._engine = create_engine(_synchronous(self._url), pool_size=1, pool_pre_ping=True)
+            self._stack.callback(self._engine.dispose)
+            with self._engine.begin() as connection:
+                self._create(connection)
+            with self._engine.begin() as connection:
+                self._fingerprint = fingerprint(connection)
         return self._url
 
     def close(self) -> None:
         """Drop the database."""
         self._stack.close()
-        self._url = ""
+        self._engine = None
 
-    def _created(self, connection: Connection) -> tuple[object, ...]:
-        self._create(connection)
-        return fingerprint(connection)
+    def _is_emptied(self, engine: Engine) -> bool:
+        with engine.begin() as connection:
+            if fingerprint(connection) != self._fingerprint:
+                return False
+            self._delete_rows(connection)
+        return True
 
-    def _emptied(self, connection: Connection) -> bool:
-        if fingerprint(connection) != self._fingerprint:
-            return False
+    def _delete_rows(self, connection: Connection) -> None:
         if connection.dialect.name in _CHECK_EACH_ROW:
             connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
         for table in reversed(self._part.metadata.sorted_tables):
             connection.execute(delete(table))
         _write_version(connection, self._part)
-        return True
 
 
 class SharedDatabases:

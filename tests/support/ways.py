@@ -15,17 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from tests.support.databases import create_schema, engine_for, on_connection, pools_of
+from tests.support.databases import (
+    SYNCHRONOUS,
+    create_schema,
+    engine_for,
+    on_connection,
+    pools_of,
+)
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import StorageError
 from threadlog.models import MESSAGES, SchemaPart
-
-SYNCHRONOUS: Final = {
-    "mariadb": "mariadb+pymysql",
-    "mysql": "mysql+pymysql",
-    "postgresql": "postgresql+psycopg",
-    "sqlite": "sqlite+pysqlite",
-}
 
 
 def host_engine(url: str, **options: Any) -> AsyncEngine:
