@@ -1,9 +1,12 @@
 """Fixtures that every test may use."""
 
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.support.counting import StatementCount, statement_count
 from tests.support.databases import DATABASES, INNODB, SERVERS
@@ -11,10 +14,11 @@ from tests.support.ends import PAIRS, RING, Ends
 from tests.support.fixtures import product_fixtures
 from tests.support.matrix import FULL, MARKS, is_left_out, mark_databases, on_each, ways
 from tests.support.seeds import FRESH
+from tests.support.servers.process import folder_in_memory
 from tests.support.servers.products import MYSQL, PRODUCTS
 from tests.support.surroundings import CHOSEN, SURROUNDINGS, VARIABLE
 from tests.support.ways import WAYS
-from threadlog import Checkpointer
+from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.models import PartName
 
 
@@ -62,8 +66,11 @@ def database_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database_url(database_name: str, request: pytest.FixtureRequest) -> str:
-    """Return the URL of a database with the schema, or of a file that does not exist yet."""
-    return str(request.getfixturevalue(f"{database_name}_url"))
+    """Return the URL of a database with the schema."""
+    url = str(request.getfixturevalue(f"{database_name}_url"))
+    if database_name == "sqlite":
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), make_url(url).database or "")
+    return url
 
 
 @pytest.fixture
@@ -133,9 +140,24 @@ def innodb_database(innodb_name: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_folder() -> Iterator[Path]:
+    """Return a folder for SQLite files, in memory if possible: a disk takes its time to commit."""
+    with TemporaryDirectory(prefix="threadlog-sqlite-", dir=folder_in_memory()) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an SQLite file with the schema, to copy: creating one takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "threadlog.db"
+    with SyncCheckpointer(f"sqlite:///{path}"):
+        return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_folder: Path) -> str:
     """Return the URL of an SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path}/threadlog.db"
+    return f"sqlite:///{sqlite_folder}/threadlog.db"
 
 
 @pytest.fixture
@@ -151,9 +173,9 @@ def sqlite_database(sqlite_url: str) -> str:
 
 
 @pytest.fixture
-def second_sqlite_url(tmp_path: Path) -> str:
+def second_sqlite_url(sqlite_folder: Path) -> str:
     """Return the URL of a second SQLite file that does not exist yet."""
-    return f"sqlite:///{tmp_path}/second.db"
+    return f"sqlite:///{sqlite_folder}/second.db"
 
 
 @pytest.fixture(params=on_each(RING))

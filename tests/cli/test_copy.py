@@ -173,14 +173,14 @@ def test_the_urls_may_come_from_the_environment(sqlite_url: str, second_sqlite_u
 
 
 def test_one_database_at_both_ends_is_refused(
-    sqlite_url: str, mysql_url: str, tmp_path: Path
+    sqlite_url: str, sqlite_folder: Path, mysql_url: str
 ) -> None:
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
-    (tmp_path / "link.db").symlink_to(tmp_path / "threadlog.db")
+    (sqlite_folder / "link.db").symlink_to(sqlite_folder / "threadlog.db")
     for ends in (
         (sqlite_url, sqlite_url),
-        (sqlite_url, f"sqlite:///{tmp_path}/link.db"),
-        (sqlite_url, f"sqlite+aiosqlite:///{tmp_path}/../{tmp_path.name}/threadlog.db"),
+        (sqlite_url, f"sqlite:///{sqlite_folder}/link.db"),
+        (sqlite_url, f"sqlite+aiosqlite:///{sqlite_folder}/../{sqlite_folder.name}/threadlog.db"),
         (mysql_url, mysql_url),
         (mysql_url, mysql_url.replace("127.0.0.1", "localhost")),
         (mysql_url, f"{mysql_url}?connect_timeout=5"),

@@ -82,7 +82,7 @@ def running_process(
         SourceFailedError: it does not start.
     """
     server = PRODUCTS[product]
-    with copied_data(server, data, None if durable else _memory()) as folder:
+    with copied_data(server, data, None if durable else folder_in_memory()) as folder:
         port, process = _start(server, command, folder, [*server.settings(durable), *more])
         try:
             yield {"url": server.url(port), "data_folder": str(folder / "data")}
@@ -90,7 +90,7 @@ def running_process(
             _stop(server, process)
 
 
-def _memory() -> str | None:
+def folder_in_memory() -> str | None:
     """Return a folder that lies in memory and has room for some servers; None if there is none.
 
     A table of 64 partitions is 64 files, which takes a disk longer than all else in most tests.
