@@ -25,7 +25,7 @@ from threadlog.copying import paging
 from threadlog.copying.copy import Copied, Fault, copy_database
 
 _LONG: Final = 2_500
-_KILLS: Final = 4
+_KILLS: Final = 2
 
 # What is started in the background ignores SIGINT, and so does what that starts.
 _COPY: Final = """
@@ -109,7 +109,10 @@ async def test_a_copy_that_is_killed_again_and_again_is_completed(ends: Ends) ->
 
 
 @pytest.mark.processes
-async def test_an_interrupted_copy_says_how_to_go_on(ends: Ends) -> None:
+async def test_an_interrupted_copy_says_how_to_go_on(
+    mysql_url: str, second_sqlite_url: str
+) -> None:
+    ends = Ends(mysql_url, second_sqlite_url)
     await fill_more(ends.source)
     async with Checkpointer(ends.target):
         pass

@@ -18,6 +18,7 @@ from tests.support.ends import (
     add,
     change,
     fill,
+    fill_alike,
     held_by,
     rows_of,
     said,
@@ -65,11 +66,11 @@ async def test_everything_arrives_as_it_is(every_ends: Ends) -> None:
     assert await rows_of(every_ends.source) == before
 
 
-async def test_what_was_copied_is_used_as_before(every_ends: Ends) -> None:
+async def test_what_was_copied_is_used_as_before(ends: Ends) -> None:
     """The target goes on: order of recent threads, pages of it, appends, answers."""
-    await fill(every_ends.source)
-    await copied(every_ends)
-    async with Checkpointer(every_ends.source) as source, Checkpointer(every_ends.target) as target:
+    await fill(ends.source)
+    await copied(ends)
+    async with Checkpointer(ends.source) as source, Checkpointer(ends.target) as target:
         listed = [await end.list_threads(order="recent") for end in (source, target)]
         assert [t.thread_id for t in listed[0]] == [t.thread_id for t in listed[1]]
         for place, after in enumerate(listed[1]):
@@ -92,9 +93,8 @@ async def test_what_was_copied_is_used_as_before(every_ends: Ends) -> None:
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.processes
 async def test_conversations_go_to_another_database_and_back(
-    every_ends: Ends, tmp_path: Path, file: Path
+    ends: Ends, tmp_path: Path, file: Path
 ) -> None:
-    ends = every_ends
     process = start_import(file, ends.source)
     process.communicate()
     assert process.returncode == 0
@@ -127,7 +127,7 @@ async def test_what_went_on_in_the_source_is_brought_by_the_next_copy(ends: Ends
     assert await rows_of(ends.target) == await source_rows(ends)
 
 
-async def test_a_write_right_behind_the_copy_is_told_from_what_was_copied(ends: Ends) -> None:
+async def test_copy_after_a_write_in_the_same_second_brings_it(ends: Ends) -> None:
     """Times to the second suffice to know the later of two states."""
     await say(ends.source, "t", "a")
     for number in range(3):
@@ -167,33 +167,30 @@ async def test_a_thread_is_of_one_point_in_time(
     assert await rows_of(ends.target) == await source_rows(ends)
 
 
-async def test_copies_while_the_source_is_written_to_bring_prefixes(ends: Ends) -> None:
-    """Each copy leaves beginnings of threads, with extra that fits, and no conflict."""
-    done = asyncio.Event()
+async def test_copies_of_threads_in_use_are_prefixes_without_conflict(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each copy leaves beginnings of threads, with the extra of that time."""
+    # A copy that stops waiting for a pause between two writes may cause a conflict in the next.
+    monkeypatch.setattr("threadlog.copying.copy._WAITS", 1_000)
 
-    async def write() -> None:
+    async def write(numbers: range) -> None:
         async with Checkpointer(ends.source) as source:
-            for number in range(1, 41):
+            for number in numbers:
                 for thread_id in "ab":
                     await source.append(thread_id, said(f"{number}"))
                     await source.save_extra(thread_id, {"number": number})
-                await asyncio.sleep(0.05)
-        done.set()
 
     await say(ends.source, "other", "a")
-    writer = asyncio.create_task(write())
-    while not done.is_set():
-        await copied(ends)
+    for first in (1, 11, 21):
+        await asyncio.gather(write(range(first, first + 10)), copied(ends))
         async with Checkpointer(ends.target) as target:
             for thread_id in "ab":
                 data = await target.load(thread_id)
                 if data is not None:
-                    texts = [
-                        str(message.content[0].model_dump()["text"]) for message in data.messages
-                    ]
+                    texts = [_text(message) for message in data.messages]
                     assert texts == [f"{number}" for number in range(1, len(texts) + 1)]
                     assert data.extra.get("number", 0) in {len(texts), len(texts) - 1}
-    await writer
     await copied(ends)
     assert await rows_of(ends.target) == await source_rows(ends)
 
@@ -322,42 +319,45 @@ async def test_a_thread_that_went_on_in_the_target_is_left_as_it_is(ends: Ends) 
         await say(ends.source, "t", "here")
 
 
-# What is changed, and how the difference is named.
-EDITS = [
-    (Message, ("m", 2), {"payload": None}, "cubepi_messages seq 2: payload differs"),
-    (Message, ("m", 2), {"metadata": {"x": 1}}, "cubepi_messages seq 2: metadata differs"),
-    (Message, ("m", 1), {"role": "tool"}, "cubepi_messages seq 1: role differs"),
-    (Message, ("m", 1), {"run_id": None}, "cubepi_messages seq 1: run_id differs"),
-    (Message, ("m", 3), {"created_at": 5}, "cubepi_messages seq 3: created_at differs"),
-    (Thread, ("m",), {"extra": {"x": True}}, "cubepi_threads: extra differs"),
-    (Thread, ("a",), {"forked_at_seq": 2}, "cubepi_threads: forked_at_seq differs"),
-    (Thread, ("m",), {"pending_request": None}, "cubepi_threads: pending_request differs"),
-    (Thread, ("m",), {"updated_at": LONG_AGO + 9}, "cubepi_threads: updated_at differs"),
-    (Run, ("m", "r"), {"completion_seq": 7}, "cubepi_runs run_id 'r': completion_seq differs"),
+# What is changed in a thread of its own, and how the difference is named.
+EDITS: list[tuple[Any, tuple[Any, ...], dict[str, Any], str]] = [
+    (Message, (2,), {"payload": None}, "cubepi_messages seq 2: payload differs"),
+    (Message, (3,), {"metadata": {"x": 1}}, "cubepi_messages seq 3: metadata differs"),
+    (Message, (2,), {"role": "tool"}, "cubepi_messages seq 2: role differs"),
+    (Message, (2,), {"run_id": None}, "cubepi_messages seq 2: run_id differs"),
+    (Message, (4,), {"created_at": 5}, "cubepi_messages seq 4: created_at differs"),
+    (Thread, (), {"extra": {"x": True}}, "cubepi_threads: extra differs"),
+    (Thread, (), {"forked_at_seq": 2}, "cubepi_threads: forked_at_seq differs"),
+    (Thread, (), {"pending_request": None}, "cubepi_threads: pending_request differs"),
+    (Thread, (), {"updated_at": LONG_AGO + 9}, "cubepi_threads: updated_at differs"),
+    (Run, ("R",), {"completion_seq": 7}, "cubepi_runs run_id 'R': completion_seq differs"),
     (
         HitlAnswer,
-        ("m", "R", "int"),
+        ("R", "q"),
         {"answer": 2**64 - 2},
-        "cubepi_hitl_answers run_id 'R', question_id 'int': answer differs",
+        "cubepi_hitl_answers run_id 'R', question_id 'q': answer differs",
     ),
 ]
 
 
-@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit[3])
-async def test_a_difference_of_any_column_is_seen_and_left(ends: Ends, edit: Any) -> None:
+async def test_difference_of_each_column_is_reported_and_kept(ends: Ends) -> None:
     """Comparing can fail, for each column, and copying is no remedy."""
-    model, key, values, words = edit
-    await fill(ends.source)
+    edits = {f"{number:02}": edit for number, edit in enumerate(EDITS)}
+    await fill_alike(ends.source, [*edits, "same"])
     await copied(ends)
-    if "payload" in values:
-        payload = (await rows_of(ends.target))[model.__tablename__][key]["payload"]
-        values = {"payload": payload[:-1] + bytes([payload[-1] ^ 1])}
-    await change(ends.target, model, key, **values)
+    messages = (await rows_of(ends.target))[Message.__tablename__]
+    for thread_id, (model, key, edit, _) in edits.items():
+        values = edit
+        if "payload" in values:
+            payload = messages[thread_id, *key]["payload"]
+            values = {"payload": payload[:-1] + bytes([payload[-1] ^ 1])}
+        await change(ends.target, model, (thread_id, *key), **values)
     before = await rows_of(ends.target)
     (compared,) = await compare_databases(*ends, part="messages")
-    assert compared.faults == [Fault(key[0], "different", [words])]
-    assert compared.unchanged == 5
-    assert await faults(ends) == [Fault(key[0], "conflict", [words])]
+    found = {thread_id: [words] for thread_id, (*_, words) in edits.items()}
+    assert compared.faults == [Fault(one, "different", found[one]) for one in edits]
+    assert compared.unchanged == 2
+    assert await faults(ends) == [Fault(one, "conflict", found[one]) for one in edits]
     assert await rows_of(ends.target) == before
 
 

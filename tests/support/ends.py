@@ -1,6 +1,6 @@
 """The two ends of a copy: filling the one, and reading both past the code under test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import product
@@ -190,7 +190,27 @@ async def fill(url: str) -> None:
     await change(url, Message, ("m", 2), metadata={"by": "host", "n": 1e-7, "": [None]})
     await change(url, Message, ("m", 3), created_at=LONG_AGO)
     await change(url, Thread, ("m",), created_at=LONG_AGO, updated_at=LONG_AGO + 1)
-    for place, thread_id in enumerate(("empty", "z", "M", "a")):
+    # All of them: a copy waits until the second of a thread's last write is over.
+    for place, thread_id in enumerate(("empty", "z", "M", "a", "é\U0001f600")):
         await change(url, Thread, (thread_id,), updated_at=LONG_AGO + place)
     await change(url, Run, ("m", "r"), claimed_at=LONG_AGO, completed_at=LONG_AGO + 3)
     await change(url, HitlAnswer, ("m", "R", "text"), answered_at=LONG_AGO)
+
+
+async def fill_alike(url: str, thread_ids: Sequence[str]) -> None:
+    """Fill a database with threads of every kind of row, which are forks of the thread ``p``."""
+    async with Checkpointer(url) as checkpointer:
+        await checkpointer.claim_run("p", "r")
+        await checkpointer.append("p", [UserFactory(run_id="r")])
+        await checkpointer.mark_run_complete("p", "r")
+        for thread_id in thread_ids:
+            await checkpointer.fork("p", thread_id, after_run_id="r")
+            await checkpointer.claim_run(thread_id, "R")
+            factories = (UserFactory, AssistantFactory, ToolResultFactory)
+            await checkpointer.append(thread_id, [make(run_id="R") for make in factories])
+            await checkpointer.mark_run_complete(thread_id, "R")
+            await checkpointer.save_extra(thread_id, {"x": 1})
+            await checkpointer.save_pending_request(thread_id, HitlRequestFactory(), run_id="R")
+            await checkpointer.save_hitl_answer(thread_id, "q", 2**64 - 1, run_id="R")
+    age = update(TABLES[Thread]).values(updated_at=from_epoch(LONG_AGO))
+    await on_connection(url, lambda connection: connection.execute(age))
