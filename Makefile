@@ -117,9 +117,9 @@ $(SERVERS:%=test-%): test-%: $(VENV)/installed
 
 .PHONY: $(FRAMEWORKS:%=test-%)
 test-cubeloop:  ## Run agents of cubeloop, and its own backend beside ours
-test-cubepi:  ## The same with cubepi, the framework's former name
+test-cubepi:  ## The same with cubepi, its former name, on SQLite and MySQL; FULL=1 on all
 $(FRAMEWORKS:%=test-%): test-%: .venv-%/installed
-	@THREADLOG_TEST_FRAMEWORK=$* .venv-$*/bin/python -m pytest tests/frameworks $(ARGS)
+	@$(if $(FULL),THREADLOG_TEST_FULL=1) THREADLOG_TEST_FRAMEWORK=$* .venv-$*/bin/python -m pytest tests/frameworks $(ARGS)
 
 .PHONY: test-oldest
 test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported

@@ -98,7 +98,7 @@ async def test_servers_that_are_all_away_are_unreachable(dead_port: int) -> None
             pass
 
 
-async def test_a_wrong_password_is_told_at_once(mysql_url: str) -> None:
+async def test_connect_with_a_wrong_password_raises_without_election_wait(mysql_url: str) -> None:
     """Waiting for an election is not tried against it."""
     wrong = make_url(mysql_url).set(password="wrong")  # noqa: S106 - it is none
     here = address(mysql_url)

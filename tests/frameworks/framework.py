@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 VARIABLE: Final = "THREADLOG_TEST_FRAMEWORK"
-FRAMEWORKS: Final = ("cubeloop", "cubepi")
+FORMER: Final = "cubepi"
+FRAMEWORKS: Final = ("cubeloop", FORMER)
 _PYPROJECT: Final = Path(__file__).parent.parent.parent / "pyproject.toml"
 
 

@@ -134,6 +134,7 @@ async def test_first_questions_of_a_thread_at_once(checkpointer: Checkpointer) -
         assert await checkpointer.load_pending_request(f"t{number}") in requests
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("bad", BAD_REQUESTS.values(), ids=BAD_REQUESTS)
 async def test_questions_that_cannot_be_kept_are_refused(
     checkpointer: Checkpointer, bad: Any
@@ -210,6 +211,7 @@ async def test_models_in_answers_become_objects(checkpointer: Checkpointer) -> N
     assert await checkpointer.load_hitl_answer("t", "q") == [plain, {"inner": plain}, [1, None]]
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
 async def test_answers_that_cannot_be_kept_are_refused(
     checkpointer: Checkpointer, bad: Any

@@ -15,7 +15,8 @@ from threadlog.errors import InvalidInputError
 from threadlog.models import metadata_column
 
 ROOT = Path(__file__).parents[2]
-COUNTS = {"mysql": 200_000, "mariadb": 200_000, "postgresql": 200_000, "sqlite": 20_000}
+# PostgreSQL reads a partition of few rows without its index.
+COUNTS = {"mysql": 40_000, "mariadb": 40_000, "postgresql": 200_000, "sqlite": 20_000}
 OF_COLUMNS = {"column": "ix_cubepi_messages_user_id", "number": "ix_cubepi_messages_score"}
 OF_EXPRESSIONS = {
     "expression": "ix_cubepi_messages_user_id",

@@ -6,7 +6,8 @@ of the test's id and other parameters chooses one database for each way, so that
 every test once, and every database gets every way. The choice does not depend on the databases of
 the run. ``whole_matrix`` marks tests for which a way or a database can matter by itself; of them,
 and with ``THREADLOG_TEST_FULL=1`` of all, every case runs. ``one_database`` marks tests of what
-happens before a database is asked: there the default way takes turns too.
+happens before a database is asked, and of what another test proves on every database: there the
+default way takes turns too.
 """
 
 import os

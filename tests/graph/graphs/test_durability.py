@@ -12,6 +12,7 @@ from tests.graph.ways import Builder, Way, reference
 DURABILITIES = ("exit", "async", "sync")
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("durability", DURABILITIES)
 @pytest.mark.parametrize(
     "builder",

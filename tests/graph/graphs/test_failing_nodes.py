@@ -11,6 +11,8 @@ from tests.graph.graphs.processes import kill_worker, run_worker
 from tests.graph.ways import Way, reference
 from tests.support.seeds import FRESH
 
+ANY = random.Random(FRESH).choice(("first", "third", "last"))
+
 
 async def test_a_failed_node_is_run_again_and_its_siblings_are_not(
     way: Way, tmp_path: Path
@@ -35,7 +37,9 @@ async def test_a_failed_node_is_run_again_and_its_siblings_are_not(
     assert writes_of(stored) == writes_of(await memory.tuples(config_of()))
 
 
-@pytest.mark.parametrize("kill", ["right", random.Random(FRESH).choice(("first", "third", "last"))])
+@pytest.mark.parametrize(
+    "kill", ["right", pytest.param(ANY, marks=pytest.mark.one_database, id="any")]
+)
 @pytest.mark.processes
 def test_a_killed_run_is_finished_by_another_process(
     own_way_name: str, kill: str, graph_url: str, tmp_path: Path

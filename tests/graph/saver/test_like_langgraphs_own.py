@@ -139,7 +139,7 @@ def comparable(found: CheckpointTuple | None) -> Any:
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3, FRESH])
+@pytest.mark.parametrize("seed", [1, FRESH])
 async def test_anything_that_is_done_to_both_reads_the_same(any_saver: Any, seed: int) -> None:
     print(f"seed {seed}")
     both = Both(any_saver, seed)
@@ -148,7 +148,7 @@ async def test_anything_that_is_done_to_both_reads_the_same(any_saver: Any, seed
     await both.compare_lists()
 
 
-@pytest.mark.parametrize("seed", [1, 2, FRESH])
+@pytest.mark.parametrize("seed", [1, FRESH])
 async def test_copies_and_deletions_leave_the_rest_alone(graph_url: str, seed: int) -> None:
     """A copy reads like its source, and deleting one thread deletes one."""
     print(f"seed {seed}")

@@ -34,6 +34,7 @@ def runs_of(history: list[Any]) -> list[str]:
     return [each for n, each in enumerate(ids) if n == 0 or ids[n - 1] != each]
 
 
+@pytest.mark.one_database
 async def test_threads_are_found_by_metadata(server: Server) -> None:
     mine = [await server.thread(customer="u1", number=n) for n in range(3)]
     for n in range(3):
@@ -47,6 +48,7 @@ async def test_threads_are_found_by_metadata(server: Server) -> None:
     assert await server.ask("POST", "/threads/search", {"metadata": {"customer": "u3"}}) == []
 
 
+@pytest.mark.one_database
 async def test_a_thread_that_exists_is_a_conflict(server: Server) -> None:
     thread_id = await server.thread(customer="u1")
     again = {"thread_id": thread_id, "metadata": {"customer": "u2"}}
@@ -57,6 +59,7 @@ async def test_a_thread_that_exists_is_a_conflict(server: Server) -> None:
     assert same["metadata"] == {"customer": "u1"}
 
 
+@pytest.mark.one_database
 async def test_history_is_grouped_by_run(server: Server) -> None:
     thread_id = await server.thread()
     runs = []
@@ -91,6 +94,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path, innodb_databa
         assert again["status"] == "success"
 
 
+@pytest.mark.one_database
 async def test_deleting_a_thread_deletes_all_of_it(server: Server, innodb_database: str) -> None:
     kept, gone = await server.thread(), await server.thread()
     for thread_id in (kept, gone):
@@ -103,6 +107,7 @@ async def test_deleting_a_thread_deletes_all_of_it(server: Server, innodb_databa
     assert len(await server.history(kept)) == 4
 
 
+@pytest.mark.one_database
 async def test_a_thread_expires(server: Server, innodb_database: str) -> None:
     """The plug-in sweeps: the thread goes, with its runs and checkpoints."""
     body = {"ttl": {"ttl": 0.01, "strategy": "delete"}}
@@ -115,6 +120,7 @@ async def test_a_thread_expires(server: Server, innodb_database: str) -> None:
     await until(gone)
 
 
+@pytest.mark.one_database
 async def test_what_cannot_be_stored_is_the_clients_mistake(server: Server) -> None:
     half = b'{"metadata": {"half of a pair": "\\ud800"}}'
     answer = await server.client.post("/threads", content=half)
