@@ -19,6 +19,7 @@ from tests.chaos.stage import Server, chaos_server
 from tests.databases.test_timeouts import WAYS, lengths, through
 from tests.support.databases import (
     ASYNCHRONOUS,
+    SYNCHRONOUS,
     create_database,
     create_schema,
     engine_for,
@@ -30,7 +31,6 @@ from tests.support.patience import PATIENCE_SECONDS, patience, until
 from tests.support.seeds import FRESH
 from tests.support.servers.products import PRODUCTS
 from tests.support.servers.proxy import Proxy
-from tests.support.ways import SYNCHRONOUS
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.databases.timeouts import TimeLimits
 from threadlog.errors import (

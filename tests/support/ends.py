@@ -212,5 +212,5 @@ async def fill_alike(url: str, thread_ids: Sequence[str]) -> None:
             await checkpointer.save_extra(thread_id, {"x": 1})
             await checkpointer.save_pending_request(thread_id, HitlRequestFactory(), run_id="R")
             await checkpointer.save_hitl_answer(thread_id, "q", 2**64 - 1, run_id="R")
-    age = update(TABLES[Thread]).values(updated_at=from_epoch(LONG_AGO))
+    age = update(TABLES[Thread]).values(updated_at=datetime.fromtimestamp(LONG_AGO, UTC))
     await on_connection(url, lambda connection: connection.execute(age))
