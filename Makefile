@@ -125,18 +125,26 @@ $(FRAMEWORKS:%=test-%): test-%: .venv-%/installed
 test-oldest: $(OLDEST)/installed  ## The same tests on the oldest SQLAlchemy that is supported
 	@$(PYTEST:$(BIN)/%=$(OLDEST)/bin/%) $(ARGS)
 
-# On sessions of an application whose settings change what SQL means, see
-# tests/support/surroundings.py. QUICK=1 runs a minute's worth of them, on MySQL.
-ODD := berlin-spring berlin-autumn ansi-quotes autocommit-off safe-updates
-ODD_TESTS = $(if $(QUICK),-k engine tests/log/test_runs.py tests/log/test_threads.py,\
-	tests/log/test_checkpointer.py tests/log/test_runs.py tests/log/test_threads.py tests/log/test_application_sessions.py \
-	tests/graph/saver/test_conformance.py tests/persistence tests/schema/migrations)
-.PHONY: test-odd
-test-odd: $(VENV)/installed  ## Tests on servers with odd time zones, quotes, autocommit and safe updates; QUICK=1
-	@status=0; for each in $(ODD); do \
-		THREADLOG_TEST_SURROUNDINGS=$$each THREADLOG_TEST_DATABASES=mysql$(if $(QUICK),,$(COMMA)mariadb) \
-		$(PYTEST) --quiet $(or $(ARGS),$(ODD_TESTS)) || status=1; \
-	done; exit $$status
+# Where settings change what SQL means, in another event loop, a forked process, and behind a
+# pooler; see tests/support/surroundings.py. QUICK=1 runs two minutes' worth of them.
+ODD_SETTINGS := berlin-spring berlin-autumn ansi-quotes autocommit-off safe-updates
+ODD := $(ODD_SETTINGS) second-loop forked-child pgbouncer
+ODD_FILES = tests/log/test_runs.py tests/log/test_threads.py $(if $(QUICK),,tests/log/test_checkpointer.py \
+	tests/log/test_application_sessions.py tests/graph/saver/test_conformance.py tests/persistence tests/schema/migrations)
+ODD_DATABASES = mysql$(if $(QUICK),,$(COMMA)mariadb)
+.PHONY: test-odd $(ODD:%=test-odd-%)
+test-odd:  ## Tests in odd time zones, settings, loops, processes, behind a pooler; QUICK=1
+	@$(MAKE_ALL) $(ODD:%=test-odd-%)
+$(if $(QUICK),$(ODD_SETTINGS:%=test-odd-%)): ODD_WAYS = -k engine
+test-odd-second-loop test-odd-forked-child test-odd-pgbouncer: ODD_FILES = tests/log/test_checkpointer.py \
+	tests/log/test_runs.py tests/log/test_threads.py $(if $(QUICK),,tests/graph/saver/test_conformance.py)
+test-odd-second-loop: ODD_WAYS = -k own
+test-odd-forked-child: ODD_WAYS = -k "sync and not joined and not own_sync and not engine_sync"
+test-odd-pgbouncer: ODD_WAYS = -k "own or (sync and not joined and not engine_sync)"
+test-odd-pgbouncer: ODD_DATABASES = postgres
+test-odd-second-loop: ODD_DATABASES = sqlite,mysql
+$(ODD:%=test-odd-%): test-odd-%: $(VENV)/installed
+	@THREADLOG_TEST_SURROUNDINGS=$* THREADLOG_TEST_DATABASES=$(ODD_DATABASES) $(PYTEST) --quiet $(or $(ARGS),$(ODD_WAYS) $(ODD_FILES))
 
 .PHONY: chaos $(SERVERS:%=chaos-%)
 DATABASE ?= mysql

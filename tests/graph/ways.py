@@ -24,6 +24,7 @@ from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.types import StateSnapshot
 from sqlalchemy import QueuePool
 
+from tests.support.surroundings import entered, product_url
 from tests.support.ways import open_engine, open_sync_engine
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH
@@ -174,7 +175,7 @@ def reference(way: Way) -> Way:
 @asynccontextmanager
 async def own(url: str, **options: Any) -> AsyncIterator[Way]:
     """Open a saver on a URL with ``async with``; at the end no connection may be in use."""
-    async with Saver(url, **options) as saver:
+    async with entered(Saver(product_url(url), **options)) as saver:
         await saver.setup()
         yield Way(saver)
         assert saver._slot.client is not None
@@ -187,7 +188,7 @@ async def own(url: str, **options: Any) -> AsyncIterator[Way]:
 @asynccontextmanager
 async def own_sync(url: str, **options: Any) -> AsyncIterator[Way]:
     """Open a saver on a URL with ``with``."""
-    with Saver(url, **options) as saver:
+    with Saver(product_url(url), **options) as saver:
         await asyncio.to_thread(saver.setup)
         yield Way(saver, synchronous=True)
 

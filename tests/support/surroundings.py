@@ -1,18 +1,25 @@
-"""Defaults of a server under which tests can run, as in an application's database.
+"""Odd surroundings in which tests can run: settings of a server, a loop, a process, a pooler.
 
-THREADLOG_TEST_SURROUNDINGS names one of `SURROUNDINGS`. Sessions begin with these settings;
-threadlog's own sessions replace them, those of an application's engine keep them.
+THREADLOG_TEST_SURROUNDINGS names one of `SURROUNDINGS`. Sessions begin with the settings:
+threadlog's own sessions replace them, those of an application's engine keep them. The other
+surroundings are those of the ways that open a URL.
 """
 
+import asyncio
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, create_engine, make_url
 
+from tests.support.servers.pgbouncer import pgbouncer_command
+from tests.support.servers.supervisor import supervised
 from tests.support.zones import add_zone
+
+T = TypeVar("T")
 
 VARIABLE: Final = "THREADLOG_TEST_SURROUNDINGS"
 
@@ -27,8 +34,10 @@ _SETTINGS: Final = {
     "safe-updates": {"sql_safe_updates": "1"},
 }
 
-SURROUNDINGS: Final = tuple(_SETTINGS)
+SURROUNDINGS: Final = (*_SETTINGS, "second-loop", "forked-child", "pgbouncer")
 """The names. Those of Berlin are its time zone, two minutes after the clock was changed."""
+
+_poolers: Final[list[str]] = []
 
 _BEFORE: Final = {"berlin-spring": 0, "berlin-autumn": 1}
 _POSTGRES_ZONE: Final = "'Europe/Berlin'"
@@ -36,9 +45,16 @@ _POSTGRES_ZONE: Final = "'Europe/Berlin'"
 
 @contextmanager
 def surrounded(server_url: str) -> Iterator[None]:
-    """Change a server's defaults in the block."""
+    """Change a server's defaults in the block, or put a pooler before it."""
     postgres = server_url.startswith("postgresql")
-    if not CHOSEN or (postgres and CHOSEN not in _BEFORE):
+    if postgres and CHOSEN == "pgbouncer":
+        settings = {"pool_mode": "transaction", "server_round_robin": "1"}
+        command = pgbouncer_command()
+        with supervised("pgbouncer", command=command, server=server_url, settings=settings) as led:
+            _poolers.append(led["url"])
+            yield
+        return
+    if CHOSEN not in _SETTINGS or (postgres and CHOSEN not in _BEFORE):
         yield
         return
     url = make_url(server_url)
@@ -56,6 +72,38 @@ def surrounded(server_url: str) -> Iterator[None]:
             for name, value in before.items():
                 connection.exec_driver_sql(f"SET GLOBAL {name} = %s", (value,))
     engine.dispose()
+
+
+def product_url(url: str) -> str:
+    """Return the URL by which the product reaches a database: perhaps that of a pooler."""
+    if not _poolers or not url.startswith("postgresql"):
+        return url
+    pooled = make_url(_poolers[0]).set(database=make_url(url).database)
+    return pooled.render_as_string(hide_password=False)
+
+
+@asynccontextmanager
+async def entered(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
+    """Enter a context manager: in this event loop, or in that of another thread."""
+    if CHOSEN != "second-loop":
+        async with manager as value:
+            yield value
+        return
+    home = asyncio.new_event_loop()
+    thread = threading.Thread(target=home.run_forever)
+    thread.start()
+    try:
+        opening = asyncio.run_coroutine_threadsafe(manager.__aenter__(), home)
+        value = await asyncio.wrap_future(opening)
+        try:
+            yield value
+        finally:
+            closing = asyncio.run_coroutine_threadsafe(manager.__aexit__(None, None, None), home)
+            await asyncio.wrap_future(closing)
+    finally:
+        home.call_soon_threadsafe(home.stop)
+        thread.join()
+        home.close()
 
 
 def allow_any_update(connection: Connection) -> None:

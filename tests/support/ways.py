@@ -5,10 +5,12 @@ differ in the source of the sessions, not in the results of the methods.
 """
 
 import asyncio
+import multiprocessing
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
-from typing import Any, Final, cast
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
+from functools import cached_property, partial
+from typing import Any, Final, NoReturn, cast
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, inspect, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -22,6 +24,7 @@ from tests.support.databases import (
     on_connection,
     pools_of,
 )
+from tests.support.surroundings import CHOSEN, entered, product_url
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import StorageError
 from threadlog.models import MESSAGES, SchemaPart
@@ -152,10 +155,65 @@ class EachInAThread(_Each):
             yield item
 
 
+class EachInAFork(_Each):
+    """Calls each method of a synchronous checkpointer in a process that is forked from this one.
+
+    The parent uses its connections at the same time.
+    """
+
+    def __init__(self, checkpointer: Any) -> None:
+        self._checkpointer = checkpointer
+        self._here, self._there = multiprocessing.Pipe()
+        self._child = os.fork()
+        if not self._child:
+            self._serve()
+
+    def _serve(self) -> NoReturn:
+        try:
+            self._here.close()
+            while (call := self._there.recv()) is not None:
+                name, args, kwargs = call
+                try:
+                    found = getattr(self._checkpointer, name)(*args, **kwargs)
+                    self._there.send((list(found) if name == "stream" else found, None))
+                except Exception as error:  # noqa: BLE001 - raised in the parent
+                    self._there.send((None, error))
+        finally:
+            os._exit(0)
+
+    def close(self) -> None:
+        """End the process."""
+        self._here.send(None)
+        os.waitpid(self._child, 0)
+
+    def _answer(self, call: tuple[Any, ...]) -> Any:
+        self._here.send(call)
+        found, error = self._here.recv()
+        if error is not None:
+            raise error
+        return found
+
+    async def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        async with self._one_at_a_time:
+            found, _ = await asyncio.gather(
+                asyncio.to_thread(self._answer, (name, args, kwargs)),
+                asyncio.to_thread(self._checkpointer.load, "the parent's"),
+            )
+            return found
+
+    async def _stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        for item in await self._call(name, *args, **kwargs):
+            yield item
+
+    @cached_property
+    def _one_at_a_time(self) -> asyncio.Lock:
+        return asyncio.Lock()
+
+
 @asynccontextmanager
 async def own(url: str) -> AsyncIterator[Checkpointer]:
     """Open a checkpointer on a URL; at the end no connection may be in use."""
-    async with Checkpointer(url, min_pool_size=0) as checkpointer:
+    async with entered(Checkpointer(product_url(url), min_pool_size=0)) as checkpointer:
         yield checkpointer
         for pool in pools_of(checkpointer):
             _assert_none_in_use(pool)
@@ -187,8 +245,13 @@ async def joined(url: str) -> AsyncIterator[Checkpointer]:
 @asynccontextmanager
 async def sync(url: str) -> AsyncIterator[Checkpointer]:
     """Open a synchronous checkpointer on a URL."""
-    with SyncCheckpointer(url) as checkpointer:
-        yield cast("Checkpointer", EachInAThread(checkpointer))
+    with SyncCheckpointer(product_url(url)) as checkpointer, ExitStack() as stack:
+        if CHOSEN == "forked-child":
+            checkpointer.list_threads(limit=1)  # the parent has connections
+            fork = stack.enter_context(closing(EachInAFork(checkpointer)))
+            yield cast("Checkpointer", fork)
+        else:
+            yield cast("Checkpointer", EachInAThread(checkpointer))
 
 
 @asynccontextmanager
