@@ -10,12 +10,13 @@ from threadlog.cli.check import check
 from threadlog.cli.copy import copy
 from threadlog.cli.import_file import import_file
 from threadlog.cli.migrate import migrate
-from threadlog.cli.output import prepare_stdout, without_password
+from threadlog.cli.output import error_text, fail, prepare_stdout, without_password
 from threadlog.cli.prune import prune
 from threadlog.cli.release import release
 from threadlog.cli.runs import runs
 from threadlog.cli.show import show
 from threadlog.cli.threads import threads
+from threadlog.errors import ThreadlogError
 
 __all__ = ["app", "prepare_stdout"]
 
@@ -31,14 +32,17 @@ def _may_be_thread(error: Exception) -> bool:
 
 
 class _Group(TyperGroup):
-    """A group whose usage errors do not repeat a password from a misplaced argument."""
+    """A group of commands, each of which reports an error in one line without a password."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that the arguments name."""
         try:
             return super().invoke(ctx)
+        except ThreadlogError as error:
+            raise fail(error_text(error)) from error
         except Exception as error:
-            # The class of usage errors has no stable place across releases of Typer.
+            # A usage error, which may repeat a password from a misplaced argument. The class
+            # has no stable place across releases of Typer.
             if isinstance(message := getattr(error, "message", None), str):
                 hint = _AFTER_DASHES if _may_be_thread(error) else ""
                 error.message = without_password(message) + hint  # type: ignore[attr-defined]  # it has one
@@ -55,14 +59,8 @@ app = typer.Typer(
 )
 
 app.command("import")(import_file)
-app.command("threads")(threads)
-app.command("show")(show)
-app.command("runs")(runs)
-app.command("release")(release)
-app.command("prune")(prune)
-app.command("copy")(copy)
-app.command("check")(check)
-app.command("migrate")(migrate)
+for _command in (threads, show, runs, release, prune, copy, check, migrate):
+    app.command()(_command)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - the form of Typer's callbacks

@@ -1,5 +1,6 @@
 """``threadlog check``."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -15,16 +16,8 @@ from threadlog.cli.options import (
     UrlArgument,
     UrlOption,
     one_url,
-    part_name,
 )
-from threadlog.cli.output import (
-    ReaderLeft,
-    in_one_line,
-    print_json,
-    run,
-    stdout,
-    without_password,
-)
+from threadlog.cli.output import ReaderLeft, in_one_line, print_json, stdout, without_password
 from threadlog.databases.urls import parse_url, show_url
 from threadlog.schema.check import CheckResult, check_database
 
@@ -50,7 +43,7 @@ def check(
       threadlog check mysql://user:password@localhost:3306/app
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     url = one_url(context, argument, url)
-    findings = run(check_database(url, part=part_name(part)))
+    findings = asyncio.run(check_database(url, part=part))
     with suppress(ReaderLeft):  # the exit status still matters
         if json:
             print_json(_as_json(url, findings))

@@ -1,32 +1,17 @@
 """``threadlog copy``."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 from rich.text import Text
 
-from threadlog.cli.options import JsonOption, PartOption, part_name
-from threadlog.cli.output import (
-    ReaderLeft,
-    fail,
-    in_one_line,
-    print_json,
-    run,
-    stderr,
-    stdout,
-)
+from threadlog.cli.options import JsonOption, PartOption
+from threadlog.cli.output import ReaderLeft, fail, in_one_line, print_json, progress_bar, stdout
 from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
 from threadlog.copying.row_groups import GroupName
 from threadlog.databases.urls import parse_url, show_url
@@ -99,9 +84,9 @@ def copy(
       threadlog copy sqlite:///a.db sqlite:///b.db --thread order-17
       threadlog copy sqlite:///a.db sqlite:///b.db --compare
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    request = _Request(source, target, thread or None, part_name(part), compare)
+    request = _Request(source, target, thread or None, part, compare)
     try:
-        groups = run(_copy(request, stderr()))
+        groups = asyncio.run(_copy(request))
     except KeyboardInterrupt:
         advice = "" if compare else " Run it again to continue."
         raise fail(f"Interrupted.{advice}") from None
@@ -115,9 +100,10 @@ def copy(
         raise typer.Exit(1)
 
 
-async def _copy(request: _Request, console: Console) -> list[Copied]:
+async def _copy(request: _Request) -> list[Copied]:
     operation = compare_databases if request.compare else copy_database
-    with _Bars(console) as bars:
+    bars = _Bars()
+    with bars.progress:
         return await operation(
             request.source,
             request.target,
@@ -127,30 +113,25 @@ async def _copy(request: _Request, console: Console) -> list[Copied]:
         )
 
 
-class _Bars(Progress):
-    """Progress bars of the groups of rows, on a terminal only, and a line for each fault."""
+class _Bars:
+    """Progress bars of the groups of rows, and a line for each fault."""
 
-    def __init__(self, console: Console) -> None:
-        super().__init__(
-            TextColumn("{task.description}"),
-            BarColumn(),
+    def __init__(self) -> None:
+        self.progress = progress_bar(
             MofNCompleteColumn(),
             TextColumn("threads"),
             TextColumn("{task.fields[counts]}", style="dim"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=console,
-            disable=not console.is_terminal,
         )
         self._bars: dict[GroupName, TaskID] = {}
 
     def report(self, copied: Copied, fault: Fault | None) -> None:
         """Show the progress."""
         if copied.group not in self._bars:
-            self._bars[copied.group] = self.add_task(copied.group, counts="")
+            self._bars[copied.group] = self.progress.add_task(copied.group, counts="")
         if fault is not None:
             line = f"{fault.kind}: thread {fault.thread_id!r}: {'; '.join(fault.reasons)}"
-            self.console.print(Text(in_one_line(line)), soft_wrap=True)
-        self.update(
+            self.progress.console.print(Text(in_one_line(line)), soft_wrap=True)
+        self.progress.update(
             self._bars[copied.group],
             completed=copied.threads,
             # The source may get more threads meanwhile.

@@ -1,5 +1,6 @@
 """``threadlog import``."""
 
+import asyncio
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -7,19 +8,19 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, TaskProgressColumn, TextColumn
 from rich.text import Text
 
 from threadlog.checkpointer import Checkpointer
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
-from threadlog.cli.output import ReaderLeft, in_one_line, print_json, run, stderr, stdout
+from threadlog.cli.output import (
+    ReaderLeft,
+    in_one_line,
+    print_json,
+    progress_bar,
+    stderr,
+    stdout,
+)
 from threadlog.errors import InvalidInputError
 from threadlog.importing.import_log import import_into, parse_line
 
@@ -78,7 +79,7 @@ def import_file(
     Example:
       threadlog import conversations.jsonl --url sqlite:///threadlog.db
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    summary = run(_import(file, url, stderr()))
+    summary = asyncio.run(_import(file, url))
     if summary.unnamed:
         stderr().print(Text(_hint(file, summary.unnamed), style="dim"), soft_wrap=True)
     with suppress(ReaderLeft):  # the exit status still matters
@@ -90,11 +91,11 @@ def import_file(
         raise typer.Exit(1)
 
 
-async def _import(file: BinaryIO, url: str, console: Console) -> _Summary:
+async def _import(file: BinaryIO, url: str) -> _Summary:
     name = _name(file)
     summary = _Summary(str(name))
     async with Checkpointer(url) as checkpointer:
-        with _progress(console, file) as progress:
+        with _progress(file) as progress:
             for number, line in enumerate(file, start=1):
                 try:
                     await _import_line(checkpointer, name.stem, number, line, summary)
@@ -128,16 +129,11 @@ def _name(file: BinaryIO) -> Path:
     return Path("stdin" if file.name == "<stdin>" else file.name)
 
 
-def _progress(console: Console, file: BinaryIO) -> Progress:
-    """Return a progress bar over the bytes of the file, disabled unless on a terminal."""
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
+def _progress(file: BinaryIO) -> Progress:
+    """Return a progress bar over the bytes of the file."""
+    progress = progress_bar(
         TaskProgressColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[counts]}", markup=False, style="dim"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        disable=not console.is_terminal,
     )
     size = os.fstat(file.fileno()).st_size
     # A pipe has no size: its bar is indeterminate.

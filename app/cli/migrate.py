@@ -1,21 +1,14 @@
 """``threadlog migrate``."""
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from threadlog.cli.options import (
-    DEFAULT_URL,
-    PartOption,
-    UrlArgument,
-    UrlOption,
-    one_url,
-    part_name,
-)
-from threadlog.cli.output import fail, run, stdout
+from threadlog.cli.options import DEFAULT_URL, PartOption, UrlArgument, UrlOption, one_url
+from threadlog.cli.output import stdout
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.errors import ThreadlogError
 from threadlog.models import GRAPH, MESSAGES, PartName
 
 if TYPE_CHECKING:
@@ -60,12 +53,11 @@ def migrate(
     from threadlog.schema import migrate  # noqa: PLC0415 - no other command needs it
 
     url = one_url(context, argument, url)
-    name = part_name(part)
     if sql:
-        typer.echo(_sql(url, name), nl=False)
+        typer.echo(migrate.upgrade_sql(url, part=part), nl=False)
         return
     # Reported one by one: the first part is done even if the second fails.
-    run(migrate.upgrade(url, part=name, report=partial(_report, url)))
+    asyncio.run(migrate.upgrade(url, part=part, report=partial(_report, url)))
 
 
 def _report(url: str, part: PartName, outcome: "Outcome") -> None:
@@ -77,18 +69,7 @@ def _report(url: str, part: PartName, outcome: "Outcome") -> None:
         )
     else:
         line = f"{_DONE[outcome]}: {show_url(parse_url(url))} has {_SCHEMAS[part]}"
-        line += (
-            "."
-            if outcome != "external"
-            else (", managed by your own Alembic history. Change it with your own migrations.")
-        )
+        if outcome == "external":
+            line += ", managed by your own Alembic history. Change it with your own migrations"
+        line += "."
     stdout().print(line, markup=False, soft_wrap=True)
-
-
-def _sql(url: str, part: PartName | None) -> str:
-    from threadlog.schema import migrate  # noqa: PLC0415 - no other command needs it
-
-    try:
-        return migrate.upgrade_sql(url, part=part)
-    except ThreadlogError as error:
-        raise fail(str(error)) from error

@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from enum import Enum
 from typing import Annotated, Final, TypeAlias
 
 import typer
@@ -25,6 +24,11 @@ JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Write JSON to standard output.")
 ]
 
+PartOption: TypeAlias = Annotated[
+    PartName | None,
+    typer.Option("--part", show_default=False, help="Only this part of the schema."),
+]
+
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 # Five digits are at most 273 years, in the range of every database's dates.
@@ -39,23 +43,6 @@ def age(text: str) -> timedelta:
             f"{text!r} is not a number of minutes, hours or days up to 99999, such as 30m or 2d."
         )
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-class Part(Enum):
-    """A part of the schema, as an option's value."""
-
-    messages = "messages"
-    graph = "graph"
-
-
-PartOption: TypeAlias = Annotated[
-    Part | None, typer.Option("--part", show_default=False, help="Only this part of the schema.")
-]
-
-
-def part_name(option: Part | None) -> PartName | None:
-    """Return the name of a part, or None for all parts."""
-    return None if option is None else option.value
 
 
 def one_url(context: typer.Context, argument: str | None, option: str) -> str:

@@ -1,26 +1,25 @@
-"""Run commands, report errors, and write to the terminal."""
+"""Write results, progress and errors to the terminal."""
 
-import asyncio
 import json
 import os
 import re
 import sys
 import unicodedata
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from io import BufferedWriter, FileIO, TextIOWrapper
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from threadlog.errors import StorageError, ThreadlogError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
-
-T = TypeVar("T")
 
 _PASSWORD: Final = re.compile(r"(://[^\s:/@]*):(?!password@host)\S*@")
 _SECRET_OPTION: Final = re.compile(r"([?&]\w*passw\w*=)[^&\s]*", re.IGNORECASE)
@@ -62,15 +61,7 @@ def prepare_stdout() -> None:
         sys.stdout = TextIOWrapper(pipe, sys.stdout.encoding, sys.stdout.errors)
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work; an error of threadlog's ends the process with one line."""
-    try:
-        return asyncio.run(work)
-    except ThreadlogError as error:
-        raise fail(_told(error)) from error
-
-
-def _told(error: ThreadlogError) -> str:
+def error_text(error: ThreadlogError) -> str:
     """Return an error's text, without the advice to look at a cause that is not shown."""
     if type(error) is StorageError:
         return f"{error.reason.rstrip('.')}. Run: threadlog check URL"
@@ -97,6 +88,23 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+def progress_bar(*columns: ProgressColumn) -> Progress:
+    """Return a progress bar on standard error, disabled unless it is a terminal.
+
+    Args:
+        columns: the columns between the bar and the remaining time.
+    """
+    console = stderr()
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        *columns,
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
 def print_json(value: object) -> None:
     """Write one JSON document to standard output."""
     typer.echo(json_text(value, indent=2))
@@ -105,13 +113,14 @@ def print_json(value: object) -> None:
 def json_text(value: object, *, indent: int | None = None) -> str:
     """Return JSON with non-ASCII letters, unless the output cannot encode one.
 
-    All control characters are escaped: the output may be a terminal.
+    Times are in ISO format. All control characters are escaped: the output may be a terminal.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    encode = partial(json.dumps, value, indent=indent, default=datetime.isoformat)
+    text = encode(ensure_ascii=False)
     try:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
-        text = json.dumps(value, indent=indent)
+        text = encode()
     return _UNUSUAL.sub(lambda found: _escaped(found[0]), text)
 
 

@@ -1,18 +1,18 @@
 """``threadlog prune``."""
 
+import asyncio
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 from rich.text import Text
 
 from threadlog.cli.open import existing_graphs
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, age, one_url
-from threadlog.cli.output import ReaderLeft, print_json, run, stderr, stdout
+from threadlog.cli.output import ReaderLeft, print_json, progress_bar, stdout
 from threadlog.graph import pruning
 from threadlog.graph.client import GraphClient
 from threadlog.graph.pruning import Pruned, Strategy
@@ -59,7 +59,7 @@ def prune(
       threadlog prune --older-than 90d --url mysql://user:password@localhost/app
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     url = one_url(context, argument, url)
-    found = run(_prune(url, older_than, strategy, stderr(), dry_run=dry_run))
+    found = asyncio.run(_prune(url, older_than, strategy, dry_run=dry_run))
     with suppress(ReaderLeft):
         if json:
             print_json({**asdict(found), "dry_run": dry_run})
@@ -67,15 +67,13 @@ def prune(
             _print(found, dry_run=dry_run)
 
 
-async def _prune(
-    url: str, older_than: timedelta, strategy: Strategy, console: Console, *, dry_run: bool
-) -> Pruned:
+async def _prune(url: str, older_than: timedelta, strategy: Strategy, *, dry_run: bool) -> Pruned:
     client = existing_graphs(url)
     await client.open()
     try:
         threads = await _old_threads(client, older_than)
         total = Pruned()
-        with _progress(console) as progress:
+        with progress_bar(MofNCompleteColumn(), TextColumn("threads")) as progress:
             for thread_id in progress.track(threads, description="Pruning"):
                 total += await (client.read if dry_run else client.write)(
                     pruning.prune_older, thread_id, older_than, strategy, dry_run=dry_run
@@ -92,19 +90,6 @@ async def _old_threads(client: GraphClient, older_than: timedelta) -> list[str]:
     ):
         threads += some
     return threads
-
-
-def _progress(console: Console) -> Progress:
-    """Return a progress bar over the threads, disabled unless on a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("threads"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        disable=not console.is_terminal,
-    )
 
 
 def _print(found: Pruned, *, dry_run: bool) -> None:

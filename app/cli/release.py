@@ -1,5 +1,6 @@
 """``threadlog release``."""
 
+import asyncio
 from datetime import timedelta
 from typing import Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, ThreadArgument, UrlOption
-from threadlog.cli.output import fail, in_one_line, run, stdout
+from threadlog.cli.output import fail, in_one_line, stdout
 from threadlog.errors import RunAlreadyClaimedError, RunAlreadyCompletedError, RunNotClaimedError
 
 
@@ -34,7 +35,7 @@ def release(
       threadlog runs --stale 2h
       threadlog release airline/0/0 run-1 --url sqlite:///threadlog.db
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    run(_release(url, thread, run_id, force=force))
+    asyncio.run(_release(url, thread, run_id, force=force))
     done = f"Released run {in_one_line(run_id)} of thread {in_one_line(thread)}."
     stdout().print(done, markup=False, soft_wrap=True)
 

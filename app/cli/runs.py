@@ -1,8 +1,10 @@
 """``threadlog runs``."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -11,7 +13,7 @@ from rich.text import Text
 
 from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption, age
-from threadlog.cli.output import in_one_line, print_json, run, stderr, stdout, time_text
+from threadlog.cli.output import in_one_line, print_json, stderr, stdout, time_text
 from threadlog.errors import ThreadNotFoundError
 from threadlog.log.results import RunSummary
 
@@ -48,16 +50,16 @@ def runs(
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     match thread, stale:
         case str(thread_id), None:
-            found = run(_of_thread(url, thread_id))
+            found = asyncio.run(_of_thread(url, thread_id))
         case None, timedelta() as older_than:
-            found = run(_stale(url, older_than))
+            found = asyncio.run(_stale(url, older_than))
         case _:
             raise typer.BadParameter(
                 "name a thread, or use --stale AGE for all threads, but not both.",
                 param_hint="THREAD",
             )
     if json:
-        print_json([_as_json(summary) for summary in found])
+        print_json([asdict(summary) for summary in found])
     elif not found:
         stderr().print("There are no runs." if stale is None else "There are no stale runs.")
     else:
@@ -109,15 +111,3 @@ def _stale_table(found: Sequence[RunSummary]) -> Table:
             time_text(summary.claimed_at),
         )
     return table
-
-
-def _as_json(summary: RunSummary) -> dict[str, Any]:
-    completed_at = summary.completed_at
-    return {
-        "thread_id": summary.thread_id,
-        "run_id": summary.run_id,
-        "state": summary.state,
-        "claimed_at": summary.claimed_at.isoformat(),
-        "completed_at": None if completed_at is None else completed_at.isoformat(),
-        "completion_seq": summary.completion_seq,
-    }

@@ -1,5 +1,6 @@
 """``threadlog show``."""
 
+import asyncio
 import json as json_module
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from threadlog.cli.output import (
     indented,
     json_text,
     printable,
-    run,
     shorten,
     stdout,
     time_text,
@@ -75,7 +75,7 @@ def show(
     Example:
       threadlog show airline/0/0 --url sqlite:///threadlog.db --last 10
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    run(_show(thread, url, last, as_json=json))
+    asyncio.run(_show(thread, url, last, as_json=json))
 
 
 async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) -> None:

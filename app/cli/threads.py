@@ -1,9 +1,10 @@
 """``threadlog threads``."""
 
+import asyncio
 from collections.abc import Sequence
-from enum import StrEnum
+from dataclasses import asdict
 from shlex import quote
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -12,15 +13,9 @@ from rich.text import Text
 
 from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
-from threadlog.cli.output import in_one_line, print_json, run, stderr, stdout, time_text
+from threadlog.cli.output import in_one_line, print_json, stderr, stdout, time_text
 from threadlog.log.results import ThreadSummary
-
-
-class _Order(StrEnum):
-    """The orders of `Checkpointer.list_threads`."""
-
-    recent = "recent"
-    id = "id"
+from threadlog.repositories.log.thread import ThreadOrder
 
 
 def threads(
@@ -30,8 +25,8 @@ def threads(
         str | None, typer.Option(help="List the threads after this id; requires --order id.")
     ] = None,
     order: Annotated[
-        _Order, typer.Option(help="Most recently written first, or by id.")
-    ] = _Order.recent,
+        ThreadOrder, typer.Option(help="Most recently written first, or by id.")
+    ] = "recent",
     *,
     json: JsonOption = False,
 ) -> None:
@@ -42,11 +37,11 @@ def threads(
       threadlog threads --url sqlite:///threadlog.db --limit 50
       threadlog threads --order id --after airline/7/1
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    if after is not None and order is not _Order.id:
+    if after is not None and order != "id":
         raise typer.BadParameter("requires --order id.", param_hint="--after")
-    found = run(_list(url, limit, after, order))
+    found = asyncio.run(_list(url, limit, after, order))
     if json:
-        print_json([_as_json(summary) for summary in found])
+        print_json([asdict(summary) for summary in found])
         return
     if not found:
         stderr().print("There are no threads.")
@@ -56,9 +51,9 @@ def threads(
         stderr().print(Text(_hint(found[-1], order), style="dim"), soft_wrap=True)
 
 
-async def _list(url: str, limit: int, after: str | None, order: _Order) -> list[ThreadSummary]:
+async def _list(url: str, limit: int, after: str | None, order: ThreadOrder) -> list[ThreadSummary]:
     async with existing(url) as checkpointer:
-        return await checkpointer.list_threads(limit=limit, after=after, order=order.value)
+        return await checkpointer.list_threads(limit=limit, after=after, order=order)
 
 
 def _table(found: Sequence[ThreadSummary]) -> Table:
@@ -78,18 +73,7 @@ def _table(found: Sequence[ThreadSummary]) -> Table:
     return table
 
 
-def _hint(last: ThreadSummary, order: _Order) -> str:
-    if order is _Order.id:
+def _hint(last: ThreadSummary, order: ThreadOrder) -> str:
+    if order == "id":
         return f"There may be more: add --after {quote(in_one_line(last.thread_id))}"
     return "There may be more: raise --limit, or page with --order id and --after"
-
-
-def _as_json(summary: ThreadSummary) -> dict[str, Any]:
-    return {
-        "thread_id": summary.thread_id,
-        "last_seq": summary.last_seq,
-        "parent_thread_id": summary.parent_thread_id,
-        "forked_at_seq": summary.forked_at_seq,
-        "created_at": summary.created_at.isoformat(),
-        "updated_at": summary.updated_at.isoformat(),
-    }
