@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 from threadlog.errors import ConfigurationError
 from threadlog.persistence.expire_threads import Expiring, expiring, sweep_every
 from threadlog.persistence.registry import (
-    CHECKPOINTERS,
     METADATA_STORES,
     PERSISTENCES,
-    CheckpointerBuilder,
     CheckpointerSpec,
-    MetadataStoreBuilder,
     Persistence,
     checked_scheme,
+    checkpointer_builder,
 )
 from threadlog.persistence.schemes import MEMORY, memory_metadata_store
 
@@ -56,7 +54,7 @@ async def open_checkpointer(
         ThreadlogError: the database cannot be opened.
     """
     spec = _spec(scheme, uri, {"setup_schema": setup_schema, **(options or {})})
-    async with CHECKPOINTERS.get(spec.scheme)(spec) as checkpointer:
+    async with checkpointer_builder(spec.scheme)(spec) as checkpointer:
         yield checkpointer
 
 
@@ -82,8 +80,9 @@ async def open_persistence(settings: "PersistenceSettings") -> AsyncIterator[Per
         None if uri is None else uri.get_secret_value(),
         {"setup_schema": True, **settings.checkpointer_options},
     )
-    build = PERSISTENCES.find(spec.scheme)
-    opened = build(spec) if build else _open_separately(spec, *_builders(settings, spec.scheme))
+    build = PERSISTENCES.get(spec.scheme)
+    ephemeral = settings.allow_ephemeral_metadata
+    opened = build(spec) if build else _open_separately(spec, allow_ephemeral_metadata=ephemeral)
     async with opened as persistence:
         swept = expiring(persistence, separate=build is None)
         async with sweeping(swept, settings.ttl_sweep_seconds):
@@ -106,28 +105,20 @@ def _spec(scheme: str | None, uri: str | None, options: dict[str, Any]) -> Check
     return CheckpointerSpec(MEMORY if scheme is None else checked_scheme(scheme), uri, options)
 
 
-def _builders(
-    settings: "PersistenceSettings", scheme: str
-) -> tuple[CheckpointerBuilder, MetadataStoreBuilder]:
-    checkpointer = CHECKPOINTERS.get(scheme)
-    metadata_store = METADATA_STORES.find(scheme)
-    if metadata_store is not None:
-        return checkpointer, metadata_store
-    if not settings.allow_ephemeral_metadata:
-        raise ConfigurationError(
-            f"The scheme {scheme!r} has a checkpointer but no metadata store: the list of threads "
-            "and runs would be lost at a restart, while the state of graphs stays. Use a scheme "
-            "that has both, such as sqlite or mysql; add a metadata store with "
-            "register_metadata_store(); or accept the loss with allow_ephemeral_metadata=True."
-        )
-    return checkpointer, memory_metadata_store
-
-
 @asynccontextmanager
 async def _open_separately(
-    spec: CheckpointerSpec,
-    build_checkpointer: CheckpointerBuilder,
-    build_metadata_store: MetadataStoreBuilder,
+    spec: CheckpointerSpec, *, allow_ephemeral_metadata: bool
 ) -> AsyncIterator[Persistence]:
+    build_checkpointer = checkpointer_builder(spec.scheme)
+    build_metadata_store = METADATA_STORES.get(spec.scheme)
+    if build_metadata_store is None:
+        if not allow_ephemeral_metadata:
+            raise ConfigurationError(
+                f"The scheme {spec.scheme!r} has a checkpointer but no metadata store: the list of "
+                "threads and runs would be lost at a restart, while the state of graphs stays. Use "
+                "a scheme that has both, such as sqlite or mysql; add a metadata store with "
+                "register_metadata_store(); or accept the loss with allow_ephemeral_metadata=True."
+            )
+        build_metadata_store = memory_metadata_store
     async with build_checkpointer(spec) as checkpointer, build_metadata_store(spec) as store:
         yield Persistence(checkpointer, store)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from threadlog.errors import ConfigurationError
 
@@ -88,50 +88,25 @@ MetadataStoreBuilder: TypeAlias = "Builder[MetadataStoreProtocol]"
 AnyBuilder = TypeVar("AnyBuilder", bound="Builder[Any]")
 
 
-class Builders(Generic[T]):
-    """The builders of one kind of object, by scheme."""
-
-    def __init__(self, thing: str, decorator: str) -> None:
-        """Create from the name of the built objects and of the function that adds a builder."""
-        self._thing = thing
-        self._decorator = decorator
-        self._by_scheme: dict[str, Builder[T]] = {}
-
-    def add(self, scheme: str, builder: Builder[T]) -> None:
-        """Add a builder; it replaces the scheme's earlier builder."""
-        self._by_scheme[scheme] = builder
-
-    def remove(self, scheme: str) -> None:
-        """Remove the builder of a scheme, if it has one."""
-        self._by_scheme.pop(scheme, None)
-
-    def find(self, scheme: str) -> Builder[T] | None:
-        """Return the builder of a scheme. Return None if not found."""
-        return self._by_scheme.get(scheme)
-
-    def get(self, scheme: str) -> Builder[T]:
-        """Return the builder of a scheme.
-
-        Raises:
-            ConfigurationError: the scheme has no builder.
-        """
-        builder = self.find(scheme)
-        if builder is None:
-            raise ConfigurationError(
-                f"There is no {self._thing} for the scheme {scheme!r}. Known schemes: "
-                f"{', '.join(sorted(self._by_scheme))}. Add one with {self._decorator}()."
-            )
-        return builder
-
-
-CHECKPOINTERS: Final[Builders["BaseCheckpointSaver[Any]"]] = Builders(
-    "checkpointer", "register_checkpointer"
-)
-METADATA_STORES: Final[Builders["MetadataStoreProtocol"]] = Builders(
-    "metadata store", "register_metadata_store"
-)
-PERSISTENCES: Final[Builders[Persistence]] = Builders("persistence", "")
+CHECKPOINTERS: Final[dict[str, CheckpointerBuilder]] = {}
+METADATA_STORES: Final[dict[str, MetadataStoreBuilder]] = {}
+PERSISTENCES: Final[dict[str, Builder[Persistence]]] = {}
 """Builders of schemes whose checkpointer and metadata store share one engine."""
+
+
+def checkpointer_builder(scheme: str) -> CheckpointerBuilder:
+    """Return the builder of a scheme's checkpointer.
+
+    Raises:
+        ConfigurationError: the scheme has no builder.
+    """
+    builder = CHECKPOINTERS.get(scheme)
+    if builder is None:
+        raise ConfigurationError(
+            f"There is no checkpointer for the scheme {scheme!r}. Known schemes: "
+            f"{', '.join(sorted(CHECKPOINTERS))}. Add one with register_checkpointer()."
+        )
+    return builder
 
 
 def register_checkpointer(*schemes: str) -> Callable[[AnyBuilder], AnyBuilder]:
@@ -178,7 +153,7 @@ def checked_scheme(scheme: object) -> str:
 
 
 def _registering(
-    builders: Builders[Any], schemes: tuple[str, ...], name: str
+    builders: dict[str, Builder[Any]], schemes: tuple[str, ...], name: str
 ) -> Callable[[AnyBuilder], AnyBuilder]:
     if not schemes or not all(isinstance(scheme, str) for scheme in schemes):
         raise ConfigurationError(f"No scheme is given. Name the schemes: @{name}('mydb').")
@@ -186,9 +161,9 @@ def _registering(
 
     def register(builder: AnyBuilder) -> AnyBuilder:
         for scheme in folded:
-            builders.add(scheme, builder)
+            builders[scheme] = builder
             # One of the two was replaced: they no longer share an engine.
-            PERSISTENCES.remove(scheme)
+            PERSISTENCES.pop(scheme, None)
         return builder
 
     return register

@@ -25,8 +25,6 @@ from threadlog.persistence.sql_store import MetadataStore
 if TYPE_CHECKING:  # an extra
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from threadlog.langgraph import Saver
-
 MEMORY: Final = "memory"
 """The scheme of data in the memory of the process."""
 
@@ -86,15 +84,10 @@ async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
 
 
 @asynccontextmanager
-async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["Saver"]:
+async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
     """Open a `Saver`; its options are the pool sizes, ``retry_seconds`` and ``serde``."""
-    from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
-
-    options = spec.known_options(*_OPTIONS)
-    async with Saver(database_url(spec), **options) as saver:
-        if spec.setup_schema:
-            await saver.setup()
-        yield saver
+    async with native_persistence(spec) as persistence:
+        yield persistence.checkpointer
 
 
 @asynccontextmanager
@@ -116,8 +109,7 @@ async def native_persistence(spec: CheckpointerSpec) -> AsyncIterator[Persistenc
 
 register_checkpointer(*_DIALECTS)(native_checkpointer)
 register_metadata_store(*_DIALECTS)(native_metadata_store)
-for _scheme in _DIALECTS:
-    PERSISTENCES.add(_scheme, native_persistence)
+PERSISTENCES.update(dict.fromkeys(_DIALECTS, native_persistence))
 
 
 @register_checkpointer(MEMORY)
@@ -133,9 +125,7 @@ async def memory_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseChec
 @asynccontextmanager
 async def memory_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[InMemoryMetadataStore]:
     """Create a metadata store in memory; URI and options are ignored."""
-    store = InMemoryMetadataStore()
-    await store.setup()
-    yield store
+    yield InMemoryMetadataStore()
 
 
 @register_checkpointer("mongodb", "mongo")
