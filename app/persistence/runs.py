@@ -1,16 +1,15 @@
 """Create, update, list and fail the runs of an agent server."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from threadlog.encoding.statement_size import check_size
-from threadlog.encoding.validation import check_uuid
+from threadlog.encoding.validation import check_id, check_json_object, check_one_of, check_uuid
 from threadlog.errors import ThreadNotFoundError
 from threadlog.models import AppRun
 from threadlog.persistence.threads import as_stored, parse_object, parse_uuid
 from threadlog.persistence.types import MultitaskStrategy, RunRow, RunStatus
 from threadlog.persistence.validation import (
-    check_new_run,
     check_page,
     check_run_status,
     check_seconds,
@@ -51,9 +50,11 @@ def create_run(
             error=None,
         )
 
-    key, thread_key = check_new_run(
-        run_id, thread_id, assistant_id, metadata, kwargs, multitask_strategy
-    )
+    key, thread_key = check_uuid(run_id, "run_id"), check_uuid(thread_id, "thread_id")
+    check_id(assistant_id, "assistant_id")
+    check_json_object(metadata, "metadata")
+    check_json_object(kwargs, "kwargs")
+    check_one_of(multitask_strategy, "multitask_strategy", get_args(MultitaskStrategy))
     check_size([metadata, kwargs], "metadata with kwargs", transactions.statement_limit)
     stored_metadata, stored_kwargs = as_stored(metadata), as_stored(kwargs)
     values = {

@@ -1,11 +1,12 @@
 """Create, update, search and delete the threads of an agent server."""
 
 import json
-from typing import Any, Final, cast
+from datetime import datetime
+from typing import Any, Final, cast, get_args
 from uuid import UUID
 
 from threadlog.encoding.statement_size import check_size
-from threadlog.encoding.validation import check_uuid
+from threadlog.encoding.validation import check_json_object, check_one_of, check_uuid
 from threadlog.errors import (
     CheckpointCorruptionError,
     ThreadAlreadyExistsError,
@@ -15,16 +16,14 @@ from threadlog.models import AppThread
 from threadlog.persistence.types import (
     IfExists,
     Search,
+    SortOrder,
     ThreadRow,
+    ThreadSort,
     ThreadStatus,
     TimeToLive,
+    TtlStrategy,
 )
-from threadlog.persistence.validation import (
-    check_new_thread,
-    check_search,
-    check_thread_update,
-    ttl_from,
-)
+from threadlog.persistence.validation import check_minutes, check_page, check_uuids, expires_at
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.metadata.thread import AppThreadRow
 from threadlog.runtime.transactions import TransactionRunner
@@ -55,10 +54,7 @@ def create_thread(
     def create(uow: UnitOfWork) -> ThreadRow:
         # The clock first, so that the row need not be read back.
         now = uow.catalogue.now()
-        values = {"metadata": metadata, "config": config, "status": "idle"}
-        stored_ttl = ttl_from(ttl, now)
-        uow.app_threads.insert(key, now, {**values, "ttl": stored_ttl})
-        return ThreadRow(
+        row = ThreadRow(
             thread_id=key,
             created_at=now,
             updated_at=now,
@@ -66,10 +62,19 @@ def create_thread(
             metadata=stored_metadata,
             config=stored_config,
             status="idle",
-            ttl=stored_ttl,
+            ttl=_ttl_from(ttl, now),
         )
+        uow.app_threads.insert(key, now, row)
+        return row
 
-    key = check_new_thread(thread_id, metadata, config, ttl, if_exists)
+    key = check_uuid(thread_id, "thread_id")
+    check_json_object(metadata, "metadata")
+    check_json_object(config, "config")
+    if ttl is not None:
+        check_one_of(ttl.strategy, "ttl.strategy", get_args(TtlStrategy))
+        if ttl.ttl is not None:
+            check_minutes(ttl.ttl, "ttl.ttl")
+    check_one_of(if_exists, "if_exists", get_args(IfExists))
     check_size([metadata, config], "metadata with config", transactions.statement_limit)
     stored_metadata, stored_config = as_stored(metadata), as_stored(config)
     for _ in range(_ATTEMPTS):
@@ -94,7 +99,13 @@ def update_thread(
     mark_state_updated: bool,
 ) -> None:
     """Replace the given values; see `MetadataStoreProtocol.update_thread`."""
-    key = check_thread_update(thread_id, status_value, config, metadata)
+    key = check_uuid(thread_id, "thread_id")
+    if status_value is not None:
+        check_one_of(status_value, "status_value", get_args(ThreadStatus))
+    if config is not None:
+        check_json_object(config, "config")
+    if metadata is not None:
+        check_json_object(metadata, "metadata")
     check_size([metadata, config], "metadata with config", transactions.statement_limit)
     given = {"status": status_value, "config": config, "metadata": metadata}
     values = {name: value for name, value in given.items() if value is not None}
@@ -106,18 +117,26 @@ def update_thread(
 
 def search_thread_rows(transactions: TransactionRunner, request: Search) -> list[ThreadRow]:
     """Read a page of threads; see `MetadataStoreProtocol.search_thread_rows`."""
-    wanted = check_search(request)
-    check_size(wanted.metadata, "metadata", transactions.statement_limit)
+    metadata = request.metadata or {}
+    check_json_object(metadata, "metadata")
+    if request.status is not None:
+        check_one_of(request.status, "status", get_args(ThreadStatus))
+    check_page(request.limit, request.offset)
+    sort_by, order = request.sort_by or "updated_at", request.sort_order or "desc"
+    check_one_of(sort_by, "sort_by", get_args(ThreadSort))
+    check_one_of(order, "sort_order", get_args(SortOrder))
+    ids = check_uuids(map(str, request.ids or ()), "ids")
+    check_size(metadata, "metadata", transactions.statement_limit)
 
     def search(uow: UnitOfWork) -> list[AppThreadRow]:
         return uow.app_threads.search(
-            ids=wanted.ids,
-            status=wanted.status,
-            metadata=wanted.metadata,
-            sort_by=wanted.sort_by,
-            descending=wanted.descending,
-            limit=wanted.limit,
-            offset=wanted.offset,
+            ids=ids,
+            status=request.status,
+            metadata=metadata,
+            sort_by=sort_by,
+            descending=order == "desc",
+            limit=request.limit,
+            offset=request.offset,
         )
 
     return [_row(stored) for stored in transactions.read(search)]
@@ -143,10 +162,22 @@ def release_busy_thread(
     mark_state_updated: bool,
 ) -> bool:
     """Set the status of a thread without runs; see `MetadataStoreProtocol.release_busy_thread`."""
-    key = check_thread_update(thread_id, status_value, None, None)
+    key = check_uuid(thread_id, "thread_id")
+    check_one_of(status_value, "status_value", get_args(ThreadStatus))
     return transactions.write(
         lambda uow: uow.app_threads.release_busy(key, status_value, state=mark_state_updated)
     )
+
+
+def _ttl_from(ttl: TimeToLive | None, now: datetime) -> dict[str, Any] | None:
+    """Return the value to store for a time to live that begins now."""
+    if ttl is None or ttl.ttl is None:
+        return None
+    return {
+        "strategy": ttl.strategy,
+        "ttl_minutes": ttl.ttl,
+        "expires_at": expires_at(now, ttl.ttl),
+    }
 
 
 def as_stored(value: dict[str, Any]) -> dict[str, Any]:
