@@ -10,13 +10,14 @@ Then ``SkeinoSettings(checkpointer_scheme="mysql", checkpointer_uri="mysql://…
 checkpoints, threads and runs in that database, on one engine.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
+from functools import wraps
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from threadlog.errors import (
     ConfigurationError,
@@ -27,13 +28,15 @@ from threadlog.errors import (
     ThreadNotFoundError,
 )
 from threadlog.graph.client import GraphClient
-from threadlog.persistence import CheckpointerSpec, MetadataStore, RunRow, ThreadRow
+from threadlog.persistence import CheckpointerSpec, MetadataStore
 from threadlog.persistence.open import sweeping
 from threadlog.persistence.schemes import native_client
-from threadlog.persistence.types import Search
 
 if TYPE_CHECKING:  # an extra
     from threadlog.langgraph import Saver
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 __all__ = ["SCHEMES", "register"]
 
@@ -183,19 +186,23 @@ def _metadata_store(uri: str) -> "_Store":
     return _Store(client=opened.client)
 
 
-@contextmanager
-def _http_errors() -> Iterator[None]:
+def _with_http_errors(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Convert errors to the HTTP status of skeino's own stores, or a more specific one."""
-    from fastapi import HTTPException  # noqa: PLC0415 - installed with skeino
 
-    try:
-        yield
-    except (ThreadAlreadyExistsError, RunAlreadyExistsError) as error:
-        raise HTTPException(409, str(error)) from error
-    except ThreadNotFoundError as error:
-        raise HTTPException(404, str(error)) from error
-    except InvalidInputError as error:
-        raise HTTPException(422, str(error)) from error
+    @wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        from fastapi import HTTPException  # noqa: PLC0415 - installed with skeino
+
+        try:
+            return await method(*args, **kwargs)
+        except (ThreadAlreadyExistsError, RunAlreadyExistsError) as error:
+            raise HTTPException(409, str(error)) from error
+        except ThreadNotFoundError as error:
+            raise HTTPException(404, str(error)) from error
+        except InvalidInputError as error:
+            raise HTTPException(422, str(error)) from error
+
+    return call
 
 
 class _Store(MetadataStore):
@@ -204,47 +211,12 @@ class _Store(MetadataStore):
     async def setup(self) -> None:
         """Do nothing: opening the checkpointer created the tables, unless disabled."""
 
-    async def create_thread(self, thread_id: str, **how: Any) -> ThreadRow:
-        """See `MetadataStore.create_thread`."""
-        with _http_errors():
-            return await super().create_thread(thread_id, **how)
-
-    async def update_thread(self, thread_id: str, **changes: Any) -> None:
-        """See `MetadataStore.update_thread`."""
-        with _http_errors():
-            await super().update_thread(thread_id, **changes)
-
-    async def fetch_thread_row(self, thread_id: str) -> ThreadRow | None:
-        """See `MetadataStore.fetch_thread_row`."""
-        with _http_errors():
-            return await super().fetch_thread_row(thread_id)
-
-    async def search_thread_rows(self, request: Search) -> list[ThreadRow]:
-        """See `MetadataStore.search_thread_rows`."""
-        with _http_errors():
-            return await super().search_thread_rows(request)
-
-    async def delete_thread(self, thread_id: str) -> None:
-        """See `MetadataStore.delete_thread`."""
-        with _http_errors():
-            await super().delete_thread(thread_id)
-
-    async def create_run(self, *args: Any, **how: Any) -> RunRow:
-        """See `MetadataStore.create_run`."""
-        with _http_errors():
-            return await super().create_run(*args, **how)
-
-    async def fetch_run_row(self, thread_id: str, run_id: str) -> RunRow | None:
-        """See `MetadataStore.fetch_run_row`."""
-        with _http_errors():
-            return await super().fetch_run_row(thread_id, run_id)
-
-    async def list_run_rows(self, thread_id: str, **how: Any) -> list[RunRow]:
-        """See `MetadataStore.list_run_rows`."""
-        with _http_errors():
-            return await super().list_run_rows(thread_id, **how)
-
-    async def delete_run(self, thread_id: str, run_id: str) -> None:
-        """See `MetadataStore.delete_run`."""
-        with _http_errors():
-            await super().delete_run(thread_id, run_id)
+    create_thread = _with_http_errors(MetadataStore.create_thread)
+    update_thread = _with_http_errors(MetadataStore.update_thread)
+    fetch_thread_row = _with_http_errors(MetadataStore.fetch_thread_row)
+    search_thread_rows = _with_http_errors(MetadataStore.search_thread_rows)
+    delete_thread = _with_http_errors(MetadataStore.delete_thread)
+    create_run = _with_http_errors(MetadataStore.create_run)
+    fetch_run_row = _with_http_errors(MetadataStore.fetch_run_row)
+    list_run_rows = _with_http_errors(MetadataStore.list_run_rows)
+    delete_run = _with_http_errors(MetadataStore.delete_run)
