@@ -42,23 +42,13 @@ async def open_client(
         raise
 
 
-def open_sync_client(
-    client: SyncEngineClient | SyncFactoryClient,
-    *,
-    initialise: bool = True,
-    verify: bool = True,
-    only: str | None = None,
-) -> None:
+def open_sync_client(client: SyncEngineClient | SyncFactoryClient, *, verify: bool = True) -> None:
     """Open a synchronous client and verify its database; see `open_client`."""
     client.open()
     try:
         with _option_errors(external=client.engine_is_external):
             client.statement_limit = client.write(
-                open_database,
-                engine_is_external=client.engine_is_external,
-                initialise=initialise,
-                verify=verify,
-                only=only,
+                open_database, engine_is_external=client.engine_is_external, verify=verify
             )
             client.open_minimum()
     except BaseException:
@@ -70,9 +60,9 @@ def open_database(
     transactions: TransactionRunner,
     *,
     engine_is_external: bool,
-    initialise: bool,
+    initialise: bool = True,
     verify: bool,
-    only: str | None,
+    only: str | None = None,
 ) -> int:
     """Verify server and schema; see `Checkpointer.__aenter__`.
 
@@ -80,9 +70,9 @@ def open_database(
         transactions: runs transactions on the database.
         engine_is_external: whether the application made the engine: its sessions are verified
             too, and its schema is the application's to create.
-        initialise: whether an embedded database without tables is given them.
+        initialise: see `open_client`, as for the others.
         verify: whether to verify the schema too.
-        only: the one kind of server that is accepted; None for each that the backend knows.
+        only: the one kind of server that is accepted.
 
     Returns:
         The maximum size of one statement, in bytes.
