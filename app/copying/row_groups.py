@@ -4,10 +4,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias, cast
-from uuid import UUID
 
 from sqlalchemy import Table
 
+from threadlog.encoding.validation import check_uuid
+from threadlog.errors import InvalidIdError
 from threadlog.models import (
     GRAPH,
     MESSAGES,
@@ -57,10 +58,9 @@ class RowGroup:
         if not self.by_uuid:
             return thread_id
         try:
-            found = UUID(thread_id)
-        except ValueError:
+            return check_uuid(thread_id, "thread_id")
+        except InvalidIdError:
             return None
-        return found if str(found) == thread_id else None
 
     def is_newer(self, table: Table, source: RawRow, target: RawRow) -> bool:
         """Return True if the target row is an older version of the source row."""

@@ -39,22 +39,15 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _same_scalar(one: Any, other: Any) -> bool:
-    numbers = (_is_number(one), _is_number(other))
-    if all(numbers):
-        return _same_number(one, other)
-    return not any(numbers) and type(one) is type(other) and bool(one == other)
+    if _is_number(one) and _is_number(other):
+        return bool(one == other or _as_double(one) == _as_double(other))
+    return type(one) is type(other) and bool(one == other)
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def _same_number(one: float | Decimal, other: float | Decimal) -> bool:
-    if one == other:
-        return True
-    if isinstance(one, int):
-        one, other = other, one
-    if isinstance(one, int):
-        return False
-    # An int and a double are compared by their exact values.
-    return float(one) == (other if isinstance(other, int) else float(other))
+def _as_double(number: float | Decimal) -> float:
+    """Return the double of a number; an int, which most databases store exactly, is unchanged."""
+    return number if isinstance(number, int) else float(number)
