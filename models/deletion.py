@@ -1,4 +1,4 @@
-"""Deletion of a thread by the application's session."""
+"""The tables whose rows belong to threads: their order, and the deletion of a thread."""
 
 from typing import Any, Final
 
@@ -16,6 +16,10 @@ _THREAD_ID: Final = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
 _OF_THREAD: Final = tuple(
     model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
 )
+
+# The order of their creation: no foreign key of the models gives it.
+for _table in _OF_THREAD:
+    _table.add_is_dependent_on(_THREADS)
 
 
 @event.listens_for(Thread, "before_delete", propagate=True)

@@ -11,7 +11,6 @@ from threadlog.models.dialects.ddl import OF_THREAD
 from threadlog.models.dialects.json import ExactJson
 from threadlog.models.dialects.time import Timestamp
 from threadlog.models.dialects.types import identifier
-from threadlog.models.thread import Thread
 
 
 class HitlAnswer(Base):
@@ -36,8 +35,3 @@ class HitlAnswer(Base):
         Timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
     """Time at which the answer was saved."""
-
-
-HitlAnswer.metadata.tables[HitlAnswer.__tablename__].add_is_dependent_on(
-    Thread.metadata.tables[Thread.__tablename__]
-)

@@ -11,7 +11,6 @@ from threadlog.models.dialects.ddl import MESSAGES_BY_THREAD
 from threadlog.models.dialects.json import ExactJson, empty_object
 from threadlog.models.dialects.time import Timestamp
 from threadlog.models.dialects.types import identifier, large_binary, short_text
-from threadlog.models.thread import Thread
 
 
 class Message(Base):
@@ -52,8 +51,3 @@ class Message(Base):
         Timestamp(), server_default=text("CURRENT_TIMESTAMP")
     )
     """Time at which the message was stored, to the second; in UTC as `Thread.created_at`."""
-
-
-Message.metadata.tables[Message.__tablename__].add_is_dependent_on(
-    Thread.metadata.tables[Thread.__tablename__]
-)

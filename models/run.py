@@ -9,7 +9,6 @@ from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import PARTITIONED_BY_THREAD
 from threadlog.models.dialects.time import Timestamp
 from threadlog.models.dialects.types import identifier
-from threadlog.models.thread import Thread
 
 
 class Run(Base):
@@ -37,8 +36,3 @@ class Run(Base):
 
     completion_seq: Mapped[int | None] = mapped_column(BigInteger)
     """The run's number among the thread's completed runs: 1, 2, 3, …"""
-
-
-Run.metadata.tables[Run.__tablename__].add_is_dependent_on(
-    Thread.metadata.tables[Thread.__tablename__]
-)
