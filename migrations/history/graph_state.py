@@ -37,92 +37,69 @@ _INDEXES: Final = (
 )
 
 
-def _newest(dialect: str) -> dict[str, Items]:
+def _newest(_dialect: str) -> dict[str, Items]:
     """Return the tables of the newest version."""
     return {
         _VERSION_TABLE: [version_column()],
-        "threadlog_checkpoints": _checkpoints(),
-        "threadlog_checkpoint_blobs": _checkpoint_blobs(),
-        "threadlog_checkpoint_writes": _checkpoint_writes(),
-        "app_threads": _app_threads(),
-        "app_runs": _app_runs(),
+        # A namespace is too long for a key, so its hash is in the key.
+        "threadlog_checkpoints": [
+            sa.Column("thread_id", identifier(), primary_key=True),
+            sa.Column("ns_digest", _digest(32), primary_key=True),
+            sa.Column("checkpoint_id", identifier(), primary_key=True),
+            sa.Column("checkpoint_ns", _long_text(), nullable=False),
+            sa.Column("parent_checkpoint_id", identifier(), nullable=True),
+            sa.Column("type", sa.String(255), nullable=False),
+            sa.Column("checkpoint", large_binary(), nullable=False),
+            sa.Column("blob_keys", document(), nullable=False),
+            sa.Column("metadata", document(), nullable=False),
+            sa.Column("run_id", identifier(), nullable=True),
+            _timestamp_column("created_at"),
+        ],
+        "threadlog_checkpoint_blobs": [
+            sa.Column("thread_id", identifier(), primary_key=True),
+            sa.Column("ns_digest", _digest(32), primary_key=True),
+            sa.Column("blob_key", _digest(64), primary_key=True),
+            sa.Column("channel", _long_text(), nullable=False),
+            sa.Column("version", _long_text(), nullable=False),
+            sa.Column("type", sa.String(255), nullable=False),
+            sa.Column("value", large_binary(), nullable=False),
+        ],
+        # Without a foreign key: a write may be stored before its checkpoint.
+        "threadlog_checkpoint_writes": [
+            sa.Column("thread_id", identifier(), primary_key=True),
+            sa.Column("ns_digest", _digest(32), primary_key=True),
+            sa.Column("checkpoint_id", identifier(), primary_key=True),
+            sa.Column("task_id", exact_text(128), primary_key=True),
+            sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+            sa.Column("task_path", _long_text(), nullable=False),
+            sa.Column("channel", _long_text(), nullable=False),
+            sa.Column("type", sa.String(255), nullable=False),
+            sa.Column("value", large_binary(), nullable=False),
+        ],
+        "app_threads": [
+            sa.Column("thread_id", _uuid(), primary_key=True),
+            _timestamp_column("created_at"),
+            _timestamp_column("updated_at"),
+            _timestamp_column("state_updated_at", nullable=True),
+            sa.Column("metadata", document(), nullable=False),
+            sa.Column("config", document(), nullable=False),
+            sa.Column("status", exact_text(32), nullable=False),
+            sa.Column("ttl", document(), nullable=True),
+        ],
+        "app_runs": [
+            sa.Column("run_id", _uuid(), primary_key=True),
+            sa.Column("thread_id", _uuid(), nullable=False),
+            sa.Column("assistant_id", exact_text(255), nullable=False),
+            _timestamp_column("created_at"),
+            _timestamp_column("updated_at"),
+            sa.Column("status", exact_text(32), nullable=False),
+            sa.Column("metadata", document(), nullable=False),
+            sa.Column("kwargs", document(), nullable=False),
+            sa.Column("multitask_strategy", exact_text(32), nullable=False),
+            sa.Column("error", _long_text(), nullable=True),
+            sa.ForeignKeyConstraint(["thread_id"], ["app_threads.thread_id"], ondelete="CASCADE"),
+        ],
     }
-
-
-def _checkpoints() -> Items:
-    """Return the table of checkpoints; a namespace is too long for a key, so its hash is one."""
-    return [
-        sa.Column("thread_id", identifier(), primary_key=True),
-        sa.Column("ns_digest", _digest(32), primary_key=True),
-        sa.Column("checkpoint_id", identifier(), primary_key=True),
-        sa.Column("checkpoint_ns", _long_text(), nullable=False),
-        sa.Column("parent_checkpoint_id", identifier(), nullable=True),
-        sa.Column("type", sa.String(255), nullable=False),
-        sa.Column("checkpoint", large_binary(), nullable=False),
-        sa.Column("blob_keys", document(), nullable=False),
-        sa.Column("metadata", document(), nullable=False),
-        sa.Column("run_id", identifier(), nullable=True),
-        _timestamp_column("created_at"),
-    ]
-
-
-def _checkpoint_blobs() -> Items:
-    """Return the table of channels' values."""
-    return [
-        sa.Column("thread_id", identifier(), primary_key=True),
-        sa.Column("ns_digest", _digest(32), primary_key=True),
-        sa.Column("blob_key", _digest(64), primary_key=True),
-        sa.Column("channel", _long_text(), nullable=False),
-        sa.Column("version", _long_text(), nullable=False),
-        sa.Column("type", sa.String(255), nullable=False),
-        sa.Column("value", large_binary(), nullable=False),
-    ]
-
-
-def _checkpoint_writes() -> Items:
-    """Return the table of tasks' writes, which may be stored before their checkpoint."""
-    return [
-        sa.Column("thread_id", identifier(), primary_key=True),
-        sa.Column("ns_digest", _digest(32), primary_key=True),
-        sa.Column("checkpoint_id", identifier(), primary_key=True),
-        sa.Column("task_id", exact_text(128), primary_key=True),
-        sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("task_path", _long_text(), nullable=False),
-        sa.Column("channel", _long_text(), nullable=False),
-        sa.Column("type", sa.String(255), nullable=False),
-        sa.Column("value", large_binary(), nullable=False),
-    ]
-
-
-def _app_threads() -> Items:
-    """Return the table of the threads that an agent server lists."""
-    return [
-        sa.Column("thread_id", _uuid(), primary_key=True),
-        _timestamp_column("created_at"),
-        _timestamp_column("updated_at"),
-        _timestamp_column("state_updated_at", nullable=True),
-        sa.Column("metadata", document(), nullable=False),
-        sa.Column("config", document(), nullable=False),
-        sa.Column("status", exact_text(32), nullable=False),
-        sa.Column("ttl", document(), nullable=True),
-    ]
-
-
-def _app_runs() -> Items:
-    """Return the table of runs, which are deleted with their thread."""
-    return [
-        sa.Column("run_id", _uuid(), primary_key=True),
-        sa.Column("thread_id", _uuid(), nullable=False),
-        sa.Column("assistant_id", exact_text(255), nullable=False),
-        _timestamp_column("created_at"),
-        _timestamp_column("updated_at"),
-        sa.Column("status", exact_text(32), nullable=False),
-        sa.Column("metadata", document(), nullable=False),
-        sa.Column("kwargs", document(), nullable=False),
-        sa.Column("multitask_strategy", exact_text(32), nullable=False),
-        sa.Column("error", _long_text(), nullable=True),
-        sa.ForeignKeyConstraint(["thread_id"], ["app_threads.thread_id"], ondelete="CASCADE"),
-    ]
 
 
 def _digest(length: int) -> sa.String:

@@ -73,67 +73,50 @@ _PARTITIONED: Final[Mapping[str, Any]] = {
 
 def _newest(dialect: str) -> dict[str, Items]:
     """Return the tables of the newest version."""
-    return {
-        _VERSION_TABLE: [version_column()],
-        "cubepi_threads": _threads(dialect),
-        "cubepi_messages": [*_messages(dialect), *_thread_foreign_key(dialect)],
-        "cubepi_runs": [*_runs(), *_thread_foreign_key(dialect)],
-        "cubepi_hitl_answers": [*_hitl_answers(), *_thread_foreign_key(dialect)],
-    }
-
-
-def _threads(dialect: str) -> Items:
-    """Return the threads table; a thread's row is locked while seqs are allocated."""
     now = "CURRENT_TIMESTAMP"
     on_update = f"{now} ON UPDATE {now}" if dialect in MYSQL else now
-    return [
-        sa.Column("thread_id", identifier(), primary_key=True),
-        sa.Column("parent_thread_id", identifier(), nullable=True),
-        sa.Column("forked_at_seq", sa.BigInteger, nullable=True),
-        _json_object("extra", dialect),
-        sa.Column("pending_request", document(), nullable=True),
-        sa.Column("run_id", identifier(), nullable=True),
-        _timestamp_column("created_at"),
-        _timestamp_column("updated_at", default=on_update),
-        sa.ForeignKeyConstraint(["parent_thread_id"], ["cubepi_threads.thread_id"]),
-    ]
-
-
-def _messages(dialect: str) -> Items:
-    """Return the messages table."""
-    return [
-        sa.Column("thread_id", identifier(), primary_key=True),
-        sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column(
-            "role", sa.String(32).with_variant(postgresql.TEXT(), POSTGRESQL), nullable=False
-        ),
-        _json_object("metadata", dialect),
-        sa.Column("payload", large_binary(), nullable=False),
-        sa.Column("run_id", identifier(), nullable=True),
-        _timestamp_column("created_at"),
-    ]
-
-
-def _runs() -> Items:
-    """Return the runs table."""
-    return [
-        sa.Column("thread_id", identifier(), primary_key=True),
-        sa.Column("run_id", identifier(), primary_key=True),
-        _timestamp_column("claimed_at"),
-        sa.Column("completed_at", _timestamp_type(), nullable=True),
-        sa.Column("completion_seq", sa.BigInteger, nullable=True),
-    ]
-
-
-def _hitl_answers() -> Items:
-    """Return the table of people's answers."""
-    return [
-        sa.Column("thread_id", identifier(), primary_key=True),
-        sa.Column("run_id", identifier(), primary_key=True),
-        sa.Column("question_id", identifier(), primary_key=True),
-        sa.Column("answer", document(), nullable=False),
-        _timestamp_column("answered_at"),
-    ]
+    return {
+        _VERSION_TABLE: [version_column()],
+        "cubepi_threads": [
+            sa.Column("thread_id", identifier(), primary_key=True),
+            sa.Column("parent_thread_id", identifier(), nullable=True),
+            sa.Column("forked_at_seq", sa.BigInteger, nullable=True),
+            _json_object("extra", dialect),
+            sa.Column("pending_request", document(), nullable=True),
+            sa.Column("run_id", identifier(), nullable=True),
+            _timestamp_column("created_at"),
+            _timestamp_column("updated_at", default=on_update),
+            sa.ForeignKeyConstraint(["parent_thread_id"], ["cubepi_threads.thread_id"]),
+        ],
+        "cubepi_messages": [
+            sa.Column("thread_id", identifier(), primary_key=True),
+            sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+            sa.Column(
+                "role", sa.String(32).with_variant(postgresql.TEXT(), POSTGRESQL), nullable=False
+            ),
+            _json_object("metadata", dialect),
+            sa.Column("payload", large_binary(), nullable=False),
+            sa.Column("run_id", identifier(), nullable=True),
+            _timestamp_column("created_at"),
+            *_thread_foreign_key(dialect),
+        ],
+        "cubepi_runs": [
+            sa.Column("thread_id", identifier(), primary_key=True),
+            sa.Column("run_id", identifier(), primary_key=True),
+            _timestamp_column("claimed_at"),
+            sa.Column("completed_at", _timestamp_type(), nullable=True),
+            sa.Column("completion_seq", sa.BigInteger, nullable=True),
+            *_thread_foreign_key(dialect),
+        ],
+        "cubepi_hitl_answers": [
+            sa.Column("thread_id", identifier(), primary_key=True),
+            sa.Column("run_id", identifier(), primary_key=True),
+            sa.Column("question_id", identifier(), primary_key=True),
+            sa.Column("answer", document(), nullable=False),
+            _timestamp_column("answered_at"),
+            *_thread_foreign_key(dialect),
+        ],
+    }
 
 
 def _timestamp_column(name: str, *, default: str = "CURRENT_TIMESTAMP") -> sa.Column[Any]:
