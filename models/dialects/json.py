@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -79,25 +80,22 @@ class ExactJson(TypeDecorator[Any]):
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
         """Return the function that writes a document."""
         if dialect.name == "postgresql":
-            return self._write
+            return partial(self._write, _with_positional_floats)
         if dialect_name(dialect) == "mariadb":
-            return self._write_unescaped
+            return partial(self._write, partial(json.dumps, ensure_ascii=False))
         return super().bind_processor(dialect)
 
-    def _write_unescaped(self, value: Any) -> str | None:
+    def _write(self, encode: Callable[[Any], str], value: Any) -> str | None:
         if value is JSON.NULL:
             return "null"
         if isinstance(value, Null) or (value is None and self.none_as_null):
             return None
-        return json.dumps(value, ensure_ascii=False)
+        return encode(value)
 
-    def _write(self, value: Any) -> str | None:
-        if value is JSON.NULL:
-            return "null"
-        if isinstance(value, Null) or (value is None and self.none_as_null):
-            return None
-        text = json.dumps(value)
-        return _positional(value) if _EXPONENT in text else text
+
+def _with_positional_floats(value: Any) -> str:
+    text = json.dumps(value)
+    return _positional(value) if _EXPONENT in text else text
 
 
 def _positional(value: Any) -> str:
@@ -210,25 +208,26 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
         value: any JSON value.
         dialect: the name of the session's dialect.
     """
+    is_missing, equals = _member_conditions(document, key, value, dialect)
+    return equals if value is not None else or_(is_missing, equals)
+
+
+def _member_conditions(
+    document: ColumnElement[Any], key: str, value: Any, dialect: str
+) -> tuple[Any, Any]:
+    """Return the conditions that there is no member of this name, and that it equals a value."""
     if dialect == "mariadb":
-        same = member_equals(document, key, value)
-        return same if value is not None else or_(not_(has_member(document, key)), same)
+        return not_(has_member(document, key)), member_equals(document, key, value)
     if dialect == "mysql":
         # A quoted name in a path may have the escapes of a JSON string.
         member = func.json_extract(document, literal(f"$.{json.dumps(key)}", String()))
         given = func.json_extract(literal(json.dumps(value), String()), literal("$", String()))
-        same = member == given
-        if value is not None:
-            return same
-        return or_(member.is_(None), same)
+        return member.is_(None), member == given
     if dialect == "postgresql":
         found = document.op("->")(literal(key, String()))
-        equal = found == literal(value, ExactJson())
-        return equal if value is not None else or_(found.is_(None), equal)
+        return found.is_(None), found == literal(value, ExactJson())
     text = type_coerce(document, String)
-    if value is not None:
-        return _has_member(text, key, value)
-    return or_(not_(_has_member(text, key)), _has_member(text, key, None))
+    return not_(_has_member(text, key)), _has_member(text, key, value)
 
 
 _ANY = object()
