@@ -7,8 +7,13 @@ from typing import Any, Final, Literal, TypeAlias
 from sqlalchemy import Connection, MetaData, Table, event, insert, literal_column
 from sqlalchemy.orm import DeclarativeBase
 
-from threadlog.models.app_run import AppRun
-from threadlog.models.app_thread import AppThread
+from threadlog.models import (  # noqa: F401 - they add their tables to the metadata
+    app_run,
+    app_thread,
+    checkpoint_blob,
+    checkpoint_write,
+    deletion,
+)
 from threadlog.models.base import (
     EXPECTED_SCHEMA_VERSION,
     GRAPH_SCHEMA_VERSION,
@@ -16,13 +21,7 @@ from threadlog.models.base import (
     graph_metadata,
 )
 from threadlog.models.checkpoint import Checkpoint
-from threadlog.models.checkpoint_blob import CheckpointBlob
-from threadlog.models.checkpoint_write import CheckpointWrite
-from threadlog.models.deletion import delete_rows_of_thread
 from threadlog.models.graph_version import GraphVersion
-from threadlog.models.hitl_answer import HitlAnswer
-from threadlog.models.message import Message
-from threadlog.models.run import Run
 from threadlog.models.schema_version import SchemaVersion
 from threadlog.models.thread import Thread
 
@@ -74,12 +73,6 @@ GRAPH: Final = SchemaPart(
 """Checkpoints of graphs, and the threads and runs of agent servers."""
 
 PARTS: Final = (MESSAGES, GRAPH)
-
-# Imported so that the metadata above have all tables.
-_MAPPED: Final = (
-    *(Thread, Message, Run, HitlAnswer, SchemaVersion, delete_rows_of_thread),
-    *(Checkpoint, CheckpointBlob, CheckpointWrite, AppThread, AppRun, GraphVersion),
-)
 
 
 def _write_version(version: int, table: Table, connection: Connection, **_: Any) -> None:
