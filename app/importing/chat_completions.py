@@ -154,11 +154,14 @@ def _assistant(item: Mapping[str, Any], tools: dict[str, str]) -> AssistantMessa
     metadata = _rest(item, "assistant")
     if "function_call" in metadata:
         raise _fault(" has a 'function_call', which tool_calls replaced; convert it first")
-    raw, refusals = _without_refusals(item.get("content"))
-    if refusals:
-        if "refusal" in metadata or len(refusals) > 1:
-            raise _fault(" has more than one refusal")
-        metadata["refusal"] = refusals[0]
+    raw = item.get("content")
+    parts = raw if isinstance(raw, list) else []
+    for place, part in enumerate(parts):
+        if isinstance(part, dict) and part.get("type") == "refusal":
+            if "refusal" in metadata:
+                raise _fault(" has more than one refusal")
+            metadata["refusal"] = _string(part.get("refusal"), f".content[{place}].refusal")
+            raw = [*parts[:place], *parts[place + 1 :]]
     calls = [
         _tool_call(f".tool_calls[{place}]", call)
         for place, call in enumerate(_list(item.get("tool_calls"), ".tool_calls"))
@@ -168,20 +171,6 @@ def _assistant(item: Mapping[str, Any], tools: dict[str, str]) -> AssistantMessa
     return AssistantMessage(
         content=content, stop_reason="tool_use" if calls else "stop", metadata=metadata
     )
-
-
-def _without_refusals(content: Any) -> tuple[Any, list[str]]:
-    """Split an assistant's content into the other parts and the refusals."""
-    if not isinstance(content, list):
-        return content, []
-    is_refusal = [isinstance(part, dict) and part.get("type") == "refusal" for part in content]
-    refusals = [
-        _string(part.get("refusal"), f".content[{place}].refusal")
-        for place, part in enumerate(content)
-        if is_refusal[place]
-    ]
-    rest = [part for part, refused in zip(content, is_refusal, strict=True) if not refused]
-    return rest, refusals
 
 
 def _tool_call(where: str, call: object) -> ToolCall:
