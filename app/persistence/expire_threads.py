@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
@@ -72,6 +72,25 @@ def expiring(persistence: Persistence, *, separate: bool) -> Expiring | None:
     return _SeparateExpiry(persistence) if separate else store
 
 
+class GraphState(Protocol):
+    """The graph state of threads: a checkpointer of LangGraph."""
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Delete a thread's checkpoints."""
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = ...) -> None:
+        """Delete all but the latest checkpoints of threads."""
+
+
+async def expire_graph_state(checkpointer: GraphState, thread: ExpiredThread) -> None:
+    """Apply the strategy of an expired thread; a checkpointer that cannot prune keeps all."""
+    if thread.strategy == "delete":
+        await checkpointer.adelete_thread(str(thread.thread_id))
+        return
+    with suppress(NotImplementedError):  # LangGraph's InMemorySaver cannot
+        await checkpointer.aprune([str(thread.thread_id)], strategy=thread.strategy)
+
+
 class _SeparateExpiry:
     """Expires threads of a metadata store, and then their graph state elsewhere."""
 
@@ -92,17 +111,9 @@ class _SeparateExpiry:
         failures: list[Exception] = []
         for thread in expired:
             try:
-                await self._delete_graph_state(thread)
+                await expire_graph_state(self._persistence.checkpointer, thread)
             except Exception as error:  # noqa: BLE001 - the other threads' rows are deleted too
                 failures.append(error)
         if failures:
             raise failures[0]
         return expired
-
-    async def _delete_graph_state(self, thread: ExpiredThread) -> None:
-        checkpointer, thread_id = self._persistence.checkpointer, str(thread.thread_id)
-        if thread.strategy == "delete":
-            await checkpointer.adelete_thread(thread_id)
-            return
-        with suppress(NotImplementedError):
-            await checkpointer.aprune([thread_id], strategy=thread.strategy)

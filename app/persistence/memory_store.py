@@ -1,15 +1,14 @@
 """The metadata store in memory."""
 
 import weakref
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any, Final, ParamSpec, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from sqlalchemy import Select, Table, insert, select
 
 from threadlog.graph.client import GraphClient, SyncGraphClient
 from threadlog.models import AppRun, AppThread
+from threadlog.persistence.expire_threads import GraphState, expire_graph_state
 from threadlog.persistence.sql_store import MetadataStore
 from threadlog.persistence.types import ExpiredThread
 from threadlog.repositories import UnitOfWork
@@ -22,16 +21,6 @@ Stored: TypeAlias = tuple[Table, list[dict[str, Any]]]
 """A table, and rows of it."""
 
 _TABLES: Final = [cast("Table", model.__table__) for model in (AppThread, AppRun)]
-
-
-class GraphState(Protocol):
-    """The graph state of threads: a checkpointer of LangGraph."""
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        """Delete a thread's checkpoints."""
-
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = ...) -> None:
-        """Delete all but the latest checkpoints of threads."""
 
 
 class InMemoryMetadataStore(MetadataStore):
@@ -56,17 +45,13 @@ class InMemoryMetadataStore(MetadataStore):
     async def _expire(self, thread_id: UUID) -> ExpiredThread | None:
         rows = await self._client.read(_rows_of, thread_id)
         expired = await super()._expire(thread_id)
-        if expired is None or self._checkpointer is None:
-            return expired
-        if expired.strategy == "delete":
+        if expired is not None and self._checkpointer is not None:
             try:
-                await self._checkpointer.adelete_thread(str(thread_id))
+                await expire_graph_state(self._checkpointer, expired)
             except BaseException:
-                await self._client.write(_restore, rows)
+                if expired.strategy == "delete":
+                    await self._client.write(_restore, rows)
                 raise
-        else:
-            with suppress(NotImplementedError):  # LangGraph's InMemorySaver cannot
-                await self._checkpointer.aprune([str(thread_id)], strategy="keep_latest")
         return expired
 
 
