@@ -19,7 +19,7 @@ from threadlog.repositories import UnitOfWork
 from threadlog.runtime.client import sleep
 from threadlog.runtime.engines import open_engine
 from threadlog.runtime.transactions import OwnedRunner, TransactionRunner
-from threadlog.schema.verify import verify_schema
+from threadlog.schema.opening import open_database
 
 T = TypeVar("T")
 
@@ -81,17 +81,9 @@ class CopyEnd:
         Raises:
             CopyEndError: the schema is missing or does not match this release.
         """
-
-        def work(uow: UnitOfWork) -> int:
-            if creates:
-                self.backend.initialise_schema(uow, part)
-            verify_schema(uow, part)
-            return self.backend.statement_limit(uow)
-
-        transactions = self.transactions(part)
         with self.raise_named(ThreadlogError):
-            self.statement_limit = (
-                transactions.write(work, idempotent=True) if creates else transactions.read(work)
+            self.statement_limit = open_database(
+                self.transactions(part), engine_is_external=False, initialise=creates
             )
 
     @contextmanager

@@ -61,7 +61,7 @@ def open_database(
     *,
     engine_is_external: bool,
     initialise: bool = True,
-    verify: bool,
+    verify: bool = True,
     only: str | None = None,
 ) -> int:
     """Verify server and schema; see `Checkpointer.__aenter__`.
@@ -93,7 +93,8 @@ def open_database(
             verify_schema(uow, part)
         return backend.statement_limit(uow)
 
-    return transactions.read(look) if engine_is_external else transactions.write(look)
+    changes = initialise and not engine_is_external
+    return transactions.write(look) if changes else transactions.read(look)
 
 
 @contextmanager
