@@ -170,8 +170,8 @@ class CheckpointerError(ThreadlogError):
 class CheckpointCorruptionError(CheckpointerError):
     """A stored row cannot be decoded. Corrupt rows are never skipped."""
 
-    def __init__(self, *, table: str, thread_id: str, seq: int | None, reason: str) -> None:
-        """Create from the row's table, thread and, for a message, seq."""
+    def __init__(self, *, table: str, thread_id: str, reason: str, seq: int | None = None) -> None:
+        """Create from the row's table and thread, the reason and, for a message, seq."""
         row = f"thread {thread_id!r}" + (f", seq {seq}" if seq is not None else "")
         super().__init__(
             f"Corrupt row in {table} ({row}): {reason}. Restore that row from a backup."

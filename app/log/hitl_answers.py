@@ -54,7 +54,6 @@ def load_hitl_answer(
         raise CheckpointCorruptionError(
             table=HitlAnswer.__tablename__,
             thread_id=thread_id,
-            seq=None,
             reason=f"the answer to question {question_id!r} is not JSON",
         ) from error
 

@@ -96,6 +96,5 @@ def _decode(
         raise CheckpointCorruptionError(
             table=Thread.__tablename__,
             thread_id=thread_id,
-            seq=None,
             reason=f"{type(error).__name__} while reading pending_request",
         ) from error

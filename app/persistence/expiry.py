@@ -79,6 +79,4 @@ def _parse(thread_id: UUID, text: str) -> _StoredTtl:
         return _StoredTtl(ttl, strategy, minutes, end.replace(tzinfo=end.tzinfo or UTC))
     except (KeyError, TypeError, ValueError) as error:
         reason = f"ttl is not valid: {error}"
-        raise CheckpointCorruptionError(
-            table=table, thread_id=name, seq=None, reason=reason
-        ) from error
+        raise CheckpointCorruptionError(table=table, thread_id=name, reason=reason) from error

@@ -199,9 +199,7 @@ def parse_object(table: str, thread_id: str, column: str, text: str) -> dict[str
     except (TypeError, ValueError) as error:
         cause = error
     reason = f"{column} is not a JSON object"
-    raise CheckpointCorruptionError(
-        table=table, thread_id=thread_id, seq=None, reason=reason
-    ) from cause
+    raise CheckpointCorruptionError(table=table, thread_id=thread_id, reason=reason) from cause
 
 
 def parse_uuid(table: str, thread_id: str, column: str, text: str) -> UUID:
@@ -214,9 +212,7 @@ def parse_uuid(table: str, thread_id: str, column: str, text: str) -> UUID:
         return UUID(text)
     except ValueError as error:
         reason = f"{column} is not a UUID"
-        raise CheckpointCorruptionError(
-            table=table, thread_id=thread_id, seq=None, reason=reason
-        ) from error
+        raise CheckpointCorruptionError(table=table, thread_id=thread_id, reason=reason) from error
 
 
 def _row(stored: AppThreadRow) -> ThreadRow:
