@@ -10,8 +10,7 @@ Offline (``alembic upgrade --sql``) there is no database to inspect. The text is
 database that has exactly the tables of the earlier version.
 """
 
-from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import Final
 
 import sqlalchemy as sa
 from alembic.operations import Operations
@@ -26,9 +25,6 @@ from threadlog.migrations.history.definitions import (
     columns,
 )
 from threadlog.migrations.history.message_log import MESSAGE_LOG
-
-_Found: TypeAlias = Mapping[str, set[str]]
-"""The column names of each of threadlog's tables that exist in the database."""
 
 _COLLATION: Final = sa.text(
     "SELECT collname FROM pg_attribute JOIN pg_collation ON pg_collation.oid = attcollation "
@@ -55,7 +51,8 @@ def create_schema(operations: Operations, version: int, part: Definitions = MESS
             was changed.
     """
     _require_known_version(part, version)
-    found = _existing_columns(operations, part)
+    migration = _Migration(operations, part)
+    found = migration.found
     if found and part.version_table not in found:
         raise CubepiSchemaMismatch(
             expected=version,
@@ -65,9 +62,9 @@ def create_schema(operations: Operations, version: int, part: Definitions = MESS
             f"must also write {part.version_table}; nothing was changed.",
         )
     hint = f"Upgrade to version {version} with {part.upgraded_by}; nothing was changed."
-    _require_version(operations, part, found, {version}, hint)
-    _require_columns(operations, part, found, version, whole=False)
-    _create_missing(operations, part, found, 0, version)
+    migration.require_version({version}, hint)
+    migration.require_columns(version, whole=False)
+    migration.create_missing(0, version)
     write_version(operations, version, part)
 
 
@@ -83,9 +80,9 @@ def upgrade_schema(operations: Operations, from_version: int, to_version: int) -
     """
     part = MESSAGE_LOG  # the only one that has more than one version
     _require_known_span(part, from_version, to_version)
-    found = _existing_columns(operations, part)
-    _require_one_of(operations, part, found, (from_version, to_version), from_version)
-    _create_missing(operations, part, found, from_version, to_version)
+    migration = _Migration(operations, part)
+    migration.require_one_of(from_version, to_version)
+    migration.create_missing(from_version, to_version)
     write_version(operations, to_version, part)
 
 
@@ -98,10 +95,10 @@ def downgrade_schema(operations: Operations, from_version: int, to_version: int)
     """
     part = MESSAGE_LOG
     _require_known_span(part, to_version, from_version)
-    found = _existing_columns(operations, part)
-    _require_one_of(operations, part, found, (from_version, to_version), to_version)
+    migration = _Migration(operations, part)
+    migration.require_one_of(from_version, to_version)
     write_version(operations, to_version, part)
-    _drop_newer(operations, part, found, from_version, to_version)
+    migration.drop_newer(from_version, to_version)
 
 
 def drop_schema(operations: Operations, version: int, part: Definitions = MESSAGE_LOG) -> None:
@@ -114,11 +111,9 @@ def drop_schema(operations: Operations, version: int, part: Definitions = MESSAG
         ConfigurationError: the version is unknown.
     """
     _require_known_version(part, version)
-    found = _existing_columns(operations, part)
-    names = [part.version_table, *reversed(part.tables(version, _dialect(operations)))]
-    for table in dict.fromkeys(names):
-        if _is_offline(operations) or table in found:
-            operations.drop_table(table, if_exists=True)
+    migration = _Migration(operations, part)
+    for table in dict.fromkeys([part.version_table, *reversed(migration.tables(version))]):
+        migration.drop_table(table)
 
 
 def write_version(operations: Operations, version: int, part: Definitions = MESSAGE_LOG) -> None:
@@ -133,78 +128,138 @@ def write_version(operations: Operations, version: int, part: Definitions = MESS
     operations.execute(f"INSERT INTO {part.version_table} (version) VALUES ({version:d})")
 
 
-def _create_missing(
-    operations: Operations, part: Definitions, found: _Found, old: int, new: int
-) -> None:
-    """Create the missing tables, columns and indexes of version `new` that `old` has not.
+class _Migration:
+    """The steps of a migration of one part of the schema, each only where it is not done yet."""
 
-    Version 0 has no tables.
-    """
-    dialect = _dialect(operations)
-    older = part.tables(old, dialect)
-    for table, items in _with_existing_collation(operations, part, found, new).items():
-        if table not in older:
-            # IF NOT EXISTS alone would raise a warning in drivers if the table exists.
-            if table not in found:
-                options = part.options(table)
-                operations.create_table(table, *items, if_not_exists=True, **options)
-            if dialect == POSTGRESQL and table in part.hash_partitioned:
-                _create_missing_partitions(operations, table)
-            continue
-        had = columns(older[table]).keys() | found.get(table, set())
-        for name, column in columns(items).items():
-            if name not in had:
-                operations.add_column(table, column)
-    for index in part.indexes(new, dialect):
-        # MySQL has no CREATE INDEX IF NOT EXISTS.
-        if index.since > old and index.name not in _index_names(operations, index.table):
-            names = list(index.columns)
-            operations.create_index(index.name, index.table, names, **index.options)
+    def __init__(self, operations: Operations, part: Definitions) -> None:
+        self._operations = operations
+        self._part = part
+        self._dialect = operations.get_context().dialect
+        self._offline = operations.get_context().as_sql
+        self.found = {} if self._offline else self._existing_columns()
+        """The column names of each of the part's tables that exist; offline there are none."""
 
+    def tables(self, version: int) -> dict[str, Items]:
+        """Return a version's tables; version 0 has none."""
+        return self._part.tables(version, self._dialect.name)
 
-def _with_existing_collation(
-    operations: Operations, part: Definitions, found: _Found, version: int
-) -> dict[str, Items]:
-    """Return a version's tables with the collation of the tables that already exist.
+    def create_missing(self, old: int, new: int) -> None:
+        """Create the missing tables, columns and indexes of version `new` that `old` has not."""
+        older = self.tables(old)
+        for table, items in self._with_existing_collation(new).items():
+            if table not in older:
+                # IF NOT EXISTS alone would raise a warning in drivers if the table exists.
+                if table not in self.found:
+                    options = self._part.options(table)
+                    self._operations.create_table(table, *items, if_not_exists=True, **options)
+                if self._dialect.name == POSTGRESQL and table in self._part.hash_partitioned:
+                    self._create_missing_partitions(table)
+                continue
+            had = columns(older[table]).keys() | self.found.get(table, set())
+            for name, column in columns(items).items():
+                if name not in had:
+                    self._operations.add_column(table, column)
+        for index in self._part.indexes(new, self._dialect.name):
+            # MySQL has no CREATE INDEX IF NOT EXISTS.
+            if index.since > old and index.name not in self._index_names(index.table):
+                names = list(index.columns)
+                self._operations.create_index(index.name, index.table, names, **index.options)
 
-    PostgreSQL cannot compare two columns with different collations, and the agent framework's
-    tables have the database's own collation.
-    """
-    tables = part.tables(version, _dialect(operations))
-    there = [table for table in tables if "thread_id" in found.get(table, ())]
-    if there and _dialect(operations) == POSTGRESQL:
-        collation = operations.get_bind().scalar(_COLLATION, {"table": there[0]})
-        for items in tables.values():
-            collate(items, operations.get_context().dialect, collation)
-    return tables
+    def _with_existing_collation(self, version: int) -> dict[str, Items]:
+        """Return a version's tables with the collation of the tables that already exist.
 
+        PostgreSQL cannot compare two columns with different collations, and the agent
+        framework's tables have the database's own collation.
+        """
+        tables = self.tables(version)
+        there = [table for table in tables if "thread_id" in self.found.get(table, ())]
+        if there and self._dialect.name == POSTGRESQL:
+            collation = self._operations.get_bind().scalar(_COLLATION, {"table": there[0]})
+            for items in tables.values():
+                collate(items, self._dialect, collation)
+        return tables
 
-def _create_missing_partitions(operations: Operations, table: str) -> None:
-    """Create the missing partitions of a table on PostgreSQL."""
-    if _is_offline(operations) or hash_partitions.are_missing(operations.get_bind(), table):
-        operations.execute(hash_partitions.statement(table))
+    def _create_missing_partitions(self, table: str) -> None:
+        """Create the missing partitions of a table on PostgreSQL."""
+        if self._offline or hash_partitions.are_missing(self._operations.get_bind(), table):
+            self._operations.execute(hash_partitions.statement(table))
 
+    def drop_newer(self, new: int, old: int) -> None:
+        """Drop the existing tables, columns and indexes of version `new` that `old` has not."""
+        newer, kept = self.tables(new), self.tables(old)
+        for index in reversed(self._part.indexes(new, self._dialect.name)):
+            gone = index.since > old and index.table in kept  # else dropped with its table
+            if gone and (self._offline or index.name in self._index_names(index.table)):
+                self._operations.drop_index(index.name, index.table)
+        for table in reversed(newer):
+            if table not in kept:
+                self.drop_table(table)
+                continue
+            stay = columns(kept[table])
+            for name in reversed(columns(newer[table])):
+                if name not in stay and (self._offline or name in self.found[table]):
+                    self._operations.drop_column(table, name)
 
-def _drop_newer(
-    operations: Operations, part: Definitions, found: _Found, new: int, old: int
-) -> None:
-    """Drop the existing tables, columns and indexes of version `new` that `old` has not."""
-    offline = _is_offline(operations)
-    newer = part.tables(new, _dialect(operations))
-    kept = part.tables(old, _dialect(operations))
-    for index in reversed(part.indexes(new, _dialect(operations))):
-        gone = index.since > old and index.table in kept  # else dropped with its table
-        if gone and (offline or index.name in _index_names(operations, index.table)):
-            operations.drop_index(index.name, index.table)
-    for table in reversed(newer):
-        if table not in kept:
-            if offline or table in found:
-                operations.drop_table(table, if_exists=True)
-            continue
-        stay = columns(kept[table])
-        for name in reversed(columns(newer[table])):
-            if name not in stay and (offline or name in found[table]):
-                operations.drop_column(table, name)
+    def drop_table(self, table: str) -> None:
+        """Drop a table if it exists."""
+        if self._offline or table in self.found:
+            self._operations.drop_table(table, if_exists=True)
+
+    def require_one_of(self, from_version: int, to_version: int) -> None:
+        """Raise `CubepiSchemaMismatch` unless the database has a version, or is between the two.
+
+        The version row may be missing, as between the two statements that write it. All columns
+        of the earlier version must exist.
+        """
+        hint = (
+            f"The migration goes from version {from_version} to {to_version}; nothing was changed."
+        )
+        self.require_version({from_version, to_version}, hint)
+        self.require_columns(min(from_version, to_version), whole=True)
+
+    def require_version(self, allowed: set[int], hint: str) -> None:
+        """Raise `CubepiSchemaMismatch` if the version table has a version that is not allowed."""
+        if "version" not in self.found.get(self._part.version_table, ()):
+            return
+        query = sa.text(f"SELECT version FROM {self._part.version_table}")
+        if others := set(self._operations.get_bind().scalars(query)) - allowed:
+            raise CubepiSchemaMismatch(expected=min(allowed), actual=max(others), hint=hint)
+
+    def require_columns(self, version: int, *, whole: bool) -> None:
+        """Raise `CubepiSchemaMismatch` if existing tables lack columns of the version.
+
+        If `whole`, a missing table is refused too.
+        """
+        if self._offline:
+            return
+        for table, items in self.tables(version).items():
+            if table not in self.found and not whole:
+                continue
+            lacking = columns(items).keys() - self.found.get(table, set())
+            if lacking:
+                reason = f"{table} lacks {', '.join(sorted(lacking))}"
+                raise CubepiSchemaMismatch(
+                    expected=version,
+                    actual=0,
+                    hint=f"{reason if table in self.found else f'There is no {table}'}, so it is "
+                    f"not of version {version} whatever the version table says; nothing was "
+                    "changed.",
+                )
+
+    def _existing_columns(self) -> dict[str, set[str]]:
+        inspector = sa.inspect(self._operations.get_bind())
+        ours = self.tables(self._part.versions[-1]).keys()
+        return {
+            table: {str(column["name"]) for column in inspector.get_columns(table)}
+            for table in ours & set(inspector.get_table_names())
+        }
+
+    def _index_names(self, table: str) -> set[str]:
+        """Return the names of a table's indexes; offline there are none."""
+        if self._offline:
+            return set()
+        inspector = sa.inspect(self._operations.get_bind())
+        return {str(index["name"]) for index in inspector.get_indexes(table)}
 
 
 def _require_known_version(part: Definitions, version: int) -> None:
@@ -227,85 +282,3 @@ def _require_known_span(part: Definitions, earlier: int, later: int) -> None:
             f"Schema version {later} is not later than {earlier}. An upgrade goes from an earlier "
             "schema version to a later one, a downgrade from a later one to an earlier one."
         )
-
-
-def _require_one_of(
-    operations: Operations, part: Definitions, found: _Found, versions: tuple[int, int], base: int
-) -> None:
-    """Raise `CubepiSchemaMismatch` unless the database has one of two versions, or is between.
-
-    Args:
-        operations: Alembic's operations of the migration.
-        part: the part of the schema.
-        found: the tables and columns that exist.
-        versions: the allowed values of the version row; the row may be missing, as between the
-            two statements that write it.
-        base: the earlier of the two, all of whose columns must exist.
-    """
-    hint = f"The migration goes from version {versions[0]} to {versions[1]}; nothing was changed."
-    if part.version_table in found:
-        _require_version(operations, part, found, set(versions), hint)
-    _require_columns(operations, part, found, base, whole=True)
-
-
-def _require_version(
-    operations: Operations, part: Definitions, found: _Found, allowed: set[int], hint: str
-) -> None:
-    """Raise `CubepiSchemaMismatch` if the version table has a version that is not allowed."""
-    if "version" not in found.get(part.version_table, ()):
-        return
-    query = sa.text(f"SELECT version FROM {part.version_table}")
-    if others := set(operations.get_bind().scalars(query)) - allowed:
-        raise CubepiSchemaMismatch(expected=min(allowed), actual=max(others), hint=hint)
-
-
-def _require_columns(
-    operations: Operations, part: Definitions, found: _Found, version: int, *, whole: bool
-) -> None:
-    """Raise `CubepiSchemaMismatch` if existing tables lack columns of the version.
-
-    If `whole`, a missing table is refused too.
-    """
-    if _is_offline(operations):
-        return
-    for table, items in part.tables(version, _dialect(operations)).items():
-        if table not in found and not whole:
-            continue
-        lacking = columns(items).keys() - found.get(table, set())
-        if lacking:
-            reason = f"{table} lacks {', '.join(sorted(lacking))}"
-            raise CubepiSchemaMismatch(
-                expected=version,
-                actual=0,
-                hint=f"{reason if table in found else f'There is no {table}'}, so it is not of "
-                f"version {version} whatever the version table says; nothing was changed.",
-            )
-
-
-def _existing_columns(operations: Operations, part: Definitions) -> _Found:
-    """Return the existing tables and columns of a part; offline there are none."""
-    if _is_offline(operations):
-        return {}
-    inspector = sa.inspect(operations.get_bind())
-    ours = part.tables(part.versions[-1], _dialect(operations)).keys()
-    return {
-        table: {str(column["name"]) for column in inspector.get_columns(table)}
-        for table in ours & set(inspector.get_table_names())
-    }
-
-
-def _index_names(operations: Operations, table: str) -> set[str]:
-    """Return the names of a table's indexes; offline there are none."""
-    if _is_offline(operations):
-        return set()
-    return {str(index["name"]) for index in sa.inspect(operations.get_bind()).get_indexes(table)}
-
-
-def _is_offline(operations: Operations) -> bool:
-    """Return True if statements are written as text, without a database to inspect."""
-    return operations.get_context().as_sql
-
-
-def _dialect(operations: Operations) -> str:
-    """Return SQLAlchemy's name of the database's dialect."""
-    return operations.get_context().dialect.name
