@@ -91,57 +91,92 @@ class Comparison:
         return [*texts, *([f"and {more:,} rows more"] if more else [])]
 
 
-def compare(
-    source: UnitOfWork, target: TransactionRunner, group: RowGroup, thread_id: Any
-) -> Comparison:
-    """Compare all rows of a group with this thread id.
+@dataclass(frozen=True, slots=True)
+class ThreadPair:
+    """A thread in the source and in the target, during a transaction of the source.
 
     The databases are read in turn, so that each has its own errors and retries.
-
-    Args:
-        source: the source's transaction.
-        target: runs transactions in the target.
-        group: the tables to compare.
-        thread_id: the thread's id, in the type of the group's tables.
     """
-    found = Comparison()
-    counts = target.read(lambda uow: uow.count_rows(group.tables, thread_id))
-    for batch in batches_of_pages(source, group.tables, thread_id):
-        for page, differences in target.read(partial(_compare_batch, group, batch, thread_id)):
-            missing = sum(difference.kind == "missing" for difference in differences.values())
-            counts[page.table] -= len(page.rows) - missing
-            for difference in differences.values():
-                found.add(difference)
-                found.source_is_newer |= difference.kind == "earlier" and page.table is group.head
-    for table in group.tables:
-        if counts[table]:
-            _find_extra(found, source, target, group, table, thread_id)
-    return found
 
+    source: UnitOfWork
+    target: TransactionRunner
+    """Runs transactions in the target."""
 
-def _compare_batch(
-    group: RowGroup, batch: Sequence[Page], thread_id: Any, uow: UnitOfWork
-) -> list[tuple[Page, dict[RowKey, Difference]]]:
-    return [(page, differences_of(uow, group, page, thread_id)) for page in batch]
+    group: RowGroup
+    """The tables whose rows are compared and copied."""
 
+    thread_id: Any
+    """The thread's id, in the type of the group's tables."""
 
-def differences_of(
-    uow: UnitOfWork, group: RowGroup, page: Page, thread_id: Any
-) -> dict[RowKey, Difference]:
-    """Return the differences between a page of the source and the target's rows, by key."""
-    rows = uow.raw_rows(page.table)
-    target_rows = rows.get(thread_id, list(page.rows))
-    found: dict[RowKey, Difference] = {}
-    for key, row in page.rows.items():
-        name = rows.key_in_words(key)
-        if key not in target_rows:
-            found[key] = Difference(page.table, name, "missing")
-            continue
-        wanted, held = rows.truncate_to_column(row), rows.truncate_to_column(target_rows[key])
-        if columns := _differing(page.table, wanted, held):
-            kind: Kind = "earlier" if group.is_newer(page.table, wanted, held) else "different"
-            found[key] = Difference(page.table, name, kind, columns)
-    return found
+    def has_rows(self, uow: UnitOfWork) -> bool:
+        """Return True if a database has rows of the thread.
+
+        Args:
+            uow: a transaction of the source or of the target.
+        """
+        return any(uow.count_rows(self.group.tables, self.thread_id).values())
+
+    def compare(self) -> Comparison:
+        """Compare all rows of the thread."""
+        found = Comparison()
+        tables = self.group.tables
+        counts = self.target.read(lambda uow: uow.count_rows(tables, self.thread_id))
+        for batch in batches_of_pages(self.source, tables, self.thread_id):
+            for page, differences in self.target.read(partial(self._compare_batch, batch)):
+                missing = sum(difference.kind == "missing" for difference in differences.values())
+                counts[page.table] -= len(page.rows) - missing
+                for difference in differences.values():
+                    found.add(difference)
+                    is_head = page.table is self.group.head
+                    found.source_is_newer |= difference.kind == "earlier" and is_head
+        for table in tables:
+            if counts[table]:
+                self._find_extra(found, table)
+        return found
+
+    def _compare_batch(
+        self, batch: Sequence[Page], uow: UnitOfWork
+    ) -> list[tuple[Page, dict[RowKey, Difference]]]:
+        return [(page, self.differences(page, uow)) for page in batch]
+
+    def differences(self, page: Page, uow: UnitOfWork) -> dict[RowKey, Difference]:
+        """Return the differences between a page of the source and the target's rows, by key.
+
+        Args:
+            page: rows of the source.
+            uow: the target's transaction.
+        """
+        rows = uow.raw_rows(page.table)
+        target_rows = rows.get(self.thread_id, list(page.rows))
+        found: dict[RowKey, Difference] = {}
+        for key, row in page.rows.items():
+            name = rows.key_in_words(key)
+            if key not in target_rows:
+                found[key] = Difference(page.table, name, "missing")
+                continue
+            wanted, held = rows.truncate_to_column(row), rows.truncate_to_column(target_rows[key])
+            if columns := _differing(page.table, wanted, held):
+                is_newer = self.group.is_newer(page.table, wanted, held)
+                kind: Kind = "earlier" if is_newer else "different"
+                found[key] = Difference(page.table, name, kind, columns)
+        return found
+
+    def _find_extra(self, found: Comparison, table: Table) -> None:
+        """Add the rows that only the target has to `found`."""
+        rows = self.source.raw_rows(table)
+        after: RowKey | None = None
+        while keys := self.target.read(partial(self._page_of_keys, table, after)):
+            present = rows.present(self.thread_id, keys)
+            for key in keys:
+                if key not in present:
+                    found.add(Difference(table, rows.key_in_words(key), "extra"))
+                    if table in self.group.deletable:
+                        found.deleted.append((table, key))
+            after = keys[-1]
+
+    def _page_of_keys(self, table: Table, after: RowKey | None, uow: UnitOfWork) -> list[RowKey]:
+        keys = uow.raw_rows(table).keys(self.thread_id, after=after, limit=_KEYS_AT_ONCE)
+        return [key for key, _ in keys]
 
 
 def _differing(table: Table, one: RawRow, other: RawRow) -> tuple[str, ...]:
@@ -155,31 +190,3 @@ def _differing(table: Table, one: RawRow, other: RawRow) -> tuple[str, ...]:
             else one[column.name] == other[column.name]
         )
     )
-
-
-def _find_extra(
-    found: Comparison,
-    source: UnitOfWork,
-    target: TransactionRunner,
-    group: RowGroup,
-    table: Table,
-    thread_id: Any,
-) -> None:
-    """Add the rows that only the target has to `found`."""
-    rows = source.raw_rows(table)
-    after: RowKey | None = None
-    while keys := target.read(partial(_page_of_keys, table, thread_id, after)):
-        present = rows.present(thread_id, keys)
-        for key in keys:
-            if key not in present:
-                found.add(Difference(table, rows.key_in_words(key), "extra"))
-                if table in group.deletable:
-                    found.deleted.append((table, key))
-        after = keys[-1]
-
-
-def _page_of_keys(
-    table: Table, thread_id: Any, after: RowKey | None, uow: UnitOfWork
-) -> list[RowKey]:
-    keys = uow.raw_rows(table).keys(thread_id, after=after, limit=_KEYS_AT_ONCE)
-    return [key for key, _ in keys]

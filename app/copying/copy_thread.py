@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Table
 
-from threadlog.copying.compare_thread import Comparison, compare, differences_of
+from threadlog.copying.compare_thread import Comparison, ThreadPair
 from threadlog.copying.paging import Page, batches_of_pages, size_in_statement
 from threadlog.copying.row_groups import RowGroup
 from threadlog.encoding.statement_size import batches
@@ -92,17 +92,15 @@ def copy_thread(
     def work(uow: UnitOfWork) -> Outcome:
         # Before the first row is read, which fixes the snapshot.
         now = uow.catalogue.now() if settled and group.head is not None else None
-        if not _has_any(uow, group, thread_id):
+        pair = ThreadPair(uow, target, group, thread_id)
+        if not pair.has_rows(uow):
             return Outcome("missing")
-        found = _compare_if_any(uow, target, group, thread_id)
+        found = _compare_if_any(pair)
         if found.same:  # after a lost connection: written before it was lost
             return Outcome("copied" if written else "unchanged")
         if found.conflict:
             return Outcome("conflict", found.texts("different", "extra"))
-        blocked = _blocking_reason(uow, target, group, thread_id, now)
-        if blocked is not None:
-            return blocked
-        return _write_missing(uow, target, group, thread_id, found.deleted, note)
+        return _blocking_reason(pair, now) or _write_missing(pair, found.deleted, note)
 
     return source.read(work)
 
@@ -113,43 +111,36 @@ def compare_thread(
     """Compare a thread in both databases, and write nothing; see `copy_thread`."""
 
     def work(uow: UnitOfWork) -> Outcome:
-        if not _has_any(uow, group, thread_id):
+        pair = ThreadPair(uow, target, group, thread_id)
+        if not pair.has_rows(uow):
             return Outcome("missing")
-        found = compare(uow, target, group, thread_id)
+        found = pair.compare()
         return Outcome("unchanged" if found.same else "different", found.texts())
 
     return source.read(work)
 
 
-def _compare_if_any(
-    source: UnitOfWork, target: TransactionRunner, group: RowGroup, thread_id: Any
-) -> Comparison:
+def _compare_if_any(pair: ThreadPair) -> Comparison:
     """Compare, unless the target has no rows of the thread: then all are missing."""
-    if target.read(lambda uow: _has_any(uow, group, thread_id)):
-        return compare(source, target, group, thread_id)
+    if pair.target.read(pair.has_rows):
+        return pair.compare()
     found = Comparison()
     found.counts["missing"] = 1
     return found
 
 
-def _has_any(uow: UnitOfWork, group: RowGroup, thread_id: Any) -> bool:
-    return any(uow.count_rows(group.tables, thread_id).values())
-
-
-def _blocking_reason(
-    uow: UnitOfWork,
-    target: TransactionRunner,
-    group: RowGroup,
-    thread_id: Any,
-    now: datetime | None,
-) -> Outcome | None:
+def _blocking_reason(pair: ThreadPair, now: datetime | None) -> Outcome | None:
     """Return the reason why a thread cannot be copied now. Return None if it can."""
-    head = group.head
-    row = uow.raw_rows(head).get(thread_id, [()]).get(()) if head is not None else None
-    if head is None or row is None:
+    head = pair.group.head
+    if head is None:
+        return None
+    row = pair.source.raw_rows(head).get(pair.thread_id, [()]).get(())
+    if row is None:
         return None
     parent = row.get(_PARENT)
-    if parent is not None and not target.read(lambda uow: uow.count_rows([head], parent)[head]):
+    if parent is not None and not pair.target.read(
+        lambda uow: uow.count_rows([head], parent)[head]
+    ):
         return Outcome("parentless", [f"its parent {parent!r} is not in the target"], parent)
     if now is not None and isinstance(row["updated_at"], datetime):
         left = row["updated_at"] + _SECOND - now
@@ -159,21 +150,15 @@ def _blocking_reason(
 
 
 def _write_missing(
-    uow: UnitOfWork,
-    target: TransactionRunner,
-    group: RowGroup,
-    thread_id: Any,
-    deleted: Sequence[tuple[Table, RowKey]],
-    wrote: Callable[[int], None],
+    pair: ThreadPair, deleted: Sequence[tuple[Table, RowKey]], wrote: Callable[[int], None]
 ) -> Outcome:
     """Write the rows that differ or are missing in the target, and compare."""
     try:
-        for batch in batches_of_pages(uow, group.tables, thread_id):
-            put = partial(_put, group, thread_id, batch, deleted, target.statement_limit)
-            wrote(target.write(put, idempotent=True))
+        for batch in batches_of_pages(pair.source, pair.group.tables, pair.thread_id):
+            wrote(pair.target.write(partial(_put, pair, batch, deleted), idempotent=True))
             deleted = ()
     except _ConflictError:
-        found = compare(uow, target, group, thread_id)
+        found = pair.compare()
         return Outcome("conflict", found.texts("different", "extra"))
     except TooLargeError as error:
         reason = (
@@ -186,16 +171,14 @@ def _write_missing(
         if not isinstance(refused, _REFUSALS) or type(refused) not in _REFUSALS:
             raise  # an error about the database, not about a value
         return Outcome("failed", [f"the target refused a row: {refused.reason}"])
-    found = compare(uow, target, group, thread_id)
+    found = pair.compare()
     return Outcome("copied" if found.same else "different", found.texts())
 
 
 def _put(
-    group: RowGroup,
-    thread_id: Any,
+    pair: ThreadPair,
     pages: Sequence[Page],
     deleted: Sequence[tuple[Table, RowKey]],
-    limit: int,
     uow: UnitOfWork,
 ) -> int:
     """Write the rows of pages that differ or are missing in the target, in one transaction.
@@ -207,17 +190,17 @@ def _put(
         TooLargeError: a row does not fit into a statement.
         _ConflictError: the target has a row with other content.
     """
-    if group.head is not None:
-        uow.raw_rows(group.head).lock(thread_id)
+    if pair.group.head is not None:
+        uow.raw_rows(pair.group.head).lock(pair.thread_id)
     for table, key in deleted:
-        uow.raw_rows(table).delete(thread_id, [key])
+        uow.raw_rows(table).delete(pair.thread_id, [key])
     changed = len(deleted)
     for page in pages:
-        found = differences_of(uow, group, page, thread_id)
+        found = pair.differences(page, uow)
         if any(difference.kind == "different" for difference in found.values()):
             raise _ConflictError
         missing = [page.rows[key] for key, diff in found.items() if diff.kind == "missing"]
-        for batch in batches(_sized(uow, page.table, missing), limit):
+        for batch in batches(_sized(uow, page.table, missing), pair.target.statement_limit):
             uow.raw_rows(page.table).insert(batch.rows)
         for key, difference in found.items():
             if difference.kind == "earlier":
