@@ -10,6 +10,7 @@ from threadlog.encoding.validation import check_id, check_json_object
 from threadlog.errors import ConversationError, InvalidMessageError, TooLargeError
 from threadlog.importing.chat_completions import parse_json, read_transcript
 from threadlog.log.framework_types import FrameworkTypes
+from threadlog.log.message_codec import MessageCodec
 from threadlog.log.threads import merge_extra
 from threadlog.messages import Message
 from threadlog.repositories import UnitOfWork
@@ -91,26 +92,19 @@ def import_conversation(
     """
     check_id(conversation.thread_id)
     check_json_object(conversation.extra, "extra")
+    codec, limit = vocabulary.messages, transactions.statement_limit
     rows = [
-        _encode(transactions, vocabulary, message, place)
+        _encode(codec, message, place, limit)
         for place, message in enumerate(conversation.messages, start=conversation.skipped)
     ]
-    limit = transactions.statement_limit
-    return transactions.write(
-        lambda uow: _append_missing(uow, conversation.thread_id, conversation.extra, rows, limit)
-    )
+    return transactions.write(lambda uow: _append_missing(uow, conversation, rows, limit))
 
 
-def _encode(
-    transactions: TransactionRunner,
-    vocabulary: FrameworkTypes[Message, Any, Any],
-    message: Message,
-    place: int,
-) -> NewMessage:
+def _encode(codec: MessageCodec[Message], message: Message, place: int, limit: int) -> NewMessage:
     """Encode a message, and check its size; errors name its index in the conversation."""
     try:
-        (row,) = vocabulary.messages.encode([message])
-        in_batches([row], transactions.statement_limit)
+        (row,) = codec.encode([message])
+        in_batches([row], limit)
     except InvalidMessageError as error:
         raise InvalidMessageError(index=place, reason=error.reason) from error
     except TooLargeError as error:
@@ -120,12 +114,9 @@ def _encode(
 
 
 def _append_missing(
-    uow: UnitOfWork,
-    thread_id: str,
-    extra: dict[str, Any],
-    rows: Sequence[NewMessage],
-    limit: int,
+    uow: UnitOfWork, conversation: Conversation, rows: Sequence[NewMessage], limit: int
 ) -> int:
+    thread_id = conversation.thread_id
     tail = uow.threads.lock_tail(thread_id)
     existing = _count_existing(uow, thread_id, rows) if tail.last_seq else 0
     missing = rows[existing:]
@@ -134,8 +125,8 @@ def _append_missing(
         uow.messages.insert(thread_id, tail.last_seq, (batch.rows for batch in batches))
         if tail.needs_touch:
             uow.threads.touch(thread_id)
-        if extra:
-            merge_extra(uow, thread_id, extra, limit)
+        if conversation.extra:
+            merge_extra(uow, thread_id, conversation.extra, limit)
     return len(missing)
 
 
