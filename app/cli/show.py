@@ -23,9 +23,7 @@ from threadlog.cli.output import (
 )
 from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadNotFoundError
-from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest
-from threadlog.log.pending_requests import load_pending
 from threadlog.log.results import StoredMessage
 from threadlog.messages import (
     AssistantContent,
@@ -38,6 +36,7 @@ from threadlog.messages import (
     ToolCall,
     ToolResultMessage,
 )
+from threadlog.repositories.log.message import LogRows
 from threadlog.repositories.log.thread import parse_extra
 from threadlog.runtime.transactions import TransactionRunner
 
@@ -80,9 +79,18 @@ def show(
 
 async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) -> None:
     async with existing(url) as checkpointer:
-        head = await checkpointer.client.read(_read_head, checkpointer.vocabulary, thread_id, last)
-        if head is None:
+        log = await checkpointer.client.read(_read_log, thread_id, last or 1)
+        if log is None:
             raise ThreadNotFoundError(thread_id=thread_id)
+        pending, pending_run_id = await checkpointer.load_pending(thread_id) or (None, None)
+        head = _Head(
+            thread_id,
+            extra={} if log.extra is None else parse_extra(thread_id, log.extra),
+            parent_thread_id=log.parent_thread_id,
+            pending=pending,
+            pending_run_id=pending_run_id,
+            after_seq=log.messages[0][0] - 1 if last and log.messages else 0,
+        )
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)
         if as_json:
             await _write_json(head, messages)
@@ -90,26 +98,10 @@ async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) ->
             await _write_text(stdout(), head, messages)
 
 
-def _read_head(
-    transactions: TransactionRunner,
-    vocabulary: FrameworkTypes[Any, Any, Any],
-    thread_id: str,
-    last: int | None,
-) -> _Head | None:
-    """Read a thread without its messages."""
+def _read_log(transactions: TransactionRunner, thread_id: str, last: int) -> LogRows | None:
+    """Read a thread with its last messages, which are not decoded."""
     check_id(thread_id)
-    log = transactions.read(lambda uow: uow.messages.log(thread_id, last=last or 1))
-    if log is None:
-        return None
-    pending, pending_run_id = load_pending(transactions, vocabulary, thread_id) or (None, None)
-    return _Head(
-        thread_id,
-        extra={} if log.extra is None else parse_extra(thread_id, log.extra),
-        parent_thread_id=log.parent_thread_id,
-        pending=pending,
-        pending_run_id=pending_run_id,
-        after_seq=log.messages[0][0] - 1 if last and log.messages else 0,
-    )
+    return transactions.read(lambda uow: uow.messages.log(thread_id, last=last))
 
 
 # --- For programs ------------------------------------------------------------------
