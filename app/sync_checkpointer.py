@@ -1,9 +1,9 @@
 """The synchronous checkpointer of the message log, for applications without asyncio."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session, scoped_session
@@ -16,10 +16,10 @@ from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, 
 from threadlog.log.append import append_messages
 from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT
 from threadlog.log.message_codec import MessageT
-from threadlog.log.results import RunSummary, StoredMessage, ThreadSummary
+from threadlog.log.results import StoredMessage
 from threadlog.models import MESSAGES
-from threadlog.repositories.log.thread import ThreadOrder
 from threadlog.runtime.external import check_one_source, check_pool, check_same_kind, not_open
+from threadlog.runtime.methods import as_method
 from threadlog.runtime.sync_client import (
     SyncEngineClient,
     SyncExternalClient,
@@ -32,6 +32,19 @@ from threadlog.schema.opening import open_sync_client
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Method: TypeAlias = Callable[Concatenate["SyncMessageLog[Any, Any, Any]", P], T]
+
+
+def _method(operation: Operation[P, T], *, writes: bool = False) -> Method[P, T]:
+    """Return the method of a log that runs an operation; see `Checkpointer` for its contract."""
+
+    @as_method(operation)
+    def method(self: "SyncMessageLog[Any, Any, Any]", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        run = self._write if writes else self._read
+        return run(operation, *args, **kwargs)
+
+    return method
 
 
 class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
@@ -62,10 +75,6 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
             return
         self._write(append_messages, self.vocabulary, thread_id, messages)
 
-    def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
-        """See `Checkpointer.save_extra`."""
-        self._write(threads.save_extra, thread_id, extra)
-
     def read(
         self, thread_id: str, *, after_seq: int = 0, limit: int | None = None
     ) -> list[StoredMessage[MessageT]]:
@@ -83,62 +92,15 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
             yield from batch
             after_seq = batch[-1].seq
 
-    def list_threads(
-        self,
-        *,
-        after: ThreadSummary | str | None = None,
-        limit: int = 100,
-        order: ThreadOrder = "id",
-    ) -> list[ThreadSummary]:
-        """See `Checkpointer.list_threads`."""
-        return self._read(threads.list_threads, after=after, limit=limit, order=order)
-
-    def delete_thread(self, thread_id: str, *, detach_forks: bool = False) -> bool:
-        """See `Checkpointer.delete_thread`."""
-        return self._write(threads.delete_thread, thread_id, detach_forks=detach_forks)
-
-    def claim_run(self, thread_id: str, run_id: str) -> None:
-        """See `Checkpointer.claim_run`."""
-        self._write(runs.claim_run, thread_id, run_id)
-
-    def mark_run_complete(self, thread_id: str, run_id: str) -> None:
-        """See `Checkpointer.mark_run_complete`."""
-        self._write(runs.mark_run_complete, thread_id, run_id)
-
     def release_run(
         self, thread_id: str, run_id: str, *, older_than: timedelta | None = None
     ) -> None:
         """See `Checkpointer.release_run`."""
         self._write(runs.release_run, thread_id, run_id, older_than=older_than)
 
-    def runs(self, thread_id: str) -> list[RunSummary]:
-        """See `Checkpointer.runs`."""
-        return self._read(runs.runs, thread_id)
-
-    def stale_runs(self, older_than: timedelta) -> list[RunSummary]:
-        """See `Checkpointer.stale_runs`."""
-        return self._read(runs.stale_runs, older_than)
-
     def snapshot(self, thread_id: str, *, after_run_id: str) -> list[MessageT]:
         """See `Checkpointer.snapshot`."""
         return self._read(forks.snapshot, self.vocabulary, thread_id, after_run_id=after_run_id)
-
-    def fork(
-        self,
-        src_thread_id: str,
-        new_thread_id: str,
-        *,
-        after_run_id: str,
-        metadata: dict[str, Any] | None = None,
-    ) -> None:
-        """See `Checkpointer.fork`."""
-        self._write(
-            forks.fork,
-            src_thread_id,
-            new_thread_id,
-            after_run_id=after_run_id,
-            metadata=metadata,
-        )
 
     def save_pending_request(
         self, thread_id: str, request: RequestT | None, *, run_id: str | None = None
@@ -161,53 +123,21 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         pending = self.load_pending(thread_id)
         return None if pending is None else pending[0]
 
-    def load_pending_run_id(self, thread_id: str) -> str | None:
-        """See `Checkpointer.load_pending_run_id`."""
-        return self._read(pending_requests.load_pending_run_id, thread_id)
-
-    def clear_pending_request_if_matches(
-        self, thread_id: str, *, question_id: str, run_id: str
-    ) -> bool:
-        """See `Checkpointer.clear_pending_request_if_matches`."""
-        return self._write(
-            pending_requests.clear_pending_request_if_matches,
-            thread_id,
-            question_id=question_id,
-            run_id=run_id,
-        )
-
-    def save_hitl_answer(
-        self, thread_id: str, question_id: str, answer: Any, *, run_id: str | None = None
-    ) -> None:
-        """See `Checkpointer.save_hitl_answer`."""
-        self._write(hitl_answers.save_hitl_answer, thread_id, question_id, answer, run_id=run_id)
-
-    def load_hitl_answer(
-        self,
-        thread_id: str,
-        question_id: str,
-        *,
-        run_id: str | None = None,
-        default: Any = None,
-    ) -> Any:
-        """See `Checkpointer.load_hitl_answer`."""
-        return self._read(
-            hitl_answers.load_hitl_answer,
-            thread_id,
-            question_id,
-            run_id=run_id,
-            default=default,
-        )
-
-    def clear_hitl_answers(
-        self,
-        thread_id: str,
-        question_ids: Iterable[str] | None = None,
-        *,
-        run_id: str | None = None,
-    ) -> None:
-        """See `Checkpointer.clear_hitl_answers`."""
-        self._write(hitl_answers.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
+    save_extra = _method(threads.save_extra, writes=True)
+    list_threads = _method(threads.list_threads)
+    delete_thread = _method(threads.delete_thread, writes=True)
+    claim_run = _method(runs.claim_run, writes=True)
+    mark_run_complete = _method(runs.mark_run_complete, writes=True)
+    stale_runs = _method(runs.stale_runs)
+    fork = _method(forks.fork, writes=True)
+    load_pending_run_id = _method(pending_requests.load_pending_run_id)
+    clear_pending_request_if_matches = _method(
+        pending_requests.clear_pending_request_if_matches, writes=True
+    )
+    save_hitl_answer = _method(hitl_answers.save_hitl_answer, writes=True)
+    load_hitl_answer = _method(hitl_answers.load_hitl_answer)
+    clear_hitl_answers = _method(hitl_answers.clear_hitl_answers, writes=True)
+    runs = _method(runs.runs)  # the last: in the class the name is no longer the module's
 
     def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:

@@ -40,7 +40,7 @@ def fork(
     new_thread_id: str,
     *,
     after_run_id: str,
-    metadata: dict[str, Any] | None,
+    metadata: dict[str, Any] | None = None,
 ) -> None:
     """Copy the finished part of a thread; see `Checkpointer.fork`."""
     check_id(src_thread_id, "src_thread_id")

@@ -19,7 +19,7 @@ def save_hitl_answer(
     question_id: str,
     answer: Any,
     *,
-    run_id: str | None,
+    run_id: str | None = None,
 ) -> None:
     """Save an answer; see `Checkpointer.save_hitl_answer`."""
 
@@ -39,7 +39,7 @@ def load_hitl_answer(
     thread_id: str,
     question_id: str,
     *,
-    run_id: str | None,
+    run_id: str | None = None,
     default: Any = None,
 ) -> Any:
     """Read an answer; see `Checkpointer.load_hitl_answer`."""
@@ -61,9 +61,9 @@ def load_hitl_answer(
 def clear_hitl_answers(
     transactions: TransactionRunner,
     thread_id: str,
-    question_ids: Iterable[str] | None,
+    question_ids: Iterable[str] | None = None,
     *,
-    run_id: str | None,
+    run_id: str | None = None,
 ) -> None:
     """Delete answers; see `Checkpointer.clear_hitl_answers`."""
     _check(thread_id, run_id)

@@ -35,9 +35,9 @@ def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: i
 def list_threads(
     transactions: TransactionRunner,
     *,
-    after: ThreadSummary | str | None,
-    limit: int,
-    order: ThreadOrder,
+    after: ThreadSummary | str | None = None,
+    limit: int = 100,
+    order: ThreadOrder = "id",
 ) -> list[ThreadSummary]:
     """List a page of threads; see `Checkpointer.list_threads`."""
     check_count(limit, "limit", least=1)
@@ -48,7 +48,9 @@ def list_threads(
     return [_summary(row) for row in rows]
 
 
-def delete_thread(transactions: TransactionRunner, thread_id: str, *, detach_forks: bool) -> bool:
+def delete_thread(
+    transactions: TransactionRunner, thread_id: str, *, detach_forks: bool = False
+) -> bool:
     """Delete a thread and all that belongs to it; see `Checkpointer.delete_thread`."""
     found = False
 

@@ -68,7 +68,11 @@ def create_run(
 
 
 def update_run_status(
-    transactions: TransactionRunner, run_id: str, status_value: RunStatus, *, error: str | None
+    transactions: TransactionRunner,
+    run_id: str,
+    status_value: RunStatus,
+    *,
+    error: str | None = None,
 ) -> bool:
     """Set a run's status; see `MetadataStoreProtocol.update_run_status`."""
     key = check_uuid(run_id, "run_id")

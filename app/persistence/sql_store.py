@@ -1,9 +1,9 @@
 """The metadata store in a SQL database."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 from sqlalchemy import URL
@@ -12,18 +12,26 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.graph.client import GraphClient
 from threadlog.persistence import expiry, runs, threads
-from threadlog.persistence.types import (
-    ExpiredThread,
-    IfExists,
-    MultitaskStrategy,
-    RunRow,
-    RunStatus,
-    Search,
-    ThreadRow,
-    ThreadStatus,
-    TimeToLive,
-)
+from threadlog.persistence.types import ExpiredThread
 from threadlog.runtime.external import check_one_source
+from threadlog.runtime.methods import as_method
+from threadlog.runtime.transactions import Operation
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Method: TypeAlias = Callable[Concatenate["MetadataStore", P], Coroutine[Any, Any, T]]
+
+
+def _method(operation: Operation[P, T], *, writes: bool = False) -> Method[P, T]:
+    """Return the method of a store that runs an operation."""
+
+    @as_method(operation)
+    async def method(self: "MetadataStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        run = self._client.write if writes else self._client.read
+        return await run(operation, *args, **kwargs)
+
+    return method
 
 
 class MetadataStore:
@@ -124,131 +132,19 @@ class MetadataStore:
         if not self._client_is_external:
             await self._client.close()
 
-    async def fetch_thread_row(self, thread_id: str) -> ThreadRow | None:
-        """See `MetadataStoreProtocol.fetch_thread_row`."""
-        return await self._client.read(threads.fetch_thread_row, thread_id)
-
-    async def create_thread(
-        self,
-        thread_id: str,
-        *,
-        metadata: dict[str, Any],
-        config: dict[str, Any],
-        ttl: TimeToLive | None,
-        if_exists: IfExists,
-    ) -> ThreadRow:
-        """See `MetadataStoreProtocol.create_thread`."""
-        return await self._client.write(
-            threads.create_thread,
-            thread_id,
-            metadata=metadata,
-            config=config,
-            ttl=ttl,
-            if_exists=if_exists,
-        )
-
-    async def update_thread(
-        self,
-        thread_id: str,
-        *,
-        status_value: ThreadStatus | None = None,
-        config: dict[str, Any] | None = None,
-        metadata: dict[str, Any] | None = None,
-        mark_state_updated: bool = False,
-    ) -> None:
-        """See `MetadataStoreProtocol.update_thread`."""
-        await self._client.write(
-            threads.update_thread,
-            thread_id,
-            status_value=status_value,
-            config=config,
-            metadata=metadata,
-            mark_state_updated=mark_state_updated,
-        )
-
-    async def search_thread_rows(self, request: Search) -> list[ThreadRow]:
-        """See `MetadataStoreProtocol.search_thread_rows`."""
-        return await self._client.read(threads.search_thread_rows, request)
-
-    async def delete_thread(self, thread_id: str) -> None:
-        """See `MetadataStoreProtocol.delete_thread`."""
-        await self._client.write(threads.delete_thread, thread_id)
-
-    async def create_run(
-        self,
-        run_id: str,
-        thread_id: str,
-        assistant_id: str,
-        metadata: dict[str, Any],
-        kwargs: dict[str, Any],
-        multitask_strategy: MultitaskStrategy,
-    ) -> RunRow:
-        """See `MetadataStoreProtocol.create_run`."""
-        return await self._client.write(
-            runs.create_run,
-            run_id,
-            thread_id,
-            assistant_id,
-            metadata,
-            kwargs,
-            multitask_strategy,
-        )
-
-    async def update_run_status(
-        self, run_id: str, status_value: RunStatus, *, error: str | None = None
-    ) -> bool:
-        """See `MetadataStoreProtocol.update_run_status`."""
-        return await self._client.write(runs.update_run_status, run_id, status_value, error=error)
-
-    async def fetch_run_row(self, thread_id: str, run_id: str) -> RunRow | None:
-        """See `MetadataStoreProtocol.fetch_run_row`."""
-        return await self._client.read(runs.fetch_run_row, thread_id, run_id)
-
-    async def list_run_rows(
-        self, thread_id: str, *, limit: int, offset: int, status_value: RunStatus | None
-    ) -> list[RunRow]:
-        """See `MetadataStoreProtocol.list_run_rows`."""
-        return await self._client.read(
-            runs.list_run_rows,
-            thread_id,
-            limit=limit,
-            offset=offset,
-            status_value=status_value,
-        )
-
-    async def delete_run(self, thread_id: str, run_id: str) -> None:
-        """See `MetadataStoreProtocol.delete_run`."""
-        await self._client.write(runs.delete_run, thread_id, run_id)
-
-    async def touch_runs(self, run_ids: Sequence[str]) -> None:
-        """See `MetadataStoreProtocol.touch_runs`."""
-        await self._client.write(runs.touch_runs, run_ids)
-
-    async def fail_stale_runs(
-        self, *, stale_after_seconds: float, exclude_run_ids: Collection[str], error: str
-    ) -> list[RunRow]:
-        """See `MetadataStoreProtocol.fail_stale_runs`."""
-        return await self._client.write(
-            runs.fail_stale_runs,
-            stale_after_seconds=stale_after_seconds,
-            exclude_run_ids=exclude_run_ids,
-            error=error,
-        )
-
-    async def release_busy_thread(
-        self,
-        thread_id: str,
-        status_value: ThreadStatus = "error",
-        *,
-        mark_state_updated: bool = False,
-    ) -> bool:
-        """See `MetadataStoreProtocol.release_busy_thread`."""
-        return await self._client.write(
-            threads.release_busy_thread,
-            thread_id,
-            status_value,
-            mark_state_updated=mark_state_updated,
-        )
+    fetch_thread_row = _method(threads.fetch_thread_row)
+    create_thread = _method(threads.create_thread, writes=True)
+    update_thread = _method(threads.update_thread, writes=True)
+    search_thread_rows = _method(threads.search_thread_rows)
+    delete_thread = _method(threads.delete_thread, writes=True)
+    release_busy_thread = _method(threads.release_busy_thread, writes=True)
+    create_run = _method(runs.create_run, writes=True)
+    update_run_status = _method(runs.update_run_status, writes=True)
+    fetch_run_row = _method(runs.fetch_run_row)
+    list_run_rows = _method(runs.list_run_rows)
+    delete_run = _method(runs.delete_run, writes=True)
+    touch_runs = _method(runs.touch_runs, writes=True)
+    fail_stale_runs = _method(runs.fail_stale_runs, writes=True)
 
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:
         """See `MetadataStoreProtocol.expire_threads`.

@@ -93,10 +93,10 @@ def update_thread(
     transactions: TransactionRunner,
     thread_id: str,
     *,
-    status_value: ThreadStatus | None,
-    config: dict[str, Any] | None,
-    metadata: dict[str, Any] | None,
-    mark_state_updated: bool,
+    status_value: ThreadStatus | None = None,
+    config: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
+    mark_state_updated: bool = False,
 ) -> None:
     """Replace the given values; see `MetadataStoreProtocol.update_thread`."""
     key = check_uuid(thread_id, "thread_id")
@@ -157,9 +157,9 @@ def delete_with_runs(uow: UnitOfWork, thread_id: UUID) -> None:
 def release_busy_thread(
     transactions: TransactionRunner,
     thread_id: str,
-    status_value: ThreadStatus,
+    status_value: ThreadStatus = "error",
     *,
-    mark_state_updated: bool,
+    mark_state_updated: bool = False,
 ) -> bool:
     """Set the status of a thread without runs; see `MetadataStoreProtocol.release_busy_thread`."""
     key = check_uuid(thread_id, "thread_id")
