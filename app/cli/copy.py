@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
@@ -15,24 +15,12 @@ from threadlog.cli.output import ReaderLeft, fail, in_one_line, print_json, prog
 from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
 from threadlog.copying.row_groups import GroupName
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.models import PartName
 
 _NAMES: Final[dict[GroupName, str]] = {
     "messages": "messages",
     "checkpoints": "checkpoints of graphs",
     "metadata": "metadata of threads and runs",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """The arguments of the command."""
-
-    source: str
-    target: str
-    threads: list[str] | None
-    part: PartName | None
-    compare: bool
 
 
 def copy(
@@ -84,33 +72,34 @@ def copy(
       threadlog copy sqlite:///a.db sqlite:///b.db --thread order-17
       threadlog copy sqlite:///a.db sqlite:///b.db --compare
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    request = _Request(source, target, thread or None, part, compare)
+    operation = compare_databases if compare else copy_database
+    threads = thread or None
+    bars = _Bars()
     try:
-        groups = asyncio.run(_copy(request))
+        with bars.progress:
+            work = operation(source, target, threads=threads, part=part, report=bars.report)
+            groups = asyncio.run(work)
     except KeyboardInterrupt:
         advice = "" if compare else " Run it again to continue."
         raise fail(f"Interrupted.{advice}") from None
     same = not any(group.faults for group in groups)
     with suppress(ReaderLeft):  # the exit status still matters
         if json:
-            print_json(_as_json(request, groups, same=same))
+            document = {
+                "source": show_url(parse_url(source)),
+                "target": show_url(parse_url(target)),
+                "compared_only": compare,
+                "same": same,
+                "groups": [{**asdict(group), "threads": group.threads} for group in groups],
+            }
+            print_json(document)
         else:
-            _print(request, groups, same=same)
+            _print(groups, compare=compare)
+            if same:
+                conclusion = _conclusion(groups, threads, compare=compare)
+                stdout().print(Text(conclusion, style="green"), soft_wrap=True)
     if not same:
         raise typer.Exit(1)
-
-
-async def _copy(request: _Request) -> list[Copied]:
-    operation = compare_databases if request.compare else copy_database
-    bars = _Bars()
-    with bars.progress:
-        return await operation(
-            request.source,
-            request.target,
-            threads=request.threads,
-            part=request.part,
-            report=bars.report,
-        )
 
 
 class _Bars:
@@ -140,12 +129,12 @@ class _Bars:
         )
 
 
-def _print(request: _Request, groups: Sequence[Copied], *, same: bool) -> None:
+def _print(groups: Sequence[Copied], *, compare: bool) -> None:
     console = stdout()
     for group in groups:
         bad = len(group.faults)
         counts = f"{group.copied:,} copied ({group.rows:,} rows), {group.unchanged:,} unchanged"
-        if request.compare:
+        if compare:
             counts = f"{group.unchanged:,} the same"
         line = Text.assemble(
             (f"{_NAMES[group.group]}: ", "bold"),
@@ -153,24 +142,12 @@ def _print(request: _Request, groups: Sequence[Copied], *, same: bool) -> None:
             (f"{bad:,} bad", "bold red" if bad else ""),
         )
         console.print(line, soft_wrap=True)
-    if same:
-        console.print(Text(_conclusion(request, groups), style="green"), soft_wrap=True)
 
 
-def _conclusion(request: _Request, groups: Sequence[Copied]) -> str:
+def _conclusion(groups: Sequence[Copied], threads: list[str] | None, *, compare: bool) -> str:
     if not any(group.threads for group in groups):
         return "The source has no threads."
-    what = "these threads" if request.threads else "all threads"
-    if not request.compare and not any(group.copied for group in groups):
+    what = "these threads" if threads else "all threads"
+    if not compare and not any(group.copied for group in groups):
         return f"Nothing to do: the target has {what} already."
     return f"Compared: the target has {what} as in the source."
-
-
-def _as_json(request: _Request, groups: Sequence[Copied], *, same: bool) -> dict[str, object]:
-    return {
-        "source": show_url(parse_url(request.source)),
-        "target": show_url(parse_url(request.target)),
-        "compared_only": request.compare,
-        "same": same,
-        "groups": [{**asdict(group), "threads": group.threads} for group in groups],
-    }
