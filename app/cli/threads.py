@@ -63,12 +63,11 @@ def _table(found: Sequence[ThreadSummary]) -> Table:
     table.add_column("Last activity (UTC)", no_wrap=True)
     table.add_column("Parent", overflow="fold", style="dim")
     for summary in found:
-        parent = "" if summary.parent_thread_id is None else summary.parent_thread_id
         table.add_row(
             Text(in_one_line(summary.thread_id)),
             f"{summary.last_seq:,}",
             time_text(summary.updated_at),
-            Text(in_one_line(parent)),
+            Text(in_one_line(summary.parent_thread_id or "")),
         )
     return table
 

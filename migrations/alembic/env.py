@@ -21,17 +21,12 @@ from sqlalchemy import Column, Connection, Inspector, MetaData, String, Table, i
 
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.migrations.history import hash_partitions
-from threadlog.migrations.history.definitions import POSTGRESQL, Definitions
+from threadlog.migrations.history.definitions import POSTGRESQL
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.message_log import MESSAGE_LOG
-from threadlog.models import PARTS, PartName, SchemaPart
+from threadlog.models import MESSAGES, PARTS, SchemaPart
 
 _APPLICATION_REVISION_TABLE: Final = "alembic_version"
-
-_DEFINITIONS: Final[dict[PartName, Definitions]] = {
-    "messages": MESSAGE_LOG,
-    "graph": GRAPH_STATE,
-}
 
 
 def _run_offline(part: SchemaPart, dialect: str) -> None:
@@ -115,7 +110,8 @@ def _has_columns(inspector: Inspector, table: Table) -> bool:
 
 def _has_layout(part: SchemaPart, connection: Connection, inspector: Inspector) -> bool:
     """Return True if existing tables have the indexes and partitions that no model declares."""
-    definitions, dialect = _DEFINITIONS[part.name], connection.dialect.name
+    definitions = MESSAGE_LOG if part is MESSAGES else GRAPH_STATE
+    dialect = connection.dialect.name
     wanted = {
         (index.table, index.name)
         for index in definitions.indexes(part.version, dialect)
