@@ -27,7 +27,7 @@ from threadlog.runtime.sync_client import (
     SyncOperations,
     factory_of,
 )
-from threadlog.runtime.transactions import Operation
+from threadlog.runtime.transactions import Operation, TransactionRunner
 from threadlog.schema.opening import open_sync_client
 
 P = ParamSpec("P")
@@ -47,6 +47,25 @@ def _method(operation: Operation[P, T], *, writes: bool = False) -> Method[P, T]
     return method
 
 
+def _method_with_types(
+    operation: Callable[
+        Concatenate[TransactionRunner, FrameworkTypes[MessageT, RequestT, DataT], P], T
+    ],
+    *,
+    writes: bool = False,
+) -> Callable[Concatenate["SyncMessageLog[MessageT, RequestT, DataT]", P], T]:
+    """Return the method of a log that runs an operation with the log's classes."""
+
+    @as_method(operation)
+    def method(
+        self: "SyncMessageLog[MessageT, RequestT, DataT]", /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        run = self._write if writes else self._read
+        return run(operation, self.vocabulary, *args, **kwargs)
+
+    return method
+
+
 class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     """The operations on a message log without asyncio; open a `SyncCheckpointer` to get one."""
 
@@ -61,27 +80,11 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         """True if the checkpointer is open."""
         return self.client.is_open
 
-    def load(
-        self, thread_id: str, *, last: int | None = None, whole_turns: bool = False
-    ) -> DataT | None:
-        """See `Checkpointer.load`."""
-        return self._read(
-            reading.load, self.vocabulary, thread_id, last=last, whole_turns=whole_turns
-        )
-
     def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """See `Checkpointer.append`."""
         if isinstance(messages, list | tuple) and not messages:
             return
         self._write(append_messages, self.vocabulary, thread_id, messages)
-
-    def read(
-        self, thread_id: str, *, after_seq: int = 0, limit: int | None = None
-    ) -> list[StoredMessage[MessageT]]:
-        """See `Checkpointer.read`."""
-        return self._read(
-            reading.read, self.vocabulary, thread_id, after_seq=after_seq, limit=limit
-        )
 
     def stream(
         self, thread_id: str, *, after_seq: int = 0, batch_size: int = 500
@@ -98,31 +101,16 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         """See `Checkpointer.release_run`."""
         self._write(runs.release_run, thread_id, run_id, older_than=older_than)
 
-    def snapshot(self, thread_id: str, *, after_run_id: str) -> list[MessageT]:
-        """See `Checkpointer.snapshot`."""
-        return self._read(forks.snapshot, self.vocabulary, thread_id, after_run_id=after_run_id)
-
-    def save_pending_request(
-        self, thread_id: str, request: RequestT | None, *, run_id: str | None = None
-    ) -> None:
-        """See `Checkpointer.save_pending_request`."""
-        self._write(
-            pending_requests.save_pending_request,
-            self.vocabulary,
-            thread_id,
-            request,
-            run_id=run_id,
-        )
-
-    def load_pending(self, thread_id: str) -> tuple[RequestT, str | None] | None:
-        """See `Checkpointer.load_pending`."""
-        return self._read(pending_requests.load_pending, self.vocabulary, thread_id)
-
     def load_pending_request(self, thread_id: str) -> RequestT | None:
         """See `Checkpointer.load_pending_request`."""
         pending = self.load_pending(thread_id)
         return None if pending is None else pending[0]
 
+    load = _method_with_types(reading.load)
+    read = _method_with_types(reading.read)
+    snapshot = _method_with_types(forks.snapshot)
+    load_pending = _method_with_types(pending_requests.load_pending)
+    save_pending_request = _method_with_types(pending_requests.save_pending_request, writes=True)
     save_extra = _method(threads.save_extra, writes=True)
     list_threads = _method(threads.list_threads)
     delete_thread = _method(threads.delete_thread, writes=True)

@@ -23,7 +23,7 @@ def save_pending_request(
     thread_id: str,
     request: RequestT | None,
     *,
-    run_id: str | None,
+    run_id: str | None = None,
 ) -> None:
     """Save a question, or remove it; see `Checkpointer.save_pending_request`."""
     check_id(thread_id)

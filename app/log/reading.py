@@ -18,7 +18,7 @@ def load(
     vocabulary: FrameworkTypes[MessageT, Any, DataT],
     thread_id: str,
     *,
-    last: int | None,
+    last: int | None = None,
     whole_turns: bool = False,
 ) -> DataT | None:
     """Read a thread at one point in time; see `Checkpointer.load`."""
@@ -57,8 +57,8 @@ def read(
     vocabulary: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     *,
-    after_seq: int,
-    limit: int | None,
+    after_seq: int = 0,
+    limit: int | None = None,
 ) -> list[StoredMessage[MessageT]]:
     """Read messages with their places; see `Checkpointer.read`."""
     check_id(thread_id)

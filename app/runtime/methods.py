@@ -3,20 +3,25 @@
 import inspect
 from collections.abc import Callable
 from functools import update_wrapper
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+_ADDED: Final = ("transactions", "vocabulary")
 
 MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 
 def as_method(operation: Callable[..., Any]) -> Callable[[MethodT], MethodT]:
-    """Give a method the name, the docstring and the signature of the operation that it runs."""
+    """Give a method the name, the docstring and the signature of the operation that it runs.
+
+    The signature is without the arguments that the method adds.
+    """
 
     def decorate(method: MethodT) -> MethodT:
         update_wrapper(method, operation)
         signature = inspect.signature(operation)
-        transactions, *others = signature.parameters.values()
-        self = transactions.replace(name="self", annotation=inspect.Parameter.empty)
-        vars(method)["__signature__"] = signature.replace(parameters=[self, *others])
+        self = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        given = [p for p in signature.parameters.values() if p.name not in _ADDED]
+        vars(method)["__signature__"] = signature.replace(parameters=[self, *given])
         return method
 
     return decorate
