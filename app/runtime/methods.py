@@ -11,9 +11,10 @@ MethodT = TypeVar("MethodT", bound=Callable[..., Any])
 
 
 def as_method(operation: Callable[..., Any]) -> Callable[[MethodT], MethodT]:
-    """Give a method the name, the docstring and the signature of the operation that it runs.
+    """Return a decorator for a method that runs an operation.
 
-    The signature is without the arguments that the method adds.
+    It sets the method's name, docstring and signature to the operation's; the signature is
+    without the arguments that the method adds.
     """
 
     def decorate(method: MethodT) -> MethodT:
