@@ -134,7 +134,7 @@ def copy_thread(
 
 
 class Ancestry:
-    """What delta channels' values add up from, along a checkpoint's ancestors."""
+    """The ancestors of a checkpoint from which delta channels' values add up."""
 
     def __init__(self, channels: Sequence[str]) -> None:
         """Begin with no ancestor seen."""

@@ -504,7 +504,7 @@ async def _pause(seconds: float) -> None:
 
 
 async def finish_abandoned(task: asyncio.Task[Any]) -> None:
-    """Let the attempt finish that runs in a task; cancel a pause, or after a grace period all."""
+    """Wait for the attempt that runs in a task; cancel a pause, or after a grace period all."""
     _abandoned.add(task)
     if task in pausing:
         task.cancel()

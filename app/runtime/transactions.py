@@ -94,7 +94,7 @@ class TransactionRunner(ABC):
 
 
 Operation: TypeAlias = Callable[Concatenate[TransactionRunner, P], T]
-"""What a client runs: a function of a runner, with which it runs its units of work."""
+"""A function that a client runs; it runs units of work with the runner that it gets."""
 
 
 class OwnedRunner(TransactionRunner):

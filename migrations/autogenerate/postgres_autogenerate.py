@@ -71,7 +71,7 @@ class PartitionsOp(ExecuteSQLOp):
 
 
 def skip_partitions(context: AutogenContext, *_: object) -> None:
-    """Have Alembic read no partitions, each of which it would log as a removed table."""
+    """Hide partitions from Alembic, which would log each as a removed table."""
     if context.dialect is not None and context.dialect.name == POSTGRESQL:
         context._name_filters = [*context._name_filters, _is_no_partition]  # noqa: SLF001 - Alembic has no public accessor
 

@@ -144,7 +144,7 @@ class PostgresBackend(Backend):
             )
 
     def begin_migration(self, connection: Connection) -> None:
-        """Take an advisory lock until the transaction ends, which is valid in this database only.
+        """Acquire an advisory lock, valid in this database only, until the transaction ends.
 
         A lock of the session would stay behind in a pooler.
         """

@@ -93,7 +93,7 @@ class PrimaryLocator:
 
 
 def _end_autocommit(dialect: Dialect, connection: Any, entry: ConnectionPoolEntry) -> None:
-    """Let reads begin a transaction behind a pooler, as BEGIN sends the settings."""
+    """End autocommit behind a pooler, where BEGIN sends the settings, for reads too."""
     if entry.info[_SETTINGS].pooled and connection.autocommit:
         dialect.set_isolation_level(connection, "READ COMMITTED")
 
