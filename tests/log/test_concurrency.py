@@ -384,6 +384,7 @@ async def test_a_busy_task_does_not_starve_others(sqlite_url: str) -> None:
 @pytest.mark.parametrize("size", [3])
 async def test_closing_lets_what_runs_finish(server_url: str, size: int) -> None:
     """Closing leaves no connection, and says to those that wait why."""
+    others = await on_connection(server_url, connections)
     checkpointer = Checkpointer(server_url, max_pool_size=size)
     await checkpointer.__aenter__()
     appends = [
@@ -396,7 +397,7 @@ async def test_closing_lets_what_runs_finish(server_url: str, size: int) -> None
     assert all(isinstance(outcome, NotOpenError) for outcome in refused)
     writing = 2  # of three connections one is for reading
     assert len(outcomes) - len(refused) == writing
-    assert await on_connection(server_url, connections) == 1
+    assert await on_connection(server_url, connections) == others
     async with checkpointer:
         assert len(await checkpointer.list_threads()) == writing
 
@@ -408,6 +409,7 @@ async def test_connections_that_come_back_after_closing_are_closed(
     monkeypatch.setattr("threadlog.runtime.client.GRACE_SECONDS", 0.2)
     holder = engine_for(server_url)
     async with holder.connect() as connection:
+        others = await connection.run_sync(connections)
         checkpointer = Checkpointer(server_url)
         await checkpointer.__aenter__()
         await checkpointer.append("t", [UserFactory()])
@@ -418,10 +420,10 @@ async def test_connections_that_come_back_after_closing_are_closed(
         await connection.commit()
         await append
         for _ in range(50):
-            if await connection.run_sync(connections) == 1:
+            if await connection.run_sync(connections) == others:
                 break
             await asyncio.sleep(0.1)
-        assert await connection.run_sync(connections) == 1
+        assert await connection.run_sync(connections) == others
     await holder.dispose()
 
 
