@@ -157,7 +157,7 @@ class OwnedRunner(TransactionRunner):
         """
         single = single and self._autocommit
         attempt = partial(self._attempt, work, writes=True, single=single)
-        return self._run(attempt, idempotent=idempotent, single=single)
+        return self._run(attempt, idempotent=idempotent)
 
     def connect(self) -> Connection:
         """Return a new connection, without a transaction, to the engine that writes."""
@@ -179,13 +179,7 @@ class OwnedRunner(TransactionRunner):
 
         self._run(connect, idempotent=True)
 
-    def _run(
-        self,
-        attempt: Callable[[tuple[CommitLostError, ...]], T],
-        *,
-        idempotent: bool,
-        single: bool = False,
-    ) -> T:
+    def _run(self, attempt: Callable[[tuple[CommitLostError, ...]], T], *, idempotent: bool) -> T:
         lost_commits: tuple[CommitLostError, ...] = ()
         pauses: _Pauses | None = None
         began = time.monotonic()
@@ -202,8 +196,6 @@ class OwnedRunner(TransactionRunner):
                 raise  # by the block, which looked for the outcome
             except StorageError as error:
                 failure = error
-                if single and isinstance(error, ConnectionLostError):
-                    lost_commits = (*lost_commits, CommitLostError(error.reason))
             pauses = pauses or _Pauses(self._retry_seconds)
             pause = pauses.after(failure)
             if isinstance(failure, CheckpointerLockTimeoutError) and self._waited(began):
@@ -212,6 +204,8 @@ class OwnedRunner(TransactionRunner):
                 reason = f"{failure.reason.rstrip('.')}{pauses.text}"
                 if lost_commits:  # "nothing was committed" is true of the last attempt alone
                     raise CommitOutcomeUnknownError(reason) from failure
+                if not pauses.text:
+                    raise failure
                 raise type(failure)(reason) from failure.__cause__
 
     def _waited(self, began: float) -> bool:
@@ -232,7 +226,8 @@ class OwnedRunner(TransactionRunner):
         """Run the block once.
 
         Raises:
-            CommitLostError: the connection was lost during COMMIT.
+            CommitLostError: the connection was lost during COMMIT, or during a single statement
+                that commits by itself.
             StorageError: the database refused or failed.
         """
         uow: EngineUnitOfWork | OwnedUnitOfWork
@@ -267,6 +262,9 @@ class OwnedRunner(TransactionRunner):
             translated = translate_error(error, self.backend)
             if translated is error:
                 raise
+            was_sent = writes and single and "connection" in vars(uow)
+            if was_sent and isinstance(translated, ConnectionLostError):
+                raise CommitLostError(translated.reason) from error
             raise translated from error
 
 

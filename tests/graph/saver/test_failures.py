@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Self
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Dialect, Engine, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util import await_only
 
 from tests.graph.saver.making import checkpoint_of, config_for, id_of, ids, metadata_of, put_chain
 from tests.support.commits import NUMBER, kill_connection
 from tests.support.databases import engine_for
-from threadlog.errors import CommitOutcomeUnknownError
+from threadlog.errors import CommitOutcomeUnknownError, ConnectionLostError
 from threadlog.langgraph import Saver
 from threadlog.runtime.client import EngineClient
 
@@ -123,6 +124,43 @@ async def test_statement_whose_answer_is_lost_is_run_again(
     assert found is not None
     assert found.checkpoint["channel_values"] == {"a": 1}
     assert found.pending_writes == [("task", "a", 1), ("task", "b", 2)]
+
+
+async def test_statement_to_a_server_that_is_away_has_a_known_outcome(
+    innodb_graph_url: str,
+) -> None:
+    async with Saver(innodb_graph_url, min_pool_size=0, retry_seconds=0) as saver:
+        (config,) = await put_chain(saver, "t", 1)
+        client = client_of(saver)
+        for engine in (client.engine, client.reading_engine):
+            assert engine is not None
+            event.listen(engine, "do_connect", refuse)
+            await AsyncEngine(engine).dispose()
+        with pytest.raises(ConnectionLostError, match="Nothing was committed"):
+            await saver.aput_writes(config, [("a", 1)], "task")
+
+
+def refuse(dialect: Dialect, record: object, arguments: object, options: object) -> None:
+    """Refuse a connection, as a server that is away does."""
+    raise dialect.loaded_dbapi.OperationalError(2003, "Can't connect: [Errno 111]")
+
+
+async def test_writes_in_several_statements_are_one_transaction(server_graph_url: str) -> None:
+    """On a connection in autocommit mode too."""
+    async with Saver(server_graph_url) as saver:
+        (config,) = await put_chain(saver, "t", 1)
+        client, ends = client_of(saver), list[str]()
+        client.statement_limit = 20_000
+        for engine in (client.engine, client.reading_engine):
+            assert engine is not None
+            for end in ("begin", "commit"):
+                event.listen(engine, end, partial(lambda end, _: ends.append(end), end))
+        writes = [(f"c{number}", "x" * 4_000) for number in range(10)]
+        await saver.aput_writes(config, writes, "task")
+        assert ends == ["begin", "commit"]
+        found = await saver.aget_tuple(config_for("t"))
+        assert found is not None
+        assert found.pending_writes == [("task", *write) for write in writes]
 
 
 async def test_a_copy_that_may_be_there_is_not_made_twice(
