@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Final, ParamSpec, Protocol, TypeVar, cast
 
-from sqlalchemy import URL, Engine, Pool, QueuePool
+from sqlalchemy import URL, Engine, Pool, QueuePool, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.databases.base import Backend, PoolSize
 from threadlog.databases.registry import backend_of
@@ -176,6 +177,7 @@ class SyncEngineClient:
         self._runner = self._reading_runner = None
         for engine in engines:
             if engine is not None:
+                event.listen(engine, "checkin", _close_connection)
                 engine.dispose()
 
     def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -306,6 +308,11 @@ class SyncExternalClient:
             return operation(runner, *args, **kwargs)
 
     read = write
+
+
+def _close_connection(raw: object, record: ConnectionPoolEntry) -> None:
+    """Close a connection that returns to the pool of a closed client."""
+    record.invalidate()
 
 
 def _is_busy(engine: Engine) -> bool:

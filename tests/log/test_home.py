@@ -4,15 +4,18 @@ import asyncio
 import json
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.graph.saver.making import config_for, put_chain
 from tests.support.factories import UserFactory
+from tests.support.patience import PATIENCE_SECONDS, eventually
 from tests.support.scripts.forking import CHILDREN, EACH
-from threadlog import Checkpointer
-from threadlog.errors import WrongEventLoopError
+from threadlog import Checkpointer, SyncCheckpointer
+from threadlog.errors import NotOpenError, WrongEventLoopError
 from threadlog.langgraph import Saver
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +71,75 @@ def test_forked_children_use_connections_of_their_own(database_url: str) -> None
     assert ran.returncode == 0, ran.stderr
     children = CHILDREN * EACH
     assert json.loads(ran.stdout) == [children, children + 3, "ForkedProcessError"]
+
+
+async def test_threads_share_a_synchronous_checkpointer_that_is_closed_meanwhile(
+    database_url: str,
+) -> None:
+    """Calls that run finish; later ones are refused; nothing acknowledged is lost."""
+    checkpointer = SyncCheckpointer(database_url)
+    checkpointer.__enter__()
+    begun, acknowledged = threading.Barrier(9), list[str]()
+
+    def write(number: int) -> type[Exception] | None:
+        begun.wait()
+        try:
+            for place in range(1_000):
+                message = UserFactory(run_id=None)
+                checkpointer.append(f"t{number}", [message])
+                acknowledged.append(message.id or "")
+                assert place < 999, "the checkpointer was not closed"
+        except NotOpenError as error:
+            return type(error)
+        return None
+
+    with ThreadPoolExecutor(8) as threads:
+        writers = [threads.submit(write, number) for number in range(8)]
+        begun.wait()
+        assert eventually(lambda: len(acknowledged) > 20)
+        checkpointer.__exit__(None, None, None)
+        outcomes = {await asyncio.wrap_future(writer) for writer in writers}
+    assert outcomes == {NotOpenError}
+    with SyncCheckpointer(database_url) as again:
+        stored = {s.message.id for number in range(8) for s in again.stream(f"t{number}")}
+    assert stored == set(acknowledged)
+
+
+def test_process_that_never_closes_ends_and_keeps_what_was_acknowledged(database_url: str) -> None:
+    for kind in ("asyncio", "plain", "collected"):
+        ran = subprocess.run(
+            [sys.executable, "-c", UNCLOSED, database_url, kind],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert ran.returncode == 0, ran.stderr
+    with SyncCheckpointer(database_url) as checkpointer:
+        stored = [checkpointer.read(kind) for kind in ("asyncio", "plain", "collected")]
+    assert [len(messages) for messages in stored] == [1, 1, 1]
+
+
+UNCLOSED = """
+import asyncio, gc, sys
+from threadlog import Checkpointer, SyncCheckpointer
+from threadlog.messages import UserMessage
+
+url, kind = sys.argv[1:]
+messages = [UserMessage(content=[])]
+
+async def write():
+    checkpointer = Checkpointer(url)
+    await checkpointer.__aenter__()
+    await checkpointer.append(kind, messages)
+
+if kind == "asyncio":
+    asyncio.run(write())
+else:
+    checkpointer = SyncCheckpointer(url)
+    checkpointer.__enter__()
+    checkpointer.append(kind, messages)
+    if kind == "collected":
+        del checkpointer
+        gc.collect()
+"""
