@@ -107,7 +107,7 @@ async def entered(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
 
 
 def allow_any_update(connection: Connection) -> None:
-    """Let a connection of the tests themselves change rows without naming a key."""
+    """Allow a connection of the tests themselves to change rows without naming a key."""
     if CHOSEN == "safe-updates" and connection.dialect.name in {"mysql", "mariadb"}:
         connection.exec_driver_sql("SET sql_safe_updates = 0")
 
