@@ -1,6 +1,7 @@
 """Put appends that wait at the same moment into one transaction."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from threadlog.errors import (
     ConnectionLostError,
     NotWritableError,
     PoolTimeoutError,
+    StorageError,
     ThreadlogError,
     restored,
 )
@@ -27,6 +29,8 @@ from threadlog.runtime.client import (
     finish_abandoned,
     pausing,
 )
+
+_LOG: Final = logging.getLogger(__name__)
 
 # While so many batches run, the next append waits for one iteration of the event loop, for
 # others that come in the same iteration. With fewer it starts at once: one alone is not delayed.
@@ -238,6 +242,8 @@ class AppendBatcher:
             for append in appends:
                 _resolve(append, _copy(error))
         else:
+            reason = error.reason if isinstance(error, StorageError) else type(error).__name__
+            _LOG.warning("Running the %d appends of a batch one by one: %s", len(appends), reason)
             return appends
         return ()
 

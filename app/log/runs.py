@@ -1,8 +1,10 @@
 """Claim, complete, release and list runs."""
 
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 from math import ceil
+from typing import Final
 
 from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_id
@@ -17,6 +19,8 @@ from threadlog.log.results import RunState, RunSummary
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.run import RunSummaryRow
 from threadlog.runtime.transactions import TransactionRunner
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 def claim_run(transactions: TransactionRunner, thread_id: str, run_id: str) -> None:
@@ -78,6 +82,8 @@ def release_run(
         uow.runs.release(thread_id, run_id)
 
     transactions.write(release, idempotent=True)
+    if seconds is not None:
+        _LOG.warning("Released run %r of thread %r, which was abandoned", run_id, thread_id)
 
 
 def runs(transactions: TransactionRunner, thread_id: str) -> list[RunSummary]:

@@ -1,7 +1,8 @@
 """Create, update, list and fail the runs of an agent server."""
 
+import logging
 from collections.abc import Collection, Sequence
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_json_object, check_one_of, check_uuid
@@ -19,6 +20,8 @@ from threadlog.persistence.validation import (
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.metadata.run import AppRunRow
 from threadlog.runtime.transactions import TransactionRunner
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 def create_run(
@@ -144,7 +147,10 @@ def fail_stale_runs(
             uow.app_runs.fail([row["run_id"] for row in rows], error, rows[0]["updated_at"])
         return rows
 
-    return transactions.write(fail)
+    failed = transactions.write(fail)
+    for row in failed:
+        _LOG.warning("Failed run %s of thread %s, which was stale", row["run_id"], row["thread_id"])
+    return failed
 
 
 def _row(stored: AppRunRow) -> RunRow:

@@ -7,6 +7,7 @@ session of the application's.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,8 @@ from threadlog.runtime.transactions import (
     OwnedRunner,
     TransactionRunner,
 )
+
+_LOG: Final = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -246,6 +249,7 @@ class EngineClient:
         self.writing = self._open_pool(writing, reading=False)
         if reading.most:
             self.reading = self._open_pool(reading, reading=True)
+        _LOG.debug("Opened %s", self)
 
     def _open_pool(self, size: PoolSize, *, reading: bool) -> ConnectionPool:
         if self.backend.embedded:
@@ -342,6 +346,7 @@ class EngineClient:
         finally:
             for pool in pools:
                 await pool.dispose()
+            _LOG.debug("Closed %s", self)
 
     def _pools(self) -> list[ConnectionPool]:
         return [pool for pool in (self.writing, self.reading) if pool is not None]

@@ -1,5 +1,6 @@
 """Run operations of a synchronous facade; see `threadlog.runtime.client`."""
 
+import logging
 import os
 import threading
 import time
@@ -32,6 +33,8 @@ from threadlog.runtime.transactions import (
     Operation,
     OwnedRunner,
 )
+
+_LOG: Final = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -127,6 +130,7 @@ class SyncEngineClient:
                 self.backend, self.url, self._reading, reading=True
             )
             self._reading_runner = self._runner_on(self.reading_engine, autocommit=True)
+        _LOG.debug("Opened %s", self)
 
     def _runner_on(self, engine: Engine, *, autocommit: bool) -> OwnedRunner:
         opened = self.engine
@@ -179,6 +183,7 @@ class SyncEngineClient:
             if engine is not None:
                 event.listen(engine, "checkin", _close_connection)
                 engine.dispose()
+        _LOG.debug("Closed %s", self)
 
     def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write.

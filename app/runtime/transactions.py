@@ -1,5 +1,6 @@
 """Run units of work in transactions: attempt, translate the error, retry or raise."""
 
+import logging
 import random
 import time
 from abc import ABC, abstractmethod
@@ -33,6 +34,8 @@ from threadlog.repositories.unit_of_work import (
     EngineUnitOfWork,
     bind_arguments,
 )
+
+_LOG: Final = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -192,6 +195,7 @@ class OwnedRunner(TransactionRunner):
                 lost_commits = (*lost_commits, lost)
                 failure: StorageError = ConnectionLostError(lost.reason)
                 failure.__cause__ = lost
+                _LOG.warning("The connection was lost during COMMIT: %s", lost.reason)
             except CommitOutcomeUnknownError:
                 raise  # by the block, which looked for the outcome
             except StorageError as error:
@@ -207,6 +211,7 @@ class OwnedRunner(TransactionRunner):
                 if not pauses.text:
                     raise failure
                 raise type(failure)(reason) from failure.__cause__
+            _LOG.warning("Running a transaction again: %s", failure.reason)
 
     def _waited(self, began: float) -> bool:
         """Return True if the driver itself waited for a lock for as long as the URL says."""

@@ -59,13 +59,14 @@ def several(mysql_url: str, dead_port: int) -> str:
     return listed(mysql_url, f"127.0.0.1:{dead_port}", address(mysql_url))
 
 
-async def test_a_dead_host_is_passed_over(several: str) -> None:
+async def test_a_dead_host_is_passed_over(several: str, caplog: pytest.LogCaptureFixture) -> None:
     async with Checkpointer(several) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
         assert len(await checkpointer.read("t")) == 1
     with SyncCheckpointer(several) as plain:
         plain.append("t", [UserFactory()])
         assert len(plain.read("t")) == 2
+    assert f"Connected to {address(several).partition(',')[2]}, as others failed" in caplog.text
 
 
 async def test_one_host_is_asked_nothing(mysql_url: str) -> None:

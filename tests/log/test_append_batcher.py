@@ -285,7 +285,7 @@ async def test_an_oversized_append_hinders_no_other(opened: Checkpointer) -> Non
 
 
 async def test_an_error_of_the_database_is_its_callers_alone(
-    opened: Checkpointer, server_url: str
+    opened: Checkpointer, server_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each append of a transaction that the database refused is tried by itself."""
     await execute(server_url, SHORTER[make_url(server_url).get_backend_name()])
@@ -301,6 +301,8 @@ async def test_an_error_of_the_database_is_its_callers_alone(
     wrong = [n for n, outcome in enumerate(outcomes) if outcome is not None]
     assert wrong == [4, 11]
     assert all(isinstance(outcomes[n], ColumnTooShortError) for n in wrong)
+    assert "appends of a batch one by one" in caplog.text
+    assert "too long for it" not in caplog.text
     for thread in range(8):
         expected = [n for n in (thread, thread + 8) if n not in wrong]
         assert await batches(opened, f"t{thread}") == [-1, *expected]

@@ -75,14 +75,20 @@ def said(*names: str) -> list[Message]:
 @pytest.mark.parametrize("names", ["a", "ab"])
 @pytest.mark.parametrize("times", [1, 3])
 async def test_an_append_is_stored_once(
-    opened: Checkpointer, other: AsyncConnection, arrival: str, times: int, names: str
+    opened: Checkpointer,
+    other: AsyncConnection,
+    arrival: str,
+    times: int,
+    names: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A lost COMMIT, done or not, costs the caller nothing but time."""
+    """A lost COMMIT, done or not, costs the caller nothing but time, and is logged."""
     engine = engines_of(opened)[0]
     with lost_commits(engine, other, arrives=arrival == "done", times=times) as killed:
         await opened.append("t", said(*names))
     # What arrived needs no second transaction that inserts; one that looks has no COMMIT.
     assert len(killed) == (1 if arrival == "done" else times)
+    assert caplog.text.count("The connection was lost during COMMIT") == len(killed)
     assert (await ids(opened, "t"))[1:] == [*names]
     await opened.append("t", said("c"))
     assert (await ids(opened, "t"))[1:] == [*names, "c"]

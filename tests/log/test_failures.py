@@ -30,6 +30,7 @@ from threadlog.errors import (
     StorageError,
     TooManyConnectionsError,
 )
+from threadlog.messages import TextContent
 
 _OTHERS_OF_MYSQL: Final = (
     "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
@@ -93,18 +94,27 @@ async def waiting(other: AsyncConnection) -> int:
 
 
 async def test_a_killed_connection_is_replaced_and_the_append_run_again(
-    opened: Checkpointer, server_url: str, other: AsyncConnection
+    opened: Checkpointer,
+    server_url: str,
+    other: AsyncConnection,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A connection lost before COMMIT costs the caller nothing but time."""
+    """A connection lost before COMMIT costs the caller nothing but time, and is logged."""
+    assert "threadlog" not in {record.name.partition(".")[0] for record in caplog.records}
     blocker = engine_for(server_url)
     async with blocker.connect() as lock:
         await lock.execute(text("SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"))
-        append = asyncio.create_task(opened.append("t", UserFactory.build_batch(2)))
+        secret = UserFactory(content=[TextContent(text="what was said")])
+        append = asyncio.create_task(opened.append("t", [secret, UserFactory()]))
         await kill_connection(other, await waiting(other))
         await waiting(other)
         await lock.rollback()
     await append
     await blocker.dispose()
+    logged = [r for r in caplog.records if r.name == "threadlog.runtime.transactions"]
+    assert [record.levelname for record in logged] == ["WARNING"]
+    assert logged[0].getMessage().startswith("Running a transaction again: ")
+    assert "what was said" not in caplog.text
     assert [s.seq for s in await opened.read("t")] == [1, 2, 3]
 
 

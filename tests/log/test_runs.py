@@ -173,12 +173,16 @@ async def test_stale_runs_gave_no_sign_of_life(
     assert everybody == {"dead", "young"} | ({"works"} & everybody)
 
 
-async def test_an_age_is_rounded_up(checkpointer: Checkpointer) -> None:
+async def test_an_age_is_rounded_up(
+    checkpointer: Checkpointer, caplog: pytest.LogCaptureFixture
+) -> None:
     """Less than a second is not taken for none."""
     await checkpointer.claim_run("t", "r")
     with pytest.raises(RunAlreadyClaimedError):
         await checkpointer.release_run("t", "r", older_than=timedelta(seconds=4, milliseconds=1))
+    assert caplog.text == ""
     await checkpointer.release_run("t", "r", older_than=timedelta(0))
+    assert "Released run 'r' of thread 't', which was abandoned" in caplog.text
 
 
 async def test_messages_of_very_many_runs(checkpointer: Checkpointer) -> None:

@@ -5,6 +5,7 @@ it is writable, and a connection is discarded when its server refuses to write. 
 one host, no statement is added.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ from threadlog.errors import (
     StorageError,
     TooManyConnectionsError,
 )
+
+_LOG: Final = logging.getLogger(__name__)
 
 # An option of the server prevents the statement. The text names the option, in every language
 # of the server.
@@ -163,6 +166,8 @@ class PrimaryLocator:
             except (_NotPrimaryError, dialect.loaded_dbapi.Error, OSError, EOFError) as error:
                 errors[host] = error
             else:
+                if errors:
+                    _LOG.warning("Connected to %s, as others failed: %s", host, _faults(errors))
                 self._last = host
                 return connection
         # Begin with a host that answers next time: a machine that is gone costs a timeout.
@@ -173,7 +178,7 @@ class PrimaryLocator:
 
 def _no_primary(errors: Mapping[Host, Exception]) -> StorageError:
     """Return the error that names the fault of each host."""
-    text = "; ".join(f"{host}: {_text(error)}" for host, error in errors.items())
+    text = _faults(errors)
     if any(isinstance(error, _NotPrimaryError) for error in errors.values()):
         return NoPrimaryError(text)
     # No server reports a group: waiting for an election would be useless.
@@ -226,6 +231,10 @@ def _check_writable(dialect: Dialect, cursor: DBAPICursor) -> None:
     reason = reason_against_writing(cursor.fetchall())
     if reason is not None:
         raise _NotPrimaryError(reason)
+
+
+def _faults(errors: Mapping[Host, Exception]) -> str:
+    return "; ".join(f"{host}: {_text(error)}" for host, error in errors.items())
 
 
 def _text(error: BaseException) -> str:

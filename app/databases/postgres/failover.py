@@ -5,6 +5,7 @@ read-only, such as a standby. A connection is discarded when its server refuses 
 URL has one host, its server is not checked.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -27,6 +28,8 @@ from threadlog.errors import (
     NoPrimaryError,
     StorageError,
 )
+
+_LOG: Final = logging.getLogger(__name__)
 
 _SETTINGS: Final = "threadlog_settings"  # in the pool's record of a connection
 
@@ -84,6 +87,8 @@ class PrimaryLocator:
             except dialect.loaded_dbapi.Error as error:
                 errors[host] = error
             else:
+                if errors:
+                    _LOG.warning("Connected to %s, as others failed: %s", host, _faults(errors))
                 self._last = host
                 return connection
         # Begin with a host that answers next time: a machine that is gone costs a timeout.
@@ -128,11 +133,15 @@ def _too_late(options: Mapping[str, Any]) -> str:
 
 def _no_primary(errors: Mapping[Host, Exception]) -> StorageError:
     """Return the error that names the fault of each host."""
-    text = "; ".join(f"{host}: {str(e).partition(chr(10))[0]}" for host, e in errors.items())
+    text = _faults(errors)
     if any(map(_is_not_writable, errors.values())):
         return NoPrimaryError(text)
     kinds = set(map(connecting_type, errors.values()))
     return (kinds.pop() if len(kinds) == 1 else ConnectionLostError)(text)
+
+
+def _faults(errors: Mapping[Host, Exception]) -> str:
+    return "; ".join(f"{host}: {str(e).partition(chr(10))[0]}" for host, e in errors.items())
 
 
 def _is_not_writable(error: Exception) -> bool:
