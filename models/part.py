@@ -46,6 +46,9 @@ class SchemaPart:
     main_class: type[DeclarativeBase]
     """The mapped class by which a session with several engines finds that of the part."""
 
+    partitioned: bool = False
+    """True if some of the tables have `PARTITION_COUNT` partitions."""
+
     @property
     def tables(self) -> frozenset[str]:
         """The names of the part's tables."""
@@ -59,6 +62,7 @@ MESSAGES: Final = SchemaPart(
     cubepi_metadata.tables[SchemaVersion.__tablename__],
     "threadlog_alembic_version",
     Thread,
+    partitioned=True,
 )
 """The message log."""
 

@@ -99,7 +99,13 @@ class Backend:
         return PoolSize(least, writing), PoolSize(least_reading, reading)
 
     def settings(
-        self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
+        self,
+        url: URL,
+        pool: PoolSize,
+        *,
+        reading: bool = False,
+        synchronous: bool = False,
+        partitioned: bool = True,
     ) -> EngineSettings:
         """Choose the driver and the options of an engine that threadlog owns.
 
@@ -108,6 +114,7 @@ class Backend:
             pool: the size of the engine's pool.
             reading: the engine only reads, and each statement is a transaction.
             synchronous: the engine does not use asyncio.
+            partitioned: some tables that the engine is used for have many partitions.
 
         Raises:
             ConfigurationError: the URL cannot be used.

@@ -72,7 +72,13 @@ class SQLiteBackend(Backend):
         return PoolSize(1, 1), PoolSize(0, 0)
 
     def settings(
-        self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
+        self,
+        url: URL,
+        pool: PoolSize,
+        *,
+        reading: bool = False,
+        synchronous: bool = False,
+        partitioned: bool = True,
     ) -> EngineSettings:
         """Choose the driver, and for an in-memory database a name that connections share."""
         default = self.synchronous if synchronous else self.asynchronous

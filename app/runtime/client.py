@@ -257,7 +257,13 @@ class EngineClient:
             engine = open_sync_engine(self.backend, url, size, reading=reading)
             thread = OperationThread()
         else:
-            engine = open_engine(self.backend, self.url, size, reading=reading).sync_engine
+            engine = open_engine(
+                self.backend,
+                self.url,
+                size,
+                reading=reading,
+                partitioned=self._part.partitioned,
+            ).sync_engine
             thread = None
         runner = OwnedRunner(
             engine,

@@ -20,6 +20,7 @@ def open_engine(
     pool: PoolSize,
     *,
     reading: bool = False,
+    partitioned: bool = True,
     no_statement_timeout: bool = False,
     snapshots: bool = False,
 ) -> AsyncEngine:
@@ -30,6 +31,7 @@ def open_engine(
         url: the database.
         pool: the engine's connections.
         reading: the engine is only to read; each of its statements is a transaction.
+        partitioned: some tables that it is used for have many partitions.
         no_statement_timeout: statements have no time limit, as those of migrations.
         snapshots: all that a transaction reads is to be of one point in time.
 
@@ -37,7 +39,7 @@ def open_engine(
         ConfigurationError: the URL cannot be used.
         MissingExtraError: its driver is not installed.
     """
-    settings = backend.settings(url, pool, reading=reading)
+    settings = backend.settings(url, pool, reading=reading, partitioned=partitioned)
     if snapshots and backend.read_committed:
         settings.options["isolation_level"] = "REPEATABLE READ"
     engine = _create(create_async_engine, settings, backend.asynchronous)
@@ -47,10 +49,12 @@ def open_engine(
 
 
 def open_sync_engine(
-    backend: Backend, url: URL, pool: PoolSize, *, reading: bool = False
+    backend: Backend, url: URL, pool: PoolSize, *, reading: bool = False, partitioned: bool = True
 ) -> Engine:
     """Create a plain engine; see `open_engine`."""
-    settings = backend.settings(url, pool, reading=reading, synchronous=True)
+    settings = backend.settings(
+        url, pool, reading=reading, synchronous=True, partitioned=partitioned
+    )
     engine = _create(create_engine, settings, backend.synchronous)
     backend.attach(engine, settings.limits)
     return engine

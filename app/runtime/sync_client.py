@@ -123,11 +123,14 @@ class SyncEngineClient:
         if self.engine is not None:
             raise entered_already(self)
         self._process = os.getpid()
-        self.engine = open_sync_engine(self.backend, self.url, self._writing)
+        partitioned = self._part.partitioned
+        self.engine = open_sync_engine(
+            self.backend, self.url, self._writing, partitioned=partitioned
+        )
         self._runner = self._runner_on(self.engine, autocommit=self.backend.embedded)
         if self._reading.most:
             self.reading_engine = open_sync_engine(
-                self.backend, self.url, self._reading, reading=True
+                self.backend, self.url, self._reading, reading=True, partitioned=partitioned
             )
             self._reading_runner = self._runner_on(self.reading_engine, autocommit=True)
         _LOG.debug("Opened %s", self)

@@ -119,7 +119,13 @@ class MySQLBackend(Backend):
     synchronous = Driver("pymysql", "mysql-sync")
 
     def settings(
-        self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
+        self,
+        url: URL,
+        pool: PoolSize,
+        *,
+        reading: bool = False,
+        synchronous: bool = False,
+        partitioned: bool = True,
     ) -> EngineSettings:
         """Choose the driver, the isolation level and TLS; see `Backend.settings`."""
         driver = _driver(url, self.synchronous if synchronous else self.asynchronous)

@@ -38,14 +38,16 @@ MINIMUM_VERSION: Final = (13,)
 # Every setting that the statements and the drivers rely on, whatever the defaults of the server,
 # the database and the role are. extra_float_digits: 0 would cut microseconds off epoch seconds.
 # quote_all_identifiers: the catalogue's texts are compared. lock_timeout is as long as MySQL's.
-# plan_cache_mode: after five executions the server would use a generic plan, which locks all
-# partitions, and writers would then contend for the server's lock table.
 _SETTINGS: Final = (
-    "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=50s -c plan_cache_mode=force_custom_plan "
+    "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=50s "
     "-c client_encoding=UTF8 -c standard_conforming_strings=on -c bytea_output=hex "
     "-c extra_float_digits=1 -c quote_all_identifiers=off -c transform_null_equals=off "
     "-c array_nulls=on"
 )
+
+# After five executions the server may use a generic plan, which locks all partitions, and writers
+# would then contend for the server's lock table.
+_PLAN_EACH: Final = "-c plan_cache_mode=force_custom_plan"
 
 # Settings as PostgreSQL's own programs have them; a backslash precedes a space in a value.
 _SETTING: Final = re.compile(r"(?:-c\s*|--)([\w.-]+)=((?:\\.|[^\s\\])*)(?!\S)")
@@ -91,7 +93,13 @@ class PostgresBackend(Backend):
     synchronous = Driver("psycopg", "postgres")
 
     def settings(
-        self, url: URL, pool: PoolSize, *, reading: bool = False, synchronous: bool = False
+        self,
+        url: URL,
+        pool: PoolSize,
+        *,
+        reading: bool = False,
+        synchronous: bool = False,
+        partitioned: bool = True,
     ) -> EngineSettings:
         """Choose the driver, the isolation level and TLS; see `Backend.settings`."""
         driver = _driver(url, self.synchronous if synchronous else self.asynchronous)
@@ -103,7 +111,12 @@ class PostgresBackend(Backend):
         limits = take_limits(query)
         hosts = [str(host) for host in parse_hosts(url)]
         query.pop("host", None)
-        arguments = _arguments(query, limits, synchronous=synchronous)
+        defaults = f"{_SETTINGS} {_PLAN_EACH}" if partitioned else _SETTINGS
+        session = SessionSettings(
+            values=_parse_settings(f"{defaults} {query.pop('options', '')}"),
+            pooled=query.pop(_CACHE, None) == "0",
+        )
+        arguments = _arguments(query, session, limits, synchronous=synchronous)
         options = {"use_native_hstore": False} if synchronous else {}
         return EngineSettings(
             url=url.set(drivername=f"postgresql+{driver}", query={"host": hosts} if hosts else {}),
@@ -193,17 +206,13 @@ def _driver(url: URL, default: Driver) -> str:
 
 
 def _arguments(
-    query: dict[str, Any], limits: TimeLimits, *, synchronous: bool
+    query: dict[str, Any], settings: SessionSettings, limits: TimeLimits, *, synchronous: bool
 ) -> Mapping[str, Any]:
-    """Return the arguments of `open_session` for a URL's options, and remove some from the query.
+    """Return the arguments of `open_session` for a URL's options.
 
     Raises:
         ConfigurationError: an option is unknown, or names a file that does not exist.
     """
-    settings = SessionSettings(
-        values=_parse_settings(f"{_SETTINGS} {query.pop('options', '')}"),
-        pooled=query.pop(_CACHE, None) == "0",
-    )
     _check_options(query)
     if synchronous:
         # psycopg accepts whole seconds, at least two.
