@@ -13,10 +13,11 @@ from threadlog.databases.urls import parse_url
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads
-from threadlog.log.append import append_messages
+from threadlog.log.append import append_messages, encode_append
 from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT
 from threadlog.log.message_codec import MessageT
 from threadlog.log.results import StoredMessage
+from threadlog.log.sync_append_batcher import SyncAppendBatcher
 from threadlog.models import MESSAGES
 from threadlog.runtime.external import check_one_source, check_pool, check_same_kind, not_open
 from threadlog.runtime.methods import as_method
@@ -75,6 +76,8 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     client: SyncOperations
     """Runs the operations on the database."""
 
+    _batcher: SyncAppendBatcher | None = None
+
     @property
     def is_open(self) -> bool:
         """True if the checkpointer is open."""
@@ -82,9 +85,20 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
 
     def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
         """See `Checkpointer.append`."""
-        if isinstance(messages, list | tuple) and not messages:
+        batcher = self._batcher
+        if batcher is None:
+            if isinstance(messages, list | tuple) and not messages:
+                return
+            self._write(append_messages, self.vocabulary, thread_id, messages)
             return
-        self._write(append_messages, self.vocabulary, thread_id, messages)
+        try:
+            limit = self.client.statement_limit
+            request = encode_append(self.vocabulary, thread_id, messages, limit)
+            if request is not None:
+                batcher.submit(request)
+        except ThreadlogError as error:
+            self._convert(error)
+            raise
 
     def stream(
         self, thread_id: str, *, after_seq: int = 0, batch_size: int = 500
@@ -220,6 +234,8 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         except ThreadlogError as error:
             self._convert(error)
             raise
+        if isinstance(self.client, SyncEngineClient):
+            self._batcher = SyncAppendBatcher(self.client)
         return self
 
     def __exit__(
@@ -229,6 +245,9 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         traceback: TracebackType | None,
     ) -> None:
         """Close own connections; those in use when their call returns."""
+        if self._batcher is not None:
+            self._batcher.close()
+            self._batcher = None
         self.client.close()
 
     def bind(

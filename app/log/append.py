@@ -42,6 +42,9 @@ class AppendRequest:
     batches: Sequence[Batch[NewMessage]]
     """The same messages, each batch for one statement."""
 
+    size: int | None = None
+    """Bytes of the rows in a statement; None if the append needs a transaction of its own."""
+
     is_withdrawn: bool = False
     """True if the caller was cancelled: no further attempt stores the messages."""
 
@@ -78,7 +81,8 @@ def encode_append(
         return None
     check_id(thread_id)
     rows = types.messages.encode(messages)
-    return AppendRequest(thread_id, rows, _divide(rows, statement_limit))
+    batches = _divide(rows, statement_limit)
+    return AppendRequest(thread_id, rows, batches, batches[0].size if len(batches) == 1 else None)
 
 
 def append_messages(
@@ -148,8 +152,8 @@ class AppendTransaction:
         ends = {thread_id: tail.last_seq for thread_id, tail in tails.items()}
         outcomes = [self._place(number, ends, completed) for number in range(len(self._requests))]
         self._insert(uow)
-        written = {self._requests[number].thread_id for number in self._after_seqs}
-        if touched := [thread_id for thread_id in written if tails[thread_id].needs_touch]:
+        written = (self._requests[number].thread_id for number in self._after_seqs)
+        if touched := {thread_id for thread_id in written if tails[thread_id].needs_touch}:
             uow.threads.touch(*touched)
         return outcomes
 

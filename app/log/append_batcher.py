@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from threadlog.encoding.statement_size import STATEMENT_OVERHEAD
 from threadlog.errors import (
@@ -25,15 +25,14 @@ from threadlog.runtime.client import (
     GRACE_SECONDS,
     ConnectionPool,
     EngineClient,
-    closed_before,
     finish_abandoned,
     pausing,
 )
+from threadlog.runtime.external import closed_before
 
 _LOG: Final = logging.getLogger(__name__)
 
-# While so many batches run, the next append waits for one iteration of the event loop, for
-# others that come in the same iteration. With fewer it starts at once: one alone is not delayed.
+# While so many batches run, further appends wait, so that they share the next transaction.
 _AT_ONCE: Final = 2
 
 # The most of a batch. Each number of threads is a statement of its own to prepare, and the
@@ -50,16 +49,120 @@ _OF_ALL: Final = (
 )
 
 
+@dataclass(eq=False, slots=True)
+class QueuedAppend:
+    """One append of a queue."""
+
+    request: AppendRequest
+
+
+AppendT = TypeVar("AppendT", bound=QueuedAppend)
+
+
+class AppendQueue(Generic[AppendT]):
+    """The appends that wait, and the threads that the running batches append to.
+
+    Appends to one thread run in the order of the calls, one transaction after the other.
+    """
+
+    def __init__(self) -> None:
+        """Create an empty queue."""
+        self.waiting: dict[str, deque[AppendT]] = {}
+        """By thread id."""
+        self._busy: set[str] = set()
+        self.running = 0
+        """How many batches run."""
+
+    def first_runnable(self) -> AppendT | None:
+        """Return the first append that waits and whose thread is not in use."""
+        return next((q[0] for key, q in self.waiting.items() if key not in self._busy), None)
+
+    def may_start(self, thread_id: str) -> bool:
+        """Return True if an append overtakes no other and need not wait for its thread."""
+        return not self.waiting and thread_id not in self._busy and self.running < _AT_ONCE
+
+    def put(self, append: AppendT) -> None:
+        """Add an append behind the others."""
+        self.waiting.setdefault(append.request.thread_id, deque()).append(append)
+
+    def put_back(self, append: AppendT) -> None:
+        """Add an append that is to run by itself, before those of its thread that came later."""
+        append.request.size = None
+        self.waiting.setdefault(append.request.thread_id, deque()).appendleft(append)
+
+    def withdraw(self, append: AppendT) -> bool:
+        """Remove an append; return False if it does not wait."""
+        thread_id = append.request.thread_id
+        appends = self.waiting.get(thread_id, ())
+        if append not in appends:
+            return False
+        self.waiting[thread_id].remove(append)
+        if not appends:
+            del self.waiting[thread_id]
+        return True
+
+    def clear(self) -> list[AppendT]:
+        """Remove all appends, and return them."""
+        appends = [append for waiting in self.waiting.values() for append in waiting]
+        self.waiting.clear()
+        return appends
+
+    def next_batch(self, statement_limit: int) -> list[AppendT]:
+        """Remove appends that fit together from the queue, the first of each thread first."""
+        taken: list[AppendT] = []
+        room = min(_MOST_BYTES, statement_limit) - STATEMENT_OVERHEAD
+        for thread_id in [each for each in self.waiting if each not in self._busy]:
+            appends, before = self.waiting[thread_id], len(taken)
+            while appends and len(taken) < _MOST_APPENDS:
+                size = appends[0].request.size
+                if taken and (size is None or size > room):
+                    break
+                taken.append(appends.popleft())
+                room = 0 if size is None else room - size
+            if len(taken) > before:  # the rest waits after other threads
+                del self.waiting[thread_id]
+                if appends:
+                    self.waiting[thread_id] = appends
+        return taken
+
+    def start(self, appends: Iterable[AppendT]) -> None:
+        """Note that the transaction of a batch runs."""
+        self.running += 1
+        for append in appends:
+            self._busy.add(append.request.thread_id)
+
+    def finish(self, appends: Iterable[AppendT]) -> None:
+        """Note that the transaction of a batch has ended."""
+        self.running -= 1
+        for append in appends:
+            self._busy.discard(append.request.thread_id)
+
+
+def must_run_alone(appends: Sequence[QueuedAppend], error: Exception) -> bool:
+    """Return True if the appends of a batch that failed are to run one by one."""
+    if len(appends) == 1 or isinstance(error, _OF_ALL):
+        return False
+    reason = error.reason if isinstance(error, StorageError) else type(error).__name__
+    _LOG.warning("Running the %d appends of a batch one by one: %s", len(appends), reason)
+    return True
+
+
+def copy_error(error: Exception) -> Exception:
+    """Copy an error that one of several callers may raise: tracebacks are not to be shared."""
+    if not isinstance(error, ThreadlogError):
+        return error
+    copy = restored(type(error), error.args, dict(vars(error)))
+    copy.__cause__ = error
+    return copy
+
+
 _REQUEST: Final = attrgetter("request")
 
 
 @dataclass(eq=False, slots=True)
-class _PendingAppend:
+class _PendingAppend(QueuedAppend):
     """One append, and the future that its caller waits for."""
 
-    request: AppendRequest
-    size: int | None
-    """Bytes of its rows in a statement; None if it needs a transaction of its own."""
     done: asyncio.Future[None]
     batch: "_Batch | None" = None
 
@@ -101,9 +204,8 @@ class AppendBatcher:
         """
         self._client = client
         self.pool = pool
-        self._waiting: dict[str, deque[_PendingAppend]] = {}
-        self._busy: set[str] = set()
-        self._running: set[_Batch] = set()
+        self._queue: AppendQueue[_PendingAppend] = AppendQueue()
+        self._batches: set[_Batch] = set()  # asyncio itself does not keep tasks
         self._dispatcher: asyncio.Task[None] | None = None
         self._is_closed = False
 
@@ -122,13 +224,13 @@ class AppendBatcher:
         if home is not None and asyncio.get_running_loop() is not home.loop:
             await home.run(self._client, partial(self.submit, request))
             return
-        size = request.batches[0].size if len(request.batches) == 1 else None
-        append = _PendingAppend(request, size, asyncio.get_running_loop().create_future())
-        if self._may_start(request.thread_id):
+        done = asyncio.get_running_loop().create_future()
+        append = _PendingAppend(request, done)
+        if self._queue.may_start(request.thread_id) and not self.pool.slots.locked():
             await self.pool.slots.acquire()  # returns at once: it is not locked
             self._start([append])
         else:
-            self._waiting.setdefault(request.thread_id, deque()).append(append)
+            self._queue.put(append)
             self._ensure_dispatcher()
         if append.batch is None:  # no timer where nobody waits
             self._limit_waiting(append)
@@ -137,7 +239,7 @@ class AppendBatcher:
         except asyncio.CancelledError:
             request.is_withdrawn = True
             if append.batch is None:
-                self._withdraw(append)
+                self._queue.withdraw(append)
             else:
                 await append.batch.finish_after_cancellation()
             raise
@@ -145,16 +247,8 @@ class AppendBatcher:
     def close(self) -> None:
         """Refuse what waits, and what would have to wait again; let finish what runs."""
         self._is_closed = True
-        for appends in self._waiting.values():
-            for append in appends:
-                _resolve(append, closed_before(self._client))
-        self._waiting.clear()
-
-    def _may_start(self, thread_id: str) -> bool:
-        """Return True if an append overtakes no other and need not wait for its thread."""
-        if self._waiting or thread_id in self._busy:
-            return False
-        return len(self._running) < _AT_ONCE and not self.pool.slots.locked()
+        for append in self._queue.clear():
+            _resolve(append, closed_before(self._client))
 
     def _limit_waiting(self, append: _PendingAppend) -> None:
         seconds = self.pool.wait_seconds
@@ -163,7 +257,7 @@ class AppendBatcher:
 
     def _give_up(self, append: _PendingAppend) -> None:
         if append.batch is None:
-            self._withdraw(append)
+            self._queue.withdraw(append)
             seconds = self.pool.wait_seconds
             error = PoolTimeoutError(f"Connections, or the thread, were in use for {seconds:g} s")
             error.__cause__ = TimeoutError()
@@ -171,49 +265,27 @@ class AppendBatcher:
 
     def _ensure_dispatcher(self) -> None:
         """Start the dispatcher if appends wait that may run, and it does not run yet."""
-        if not self._waiting or (self._dispatcher is not None and not self._dispatcher.done()):
+        if self._dispatcher is not None and not self._dispatcher.done():
             return
-        if self._has_runnable():
+        if self._queue.first_runnable() is not None:
             self._dispatcher = asyncio.create_task(self._dispatch())
 
-    def _has_runnable(self) -> bool:
-        return any(thread_id not in self._busy for thread_id in self._waiting)
-
     async def _dispatch(self) -> None:
-        while self._has_runnable():
+        while self._queue.first_runnable() is not None:
             await self.pool.slots.acquire()
-            appends = self._next_batch()
+            appends = self._queue.next_batch(self.pool.runner.statement_limit)
             if appends:
                 self._start(appends)
             else:
                 self.pool.slots.release()
 
-    def _next_batch(self) -> list[_PendingAppend]:
-        """Remove appends that fit together from the queue, the first of each thread first."""
-        taken: list[_PendingAppend] = []
-        most_bytes = min(_MOST_BYTES, self.pool.runner.statement_limit)
-        room = most_bytes - STATEMENT_OVERHEAD
-        for thread_id in [each for each in self._waiting if each not in self._busy]:
-            appends, before = self._waiting[thread_id], len(taken)
-            while appends and len(taken) < _MOST_APPENDS:
-                size = appends[0].size
-                if taken and (size is None or size > room):
-                    break
-                taken.append(appends.popleft())
-                room = 0 if size is None else room - size
-            if len(taken) > before:  # the rest waits after other threads
-                del self._waiting[thread_id]
-                if appends:
-                    self._waiting[thread_id] = appends
-        return taken
-
     def _start(self, appends: Sequence[_PendingAppend]) -> None:
         """Start the transaction of a batch, whose slot is held."""
         batch = _Batch(appends, waiting=len(appends))
-        self._running.add(batch)
+        self._batches.add(batch)
+        self._queue.start(appends)
         for append in appends:
             append.batch = batch
-            self._busy.add(append.request.thread_id)
         batch.task = asyncio.create_task(self._run_batch(batch))
 
     async def _run_batch(self, batch: _Batch) -> None:
@@ -228,52 +300,34 @@ class AppendBatcher:
                 else:
                     _resolve(append, outcome)
         except Exception as error:  # noqa: BLE001 - it is the callers' to handle
-            again = self._split_failure(batch.appends, error)
+            if must_run_alone(batch.appends, error):
+                again = batch.appends
+            else:
+                for append in batch.appends:
+                    _resolve(append, copy_error(error) if len(batch.appends) > 1 else error)
         finally:
             self._finish(batch, again)
 
-    def _split_failure(
-        self, appends: Sequence[_PendingAppend], error: Exception
-    ) -> Sequence[_PendingAppend]:
-        """Resolve the appends that an error concerns; return those to run one by one."""
-        if len(appends) == 1:
-            _resolve(appends[0], error)
-        elif isinstance(error, _OF_ALL):
-            for append in appends:
-                _resolve(append, _copy(error))
-        else:
-            reason = error.reason if isinstance(error, StorageError) else type(error).__name__
-            _LOG.warning("Running the %d appends of a batch one by one: %s", len(appends), reason)
-            return appends
-        return ()
-
     def _finish(self, batch: _Batch, again: Iterable[_PendingAppend]) -> None:
-        self._running.discard(batch)
-        for append in batch.appends:
-            self._busy.discard(append.request.thread_id)
+        self._batches.discard(batch)
+        self._queue.finish(batch.appends)
         for append in reversed(tuple(again)):
             if not append.done.done():
                 self._put_back(append)
         for append in batch.appends:
             if append.batch is batch and not append.done.done():
                 append.done.cancel()  # the batch was cancelled itself: the application ends
-        self._ensure_dispatcher()
+        if self._queue.waiting:
+            self._ensure_dispatcher()
 
     def _put_back(self, append: _PendingAppend) -> None:
         """Queue an append to run by itself, before those of its thread that came later."""
         if self._is_closed:
             _resolve(append, closed_before(self._client))
             return
-        append.batch, append.size = None, None
-        self._waiting.setdefault(append.request.thread_id, deque()).appendleft(append)
+        append.batch = None
+        self._queue.put_back(append)
         self._limit_waiting(append)
-
-    def _withdraw(self, append: _PendingAppend) -> None:
-        appends = self._waiting.get(append.request.thread_id)
-        if appends is not None and append in appends:
-            appends.remove(append)
-            if not appends:
-                del self._waiting[append.request.thread_id]
 
 
 def _resolve(append: _PendingAppend, error: Exception | None) -> None:
@@ -284,10 +338,3 @@ def _resolve(append: _PendingAppend, error: Exception | None) -> None:
         append.done.set_result(None)
     else:
         append.done.set_exception(error)
-
-
-def _copy(error: ThreadlogError) -> ThreadlogError:
-    """Copy an error that one of several callers may raise: tracebacks are not to be shared."""
-    copy = restored(type(error), error.args, dict(vars(error)))
-    copy.__cause__ = error
-    return copy

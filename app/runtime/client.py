@@ -24,7 +24,7 @@ from threadlog.databases.base import Backend, PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import show_url
-from threadlog.errors import ConfigurationError, NotOpenError, PoolTimeoutError
+from threadlog.errors import ConfigurationError, PoolTimeoutError
 from threadlog.models import SchemaPart
 from threadlog.runtime.engines import open_engine, open_sync_engine
 from threadlog.runtime.external import (
@@ -32,6 +32,7 @@ from threadlog.runtime.external import (
     bind_of,
     check_factory,
     check_new_session,
+    closed_before,
     entered_already,
     exclusive_use,
     not_open,
@@ -523,14 +524,6 @@ async def finish_abandoned(task: asyncio.Task[Any]) -> None:
         await asyncio.wait({task}, timeout=GRACE_SECONDS)
     finally:
         task.cancel()
-
-
-def closed_before(client: object) -> NotOpenError:
-    """Return the error of an operation that waited while its client was closed."""
-    return NotOpenError(
-        f"The checkpointer of {client} was closed before the call began. Open it "
-        "again, or close it after the last call."
-    )
 
 
 _pending_disposals: Final[set[asyncio.Task[None]]] = set()

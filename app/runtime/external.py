@@ -187,6 +187,14 @@ def entered_already(client: object) -> ConfigurationError:
     )
 
 
+def closed_before(client: object) -> NotOpenError:
+    """Return the error of an operation that waited while its client was closed."""
+    return NotOpenError(
+        f"The checkpointer of {client} was closed before the call began. Open it "
+        "again, or close it after the last call."
+    )
+
+
 def not_open(client: object) -> NotOpenError:
     """Return the error of a call outside the block."""
     return NotOpenError(

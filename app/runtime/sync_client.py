@@ -80,12 +80,12 @@ class SyncEngineClient:
         """
         self.url = url
         self.backend: Backend = backend_of(url)
-        limits = self.backend.settings(url, size, synchronous=True).limits
-        self._retry_seconds = choose_retry(retry_seconds, limits)
+        self.limits = self.backend.settings(url, size, synchronous=True).limits
+        self._retry_seconds = choose_retry(retry_seconds, self.limits)
         self.engine: Engine | None = None
         self.reading_engine: Engine | None = None
         self._part = part
-        self._writing, self._reading = self.backend.divide(size)
+        self.writing_size, self._reading_size = self.backend.divide(size)
         self._statement_limit = 0
         self._process = 0
         self._forking = threading.Lock()
@@ -125,12 +125,12 @@ class SyncEngineClient:
         self._process = os.getpid()
         partitioned = self._part.partitioned
         self.engine = open_sync_engine(
-            self.backend, self.url, self._writing, partitioned=partitioned
+            self.backend, self.url, self.writing_size, partitioned=partitioned
         )
         self._runner = self._runner_on(self.engine, autocommit=self.backend.embedded)
-        if self._reading.most:
+        if self._reading_size.most:
             self.reading_engine = open_sync_engine(
-                self.backend, self.url, self._reading, reading=True, partitioned=partitioned
+                self.backend, self.url, self._reading_size, reading=True, partitioned=partitioned
             )
             self._reading_runner = self._runner_on(self.reading_engine, autocommit=True)
         _LOG.debug("Opened %s", self)
@@ -172,7 +172,7 @@ class SyncEngineClient:
         Raises:
             StorageError: one cannot be opened.
         """
-        sizes = ((self._runner, self._writing), (self._reading_runner, self._reading))
+        sizes = ((self._runner, self.writing_size), (self._reading_runner, self._reading_size))
         for runner, size in sizes:
             if runner is not None:
                 runner.open_connections(size.least)

@@ -94,9 +94,9 @@ def queue_of(checkpointer: Checkpointer) -> AppendBatcher:
 def assert_idle(checkpointer: Checkpointer) -> None:
     """Assert that nothing waits, runs or holds a connection."""
     queue = queue_of(checkpointer)
-    assert not queue._waiting
-    assert not queue._busy
-    assert not queue._running
+    assert not queue._queue.waiting
+    assert not queue._queue.running
+    assert not queue._batches
     assert not queue.pool.slots.locked()
     assert not any(pool.checkedout() for pool in pools_of(checkpointer))
 
@@ -522,10 +522,10 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
     queue.pool.wait_seconds = 0.1
 
     async def run(*_: object) -> list[Outcome]:
-        (batch,) = queue._running
+        (batch,) = queue._batches
         try:
             if len(batch.appends) == 1:
-                if batch.appends[0].size is None:  # put back
+                if batch.appends[0].request.size is None:  # put back
                     await ends.wait()
                 return [None]
             await asyncio.sleep(0.3)
