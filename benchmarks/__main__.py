@@ -57,7 +57,8 @@ def report(scale: Scale, command: str) -> Report:
         running_server(POSTGRES, durable=True) as other,
         fresh_database(other.url) as postgres,
     ):
-        asyncio.run(on_connection(mysql, create_schema))
+        for url in (mysql, postgres):
+            asyncio.run(on_connection(url, create_schema))
         told = asyncio.run(conditions(mysql, command=command, rounds=scale.rounds))
         found = asyncio.run(figures(scale, Place(mysql, postgres, Path(folder))))
     return Report(Figures(found), targets(scale), told)

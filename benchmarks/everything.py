@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from benchmarks.peers.agents_sdk import AgentsSDK
 from benchmarks.peers.cubeloop_tables import CubeloopTables
+from benchmarks.peers.elsewhere import opened_elsewhere
 from benchmarks.peers.floor import Floor
 from benchmarks.peers.framework import Framework
 from benchmarks.peers.graph_savers import opened_savers
@@ -19,7 +20,15 @@ from benchmarks.piece import Piece
 from benchmarks.place import Place
 from benchmarks.scale import Scale
 from benchmarks.setting import Setting
-from benchmarks.work import agent_turn, appending, graph_state, loading, streaming, writing
+from benchmarks.work import (
+    agent_turn,
+    appending,
+    elsewhere,
+    graph_state,
+    loading,
+    streaming,
+    writing,
+)
 from tests.support.counting import StatementCount
 from threadlog.cubeloop import Checkpointer
 
@@ -50,13 +59,15 @@ async def everything(scale: Scale, place: Place) -> AsyncIterator[Sequence[Group
             await stack.enter_async_context(AgentsSDK.opened(place.mysql)),
             await stack.enter_async_context(OursSync.opened(place.mysql, tables)),
         ]
+        elsewhere_opened = await stack.enter_async_context(opened_elsewhere(place))
         savers = await stack.enter_async_context(opened_savers(place))
         counting = StatementCount(await stack.enter_async_context(engine.connect()))
         on_sqlite = await _on_sqlite(stack, f"sqlite:///{place.folder}/stream.db")
         work = [
             *_of_logs(Setting(scale, [ours, theirs, *peers])),
+            elsewhere.one_writer(elsewhere_opened, scale.appends),
             agent_turn.turns([ours, theirs], counting, scale.turns),
-            graph_state.graphs(savers, scale.supersteps),
+            graph_state.graphs(savers, scale.supersteps, scale.graphs),
         ]
         streams = {OURS: (ours.checkpointer, tables), OURS_ON_SQLITE: on_sqlite}
         yield [

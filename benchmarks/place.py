@@ -12,7 +12,7 @@ class Place:
     """The URL of a MySQL database with threadlog's schema."""
 
     postgres: str
-    """The URL of an empty PostgreSQL database."""
+    """The URL of a PostgreSQL database with threadlog's schema."""
 
     folder: Path
     """The folder for SQLite files."""

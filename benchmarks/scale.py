@@ -39,6 +39,9 @@ class Scale:
     supersteps: int
     """Steps of a graph in a round, each of which stores a checkpoint."""
 
+    graphs: int
+    """Graphs that run at once through one saver, two steps each."""
+
 
 FULL: Final = Scale(
     rounds=7,
@@ -51,6 +54,7 @@ FULL: Final = Scale(
     turns=10,
     streamed=(1_000, 10_000, 100_000),
     supersteps=20,
+    graphs=64,
 )
 QUICK: Final = Scale(
     rounds=3,
@@ -63,6 +67,7 @@ QUICK: Final = Scale(
     turns=3,
     streamed=(1_000, 10_000),
     supersteps=10,
+    graphs=64,
 )
 TINY: Final = Scale(
     rounds=1,
@@ -75,5 +80,6 @@ TINY: Final = Scale(
     turns=1,
     streamed=(10, 100),
     supersteps=2,
+    graphs=2,
 )
 """For the tests of the benchmark itself; its figures mean nothing."""

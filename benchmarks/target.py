@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.figure import Figures
-from benchmarks.peers.names import FRAMEWORK, OURS, SYNC
+from benchmarks.peers.elsewhere import AWAY, POSTGRES, SQLITE
+from benchmarks.peers.names import FLOOR, FRAMEWORK, LANGGRAPH, OURS, SYNC
 from benchmarks.scale import Scale
-from benchmarks.work import agent_turn, appending, loading, writing
+from benchmarks.work import agent_turn, appending, elsewhere, graph_state, loading, writing
 
 
 @dataclass(frozen=True)
@@ -49,20 +50,36 @@ class Target:
 def targets(scale: Scale) -> Sequence[Target]:
     """Return the targets of a scale."""
     most = scale.writers[-1]
-    loads = [loading.whole_of(length) for length in (min(scale.loads), max(scale.loads))]
+    loads = zip(sorted(scale.loads), (0.7, 0.65, 0.6), strict=False)
     newest, longest = loading.newest_of(scale.last_of), appending.to_length(scale.lengths[-1])
+    own_threads = writing.on_own_threads(most)
     return [
-        _beside_the_framework(appending.ONE_WRITER, 0.8),
-        _beside_the_framework(writing.on_own_threads(most), 1.7, least=True),
-        _beside_the_framework(writing.on_one_thread(most), 4, least=True),
-        *(_beside_the_framework(work, 0.75) for work in loads),
-        Target(newest, OURS, loading.SHORT, OURS, 1.2),
+        _beside_the_framework(appending.ONE_WRITER, 0.7),
+        _beside_the_framework(elsewhere.append_on(AWAY), 0.35),
+        _beside_the_framework(elsewhere.append_on(POSTGRES), 0.7),
+        _beside_the_framework(elsewhere.append_on(SQLITE), 0.7),
+        _beside_the_framework(own_threads, 2, least=True),
+        Target(own_threads, OURS, own_threads, FLOOR, 1.1, least=True),
+        _beside_the_framework(writing.on_one_thread(most), 5, least=True),
+        *(_beside_the_framework(loading.whole_of(length), bound) for length, bound in loads),
+        Target(newest, OURS, loading.SHORT, OURS, 1.1),
         Target(longest, OURS, appending.to_length(scale.lengths[0]), OURS, 1.2),
-        _beside_the_framework(agent_turn.TIME, 0.6),
+        _beside_the_framework(agent_turn.TIME, 0.7),
         _beside_the_framework(agent_turn.STATEMENTS, 0.5),
         Target(appending.ONE_WRITER, SYNC, appending.ONE_WRITER, OURS, 1.1),
+        Target(appending.PROCESSOR, OURS, appending.PROCESSOR, FLOOR, 1.4),
+        _beside_langgraph(graph_state.step_of(SQLITE), 0.9),
+        _beside_langgraph(graph_state.step_of(POSTGRES), 0.7),
+        _beside_langgraph(graph_state.latest_of(SQLITE), 0.9),
+        _beside_langgraph(graph_state.latest_of(POSTGRES), 0.8),
+        _beside_langgraph(graph_state.crowd_of(SQLITE, scale.graphs), 0.9),
+        _beside_langgraph(graph_state.crowd_of(POSTGRES, scale.graphs), 0.5),
     ]
 
 
 def _beside_the_framework(work: str, bound: float, *, least: bool = False) -> Target:
     return Target(work, OURS, work, FRAMEWORK, bound, least)
+
+
+def _beside_langgraph(work: str, bound: float) -> Target:
+    return Target(work, OURS, work, LANGGRAPH, bound)

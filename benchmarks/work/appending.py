@@ -8,9 +8,10 @@ from typing import Final
 from benchmarks.peers.contender import Contender
 from benchmarks.piece import Piece, Point, Run
 from benchmarks.setting import Setting
-from benchmarks.stopwatch import ms_each
+from benchmarks.stopwatch import Stopwatch, ms_each, processor_ms_each
 
 ONE_WRITER: Final = "append 1 message, one writer"
+PROCESSOR: Final = "append 1 message, one writer, processor time"
 PANEL: Final = "Append 1 message to a thread of so many"
 
 # Threads up to this length are made anew for each turn, since appends make them longer.
@@ -32,8 +33,14 @@ def long_thread(length: int) -> str:
 def one_writer(setting: Setting) -> Sequence[Piece]:
     """Return the work of one writer."""
     times = setting.scale.appends
-    runs = [Run(c.name, partial(_append, c, times, 4)) for c in setting.contenders]
-    return [Piece(ONE_WRITER, "ms", runs)]
+    return [
+        Piece(
+            name,
+            "ms",
+            [Run(c.name, partial(_append, c, times, 4, each)) for c in setting.contenders],
+        )
+        for name, each in ((ONE_WRITER, ms_each), (PROCESSOR, processor_ms_each))
+    ]
 
 
 def to_lengths(setting: Setting) -> Sequence[Piece]:
@@ -50,7 +57,9 @@ def to_lengths(setting: Setting) -> Sequence[Piece]:
     ]
 
 
-async def _append(contender: Contender, times: int, length: int) -> float:
+async def _append(
+    contender: Contender, times: int, length: int, each: Stopwatch = ms_each
+) -> float:
     name = f"{length} messages, {next(_numbers)}" if length <= _SHORT else long_thread(length)
     thread_id = await contender.tables.ensure(name, length)
-    return await ms_each(contender.write([thread_id], times), times)
+    return await each(contender.write([thread_id], times), times)
