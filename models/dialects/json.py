@@ -28,12 +28,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.selectable import TableValuedAlias
 from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.json_mariadb import has_member, member_equals
-from threadlog.models.dialects.names import MYSQL, dialect_name
+from threadlog.models.dialects.names import dialect_name
+from threadlog.models.dialects.template import Template
 
 # Python writes floats from 1e+16 on with an exponent and without a decimal point.
 _EXPONENT: Final = "e+"
@@ -121,32 +121,16 @@ class empty_object(ColumnElement[Any]):  # noqa: N801 - reads as a SQL expressio
 
 @compiles(empty_object)
 def _empty_object(element: empty_object, compiler: SQLCompiler, **kw: Any) -> str:
-    return "(JSON_OBJECT())"
+    return "'{}'::jsonb" if compiler.dialect.name == "postgresql" else "(JSON_OBJECT())"
 
 
-@compiles(empty_object, "postgresql")
-def _empty_object_postgresql(element: empty_object, compiler: SQLCompiler, **kw: Any) -> str:
-    return "'{}'::jsonb"
-
-
-class as_text(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+class as_text(Template, postgresql="CAST({0} AS TEXT)", other="{0}"):  # noqa: N801 - reads as a SQL function
     """The text of a JSON document, or of a UUID, as the server writes it.
 
     A row with invalid JSON must be reported by its key, not fail in the driver.
     """
 
     type = Text()
-    inherit_cache = True
-
-
-@compiles(as_text)
-def _as_text(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(element.clauses, **kw)
-
-
-@compiles(as_text, "postgresql")
-def _as_text_postgresql(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **kw)} AS TEXT)"
 
 
 def exact_json(value: Any, dialect: str) -> Any:
@@ -165,28 +149,19 @@ def exact_json(value: Any, dialect: str) -> Any:
     return value
 
 
-class _json_items(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+class _JsonItems(
+    Template,
+    # The collation of the keys: with another one their index would not be used.
+    mysql=(
+        "JSON_TABLE({0}, '$[*]' COLUMNS"
+        " (value VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$'))"
+    ),
+    postgresql="jsonb_array_elements_text({0})",
+    other="json_each({0})",
+):
     """The items of a JSON array of hexadecimal digits, as rows."""
 
     name = "json_items"
-    inherit_cache = True
-
-
-@compiles(_json_items, *MYSQL)
-def _json_items_mysql(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
-    # The collation of the keys: with another one their index would not be used.
-    item = "value VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin PATH '$'"
-    return f"JSON_TABLE({compiler.process(element.clauses, **kw)}, '$[*]' COLUMNS ({item}))"
-
-
-@compiles(_json_items, "sqlite")
-def _json_items_sqlite(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"json_each({compiler.process(element.clauses, **kw)})"
-
-
-@compiles(_json_items, "postgresql")
-def _json_items_postgresql(element: _json_items, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"jsonb_array_elements_text({compiler.process(element.clauses, **kw)})"
 
 
 def json_items(array: ColumnElement[Any], name: str) -> TableValuedAlias:
@@ -196,7 +171,7 @@ def json_items(array: ColumnElement[Any], name: str) -> TableValuedAlias:
         array: a JSON column.
         name: the table's alias in the statement.
     """
-    return _json_items(array).table_valued("value", name=name, joins_implicitly=True)
+    return _JsonItems(array).table_valued("value", name=name, joins_implicitly=True)
 
 
 def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: str) -> Any:

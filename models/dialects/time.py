@@ -1,9 +1,9 @@
 """The server's clock, and conversion of stored times."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from operator import eq, ge, gt, le, lt, ne
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from sqlalchemy import (
     TIMESTAMP,
@@ -20,41 +20,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.operators import between_op
 from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.names import MYSQL
+from threadlog.models.dialects.template import Template
 from threadlog.models.dialects.types import UtcTime
-
-
-class _Template(FunctionElement[Any]):
-    """SQL around the arguments, with a text for each dialect in the class's arguments."""
-
-    inherit_cache = True
-    _templates: ClassVar[Mapping[str, str]]
-
-    def __init_subclass__(cls, **templates: str) -> None:
-        """Keep the texts; ``other`` is that of the dialects without one."""
-        super().__init_subclass__()
-        cls.inherit_cache = True
-        cls._templates = templates
-
-    def template(self, dialect: str) -> str:
-        """Return the text for a dialect."""
-        name = "mysql" if dialect in MYSQL else dialect
-        return self._templates.get(name) or self._templates["other"]
-
-
-@compiles(_Template)
-def _render(element: _Template, compiler: SQLCompiler, **kw: Any) -> str:
-    template = element.template(compiler.dialect.name)
-    # What is not in the text is not compiled, or its parameters would be sent.
-    arguments = (
-        compiler.process(part, **kw) if f"{{{place}}}" in template else ""
-        for place, part in enumerate(element.clauses)
-    )
-    return template.format(*arguments)
 
 
 class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL function
@@ -75,7 +46,7 @@ def _now(element: now_and_on_update, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class is_before_clock(  # noqa: N801 - reads as a SQL function
-    _Template,
+    Template,
     mysql=(
         "(UNIX_TIMESTAMP({0}) < UNIX_TIMESTAMP()"
         " + TIMESTAMPDIFF(SECOND, CURRENT_TIMESTAMP, SYSDATE()))"
@@ -94,7 +65,7 @@ class is_before_clock(  # noqa: N801 - reads as a SQL function
 
 
 class statement_time(  # noqa: N801 - reads as a SQL function
-    _Template,
+    Template,
     mysql=("/*!80019 COALESCE(CONCAT(UTC_TIMESTAMP, '+00:00'), */ CURRENT_TIMESTAMP /*!80019 ) */"),
     postgresql="statement_timestamp()",
     other="CURRENT_TIMESTAMP",
@@ -110,7 +81,7 @@ class statement_time(  # noqa: N801 - reads as a SQL function
 
 
 class to_epoch(  # noqa: N801 - reads as a SQL function
-    _Template,
+    Template,
     mysql="UNIX_TIMESTAMP({0})",
     postgresql="CAST(EXTRACT(EPOCH FROM {0}) AS DOUBLE PRECISION)",
     other="CAST(strftime('%s', {0}) AS INTEGER)",
@@ -124,7 +95,7 @@ class to_epoch(  # noqa: N801 - reads as a SQL function
 
 
 class age(  # noqa: N801 - reads as a SQL function
-    _Template,
+    Template,
     mysql="(UNIX_TIMESTAMP() - UNIX_TIMESTAMP({0}))",
     postgresql="EXTRACT(EPOCH FROM statement_timestamp() - {0})",
     other="(strftime('%s', 'now') - strftime('%s', {0}))",
@@ -138,7 +109,7 @@ class age(  # noqa: N801 - reads as a SQL function
 
 
 class _Latest(
-    _Template,
+    Template,
     other="GREATEST(FROM_UNIXTIME({0}), FROM_UNIXTIME({0} - 7200) + INTERVAL 2 HOUR)",
 ):
     """The latest local time of all until an epoch, for MySQL, which compares local times.
@@ -151,7 +122,7 @@ class _Latest(
 
 
 class _Earliest(
-    _Template,
+    Template,
     other="LEAST(FROM_UNIXTIME({0}), FROM_UNIXTIME({0} + 7200) - INTERVAL 2 HOUR)",
 ):
     """The earliest local time of all from an epoch on; see `_Latest`."""
@@ -159,7 +130,7 @@ class _Earliest(
     type = DateTime()
 
 
-class _InDialect(_Template, mysql="({1})", other="({0})"):
+class _InDialect(Template, mysql="({1})", other="({0})"):
     """A condition on most databases, and another on MySQL and MariaDB."""
 
     type = Boolean()
@@ -228,7 +199,7 @@ def _mysql_condition(op: Any, column: ColumnElement[Any], seconds: float) -> Col
 
 
 class _UtcTimestamp(
-    _Template,
+    Template,
     mysql="(UTC_TIMESTAMP(6) - INTERVAL {0} * 1000000 MICROSECOND)",
     postgresql="(statement_timestamp() - make_interval(secs => {0}))",
 ):

@@ -36,24 +36,27 @@ from threadlog.models.dialects.types import ANY_TEXT, UtcTime
 _TO_THE_SECOND: Final = frozenset({"sqlite", *MYSQL})
 
 
-class RawJson(TypeDecorator[str]):
-    """A JSON column as text; None is NULL, and ``null`` the JSON value."""
+class _OfColumn(TypeDecorator[str]):
+    """Text that the column's own type writes, so that queries find it."""
 
-    impl = JSON
+    impl: type[TypeEngine[Any]] = Text
     cache_ok = True
 
     def __init__(self, column_type: TypeEngine[Any]) -> None:
-        """Create the type.
-
-        Args:
-            column_type: the column's own type, which writes documents so that queries find them.
-        """
+        """Create from the column's own type."""
         super().__init__()
         self.column_type = column_type
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the column's own type."""
         return self.column_type.dialect_impl(dialect)
+
+
+class RawJson(_OfColumn):
+    """A JSON column as text; None is NULL, and ``null`` the JSON value."""
+
+    impl = JSON
+    cache_ok = True
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
         """Return the column as text, which no driver parses."""
@@ -130,20 +133,10 @@ class RawTime(TypeDecorator[Any]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class RawText(TypeDecorator[str]):
+class RawText(_OfColumn):
     """A column of `ANY_TEXT`, such as the error of a run."""
 
-    impl = Text
     cache_ok = True
-
-    def __init__(self, column_type: TypeEngine[Any]) -> None:
-        """Create from the column's type."""
-        super().__init__()
-        self.column_type = column_type
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the column's type."""
-        return self.column_type.dialect_impl(dialect)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Write the text."""

@@ -23,6 +23,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.names import MYSQL
+from threadlog.models.dialects.template import Template
 
 
 def identifier() -> String:
@@ -174,34 +175,22 @@ class typed_null(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expressio
 
 @compiles(typed_null)
 def _typed_null(element: typed_null, compiler: SQLCompiler, **kw: Any) -> str:
+    if compiler.dialect.name == "postgresql":
+        return compiler.process(cast(null(), element.type), **kw)
     return "NULL"
 
 
-@compiles(typed_null, "postgresql")
-def _typed_null_postgresql(element: typed_null, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(cast(null(), element.type), **kw)
-
-
-class as_bytes(FunctionElement[Any]):  # noqa: N801 - reads as a SQL function
+class as_bytes(  # noqa: N801 - reads as a SQL function
+    Template,
+    # Converted to one character set: the table or an application's connection may have another.
+    mysql="CAST(CONVERT({0} USING utf8mb4) AS BINARY)",
+    other="{0}",
+):
     """A text that is compared byte by byte, regardless of its column's collation.
 
     MySQL's utf8mb4_bin ignores trailing spaces, and tables that other tools created may have
     identifiers with collations that also ignore case and accents.
     """
-
-    inherit_cache = True
-
-
-@compiles(as_bytes)
-def _as_bytes(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
-    return compiler.process(element.clauses, **kw)
-
-
-@compiles(as_bytes, *MYSQL)
-def _as_bytes_mysql(element: as_bytes, compiler: SQLCompiler, **kw: Any) -> str:
-    # Converted to one character set: the table or an application's connection may have another.
-    text = compiler.process(element.clauses, **kw)
-    return f"CAST(CONVERT({text} USING utf8mb4) AS BINARY)"
 
 
 def id_equals(column: ColumnElement[Any], other: ColumnElement[Any]) -> ColumnElement[bool]:

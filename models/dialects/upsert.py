@@ -43,12 +43,11 @@ def insert_if_absent(table: Table, dialect: str) -> Insert:
         table: the table; its first primary key column is set to itself, which changes nothing.
         dialect: the name of the session's dialect.
     """
+    key = next(iter(table.primary_key))
     if dialect in MYSQL:
-        key = next(iter(table.primary_key))
         return mysql.insert(table).on_duplicate_key_update({key.name: key})
     if dialect == "postgresql":
         # The row is locked before the condition is evaluated; DO NOTHING would not lock it.
-        key = next(iter(table.primary_key))
         new = postgresql.insert(table)
         return new.on_conflict_do_update(
             index_elements=table.primary_key,
