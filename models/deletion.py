@@ -6,20 +6,14 @@ from sqlalchemy import Connection, bindparam, delete, event
 
 from threadlog.models.dialects.locking import lock_thread
 from threadlog.models.dialects.names import dialect_name
-from threadlog.models.hitl_answer import HitlAnswer
-from threadlog.models.message import Message
-from threadlog.models.run import Run
+from threadlog.models.tables import OF_THREAD, THREADS
 from threadlog.models.thread import Thread
 
-_THREADS: Final = Thread.metadata.tables[Thread.__tablename__]
-_THREAD_ID: Final = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
-_OF_THREAD: Final = tuple(
-    model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
-)
+_THREAD_ID: Final = bindparam("thread_id", type_=THREADS.c.thread_id.type)
 
 # The order of their creation: no foreign key of the models gives it.
-for _table in _OF_THREAD:
-    _table.add_is_dependent_on(_THREADS)
+for _table in OF_THREAD:
+    _table.add_is_dependent_on(THREADS)
 
 
 @event.listens_for(Thread, "before_delete", propagate=True)
@@ -29,7 +23,7 @@ def delete_rows_of_thread(_: Any, connection: Connection, thread: Thread) -> Non
     Not every database can have foreign keys to do it. The lock keeps appends out meanwhile.
     """
     key = {"thread_id": thread.thread_id}
-    lock = lock_thread(_THREADS, _THREAD_ID, dialect_name(connection.dialect))
+    lock = lock_thread(THREADS, _THREAD_ID, dialect_name(connection.dialect))
     connection.execute(lock, key).first()
-    for table in _OF_THREAD:
+    for table in OF_THREAD:
         connection.execute(delete(table).where(table.c.thread_id == thread.thread_id))

@@ -3,18 +3,17 @@
 import re
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Boolean, ColumnElement, Float, Integer, Numeric, String, Table
+from sqlalchemy import Boolean, ColumnElement, Float, Integer, Numeric, String
 from sqlalchemy.orm import MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from threadlog.errors import InvalidInputError
 from threadlog.models.dialects.ddl import computed
 from threadlog.models.dialects.types import migration_text
-from threadlog.models.message import Message
+from threadlog.models.tables import MESSAGES
 
 T = TypeVar("T")
 
-_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
 
 _STEP: Final = r"\.([A-Za-z_]\w*)|\.\"([\w .@/$-]+)\"|\[(\d+)\]"
 _PATH: Final = re.compile(rf"\$(?:{_STEP})+")
@@ -54,7 +53,7 @@ def metadata_column(
     Raises:
         InvalidInputError: the path or the type is not one of these.
     """
-    value = _typed(_MESSAGES.c.metadata[_parse(path)], type_)
+    value = _typed(MESSAGES.c.metadata[_parse(path)], type_)
     stored = migration_text(type_) if isinstance(type_, String) else type_
     return mapped_column(stored, computed(value), nullable=True, index=index)
 

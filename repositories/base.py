@@ -1,27 +1,21 @@
 """Base of the repositories, and functions to execute their statements."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
-from sqlalchemy import (
-    Connection,
-    CursorResult,
-    Executable,
-    Result,
-    Table,
-    delete,
-    insert,
-    literal,
-    select,
-)
+from sqlalchemy import Connection, CursorResult, Executable, Result
 
+from threadlog.errors import CheckpointCorruptionError
 from threadlog.models.dialects.locking import LockingRead
 
 if TYPE_CHECKING:  # before SQLAlchemy 2.1 a result has one parameter
     Rows: TypeAlias = Result[*tuple[Any, ...]]
     """The result of any statement."""
+
+T = TypeVar("T")
 
 Row: TypeAlias = Sequence[Any]
 GivenParameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -88,6 +82,11 @@ class Repository:
     uow: Executor
 
 
+def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Divide values for several statements, as servers limit the parameters of one."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
 def rowcount(result: "Rows") -> int:
     """Return how many rows an UPDATE or DELETE matched, or an INSERT inserted.
 
@@ -125,28 +124,18 @@ def execute_in_order(
     return rows.first()
 
 
-def copy_thread(
-    uow: Executor, table: Table, source: str, target: str, *, lock: bool = False
-) -> None:
-    """Copy a thread's rows inside the database, in one statement; the target must have none.
+def parse_object(table: str, thread_id: str, column: str, text: str) -> dict[str, Any]:
+    """Decode the text of a JSON column.
 
-    Args:
-        uow: the unit of work.
-        table: any table with a column ``thread_id``.
-        source: the thread whose rows are read.
-        target: the thread that gets them.
-        lock: whether the source's rows are locked against deletion.
+    Raises:
+        CheckpointCorruptionError: it is not a JSON object.
     """
-    others = [column for column in table.columns if column.name != "thread_id"]
-    rows = select(literal(target, table.c.thread_id.type), *others).where(
-        table.c.thread_id == source
-    )
-    if lock:
-        rows = rows.with_for_update(read=True)
-    names = ["thread_id", *(column.name for column in others)]
-    uow.execute(insert(table).from_select(names, rows))
-
-
-def delete_thread(uow: Executor, table: Table, thread_id: str) -> int:
-    """Delete a thread's rows, and return their number."""
-    return rowcount(uow.execute(delete(table).where(table.c.thread_id == thread_id)))
+    cause = None
+    try:
+        value = json.loads(text)
+        if isinstance(value, dict):
+            return value
+    except (TypeError, ValueError) as error:
+        cause = error
+    reason = f"{column} is not a JSON object"
+    raise CheckpointCorruptionError(table=table, thread_id=thread_id, reason=reason) from cause

@@ -58,8 +58,6 @@ class RawRowRepository(Repository):
         self._table = transfer_table(table)
         self._thread_id: Column[Any] = self._table.c.thread_id
         self._key = [c for c in self._table.primary_key if c.name != _THREAD_ID]
-        self._times = [c.name for c in self._table.columns if isinstance(c.type, RawTime)]
-        self._texts = [c.name for c in self._table.columns if isinstance(c.type, RawText)]
 
     def key_of(self, row: RawRow) -> RowKey:
         """Return a row's key within its thread."""
@@ -72,17 +70,14 @@ class RawRowRepository(Repository):
 
     def truncate_to_column(self, row: RawRow) -> RawRow:
         """Return a row of any database with times truncated to the precision of the session's."""
-        times = {
-            name: truncate_to_column(row[name], self.uow.dialect)
-            for name in self._times
-            if isinstance(row[name], datetime)
-        }
-        texts = {
-            name: text_for_column(row[name], self.uow.dialect)
-            for name in self._texts
-            if isinstance(row[name], str)
-        }
-        return {**row, **times, **texts}
+        held = dict(row)
+        for column in self._table.columns:
+            value = row[column.name]
+            if isinstance(column.type, RawTime) and isinstance(value, datetime):
+                held[column.name] = truncate_to_column(value, self.uow.dialect)
+            elif isinstance(column.type, RawText) and isinstance(value, str):
+                held[column.name] = text_for_column(value, self.uow.dialect)
+        return held
 
     def count_threads(self) -> int:
         """Return the number of threads with rows in the table."""

@@ -3,26 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Table
 
 from threadlog.encoding.validation import check_uuid
 from threadlog.errors import InvalidIdError
-from threadlog.models import (
-    GRAPH,
-    MESSAGES,
-    AppRun,
-    AppThread,
-    Checkpoint,
-    CheckpointBlob,
-    CheckpointWrite,
-    HitlAnswer,
-    Message,
-    Run,
-    SchemaPart,
-    Thread,
-)
+from threadlog.models import GRAPH, MESSAGES, SchemaPart, tables
 from threadlog.repositories.transfer import RawRow
 
 GroupName: TypeAlias = Literal["messages", "checkpoints", "metadata"]
@@ -64,7 +51,7 @@ class RowGroup:
 
     def is_newer(self, table: Table, source: RawRow, target: RawRow) -> bool:
         """Return True if the target row is an older version of the source row."""
-        if table is _WRITES:
+        if table is tables.WRITES:
             # LangGraph overwrites the errors, interrupts and answers of a task.
             return bool(source["idx"] < 0)
         if source.get("created_at") != target.get("created_at"):
@@ -78,40 +65,32 @@ def _times(row: RawRow, columns: tuple[str, ...]) -> list[datetime]:
     return [value if isinstance(value, datetime) else _LONG_AGO for value in values]
 
 
-def _table(model: Any) -> Table:
-    return cast("Table", model.__table__)
-
-
-_THREADS, _RUNS, _ANSWERS = _table(Thread), _table(Run), _table(HitlAnswer)
-_WRITES = _table(CheckpointWrite)
-_APP_THREADS, _APP_RUNS = _table(AppThread), _table(AppRun)
-
 ROW_GROUPS: Final = (
     RowGroup(
         "messages",
         MESSAGES,
-        (_THREADS, _table(Message), _RUNS, _ANSWERS),
-        head=_THREADS,
+        (tables.THREADS, tables.MESSAGES, tables.RUNS, tables.ANSWERS),
+        head=tables.THREADS,
         version_columns={
-            _THREADS: ("updated_at",),
-            _RUNS: ("claimed_at", "completed_at"),
-            _ANSWERS: ("answered_at",),
+            tables.THREADS: ("updated_at",),
+            tables.RUNS: ("claimed_at", "completed_at"),
+            tables.ANSWERS: ("answered_at",),
         },
-        deletable=frozenset({_RUNS, _ANSWERS}),
+        deletable=frozenset({tables.RUNS, tables.ANSWERS}),
     ),
     # Checkpoints last: a checkpoint is never visible without its values.
     RowGroup(
         "checkpoints",
         GRAPH,
-        (_table(CheckpointBlob), _WRITES, _table(Checkpoint)),
+        (tables.BLOBS, tables.WRITES, tables.CHECKPOINTS),
     ),
     RowGroup(
         "metadata",
         GRAPH,
-        (_APP_THREADS, _APP_RUNS),
-        head=_APP_THREADS,
-        version_columns={_APP_THREADS: ("updated_at",), _APP_RUNS: ("updated_at",)},
-        deletable=frozenset({_APP_RUNS}),
+        (tables.APP_THREADS, tables.APP_RUNS),
+        head=tables.APP_THREADS,
+        version_columns={tables.APP_THREADS: ("updated_at",), tables.APP_RUNS: ("updated_at",)},
+        deletable=frozenset({tables.APP_RUNS}),
         by_uuid=True,
     ),
 )

@@ -93,6 +93,13 @@ def check_list(value: object, name: str) -> None:
         raise InvalidInputError(f"{name} must be a list, not {kind}: write [message].")
 
 
+def check_iterable(values: object, name: str) -> list[Any]:
+    """Return the items of a collection of ids; raise InvalidInputError if not iterable, or text."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"{name} must be a list of ids, not {type(values).__name__}.")
+    return list(values)
+
+
 def check_ids(values: object, name: str) -> list[str]:
     """Return a collection's identifiers, each once.
 
@@ -100,9 +107,7 @@ def check_ids(values: object, name: str) -> list[str]:
         InvalidInputError: it is a string, or cannot be iterated.
         InvalidIdError: an identifier cannot be a key.
     """
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise InvalidInputError(f"{name} must be a list of ids, not {type(values).__name__}.")
-    ids = list(values)
+    ids = check_iterable(values, name)
     for place, value in enumerate(ids):
         check_id(value, f"{name}[{place}]")
     return list(dict.fromkeys(ids))

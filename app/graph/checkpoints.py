@@ -1,7 +1,7 @@
 """Store, read, copy and delete the checkpoints of graphs, as rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from threadlog.encoding.statement_size import (
@@ -103,10 +103,10 @@ def read_checkpoint(
 
 
 def list_checkpoints(
-    transactions: TransactionRunner, query: CheckpointQuery, limit: int
+    transactions: TransactionRunner, query: CheckpointQuery
 ) -> list[StoredCheckpoint]:
     """Read a page of checkpoints, newest first, in one statement."""
-    return transactions.read(lambda uow: uow.checkpoints.page(query, limit))
+    return transactions.read(lambda uow: uow.checkpoints.page(query))
 
 
 def delete_graph_thread(transactions: TransactionRunner, thread_id: str) -> None:
@@ -126,7 +126,8 @@ def copy_thread(
     def copy(uow: UnitOfWork) -> None:
         if uow.checkpoints.summaries(target_thread_id, seconds_ago=0):
             raise ThreadAlreadyExistsError(thread_id=target_thread_id)
-        uow.checkpoints.copy(source_thread_id, target_thread_id)
+        # Locked: no other transaction deletes them, or the values and writes that are copied next.
+        uow.checkpoints.copy(source_thread_id, target_thread_id, lock=True)
         uow.checkpoint_blobs.copy(source_thread_id, target_thread_id)
         uow.checkpoint_writes.copy(source_thread_id, target_thread_id)
 
@@ -273,17 +274,16 @@ def _divide_blobs(thread_id: str, blobs: Sequence[NewBlob], limit: int) -> Seque
         bound += 2 * len(blob.value) + _ESCAPED_CHARACTER * names + _ROW
     if not blobs or bound <= limit - STATEMENT_OVERHEAD:
         return [Batch(list(blobs), bound)] if blobs else []
-    return batches(
-        (
-            (
-                blob,
-                f"the value of channel {blob.channel!r}",
-                row_size(thread_id, *blob, limit=limit) + _ROW,
-            )
-            for blob in blobs
-        ),
-        limit,
-    )
+    return batches(_sized_blobs(thread_id, blobs, limit), limit)
+
+
+def _sized_blobs(
+    thread_id: str, blobs: Sequence[NewBlob], limit: int
+) -> Iterator[tuple[NewBlob, str, int]]:
+    """Yield values with their names in errors and their sizes in a statement."""
+    for blob in blobs:
+        size = row_size(thread_id, *blob, limit=limit) + _ROW
+        yield blob, f"the value of channel {blob.channel!r}", size
 
 
 def _divide_writes(
@@ -296,19 +296,14 @@ def _divide_writes(
         bound += 2 * len(write.value) + _ESCAPED_CHARACTER * names + _ROW
     if not writes or bound <= limit - STATEMENT_OVERHEAD:
         return [Batch(list(writes), bound)] if writes else []
-    return batches(
-        (
-            (
-                write,
-                f"the write to channel {write.channel!r}",
-                row_size(
-                    *(thread_id, checkpoint_id, write.task_id, write.task_path),
-                    *(write.channel, write.type, write.value),
-                    limit=limit,
-                )
-                + _ROW,
-            )
-            for write in writes
-        ),
-        limit,
-    )
+    return batches(_sized_writes(thread_id, checkpoint_id, writes, limit), limit)
+
+
+def _sized_writes(
+    thread_id: str, checkpoint_id: str, writes: Sequence[NewWrite], limit: int
+) -> Iterator[tuple[NewWrite, str, int]]:
+    """Yield writes with their names in errors and their sizes in a statement."""
+    for write in writes:
+        names = (thread_id, checkpoint_id, write.task_id, write.task_path, write.channel)
+        size = row_size(*names, write.type, write.value, limit=limit) + _ROW
+        yield write, f"the write to channel {write.channel!r}", size

@@ -1,13 +1,15 @@
 """Delete unneeded checkpoints with their writes and values."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from datetime import timedelta
+from operator import add
 from typing import Final, Literal, TypeAlias, cast, get_args
 
 from threadlog.errors import InvalidInputError
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.base import chunks
 from threadlog.repositories.graph.checkpoint import CheckpointSummary
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
 from threadlog.runtime.transactions import TransactionRunner
@@ -35,12 +37,7 @@ class Pruned:
 
     def __add__(self, other: "Pruned") -> "Pruned":
         """Return the sum of the counts."""
-        return Pruned(
-            self.threads + other.threads,
-            self.checkpoints + other.checkpoints,
-            self.writes + other.writes,
-            self.blobs + other.blobs,
-        )
+        return Pruned(*map(add, astuple(self), astuple(other)))
 
 
 def prune(transactions: TransactionRunner, thread_id: str, strategy: Strategy) -> Pruned:
@@ -228,13 +225,9 @@ def _delete_others(
             garbage[space] |= {key for key in summary.blob_keys if (space, key) not in needed}
     checkpoints = writes = blobs = 0
     for space, ids in doomed.items():
-        for some in _some(sorted(ids)):
+        for some in chunks(sorted(ids), _IDS_AT_ONCE):
             writes += uow.checkpoint_writes.delete(thread_id, space, some)
             checkpoints += uow.checkpoints.delete(thread_id, space, some)
-        for some in _some(sorted(garbage[space])):
+        for some in chunks(sorted(garbage[space]), _IDS_AT_ONCE):
             blobs += uow.checkpoint_blobs.delete(thread_id, space, some)
     return Pruned(1 if checkpoints else 0, checkpoints, writes, blobs)
-
-
-def _some(items: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (items[i : i + _IDS_AT_ONCE] for i in range(0, len(items), _IDS_AT_ONCE))

@@ -8,9 +8,8 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -55,15 +54,14 @@ from threadlog.langgraph.serialization import (
     query_of,
     target_of,
 )
-from threadlog.repositories.graph.checkpoint import Cursor
+from threadlog.repositories.graph.checkpoint import CheckpointQuery
 from threadlog.runtime.external import check_one_source, check_pool, entered_already, not_open
 from threadlog.runtime.transactions import Operation
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Checkpoints, or threads, that are read at a time.
-_PAGE: Final = 25
+# Threads that are read at a time.
 _THREADS: Final = 100
 
 
@@ -178,12 +176,7 @@ class Saver(BaseCheckpointSaver[str]):
             raise
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         """Wait for running calls, for up to five seconds, and close own connections."""
         if isinstance(self._slot.client, GraphClient) and not self._client_is_external:
             client, self._slot.client = self._slot.client, None
@@ -202,12 +195,7 @@ class Saver(BaseCheckpointSaver[str]):
             raise
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Close own connections."""
         if isinstance(self._slot.client, SyncGraphClient):
             client, self._slot.client = self._slot.client, None
@@ -346,18 +334,12 @@ class Saver(BaseCheckpointSaver[str]):
             before: only those older than this checkpoint.
             limit: at most so many.
         """
-        query = query_of(config, filter, before)
-        place: Cursor | None = None
-        while limit is None or limit > 0:
-            length = _PAGE if limit is None else min(limit, _PAGE)
-            asked = replace(query, after=place)
-            page = self._read(list_checkpoints, asked, length)
+        query: CheckpointQuery | None = query_of(config, filter, before, limit)
+        while query is not None and query.page_length > 0:
+            page = self._read(list_checkpoints, query)
             for stored in page:
                 yield decode_tuple(self.serde, stored)
-            if len(page) < length:
-                return
-            place = page[-1].cursor
-            limit = None if limit is None else limit - length
+            query = query.following(page)
 
     async def alist(
         self,
@@ -368,18 +350,12 @@ class Saver(BaseCheckpointSaver[str]):
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
         """See `list`."""
-        query = query_of(config, filter, before)
-        place: Cursor | None = None
-        while limit is None or limit > 0:
-            length = _PAGE if limit is None else min(limit, _PAGE)
-            asked = replace(query, after=place)
-            page = await self._async_client().read(list_checkpoints, asked, length)
+        query: CheckpointQuery | None = query_of(config, filter, before, limit)
+        while query is not None and query.page_length > 0:
+            page = await self._async_client().read(list_checkpoints, query)
             for stored in page:
                 yield decode_tuple(self.serde, stored)
-            if len(page) < length:
-                return
-            place = page[-1].cursor
-            limit = None if limit is None else limit - length
+            query = query.following(page)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]

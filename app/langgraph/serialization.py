@@ -85,7 +85,10 @@ def checked_thread_id(thread_id: Any) -> str:
 
 
 def query_of(
-    config: RunnableConfig | None, metadata: dict[str, Any] | None, before: RunnableConfig | None
+    config: RunnableConfig | None,
+    metadata: dict[str, Any] | None,
+    before: RunnableConfig | None,
+    limit: int | None,
 ) -> CheckpointQuery:
     """Convert the arguments of `Saver.list`.
 
@@ -101,6 +104,7 @@ def query_of(
         checkpoint_id=None if target is None else target.checkpoint_id,
         before=None if before is None else _checkpoint_id_of(before),
         metadata=metadata or {},
+        limit=limit,
     )
 
 

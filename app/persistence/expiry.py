@@ -9,10 +9,11 @@ from threadlog.encoding.validation import check_count, check_one_of
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.graph.pruning import delete_all, prune_thread
 from threadlog.models import AppThread
-from threadlog.persistence.threads import delete_with_runs, parse_object
+from threadlog.persistence.threads import delete_with_runs
 from threadlog.persistence.types import ExpiredThread, TtlStrategy
 from threadlog.persistence.validation import check_minutes, expires_at, time_text
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.base import parse_object
 from threadlog.runtime.transactions import TransactionRunner
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Select, Table, insert, select
 
 from threadlog.graph.client import GraphClient, SyncGraphClient
-from threadlog.models import AppRun, AppThread
+from threadlog.models.tables import APP_RUNS, APP_THREADS
 from threadlog.persistence.expire_threads import GraphState, expire_graph_state
 from threadlog.persistence.sql_store import MetadataStore
 from threadlog.persistence.types import ExpiredThread
@@ -20,7 +20,7 @@ T = TypeVar("T")
 Stored: TypeAlias = tuple[Table, list[dict[str, Any]]]
 """A table, and rows of it."""
 
-_TABLES: Final = [cast("Table", model.__table__) for model in (AppThread, AppRun)]
+_TABLES: Final = (APP_THREADS, APP_RUNS)
 
 
 class InMemoryMetadataStore(MetadataStore):

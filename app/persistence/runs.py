@@ -8,7 +8,7 @@ from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_json_object, check_one_of, check_uuid
 from threadlog.errors import ThreadNotFoundError
 from threadlog.models import AppRun
-from threadlog.persistence.threads import as_stored, parse_object, parse_uuid
+from threadlog.persistence.threads import as_stored, parse_uuid
 from threadlog.persistence.types import MultitaskStrategy, RunRow, RunStatus
 from threadlog.persistence.validation import (
     check_page,
@@ -18,6 +18,7 @@ from threadlog.persistence.validation import (
     storable_error,
 )
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.base import parse_object
 from threadlog.repositories.metadata.run import AppRunRow
 from threadlog.runtime.transactions import TransactionRunner
 

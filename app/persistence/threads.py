@@ -25,6 +25,7 @@ from threadlog.persistence.types import (
 )
 from threadlog.persistence.validation import check_minutes, check_page, check_uuids, expires_at
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.base import parse_object
 from threadlog.repositories.metadata.thread import AppThreadRow
 from threadlog.runtime.transactions import TransactionRunner
 
@@ -64,7 +65,7 @@ def create_thread(
             status="idle",
             ttl=_ttl_from(ttl, now),
         )
-        uow.app_threads.insert(key, now, row)
+        uow.app_threads.insert(row)
         return row
 
     key = check_uuid(thread_id, "thread_id")
@@ -183,23 +184,6 @@ def _ttl_from(ttl: TimeToLive | None, now: datetime) -> dict[str, Any] | None:
 def as_stored(value: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a JSON object as it is read back: with lists instead of tuples."""
     return cast("dict[str, Any]", json.loads(json.dumps(value)))
-
-
-def parse_object(table: str, thread_id: str, column: str, text: str) -> dict[str, Any]:
-    """Decode the text of a JSON column.
-
-    Raises:
-        CheckpointCorruptionError: it is not a JSON object.
-    """
-    cause = None
-    try:
-        value = json.loads(text)
-        if isinstance(value, dict):
-            return value
-    except (TypeError, ValueError) as error:
-        cause = error
-    reason = f"{column} is not a JSON object"
-    raise CheckpointCorruptionError(table=table, thread_id=thread_id, reason=reason) from cause
 
 
 def parse_uuid(table: str, thread_id: str, column: str, text: str) -> UUID:

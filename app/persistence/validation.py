@@ -7,6 +7,7 @@ from uuid import UUID
 
 from threadlog.encoding.validation import (
     check_count,
+    check_iterable,
     check_number,
     check_one_of,
     check_uuid,
@@ -59,9 +60,8 @@ def check_seconds(seconds: float, name: str) -> None:
 
 def check_uuids(values: Iterable[str], name: str) -> list[UUID]:
     """Check several ids. Return each once."""
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise InvalidInputError(f"{name} must be a list of ids, not {type(values).__name__}.")
-    checked = (check_uuid(value, f"{name}[{place}]") for place, value in enumerate(values))
+    ids = enumerate(check_iterable(values, name))
+    checked = (check_uuid(value, f"{name}[{place}]") for place, value in ids)
     return list(dict.fromkeys(checked))
 
 

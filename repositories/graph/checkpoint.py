@@ -1,7 +1,7 @@
 """Checkpoints: storing one, reading one or a page of them, and reading summaries."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
-    delete,
     literal,
     or_,
     select,
@@ -23,7 +22,6 @@ from sqlalchemy import (
     union_all,
 )
 
-from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects.json import as_text, json_items, json_member_is
 from threadlog.models.dialects.query_plans import force_primary_key, prevent_index_sort
 from threadlog.models.dialects.time import utc_now
@@ -32,18 +30,19 @@ from threadlog.models.dialects.upsert import (
     insert_or_replace,
     insert_rows_if_absent,
 )
-from threadlog.repositories.base import Repository, Statement, copy_thread, delete_thread, rowcount
+from threadlog.models.tables import BLOBS, CHECKPOINTS, WRITES
+from threadlog.repositories.base import Statement
 from threadlog.repositories.graph.checkpoint_blob import NewBlob
 from threadlog.repositories.graph.digests import ns_digest
-
-_CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
-_BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
-_WRITES: Final[Table] = CheckpointWrite.metadata.tables[CheckpointWrite.__tablename__]
+from threadlog.repositories.graph.rows_of_thread import GraphRepository
 
 _TEXT: Final = Text()
 
 _KEY: Final = ("thread_id", "ns_digest", "checkpoint_id")
 _COUNTERS: Final = "counters_since_delta_snapshot"
+
+# Checkpoints that are read at a time.
+_PAGE: Final = 25
 
 # The kinds of rows of the one statement; an int first: asyncmy reads a row that begins with a
 # value of 16 MiB as the end of the rows.
@@ -91,6 +90,21 @@ class CheckpointQuery:
 
     after: Cursor | None = None
     """Only checkpoints that follow the end of a page."""
+
+    limit: int | None = None
+    """The most checkpoints, of all pages together."""
+
+    @property
+    def page_length(self) -> int:
+        """The most checkpoints of the page."""
+        return _PAGE if self.limit is None else min(self.limit, _PAGE)
+
+    def following(self, page: Sequence["StoredCheckpoint"]) -> "CheckpointQuery | None":
+        """Return the query of the next page; None after the last page."""
+        if len(page) < self.page_length:
+            return None
+        rest = None if self.limit is None else self.limit - len(page)
+        return replace(self, after=page[-1].cursor, limit=rest)
 
 
 class StoredBlob(NamedTuple):
@@ -157,17 +171,20 @@ class CheckpointSummary(NamedTuple):
 def _put(dialect: str, *, with_blobs: bool) -> Statement:
     """Return the INSERT that overwrites a checkpoint of the same id, and stores its values."""
     names = [*NewCheckpoint._fields, "ns_digest"]
-    row: dict[str, Any] = {name: bindparam(name, type_=_CHECKPOINTS.c[name].type) for name in names}
+    row: dict[str, Any] = {name: bindparam(name, type_=CHECKPOINTS.c[name].type) for name in names}
     row["created_at"] = utc_now(dialect)
-    put = insert_or_replace(_CHECKPOINTS, dialect, row)
+    put = insert_or_replace(CHECKPOINTS, dialect, row)
     if not with_blobs:
         return Statement(put)
-    blobs, lists = insert_rows_if_absent(_BLOBS, dialect, ("thread_id", "ns_digest"))
+    blobs, lists = insert_rows_if_absent(BLOBS, dialect, ("thread_id", "ns_digest"))
     return Statement(put.add_cte(blobs.cte("blobs")), lists)
 
 
-class CheckpointRepository(Repository):
+class CheckpointRepository(GraphRepository):
     """Statements on checkpoints, bound to one session."""
+
+    table = CHECKPOINTS
+    name = "checkpoint_id"
 
     def put(self, new: NewCheckpoint, blobs: Sequence[NewBlob] = ()) -> None:
         """Insert a checkpoint, or overwrite the one with the same id, in one statement.
@@ -190,21 +207,17 @@ class CheckpointRepository(Repository):
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str
     ) -> StoredCheckpoint | None:
         """Return a checkpoint, in one statement; None if not found."""
-        key = {
-            "thread_id": thread_id,
-            "ns_digest": ns_digest(checkpoint_ns),
-            "checkpoint_id": checkpoint_id,
-        }
+        key = _key(thread_id, checkpoint_ns, checkpoint_id)
         return next(iter(_assemble(self.uow.run(_ONE, key))), None)
 
-    def page(self, query: CheckpointQuery, limit: int) -> list[StoredCheckpoint]:
-        """Return up to `limit` checkpoints, newest first, in one statement."""
+    def page(self, query: CheckpointQuery) -> list[StoredCheckpoint]:
+        """Return a page of checkpoints, newest first, in one statement."""
         dialect = self.uow.dialect
         target = _targets(*_conditions(query, dialect), order=_ordering(query, dialect)).limit(
-            limit
+            query.page_length
         )
         if query.thread_id is not None:
-            target = force_primary_key(target, _CHECKPOINTS, dialect)
+            target = force_primary_key(target, CHECKPOINTS, dialect)
         return _assemble(self.uow.execute(_whole(target.cte("target"))))
 
     def chain(
@@ -222,13 +235,8 @@ class CheckpointRepository(Repository):
             The checkpoint itself, its parent, and so on as far as they exist: each with its
             parent's id and its blob keys.
         """
-        key = {
-            "thread_id": thread_id,
-            "ns_digest": ns_digest(checkpoint_ns),
-            "checkpoint_id": checkpoint_id,
-            "depth": depth,
-        }
-        return [(row[1], row[2], row[3]) for row in self.uow.run(_CHAIN, key)]
+        start = {**_key(thread_id, checkpoint_ns, checkpoint_id), "depth": depth}
+        return [(row[1], row[2], row[3]) for row in self.uow.run(_CHAIN, start)]
 
     def summaries(self, thread_id: str, *, seconds_ago: float) -> list[CheckpointSummary]:
         """Return summaries of all checkpoints of a thread, without their content.
@@ -238,16 +246,16 @@ class CheckpointRepository(Repository):
             seconds_ago: the age in seconds from which on a checkpoint is old.
         """
         dialect = self.uow.dialect
-        old = _CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago)
+        old = CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago)
         rows = self.uow.execute(
             select(
-                _CHECKPOINTS.c.ns_digest,
-                _CHECKPOINTS.c.checkpoint_id,
-                _CHECKPOINTS.c.parent_checkpoint_id,
-                _CHECKPOINTS.c.blob_keys,
-                _CHECKPOINTS.c.metadata[_COUNTERS],
+                CHECKPOINTS.c.ns_digest,
+                CHECKPOINTS.c.checkpoint_id,
+                CHECKPOINTS.c.parent_checkpoint_id,
+                CHECKPOINTS.c.blob_keys,
+                CHECKPOINTS.c.metadata[_COUNTERS],
                 old,
-            ).where(_CHECKPOINTS.c.thread_id == thread_id)
+            ).where(CHECKPOINTS.c.thread_id == thread_id)
         )
         return [
             CheckpointSummary(ns, id_, parent, frozenset(keys), tuple(counters or ()), bool(is_old))
@@ -256,25 +264,25 @@ class CheckpointRepository(Repository):
 
     def threads_of_runs(self, run_ids: Sequence[str]) -> list[str]:
         """Return the threads in which runs created checkpoints, in order."""
-        column = _CHECKPOINTS.c.thread_id
-        wanted = select(column).distinct().where(_CHECKPOINTS.c.run_id.in_(run_ids))
+        column = CHECKPOINTS.c.thread_id
+        wanted = select(column).distinct().where(CHECKPOINTS.c.run_id.in_(run_ids))
         return list(self.uow.execute(wanted.order_by(column)).scalars())
 
     def of_runs(self, thread_id: str, run_ids: Sequence[str]) -> set[tuple[str, str]]:
         """Return the checkpoints of a thread from these runs: hash of the namespace, id."""
-        wanted = select(_CHECKPOINTS.c.ns_digest, _CHECKPOINTS.c.checkpoint_id).where(
-            _CHECKPOINTS.c.thread_id == thread_id, _CHECKPOINTS.c.run_id.in_(run_ids)
+        wanted = select(CHECKPOINTS.c.ns_digest, CHECKPOINTS.c.checkpoint_id).where(
+            CHECKPOINTS.c.thread_id == thread_id, CHECKPOINTS.c.run_id.in_(run_ids)
         )
         return {(row[0], row[1]) for row in self.uow.execute(wanted)}
 
     def threads_with_old(self, *, seconds_ago: float, after: str | None, limit: int) -> list[str]:
         """Return a page of the threads, in order, that have a checkpoint of at least this age."""
         dialect = self.uow.dialect
-        column = _CHECKPOINTS.c.thread_id
+        column = CHECKPOINTS.c.thread_id
         query = (
             select(column)
             .distinct()
-            .where(_CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago))
+            .where(CHECKPOINTS.c.created_at <= utc_now(dialect, seconds_ago=seconds_ago))
             .order_by(column)
             .limit(limit)
         )
@@ -282,29 +290,9 @@ class CheckpointRepository(Repository):
             self.uow.execute(query if after is None else query.where(column > after)).scalars()
         )
 
-    def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
-        """Delete checkpoints of a namespace, and return their number."""
-        return rowcount(
-            self.uow.execute(
-                delete(_CHECKPOINTS).where(
-                    _CHECKPOINTS.c.thread_id == thread_id,
-                    _CHECKPOINTS.c.ns_digest == digest,
-                    _CHECKPOINTS.c.checkpoint_id.in_(checkpoint_ids),
-                )
-            )
-        )
 
-    def delete_thread(self, thread_id: str) -> int:
-        """Delete a thread's checkpoints, and return their number."""
-        return delete_thread(self.uow, _CHECKPOINTS, thread_id)
-
-    def copy(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread's checkpoints inside the database; the target must have none.
-
-        The source's checkpoints stay locked: no other transaction deletes them or the values
-        and writes that later statements copy.
-        """
-        copy_thread(self.uow, _CHECKPOINTS, source_thread_id, target_thread_id, lock=True)
+def _key(thread_id: str, checkpoint_ns: str, checkpoint_id: str) -> dict[str, str]:
+    return dict(zip(_KEY, (thread_id, ns_digest(checkpoint_ns), checkpoint_id), strict=True))
 
 
 def _ordering(query: CheckpointQuery, dialect: str) -> Sequence[ColumnElement[Any]]:
@@ -313,24 +301,24 @@ def _ordering(query: CheckpointQuery, dialect: str) -> Sequence[ColumnElement[An
     Within one namespace of a thread it is the id alone: with further columns, which are equal
     in all rows, MariaDB would sort.
     """
-    newest = _CHECKPOINTS.c.checkpoint_id
+    newest = CHECKPOINTS.c.checkpoint_id
     if query.thread_id is None:
-        return newest, _CHECKPOINTS.c.thread_id, _CHECKPOINTS.c.ns_digest
+        return newest, CHECKPOINTS.c.thread_id, CHECKPOINTS.c.ns_digest
     if query.checkpoint_ns is None:
-        return prevent_index_sort(newest, dialect), _CHECKPOINTS.c.ns_digest
+        return prevent_index_sort(newest, dialect), CHECKPOINTS.c.ns_digest
     return (newest,)
 
 
 def _targets(
     *conditions: ColumnElement[bool],
-    order: Sequence[ColumnElement[Any]] = (_CHECKPOINTS.c.checkpoint_id,),
+    order: Sequence[ColumnElement[Any]] = (CHECKPOINTS.c.checkpoint_id,),
 ) -> Select[Any]:
     """Select the keys of checkpoints, newest first.
 
     All columns in descending order, so that the index on checkpoint_id is scanned backwards.
     """
     return (
-        select(*(_CHECKPOINTS.c[name] for name in _KEY), _CHECKPOINTS.c.blob_keys)
+        select(*(CHECKPOINTS.c[name] for name in _KEY), CHECKPOINTS.c.blob_keys)
         .where(*conditions)
         .order_by(*(column.desc() for column in order))
     )
@@ -351,35 +339,35 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
     )
     checkpoints = select(
         literal(_CHECKPOINT).label("kind"),
-        *(_CHECKPOINTS.c[name] for name in _KEY),
-        _CHECKPOINTS.c.checkpoint_ns.label("name"),
-        _CHECKPOINTS.c.parent_checkpoint_id.label("parent"),
-        typed_null(_WRITES.c.idx.type).label("idx"),
-        _CHECKPOINTS.c.type,
-        _CHECKPOINTS.c.checkpoint.label("content"),
+        *(CHECKPOINTS.c[name] for name in _KEY),
+        CHECKPOINTS.c.checkpoint_ns.label("name"),
+        CHECKPOINTS.c.parent_checkpoint_id.label("parent"),
+        typed_null(WRITES.c.idx.type).label("idx"),
+        CHECKPOINTS.c.type,
+        CHECKPOINTS.c.checkpoint.label("content"),
         # As text: a row with invalid JSON must be reported by its key, not fail in the driver.
-        as_text(_CHECKPOINTS.c.metadata).label("metadata"),
-        as_text(_CHECKPOINTS.c.blob_keys).label("keys"),
-    ).join(target, _same_key(_CHECKPOINTS, target))
+        as_text(CHECKPOINTS.c.metadata).label("metadata"),
+        as_text(CHECKPOINTS.c.blob_keys).label("keys"),
+    ).join(target, _same_key(CHECKPOINTS, target))
     blobs = select(
         literal(_BLOB),
-        *(_BLOBS.c.thread_id, _BLOBS.c.ns_digest, _BLOBS.c.blob_key, _BLOBS.c.channel),
-        *(typed_null(_TEXT), typed_null(_WRITES.c.idx.type), _BLOBS.c.type, _BLOBS.c.value),
+        *(BLOBS.c.thread_id, BLOBS.c.ns_digest, BLOBS.c.blob_key, BLOBS.c.channel),
+        *(typed_null(_TEXT), typed_null(WRITES.c.idx.type), BLOBS.c.type, BLOBS.c.value),
         *(typed_null(_TEXT), typed_null(_TEXT)),
     ).join(
         wanted,
         and_(
-            _BLOBS.c.thread_id == wanted.c.thread_id,
-            _BLOBS.c.ns_digest == wanted.c.ns_digest,
-            _BLOBS.c.blob_key == wanted.c.value,
+            BLOBS.c.thread_id == wanted.c.thread_id,
+            BLOBS.c.ns_digest == wanted.c.ns_digest,
+            BLOBS.c.blob_key == wanted.c.value,
         ),
     )
     writes = select(
         literal(_WRITE),
-        *(_WRITES.c[name] for name in _KEY),
-        *(_WRITES.c.channel, _WRITES.c.task_id, _WRITES.c.idx, _WRITES.c.type, _WRITES.c.value),
-        *(_WRITES.c.task_path, typed_null(_TEXT)),
-    ).join(target, _same_key(_WRITES, target))
+        *(WRITES.c[name] for name in _KEY),
+        *(WRITES.c.channel, WRITES.c.task_id, WRITES.c.idx, WRITES.c.type, WRITES.c.value),
+        *(WRITES.c.task_path, typed_null(_TEXT)),
+    ).join(target, _same_key(WRITES, target))
     return union_all(checkpoints, blobs, writes)
 
 
@@ -388,11 +376,11 @@ def _same_key(table: Table, target: CTE) -> ColumnElement[bool]:
 
 
 _OF_NAMESPACE: Final = (
-    _CHECKPOINTS.c.thread_id == bindparam("thread_id"),
-    _CHECKPOINTS.c.ns_digest == bindparam("ns_digest"),
+    CHECKPOINTS.c.thread_id == bindparam("thread_id"),
+    CHECKPOINTS.c.ns_digest == bindparam("ns_digest"),
 )
 _NEWEST: Final = Statement(_whole(_targets(*_OF_NAMESPACE).limit(1).cte("target")))
-_IS_CHECKPOINT: Final = _CHECKPOINTS.c.checkpoint_id == bindparam("checkpoint_id")
+_IS_CHECKPOINT: Final = CHECKPOINTS.c.checkpoint_id == bindparam("checkpoint_id")
 # The limit prevents MySQL from merging the CTE, which fails with JSON_TABLE on a single row
 # (error 1210).
 _ONE: Final = Statement(_whole(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT).limit(1).cte("target")))
@@ -401,16 +389,16 @@ _ONE: Final = Statement(_whole(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT).limit(1)
 def _chain() -> Select[Any]:
     """Return the recursive statement that reads a checkpoint and its ancestors."""
     columns = (
-        _CHECKPOINTS.c.checkpoint_id,
-        _CHECKPOINTS.c.parent_checkpoint_id,
-        _CHECKPOINTS.c.blob_keys,
+        CHECKPOINTS.c.checkpoint_id,
+        CHECKPOINTS.c.parent_checkpoint_id,
+        CHECKPOINTS.c.blob_keys,
     )
     chain = (
         select(literal(1).label("place"), *columns)
         .where(*_OF_NAMESPACE, _IS_CHECKPOINT)
         .cte("chain", recursive=True)
     )
-    parent = _CHECKPOINTS.c.checkpoint_id == chain.c.parent_checkpoint_id
+    parent = CHECKPOINTS.c.checkpoint_id == chain.c.parent_checkpoint_id
     chain = chain.union_all(
         select(chain.c.place + 1, *columns).where(
             *_OF_NAMESPACE, parent, chain.c.place < bindparam("depth")
@@ -423,23 +411,23 @@ _CHAIN: Final = Statement(_chain())
 
 
 def _conditions(query: CheckpointQuery, dialect: str) -> Iterable[ColumnElement[bool]]:
-    checkpoint_id = _CHECKPOINTS.c.checkpoint_id
+    checkpoint_id = CHECKPOINTS.c.checkpoint_id
     if query.thread_id is not None:
-        yield _CHECKPOINTS.c.thread_id == query.thread_id
+        yield CHECKPOINTS.c.thread_id == query.thread_id
     if query.checkpoint_ns is not None:
-        yield _CHECKPOINTS.c.ns_digest == ns_digest(query.checkpoint_ns)
+        yield CHECKPOINTS.c.ns_digest == ns_digest(query.checkpoint_ns)
     if query.checkpoint_id is not None:
         yield checkpoint_id == query.checkpoint_id
     if query.before is not None:
         yield checkpoint_id < query.before
     for key, value in query.metadata.items():
-        yield json_member_is(_CHECKPOINTS.c.metadata, key, value, dialect)
+        yield json_member_is(CHECKPOINTS.c.metadata, key, value, dialect)
     if query.after is not None:
         yield from _after(query.after)
 
 
 def _after(cursor: Cursor) -> Iterable[ColumnElement[bool]]:
-    columns = (_CHECKPOINTS.c.checkpoint_id, _CHECKPOINTS.c.thread_id, _CHECKPOINTS.c.ns_digest)
+    columns = (CHECKPOINTS.c.checkpoint_id, CHECKPOINTS.c.thread_id, CHECKPOINTS.c.ns_digest)
     id_, thread, digest = columns
     yield id_ <= cursor.checkpoint_id  # a range of the index
     yield or_(

@@ -3,22 +3,15 @@
 from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Table, delete, or_, select
+from sqlalchemy import or_, select
 
-from threadlog.models import CheckpointBlob
 from threadlog.models.dialects.upsert import JOINED_BYTES, insert_if_absent, many_rows
-from threadlog.repositories.base import (
-    Repository,
-    Statement,
-    copy_thread,
-    delete_thread,
-    rowcount,
-)
+from threadlog.models.tables import BLOBS
+from threadlog.repositories.base import Statement
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
-
-_BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
+from threadlog.repositories.graph.rows_of_thread import GraphRepository
 
 
 class NewBlob(NamedTuple):
@@ -39,11 +32,14 @@ def blob_key(channel: str, version: str) -> str:
 @cache
 def _put(dialect: str) -> Statement:
     """Return the INSERT that keeps a value that is stored already."""
-    return Statement(insert_if_absent(_BLOBS, dialect))
+    return Statement(insert_if_absent(BLOBS, dialect))
 
 
-class CheckpointBlobRepository(Repository):
+class CheckpointBlobRepository(GraphRepository):
     """Statements on values of channels, bound to one session."""
+
+    table = BLOBS
+    name = "blob_key"
 
     def put(self, thread_id: str, digest: str, batch: Sequence[NewBlob], size: int) -> None:
         """Insert values in one statement; a version that is stored already is not changed.
@@ -60,16 +56,16 @@ class CheckpointBlobRepository(Repository):
             rows.append({**key, **new._asdict()})  # noqa: PERF401 - one frame fewer
         dialect = self.uow.dialect
         if size > JOINED_BYTES:
-            self.uow.execute(*many_rows(insert_if_absent(_BLOBS, dialect), rows, dialect))
+            self.uow.execute(*many_rows(insert_if_absent(BLOBS, dialect), rows, dialect))
         else:
             self.uow.run(_put(dialect), rows)
 
     def existing(self, thread_id: str, digest: str, keys: Sequence[str]) -> set[str]:
         """Return the keys, among `keys`, that have a value."""
-        found = select(_BLOBS.c.blob_key).where(
-            _BLOBS.c.thread_id == thread_id,
-            _BLOBS.c.ns_digest == digest,
-            _BLOBS.c.blob_key.in_(keys),
+        found = select(BLOBS.c.blob_key).where(
+            BLOBS.c.thread_id == thread_id,
+            BLOBS.c.ns_digest == digest,
+            BLOBS.c.blob_key.in_(keys),
         )
         return set(self.uow.execute(found).scalars())
 
@@ -83,28 +79,8 @@ class CheckpointBlobRepository(Repository):
         Returns:
             Pairs of the namespace's hash and the key.
         """
-        begins = [_BLOBS.c.blob_key.startswith(channel) for channel in channels]
-        found = select(_BLOBS.c.ns_digest, _BLOBS.c.blob_key).where(
-            _BLOBS.c.thread_id == thread_id, or_(*begins)
+        begins = [BLOBS.c.blob_key.startswith(channel) for channel in channels]
+        found = select(BLOBS.c.ns_digest, BLOBS.c.blob_key).where(
+            BLOBS.c.thread_id == thread_id, or_(*begins)
         )
         return {(digest, key) for digest, key in self.uow.execute(found)}
-
-    def delete(self, thread_id: str, digest: str, keys: Sequence[str]) -> int:
-        """Delete values, and return their number."""
-        return rowcount(
-            self.uow.execute(
-                delete(_BLOBS).where(
-                    _BLOBS.c.thread_id == thread_id,
-                    _BLOBS.c.ns_digest == digest,
-                    _BLOBS.c.blob_key.in_(keys),
-                )
-            )
-        )
-
-    def delete_thread(self, thread_id: str) -> int:
-        """Delete a thread's values, and return their number."""
-        return delete_thread(self.uow, _BLOBS, thread_id)
-
-    def copy(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread's values inside the database; the target must have none."""
-        copy_thread(self.uow, _BLOBS, source_thread_id, target_thread_id)

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Table, delete, literal, select, union_all
+from sqlalchemy import Table, literal, select, union_all
 
-from threadlog.models import Checkpoint, CheckpointBlob, CheckpointWrite
 from threadlog.models.dialects.types import typed_null
 from threadlog.models.dialects.upsert import (
     JOINED_BYTES,
@@ -15,18 +14,10 @@ from threadlog.models.dialects.upsert import (
     insert_rows_if_absent,
     many_rows,
 )
-from threadlog.repositories.base import (
-    Repository,
-    Statement,
-    copy_thread,
-    delete_thread,
-    rowcount,
-)
+from threadlog.models.tables import BLOBS, CHECKPOINTS, WRITES
+from threadlog.repositories.base import Statement
 from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite
-
-_CHECKPOINTS: Final[Table] = Checkpoint.metadata.tables[Checkpoint.__tablename__]
-_BLOBS: Final[Table] = CheckpointBlob.metadata.tables[CheckpointBlob.__tablename__]
-_WRITES: Final[Table] = CheckpointWrite.metadata.tables[CheckpointWrite.__tablename__]
+from threadlog.repositories.graph.rows_of_thread import GraphRepository
 
 # The kinds of rows of `history`; an int first, as in the statements on checkpoints.
 _CHECKPOINT, _WRITE, _BLOB = range(3)
@@ -60,11 +51,14 @@ class History(NamedTuple):
 def _put(dialect: str) -> Statement:
     """Return the INSERT that keeps a write that is stored already."""
     key = ("thread_id", "ns_digest", "checkpoint_id")
-    return Statement(*insert_rows_if_absent(_WRITES, dialect, key))
+    return Statement(*insert_rows_if_absent(WRITES, dialect, key))
 
 
-class CheckpointWriteRepository(Repository):
+class CheckpointWriteRepository(GraphRepository):
     """Statements on writes of tasks, bound to one session."""
+
+    table = WRITES
+    name = "checkpoint_id"
 
     def put(
         self,
@@ -97,10 +91,10 @@ class CheckpointWriteRepository(Repository):
             return
         values = [{**key, **new._asdict()} for new in rows.values()]
         if replaces:
-            replacing = insert_or_replace_where(_WRITES, dialect, _WRITES.c.idx < 0)
+            replacing = insert_or_replace_where(WRITES, dialect, WRITES.c.idx < 0)
             self.uow.execute(replacing.values(values))
         elif size > JOINED_BYTES:
-            self.uow.execute(*many_rows(insert_if_absent(_WRITES, dialect), values, dialect))
+            self.uow.execute(*many_rows(insert_if_absent(WRITES, dialect), values, dialect))
         else:
             self.uow.run(statement, values)
 
@@ -123,15 +117,15 @@ class CheckpointWriteRepository(Repository):
             blob_keys: the keys of the values.
         """
         here = {"thread_id": thread_id, "ns_digest": digest}
-        stored = _of(_CHECKPOINTS, here).where(_CHECKPOINTS.c.checkpoint_id.in_(checkpoint_ids))
-        writes = _of(_WRITES, here).where(
-            _WRITES.c.checkpoint_id.in_(checkpoint_ids), _WRITES.c.channel.in_(channels)
+        stored = _of(CHECKPOINTS, here).where(CHECKPOINTS.c.checkpoint_id.in_(checkpoint_ids))
+        writes = _of(WRITES, here).where(
+            WRITES.c.checkpoint_id.in_(checkpoint_ids), WRITES.c.channel.in_(channels)
         )
-        blobs = _of(_BLOBS, here).where(_BLOBS.c.blob_key.in_(blob_keys))
-        w, b = _WRITES.c, _BLOBS.c
+        blobs = _of(BLOBS, here).where(BLOBS.c.blob_key.in_(blob_keys))
+        w, b = WRITES.c, BLOBS.c
         statement = union_all(
             stored.with_only_columns(
-                *(literal(_CHECKPOINT), _CHECKPOINTS.c.checkpoint_id),
+                *(literal(_CHECKPOINT), CHECKPOINTS.c.checkpoint_id),
                 *(typed_null(c.type) for c in (w.task_path, w.task_id, w.idx)),
                 *(typed_null(c.type) for c in (w.channel, w.type, w.value)),
             ),
@@ -146,26 +140,6 @@ class CheckpointWriteRepository(Repository):
             ),
         )
         return _history(self.uow.execute(statement).all())
-
-    def delete(self, thread_id: str, digest: str, checkpoint_ids: Sequence[str]) -> int:
-        """Delete the writes after checkpoints, and return their number."""
-        return rowcount(
-            self.uow.execute(
-                delete(_WRITES).where(
-                    _WRITES.c.thread_id == thread_id,
-                    _WRITES.c.ns_digest == digest,
-                    _WRITES.c.checkpoint_id.in_(checkpoint_ids),
-                )
-            )
-        )
-
-    def delete_thread(self, thread_id: str) -> int:
-        """Delete a thread's writes, and return their number."""
-        return delete_thread(self.uow, _WRITES, thread_id)
-
-    def copy(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy a thread's writes inside the database; the target must have none."""
-        copy_thread(self.uow, _WRITES, source_thread_id, target_thread_id)
 
 
 def _of(table: Table, here: Mapping[str, str]) -> Any:

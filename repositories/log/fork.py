@@ -12,7 +12,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Select,
-    Table,
     and_,
     bindparam,
     exists,
@@ -27,21 +26,17 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import ThreadAlreadyExistsError
-from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import Lock, LockingRead
 from threadlog.models.dialects.types import id_equals
+from threadlog.models.tables import MESSAGES, RUNS, THREADS
 from threadlog.repositories.base import Repository, execute_in_order, locking_statements
 from threadlog.repositories.log.message import THREAD_ROW, MessageRow
 
-_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
-_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
-_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
+_SOURCE: Final[BindParameter[str]] = bindparam("source", type_=THREADS.c.thread_id.type)
+_IS_SOURCE: Final = THREADS.c.thread_id == _SOURCE
 
-_SOURCE: Final[BindParameter[str]] = bindparam("source", type_=_THREADS.c.thread_id.type)
-_IS_SOURCE: Final = _THREADS.c.thread_id == _SOURCE
-
-_LAST_RUN: Final = _RUNS.alias("last_run")
+_LAST_RUN: Final = RUNS.alias("last_run")
 _CUTOFF: Final = select(_LAST_RUN.c.completion_seq).where(
     _LAST_RUN.c.thread_id == _SOURCE, id_equals(_LAST_RUN.c.run_id, bindparam("after_run_id"))
 )
@@ -49,13 +44,13 @@ _CUTOFF: Final = select(_LAST_RUN.c.completion_seq).where(
 
 def _finished(cutoff: ColumnElement[int], *columns: ColumnElement[Any]) -> Select[Any]:
     """Select from the finished messages of the source; without runs if the cutoff is NULL."""
-    runs = and_(_RUNS.c.thread_id == _SOURCE, id_equals(_RUNS.c.run_id, _MESSAGES.c.run_id))
+    runs = and_(RUNS.c.thread_id == _SOURCE, id_equals(RUNS.c.run_id, MESSAGES.c.run_id))
     return (
         select(*columns)
-        .select_from(_MESSAGES.outerjoin(_RUNS, runs))
+        .select_from(MESSAGES.outerjoin(RUNS, runs))
         .where(
-            _MESSAGES.c.thread_id == _SOURCE,
-            or_(_MESSAGES.c.run_id.is_(None), _RUNS.c.completion_seq <= cutoff),
+            MESSAGES.c.thread_id == _SOURCE,
+            or_(MESSAGES.c.run_id.is_(None), RUNS.c.completion_seq <= cutoff),
         )
     )
 
@@ -71,49 +66,47 @@ _SNAPSHOT: Final = union_all(
     ).where(_IS_SOURCE),
     _finished(
         _CUTOFF.scalar_subquery(),
-        _MESSAGES.c.seq,
-        _MESSAGES.c.role,
-        as_text(_MESSAGES.c.metadata),
-        _MESSAGES.c.payload,
+        MESSAGES.c.seq,
+        MESSAGES.c.role,
+        as_text(MESSAGES.c.metadata),
+        MESSAGES.c.payload,
         null(),
     ),
 )
 
-_NEWS: Final = _THREADS.alias("new_thread")
+_NEWS: Final = THREADS.alias("new_thread")
 
 
 def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
-    tables = (_NEWS, _MESSAGES.alias("remains"), _RUNS.alias("remains_of_runs"))
+    tables = (_NEWS, MESSAGES.alias("remains"), RUNS.alias("remains_of_runs"))
     taken = (
         exists(select(table.c.thread_id).where(table.c.thread_id == bindparam("new")))
         for table in tables
     )
-    return lock(_CUTOFF).scalar_subquery(), as_text(_THREADS.c.extra), or_(*taken)
+    return lock(_CUTOFF).scalar_subquery(), as_text(THREADS.c.extra), or_(*taken)
 
 
-_LOCK_SOURCE: Final = LockingRead(_THREADS, _SOURCE, _source)
+_LOCK_SOURCE: Final = LockingRead(THREADS, _SOURCE, _source)
 
-_NEW: Final[BindParameter[str]] = bindparam("new", type_=_THREADS.c.thread_id.type)
+_NEW: Final[BindParameter[str]] = bindparam("new", type_=THREADS.c.thread_id.type)
 _UP_TO: Final = bindparam("cutoff", type_=BigInteger)
-_COPY_THREAD: Final = insert(_THREADS).from_select(
+_COPY_THREAD: Final = insert(THREADS).from_select(
     ["thread_id", "parent_thread_id", "forked_at_seq", "extra"],
     select(
         _NEW,
         _SOURCE,
-        func.coalesce(_finished(_UP_TO, func.max(_MESSAGES.c.seq)).scalar_subquery(), 0),
-        bindparam("extra", type_=_THREADS.c.extra.type),
+        func.coalesce(_finished(_UP_TO, func.max(MESSAGES.c.seq)).scalar_subquery(), 0),
+        bindparam("extra", type_=THREADS.c.extra.type),
     ),
 )
-_COPY_MESSAGES: Final = insert(_MESSAGES).from_select(
-    [column.name for column in _MESSAGES.columns],
-    _finished(
-        _UP_TO, _NEW, *[column for column in _MESSAGES.columns if column.name != "thread_id"]
-    ),
+_COPY_MESSAGES: Final = insert(MESSAGES).from_select(
+    [column.name for column in MESSAGES.columns],
+    _finished(_UP_TO, _NEW, *[column for column in MESSAGES.columns if column.name != "thread_id"]),
 )
-_COPY_RUNS: Final = insert(_RUNS).from_select(
-    [column.name for column in _RUNS.columns],
-    select(_NEW, *[column for column in _RUNS.columns if column.name != "thread_id"]).where(
-        _RUNS.c.thread_id == _SOURCE, _RUNS.c.completion_seq <= _UP_TO
+_COPY_RUNS: Final = insert(RUNS).from_select(
+    [column.name for column in RUNS.columns],
+    select(_NEW, *[column for column in RUNS.columns if column.name != "thread_id"]).where(
+        RUNS.c.thread_id == _SOURCE, RUNS.c.completion_seq <= _UP_TO
     ),
 )
 

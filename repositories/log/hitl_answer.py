@@ -3,31 +3,29 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, select
+from sqlalchemy import bindparam, delete, select
 
-from threadlog.models import HitlAnswer
 from threadlog.models.dialects.json import as_text, exact_json
 from threadlog.models.dialects.time import statement_time
 from threadlog.models.dialects.types import as_bytes, id_equals
 from threadlog.models.dialects.upsert import insert_or_replace
-from threadlog.repositories.base import Repository, Statement
-
-_ANSWERS: Final[Table] = HitlAnswer.metadata.tables[HitlAnswer.__tablename__]
+from threadlog.models.tables import ANSWERS
+from threadlog.repositories.base import Repository, Statement, chunks
 
 _OF_RUN: Final = (
-    _ANSWERS.c.thread_id == bindparam("thread_id"),
-    id_equals(_ANSWERS.c.run_id, bindparam("run_id")),
+    ANSWERS.c.thread_id == bindparam("thread_id"),
+    id_equals(ANSWERS.c.run_id, bindparam("run_id")),
 )
-_IS_QUESTION: Final = id_equals(_ANSWERS.c.question_id, bindparam("question_id"))
+_IS_QUESTION: Final = id_equals(ANSWERS.c.question_id, bindparam("question_id"))
 # The key first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
 _LOAD: Final = Statement(
-    select(_ANSWERS.c.question_id, as_text(_ANSWERS.c.answer)).where(*_OF_RUN, _IS_QUESTION)
+    select(ANSWERS.c.question_id, as_text(ANSWERS.c.answer)).where(*_OF_RUN, _IS_QUESTION)
 )
-_CLEAR: Final = delete(_ANSWERS).where(*_OF_RUN)
+_CLEAR: Final = delete(ANSWERS).where(*_OF_RUN)
 
 _CLEAR_SOME: Final = _CLEAR.where(
-    _ANSWERS.c.question_id.in_(bindparam("question_ids", expanding=True)),
-    as_bytes(_ANSWERS.c.question_id).in_(bindparam("question_ids", expanding=True)),
+    ANSWERS.c.question_id.in_(bindparam("question_ids", expanding=True)),
+    as_bytes(ANSWERS.c.question_id).in_(bindparam("question_ids", expanding=True)),
 )
 
 # Values in one IN list: below the limit of every server.
@@ -57,7 +55,7 @@ class HitlAnswerRepository(Repository):
             "answer": exact_json(answer, dialect),
             "answered_at": statement_time(),
         }
-        self.uow.execute(insert_or_replace(_ANSWERS, dialect, row))
+        self.uow.execute(insert_or_replace(ANSWERS, dialect, row))
 
     def load(self, thread_id: str, run_id: str | None, question_id: str) -> str | bytes | None:
         """Return an answer's JSON text; None if not found."""
@@ -71,6 +69,5 @@ class HitlAnswerRepository(Repository):
         if question_ids is None:
             self.uow.execute(_CLEAR, key)
         else:
-            for start in range(0, len(question_ids), _AT_ONCE):
-                some = question_ids[start : start + _AT_ONCE]
+            for some in chunks(question_ids, _AT_ONCE):
                 self.uow.execute(_CLEAR_SOME, {**key, "question_ids": some})

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import (
     Select,
     String,
-    Table,
     bindparam,
     exists,
     func,
@@ -20,23 +19,19 @@ from sqlalchemy import (
 )
 
 from threadlog.errors import StorageError
-from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.last_insert_id import encode_last_insert_id
 from threadlog.models.dialects.query_plans import LastRows
 from threadlog.models.dialects.time import to_epoch
 from threadlog.models.dialects.types import id_equals
+from threadlog.models.tables import MESSAGES, RUNS, THREADS
 from threadlog.repositories.base import Repository, Row, Statement
 from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq
 
-_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
-_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
-_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
-
-_INSERT: Final = Statement(insert(_MESSAGES))
-_OF_THREAD: Final = _MESSAGES.c.thread_id == bindparam("thread_id")
+_INSERT: Final = Statement(insert(MESSAGES))
+_OF_THREAD: Final = MESSAGES.c.thread_id == bindparam("thread_id")
 # As text: a row with invalid JSON must be reported by its seq, not fail in the driver.
-_METADATA: Final = as_text(_MESSAGES.c.metadata)
+_METADATA: Final = as_text(MESSAGES.c.metadata)
 
 
 # In place of a seq in the thread's own row; sorts before all messages.
@@ -48,20 +43,20 @@ def _log(restrict: Callable[[Select[Any]], Select[Any]] | None = None) -> Statem
     thread = select(
         literal(THREAD_ROW).label("seq"),
         null().label("role"),
-        as_text(_THREADS.c.extra).label("metadata"),
+        as_text(THREADS.c.extra).label("metadata"),
         null().label("payload"),
-        _THREADS.c.parent_thread_id,
-    ).where(_THREADS.c.thread_id == bindparam("thread_id"))
-    messages = select(
-        _MESSAGES.c.seq, _MESSAGES.c.role, _METADATA, _MESSAGES.c.payload, null()
-    ).where(_OF_THREAD)
+        THREADS.c.parent_thread_id,
+    ).where(THREADS.c.thread_id == bindparam("thread_id"))
+    messages = select(MESSAGES.c.seq, MESSAGES.c.role, _METADATA, MESSAGES.c.payload, null()).where(
+        _OF_THREAD
+    )
     return Statement(union_all(thread, messages if restrict is None else restrict(messages)))
 
 
-_BOUND: Final = _MESSAGES.alias("bound")
+_BOUND: Final = MESSAGES.alias("bound")
 _LOG: Final = _log()
 _LAST: Final = LastRows(
-    _MESSAGES.c.seq,
+    MESSAGES.c.seq,
     first=select(_BOUND.c.seq)
     .where(_BOUND.c.thread_id == bindparam("thread_id"))
     .order_by(_BOUND.c.seq.desc())
@@ -76,28 +71,28 @@ def _newest(dialect: str) -> Statement:
     return _log(lambda messages: _LAST.of(messages, dialect))
 
 
-_FROM: Final = _log(lambda messages: messages.where(_MESSAGES.c.seq >= bindparam("first_seq")))
+_FROM: Final = _log(lambda messages: messages.where(MESSAGES.c.seq >= bindparam("first_seq")))
 _TURN: Final = (
-    select(_MESSAGES.c.seq)
-    .where(_OF_THREAD, _MESSAGES.c.seq < bindparam("before_seq"), _MESSAGES.c.role == "user")
-    .order_by(_MESSAGES.c.seq.desc())
+    select(MESSAGES.c.seq)
+    .where(_OF_THREAD, MESSAGES.c.seq < bindparam("before_seq"), MESSAGES.c.role == "user")
+    .order_by(MESSAGES.c.seq.desc())
     .limit(1)
 )
 _STORED: Final = (
-    select(_MESSAGES.c.role, _MESSAGES.c.payload, _MESSAGES.c.run_id)
-    .where(_OF_THREAD, _MESSAGES.c.seq > bindparam("after"), _MESSAGES.c.seq <= bindparam("last"))
-    .order_by(_MESSAGES.c.seq)
+    select(MESSAGES.c.role, MESSAGES.c.payload, MESSAGES.c.run_id)
+    .where(_OF_THREAD, MESSAGES.c.seq > bindparam("after"), MESSAGES.c.seq <= bindparam("last"))
+    .order_by(MESSAGES.c.seq)
 )
 _PAGE: Final = (
     select(
-        _MESSAGES.c.seq,
-        to_epoch(_MESSAGES.c.created_at),
-        _MESSAGES.c.role,
+        MESSAGES.c.seq,
+        to_epoch(MESSAGES.c.created_at),
+        MESSAGES.c.role,
         _METADATA,
-        _MESSAGES.c.payload,
+        MESSAGES.c.payload,
     )
-    .where(_OF_THREAD, _MESSAGES.c.seq > bindparam("after_seq"))
-    .order_by(_MESSAGES.c.seq)
+    .where(_OF_THREAD, MESSAGES.c.seq > bindparam("after_seq"))
+    .order_by(MESSAGES.c.seq)
 )
 _WHOLE_PAGE: Final = Statement(_PAGE)
 _LIMITED_PAGE: Final = Statement(_PAGE.limit(bindparam("limit")))
@@ -115,26 +110,26 @@ def _lock_and_append(*unless: Select[Any]) -> Statement:
     payload = func.unhex(bindparam("digits", type_=String()))
     given = [bindparam(column.name, type_=column.type) for column in _GIVEN]
     row = select(
-        _THREADS.c.thread_id, encode_last_insert_id(seq, NEEDS_TOUCH), payload, *given
+        THREADS.c.thread_id, encode_last_insert_id(seq, NEEDS_TOUCH), payload, *given
     ).where(
-        _THREADS.c.thread_id == bindparam("thread_id"),
+        THREADS.c.thread_id == bindparam("thread_id"),
         *(~exists(found.with_for_update()) for found in unless),
     )
     names = ["thread_id", "seq", "payload", *(column.name for column in _GIVEN)]
     return Statement(
-        insert(_MESSAGES)
+        insert(MESSAGES)
         .from_select(names, row.with_for_update())
         .execution_options(preserve_rowcount=True)
     )
 
 
-_GIVEN: Final = [_MESSAGES.c[name] for name in ("role", "metadata", "run_id")]
+_GIVEN: Final = [MESSAGES.c[name] for name in ("role", "metadata", "run_id")]
 _LOCK_AND_APPEND: Final = _lock_and_append()
 _LOCK_AND_APPEND_UNLESS_COMPLETED: Final = _lock_and_append(
-    select(_RUNS.c.run_id).where(
-        _RUNS.c.thread_id == bindparam("thread_id"),
-        id_equals(_RUNS.c.run_id, bindparam("run_id")),
-        _RUNS.c.completed_at.is_not(None),
+    select(RUNS.c.run_id).where(
+        RUNS.c.thread_id == bindparam("thread_id"),
+        id_equals(RUNS.c.run_id, bindparam("run_id")),
+        RUNS.c.completed_at.is_not(None),
     )
 )
 

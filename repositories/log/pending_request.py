@@ -2,38 +2,36 @@
 
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Table, bindparam, select, update
+from sqlalchemy import bindparam, select, update
 
-from threadlog.models import Thread
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.types import as_bytes
 from threadlog.models.dialects.upsert import insert_if_absent
+from threadlog.models.tables import THREADS
 from threadlog.repositories.base import Repository, Statement
 
-_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
-
 _SAVE: Final = Statement(
-    update(_THREADS)
-    .where(_THREADS.c.thread_id == bindparam("id"))
+    update(THREADS)
+    .where(THREADS.c.thread_id == bindparam("id"))
     .values(pending_request=bindparam("request"), run_id=bindparam("of_run"))
 )
 _CLEAR: Final = (
-    update(_THREADS)
-    .where(_THREADS.c.thread_id == bindparam("id"))
+    update(THREADS)
+    .where(THREADS.c.thread_id == bindparam("id"))
     .values(pending_request=None, run_id=None)
 )
 _CLEAR_ANY: Final = Statement(_CLEAR)
 _CLEAR_IF_SAME: Final = Statement(
     _CLEAR.where(
-        as_bytes(_THREADS.c.pending_request["question_id"].as_string())
+        as_bytes(THREADS.c.pending_request["question_id"].as_string())
         == as_bytes(bindparam("question_id")),
-        as_bytes(_THREADS.c.run_id) == as_bytes(bindparam("of_run")),
+        as_bytes(THREADS.c.run_id) == as_bytes(bindparam("of_run")),
     )
 )
 # The run first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
 _LOAD: Final = Statement(
-    select(_THREADS.c.run_id, as_text(_THREADS.c.pending_request)).where(
-        _THREADS.c.thread_id == bindparam("thread_id"), _THREADS.c.pending_request.is_not(None)
+    select(THREADS.c.run_id, as_text(THREADS.c.pending_request)).where(
+        THREADS.c.thread_id == bindparam("thread_id"), THREADS.c.pending_request.is_not(None)
     )
 )
 
@@ -59,7 +57,7 @@ class PendingRequestRepository(Repository):
         if self.uow.read_committed and self.uow.run(_SAVE, values).rowcount:
             return
         dialect = self.uow.dialect
-        self.uow.execute(insert_if_absent(_THREADS, dialect), {"thread_id": thread_id})
+        self.uow.execute(insert_if_absent(THREADS, dialect), {"thread_id": thread_id})
         self.uow.run(_SAVE, values)
 
     def clear(self, thread_id: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Select,
-    Table,
     and_,
     bindparam,
     case,
@@ -21,89 +20,86 @@ from sqlalchemy import (
     update,
 )
 
-from threadlog.models import Message, Run, Thread
 from threadlog.models.dialects.locking import Lock, LockingRead, bump_row_version
 from threadlog.models.dialects.time import age, statement_time, to_epoch
 from threadlog.models.dialects.types import id_equals
+from threadlog.models.tables import MESSAGES, RUNS, THREADS
 from threadlog.repositories.base import (
     Repository,
     Statement,
+    chunks,
     execute_in_order,
     locking_statements,
 )
 
-_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
-_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
-_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
-
-_THREAD_ID: Final = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
-_IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
-_OF_THREAD: Final = _RUNS.c.thread_id == bindparam("thread_id")
-_IS_RUN: Final = and_(_OF_THREAD, id_equals(_RUNS.c.run_id, bindparam("run_id")))
+_THREAD_ID: Final = bindparam("thread_id", type_=THREADS.c.thread_id.type)
+_IS_THREAD: Final = THREADS.c.thread_id == _THREAD_ID
+_OF_THREAD: Final = RUNS.c.thread_id == bindparam("thread_id")
+_IS_RUN: Final = and_(_OF_THREAD, id_equals(RUNS.c.run_id, bindparam("run_id")))
 
 # Compared by the column's own collation: a key that is equal by it cannot be inserted. All reads
 # lock, as a plain read would see the transaction's snapshot under REPEATABLE READ.
-_NEW_RUN: Final = bindparam("run_id", type_=_RUNS.c.run_id.type)
+_NEW_RUN: Final = bindparam("run_id", type_=RUNS.c.run_id.type)
 _IS_TAKEN: Final = exists(
-    select(_RUNS.c.run_id).where(_OF_THREAD, _RUNS.c.run_id == _NEW_RUN).with_for_update()
+    select(RUNS.c.run_id).where(_OF_THREAD, RUNS.c.run_id == _NEW_RUN).with_for_update()
 )
 _CLAIM: Final = Statement(
-    insert(_RUNS)
+    insert(RUNS)
     .from_select(
         ["thread_id", "run_id"],
-        select(_THREADS.c.thread_id, _NEW_RUN).where(_IS_THREAD, ~_IS_TAKEN),
+        select(THREADS.c.thread_id, _NEW_RUN).where(_IS_THREAD, ~_IS_TAKEN),
     )
     .execution_options(preserve_rowcount=True)
 )
 _IS_COMPLETED: Final = Statement(
-    select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN).with_for_update()
+    select(RUNS.c.completed_at.is_not(None)).where(_IS_RUN).with_for_update()
 )
 
 
 def _completion(lock: Lock) -> Sequence[ColumnElement[Any]]:
-    completed = lock(select(_RUNS.c.completed_at.is_not(None)).where(_IS_RUN))
-    last_seq = lock(select(func.coalesce(func.max(_RUNS.c.completion_seq), 0)).where(_OF_THREAD))
+    completed = lock(select(RUNS.c.completed_at.is_not(None)).where(_IS_RUN))
+    last_seq = lock(select(func.coalesce(func.max(RUNS.c.completion_seq), 0)).where(_OF_THREAD))
     return completed.scalar_subquery(), last_seq.scalar_subquery()
 
 
-_LOCK_COMPLETION: Final = LockingRead(_THREADS, _THREAD_ID, _completion)
+_LOCK_COMPLETION: Final = LockingRead(THREADS, _THREAD_ID, _completion)
 _COMPLETE: Final = (
-    update(_RUNS)
+    update(RUNS)
     .where(
-        _RUNS.c.thread_id == bindparam("of_thread"),
-        id_equals(_RUNS.c.run_id, bindparam("of_run")),
+        RUNS.c.thread_id == bindparam("of_thread"),
+        id_equals(RUNS.c.run_id, bindparam("of_run")),
     )
     .values(completed_at=statement_time(), completion_seq=bindparam("seq"))
 )
-_COMPLETED: Final = select(_RUNS.c.thread_id, _RUNS.c.run_id).where(
-    tuple_(_RUNS.c.thread_id, _RUNS.c.run_id).in_(bindparam("keys", expanding=True)),
-    _RUNS.c.completed_at.is_not(None),
+_COMPLETED: Final = select(RUNS.c.thread_id, RUNS.c.run_id).where(
+    tuple_(RUNS.c.thread_id, RUNS.c.run_id).in_(bindparam("keys", expanding=True)),
+    RUNS.c.completed_at.is_not(None),
 )
-_RELEASE: Final = delete(_RUNS).where(_IS_RUN)
+_RELEASE: Final = delete(RUNS).where(_IS_RUN)
 
 # Runs in one statement: below every server's limit.
 _RUNS_AT_ONCE: Final = 400
 
 # A question without a run id may belong to any open run.
 _WAITS: Final = and_(
-    _THREADS.c.pending_request.is_not(None),
-    or_(_THREADS.c.run_id.is_(None), id_equals(_THREADS.c.run_id, _RUNS.c.run_id)),
+    THREADS.c.pending_request.is_not(None),
+    or_(THREADS.c.run_id.is_(None), id_equals(THREADS.c.run_id, RUNS.c.run_id)),
 )
 
 
 def _summaries() -> Select[Any]:
-    thread = _RUNS.join(_THREADS, _THREADS.c.thread_id == _RUNS.c.thread_id)
+    thread = RUNS.join(THREADS, THREADS.c.thread_id == RUNS.c.thread_id)
     return (
         select(
-            _RUNS.c.thread_id,
-            _RUNS.c.run_id,
-            to_epoch(_RUNS.c.claimed_at),
-            to_epoch(_RUNS.c.completed_at),
-            _RUNS.c.completion_seq,
+            RUNS.c.thread_id,
+            RUNS.c.run_id,
+            to_epoch(RUNS.c.claimed_at),
+            to_epoch(RUNS.c.completed_at),
+            RUNS.c.completion_seq,
             case((_WAITS, 1), else_=0),
         )
         .select_from(thread)
-        .order_by(_RUNS.c.claimed_at, _RUNS.c.thread_id, _RUNS.c.run_id)
+        .order_by(RUNS.c.claimed_at, RUNS.c.thread_id, RUNS.c.run_id)
     )
 
 
@@ -111,18 +107,18 @@ _LIST: Final = _summaries().where(_OF_THREAD)
 
 
 def _stale(*, locking: bool) -> Select[Any]:
-    recent_message = select(_MESSAGES.c.seq).where(
-        _MESSAGES.c.thread_id == _RUNS.c.thread_id,
-        id_equals(_MESSAGES.c.run_id, _RUNS.c.run_id),
-        age(_MESSAGES.c.created_at) < bindparam("seconds"),
+    recent_message = select(MESSAGES.c.seq).where(
+        MESSAGES.c.thread_id == RUNS.c.thread_id,
+        id_equals(MESSAGES.c.run_id, RUNS.c.run_id),
+        age(MESSAGES.c.created_at) < bindparam("seconds"),
     )
     statement = _summaries()
     if locking:
         recent_message = recent_message.with_for_update()
         statement = statement.where(_IS_RUN).with_for_update()
     return statement.where(
-        _RUNS.c.completed_at.is_(None),
-        age(_RUNS.c.claimed_at) >= bindparam("seconds"),
+        RUNS.c.completed_at.is_(None),
+        age(RUNS.c.claimed_at) >= bindparam("seconds"),
         ~_WAITS,
         ~exists(recent_message),
     )
@@ -180,11 +176,10 @@ class RunRepository(Repository):
         Args:
             keys: pairs of a thread and a run.
         """
-        asked = sorted(keys)
         found: set[tuple[str, str]] = set()
-        for start in range(0, len(asked), _RUNS_AT_ONCE):
-            some = {"keys": asked[start : start + _RUNS_AT_ONCE]}
-            found.update((row[0], row[1]) for row in self.uow.execute(_COMPLETED, some))
+        for some in chunks(sorted(keys), _RUNS_AT_ONCE):
+            rows = self.uow.execute(_COMPLETED, {"keys": some})
+            found.update((row[0], row[1]) for row in rows)
         return found
 
     def lock_completion(self, thread_id: str, run_id: str) -> Completion:
@@ -225,8 +220,8 @@ class RunRepository(Repository):
 
 @cache
 def _completing(dialect: str) -> Statement:
-    is_thread = _THREADS.c.thread_id == bindparam("of_thread")
-    return Statement(bump_row_version(_COMPLETE, _THREADS, is_thread, dialect))
+    is_thread = THREADS.c.thread_id == bindparam("of_thread")
+    return Statement(bump_row_version(_COMPLETE, THREADS, is_thread, dialect))
 
 
 def _rows(rows: Sequence[Any]) -> list[RunSummaryRow]:

@@ -1,6 +1,5 @@
 """Threads: locking, listing and deleting them, reading and writing their `extra`."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -11,7 +10,6 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Select,
-    Table,
     and_,
     bindparam,
     delete,
@@ -22,8 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from threadlog.errors import CheckpointCorruptionError, ThreadHasForksError
-from threadlog.models import HitlAnswer, Message, Run, Thread
+from threadlog.errors import ThreadHasForksError
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import (
     Lock,
@@ -35,27 +32,24 @@ from threadlog.models.dialects.locking import (
 from threadlog.models.dialects.time import is_before_clock, to_epoch
 from threadlog.models.dialects.types import as_bytes, id_equals
 from threadlog.models.dialects.upsert import insert_if_absent
+from threadlog.models.tables import MESSAGES, OF_THREAD, RUNS, THREADS
 from threadlog.repositories.base import (
     Repository,
     Row,
     Statement,
+    chunks,
     execute_in_order,
     locking_statements,
+    parse_object,
 )
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]
 
-_THREADS: Final[Table] = Thread.metadata.tables[Thread.__tablename__]
-_MESSAGES: Final[Table] = Message.metadata.tables[Message.__tablename__]
-_RUNS: Final[Table] = Run.metadata.tables[Run.__tablename__]
-_OF_THREAD: Final = tuple(
-    model.metadata.tables[model.__tablename__] for model in (Message, Run, HitlAnswer)
-)
 
-_THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=_THREADS.c.thread_id.type)
-_IS_THREAD: Final = _THREADS.c.thread_id == _THREAD_ID
+_THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=THREADS.c.thread_id.type)
+_IS_THREAD: Final = THREADS.c.thread_id == _THREAD_ID
 
-NEEDS_TOUCH: Final = is_before_clock(_THREADS.c.updated_at)
+NEEDS_TOUCH: Final = is_before_clock(THREADS.c.updated_at)
 """The condition that ``updated_at`` is in an earlier second than the server's clock."""
 
 
@@ -63,9 +57,7 @@ NEEDS_TOUCH: Final = is_before_clock(_THREADS.c.updated_at)
 # miss seqs that were committed since, and allocate them a second time.
 def last_seq(lock: Lock) -> ColumnElement[int]:
     """Return the seq of the newest message of the thread ``thread_id``, 0 if it has none."""
-    newest = select(func.max(_MESSAGES.c.seq)).where(
-        _MESSAGES.c.thread_id == bindparam("thread_id")
-    )
+    newest = select(func.max(MESSAGES.c.seq)).where(MESSAGES.c.thread_id == bindparam("thread_id"))
     return func.coalesce(lock(newest).scalar_subquery(), 0)
 
 
@@ -76,42 +68,42 @@ def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
 def _tail_and_completed(
     *of_run: ColumnElement[bool],
 ) -> Callable[[Lock], Sequence[ColumnElement[Any]]]:
-    completed = select(func.min(_RUNS.c.run_id)).where(
-        _RUNS.c.thread_id == bindparam("thread_id"), *of_run, _RUNS.c.completed_at.is_not(None)
+    completed = select(func.min(RUNS.c.run_id)).where(
+        RUNS.c.thread_id == bindparam("thread_id"), *of_run, RUNS.c.completed_at.is_not(None)
     )
     return lambda lock: (*_tail(lock)[:2], lock(completed).scalar_subquery())
 
 
-_LOCK_TAIL: Final = LockingRead(_THREADS, _THREAD_ID, _tail)
+_LOCK_TAIL: Final = LockingRead(THREADS, _THREAD_ID, _tail)
 # Nearly always there is one run, and a list of parameters is rendered again each time.
 _LOCK_TAIL_AND_RUN: Final = LockingRead(
-    _THREADS, _THREAD_ID, _tail_and_completed(id_equals(_RUNS.c.run_id, bindparam("run_id")))
+    THREADS, _THREAD_ID, _tail_and_completed(id_equals(RUNS.c.run_id, bindparam("run_id")))
 )
 _LOCK_TAIL_AND_RUNS: Final = LockingRead(
-    _THREADS,
+    THREADS,
     _THREAD_ID,
     _tail_and_completed(
-        _RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
-        as_bytes(_RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
+        RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+        as_bytes(RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
     ),
 )
 # The key first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
 _LOCK_EXTRA: Final = Statement(
-    select(_THREADS.c.thread_id, as_text(_THREADS.c.extra)).where(_IS_THREAD).with_for_update()
+    select(THREADS.c.thread_id, as_text(THREADS.c.extra)).where(_IS_THREAD).with_for_update()
 )
-_OF_ID: Final = update(_THREADS).where(_THREADS.c.thread_id == bindparam("id"))
-_WRITE_EXTRA: Final = Statement(_OF_ID.values(extra=bindparam("new", type_=_THREADS.c.extra.type)))
+_OF_ID: Final = update(THREADS).where(THREADS.c.thread_id == bindparam("id"))
+_WRITE_EXTRA: Final = Statement(_OF_ID.values(extra=bindparam("new", type_=THREADS.c.extra.type)))
 _TOUCH: Final = Statement(_OF_ID)
-_TOUCH_SEVERAL: Final = update(_THREADS).where(
-    _THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
+_TOUCH_SEVERAL: Final = update(THREADS).where(
+    THREADS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
 )
 
 _SUMMARY: Final = select(
-    _THREADS.c.thread_id,
-    _THREADS.c.parent_thread_id,
-    _THREADS.c.forked_at_seq,
-    to_epoch(_THREADS.c.created_at).label("created_at"),
-    to_epoch(_THREADS.c.updated_at).label("updated_at"),
+    THREADS.c.thread_id,
+    THREADS.c.parent_thread_id,
+    THREADS.c.forked_at_seq,
+    to_epoch(THREADS.c.created_at).label("created_at"),
+    to_epoch(THREADS.c.updated_at).label("updated_at"),
 )
 
 # Subqueries in one statement: below every server's limit, and few enough for a cached plan.
@@ -254,14 +246,14 @@ class ThreadRepository(Repository):
         """
         if not self.uow.run(_lock(self.uow.dialect), {"thread_id": thread_id}):
             return False
-        is_fork = _THREADS.c.parent_thread_id == thread_id
+        is_fork = THREADS.c.parent_thread_id == thread_id
         if detach_forks:
             self.uow.execute(
-                update(_THREADS).where(is_fork).values(parent_thread_id=None, forked_at_seq=None)
+                update(THREADS).where(is_fork).values(parent_thread_id=None, forked_at_seq=None)
             )
-        elif self.uow.execute(select(_THREADS.c.thread_id).where(is_fork)).first():
+        elif self.uow.execute(select(THREADS.c.thread_id).where(is_fork)).first():
             raise ThreadHasForksError(thread_id=thread_id)
-        for table in (*_OF_THREAD, _THREADS):
+        for table in (*OF_THREAD, THREADS):
             self.uow.execute(delete(table).where(table.c.thread_id == thread_id))
         return True
 
@@ -300,8 +292,7 @@ class ThreadRepository(Repository):
         without reading the rows only if the thread is a constant.
         """
         found: dict[str, int] = {}
-        for start in range(0, len(thread_ids), _LAST_SEQS_AT_ONCE):
-            some = thread_ids[start : start + _LAST_SEQS_AT_ONCE]
+        for some in chunks(thread_ids, _LAST_SEQS_AT_ONCE):
             keys = {f"id_{place}": thread_id for place, thread_id in enumerate(some)}
             (seqs,) = self.uow.run(_select_last_seqs(len(some)), keys)
             found.update(zip(some, seqs, strict=True))
@@ -314,7 +305,7 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
 
     In this order two transactions that lock several threads never deadlock.
     """
-    key = _THREADS.c.thread_id
+    key = THREADS.c.thread_id
     return (
         select(key, NEEDS_TOUCH, try_advisory_lock(key, dialect, wait=wait))
         .where(key.in_(bindparam("thread_ids", expanding=True)))
@@ -326,23 +317,23 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
 @cache
 def _lock(dialect: str) -> Statement:
     """Return the SELECT that locks a thread."""
-    return Statement(lock_thread(_THREADS, _THREAD_ID, dialect))
+    return Statement(lock_thread(THREADS, _THREAD_ID, dialect))
 
 
 @cache
 def _create(dialect: str) -> Statement:
     """Return the INSERT of a thread that locks an existing thread instead."""
-    new = with_advisory_lock(bindparam("new", type_=_THREADS.c.thread_id.type), dialect)
+    new = with_advisory_lock(bindparam("new", type_=THREADS.c.thread_id.type), dialect)
     # inline: SQLAlchemy is not to add RETURNING for a key that it does not know
-    return Statement(insert_if_absent(_THREADS, dialect).values(thread_id=new).inline())
+    return Statement(insert_if_absent(THREADS, dialect).values(thread_id=new).inline())
 
 
 @cache
 def _select_last_seqs(count: int) -> Statement:
     """Return one SELECT of the last seqs of `count` threads: parameters ``id_0`` and so on."""
     last_seqs = [
-        select(func.coalesce(func.max(_MESSAGES.c.seq), 0))
-        .where(_MESSAGES.c.thread_id == bindparam(f"id_{place}"))
+        select(func.coalesce(func.max(MESSAGES.c.seq), 0))
+        .where(MESSAGES.c.thread_id == bindparam(f"id_{place}"))
         .scalar_subquery()
         for place in range(count)
     ]
@@ -355,30 +346,20 @@ def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:
     Raises:
         CheckpointCorruptionError: the text is not a JSON object.
     """
-    reason = "extra is not a JSON object"
-    try:
-        value = json.loads(stored)
-        if isinstance(value, dict):
-            return value
-        cause = None
-    except (TypeError, ValueError) as error:
-        cause = error
-    raise CheckpointCorruptionError(
-        table=_THREADS.name, thread_id=thread_id, seq=None, reason=reason
-    ) from cause
+    return parse_object(THREADS.name, thread_id, "extra", stored)
 
 
 def _ordering(order: ThreadOrder) -> Sequence[ColumnElement[Any]]:
     if order == "id":
-        return (_THREADS.c.thread_id.asc(),)
-    return (_THREADS.c.updated_at.desc(), _THREADS.c.thread_id.desc())
+        return (THREADS.c.thread_id.asc(),)
+    return (THREADS.c.updated_at.desc(), THREADS.c.thread_id.desc())
 
 
 def _after(after: ThreadKey, order: ThreadOrder) -> ColumnElement[bool]:
     if order == "id":
-        return _THREADS.c.thread_id > after.thread_id
+        return THREADS.c.thread_id > after.thread_id
     # The second condition implies the first, which makes it a range scan of the index.
     return and_(
-        _THREADS.c.updated_at <= after.updated_at,
-        or_(_THREADS.c.updated_at < after.updated_at, _THREADS.c.thread_id < after.thread_id),
+        THREADS.c.updated_at <= after.updated_at,
+        or_(THREADS.c.updated_at < after.updated_at, THREADS.c.thread_id < after.thread_id),
     )

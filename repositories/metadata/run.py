@@ -1,6 +1,6 @@
 """Runs of an agent server: creating, changing, listing and claiming them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Insert,
-    Table,
     bindparam,
     delete,
     insert,
@@ -20,53 +19,51 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import RunAlreadyExistsError
-from threadlog.models import AppRun, AppThread
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import select_with_row_kept_locked
 from threadlog.models.dialects.time import utc_now
-from threadlog.repositories.base import Repository, rowcount
+from threadlog.models.tables import APP_RUNS, APP_THREADS
+from threadlog.repositories.base import Repository, chunks, rowcount
 
 IN_FLIGHT: Final = ("pending", "running")
 """The statuses of a run that is not finished; every other one is final."""
 
-_RUNS: Final[Table] = AppRun.metadata.tables[AppRun.__tablename__]
-_THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
 
 _COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
-    "run_id": as_text(_RUNS.c.run_id),
-    "thread_id": as_text(_RUNS.c.thread_id),
-    "assistant_id": _RUNS.c.assistant_id,
-    "created_at": _RUNS.c.created_at,
-    "updated_at": _RUNS.c.updated_at,
-    "status": _RUNS.c.status,
-    "metadata": as_text(_RUNS.c.metadata),
-    "kwargs": as_text(_RUNS.c.kwargs),
-    "multitask_strategy": _RUNS.c.multitask_strategy,
-    "error": _RUNS.c.error,
+    "run_id": as_text(APP_RUNS.c.run_id),
+    "thread_id": as_text(APP_RUNS.c.thread_id),
+    "assistant_id": APP_RUNS.c.assistant_id,
+    "created_at": APP_RUNS.c.created_at,
+    "updated_at": APP_RUNS.c.updated_at,
+    "status": APP_RUNS.c.status,
+    "metadata": as_text(APP_RUNS.c.metadata),
+    "kwargs": as_text(APP_RUNS.c.kwargs),
+    "multitask_strategy": APP_RUNS.c.multitask_strategy,
+    "error": APP_RUNS.c.error,
 }
 _ROW: Final = select(*_COLUMNS.values())
-_THREAD: Final = bindparam("of_thread", type_=_RUNS.c.thread_id.type)
-_OF_THREAD: Final = _RUNS.c.thread_id == _THREAD
-_IS_RUN: Final = _RUNS.c.run_id == bindparam("id", type_=_RUNS.c.run_id.type)
-_IS_IN_FLIGHT: Final = _RUNS.c.status.in_(IN_FLIGHT)
+_THREAD: Final = bindparam("of_thread", type_=APP_RUNS.c.thread_id.type)
+_OF_THREAD: Final = APP_RUNS.c.thread_id == _THREAD
+_IS_RUN: Final = APP_RUNS.c.run_id == bindparam("id", type_=APP_RUNS.c.run_id.type)
+_IS_IN_FLIGHT: Final = APP_RUNS.c.status.in_(IN_FLIGHT)
 
 # Inserted from the thread's row, which is locked: no run without a thread, even if the database
 # enforces no foreign keys, and no deletion or expiry between the check and the commit.
-_NEW: Final = [column for column in _RUNS.columns if column.name not in {"thread_id", "error"}]
+_NEW: Final = [column for column in APP_RUNS.columns if column.name not in {"thread_id", "error"}]
 _GET: Final = _ROW.where(_OF_THREAD, _IS_RUN)
 _PAGE: Final = (
-    select(_RUNS.c.run_id)
+    select(APP_RUNS.c.run_id)
     .where(_OF_THREAD)
-    .order_by(_RUNS.c.created_at.desc(), _RUNS.c.run_id.desc())
+    .order_by(APP_RUNS.c.created_at.desc(), APP_RUNS.c.run_id.desc())
     .limit(bindparam("limit"))
     .offset(bindparam("offset"))
 )
-_SET_STATUS: Final = update(_RUNS).where(_IS_RUN, _IS_IN_FLIGHT)
-_DELETE: Final = delete(_RUNS).where(_OF_THREAD, _IS_RUN)
-_DELETE_ALL: Final = delete(_RUNS).where(_OF_THREAD)
+_SET_STATUS: Final = update(APP_RUNS).where(_IS_RUN, _IS_IN_FLIGHT)
+_DELETE: Final = delete(APP_RUNS).where(_OF_THREAD, _IS_RUN)
+_DELETE_ALL: Final = delete(APP_RUNS).where(_OF_THREAD)
 # Locks, so that it reads the latest commits and not a snapshot.
 _ANY_IN_FLIGHT: Final = (
-    select(_RUNS.c.run_id).where(_OF_THREAD, _IS_IN_FLIGHT).limit(1).with_for_update(read=True)
+    select(APP_RUNS.c.run_id).where(_OF_THREAD, _IS_IN_FLIGHT).limit(1).with_for_update(read=True)
 )
 
 # Values in one IN list: below the limit of every server.
@@ -121,12 +118,12 @@ class AppRunRepository(Repository):
         self, thread_id: UUID, *, status: str | None, limit: int, offset: int
     ) -> list[AppRunRow]:
         """Return a page of a thread's runs, newest first, in one statement."""
-        page = _PAGE if status is None else _PAGE.where(_RUNS.c.status == status)
+        page = _PAGE if status is None else _PAGE.where(APP_RUNS.c.status == status)
         # The server sorts only ids: with large JSON MySQL runs out of sort memory (error 1038).
         # The rows of one page are sorted here, on the client.
         ids = page.subquery("page")
         key = {"of_thread": thread_id, "limit": limit, "offset": offset}
-        rows = self.uow.execute(_ROW.join(ids, _RUNS.c.run_id == ids.c.run_id), key).all()
+        rows = self.uow.execute(_ROW.join(ids, APP_RUNS.c.run_id == ids.c.run_id), key).all()
         found = [AppRunRow(*row) for row in rows]
         return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)
 
@@ -145,8 +142,8 @@ class AppRunRepository(Repository):
 
     def touch(self, run_ids: Sequence[UUID]) -> None:
         """Set ``updated_at`` of the runs in flight among these: one statement per 500 runs."""
-        for some in _chunks(run_ids):
-            alive = update(_RUNS).where(_RUNS.c.run_id.in_(some), _IS_IN_FLIGHT)
+        for some in _in_order(run_ids):
+            alive = update(APP_RUNS).where(APP_RUNS.c.run_id.in_(some), _IS_IN_FLIGHT)
             self.uow.execute(alive.values(updated_at=self._now()))
 
     def lock_stale(self, seconds: float, exclude: Collection[UUID], error: str) -> list[AppRunRow]:
@@ -159,21 +156,21 @@ class AppRunRepository(Repository):
         """
         changed = {
             "status": literal("error"),
-            "error": literal(error, _RUNS.c.error.type),
+            "error": literal(error, APP_RUNS.c.error.type),
             "updated_at": self._now(),
         }
         statement = select(*(changed.get(name, column) for name, column in _COLUMNS.items()))
         limit = utc_now(self.uow.dialect, seconds_ago=seconds)
-        statement = statement.where(_IS_IN_FLIGHT, _RUNS.c.updated_at < limit)
+        statement = statement.where(_IS_IN_FLIGHT, APP_RUNS.c.updated_at < limit)
         if exclude:
-            statement = statement.where(_RUNS.c.run_id.not_in(exclude))
+            statement = statement.where(APP_RUNS.c.run_id.not_in(exclude))
         rows = self.uow.execute(statement.with_for_update(skip_locked=True)).all()
         return [AppRunRow(*row) for row in rows]
 
     def fail(self, run_ids: Sequence[UUID], error: str, now: datetime) -> None:
         """Set the status of runs from `lock_stale` to ``error``: one statement per 500 runs."""
-        for some in _chunks(run_ids):
-            failed = update(_RUNS).where(_RUNS.c.run_id.in_(some))
+        for some in _in_order(run_ids):
+            failed = update(APP_RUNS).where(APP_RUNS.c.run_id.in_(some))
             self.uow.execute(failed.values(status="error", error=error, updated_at=now))
 
     def any_in_flight(self, thread_id: UUID) -> bool:
@@ -187,12 +184,13 @@ class AppRunRepository(Repository):
 @cache
 def _inserting(dialect: str) -> Insert:
     values = [bindparam(f"new_{column.name}", type_=column.type) for column in _NEW]
-    row = select_with_row_kept_locked(_THREADS, _THREADS.c.thread_id == _THREAD, values, dialect)
+    row = select_with_row_kept_locked(
+        APP_THREADS, APP_THREADS.c.thread_id == _THREAD, values, dialect
+    )
     names = ["thread_id", *(column.name for column in _NEW)]
-    return insert(_RUNS).from_select(names, row).execution_options(preserve_rowcount=True)
+    return insert(APP_RUNS).from_select(names, row).execution_options(preserve_rowcount=True)
 
 
-def _chunks(run_ids: Sequence[UUID]) -> list[Sequence[UUID]]:
+def _in_order(run_ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
     """Divide ids in sorted order, so that two transactions on the same ids do not deadlock."""
-    ids = sorted(run_ids)
-    return [ids[start : start + _AT_ONCE] for start in range(0, len(ids), _AT_ONCE)]
+    return chunks(sorted(run_ids), _AT_ONCE)

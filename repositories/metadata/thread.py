@@ -7,7 +7,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
-    Table,
     bindparam,
     delete,
     exists,
@@ -18,62 +17,51 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import ThreadAlreadyExistsError
-from threadlog.models import AppRun, AppThread
 from threadlog.models.dialects.json import as_text, json_member_is
 from threadlog.models.dialects.locking import prelock_statements
 from threadlog.models.dialects.time import utc_now
+from threadlog.models.tables import APP_RUNS, APP_THREADS
 from threadlog.repositories.base import Repository, rowcount
 from threadlog.repositories.metadata.run import IN_FLIGHT
 
-_THREADS: Final[Table] = AppThread.metadata.tables[AppThread.__tablename__]
-_RUNS: Final[Table] = AppRun.metadata.tables[AppRun.__tablename__]
-
 _ROW: Final = select(
-    as_text(_THREADS.c.thread_id),
-    _THREADS.c.created_at,
-    _THREADS.c.updated_at,
-    _THREADS.c.state_updated_at,
-    as_text(_THREADS.c.metadata),
-    as_text(_THREADS.c.config),
-    _THREADS.c.status,
-    as_text(_THREADS.c.ttl),
+    as_text(APP_THREADS.c.thread_id),
+    APP_THREADS.c.created_at,
+    APP_THREADS.c.updated_at,
+    APP_THREADS.c.state_updated_at,
+    as_text(APP_THREADS.c.metadata),
+    as_text(APP_THREADS.c.config),
+    APP_THREADS.c.status,
+    as_text(APP_THREADS.c.ttl),
 )
 # MySQL sorts rows with all columns that a statement reads, and runs out of sort memory if they
 # have large JSON (error 1038). So only ids are sorted, metadata are searched in a second alias of
 # the table, and rows are read by the ids of one page.
-_DESCRIBED: Final = _THREADS.alias("described")
+_DESCRIBED: Final = APP_THREADS.alias("described")
 
-_IS_THREAD: Final = _THREADS.c.thread_id == bindparam("id", type_=_THREADS.c.thread_id.type)
+_IS_THREAD: Final = APP_THREADS.c.thread_id == bindparam("id", type_=APP_THREADS.c.thread_id.type)
 _GET: Final = _ROW.where(_IS_THREAD)
-_UPDATE: Final = update(_THREADS).where(_IS_THREAD)
-_DELETE: Final = delete(_THREADS).where(_IS_THREAD)
+_UPDATE: Final = update(APP_THREADS).where(_IS_THREAD)
+_DELETE: Final = delete(APP_THREADS).where(_IS_THREAD)
 
-# The read of runs locks them, and so waits for a transaction that is finishing one.
-_IS_WORKED_ON: Final = exists(
-    select(_RUNS.c.run_id)
-    .where(_RUNS.c.thread_id == _THREADS.c.thread_id, _RUNS.c.status.in_(IN_FLIGHT))
-    .with_for_update(read=True)
+_IN_FLIGHT: Final = select(APP_RUNS.c.run_id).where(
+    APP_RUNS.c.thread_id == APP_THREADS.c.thread_id, APP_RUNS.c.status.in_(IN_FLIGHT)
 )
-_RELEASE: Final = _UPDATE.where(_THREADS.c.status == "busy", ~_IS_WORKED_ON)
+# The read of runs locks them, and so waits for a transaction that is finishing one.
+_IS_WORKED_ON: Final = exists(_IN_FLIGHT.with_for_update(read=True))
+_RELEASE: Final = _UPDATE.where(APP_THREADS.c.status == "busy", ~_IS_WORKED_ON)
 
 # Times in JSON are text; all are UTC and of equal length, so that they sort as text.
-_EXPIRES_AT: Final = _THREADS.c.ttl["expires_at"].as_string()
+_EXPIRES_AT: Final = APP_THREADS.c.ttl["expires_at"].as_string()
 _IS_OVER: Final = bindparam("now") >= _EXPIRES_AT
 _OVER: Final = (
-    select(_THREADS.c.thread_id)
-    .where(
-        _IS_OVER,
-        ~exists(
-            select(_RUNS.c.run_id).where(
-                _RUNS.c.thread_id == _THREADS.c.thread_id, _RUNS.c.status.in_(IN_FLIGHT)
-            )
-        ),
-    )
-    .order_by(_EXPIRES_AT, _THREADS.c.thread_id)
+    select(APP_THREADS.c.thread_id)
+    .where(_IS_OVER, ~exists(_IN_FLIGHT))
+    .order_by(_EXPIRES_AT, APP_THREADS.c.thread_id)
     .limit(bindparam("limit"))
 )
 _CLAIM_OVER: Final = (
-    select(_THREADS.c.thread_id, as_text(_THREADS.c.ttl))
+    select(APP_THREADS.c.thread_id, as_text(APP_THREADS.c.ttl))
     .where(_IS_THREAD, _IS_OVER)
     .with_for_update(skip_locked=True)
 )
@@ -100,23 +88,20 @@ class AppThreadRepository(Repository):
         row = self.uow.execute(_GET, {"id": thread_id}).first()
         return None if row is None else AppThreadRow(*row)
 
-    def insert(self, thread_id: UUID, now: datetime, values: Mapping[str, Any]) -> None:
-        """Insert a thread that is created now.
+    def insert(self, row: Mapping[str, Any]) -> None:
+        """Insert a thread.
 
         Raises:
             ThreadAlreadyExistsError: a thread of this id exists; the transaction may have ended.
         """
-        row = {"thread_id": thread_id, "created_at": now, "updated_at": now, **values}
         try:
-            self.uow.execute(insert(_THREADS), row)
+            self.uow.execute(insert(APP_THREADS), row)
         except IntegrityError as error:
-            raise ThreadAlreadyExistsError(thread_id=str(thread_id)) from error
+            raise ThreadAlreadyExistsError(thread_id=str(row["thread_id"])) from error
 
     def update(self, thread_id: UUID, values: Mapping[str, Any], *, state: bool) -> None:
         """Set columns and ``updated_at``; with `state` also ``state_updated_at``."""
-        now = self._now()
-        times = {"updated_at": now, "state_updated_at": now} if state else {"updated_at": now}
-        self.uow.execute(_UPDATE.values({**values, **times}), {"id": thread_id})
+        self.uow.execute(_UPDATE.values({**values, **self._times(state=state)}), {"id": thread_id})
 
     def search(
         self,
@@ -130,18 +115,18 @@ class AppThreadRepository(Repository):
         offset: int,
     ) -> list[AppThreadRow]:
         """Return a page of matching threads, in one statement; empty `ids` match all threads."""
-        page = select(_THREADS.c.thread_id).order_by(*_ordering(sort_by, descending=descending))
+        page = select(APP_THREADS.c.thread_id).order_by(*_ordering(sort_by, descending=descending))
         if ids:
-            page = page.where(_THREADS.c.thread_id.in_(ids))
+            page = page.where(APP_THREADS.c.thread_id.in_(ids))
         if status is not None:
-            page = page.where(_THREADS.c.status == status)
+            page = page.where(APP_THREADS.c.status == status)
         if metadata:
-            page = page.join(_DESCRIBED, _DESCRIBED.c.thread_id == _THREADS.c.thread_id)
+            page = page.join(_DESCRIBED, _DESCRIBED.c.thread_id == APP_THREADS.c.thread_id)
         for key, value in metadata.items():
             page = page.where(json_member_is(_DESCRIBED.c.metadata, key, value, self.uow.dialect))
         # The rows of one page are sorted here, on the client.
         ids_of_page = page.limit(limit).offset(offset).subquery("page")
-        is_of_page = _THREADS.c.thread_id == ids_of_page.c.thread_id
+        is_of_page = APP_THREADS.c.thread_id == ids_of_page.c.thread_id
         rows = self.uow.execute(_ROW.join(ids_of_page, is_of_page)).all()
         return sorted(
             (AppThreadRow(*row) for row in rows), key=_sort_key(sort_by), reverse=descending
@@ -157,11 +142,9 @@ class AppThreadRepository(Repository):
         Returns:
             True if there was such a thread; `state` sets the time of the graph's state too.
         """
-        for lock in prelock_statements(_THREADS, _IS_THREAD, self.uow.dialect):
+        for lock in prelock_statements(APP_THREADS, _IS_THREAD, self.uow.dialect):
             self.uow.execute(lock, {"id": thread_id})
-        now = self._now()
-        times = {"updated_at": now, "state_updated_at": now} if state else {"updated_at": now}
-        statement = _RELEASE.values({"status": status, **times})
+        statement = _RELEASE.values({"status": status, **self._times(state=state)})
         return rowcount(self.uow.execute(statement, {"id": thread_id})) > 0
 
     def over(self, now: str, limit: int) -> Sequence[UUID]:
@@ -186,17 +169,18 @@ class AppThreadRepository(Repository):
         """Replace a thread's ``ttl``; no other column changes."""
         self.uow.execute(_UPDATE.values(ttl=ttl), {"id": thread_id})
 
-    def _now(self) -> ColumnElement[datetime]:
-        return utc_now(self.uow.dialect)
+    def _times(self, *, state: bool) -> dict[str, ColumnElement[datetime]]:
+        now = utc_now(self.uow.dialect)
+        return {"updated_at": now, "state_updated_at": now} if state else {"updated_at": now}
 
 
 def _ordering(sort_by: str, *, descending: bool) -> Sequence[ColumnElement[Any]]:
     """Return the order by a column, then by thread_id; NULL sorts first on every database."""
-    keys: list[ColumnElement[Any]] = [_THREADS.c[sort_by]]
-    if _THREADS.c[sort_by].nullable:
-        keys.insert(0, _THREADS.c[sort_by].is_not(None))
+    keys: list[ColumnElement[Any]] = [APP_THREADS.c[sort_by]]
+    if APP_THREADS.c[sort_by].nullable:
+        keys.insert(0, APP_THREADS.c[sort_by].is_not(None))
     if sort_by != "thread_id":
-        keys.append(_THREADS.c.thread_id)
+        keys.append(APP_THREADS.c.thread_id)
     return [key.desc() if descending else key.asc() for key in keys]
 
 

@@ -1,0 +1,29 @@
+"""The tables of the mapped classes, for statements of SQLAlchemy Core."""
+
+from typing import Final, cast
+
+from sqlalchemy import Table
+
+from threadlog.models.app_run import AppRun
+from threadlog.models.app_thread import AppThread
+from threadlog.models.checkpoint import Checkpoint
+from threadlog.models.checkpoint_blob import CheckpointBlob
+from threadlog.models.checkpoint_write import CheckpointWrite
+from threadlog.models.hitl_answer import HitlAnswer
+from threadlog.models.message import Message
+from threadlog.models.run import Run
+from threadlog.models.thread import Thread
+
+THREADS: Final = cast("Table", Thread.__table__)
+MESSAGES: Final = cast("Table", Message.__table__)
+RUNS: Final = cast("Table", Run.__table__)
+ANSWERS: Final = cast("Table", HitlAnswer.__table__)
+OF_THREAD: Final = (MESSAGES, RUNS, ANSWERS)
+"""The tables whose rows belong to a row of `THREADS`."""
+
+CHECKPOINTS: Final = cast("Table", Checkpoint.__table__)
+BLOBS: Final = cast("Table", CheckpointBlob.__table__)
+WRITES: Final = cast("Table", CheckpointWrite.__table__)
+
+APP_THREADS: Final = cast("Table", AppThread.__table__)
+APP_RUNS: Final = cast("Table", AppRun.__table__)
