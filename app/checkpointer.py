@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import timedelta
-from types import TracebackType
 from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
 
 from threadlog.databases.base import PoolSize
-from threadlog.databases.urls import parse_url
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads
@@ -21,13 +19,12 @@ from threadlog.log.results import RunSummary, StoredMessage, ThreadSummary
 from threadlog.models import MESSAGES
 from threadlog.repositories.log.thread import ThreadOrder
 from threadlog.runtime.client import (
-    AsyncOperations,
+    AsyncClient,
     EngineClient,
     ExternalClient,
     FactoryClient,
-    factory_of,
+    client_of,
 )
-from threadlog.runtime.external import check_one_source, check_pool, check_same_kind, not_open
 from threadlog.runtime.transactions import Operation
 from threadlog.schema.opening import open_client
 
@@ -45,7 +42,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
     vocabulary: FrameworkTypes[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
     """The classes of messages, questions and threads; a subclass may set those of a framework."""
 
-    client: AsyncOperations
+    client: AsyncClient
     """Runs the operations on the database."""
 
     _batcher: AppendBatcher | None = None
@@ -544,6 +541,8 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
     server: ClassVar[str | None] = None
     """The one kind of server that is accepted; None for each that a URL may lead to."""
 
+    client: EngineClient | FactoryClient
+
     def __init__(
         self,
         url: str | URL | None = None,
@@ -581,15 +580,8 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
             ConfigurationError: none or several of the first three are given, or one cannot
                 be used.
         """
-        check_one_source(url, engine, session_factory)
-        check_pool(min_pool_size, max_pool_size)
-        self.client: EngineClient | FactoryClient = (
-            EngineClient(
-                parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES, retry_seconds
-            )
-            if url is not None
-            else FactoryClient(factory_of(engine, session_factory), MESSAGES, retry_seconds)
-        )
+        size = PoolSize(min_pool_size, max_pool_size)
+        self.client = client_of(MESSAGES, url, engine, session_factory, size, retry_seconds)
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
@@ -617,12 +609,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
             self._batcher = AppendBatcher(self.client, self.client.writing)
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         """Wait for running calls, for up to five seconds, and close own connections."""
         if self._batcher is not None:
             self._batcher.close()
@@ -661,11 +648,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
                 f"bind() takes an AsyncSession, not a {type(session).__name__}. "
                 "threadlog.SyncCheckpointer binds plain sessions."
             )
-        if not self.client.is_open:
-            raise not_open(self.client)
-        backend, limit = self.client.backend, self.client.statement_limit
-        check_same_kind(session.sync_session, backend, MESSAGES)
-        client = ExternalClient(session, backend, MESSAGES, limit)
+        client = ExternalClient(session.sync_session, self.client, MESSAGES)
         return BoundCheckpointer(client, self.vocabulary)
 
 

@@ -1,15 +1,12 @@
 """The synchronous checkpointer of the message log, for applications without asyncio."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
-from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.databases.base import PoolSize
-from threadlog.databases.urls import parse_url
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads
@@ -19,14 +16,13 @@ from threadlog.log.message_codec import MessageT
 from threadlog.log.results import StoredMessage
 from threadlog.log.sync_append_batcher import SyncAppendBatcher
 from threadlog.models import MESSAGES
-from threadlog.runtime.external import check_one_source, check_pool, check_same_kind, not_open
 from threadlog.runtime.methods import as_method
 from threadlog.runtime.sync_client import (
+    SyncClient,
     SyncEngineClient,
     SyncExternalClient,
     SyncFactoryClient,
-    SyncOperations,
-    factory_of,
+    client_of,
 )
 from threadlog.runtime.transactions import Operation, TransactionRunner
 from threadlog.schema.opening import open_sync_client
@@ -73,7 +69,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     vocabulary: FrameworkTypes[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
     """The classes of messages, questions and threads; a subclass may set those of a framework."""
 
-    client: SyncOperations
+    client: SyncClient
     """Runs the operations on the database."""
 
     _batcher: SyncAppendBatcher | None = None
@@ -109,12 +105,6 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
             yield from batch
             after_seq = batch[-1].seq
 
-    def release_run(
-        self, thread_id: str, run_id: str, *, older_than: timedelta | None = None
-    ) -> None:
-        """See `Checkpointer.release_run`."""
-        self._write(runs.release_run, thread_id, run_id, older_than=older_than)
-
     def load_pending_request(self, thread_id: str) -> RequestT | None:
         """See `Checkpointer.load_pending_request`."""
         pending = self.load_pending(thread_id)
@@ -130,6 +120,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     delete_thread = _method(threads.delete_thread, writes=True)
     claim_run = _method(runs.claim_run, writes=True)
     mark_run_complete = _method(runs.mark_run_complete, writes=True)
+    release_run = _method(runs.release_run, writes=True)
     stale_runs = _method(runs.stale_runs)
     fork = _method(forks.fork, writes=True)
     load_pending_run_id = _method(pending_requests.load_pending_run_id)
@@ -188,6 +179,8 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
     is documented at `Checkpointer`; both run the same operations.
     """
 
+    client: SyncEngineClient | SyncFactoryClient
+
     def __init__(
         self,
         url: str | URL | None = None,
@@ -213,15 +206,8 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             ConfigurationError: none or several of the first three are given, or one cannot
                 be used.
         """
-        check_one_source(url, engine, session_factory)
-        check_pool(min_pool_size, max_pool_size)
-        self.client: SyncEngineClient | SyncFactoryClient = (
-            SyncEngineClient(
-                parse_url(url), PoolSize(min_pool_size, max_pool_size), MESSAGES, retry_seconds
-            )
-            if url is not None
-            else SyncFactoryClient(factory_of(engine, session_factory), MESSAGES, retry_seconds)
-        )
+        size = PoolSize(min_pool_size, max_pool_size)
+        self.client = client_of(MESSAGES, url, engine, session_factory, size, retry_seconds)
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
@@ -238,12 +224,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             self._batcher = SyncAppendBatcher(self.client)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         """Close own connections; those in use when their call returns."""
         if self._batcher is not None:
             self._batcher.close()
@@ -261,9 +242,5 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
                 f"bind() takes a Session, not a {type(session).__name__}. threadlog.Checkpointer "
                 "binds an AsyncSession."
             )
-        if not self.client.is_open:
-            raise not_open(self.client)
-        backend, limit = self.client.backend, self.client.statement_limit
-        check_same_kind(session, backend, MESSAGES)
-        client = SyncExternalClient(session, backend, MESSAGES, limit)
+        client = SyncExternalClient(session, self.client, MESSAGES)
         return SyncBoundCheckpointer(client, self.vocabulary)

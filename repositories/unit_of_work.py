@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache, cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from sqlalchemy import (
@@ -89,14 +88,9 @@ class UnitOfWork(ABC):
     """The errors of earlier runs of the block that lost their connection during COMMIT. Their
     writes may be stored."""
 
-    def __init__(self, *, read_committed: bool) -> None:
-        """Create a unit of work.
-
-        Args:
-            read_committed: whether the transaction is known to read at READ COMMITTED, where
-                a locking read of a missing row locks nothing.
-        """
-        self.read_committed = read_committed
+    read_committed: bool = False
+    """Whether the transaction is known to read at READ COMMITTED, where a locking read of a missing
+    row locks nothing."""
 
     def outcome_unknown(self) -> CommitOutcomeUnknownError:
         """Return the public error of the last of `lost_commits`."""
@@ -339,12 +333,7 @@ class EngineUnitOfWork(UnitOfWork):
         self.connection = self._engine.connect()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
         """End the transaction and return the connection to the pool.
 
         Raises:
@@ -370,7 +359,6 @@ class OwnedUnitOfWork(UnitOfWork):
         session: Session,
         *,
         writes: bool = True,
-        read_committed: bool = False,
         part: SchemaPart = MESSAGES,
     ) -> None:
         """Create a unit of work.
@@ -378,10 +366,8 @@ class OwnedUnitOfWork(UnitOfWork):
         Args:
             session: the session, owned until the block ends.
             writes: whether the block is going to write.
-            read_committed: see `UnitOfWork`.
             part: the part of the schema whose engine the session is to use.
         """
-        super().__init__(read_committed=read_committed)
         self.session = session
         self._bind_arguments = bind_arguments(part)
         self._writes = writes
@@ -397,12 +383,7 @@ class OwnedUnitOfWork(UnitOfWork):
         )
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
         """End the transaction and close the session.
 
         Raises:
@@ -424,11 +405,8 @@ class JoinedUnitOfWork(UnitOfWork):
     pending in the session stay pending.
     """
 
-    def __init__(
-        self, session: Session, *, read_committed: bool = False, part: SchemaPart = MESSAGES
-    ) -> None:
+    def __init__(self, session: Session, *, part: SchemaPart = MESSAGES) -> None:
         """Join the session's transaction on a part's engine, or let the block begin it."""
-        super().__init__(read_committed=read_committed)
         self.session = session
         self._bind_arguments = bind_arguments(part)
         self._without_autoflush = ExitStack()
@@ -449,12 +427,7 @@ class JoinedUnitOfWork(UnitOfWork):
         self._without_autoflush.enter_context(self.session.no_autoflush)
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
         """Restore the session's autoflush; the transaction is the application's.
 
         Objects of the session whose rows may have changed are read again: in asyncio now, where

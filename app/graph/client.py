@@ -10,14 +10,12 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.databases.base import PoolSize
-from threadlog.databases.urls import parse_url
 from threadlog.errors import CubepiSchemaError
 from threadlog.models import GRAPH
-from threadlog.runtime.client import EngineClient, FactoryClient, factory_of
-from threadlog.runtime.external import check_one_source, check_pool
+from threadlog.runtime.client import EngineClient, FactoryClient, client_of
 from threadlog.runtime.home import Home
 from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
-from threadlog.runtime.sync_client import factory_of as sync_factory_of
+from threadlog.runtime.sync_client import client_of as sync_client_of
 from threadlog.runtime.transactions import (
     Operation,
     OwnedRunner,
@@ -31,8 +29,30 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class GraphClient:
+class _VerifiedClient:
+    """A client whose database is verified before the first operation."""
+
+    _client: EngineClient | FactoryClient | SyncEngineClient | SyncFactoryClient
+    _verified = False
+
+    def __str__(self) -> str:
+        """Return the URL without its password."""
+        return str(self._client)
+
+    def __repr__(self) -> str:
+        """Show the class, the URL without its password, and the state."""
+        return f"<{type(self).__name__} {self} {'open' if self.is_open else 'closed'}>"
+
+    @property
+    def is_open(self) -> bool:
+        """True if the checkpointer is open."""
+        return self._client.is_open
+
+
+class GraphClient(_VerifiedClient):
     """Runs operations on graph state in asyncio."""
+
+    _client: EngineClient | FactoryClient
 
     def __init__(
         self,
@@ -57,33 +77,12 @@ class GraphClient:
         Raises:
             ConfigurationError: none or both are given, or one cannot be used.
         """
-        check_one_source(url, engine)
-        check_pool(min_pool_size, max_pool_size)
-        self._client: EngineClient | FactoryClient = (
-            EngineClient(
-                parse_url(url), PoolSize(min_pool_size, max_pool_size), GRAPH, retry_seconds
-            )
-            if url is not None
-            else FactoryClient(factory_of(engine, None), GRAPH, retry_seconds)
-        )
+        size = PoolSize(min_pool_size, max_pool_size)
+        self._client = client_of(GRAPH, url, engine, None, size, retry_seconds)
         self.joins_inserts = self._client.backend.joins_inserts
         """True if one statement stores a checkpoint with its values."""
 
         self._initialise = initialise
-        self._verified = False
-
-    def __str__(self) -> str:
-        """Return the URL without its password."""
-        return str(self._client)
-
-    def __repr__(self) -> str:
-        """Show the class, the URL without its password, and the state."""
-        return f"<{type(self).__name__} {self} {'open' if self.is_open else 'closed'}>"
-
-    @property
-    def is_open(self) -> bool:
-        """True if the checkpointer is open."""
-        return self._client.is_open
 
     @property
     def home(self) -> Home | None:
@@ -137,8 +136,10 @@ class GraphClient:
         self._verified = True
 
 
-class SyncGraphClient:
+class SyncGraphClient(_VerifiedClient):
     """Runs operations on graph state without asyncio; see `GraphClient`."""
+
+    _client: SyncEngineClient | SyncFactoryClient
 
     def __init__(
         self,
@@ -154,29 +155,8 @@ class SyncGraphClient:
         Raises:
             ConfigurationError: none or both are given, or one cannot be used.
         """
-        check_one_source(url, engine)
-        check_pool(min_pool_size, max_pool_size)
-        self._client: SyncEngineClient | SyncFactoryClient = (
-            SyncEngineClient(
-                parse_url(url), PoolSize(min_pool_size, max_pool_size), GRAPH, retry_seconds
-            )
-            if url is not None
-            else SyncFactoryClient(sync_factory_of(engine, None), GRAPH, retry_seconds)
-        )
-        self._verified = False
-
-    def __str__(self) -> str:
-        """Return the URL without its password."""
-        return str(self._client)
-
-    def __repr__(self) -> str:
-        """Show the class, the URL without its password, and the state."""
-        return f"<{type(self).__name__} {self} {'open' if self.is_open else 'closed'}>"
-
-    @property
-    def is_open(self) -> bool:
-        """True if the checkpointer is open."""
-        return self._client.is_open
+        size = PoolSize(min_pool_size, max_pool_size)
+        self._client = sync_client_of(GRAPH, url, engine, None, size, retry_seconds)
 
     def open(self) -> None:
         """Connect, and verify the server; the tables may be missing."""

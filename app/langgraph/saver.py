@@ -25,6 +25,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from threadlog.databases.base import PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import parse_url, show_url
@@ -130,7 +131,7 @@ class Saver(BaseCheckpointSaver[str]):
         """
         super().__init__(serde=serde)
         check_one_source(url, engine, client)
-        check_pool(min_pool_size, max_pool_size)
+        check_pool(PoolSize(min_pool_size, max_pool_size))
         choose_retry(retry_seconds, TimeLimits())  # raises if it is invalid
         self._url = None if url is None else parse_url(url)
         if self._url is not None:

@@ -61,7 +61,7 @@ def release_run(
     thread_id: str,
     run_id: str,
     *,
-    older_than: timedelta | None,
+    older_than: timedelta | None = None,
 ) -> None:
     """Release a claim; see `Checkpointer.release_run`."""
     seconds = None if older_than is None else _seconds(older_than)

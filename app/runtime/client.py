@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, Pool
@@ -20,30 +20,24 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from threadlog.databases.base import Backend, PoolSize
-from threadlog.databases.registry import backend_of
-from threadlog.databases.timeouts import TimeLimits, choose_retry
-from threadlog.databases.urls import show_url
+from threadlog.databases.base import PoolSize
+from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError, PoolTimeoutError
 from threadlog.models import SchemaPart
-from threadlog.runtime.engines import open_engine, open_sync_engine
+from threadlog.runtime.engines import UrlClient, open_engine, open_sync_engine
 from threadlog.runtime.external import (
     ExternalBind,
-    bind_of,
-    check_factory,
-    check_new_session,
+    ExternalSession,
+    check_one_source,
+    check_pool,
     closed_before,
     entered_already,
     exclusive_use,
+    new_session,
     not_open,
 )
 from threadlog.runtime.home import Home
-from threadlog.runtime.transactions import (
-    JoinedRunner,
-    Operation,
-    OwnedRunner,
-    TransactionRunner,
-)
+from threadlog.runtime.transactions import Operation, OwnedRunner, TransactionRunner
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -52,28 +46,6 @@ T = TypeVar("T")
 
 GRACE_SECONDS: Final = 5.0
 """How long a transaction may still run when its caller is cancelled or its client is closed."""
-
-
-class AsyncOperations(Protocol):
-    """Runs operations on one database."""
-
-    backend: Backend
-    engine_is_external: bool
-    """Whether the application made the engine."""
-
-    @property
-    def statement_limit(self) -> int:
-        """The most bytes that one statement may have; known once the client is open."""
-
-    @property
-    def is_open(self) -> bool:
-        """True if the checkpointer is open."""
-
-    async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation that only reads."""
-
-    async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation that may write."""
 
 
 class OperationThread:
@@ -169,72 +141,19 @@ class ConnectionPool:
             await asyncio.wrap_future(disposal)
 
 
-class EngineClient:
+class EngineClient(UrlClient):
     """Runs operations on engines that threadlog makes of a URL.
 
     On servers that gain by it some connections are set aside for reading: they commit by
     themselves, so that a read costs one round trip and not a second to end its transaction.
     """
 
-    engine_is_external = False
-
-    def __init__(
-        self, url: URL, size: PoolSize, part: SchemaPart, retry_seconds: float | None = None
-    ) -> None:
-        """Create a client of a database.
-
-        Args:
-            url: the database.
-            size: how many connections to open at the start and at most.
-            part: the part of the schema that the operations work on.
-            retry_seconds: see `Checkpointer`.
-
-        Raises:
-            ConfigurationError: the URL cannot be used.
-        """
-        self.url = url
-        self.backend: Backend = backend_of(url)
-        self.limits = self.backend.settings(url, size).limits
-        self.retry_seconds = choose_retry(retry_seconds, self.limits)
-        self.size = size
-        self.writing: ConnectionPool | None = None
-        """The connections that write; None while closed."""
-        self.reading: ConnectionPool | None = None
-        """The connections that only read; None while closed, or if the database has none."""
-        self.home: Home | None = None
-        """Where the connections may be used; None while closed."""
-        self._part = part
-        self._statement_limit = 0
-
-    def __str__(self) -> str:
-        """Return the URL without its password."""
-        return show_url(self.url)
-
-    @property
-    def is_open(self) -> bool:
-        """True if the client is open."""
-        return self.writing is not None
-
-    @property
-    def engine(self) -> Engine | None:
-        """The engine that writes; None while closed."""
-        return None if self.writing is None else self.writing.engine
-
-    @property
-    def reading_engine(self) -> Engine | None:
-        """The engine that only reads; None while closed, or if the database has none."""
-        return None if self.reading is None else self.reading.engine
-
-    @property
-    def statement_limit(self) -> int:
-        """The most bytes that one statement may have."""
-        return self._statement_limit
-
-    @statement_limit.setter
-    def statement_limit(self, limit: int) -> None:
-        self._statement_limit = limit
-        for pool in self._pools():
-            pool.runner.statement_limit = limit
+    writing: ConnectionPool | None = None
+    """The connections that write; None while closed."""
+    reading: ConnectionPool | None = None
+    """The connections that only read; None while closed, or if the database has none."""
+    home: Home | None = None
+    """Where the connections may be used; None while closed."""
 
     async def open(self) -> None:
         """Create the engines; nothing connects yet.
@@ -246,10 +165,9 @@ class EngineClient:
         if self.writing is not None:
             raise entered_already(self)
         self.home = Home()
-        writing, reading = self.backend.divide(self.size)
-        self.writing = self._open_pool(writing, reading=False)
-        if reading.most:
-            self.reading = self._open_pool(reading, reading=True)
+        self.writing = self._open_pool(self.writing_size, reading=False)
+        if self.reading_size.most:
+            self.reading = self._open_pool(self.reading_size, reading=True)
         _LOG.debug("Opened %s", self)
 
     def _open_pool(self, size: PoolSize, *, reading: bool) -> ConnectionPool:
@@ -266,14 +184,7 @@ class EngineClient:
                 partitioned=self._part.partitioned,
             ).sync_engine
             thread = None
-        runner = OwnedRunner(
-            engine,
-            self.backend,
-            self._part,
-            sleep=_pause_while_open(self, thread),
-            retry_seconds=self.retry_seconds,
-            autocommit=reading or self.backend.embedded,
-        )
+        runner = self.add_runner(engine, _pause_while_open(self, thread), reading=reading)
         return ConnectionPool(engine, size, self.limits.pool, runner, thread)
 
     async def open_minimum(self) -> None:
@@ -340,6 +251,7 @@ class EngineClient:
             return
         pools = self._pools()
         self.writing = self.reading = self.home = None
+        self._opened = []
         try:
             async with asyncio.timeout(GRACE_SECONDS):
                 for pool in pools:
@@ -362,7 +274,8 @@ class EngineClient:
 class FactoryClient(ExternalBind):
     """Runs operations on sessions that the application's factory makes."""
 
-    statement_limit = 0
+    home: Home | None = None
+    """The event loop of the sessions; None while closed."""
 
     def __init__(
         self,
@@ -381,20 +294,13 @@ class FactoryClient(ExternalBind):
             ConfigurationError: the factory makes no asynchronous session, or one of a
                 database that threadlog does not support.
         """
-        check_factory(factory)
-        session = factory()
-        if not isinstance(session, AsyncSession):
-            raise ConfigurationError(
-                f"The session factory made a {type(session).__name__}, not an AsyncSession. "
-                "Give an async_sessionmaker; threadlog.SyncCheckpointer takes a sessionmaker."
-            )
-        check_new_session(session, factory)
-        super().__init__(session.sync_session, part)
-        self.home: Home | None = None
-        """The event loop of the sessions; None while closed."""
+        wanted = (
+            "an AsyncSession. Give an async_sessionmaker; threadlog.SyncCheckpointer takes a "
+            "sessionmaker."
+        )
+        session = new_session(factory, AsyncSession, wanted)
+        super().__init__(session.sync_session, part, retry_seconds)
         self._factory = factory
-        self._part = part
-        self._retry_seconds = choose_retry(retry_seconds, TimeLimits())
 
     async def open(self) -> None:
         """Mark the client as open; the pool is the application's."""
@@ -420,15 +326,7 @@ class FactoryClient(ExternalBind):
             return await self.home.run(self, partial(self.write, operation, *args, **kwargs))
 
         def run(session: Session) -> T:
-            runner = OwnedRunner(
-                session,
-                self.backend,
-                self._part,
-                self.statement_limit,
-                sleep=_pause_while_open(self),
-                engine_is_external=True,
-                retry_seconds=self._retry_seconds,
-            )
+            runner = self.runner_on(session, _pause_while_open(self))
             return operation(runner, *args, **kwargs)
 
         return await shield_with_grace(self._factory().run_sync(run))
@@ -436,24 +334,8 @@ class FactoryClient(ExternalBind):
     read = write_statement = write
 
 
-class ExternalClient:
+class ExternalClient(ExternalSession):
     """Runs operations in the transaction of one session that the application opened."""
-
-    engine_is_external = True
-    is_open = True
-
-    def __init__(
-        self, session: AsyncSession, backend: Backend, part: SchemaPart, statement_limit: int
-    ) -> None:
-        """Create a client of a session; the other arguments are those of the open client."""
-        self.backend = backend
-        self.statement_limit = statement_limit
-        self._session = session
-        self._part = part
-
-    def __str__(self) -> str:
-        """Return the engine's URL without its password."""
-        return show_url(bind_of(self._session.sync_session, self._part).engine.url)
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation in the session's transaction.
@@ -461,12 +343,14 @@ class ExternalClient:
         Raises:
             SessionInUseError: another task runs one in the session.
         """
-        session = self._session.sync_session
-        runner = JoinedRunner(session, self.backend, self._part, self.statement_limit)
-        with exclusive_use(session):
-            return await greenlet_spawn(partial(operation, runner, *args, **kwargs))
+        with exclusive_use(self.session):
+            return await greenlet_spawn(partial(operation, self.runner, *args, **kwargs))
 
     read = write
+
+
+AsyncClient: TypeAlias = EngineClient | FactoryClient | ExternalClient
+"""Runs operations on one database."""
 
 
 def sleep(seconds: float) -> None:
@@ -571,20 +455,29 @@ async def _forward_result(done: asyncio.Future[T], work: Coroutine[Any, Any, T])
             done.set_result(result)
 
 
-def factory_of(
-    engine: AsyncEngine | None, session_factory: Callable[[], AsyncSession] | None
-) -> Callable[[], AsyncSession]:
-    """Return what makes sessions of an application's engine or factory.
+def client_of(
+    part: SchemaPart,
+    url: str | URL | None,
+    engine: AsyncEngine | None,
+    session_factory: Callable[[], AsyncSession] | None,
+    size: PoolSize,
+    retry_seconds: float | None,
+) -> EngineClient | FactoryClient:
+    """Create a client of a URL, or of an application's engine or session factory.
 
     Raises:
-        ConfigurationError: the engine is not an asynchronous one.
+        ConfigurationError: none or several of the three are given, or one cannot be used.
     """
-    if session_factory is not None:
-        return session_factory
-    if not isinstance(engine, AsyncEngine):
-        kind = "Engine" if isinstance(engine, Engine) else type(engine).__name__
-        raise ConfigurationError(
-            f"engine is of type {kind}, not AsyncEngine. threadlog.SyncCheckpointer takes an "
-            "Engine."
-        )
-    return lambda: AsyncSession(engine)
+    check_one_source(url, engine, session_factory)
+    check_pool(size)
+    if url is not None:
+        return EngineClient(parse_url(url), size, part, retry_seconds)
+    if session_factory is None:
+        if not isinstance(engine, AsyncEngine):
+            kind = "Engine" if isinstance(engine, Engine) else type(engine).__name__
+            raise ConfigurationError(
+                f"engine is of type {kind}, not AsyncEngine. threadlog.SyncCheckpointer takes an "
+                "Engine."
+            )
+        session_factory = partial(AsyncSession, engine)
+    return FactoryClient(session_factory, part, retry_seconds)

@@ -9,9 +9,97 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from threadlog.databases.base import Backend, Driver, EngineSettings, PoolSize
+from threadlog.databases.registry import backend_of
+from threadlog.databases.timeouts import choose_retry
+from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError, MissingExtraError
+from threadlog.models import SchemaPart
+from threadlog.runtime.transactions import OwnedRunner
 
 T = TypeVar("T")
+
+
+class UrlClient:
+    """A database of a URL, and the runners on the engines that threadlog makes of it."""
+
+    engine_is_external = False
+    """Whether the application made the engine."""
+
+    def __init__(
+        self,
+        url: URL,
+        size: PoolSize,
+        part: SchemaPart,
+        retry_seconds: float | None = None,
+        *,
+        synchronous: bool = False,
+    ) -> None:
+        """Choose the settings of a database; nothing connects yet.
+
+        Args:
+            url: the database.
+            size: how many connections to open at the start and at most.
+            part: the part of the schema that the operations work on.
+            retry_seconds: see `Checkpointer`.
+            synchronous: the engines do not use asyncio.
+
+        Raises:
+            ConfigurationError: the URL cannot be used.
+        """
+        self.url = url
+        self.backend: Backend = backend_of(url)
+        self.limits = self.backend.settings(url, size, synchronous=synchronous).limits
+        self.writing_size, self.reading_size = self.backend.divide(size)
+        self.retry_seconds = choose_retry(retry_seconds, self.limits)
+        self._part = part
+        self._opened: list[tuple[Engine, OwnedRunner]] = []
+        """The engine that writes, and after it one that only reads; empty while closed."""
+        self._statement_limit = 0
+
+    def __str__(self) -> str:
+        """Return the URL without its password."""
+        return show_url(self.url)
+
+    @property
+    def is_open(self) -> bool:
+        """True if the client is open."""
+        return bool(self._opened)
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that writes; None while closed."""
+        return self._opened[0][0] if self._opened else None
+
+    @property
+    def reading_engine(self) -> Engine | None:
+        """The engine that only reads; None while closed, or if the database has none."""
+        return self._opened[1][0] if len(self._opened) > 1 else None
+
+    @property
+    def statement_limit(self) -> int:
+        """The most bytes that one statement may have; known once the client is open."""
+        return self._statement_limit
+
+    @statement_limit.setter
+    def statement_limit(self, limit: int) -> None:
+        self._statement_limit = limit
+        for _, runner in self._opened:
+            runner.statement_limit = limit
+
+    def add_runner(
+        self, engine: Engine, sleep: Callable[[float], bool], *, reading: bool
+    ) -> OwnedRunner:
+        """Return the runner on a new engine of the database."""
+        runner = OwnedRunner(
+            engine,
+            self.backend,
+            self._part,
+            sleep=sleep,
+            retry_seconds=self.retry_seconds,
+            autocommit=reading or self.backend.embedded,
+        )
+        self._opened.append((engine, runner))
+        return runner
 
 
 def open_engine(

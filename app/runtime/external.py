@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, SingletonThreadPool, StaticPool
@@ -11,26 +11,36 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
-from threadlog.databases.base import Backend
+from threadlog.databases.base import Backend, PoolSize
 from threadlog.databases.registry import backend_named
+from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import show_url
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, NotOpenError, SessionInUseError
 from threadlog.models import SchemaPart
 from threadlog.repositories.unit_of_work import bind_arguments
+from threadlog.runtime.engines import UrlClient
+from threadlog.runtime.transactions import JoinedRunner, OwnedRunner
+
+SessionT = TypeVar("SessionT")
 
 
 class ExternalBind:
     """The engine or connection of an application's sessions; open or closed for operations."""
 
     engine_is_external = True
+    """Whether the application made the engine."""
 
-    def __init__(self, session: Session, part: SchemaPart) -> None:
+    statement_limit = 0
+    """The most bytes that one statement may have; known once the client is open."""
+
+    def __init__(self, session: Session, part: SchemaPart, retry_seconds: float | None) -> None:
         """Read the engine from an application's session; nothing is executed.
 
         Args:
             session: a new session.
             part: the part of the schema that the operations work on.
+            retry_seconds: see `Checkpointer`.
 
         Raises:
             ConfigurationError: it is bound to nothing, or to a database that threadlog does
@@ -39,6 +49,8 @@ class ExternalBind:
         self.bind = bind_of(session, part)
         self.backend: Backend = backend_named(self.bind.dialect.name)
         self.is_open = False
+        self._part = part
+        self._retry_seconds = choose_retry(retry_seconds, TimeLimits())
 
     def __str__(self) -> str:
         """Return the engine's URL without its password."""
@@ -54,6 +66,55 @@ class ExternalBind:
             raise entered_already(self)
         _check_connections(self.bind)
         self.is_open = True
+
+    def runner_on(self, session: Session, sleep: Callable[[float], bool]) -> OwnedRunner:
+        """Return a runner on a session, which is closed after each transaction."""
+        return OwnedRunner(
+            session,
+            self.backend,
+            self._part,
+            self.statement_limit,
+            sleep=sleep,
+            retry_seconds=self._retry_seconds,
+        )
+
+
+class ExternalSession:
+    """One session that the application opened, for operations in its transaction."""
+
+    engine_is_external = True
+    is_open = True
+
+    def __init__(
+        self, session: Session, opened: UrlClient | ExternalBind, part: SchemaPart
+    ) -> None:
+        """Check a session of the application.
+
+        Args:
+            session: the session.
+            opened: the client of its database.
+            part: the part of the schema that the operations work on.
+
+        Raises:
+            NotOpenError: the client is not open.
+            ConfigurationError: the session is connected to another kind of database, or to none.
+        """
+        if not opened.is_open:
+            raise not_open(opened)
+        self._bind = bind_of(session, part)
+        self.backend, self.statement_limit = opened.backend, opened.statement_limit
+        dialect = self._bind.dialect.name
+        if dialect not in self.backend.dialects:
+            raise ConfigurationError(
+                f"The session uses a {dialect} database, the checkpointer a {self.backend.name} "
+                "one. Bind sessions of the database that the checkpointer was opened on."
+            )
+        self.session = session
+        self.runner = JoinedRunner(session, self.backend, part, self.statement_limit)
+
+    def __str__(self) -> str:
+        """Return the engine's URL without its password."""
+        return show_url(self._bind.engine.url)
 
 
 def bind_of(session: Session, part: SchemaPart) -> Engine | Connection:
@@ -89,11 +150,17 @@ def _check_connections(bind: Engine | Connection) -> None:
     )
 
 
-def check_factory(factory: Callable[[], object]) -> None:
-    """Check that a factory makes a new session at each call, as threadlog closes each.
+def new_session(factory: Callable[[], object], kind: type[SessionT], wanted: str) -> SessionT:
+    """Return a session of a factory, which must make a new one at each call.
+
+    Args:
+        factory: the application's factory; threadlog closes each of its sessions.
+        kind: the class of its sessions.
+        wanted: what to give, for the error about a session of another class.
 
     Raises:
-        ConfigurationError: it is a scoped session or returns the same session again.
+        ConfigurationError: it is a scoped session, makes sessions of another class, or returns
+            the same session again.
     """
     if isinstance(factory, scoped_session | async_scoped_session):
         raise ConfigurationError(
@@ -101,20 +168,18 @@ def check_factory(factory: Callable[[], object]) -> None:
             "session: threadlog would commit its pending rows and close it. Pass its attribute "
             "session_factory, or use bind() to write in the application's session."
         )
-
-
-def check_new_session(session: object, factory: Callable[[], object]) -> None:
-    """Check that a factory does not return the same session again.
-
-    Raises:
-        ConfigurationError: it does.
-    """
+    session = factory()
+    if not isinstance(session, kind):
+        raise ConfigurationError(
+            f"The session factory made a {type(session).__name__}, not {wanted}"
+        )
     if factory() is session:
         raise ConfigurationError(
             "The session factory returned the same session twice: threadlog would commit the "
             "application's pending rows and close its session. Pass a sessionmaker, which makes "
             "a new session at each call, or use bind() to write in the application's session."
         )
+    return session
 
 
 @contextmanager
@@ -138,32 +203,18 @@ _in_use: Final[WeakSet[Session]] = WeakSet()
 _in_use_lock: Final = Lock()
 
 
-def check_same_kind(session: Session, backend: Backend, part: SchemaPart) -> None:
-    """Check that a session is connected to a database of this kind.
-
-    Raises:
-        ConfigurationError: it is connected to another kind of database, or to none.
-    """
-    dialect = bind_of(session, part).dialect.name
-    if dialect not in backend.dialects:
-        raise ConfigurationError(
-            f"The session uses a {dialect} database, the checkpointer a {backend.name} one. Bind "
-            "sessions of the database that the checkpointer was opened on."
-        )
-
-
-def check_pool(least: int, most: int) -> None:
+def check_pool(size: PoolSize) -> None:
     """Check the sizes of a pool.
 
     Raises:
         ConfigurationError: a size is out of range, or the minimum is above the maximum.
     """
-    check_count(most, "max_pool_size", least=1)
-    check_count(least, "min_pool_size", least=0)
-    if least > most:
+    check_count(size.most, "max_pool_size", least=1)
+    check_count(size.least, "min_pool_size", least=0)
+    if size.least > size.most:
         raise ConfigurationError(
-            f"min_pool_size ({least}) is above max_pool_size ({most}). Lower the first or raise "
-            "the second."
+            f"min_pool_size ({size.least}) is above max_pool_size ({size.most}). Lower the first "
+            "or raise the second."
         )
 
 

@@ -115,7 +115,6 @@ class OwnedRunner(TransactionRunner):
         statement_limit: int = 0,
         *,
         sleep: Callable[[float], bool | None],
-        engine_is_external: bool = False,
         retry_seconds: float,
         autocommit: bool = False,
     ) -> None:
@@ -127,7 +126,6 @@ class OwnedRunner(TransactionRunner):
             part: the part of the schema that the operations work on.
             statement_limit: the most bytes that one statement may have.
             sleep: waits so many seconds between two attempts; returns True to end the attempts.
-            engine_is_external: whether the application made the engine, with its own settings.
             retry_seconds: how long a unit that failed is run again; 0 for one attempt.
             autocommit: whether the engine's connections are in autocommit mode.
         """
@@ -138,11 +136,9 @@ class OwnedRunner(TransactionRunner):
             options = {} if backend.embedded or not autocommit else _READ_COMMITTED
             self._writing_engine = source.execution_options(**{WRITES: True}, **options)
         self.sleep = sleep
-        self._engine_is_external = engine_is_external
         self._retry_seconds = retry_seconds
         self._dialect: str | None = None
         self._compiled: dict[Statement, CompiledStatement] = {}
-        self._read_committed = backend.read_committed and not engine_is_external
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in one transaction and end it; see `TransactionRunner.read`."""
@@ -215,7 +211,7 @@ class OwnedRunner(TransactionRunner):
 
     def _waited(self, began: float) -> bool:
         """Return True if the driver itself waited for a lock for as long as the URL says."""
-        if self._engine_is_external or not isinstance(self._source, Engine):
+        if not isinstance(self._source, Engine):
             return False
         seconds = self.backend.lock_seconds(self._source.url)
         return seconds is not None and time.monotonic() - began >= 0.9 * seconds
@@ -243,20 +239,15 @@ class OwnedRunner(TransactionRunner):
                 self._compiled,
                 writes=writes,
                 single=single,
-                read_committed=self._read_committed,
+                read_committed=self.backend.read_committed,
                 dialect=self._dialect,
             )
         else:
-            uow = OwnedUnitOfWork(
-                self._source,
-                writes=writes,
-                read_committed=self._read_committed,
-                part=self.part,
-            )
+            uow = OwnedUnitOfWork(self._source, writes=writes, part=self.part)
         uow.lost_commits = lost_commits
         try:
             with uow:
-                if writes and self._engine_is_external:
+                if writes and isinstance(uow, OwnedUnitOfWork):
                     self.backend.lock_for_writing(uow, self.part)
                 result = work(uow)
                 self._dialect = uow.dialect
@@ -290,19 +281,16 @@ class JoinedRunner(TransactionRunner):
         super().__init__(backend, part, statement_limit)
         self._session = session
 
-    def _join(self) -> JoinedUnitOfWork:
-        return JoinedUnitOfWork(self._session, part=self.part)
-
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in the application's transaction."""
-        with translate_errors(self.backend), self._join() as uow:
+        with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             return work(uow)
 
     def write(
         self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
     ) -> T:
         """Run a block in the application's transaction, which the application commits."""
-        with translate_errors(self.backend), self._join() as uow:
+        with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)
