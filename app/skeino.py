@@ -62,23 +62,17 @@ def register(*, ttl_sweep_seconds: float | None = 60.0) -> None:
         ConfigurationError: this release of skeino lacks an attribute that threadlog needs.
             Nothing was added.
     """
-    seams = _seams()
+    register_checkpointer, metadata_stores = _seams()
     for scheme in SCHEMES:
-        seams.register_checkpointer(scheme)(_checkpointer_of(ttl_sweep_seconds))
-        seams.metadata_stores[scheme] = _metadata_store
+        register_checkpointer(scheme)(_checkpointer_of(ttl_sweep_seconds))
+        metadata_stores[scheme] = _metadata_store
 
 
 # --- skeino's internals ------------------------------------------------------------
 
 
-class _Seams(NamedTuple):
-    """skeino's registries of schemes."""
-
-    register_checkpointer: Callable[[str], Callable[[Any], Any]]
-    metadata_stores: dict[str, Callable[[str], Any]]
-
-
-def _seams() -> _Seams:
+def _seams() -> tuple[Callable[[str], Callable[[Any], Any]], dict[str, Callable[[str], Any]]]:
+    """Return skeino's registration of checkpointers, and its metadata stores by scheme."""
     try:
         persistence = import_module("skeino.persistence")
         app = import_module("skeino.app")
@@ -97,7 +91,7 @@ def _seams() -> _Seams:
     if app.open_checkpointer is not _attribute(persistence, "open_checkpointer"):
         raise _unknown("one open_checkpointer()")
     _check_resolving(app, stores)
-    return _Seams(register_checkpointer, stores)
+    return register_checkpointer, stores
 
 
 def _attribute(module: Any, name: str) -> Any:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.progress import MofNCompleteColumn, TaskID, TextColumn
@@ -23,25 +23,15 @@ _NAMES: Final[dict[GroupName, str]] = {
 }
 
 
+def _url_argument(end: str, text: str) -> Any:
+    """Return the argument of one of the two URLs, which may be in the environment."""
+    variable = f"THREADLOG_{end}_URL"
+    return typer.Argument(metavar=f"{end}_URL", envvar=variable, show_default=False, help=text)
+
+
 def copy(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE_URL",
-            envvar="THREADLOG_SOURCE_URL",
-            show_default=False,
-            help="The database to read.",
-        ),
-    ],
-    target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET_URL",
-            envvar="THREADLOG_TARGET_URL",
-            show_default=False,
-            help="The database to write to.",
-        ),
-    ],
+    source: Annotated[str, _url_argument("SOURCE", "The database to read.")],
+    target: Annotated[str, _url_argument("TARGET", "The database to write to.")],
     *,
     thread: Annotated[
         list[str] | None,

@@ -109,7 +109,7 @@ async def copy_database(
         ConfigurationError: both URLs lead to the same database, or a URL is not valid.
         InvalidInputError: an id is not valid.
     """
-    return await _copy_or_compare(source, target, threads, part, report, writes=True)
+    return await _Copier(source, target, threads, report, writes=True).run(part)
 
 
 async def compare_databases(
@@ -121,51 +121,44 @@ async def compare_databases(
     report: Report | None = None,
 ) -> list[Copied]:
     """Compare the threads that a copy would copy, and write nothing; see `copy_database`."""
-    return await _copy_or_compare(source, target, threads, part, report, writes=False)
-
-
-async def _copy_or_compare(
-    source: str | URL,
-    target: str | URL,
-    threads: Sequence[str] | None,
-    part: PartName | None,
-    report: Report | None,
-    *,
-    writes: bool,
-) -> list[Copied]:
-    named = None if threads is None else check_ids(threads, "threads")
-    urls = parse_url(source), parse_url(target)
-    if is_same_database(*urls):
-        raise ConfigurationError(
-            f"The source and the target are the same database, {show_url(urls[0])}."
-        )
-    async with AsyncExitStack() as stack:
-        ends = (
-            CopyEnd("source", urls[0], exists=True),
-            CopyEnd("target", urls[1], exists=not writes),
-        )
-        for end in ends:
-            stack.push_async_callback(end.engine.dispose)
-        copier = _Copier(*ends, named, report or (lambda _copied, _fault: None))
-        groups = await copier.begin(part, creates=writes)
-        copied = [await copier.run(group, writes=writes) for group in groups]
-        copier.add_missing(copied[0])
-    return copied
+    return await _Copier(source, target, threads, report, writes=False).run(part)
 
 
 class _Copier:
     """Copies or compares the threads of the source, one after the other."""
 
     def __init__(
-        self, source: CopyEnd, target: CopyEnd, named: Sequence[str] | None, report: Report
+        self,
+        source: str | URL,
+        target: str | URL,
+        threads: Sequence[str] | None,
+        report: Report | None,
+        *,
+        writes: bool,
     ) -> None:
-        self._source, self._target = source, target
-        self._named = named
-        self._report = report
+        self._named = None if threads is None else check_ids(threads, "threads")
+        urls = parse_url(source), parse_url(target)
+        if is_same_database(*urls):
+            raise ConfigurationError(
+                f"The source and the target are the same database, {show_url(urls[0])}."
+            )
+        self._source = CopyEnd("source", urls[0], exists=True)
+        self._target = CopyEnd("target", urls[1], exists=not writes)
+        self._report = report or (lambda _copied, _fault: None)
+        self._writes = writes
         self._seen: set[str] = set()
         """Ids of the threads that were found."""
 
-    async def begin(self, part: PartName | None, *, creates: bool) -> list[RowGroup]:
+    async def run(self, part: PartName | None) -> list[Copied]:
+        """Copy or compare the groups of rows, and close both databases."""
+        async with AsyncExitStack() as stack:
+            for end in (self._source, self._target):
+                stack.push_async_callback(end.engine.dispose)
+            copied = [await self._run_group(group) for group in await self._begin(part)]
+            self._add_missing(copied[0])
+        return copied
+
+    async def _begin(self, part: PartName | None) -> list[RowGroup]:
         """Verify both databases. Return the groups of rows to copy or compare."""
         # The target last: its file may have to be created.
         await greenlet_spawn(self._source.verify_server)
@@ -177,10 +170,10 @@ class _Copier:
             await greenlet_spawn(self._source.verify, one, creates=False)
         await greenlet_spawn(self._target.verify_server)
         for one in parts:
-            await greenlet_spawn(self._target.verify, one, creates=creates)
+            await greenlet_spawn(self._target.verify, one, creates=self._writes)
         return groups_of(parts)
 
-    async def run(self, group: RowGroup, *, writes: bool) -> Copied:
+    async def _run_group(self, group: RowGroup) -> Copied:
         """Copy or compare the threads of a group."""
         copied = Copied(group.name, await self._count(group))
         done: set[Any] = set()
@@ -190,7 +183,7 @@ class _Copier:
             # Its ancestors first, which may be anywhere in the order of ids.
             pending, tried = [thread_id], {thread_id}
             while pending:
-                outcome = await self._process(group, pending[-1], copied, writes=writes)
+                outcome = await self._process(group, pending[-1], copied)
                 parent = outcome.parent
                 if parent is not None and parent not in tried and self._named is None:
                     pending.append(parent)
@@ -200,7 +193,7 @@ class _Copier:
             done |= tried - {thread_id}
         return copied
 
-    def add_missing(self, copied: Copied) -> None:
+    def _add_missing(self, copied: Copied) -> None:
         """Add a fault for each requested thread that the source does not have."""
         for thread_id in self._named or ():
             if thread_id not in self._seen:
@@ -208,16 +201,14 @@ class _Copier:
                 copied.faults.append(fault)
                 self._report(copied, fault)
 
-    async def _process(
-        self, group: RowGroup, thread_id: Any, copied: Copied, *, writes: bool
-    ) -> Outcome:
+    async def _process(self, group: RowGroup, thread_id: Any, copied: Copied) -> Outcome:
         """Copy or compare a thread."""
 
         def wrote(rows: int) -> None:
             copied.rows += rows
             self._report(copied, None)
 
-        if not writes:
+        if not self._writes:
             return await self._run(compare_thread, group, thread_id)
         for last in (False,) * _WAITS + (True,):
             outcome = await self._run(copy_thread, group, thread_id, settled=not last, wrote=wrote)

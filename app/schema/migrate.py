@@ -118,8 +118,8 @@ async def upgrade(
         outcomes: dict[PartName, Outcome] = {}
         for one in parts:
             config = _config(one, "upgrade", chosen=part is not None)
-            outcome = _upgrade(connection, backend, config, revision, _sleep)
-            outcomes[one.name] = outcome
+            _run(connection, backend, config, revision, _sleep)
+            outcome = outcomes[one.name] = Outcome(config.attributes["outcome"])
             if report is not None:
                 report(one.name, outcome)
         return outcomes
@@ -170,7 +170,8 @@ def upgrade_on(
     """
     config = _config(part, "upgrade")
     with _translate_errors(backend):
-        return _upgrade(connection, backend, config, "head", sleep)
+        _run(connection, backend, config, "head", sleep)
+    return Outcome(config.attributes["outcome"])
 
 
 def upgrade_sql(url: str | URL, *, part: PartName | None = None) -> str:
@@ -239,17 +240,6 @@ async def _on_connection(url: str | URL, work: Callable[[Connection, Backend], T
                 return await connection.run_sync(work, backend)
     finally:
         await engine.dispose()
-
-
-def _upgrade(
-    connection: Connection,
-    backend: Backend,
-    config: "Config",
-    revision: str,
-    sleep: Callable[[float], object],
-) -> Outcome:
-    _run(connection, backend, config, revision, sleep)
-    return Outcome(config.attributes["outcome"])
 
 
 def _run(

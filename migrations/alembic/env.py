@@ -29,27 +29,6 @@ from threadlog.models import MESSAGES, PARTS, SchemaPart
 _APPLICATION_REVISION_TABLE: Final = "alembic_version"
 
 
-def _run_offline(part: SchemaPart, dialect: str) -> None:
-    """Write the statements as SQL text."""
-    context.configure(dialect_name=dialect, version_table=part.revision_table, literal_binds=True)
-    with context.begin_transaction():
-        context.run_migrations()
-
-
-def _run_online(part: SchemaPart, connection: Connection) -> None:
-    """Run the command on a connection.
-
-    Raises:
-        CubepiSchemaError: the database contains tables that must not be changed; nothing was
-            changed.
-    """
-    tables = set(inspect(connection).get_table_names())
-    if context.config.attributes["command"] == "upgrade":
-        context.config.attributes["outcome"] = _upgrade(part, connection, tables)
-    elif part.revision_table in tables:
-        _run_revisions(part, connection, tables)
-
-
 def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:
     """Run the upgrade unless the application manages the part; return the outcome.
 
@@ -181,12 +160,29 @@ def _revision_table(part: SchemaPart) -> Table:
 
 
 def _run() -> None:
-    """Run online or offline, as Alembic's command requires."""
+    """Run online or offline, as Alembic's command requires.
+
+    Raises:
+        CubepiSchemaError: the database contains tables that must not be changed; nothing was
+            changed.
+    """
     attributes = context.config.attributes
-    if context.is_offline_mode():
-        _run_offline(attributes["part"], attributes["url"].get_backend_name())
+    part = attributes["part"]
+    if context.is_offline_mode():  # the statements are written as SQL text
+        context.configure(
+            dialect_name=attributes["url"].get_backend_name(),
+            version_table=part.revision_table,
+            literal_binds=True,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
         return
-    _run_online(attributes["part"], attributes["connection"])
+    connection = attributes["connection"]
+    tables = set(inspect(connection).get_table_names())
+    if attributes["command"] == "upgrade":
+        attributes["outcome"] = _upgrade(part, connection, tables)
+    elif part.revision_table in tables:
+        _run_revisions(part, connection, tables)
 
 
 _run()

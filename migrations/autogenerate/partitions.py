@@ -6,10 +6,11 @@ missing partitions there; the partition key of an existing table cannot be chang
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final
 
 from alembic.autogenerate.api import AutogenContext
-from alembic.operations.ops import ExecuteSQLOp, ModifyTableOps
+from alembic.operations.ops import ExecuteSQLOp, MigrateOperation, ModifyTableOps
 from alembic.runtime.plugins import Plugin
 from alembic.util import PriorityDispatchResult, warn
 from sqlalchemy import Connection, Table, text
@@ -64,14 +65,11 @@ class PartitionTableOp(ExecuteSQLOp):
 
 def add_comparator(plugin: Plugin) -> None:
     """Add the comparison to a plugin; an application opts in by naming it in ``env.py``."""
-    for dialect in MYSQL:
-        plugin.add_autogenerate_comparator(_compare_mysql, "table", "partitions", qualifier=dialect)
-    plugin.add_autogenerate_comparator(
-        _compare_postgres, "table", "partitions", qualifier=POSTGRESQL
-    )
+    for dialect in (*MYSQL, POSTGRESQL):
+        plugin.add_autogenerate_comparator(_compare, "table", "partitions", qualifier=dialect)
 
 
-def _compare_mysql(
+def _compare(
     autogen_context: AutogenContext,
     modify_table_ops: ModifyTableOps,
     schema: str | None,
@@ -86,43 +84,35 @@ def _compare_mysql(
     metadata the application removed the partitions is ignored.
     """
     connection, dialect = autogen_context.connection, autogen_context.dialect
-    if found is None or wanted is None or name not in _TABLES or not connection or not dialect:
-        return PriorityDispatchResult.CONTINUE
-    options = (f"{dialect.name}_{option}" for option in ("partition_by", "partitions"))
-    by, count = (wanted.kwargs.get(option) for option in options)
-    if by is not None and _partitioning(connection, schema, name) != (
-        _normalize(by),
-        int(count or 1),
-    ):
-        table = dialect.identifier_preparer.format_table(wanted)
-        clause = f"PARTITION BY {by} PARTITIONS {count or 1}"
-        modify_table_ops.ops.append(
-            PartitionTableOp(table, clause, _existing_clause(connection, table))
-        )
+    if found is not None and wanted is not None and name in _TABLES and connection and dialect:
+        by = wanted.kwargs.get(f"{dialect.name}_partition_by")
+        if by is not None and dialect.name in MYSQL:
+            modify_table_ops.ops += _mysql_operations(connection, schema, wanted, by)
+        elif by is not None and not schema:
+            modify_table_ops.ops += _postgres_operations(connection, name, by)
     return PriorityDispatchResult.CONTINUE
 
 
-def _compare_postgres(
-    autogen_context: AutogenContext,
-    modify_table_ops: ModifyTableOps,
-    schema: str | None,
-    name: str,
-    found: Table | None,
-    wanted: Table | None,
-) -> PriorityDispatchResult:
-    """Append an operation if a table lacks partitions on PostgreSQL; see `_compare_mysql`."""
-    connection = autogen_context.connection
-    if found is None or wanted is None or name not in _TABLES or not connection or schema:
-        return PriorityDispatchResult.CONTINUE
-    by = wanted.kwargs.get("postgresql_partition_by")
-    if by is not None and _normalize(hash_partitions.key(connection, name) or "") != _normalize(by):
+def _mysql_operations(
+    connection: Connection, schema: str | None, wanted: Table, by: str
+) -> Iterator[MigrateOperation]:
+    """Yield the operation if a table's partitions differ from its metadata on MySQL."""
+    count = wanted.kwargs.get(f"{connection.dialect.name}_partitions") or 1
+    if _partitioning(connection, schema, wanted.name) != (_normalize(by), int(count)):
+        table = connection.dialect.identifier_preparer.format_table(wanted)
+        clause = f"PARTITION BY {by} PARTITIONS {count}"
+        yield PartitionTableOp(table, clause, _existing_clause(connection, table))
+
+
+def _postgres_operations(connection: Connection, table: str, by: str) -> Iterator[MigrateOperation]:
+    """Yield the operation if a table lacks partitions on PostgreSQL."""
+    if _normalize(hash_partitions.key(connection, table) or "") != _normalize(by):
         warn(
-            f"{name} is not partitioned by {by}. An existing table's partition key cannot be "
+            f"{table} is not partitioned by {by}. An existing table's partition key cannot be "
             "changed: create the table again."
         )
-    elif by is not None and hash_partitions.are_missing(connection, name):
-        modify_table_ops.ops.append(PartitionsOp(name))
-    return PriorityDispatchResult.CONTINUE
+    elif hash_partitions.are_missing(connection, table):
+        yield PartitionsOp(table)
 
 
 def _partitioning(connection: Connection, schema: str | None, table: str) -> tuple[str, int]:

@@ -104,15 +104,9 @@ def with_postgres_parts(ops: Iterable[MigrateOperation]) -> list[MigrateOperatio
 def _is_unwanted_drop(op: MigrateOperation) -> bool:
     """Return True if an operation drops a foreign key or an index that the table needs."""
     if isinstance(op, DropConstraintOp):
-        return op.constraint_type == "foreignkey" and op.constraint_name == _foreign_key(
-            op.table_name
-        )
+        is_ours = op.table_name in _WITH_THREAD_KEY and op.constraint_type == "foreignkey"
+        return is_ours and op.constraint_name == f"{op.table_name}_thread_id_fkey"
     return isinstance(op, DropIndexOp) and op.index_name in _INDEX_NAMES
-
-
-def _foreign_key(table: str) -> str | None:
-    """Return PostgreSQL's name for the foreign key to threads; None if the table has none."""
-    return f"{table}_thread_id_fkey" if table in _WITH_THREAD_KEY else None
 
 
 def _add_postgres_parts(op: CreateTableOp) -> list[MigrateOperation]:
