@@ -1,11 +1,11 @@
-"""Convert conversations between the chat-completions form and threadlog's messages.
+"""Convert conversations from the chat-completions form to threadlog's messages.
 
 Model providers' HTTP APIs and most logs use that form: a list of dicts with ``role`` and
 ``content``. Reading raises an error for a value that cannot be stored, and never drops one.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, NoReturn
 
 from threadlog.errors import ConversationError
@@ -32,9 +32,6 @@ _FIELDS: Final[dict[str, set[str]]] = {
     "assistant": {"role", "content", "tool_calls"},
     "tool": {"role", "content", "tool_call_id", "name"},
 }
-
-# The keys that writing reads from the metadata.
-_WRITTEN_BACK: Final = ("name", "refusal")
 
 
 class Transcript(NamedTuple):
@@ -71,23 +68,6 @@ def read_transcript(raw: object) -> Transcript:
     return Transcript(system, messages)
 
 
-def write_transcript(messages: Iterable[Message], *, system: str | None = None) -> list[JsonObject]:
-    """Convert threadlog's messages to the chat-completions form, as input of a model.
-
-    Omits the values that the form does not have: thinking, and metadata except ``name`` and
-    ``refusal``.
-
-    Args:
-        messages: the messages.
-        system: the text of an initial system message.
-    """
-    written: list[JsonObject] = []
-    if system is not None:
-        written.append({"role": "system", "content": system})
-    written += [_write_message(message) for message in messages]
-    return written
-
-
 def parse_json(text: str | bytes, what: str) -> Any:
     """Parse standard JSON whose values can be stored unchanged.
 
@@ -118,9 +98,6 @@ def parse_json(text: str | bytes, what: str) -> Any:
         ) from None
     except ValueError as error:
         raise ConversationError(f"{what} is not JSON that can be stored: {error}.") from None
-
-
-# --- Reading -----------------------------------------------------------------------
 
 
 def _read_message(item: object, tools: dict[str, str]) -> Message:
@@ -289,50 +266,3 @@ def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) != len(pairs):
         raise ValueError("an object has the same key twice")
     return value
-
-
-# --- Writing -----------------------------------------------------------------------
-
-
-def _write_message(message: Message) -> JsonObject:
-    written: JsonObject = {"role": "tool" if message.role == "tool_result" else message.role}
-    written["content"] = _write_content(message.content)
-    calls = [_write_call(block) for block in message.content if isinstance(block, ToolCall)]
-    if calls:
-        written["tool_calls"] = [*calls]
-    if isinstance(message, ToolResultMessage):
-        written |= {"tool_call_id": message.tool_call_id, "name": message.tool_name}
-    written |= {key: message.metadata[key] for key in _WRITTEN_BACK if key in message.metadata}
-    return written
-
-
-def _write_content(content: Sequence[Content | AssistantContent]) -> Any:
-    """Return a single text as a string, no content as null, and all other content as parts."""
-    blocks = [block for block in content if isinstance(block, TextContent | ImageContent)]
-    match blocks:
-        case []:
-            return None
-        case [TextContent(text=text)]:
-            return text
-        case _:
-            return [_write_part(block) for block in blocks]
-
-
-def _write_part(block: Content) -> JsonObject:
-    if isinstance(block, TextContent):
-        return {"type": "text", "text": block.text}
-    url = block.source
-    if block.media_type and "://" not in url and not url.startswith("data:"):
-        url = f"data:{block.media_type};base64,{url}"
-    return {"type": "image_url", "image_url": {"url": url, **(block.model_extra or {})}}
-
-
-def _write_call(call: ToolCall) -> JsonObject:
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {
-            "name": call.name,
-            "arguments": json.dumps(call.arguments, ensure_ascii=False),
-        },
-    }

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.support.databases import on_connection
+from tests.support.transcripts import write_transcript
 from threadlog import Checkpointer
 from threadlog.errors import (
     ConversationError,
@@ -18,7 +19,6 @@ from threadlog.errors import (
     InvalidMessageError,
     TooLargeError,
 )
-from threadlog.importing.chat_completions import write_transcript
 from threadlog.importing.import_log import Conversation, import_into, parse_line
 from threadlog.messages import TextContent, UserMessage
 

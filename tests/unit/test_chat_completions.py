@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.transcripts import write_transcript
 from threadlog.errors import ConversationError
 from threadlog.importing.chat_completions import (
     parse_json,
     read_transcript,
-    write_transcript,
 )
 from threadlog.messages import (
     AssistantMessage,
@@ -102,15 +102,6 @@ def test_images_keep_their_url_and_media_type() -> None:
     assert (first.source, first.media_type) == ("data:image/webp;base64,AAAA", "image/webp")
     assert (second.source, second.media_type) == ("https://example.com/a.png", "")
     assert write_transcript([message]) == raw
-
-
-def test_base64_data_is_written_as_a_data_url() -> None:
-    """Images of other writers can be handed to a model."""
-    message = UserMessage(content=[ImageContent(source="AAAA", media_type="image/png")])
-    (written,) = write_transcript([message])
-    assert written["content"] == [
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    ]
 
 
 def test_refusals_go_into_metadata() -> None:
