@@ -50,7 +50,7 @@ class _Shared:
         self.is_closed = False
 
     def wake_next(self) -> None:
-        """Let the thread of an append that waits run a batch; the lock is held.
+        """Wake the thread of an append that waits, to run a batch; the lock is held.
 
         It chooses the batch itself: until it runs, more appends may come.
         """

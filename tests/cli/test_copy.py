@@ -39,7 +39,7 @@ def refused(*arguments: str) -> str:
     return line
 
 
-def test_copy_tells_what_it_did(filled: Ends) -> None:
+def test_copy_prints_what_it_did(filled: Ends) -> None:
     assert succeed(*filled) == [
         "messages: 3 copied (15 rows), 0 unchanged, 0 bad",
         "Compared: the target has all threads as in the source.",

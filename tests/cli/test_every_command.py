@@ -43,7 +43,7 @@ EVIL = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_teaches_by_an_example_and_tells_no_url(command: str) -> None:
+def test_help_teaches_by_an_example_and_prints_no_url(command: str) -> None:
     result = threadlog(command, "--help", THREADLOG_URL="mysql://root:geheim@localhost/app")
     assert result.exit_code == 0
     assert "Example:" in result.stdout

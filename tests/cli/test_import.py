@@ -15,7 +15,7 @@ from tests.cli.helpers import SAMPLE, threadlog, write_lines
 pytestmark = pytest.mark.one_database
 
 
-def test_import_tells_what_it_did(database_url: str) -> None:
+def test_import_prints_what_it_did(database_url: str) -> None:
     first = threadlog("import", str(SAMPLE), "--url", database_url)
     assert (first.exit_code, first.stderr) == (0, "")
     assert first.stdout == "3 imported (12 messages), 0 unchanged, 0 bad\n"

@@ -18,7 +18,7 @@ def test_migrate_makes_an_empty_database_good(server_database: str) -> None:
     assert threadlog("check", server_database).exit_code == 0
 
 
-def test_migrate_tells_what_it_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_migrate_prints_what_it_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default is named: nobody wrote it."""
     monkeypatch.chdir(tmp_path)
     assert "sqlite:///threadlog.db " in threadlog("migrate").stdout

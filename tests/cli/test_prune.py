@@ -45,7 +45,7 @@ def left(url: str, thread: str) -> int:
     return asyncio.run(work())
 
 
-def test_prune_tells_what_it_would_delete_and_then_what_it_did(empty_url: str) -> None:
+def test_prune_prints_what_it_would_delete_and_then_what_it_did(empty_url: str) -> None:
     fill(empty_url, "a", "b")
     command = ["prune", empty_url, "--older-than", "39d"]
     dry = threadlog(*command, "--dry-run")

@@ -131,7 +131,7 @@ def test_runs_needs_either_a_thread_or_an_age(tmp_path: Path, arguments: list[st
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_thread_without_runs_is_told_from_an_unknown_one(runs_url: str) -> None:
+def test_a_thread_without_runs_is_distinguished_from_an_unknown_one(runs_url: str) -> None:
     """The first is no failure, and the second fails as it does for show."""
     without = threadlog("runs", "no-runs", "--url", runs_url)
     assert (without.exit_code, without.stdout) == (0, "")

@@ -107,7 +107,7 @@ def test_show_of_a_thread_without_messages(database_url: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("run_id", "where"), [("r", " in run r"), (None, "")])
-def test_show_tells_a_pending_question(database_url: str, run_id: str | None, where: str) -> None:
+def test_show_prints_a_pending_question(database_url: str, run_id: str | None, where: str) -> None:
     ask(database_url, "t", run_id, question_id="q", payload={"kind": "ask", "text": "Köln?"})
     assert threadlog("show", "t", "--url", database_url).stdout == (
         f'thread t\nwaiting for an answer to q{where}\n      {{"kind": "ask", "text": "Köln?"}}\n'

@@ -160,7 +160,7 @@ def test_an_account_that_may_not_see_the_group_may_write(mysql_url: str, dead_po
         ([(1, "ONLINE", "PRIMARY"), (0, "UNREACHABLE", "")], "no majority"),
     ],
 )
-def test_members_of_a_group_are_told_apart(
+def test_members_of_a_group_are_distinguished(
     members: Sequence[tuple[int, str, str]], reason: str | None
 ) -> None:
     found = reason_against_writing(members)

@@ -549,7 +549,7 @@ def wrapped(
         (wrapped("privilege", "42501"), StorageError),
     ],
 )
-def test_errors_are_told_apart(error: OperationalError, kind: type[StorageError]) -> None:
+def test_errors_are_distinguished(error: OperationalError, kind: type[StorageError]) -> None:
     assert PostgresBackend().error_type(error) is kind
 
 

@@ -295,7 +295,7 @@ def test_limits_that_make_no_sense(option: str, value: str, scheme: str) -> None
         Checkpointer(f"{scheme}://root@127.0.0.1/db?{option}={value}")
 
 
-async def test_the_limit_of_a_hosts_pool_is_told_in_our_words(server_url: str) -> None:
+async def test_the_limit_of_a_hosts_pool_is_reported_with_advice(server_url: str) -> None:
     engine = host_engine(server_url, pool_size=1, max_overflow=0, pool_timeout=0.2)
     async with Checkpointer(engine=engine) as checkpointer, engine.connect():
         with pytest.raises(PoolTimeoutError):

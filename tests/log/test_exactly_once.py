@@ -94,7 +94,7 @@ async def test_an_append_is_stored_once(
     assert (await ids(opened, "t"))[1:] == [*names, "c"]
 
 
-async def test_a_place_that_is_not_told_is_an_error(
+async def test_a_place_that_is_not_returned_is_an_error(
     mysql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is stored whose place, if its COMMIT is lost, would not be known."""
@@ -249,7 +249,7 @@ async def test_what_cannot_be_found_out_is_said(
     assert len(await ids(impatient, "t")) == 2
 
 
-async def test_every_caller_of_a_group_is_told_so(
+async def test_every_caller_of_a_group_gets_the_error(
     impatient: Checkpointer, other: AsyncConnection
 ) -> None:
     """Each gets an error of its own, and the next call works."""

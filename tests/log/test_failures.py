@@ -269,7 +269,7 @@ def wrapped(
         (wrapped(), StorageError),
     ],
 )
-def test_mysql_errors_are_told_apart(error: OperationalError, kind: type[StorageError]) -> None:
+def test_mysql_errors_are_distinguished(error: OperationalError, kind: type[StorageError]) -> None:
     assert MySQLBackend().error_type(error) is kind
 
 
@@ -312,13 +312,13 @@ def with_code(
         (with_code("42P01"), StorageError),
     ],
 )
-def test_postgresql_errors_are_told_apart(
+def test_postgresql_errors_are_distinguished(
     error: OperationalError, kind: type[StorageError]
 ) -> None:
     assert PostgresBackend().error_type(error) is kind
 
 
-def test_sqlite_errors_are_told_apart() -> None:
+def test_sqlite_errors_are_distinguished() -> None:
     backend = SQLiteBackend()
     assert backend.error_type(wrapped("database is locked")) is CheckpointerLockTimeoutError
     assert backend.error_type(wrapped("database or disk is full")) is StorageError

@@ -59,7 +59,7 @@ def waiting_in(checkpointer: SyncCheckpointer) -> int:
 
 @contextmanager
 def held(checkpointer: SyncCheckpointer) -> Iterator[None]:
-    """Let each transaction that writes wait at its first statement until the block ends."""
+    """Hold up each transaction that writes at its first statement until the block ends."""
     engine = checkpointer.client.engine  # type: ignore[union-attr] # of a URL
     assert isinstance(engine, Engine)
     released = threading.Event()

@@ -66,7 +66,7 @@ async def test_what_is_over_is_deleted(opened: Opened) -> None:
     assert {str(row["thread_id"]) for row in found} == {lives, for_ever}
 
 
-async def test_the_clock_tells_to_parts_of_a_second(opened: Opened) -> None:
+async def test_the_clock_has_parts_of_a_second(opened: Opened) -> None:
     """A thread lives until its time is over, and no longer."""
     for seconds in (0.6, 6, 60):
         began = time.monotonic()

@@ -134,7 +134,7 @@ async def test_one_of_eight_creates(ours: tuple[str, str]) -> None:
             assert rows[0] == await stores[0].fetch_thread_row(thread_id)
 
 
-async def test_seven_of_eight_are_told(ours: tuple[str, str]) -> None:
+async def test_seven_of_eight_are_reported(ours: tuple[str, str]) -> None:
     """With ``raise`` one creates and the others are told that it exists."""
     kind, url = ours
     async with several_open(kind, url, WORKERS) as stores:

@@ -111,7 +111,7 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
         ),
     ],
 )
-async def test_a_fault_is_told_and_its_remedy_mends_it(
+async def test_a_fault_is_reported_and_its_remedy_mends_it(
     innodb_url: str, harm: str, status: str, check: str, told: str
 ) -> None:
     await execute(innodb_url, harm)
@@ -139,7 +139,7 @@ async def test_both_ends_of_a_foreign_key_are_mended_by_one_statement(innodb_url
         assert await faults(innodb_url) == []
 
 
-async def test_every_fault_is_told_at_once(innodb_url: str) -> None:
+async def test_every_fault_is_reported_at_once(innodb_url: str) -> None:
     """The first fault does not hide the others."""
     await execute(
         innodb_url,
@@ -197,7 +197,7 @@ async def test_migrate_is_advised_only_where_it_would_run(
             await upgrade(innodb_url)
 
 
-async def test_another_version_is_told(innodb_url: str) -> None:
+async def test_another_version_is_reported(innodb_url: str) -> None:
     """Both versions are named."""
     await execute(innodb_url, "UPDATE cubepi_schema_version SET version = 4")
     (fault,) = await faults(innodb_url)
@@ -213,7 +213,7 @@ async def test_an_empty_database_is_one_fault(innodb_database: str) -> None:
     assert "threadlog migrate" in fault.message
 
 
-async def test_an_unsupported_server_is_told_and_the_rest_too(
+async def test_an_unsupported_server_is_reported_and_the_rest_too(
     innodb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server which a checkpointer refuses is still looked over."""
@@ -228,7 +228,7 @@ async def test_an_unsupported_server_is_told_and_the_rest_too(
     assert "MariaDB 11.8.3" in findings[1].message
 
 
-async def test_a_check_that_fails_is_told_without_a_word_of_its_cause(
+async def test_a_check_that_fails_is_reported_without_a_word_of_its_cause(
     innodb_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A finding, which has no cause, does not send anybody there."""

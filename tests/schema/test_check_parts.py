@@ -135,7 +135,7 @@ async def test_a_part_that_is_named_is_looked_at(
         ),
     ],
 )
-async def test_a_fault_is_told_and_its_remedy_mends_it(
+async def test_a_fault_is_reported_and_its_remedy_mends_it(
     graph_url: str, harm: str, status: str, check: str, told: str
 ) -> None:
     await run(graph_url, harm)

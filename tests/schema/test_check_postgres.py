@@ -117,7 +117,7 @@ async def test_a_good_database_is_ok(postgres_url: str) -> None:
         ),
     ],
 )
-async def test_a_fault_is_told_and_its_remedy_mends_it(
+async def test_a_fault_is_reported_and_its_remedy_mends_it(
     postgres_url: str, harm: list[str], status: str, check: str, told: str
 ) -> None:
     await run(postgres_url, *harm)
@@ -164,7 +164,7 @@ async def test_a_fault_is_told_and_its_remedy_mends_it(
         ),
     ],
 )
-async def test_a_fault_that_is_not_mended_by_a_statement_is_told(
+async def test_a_fault_that_is_not_mended_by_a_statement_is_reported(
     postgres_url: str, harm: list[str], check: str, told: str
 ) -> None:
     await run(postgres_url, *harm)
@@ -173,7 +173,7 @@ async def test_a_fault_that_is_not_mended_by_a_statement_is_told(
     assert told in fault.message
 
 
-async def test_every_fault_is_told_at_once(postgres_url: str) -> None:
+async def test_every_fault_is_reported_at_once(postgres_url: str) -> None:
     """The first fault does not hide the others, and types of rows do not either."""
     await run(
         postgres_url,
@@ -202,7 +202,7 @@ async def test_ids_that_fold_are_an_error(postgres_database: str) -> None:
     assert "the collation folding, which treats different ones as equal" in fault.message
 
 
-async def test_graph_faults_are_told(postgres_database: str) -> None:
+async def test_graph_faults_are_reported(postgres_database: str) -> None:
     await upgrade(postgres_database, part="graph")
     assert await faults(postgres_database) == []
     await run(

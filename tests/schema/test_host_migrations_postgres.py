@@ -86,7 +86,7 @@ async def test_missing_partitions_are_noticed(postgres_database: str, table: str
     assert nothing(await generated(postgres_database, cubepi_metadata))
 
 
-async def test_a_table_that_is_not_partitioned_is_told(postgres_database: str) -> None:
+async def test_a_table_that_is_not_partitioned_is_reported(postgres_database: str) -> None:
     await migrating.upgrade(postgres_database, part="messages")
     await run(
         postgres_database,

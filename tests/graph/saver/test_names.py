@@ -196,7 +196,7 @@ async def test_writes_that_cannot_be_stored_are_refused_all(
     assert found.pending_writes == []
 
 
-async def test_a_config_without_a_thread_or_checkpoint_is_told(saver: Saver) -> None:
+async def test_a_config_without_a_thread_or_checkpoint_is_reported(saver: Saver) -> None:
     with pytest.raises(InvalidInputError, match='"thread_id": "…"'):
         await saver.aget_tuple({"configurable": {}})
     with pytest.raises(InvalidInputError, match="names no checkpoint_id"):
