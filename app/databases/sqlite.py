@@ -47,7 +47,7 @@ _MAX_LENGTH: Final = 1_000_000_000
 
 
 class SQLiteBackend(Backend):
-    """SQLite through aiosqlite."""
+    """SQLite through the standard library; through aiosqlite on an application's engine."""
 
     name = "SQLite"
     framework_name = "sqlite"

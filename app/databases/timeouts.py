@@ -93,7 +93,7 @@ def _seconds(name: str, option: str, value: object) -> float:
         seconds = -1.0
     least = "or 0" if option == _RETRY else "above 0"
     # A year is the most that the drivers accept.
-    if not 0 <= seconds <= 31_536_000 or (seconds == 0 and option != _RETRY):  # noqa: PLR2004
+    if not 0 <= seconds <= 31_536_000 or (seconds == 0 and option != _RETRY):  # noqa: PLR2004 - see above
         raise ConfigurationError(f"{name} is {value!r}. It must be a number of seconds {least}.")
     return seconds
 

@@ -215,8 +215,8 @@ def read_history(
         if (found := transactions.read(read)) is not None:
             return found
     raise StorageError(
-        f"The ancestors of checkpoint {checkpoint_id!r} of thread {thread_id!r} are deleted while "
-        "they are read"
+        f"Ancestors of checkpoint {checkpoint_id!r} of thread {thread_id!r} were deleted each time "
+        "while they were read. Run the call again"
     )
 
 

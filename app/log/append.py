@@ -115,7 +115,7 @@ def append_together(
 
 
 class AppendTransaction:
-    """Appends as one unit of work, which may be run again whatever became of its COMMIT.
+    """Appends as one unit of work, which may be run again after a lost COMMIT.
 
     After a lost COMMIT it looks, under the threads' locks, whether the rows that it inserted
     are there. The lock also waits for the lost transaction, if the server still has it. Rows

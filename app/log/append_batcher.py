@@ -55,6 +55,11 @@ class QueuedAppend:
 
     request: AppendRequest
 
+    def busy_reason(self, seconds: float) -> str:
+        """Return the reason of the error of an append that waited for so long."""
+        thread_id = self.request.thread_id
+        return f"No connection was free, or thread id {thread_id!r} was busy, for {seconds:g} s"
+
 
 AppendT = TypeVar("AppendT", bound=QueuedAppend)
 
@@ -245,7 +250,7 @@ class AppendBatcher:
             raise
 
     def close(self) -> None:
-        """Refuse what waits, and what would have to wait again; let finish what runs."""
+        """Refuse queued appends; batches that run are finished."""
         self._is_closed = True
         for append in self._queue.clear():
             _resolve(append, closed_before(self._client))
@@ -259,7 +264,7 @@ class AppendBatcher:
         if append.batch is None:
             self._queue.withdraw(append)
             seconds = self.pool.wait_seconds
-            error = PoolTimeoutError(f"Connections, or the thread, were in use for {seconds:g} s")
+            error = PoolTimeoutError(append.busy_reason(seconds))
             error.__cause__ = TimeoutError()
             _resolve(append, error)
 

@@ -98,7 +98,7 @@ class SyncAppendBatcher:
             raise append.error
 
     def close(self) -> None:
-        """Refuse what waits, and what would have to wait again; let finish what runs."""
+        """Refuse queued appends; batches that run are finished."""
         shared = self._shared()
         with shared.lock:
             shared.is_closed = True
@@ -122,8 +122,7 @@ class SyncAppendBatcher:
             pause = min(2 * pause, _LONGEST_WAIT)
             with shared.lock:
                 if time.monotonic() >= gives_up and shared.queue.withdraw(append):
-                    reason = f"Connections, or the thread, were in use for {seconds:g} s"
-                    raise PoolTimeoutError(reason) from TimeoutError()
+                    raise PoolTimeoutError(append.busy_reason(seconds)) from TimeoutError()
                 if shared.queue.running < self._client.writing_size.most:
                     shared.wake_next()
 

@@ -70,7 +70,7 @@ def database_url(spec: CheckpointerSpec) -> URL:
 
 @asynccontextmanager
 async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
-    """Open a database of ours, with its tables made if that is wanted."""
+    """Open a database of threadlog's; create missing tables if `setup_schema` is set."""
     options = spec.known_options(*_OPTIONS)
     options.pop("serde", None)
     client = GraphClient(database_url(spec), **options)
@@ -92,7 +92,7 @@ async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseChec
 
 @asynccontextmanager
 async def native_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[MetadataStore]:
-    """Open a metadata store of ours; of the options ``serde`` is ignored."""
+    """Open threadlog's metadata store; the option ``serde`` is ignored."""
     async with native_client(spec) as client:
         yield MetadataStore(client=client)
 

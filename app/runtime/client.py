@@ -144,8 +144,8 @@ class ConnectionPool:
 class EngineClient(UrlClient):
     """Runs operations on engines that threadlog makes of a URL.
 
-    On servers that gain by it some connections are set aside for reading: they commit by
-    themselves, so that a read costs one round trip and not a second to end its transaction.
+    On servers some connections are set aside for reading. They are in autocommit mode, so that a
+    read costs one round trip and not a second one to end its transaction.
     """
 
     writing: ConnectionPool | None = None
@@ -365,9 +365,9 @@ def _open_connections(transactions: TransactionRunner, count: int) -> None:
 def _pause_while_open(
     client: EngineClient | FactoryClient, thread: OperationThread | None = None
 ) -> Callable[[float], bool]:
-    """Return what waits between attempts; it returns True if no attempt is to follow.
+    """Return a function that waits between attempts; it returns True if no attempt may follow.
 
-    None follows once the client was closed, or in a thread once the caller was cancelled.
+    No attempt follows after closing, or, in a thread, after the caller was cancelled.
     """
     home = client.home
 

@@ -115,7 +115,7 @@ def open_engine(
     """Create an engine of asyncio on a database of this kind; nothing connects yet.
 
     Args:
-        backend: what knows the database of the URL.
+        backend: the backend of the URL.
         url: the database.
         pool: the engine's connections.
         reading: the engine is only to read; each of its statements is a transaction.

@@ -232,7 +232,10 @@ class MessageRepository(Repository):
             return None
         seq, needs_touch = divmod(inserted.lastrowid, 2)  # see `encode_last_insert_id`
         if not seq:  # a proxy in between, or a server that is not quite MySQL
-            raise StorageError("The server does not return the argument of LAST_INSERT_ID()")
+            raise StorageError(
+                "The server does not return the argument of LAST_INSERT_ID(). A proxy may rewrite "
+                "it: connect to the server directly"
+            )
         return ThreadTail(last_seq=seq - 1, needs_touch=bool(needs_touch), completed_run=None)
 
     def are_stored(self, placed: PlacedMessages) -> bool:

@@ -204,7 +204,7 @@ def test_waiting_for_a_thread_has_a_limit(database_url: str, writers: ThreadPool
         with held(opened):
             running = writers.submit(opened.append, "t", [UserFactory()])
             assert eventually(lambda: queue_of(opened).running == 1)
-            with pytest.raises(PoolTimeoutError, match=r"in use for 0\.3 s"):
+            with pytest.raises(PoolTimeoutError, match=r"'t' was busy, for 0\.3 s"):
                 opened.append("t", [UserFactory()])
         running.result(PATIENCE_SECONDS)
         assert len(opened.read("t")) == 2
