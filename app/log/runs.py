@@ -82,7 +82,7 @@ def release_run(
         uow.runs.release(thread_id, run_id)
 
     transactions.write(release, idempotent=True)
-    if seconds is not None:
+    if seconds:
         _LOG.warning("Released run %r of thread %r, which was abandoned", run_id, thread_id)
 
 
