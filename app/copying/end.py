@@ -10,7 +10,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.copying.row_groups import groups_of
-from threadlog.databases.base import PoolSize
+from threadlog.databases.base import EngineUse, PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import servers_of, show_url
 from threadlog.errors import ConfigurationError, CopyEndError, StorageError, ThreadlogError
@@ -42,10 +42,9 @@ class CopyEnd:
             file = self.backend.missing_file(url)
             if exists and file:
                 raise ConfigurationError(f"There is no file {file!r}.")
-            self.retry_seconds = self.backend.settings(url, PoolSize(0, 1)).limits.retry
-            self.engine: AsyncEngine = open_engine(
-                self.backend, url, PoolSize(0, 1), snapshots=name == "source"
-            )
+            size, use = PoolSize(0, 1), EngineUse(snapshots=name == "source")
+            self.retry_seconds = self.backend.settings(url, size, use).limits.retry
+            self.engine: AsyncEngine = open_engine(self.backend, url, size, use)
 
     def transactions(self, part: SchemaPart) -> TransactionRunner:
         """Return a runner of units of work, for a greenlet; its errors name this database."""
@@ -103,9 +102,8 @@ class _EndRunner(OwnedRunner):
     """Runs units of work at one end; an error says which."""
 
     def __init__(self, end: CopyEnd, part: SchemaPart) -> None:
-        engine = end.engine.sync_engine
         super().__init__(
-            engine,
+            end.engine.sync_engine,
             end.backend,
             part,
             end.statement_limit,

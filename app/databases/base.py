@@ -40,6 +40,26 @@ class PoolSize:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineUse:
+    """The use of an engine that threadlog owns."""
+
+    reading: bool = False
+    """True if the engine only reads, and each statement is a transaction."""
+
+    synchronous: bool = False
+    """True if the engine does not use asyncio."""
+
+    partitioned: bool = True
+    """True if some tables that the engine is used for have many partitions."""
+
+    statement_timeout: bool = True
+    """False if statements have no time limit, as those of migrations."""
+
+    snapshots: bool = False
+    """True if all that a transaction reads must be of one point in time."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """The arguments that an engine is created from."""
 
@@ -98,23 +118,13 @@ class Backend:
         least = max(pool.least - least_reading, min(pool.least, 1))
         return PoolSize(least, writing), PoolSize(least_reading, reading)
 
-    def settings(
-        self,
-        url: URL,
-        pool: PoolSize,
-        *,
-        reading: bool = False,
-        synchronous: bool = False,
-        partitioned: bool = True,
-    ) -> EngineSettings:
+    def settings(self, url: URL, pool: PoolSize, use: EngineUse) -> EngineSettings:
         """Choose the driver and the options of an engine that threadlog owns.
 
         Args:
             url: the database.
             pool: the size of the engine's pool.
-            reading: the engine only reads, and each statement is a transaction.
-            synchronous: the engine does not use asyncio.
-            partitioned: some tables that the engine is used for have many partitions.
+            use: the use of the engine.
 
         Raises:
             ConfigurationError: the URL cannot be used.
@@ -227,7 +237,7 @@ def pool_options(pool: PoolSize, limits: TimeLimits) -> dict[str, Any]:
     }
 
 
-def server_options(pool: PoolSize, limits: TimeLimits, *, reading: bool) -> dict[str, Any]:
+def server_options(pool: PoolSize, limits: TimeLimits, use: EngineUse) -> dict[str, Any]:
     """Return the engine options that MySQL, MariaDB and PostgreSQL share.
 
     READ COMMITTED: each statement sees what others committed before it. Under REPEATABLE READ,
@@ -236,7 +246,7 @@ def server_options(pool: PoolSize, limits: TimeLimits, *, reading: bool) -> dict
     """
     return {
         **pool_options(pool, limits),
-        "isolation_level": "AUTOCOMMIT" if reading else "READ COMMITTED",
+        "isolation_level": "AUTOCOMMIT" if use.reading else "READ COMMITTED",
         "pool_recycle": _RECYCLE_SECONDS,
     }
 

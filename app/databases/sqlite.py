@@ -16,6 +16,7 @@ from threadlog.databases.base import (
     Backend,
     Driver,
     EngineSettings,
+    EngineUse,
     PoolSize,
     pool_options,
     refuse_older,
@@ -71,21 +72,13 @@ class SQLiteBackend(Backend):
         """
         return PoolSize(1, 1), PoolSize(0, 0)
 
-    def settings(
-        self,
-        url: URL,
-        pool: PoolSize,
-        *,
-        reading: bool = False,
-        synchronous: bool = False,
-        partitioned: bool = True,
-    ) -> EngineSettings:
+    def settings(self, url: URL, pool: PoolSize, use: EngineUse) -> EngineSettings:
         """Choose the driver, and for an in-memory database a name that connections share."""
-        default = self.synchronous if synchronous else self.asynchronous
+        default = self.synchronous if use.synchronous else self.asynchronous
         driver = url.drivername.partition("+")[2] or default.name
         if driver != default.name:
-            other = (self.asynchronous if synchronous else self.synchronous).name
-            kind = "a synchronous" if synchronous else "an asyncio"
+            other = (self.asynchronous if use.synchronous else self.synchronous).name
+            kind = "a synchronous" if use.synchronous else "an asyncio"
             is_not = f"is not {kind} driver" if driver == other else "is not supported in URLs"
             raise ConfigurationError(
                 f"The driver {driver!r} {is_not}. Write the URL as sqlite:///file.db."
@@ -94,15 +87,15 @@ class SQLiteBackend(Backend):
         # A statement waits only for a lock, which has a limit of its own.
         limits = take_limits(query, ("pool_timeout", "retry_seconds"))
         url = url.set(drivername=f"sqlite+{driver}", query=query)
-        options: dict[str, Any] = {
-            "poolclass": QueuePool if synchronous else AsyncAdaptedQueuePool,
-            **pool_options(pool, limits),
-        }
         # The pool hands a connection to one thread at a time.
         arguments: dict[str, Any] = {"check_same_thread": False}
         if "timeout" not in url.query:
             arguments["timeout"] = _BUSY_SECONDS
-        options["connect_args"] = arguments
+        options = {
+            "poolclass": QueuePool if use.synchronous else AsyncAdaptedQueuePool,
+            **pool_options(pool, limits),
+            "connect_args": arguments,
+        }
         if url.database in _IN_MEMORY:
             # A shared name, so that the content outlives any one connection.
             url = url.set(

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only, greenlet_spawn
 
-from threadlog.databases.base import PoolSize
+from threadlog.databases.base import EngineUse, PoolSize
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError, PoolTimeoutError
 from threadlog.models import SchemaPart
@@ -171,18 +171,13 @@ class EngineClient(UrlClient):
         _LOG.debug("Opened %s", self)
 
     def _open_pool(self, size: PoolSize, *, reading: bool) -> ConnectionPool:
+        use = EngineUse(reading=reading, partitioned=self._part.partitioned)
         if self.backend.embedded:
             url = self.url.set(drivername=self.url.get_backend_name())
-            engine = open_sync_engine(self.backend, url, size, reading=reading)
+            engine = open_sync_engine(self.backend, url, size, use)
             thread = OperationThread()
         else:
-            engine = open_engine(
-                self.backend,
-                self.url,
-                size,
-                reading=reading,
-                partitioned=self._part.partitioned,
-            ).sync_engine
+            engine = open_engine(self.backend, self.url, size, use).sync_engine
             thread = None
         runner = self.add_runner(engine, _pause_while_open(self, thread), reading=reading)
         return ConnectionPool(engine, size, self.limits.pool, runner, thread)

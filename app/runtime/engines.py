@@ -8,7 +8,7 @@ from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from threadlog.databases.base import Backend, Driver, EngineSettings, PoolSize
+from threadlog.databases.base import Backend, Driver, EngineSettings, EngineUse, PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.timeouts import choose_retry
 from threadlog.databases.urls import show_url
@@ -48,7 +48,7 @@ class UrlClient:
         """
         self.url = url
         self.backend: Backend = backend_of(url)
-        self.limits = self.backend.settings(url, size, synchronous=synchronous).limits
+        self.limits = self.backend.settings(url, size, EngineUse(synchronous=synchronous)).limits
         self.writing_size, self.reading_size = self.backend.divide(size)
         self.retry_seconds = choose_retry(retry_seconds, self.limits)
         self._part = part
@@ -102,47 +102,31 @@ class UrlClient:
         return runner
 
 
-def open_engine(
-    backend: Backend,
-    url: URL,
-    pool: PoolSize,
-    *,
-    reading: bool = False,
-    partitioned: bool = True,
-    no_statement_timeout: bool = False,
-    snapshots: bool = False,
-) -> AsyncEngine:
+def open_engine(backend: Backend, url: URL, pool: PoolSize, use: EngineUse) -> AsyncEngine:
     """Create an engine of asyncio on a database of this kind; nothing connects yet.
 
     Args:
         backend: the backend of the URL.
         url: the database.
         pool: the engine's connections.
-        reading: the engine is only to read; each of its statements is a transaction.
-        partitioned: some tables that it is used for have many partitions.
-        no_statement_timeout: statements have no time limit, as those of migrations.
-        snapshots: all that a transaction reads is to be of one point in time.
+        use: the use of the engine.
 
     Raises:
         ConfigurationError: the URL cannot be used.
         MissingExtraError: its driver is not installed.
     """
-    settings = backend.settings(url, pool, reading=reading, partitioned=partitioned)
-    if snapshots and backend.read_committed:
+    settings = backend.settings(url, pool, use)
+    if use.snapshots and backend.read_committed:
         settings.options["isolation_level"] = "REPEATABLE READ"
     engine = _create(create_async_engine, settings, backend.asynchronous)
-    limits = replace(settings.limits, statement=None) if no_statement_timeout else settings.limits
+    limits = settings.limits if use.statement_timeout else replace(settings.limits, statement=None)
     backend.attach(engine.sync_engine, limits)
     return engine
 
 
-def open_sync_engine(
-    backend: Backend, url: URL, pool: PoolSize, *, reading: bool = False, partitioned: bool = True
-) -> Engine:
+def open_sync_engine(backend: Backend, url: URL, pool: PoolSize, use: EngineUse) -> Engine:
     """Create a plain engine; see `open_engine`."""
-    settings = backend.settings(
-        url, pool, reading=reading, synchronous=True, partitioned=partitioned
-    )
+    settings = backend.settings(url, pool, replace(use, synchronous=True))
     engine = _create(create_engine, settings, backend.synchronous)
     backend.attach(engine, settings.limits)
     return engine

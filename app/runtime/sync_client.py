@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from threadlog.databases.base import PoolSize
+from threadlog.databases.base import EngineUse, PoolSize
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError
 from threadlog.models import SchemaPart
@@ -73,10 +73,8 @@ class SyncEngineClient(UrlClient):
             time.sleep(seconds)
             return self._opened is not opened
 
-        partitioned = self._part.partitioned
-        engine = open_sync_engine(
-            self.backend, self.url, size, reading=reading, partitioned=partitioned
-        )
+        use = EngineUse(reading=reading, partitioned=self._part.partitioned)
+        engine = open_sync_engine(self.backend, self.url, size, use)
         self.add_runner(engine, pause, reading=reading)
 
     def _leave_parent(self) -> None:

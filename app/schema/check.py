@@ -9,7 +9,7 @@ from functools import partial
 from sqlalchemy import URL
 from sqlalchemy.util import greenlet_spawn
 
-from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.base import Backend, EngineUse, PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import (
@@ -49,7 +49,7 @@ async def check_database(url: str | URL, *, part: PartName | None = None) -> lis
     if file := backend.missing_file(parsed):
         message = f"There is no file {file!r}. It is created, with its tables, on first use."
         return [CheckResult("connection", "error", message)]
-    engine = open_engine(backend, parsed, PoolSize(0, 1))
+    engine = open_engine(backend, parsed, PoolSize(0, 1), EngineUse())
     # Whether the server answers now is what is asked: no retries. Each check gets its own part.
     transactions = OwnedRunner(engine.sync_engine, backend, MESSAGES, sleep=sleep, retry_seconds=0)
     try:

@@ -5,7 +5,6 @@ history of its own. Alembic is imported when a function is called. It keeps its 
 globals, so the migrations of one process run one after the other.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +17,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Connection
 from sqlalchemy.orm import Session
-from sqlalchemy.util import await_only
 
-from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.base import Backend, EngineUse, PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import (
@@ -33,6 +31,7 @@ from threadlog.errors import (
 from threadlog.models import PARTS, PartName, SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES
+from threadlog.runtime.client import sleep
 from threadlog.runtime.engines import open_engine
 from threadlog.runtime.transactions import translate_errors
 from threadlog.schema.verify import verify_schema
@@ -118,7 +117,7 @@ async def upgrade(
         outcomes: dict[PartName, Outcome] = {}
         for one in parts:
             config = _config(one, "upgrade", chosen=part is not None)
-            _run(connection, backend, config, revision, _sleep)
+            _run(connection, backend, config, revision, sleep)
             outcome = outcomes[one.name] = Outcome(config.attributes["outcome"])
             if report is not None:
                 report(one.name, outcome)
@@ -146,7 +145,7 @@ async def downgrade(
 
     def work(connection: Connection, backend: Backend) -> None:
         for one in parts:
-            _run(connection, backend, _config(one, "downgrade"), revision, _sleep)
+            _run(connection, backend, _config(one, "downgrade"), revision, sleep)
 
     await _on_connection(url, work)
 
@@ -233,7 +232,7 @@ async def _on_connection(url: str | URL, work: Callable[[Connection, Backend], T
     _config(PARTS[0], "upgrade")
     parsed = parse_url(url)
     backend = backend_of(parsed)
-    engine = open_engine(backend, parsed, PoolSize(1, 1), no_statement_timeout=True)
+    engine = open_engine(backend, parsed, PoolSize(1, 1), EngineUse(statement_timeout=False))
     try:
         with _translate_errors(backend):
             async with engine.execution_options(**{WRITES: True}).connect() as connection:
@@ -267,11 +266,6 @@ def _run(
         if attributes["command"] == "upgrade" and attributes.get("outcome") != Outcome.SKIPPED:
             with JoinedUnitOfWork(session) as uow:
                 _verify(uow, attributes["part"])
-
-
-def _sleep(seconds: float) -> None:
-    """Wait in a greenlet of asyncio."""
-    await_only(asyncio.sleep(seconds))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from tests.support.factories import UserFactory
 from tests.support.patience import eventually
 from tests.support.servers.server import Server
 from threadlog import Checkpointer, MySQLCheckpointer, SyncCheckpointer
-from threadlog.databases.base import PoolSize
+from threadlog.databases.base import EngineUse, PoolSize
 from threadlog.databases.mysql.database import MySQLBackend
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
@@ -228,7 +228,7 @@ async def test_driver_names(innodb_url: str, driver: str) -> None:
 
 def test_aiomysql_is_chosen_where_the_url_asks_for_it() -> None:
     url = parse_url("mysql+aiomysql://user@host/db")
-    settings = backend_of(url).settings(url, PoolSize(1, 10))
+    settings = backend_of(url).settings(url, PoolSize(1, 10), EngineUse())
     assert settings.url.drivername == "mysql+aiomysql"
 
 

@@ -15,6 +15,7 @@ from threadlog.databases.base import (
     Backend,
     Driver,
     EngineSettings,
+    EngineUse,
     PoolSize,
     refuse_older,
     server_options,
@@ -118,17 +119,9 @@ class MySQLBackend(Backend):
     asynchronous = Driver("asyncmy", "mysql")
     synchronous = Driver("pymysql", "mysql-sync")
 
-    def settings(
-        self,
-        url: URL,
-        pool: PoolSize,
-        *,
-        reading: bool = False,
-        synchronous: bool = False,
-        partitioned: bool = True,
-    ) -> EngineSettings:
+    def settings(self, url: URL, pool: PoolSize, use: EngineUse) -> EngineSettings:
         """Choose the driver, the isolation level and TLS; see `Backend.settings`."""
-        driver = _driver(url, self.synchronous if synchronous else self.asynchronous)
+        driver = _driver(url, self.synchronous if use.synchronous else self.asynchronous)
         if not url.database:
             raise ConfigurationError(
                 f"The URL names no database. Write {url.get_backend_name()}://user:password@"
@@ -143,8 +136,8 @@ class MySQLBackend(Backend):
             # With "mariadb" SQLAlchemy itself checks the kind of server, and refuses MySQL.
             url=url.set(drivername=f"mysql+{driver}", query={**query, "charset": "utf8mb4"}),
             options={
-                **server_options(pool, limits, reading=reading),
-                "skip_autocommit_rollback": reading,
+                **server_options(pool, limits, use),
+                "skip_autocommit_rollback": use.reading,
                 "connect_args": {
                     "init_command": _INIT,
                     **tls,

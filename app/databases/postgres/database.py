@@ -15,6 +15,7 @@ from threadlog.databases.base import (
     Backend,
     Driver,
     EngineSettings,
+    EngineUse,
     PoolSize,
     refuse_older,
     server_options,
@@ -92,17 +93,9 @@ class PostgresBackend(Backend):
     asynchronous = Driver("asyncpg", "postgres")
     synchronous = Driver("psycopg", "postgres")
 
-    def settings(
-        self,
-        url: URL,
-        pool: PoolSize,
-        *,
-        reading: bool = False,
-        synchronous: bool = False,
-        partitioned: bool = True,
-    ) -> EngineSettings:
+    def settings(self, url: URL, pool: PoolSize, use: EngineUse) -> EngineSettings:
         """Choose the driver, the isolation level and TLS; see `Backend.settings`."""
-        driver = _driver(url, self.synchronous if synchronous else self.asynchronous)
+        driver = _driver(url, self.synchronous if use.synchronous else self.asynchronous)
         if not url.database:
             raise ConfigurationError(
                 "The URL names no database. Write postgresql://user:password@host:5432/database."
@@ -111,19 +104,17 @@ class PostgresBackend(Backend):
         limits = take_limits(query)
         hosts = [str(host) for host in parse_hosts(url)]
         query.pop("host", None)
-        defaults = f"{_SETTINGS} {_PLAN_EACH}" if partitioned else _SETTINGS
+        defaults = f"{_SETTINGS} {_PLAN_EACH}" if use.partitioned else _SETTINGS
         session = SessionSettings(
             values=_parse_settings(f"{defaults} {query.pop('options', '')}"),
             pooled=query.pop(_CACHE, None) == "0",
         )
-        arguments = _arguments(query, session, limits, synchronous=synchronous)
-        options = {"use_native_hstore": False} if synchronous else {}
         return EngineSettings(
             url=url.set(drivername=f"postgresql+{driver}", query={"host": hosts} if hosts else {}),
             options={
-                **options,
-                **server_options(pool, limits, reading=reading),
-                "connect_args": arguments,
+                **({"use_native_hstore": False} if use.synchronous else {}),
+                **server_options(pool, limits, use),
+                "connect_args": _arguments(query, session, limits, synchronous=use.synchronous),
             },
             limits=limits,
         )
