@@ -32,6 +32,7 @@ __all__ = [
 
 _THREAD: Final = "thread_id TEXT NOT NULL REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
 _NOW: Final = "TIMESTAMPTZ NOT NULL DEFAULT now()"
+_CREATE_INDEX: Final = "CREATE INDEX IF NOT EXISTS"
 
 
 def create_message_partitions_op() -> str:
@@ -70,20 +71,14 @@ def upgrade_v3_to_v4_op() -> str:
     return ";\n".join(
         [
             "ALTER TABLE cubepi_messages ADD COLUMN IF NOT EXISTS run_id TEXT",
-            (
-                "CREATE INDEX IF NOT EXISTS ix_cubepi_messages_thread_run "
-                "ON cubepi_messages (thread_id, run_id)"
-            ),
+            f"{_CREATE_INDEX} ix_cubepi_messages_thread_run ON cubepi_messages (thread_id, run_id)",
             (
                 f"CREATE TABLE IF NOT EXISTS cubepi_runs ({_THREAD}, "
                 f"run_id TEXT NOT NULL, claimed_at {_NOW}, completed_at TIMESTAMPTZ, "
                 "completion_seq BIGINT, PRIMARY KEY (thread_id, run_id)"
                 ") PARTITION BY HASH (thread_id)"
             ),
-            (
-                "CREATE INDEX IF NOT EXISTS ix_cubepi_runs_thread_seq "
-                "ON cubepi_runs (thread_id, completion_seq)"
-            ),
+            f"{_CREATE_INDEX} ix_cubepi_runs_thread_seq ON cubepi_runs (thread_id, completion_seq)",
             create_runs_partitions_op(),
         ]
     )
@@ -98,12 +93,9 @@ def upgrade_v4_to_v5_op() -> str:
                 "run_id TEXT NOT NULL, question_id TEXT NOT NULL, answer JSONB NOT NULL, "
                 f"answered_at {_NOW}, PRIMARY KEY (thread_id, run_id, question_id))"
             ),
+            f"{_CREATE_INDEX} ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id)",
             (
-                "CREATE INDEX IF NOT EXISTS ix_cubepi_threads_recent "
-                "ON cubepi_threads (updated_at, thread_id)"
-            ),
-            (
-                "CREATE INDEX IF NOT EXISTS ix_cubepi_threads_parent "
+                f"{_CREATE_INDEX} ix_cubepi_threads_parent "
                 "ON cubepi_threads (parent_thread_id) WHERE parent_thread_id IS NOT NULL"
             ),
         ]

@@ -3,13 +3,12 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import OF_THREAD
 from threadlog.models.dialects.json import ExactJson
-from threadlog.models.dialects.time import Timestamp
+from threadlog.models.dialects.time import NOW, Timestamp
 from threadlog.models.dialects.types import identifier
 
 
@@ -31,7 +30,5 @@ class HitlAnswer(Base):
     answer: Mapped[Any] = mapped_column(ExactJson(), nullable=False)
     """The answer: any JSON value."""
 
-    answered_at: Mapped[datetime] = mapped_column(
-        Timestamp(), server_default=text("CURRENT_TIMESTAMP")
-    )
+    answered_at: Mapped[datetime] = mapped_column(Timestamp(), server_default=NOW)
     """Time at which the answer was saved."""

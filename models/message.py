@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, text
+from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import MESSAGES_BY_THREAD
 from threadlog.models.dialects.json import ExactJson, empty_object
-from threadlog.models.dialects.time import Timestamp
+from threadlog.models.dialects.time import NOW, Timestamp
 from threadlog.models.dialects.types import identifier, large_binary, short_text
 
 
@@ -47,7 +47,5 @@ class Message(Base):
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that wrote the message; NULL if it was written without a run."""
 
-    created_at: Mapped[datetime] = mapped_column(
-        Timestamp(), server_default=text("CURRENT_TIMESTAMP")
-    )
+    created_at: Mapped[datetime] = mapped_column(Timestamp(), server_default=NOW)
     """Time at which the message was stored, to the second; in UTC as `Thread.created_at`."""

@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, text
+from sqlalchemy import BigInteger, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import PARTITIONED_BY_THREAD
-from threadlog.models.dialects.time import Timestamp
+from threadlog.models.dialects.time import NOW, Timestamp
 from threadlog.models.dialects.types import identifier
 
 
@@ -26,9 +26,7 @@ class Run(Base):
     run_id: Mapped[str] = mapped_column(identifier(), primary_key=True)
     """Name of the run, unique in its thread; compared byte by byte."""
 
-    claimed_at: Mapped[datetime] = mapped_column(
-        Timestamp(), server_default=text("CURRENT_TIMESTAMP")
-    )
+    claimed_at: Mapped[datetime] = mapped_column(Timestamp(), server_default=NOW)
     """Time at which the run was claimed."""
 
     completed_at: Mapped[datetime | None] = mapped_column(Timestamp())

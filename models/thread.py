@@ -3,13 +3,18 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, text
+from sqlalchemy import BigInteger, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import THREADS
 from threadlog.models.dialects.json import ExactJson, empty_object
-from threadlog.models.dialects.time import Timestamp, now_and_on_update, statement_time
+from threadlog.models.dialects.time import (
+    NOW,
+    Timestamp,
+    now_and_on_update,
+    statement_time,
+)
 from threadlog.models.dialects.types import identifier
 
 if TYPE_CHECKING:
@@ -50,9 +55,7 @@ class Thread(Base):
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that asked the pending question."""
 
-    created_at: Mapped[datetime] = mapped_column(
-        Timestamp(), server_default=text("CURRENT_TIMESTAMP")
-    )
+    created_at: Mapped[datetime] = mapped_column(Timestamp(), server_default=NOW)
     """Time of the first write to the thread."""
 
     updated_at: Mapped[datetime] = mapped_column(

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import Final, Literal
 
-from threadlog.models import MESSAGES, PARTITION_COUNT, Message, Run, SchemaPart
+from threadlog.models import MESSAGES, PARTITION_COUNT, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.catalog.catalog import Collation
-from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
+from threadlog.schema.result import PART_SUFFIX, Check, CheckResult, check_partitions
 
-_PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
 _ENGINE: Final = "InnoDB"
 
 # Columns whose collation decides which thread a row belongs to.
@@ -18,8 +18,9 @@ _THREAD_IDS: Final = ("thread_id", "parent_thread_id")
 
 def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
     """Return the checks of a part with their names, in order."""
-    partitions: list[tuple[str, Check]] = [("partitions", _partitions)] if part is MESSAGES else []
-    return [("engine", _engines), *partitions, ("collation", _collations)]
+    partitions = ("partitions", partial(check_partitions, find_fault=_partition_fault))
+    of_messages = [partitions] if part is MESSAGES else []
+    return [("engine", _engines), *of_messages, ("collation", _collations)]
 
 
 def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
@@ -38,14 +39,6 @@ def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     if engines:
         message = f"All tables{PART_SUFFIX[part.name]} use the engine {_ENGINE}."
         yield from faults or [CheckResult("engine", "ok", message)]
-
-
-def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
-    tables = [table for table in _PARTITIONED if table in uow.catalogue.tables(part)]
-    faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
-    if tables:
-        message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
-        yield from faults or [CheckResult("partitions", "ok", message)]
 
 
 def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:

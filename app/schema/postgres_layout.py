@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
-from threadlog.models import MESSAGES, PARTITION_COUNT, Message, Run, SchemaPart
+from threadlog.models import MESSAGES, PARTITION_COUNT, Message, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.catalog.postgres import Collation, PostgresCatalogue
-from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
+from threadlog.schema.result import PART_SUFFIX, Check, CheckResult, check_partitions
 
-_PARTITIONED: Final = (Message.__tablename__, Run.__tablename__)
 _PARTITION_KEY: Final = "HASH (thread_id)"
 _BYTEWISE: Final = "C"
 
@@ -17,7 +17,7 @@ _BYTEWISE: Final = "C"
 def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
     """Return the checks of a part with their names, in order."""
     of_messages: list[tuple[str, Check]] = [
-        ("partitions", _partitions),
+        ("partitions", partial(check_partitions, find_fault=_partition_fault)),
         ("metadata", _metadata_index),
     ]
     return [
@@ -29,23 +29,20 @@ def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
 
 
 def _types(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
-    if not uow.catalogue.tables(part):
-        return
     faults = [
         CheckResult("types", "error", f"{table}.{column} is {found}; it must be {wanted}.")
-        for table, column, (found, wanted) in PostgresCatalogue(uow).types(part)
+        for table, column, found, wanted in PostgresCatalogue(uow).types(part)
     ]
-    message = f"All columns{PART_SUFFIX[part.name]} have the right types."
-    yield from faults or [CheckResult("types", "ok", message)]
+    if uow.catalogue.tables(part):
+        message = f"All columns{PART_SUFFIX[part.name]} have the right types."
+        yield from faults or [CheckResult("types", "ok", message)]
 
 
 def _keys(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
-    if not uow.catalogue.tables(part):
-        return
     catalogue = PostgresCatalogue(uow)
     faults = [
         CheckResult("keys", "error", f"The primary key of {table} is {found}; it must be {wanted}.")
-        for table, (found, wanted) in catalogue.primary_keys(part)
+        for table, found, wanted in catalogue.primary_keys(part)
     ]
     faults += [
         CheckResult(
@@ -56,16 +53,9 @@ def _keys(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         )
         for table, key in catalogue.missing_foreign_keys(part)
     ]
-    message = f"All keys{PART_SUFFIX[part.name]} are there."
-    yield from faults or [CheckResult("keys", "ok", message)]
-
-
-def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
-    tables = [table for table in _PARTITIONED if table in uow.catalogue.tables(part)]
-    faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
-    if tables:
-        message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
-        yield from faults or [CheckResult("partitions", "ok", message)]
+    if uow.catalogue.tables(part):
+        message = f"All keys{PART_SUFFIX[part.name]} are there."
+        yield from faults or [CheckResult("keys", "ok", message)]
 
 
 def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:
@@ -119,9 +109,8 @@ def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         )
         faults.append(CheckResult("collation", "error", message))
     how = "sorted byte by byte" if base.name == _BYTEWISE else f"collated alike ({base.name})"
-    yield from faults or [
-        CheckResult("collation", "ok", f"All identifiers{PART_SUFFIX[part.name]} are {how}.")
-    ]
+    message = f"All identifiers{PART_SUFFIX[part.name]} are {how}."
+    yield from faults or [CheckResult("collation", "ok", message)]
 
 
 def _base(collations: dict[tuple[str, str], Collation]) -> Collation:

@@ -1,10 +1,10 @@
 """The results of checks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from threadlog.models import PartName, SchemaPart
+from threadlog.models import PARTITION_COUNT, Message, PartName, Run, SchemaPart
 from threadlog.repositories import UnitOfWork
 
 
@@ -31,3 +31,18 @@ class Check(Protocol):
 
 PART_SUFFIX: Final[dict[PartName, str]] = {"messages": "", "graph": " of the graph state"}
 """Names the part in a message, unless it is the message log."""
+
+
+def check_partitions(
+    uow: UnitOfWork,
+    part: SchemaPart,
+    *,
+    find_fault: Callable[[UnitOfWork, str], CheckResult | None],
+) -> Iterator[CheckResult]:
+    """Check the partitions of the tables that are partitioned by thread."""
+    partitioned = (Message.__tablename__, Run.__tablename__)
+    tables = [table for table in partitioned if table in uow.catalogue.tables(part)]
+    faults = [fault for table in tables if (fault := find_fault(uow, table))]
+    if tables:
+        message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
+        yield from faults or [CheckResult("partitions", "ok", message)]

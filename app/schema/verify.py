@@ -16,8 +16,7 @@ def verify_schema(uow: UnitOfWork, part: SchemaPart) -> None:
     """
     table = part.version_table.name
     if not uow.catalogue.has_version_table(part):
-        data_tables = uow.catalogue.tables(part) - {table}
-        if data_tables:
+        if data_tables := uow.catalogue.tables(part) - {table}:
             raise CubepiSchemaMismatch(
                 expected=part.version,
                 actual=0,

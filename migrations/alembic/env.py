@@ -70,14 +70,13 @@ def _is_left_to_application(part: SchemaPart, connection: Connection, tables: se
 def _is_complete(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
     """Return True if no table, column, index, partition or version row is missing."""
     inspector = inspect(connection)
-    if not tables >= part.tables:
-        return False
-    if not all(_has_columns(inspector, table) for table in part.metadata.tables.values()):
-        return False
-    if not _has_layout(part, connection, inspector):
-        return False
-    versions = connection.scalars(text(f"SELECT version FROM {part.version_table.name}"))
-    return list(versions) == [part.version]
+    versions = text(f"SELECT version FROM {part.version_table.name}")
+    return (
+        tables >= part.tables
+        and all(_has_columns(inspector, table) for table in part.metadata.tables.values())
+        and _has_layout(part, connection, inspector)
+        and list(connection.scalars(versions)) == [part.version]
+    )
 
 
 def _has_columns(inspector: Inspector, table: Table) -> bool:
@@ -91,12 +90,8 @@ def _has_layout(part: SchemaPart, connection: Connection, inspector: Inspector) 
     """Return True if existing tables have the indexes and partitions that no model declares."""
     definitions = MESSAGE_LOG if part is MESSAGES else GRAPH_STATE
     dialect = connection.dialect.name
-    wanted = {
-        (index.table, index.name)
-        for index in definitions.indexes(part.version, dialect)
-        if index.dialect is not None
-    }
-    if any(name not in _index_names(inspector, table) for table, name in wanted):
+    indexes = [index for index in definitions.indexes(part.version, dialect) if index.dialect]
+    if any(index.name not in _index_names(inspector, index.table) for index in indexes):
         return False
     return dialect != POSTGRESQL or not any(
         hash_partitions.are_missing(connection, table) for table in definitions.hash_partitioned

@@ -78,12 +78,11 @@ def upgrade_schema(operations: Operations, from_version: int, to_version: int) -
         ConfigurationError: a version is unknown, or the second is not the later one.
         CubepiSchemaMismatch: the database has neither version; nothing was changed.
     """
-    part = MESSAGE_LOG  # the only one that has more than one version
-    _require_known_span(part, from_version, to_version)
-    migration = _Migration(operations, part)
+    _require_known_span(from_version, to_version)
+    migration = _Migration(operations, MESSAGE_LOG)
     migration.require_one_of(from_version, to_version)
     migration.create_missing(from_version, to_version)
-    write_version(operations, to_version, part)
+    write_version(operations, to_version)
 
 
 def downgrade_schema(operations: Operations, from_version: int, to_version: int) -> None:
@@ -93,11 +92,10 @@ def downgrade_schema(operations: Operations, from_version: int, to_version: int)
         ConfigurationError: a version is unknown, or the second is not the earlier one.
         CubepiSchemaMismatch: the database has neither version; nothing was changed.
     """
-    part = MESSAGE_LOG
-    _require_known_span(part, to_version, from_version)
-    migration = _Migration(operations, part)
+    _require_known_span(to_version, from_version)
+    migration = _Migration(operations, MESSAGE_LOG)
     migration.require_one_of(from_version, to_version)
-    write_version(operations, to_version, part)
+    write_version(operations, to_version)
     migration.drop_newer(from_version, to_version)
 
 
@@ -273,10 +271,11 @@ def _require_known_version(part: Definitions, version: int) -> None:
         )
 
 
-def _require_known_span(part: Definitions, earlier: int, later: int) -> None:
+def _require_known_span(earlier: int, later: int) -> None:
     """Raise `ConfigurationError` if a version is not defined or the order is wrong."""
-    _require_known_version(part, earlier)
-    _require_known_version(part, later)
+    # The message log is the only part that has more than one version.
+    _require_known_version(MESSAGE_LOG, earlier)
+    _require_known_version(MESSAGE_LOG, later)
     if earlier >= later:
         raise ConfigurationError(
             f"Schema version {later} is not later than {earlier}. An upgrade goes from an earlier "

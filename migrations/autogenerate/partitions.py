@@ -117,8 +117,8 @@ def _postgres_operations(connection: Connection, table: str, by: str) -> Iterato
 
 def _partitioning(connection: Connection, schema: str | None, table: str) -> tuple[str, int]:
     """Return a table's partition key, normalized, and its number of partitions, 0 if none."""
-    found = connection.execute(_PARTITIONS, {"schema": schema, "table": table}).one()
-    method, expression, count = found
+    key = {"schema": schema, "table": table}
+    method, expression, count = connection.execute(_PARTITIONS, key).one()
     return _normalize(f"{method or ''}({expression or ''})"), count
 
 

@@ -115,14 +115,10 @@ def _add_postgres_parts(op: CreateTableOp) -> list[MigrateOperation]:
     if table in _WITH_THREAD_KEY:
         key = ForeignKeyConstraint(["thread_id"], ["cubepi_threads.thread_id"], ondelete="CASCADE")
         op.columns = [*op.columns, key]
-    rest: list[MigrateOperation] = []
-    if table in MESSAGE_LOG.hash_partitioned:
-        rest.append(PartitionsOp(table))
-    rest += [
-        PartsOfNewTable(
-            table, [CreateIndexOp(index.name, table, [*index.columns], **index.options)]
-        )
+    indexes = [
+        CreateIndexOp(index.name, table, [*index.columns], **index.options)
         for index in _INDEXES
         if index.table == table
     ]
-    return rest
+    partitions = [PartitionsOp(table)] if table in MESSAGE_LOG.hash_partitioned else []
+    return [*partitions, *(PartsOfNewTable(table, [index]) for index in indexes)]

@@ -12,9 +12,8 @@ Alembic itself would write:
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import sqlalchemy
 from alembic import util
@@ -131,24 +130,18 @@ def _keys(computed: Computed, dialect: Dialect | None) -> set[str]:
 
 def _rewrite_operations(context: AutogenContext, upgrade_ops: UpgradeOps, schemas: object) -> None:
     """Rewrite operations with threadlog's tables or types, after all comparisons."""
-    created = {op.table_name for op in upgrade_ops.ops if isinstance(op, CreateTableOp)}
+    created = {op.table_name for op in upgrade_ops.ops if _creates_own_table(op)}
     dialect = context.dialect
     on_postgresql = dialect is not None and dialect.name == POSTGRESQL
-    plain = partial(
-        _rewrite_operation,
-        created=created & _TABLES,
-        dialect=dialect,
-        on_postgresql=on_postgresql,
-    )
     # First, as an application's table may refer to them; Alembic sorts each metadata by itself.
     first = sorted(upgrade_ops.ops, key=lambda op: not _creates_own_table(op))
-    ops = [*map(plain, first)]
+    ops = [_rewrite_operation(op, created, dialect, on_postgresql=on_postgresql) for op in first]
     upgrade_ops.ops[:] = postgres_autogenerate.with_postgres_parts(ops) if on_postgresql else ops
     if dialect is not None and dialect_name(dialect) == "mariadb":
         _lock_for_virtual_indexes(upgrade_ops.ops, dialect)
 
 
-def _creates_own_table(op: MigrateOperation) -> bool:
+def _creates_own_table(op: MigrateOperation) -> TypeGuard[CreateTableOp]:
     return isinstance(op, CreateTableOp) and op.table_name in _TABLES
 
 

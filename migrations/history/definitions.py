@@ -52,20 +52,20 @@ class Definitions:
     newest: Callable[[str], dict[str, Items]]
     """A function from a dialect to the newest version's tables, in the order of creation."""
 
-    since: Mapping[str, int]
-    """The first version that has a ``table`` or a ``table.column``, where it is not 1."""
-
     all_indexes: tuple[Index, ...]
     """The indexes of the newest version, in the order of creation."""
 
-    all_options: Mapping[str, Mapping[str, Any]]
-    """The options of the tables whose options differ from `OPTIONS`."""
-
-    hash_partitioned: tuple[str, ...]
-    """The tables that are partitioned on PostgreSQL, see `hash_partitions`."""
-
     upgraded_by: str
     """The way to upgrade tables of an older version, for error texts."""
+
+    since: Mapping[str, int] = field(default_factory=dict)
+    """The first version that has a ``table`` or a ``table.column``, where it is not 1."""
+
+    all_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The options of the tables whose options differ from `OPTIONS`."""
+
+    hash_partitioned: tuple[str, ...] = ()
+    """The tables that are partitioned on PostgreSQL, see `hash_partitions`."""
 
     def tables(self, version: int, dialect: str) -> dict[str, Items]:
         """Return a version's tables with columns and constraints, in the order of creation.

@@ -130,10 +130,7 @@ GRAPH_STATE: Final = Definitions(
     versions=range(1, 2),
     version_table=_VERSION_TABLE,
     newest=_newest,
-    since={},
     all_indexes=_INDEXES,
-    all_options={},
-    hash_partitioned=(),
     upgraded_by="the migrations that created the tables",
 )
 """Checkpoints, and a server's threads and runs, of version 1."""

@@ -17,6 +17,7 @@ from sqlalchemy import (
     TypeDecorator,
     and_,
     literal,
+    text,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -26,6 +27,9 @@ from sqlalchemy.types import TypeEngine
 from threadlog.models.dialects.names import MYSQL
 from threadlog.models.dialects.template import Template
 from threadlog.models.dialects.types import UtcTime
+
+NOW: Final = text("CURRENT_TIMESTAMP")
+"""A server default: the time of the insert."""
 
 
 class now_and_on_update(ColumnElement[Any]):  # noqa: N801 - reads as a SQL function

@@ -104,8 +104,7 @@ class CatalogueRepository(Repository):
 
     def now(self) -> datetime:
         """Return the database's time: in UTC, to the microsecond."""
-        now = self.uow.execute(select(utc_now(self.uow.dialect))).scalar()
-        return cast("datetime", now)
+        return cast("datetime", self.uow.execute(select(utc_now(self.uow.dialect))).scalar())
 
     def server_version(self) -> tuple[int, ...]:
         """Return the server's version, as the driver read it when it connected."""
@@ -118,8 +117,7 @@ class CatalogueRepository(Repository):
 
     def tables(self, part: SchemaPart) -> set[str]:
         """Return the names of a part's existing tables."""
-        existing = inspect(self.uow.connection).get_table_names()
-        return {table for table in existing if table in part.tables}
+        return set(part.tables.intersection(inspect(self.uow.connection).get_table_names()))
 
     def columns(self, table: str) -> set[str]:
         """Return the names of an existing table's columns."""

@@ -32,13 +32,6 @@ _BOUNDS: Final = text(
 )
 
 
-class Difference(NamedTuple):
-    """An actual value and the value that the models have."""
-
-    found: str
-    wanted: str
-
-
 class Collation(NamedTuple):
     """A column's collation on PostgreSQL."""
 
@@ -75,7 +68,7 @@ class PostgresCatalogue(Repository):
         super().__init__(uow)
         self._inspector = inspect(uow.connection)
 
-    def types(self, part: SchemaPart) -> Iterator[tuple[str, str, Difference]]:
+    def types(self, part: SchemaPart) -> Iterator[tuple[str, str, str, str]]:
         """Yield table, column and types of each column whose type differs from the model."""
         dialect = self.uow.connection.dialect
         for table in self._tables(part):
@@ -85,15 +78,15 @@ class PostgresCatalogue(Repository):
                     wanted = _COLLATED.sub("", columns[found["name"]].type.compile(dialect))
                     actual = _COLLATED.sub("", found["type"].compile(dialect))
                     if actual != wanted:
-                        yield table, found["name"], Difference(actual, wanted)
+                        yield table, found["name"], actual, wanted
 
-    def primary_keys(self, part: SchemaPart) -> Iterator[tuple[str, Difference]]:
+    def primary_keys(self, part: SchemaPart) -> Iterator[tuple[str, str, str]]:
         """Yield the tables whose primary key differs from the model."""
         for table in self._tables(part):
             found = self._inspector.get_pk_constraint(table)["constrained_columns"]
             wanted = [column.name for column in part.metadata.tables[table].primary_key]
             if found != wanted:
-                yield table, Difference(", ".join(found) or "none", ", ".join(wanted))
+                yield table, ", ".join(found) or "none", ", ".join(wanted)
 
     def missing_foreign_keys(self, part: SchemaPart) -> Iterator[tuple[str, ForeignKey]]:
         """Yield the missing foreign keys with their tables."""

@@ -13,8 +13,6 @@ from threadlog.migrations.history.graph_state import GRAPH_STATE
 
 revision = "graph0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

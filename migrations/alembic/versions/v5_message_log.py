@@ -12,8 +12,6 @@ from threadlog.migrations.alembic.steps import create_schema, drop_schema
 
 revision = "0005"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
