@@ -4,7 +4,7 @@ import weakref
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 from uuid import UUID
 
-from sqlalchemy import Select, Table, insert, select
+from sqlalchemy import Table, insert, select
 
 from threadlog.graph.client import GraphClient, SyncGraphClient
 from threadlog.models.tables import APP_RUNS, APP_THREADS
@@ -77,16 +77,13 @@ class _MemoryClient:
 
 def _rows_of(transactions: TransactionRunner, thread_id: UUID) -> list[Stored]:
     """Return the rows of a thread and its runs, to restore them."""
-    return transactions.read(
-        lambda uow: [
-            (table, [dict(row) for row in uow.execute(_of(table, thread_id)).mappings()])
-            for table in _TABLES
-        ]
-    )
 
+    def read(uow: UnitOfWork) -> list[Stored]:
+        rows = [select(table).where(table.c.thread_id == thread_id) for table in _TABLES]
+        found = [[dict(row) for row in uow.execute(each).mappings()] for each in rows]
+        return list(zip(_TABLES, found, strict=True))
 
-def _of(table: Table, thread_id: UUID) -> Select[Any]:
-    return select(table).where(table.c.thread_id == thread_id)
+    return transactions.read(read)
 
 
 def _restore(transactions: TransactionRunner, stored: list[Stored]) -> None:

@@ -39,9 +39,7 @@ def create_run(
     def create(uow: UnitOfWork) -> RunRow:
         # The clock first, so that the row need not be read back.
         now = uow.catalogue.now()
-        if not uow.app_runs.insert(key, thread_key, now, values):
-            raise ThreadNotFoundError(thread_id=thread_id)
-        return RunRow(
+        row = RunRow(
             run_id=key,
             thread_id=thread_key,
             assistant_id=assistant_id,
@@ -53,6 +51,9 @@ def create_run(
             multitask_strategy=multitask_strategy,
             error=None,
         )
+        if not uow.app_runs.insert(row):
+            raise ThreadNotFoundError(thread_id=thread_id)
+        return row
 
     key, thread_key = check_uuid(run_id, "run_id"), check_uuid(thread_id, "thread_id")
     check_id(assistant_id, "assistant_id")
@@ -61,13 +62,6 @@ def create_run(
     check_one_of(multitask_strategy, "multitask_strategy", get_args(MultitaskStrategy))
     check_size([metadata, kwargs], "metadata with kwargs", transactions.statement_limit)
     stored_metadata, stored_kwargs = as_stored(metadata), as_stored(kwargs)
-    values = {
-        "assistant_id": assistant_id,
-        "status": "pending",
-        "metadata": metadata,
-        "kwargs": kwargs,
-        "multitask_strategy": multitask_strategy,
-    }
     return transactions.write(create)
 
 

@@ -1,6 +1,6 @@
 """Runs of an agent server: creating, changing, listing and claiming them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import (
     ColumnElement,
     Insert,
+    Table,
     bindparam,
     delete,
     insert,
@@ -19,9 +20,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from threadlog.errors import RunAlreadyExistsError
-from threadlog.models.dialects.json import as_text
+from threadlog.models.dialects.json import ExactJson, as_text
 from threadlog.models.dialects.locking import select_with_row_kept_locked
 from threadlog.models.dialects.time import utc_now
+from threadlog.models.dialects.types import UuidText
 from threadlog.models.tables import APP_RUNS, APP_THREADS
 from threadlog.repositories.base import Repository, chunks, rowcount
 
@@ -29,18 +31,31 @@ IN_FLIGHT: Final = ("pending", "running")
 """The statuses of a run that is not finished; every other one is final."""
 
 
-_COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
-    "run_id": as_text(APP_RUNS.c.run_id),
-    "thread_id": as_text(APP_RUNS.c.thread_id),
-    "assistant_id": APP_RUNS.c.assistant_id,
-    "created_at": APP_RUNS.c.created_at,
-    "updated_at": APP_RUNS.c.updated_at,
-    "status": APP_RUNS.c.status,
-    "metadata": as_text(APP_RUNS.c.metadata),
-    "kwargs": as_text(APP_RUNS.c.kwargs),
-    "multitask_strategy": APP_RUNS.c.multitask_strategy,
-    "error": APP_RUNS.c.error,
-}
+def columns_of(table: Table, names: Iterable[str]) -> dict[str, ColumnElement[Any]]:
+    """Return columns of a table by their names, those with ids and JSON as text."""
+    columns = {name: table.c[name] for name in names}
+    return {
+        name: as_text(column) if isinstance(column.type, ExactJson | UuidText) else column
+        for name, column in columns.items()
+    }
+
+
+class AppRunRow(NamedTuple):
+    """A stored run; JSON as text."""
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    created_at: datetime
+    updated_at: datetime
+    status: str
+    metadata: str
+    kwargs: str
+    multitask_strategy: str
+    error: str | None
+
+
+_COLUMNS: Final = columns_of(APP_RUNS, AppRunRow._fields)
 _ROW: Final = select(*_COLUMNS.values())
 _THREAD: Final = bindparam("of_thread", type_=APP_RUNS.c.thread_id.type)
 _OF_THREAD: Final = APP_RUNS.c.thread_id == _THREAD
@@ -70,28 +85,14 @@ _ANY_IN_FLIGHT: Final = (
 _AT_ONCE: Final = 500
 
 
-class AppRunRow(NamedTuple):
-    """A stored run; JSON as text."""
-
-    run_id: str
-    thread_id: str
-    assistant_id: str
-    created_at: datetime
-    updated_at: datetime
-    status: str
-    metadata: str
-    kwargs: str
-    multitask_strategy: str
-    error: str | None
-
-
 class AppRunRepository(Repository):
     """Statements on the runs of an agent server, bound to one session."""
 
-    def insert(
-        self, run_id: UUID, thread_id: UUID, now: datetime, values: Mapping[str, Any]
-    ) -> bool:
-        """Insert a run that is created now, and keep its thread until the transaction ends.
+    def insert(self, row: Mapping[str, Any]) -> bool:
+        """Insert a run without an error, and keep its thread until the transaction ends.
+
+        Args:
+            row: the run; its keys are the names of the columns.
 
         Returns:
             True if the thread exists; if not, nothing was inserted.
@@ -99,8 +100,8 @@ class AppRunRepository(Repository):
         Raises:
             RunAlreadyExistsError: a run of this id exists; the transaction may have ended.
         """
-        row = {"run_id": run_id, "created_at": now, "updated_at": now, **values}
-        given = {f"new_{name}": value for name, value in row.items()}
+        given = {f"new_{column.name}": row[column.name] for column in _NEW}
+        thread_id, run_id = row["thread_id"], row["run_id"]
         try:
             statement = _inserting(self.uow.dialect)
             return rowcount(self.uow.execute(statement, {**given, "of_thread": thread_id})) > 0

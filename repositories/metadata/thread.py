@@ -22,18 +22,23 @@ from threadlog.models.dialects.locking import prelock_statements
 from threadlog.models.dialects.time import utc_now
 from threadlog.models.tables import APP_RUNS, APP_THREADS
 from threadlog.repositories.base import Repository, rowcount
-from threadlog.repositories.metadata.run import IN_FLIGHT
+from threadlog.repositories.metadata.run import IN_FLIGHT, columns_of
 
-_ROW: Final = select(
-    as_text(APP_THREADS.c.thread_id),
-    APP_THREADS.c.created_at,
-    APP_THREADS.c.updated_at,
-    APP_THREADS.c.state_updated_at,
-    as_text(APP_THREADS.c.metadata),
-    as_text(APP_THREADS.c.config),
-    APP_THREADS.c.status,
-    as_text(APP_THREADS.c.ttl),
-)
+
+class AppThreadRow(NamedTuple):
+    """A stored thread; JSON as text."""
+
+    thread_id: str
+    created_at: datetime
+    updated_at: datetime
+    state_updated_at: datetime | None
+    metadata: str
+    config: str
+    status: str
+    ttl: str | None
+
+
+_ROW: Final = select(*columns_of(APP_THREADS, AppThreadRow._fields).values())
 # MySQL sorts rows with all columns that a statement reads, and runs out of sort memory if they
 # have large JSON (error 1038). So only ids are sorted, metadata are searched in a second alias of
 # the table, and rows are read by the ids of one page.
@@ -65,19 +70,6 @@ _CLAIM_OVER: Final = (
     .where(_IS_THREAD, _IS_OVER)
     .with_for_update(skip_locked=True)
 )
-
-
-class AppThreadRow(NamedTuple):
-    """A stored thread; JSON as text."""
-
-    thread_id: str
-    created_at: datetime
-    updated_at: datetime
-    state_updated_at: datetime | None
-    metadata: str
-    config: str
-    status: str
-    ttl: str | None
 
 
 class AppThreadRepository(Repository):
