@@ -26,14 +26,6 @@ from threadlog.importing.import_log import import_into, parse_line
 
 
 @dataclass(slots=True)
-class _BadLine:
-    """A line that was not imported."""
-
-    line: int
-    reason: str
-
-
-@dataclass(slots=True)
 class _Summary:
     """The result of an import."""
 
@@ -53,7 +45,7 @@ class _Summary:
     unnamed: int = 0
     """Conversations without thread_id, stored under file and line."""
 
-    bad: list[_BadLine] = field(default_factory=list)
+    bad: list[dict[str, int | str]] = field(default_factory=list)
 
 
 def import_file(
@@ -100,7 +92,7 @@ async def _import(file: BinaryIO, url: str) -> _Summary:
                 try:
                     await _import_line(checkpointer, name.stem, number, line, summary)
                 except InvalidInputError as error:
-                    summary.bad.append(_BadLine(number, str(error)))
+                    summary.bad.append({"line": number, "reason": str(error)})
                     fault = in_one_line(f"{name}:{number}: {error}")
                     progress.console.print(Text(fault), soft_wrap=True)
                 counts = f"{summary.imported:,} imported, {summary.unchanged:,} unchanged"
@@ -152,7 +144,6 @@ def _print_summary(summary: _Summary) -> None:
 
 
 def _hint(file: BinaryIO, unnamed: int) -> str:
-    which = "conversation" if unnamed == 1 else "conversations"
-    verb = "is" if unnamed == 1 else "are"
+    which, verb = ("conversation", "is") if unnamed == 1 else ("conversations", "are")
     name = in_one_line(_name(file).stem)
     return f"{unnamed:,} {which} without thread_id {verb} named {name}:LINE."

@@ -42,13 +42,12 @@ def threads(
     found = asyncio.run(_list(url, limit, after, order))
     if json:
         print_json([asdict(summary) for summary in found])
-        return
-    if not found:
+    elif not found:
         stderr().print("There are no threads.")
-        return
-    stdout().print(_table(found))
-    if len(found) == limit:
-        stderr().print(Text(_hint(found[-1], order), style="dim"), soft_wrap=True)
+    else:
+        stdout().print(_table(found))
+        if len(found) == limit:
+            stderr().print(Text(_hint(found[-1], order), style="dim"), soft_wrap=True)
 
 
 async def _list(url: str, limit: int, after: str | None, order: ThreadOrder) -> list[ThreadSummary]:

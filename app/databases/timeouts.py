@@ -10,6 +10,7 @@ asyncio drivers a timer checks the limit, and closes the connection.
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -140,9 +141,8 @@ def watch(
     event.listen(engine, "checkin", _note_idle)
     event.listen(engine, "checkout", partial(_check, engine, ping))
     if asynchronous:
-        event.listen(engine, "before_cursor_execute", _note_statement)
-        event.listen(engine, "commit", _note_statement)
-        event.listen(engine, "rollback", _note_statement)
+        for name in ("before_cursor_execute", "commit", "rollback"):
+            event.listen(engine, name, _note_statement)
         event.listen(engine, "handle_error", partial(_name_limit, code))
 
 
@@ -236,12 +236,9 @@ def _check(
 
 def _ping(raw: Any) -> None:
     """Execute SELECT 1: SQLAlchemy 2.0.43 cannot call the ping() of asyncmy."""
-    cursor = raw.cursor()
-    try:
+    with closing(raw.cursor()) as cursor:
         cursor.execute("SELECT 1")
         cursor.fetchone()
-    finally:
-        cursor.close()
 
 
 def _note_statement(connection: Connection, *_: object) -> None:

@@ -65,8 +65,7 @@ def batches(rows: Iterable[tuple[T, str, int]], limit: int) -> list[Batch[T]]:
     sizes: list[int] = []
     room = limit - STATEMENT_OVERHEAD
     for row, what, size in rows:
-        if size > room:
-            raise TooLargeError(what=what, size=size, limit=limit)
+        _check_total(what, size, limit)
         if not found or sizes[-1] + size > room:
             found.append([])
             sizes.append(0)
@@ -95,9 +94,7 @@ def row_size(*values: bytes | str, limit: int = 0) -> int:
 
 def check_row(what: str, *values: bytes | str, limit: int) -> None:
     """Raise TooLargeError if a row of these values does not fit into one statement."""
-    size = row_size(*values, limit=limit)
-    if size > limit - STATEMENT_OVERHEAD:
-        raise TooLargeError(what=what, size=size, limit=limit)
+    _check_total(what, row_size(*values, limit=limit), limit)
 
 
 def _message_size(message: NewMessage, limit: int) -> int:
@@ -107,7 +104,10 @@ def _message_size(message: NewMessage, limit: int) -> int:
 
 def check_size(value: object, what: str, limit: int) -> None:
     """Raise TooLargeError if a JSON value does not fit into one statement."""
-    size = _literal_size(json.dumps(value).encode()) + ROW_OVERHEAD
+    _check_total(what, _literal_size(json.dumps(value).encode()) + ROW_OVERHEAD, limit)
+
+
+def _check_total(what: str, size: int, limit: int) -> None:
     if size > limit - STATEMENT_OVERHEAD:
         raise TooLargeError(what=what, size=size, limit=limit)
 

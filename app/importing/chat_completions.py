@@ -176,11 +176,9 @@ def _tool_call(where: str, call: object) -> ToolCall:
 
 def _tool_result(item: Mapping[str, Any], tools: Mapping[str, str]) -> ToolResultMessage:
     call_id = _string(item.get("tool_call_id"), ".tool_call_id")
-    name = item.get("name")
+    name = tools.get(call_id) if item.get("name") is None else item["name"]
     if name is None:
-        name = tools.get(call_id)
-        if name is None:
-            raise _fault(" has no name, and no earlier message has its tool call")
+        raise _fault(" has no name, and no earlier message has its tool call")
     return ToolResultMessage(
         tool_call_id=call_id,
         tool_name=_string(name, ".name"),

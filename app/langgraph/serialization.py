@@ -58,15 +58,10 @@ def target_of(config: RunnableConfig) -> Target:
         raise InvalidInputError(
             'The config names no thread. Write config={"configurable": {"thread_id": "…"}}.'
         )
-    thread_id = str(thread_id)
-    check_id(thread_id)
+    thread_id = checked_thread_id(thread_id)
     checkpoint_ns = configurable.get("checkpoint_ns") or ""
     check_name(checkpoint_ns, "checkpoint_ns")
-    checkpoint_id = configurable.get("checkpoint_id")
-    if not checkpoint_id:
-        return Target(thread_id, checkpoint_ns, None)
-    check_id(checkpoint_id, "checkpoint_id")
-    return Target(thread_id, checkpoint_ns, str(checkpoint_id))
+    return Target(thread_id, checkpoint_ns, _checkpoint_id_of(config))
 
 
 def config_of(target: Target) -> RunnableConfig:
@@ -140,8 +135,7 @@ def encode_checkpoint(
     if run_id is not None:
         check_id(run_id, "run_id")
     values = checkpoint["channel_values"]
-    rest = {**checkpoint}
-    del rest["channel_values"]
+    rest = {name: value for name, value in checkpoint.items() if name != "channel_values"}
     type_, content = _serialize(serde, rest, "the checkpoint")
     keys, blobs = {}, []
     for channel, version in checkpoint["channel_versions"].items():
@@ -254,8 +248,7 @@ def decode_tuple(serde: SerializerProtocol, stored: StoredCheckpoint) -> Checkpo
         keys = json.loads(stored.blob_keys)
     values, writes = {}, []
     for key in keys:
-        blob = stored.blobs.get(key)
-        if blob is not None:
+        if (blob := stored.blobs.get(key)) is not None:
             values[blob.channel] = _decode_blob(serde, thread_id, blob)
     for write in stored.writes:
         writes.append(_decode_write(serde, thread_id, id_, write))  # noqa: PERF401 - a frame less
@@ -313,6 +306,5 @@ def _corruption(table: str, thread_id: str, key: str) -> Iterator[None]:
         raise CheckpointCorruptionError(
             table=table,
             thread_id=thread_id,
-            seq=None,
             reason=f"{type(error).__name__} while reading {key}: {error}",
         ) from error

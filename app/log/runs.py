@@ -112,18 +112,17 @@ def _check(thread_id: str, run_id: str) -> None:
 
 
 def _summaries(rows: Sequence[RunSummaryRow]) -> list[RunSummary]:
-    return [_summary(row) for row in rows]
-
-
-def _summary(row: RunSummaryRow) -> RunSummary:
-    return RunSummary(
-        thread_id=row.thread_id,
-        run_id=row.run_id,
-        state=_state(row),
-        claimed_at=from_epoch(row.claimed_at),
-        completed_at=None if row.completed_at is None else from_epoch(row.completed_at),
-        completion_seq=row.completion_seq,
-    )
+    return [
+        RunSummary(
+            thread_id=row.thread_id,
+            run_id=row.run_id,
+            state=_state(row),
+            claimed_at=from_epoch(row.claimed_at),
+            completed_at=None if row.completed_at is None else from_epoch(row.completed_at),
+            completion_seq=row.completion_seq,
+        )
+        for row in rows
+    ]
 
 
 def _state(row: RunSummaryRow) -> RunState:

@@ -79,8 +79,8 @@ def _rows_of(transactions: TransactionRunner, thread_id: UUID) -> list[Stored]:
     """Return the rows of a thread and its runs, to restore them."""
 
     def read(uow: UnitOfWork) -> list[Stored]:
-        rows = [select(table).where(table.c.thread_id == thread_id) for table in _TABLES]
-        found = [[dict(row) for row in uow.execute(each).mappings()] for each in rows]
+        selects = [select(table).where(table.c.thread_id == thread_id) for table in _TABLES]
+        found = [[dict(row) for row in uow.execute(each).mappings()] for each in selects]
         return list(zip(_TABLES, found, strict=True))
 
     return transactions.read(read)

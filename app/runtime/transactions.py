@@ -343,11 +343,9 @@ def translate_error(error: Exception, backend: Backend) -> Exception:
         return PoolTimeoutError("All connections of the pool were in use for too long")
     if refusal := backend.refusal(error):
         return refusal
-    return (
-        StorageError(f"SQLAlchemy raised {type(error).__name__}")
-        if isinstance(error, SQLAlchemyError)
-        else error
-    )
+    if isinstance(error, SQLAlchemyError):
+        return StorageError(f"SQLAlchemy raised {type(error).__name__}")
+    return error
 
 
 @contextmanager
