@@ -156,7 +156,8 @@ def check_name(value: object, name: str) -> None:
     """
     if not isinstance(value, str):
         raise InvalidInputError(f"{name} must be a string, not {type(value).__name__}.")
-    check_text(value, name)
+    if not value.isascii():
+        check_text(value, name)
     if "\0" in value:
         raise InvalidInputError(f"{name} contains a NUL character.")
 

@@ -58,10 +58,15 @@ def target_of(config: RunnableConfig) -> Target:
         raise InvalidInputError(
             'The config names no thread. Write config={"configurable": {"thread_id": "…"}}.'
         )
-    thread_id = checked_thread_id(thread_id)
+    thread_id = str(thread_id)
+    check_id(thread_id)
     checkpoint_ns = configurable.get("checkpoint_ns") or ""
     check_name(checkpoint_ns, "checkpoint_ns")
-    return Target(thread_id, checkpoint_ns, _checkpoint_id_of(config))
+    checkpoint_id = configurable.get("checkpoint_id")
+    if not checkpoint_id:
+        return Target(thread_id, checkpoint_ns, None)
+    check_id(checkpoint_id, "checkpoint_id")
+    return Target(thread_id, checkpoint_ns, str(checkpoint_id))
 
 
 def config_of(target: Target) -> RunnableConfig:
@@ -135,7 +140,8 @@ def encode_checkpoint(
     if run_id is not None:
         check_id(run_id, "run_id")
     values = checkpoint["channel_values"]
-    rest = {name: value for name, value in checkpoint.items() if name != "channel_values"}
+    rest = {**checkpoint}
+    del rest["channel_values"]
     type_, content = _serialize(serde, rest, "the checkpoint")
     keys, blobs = {}, []
     for channel, version in checkpoint["channel_versions"].items():

@@ -18,7 +18,6 @@ from threadlog.errors import RunAlreadyCompletedError
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
 from threadlog.repositories import UnitOfWork
-from threadlog.repositories.base import chunks
 from threadlog.repositories.log.message import NewMessage, PlacedMessages
 from threadlog.repositories.log.thread import ThreadTail
 from threadlog.runtime.transactions import TransactionRunner
@@ -228,7 +227,8 @@ def _lock_one(
     run_ids = request.run_ids
     tail = uow.threads.lock_tail(request.thread_id, run_ids[:_RUNS_AT_ONCE], is_new=is_new)
     completed = tail.completed_run
-    for some in chunks(run_ids[_RUNS_AT_ONCE:], _RUNS_AT_ONCE):
+    for start in range(_RUNS_AT_ONCE, len(run_ids), _RUNS_AT_ONCE):
+        some = run_ids[start : start + _RUNS_AT_ONCE]
         completed = completed or uow.threads.lock_tail(request.thread_id, some).completed_run
     found = set() if completed is None else {(request.thread_id, completed)}
     return {request.thread_id: tail}, found
