@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from operator import eq, ge, gt, le, lt, ne
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import (
     TIMESTAMP,
@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     literal,
     text,
+    type_coerce,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -212,7 +213,21 @@ class _UtcTimestamp(
     type = UtcTime()
 
 
-def utc_now(dialect: str, *, seconds_ago: float = 0) -> ColumnElement[datetime]:
+class _SecondsAgo(UtcTime):
+    """A number of seconds before now, sent as the time of this process: for SQLite."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Return the time; None for None."""
+        if value is None:
+            return None
+        return super().process_bind_param(datetime.now(UTC) - timedelta(seconds=value), dialect)
+
+
+def utc_now(
+    dialect: str, *, seconds_ago: float | BindParameter[Any] = 0
+) -> ColumnElement[datetime]:
     """Return the database's time, minus `seconds_ago`, for a `UtcTime` column.
 
     On SQLite it is the time of this process, in which SQLite runs: SQLite's own functions
@@ -220,11 +235,12 @@ def utc_now(dialect: str, *, seconds_ago: float = 0) -> ColumnElement[datetime]:
 
     Args:
         dialect: the name of the session's dialect.
-        seconds_ago: seconds before now; a negative number is in the future.
+        seconds_ago: seconds before now; a negative number is in the future. A parameter, in a
+            `Statement`, whose constants are converted once.
     """
+    given = isinstance(seconds_ago, BindParameter)
     if dialect == "sqlite":
-        then: BindParameter[datetime] = literal(
-            datetime.now(UTC) - timedelta(seconds=seconds_ago), UtcTime()
-        )
-        return then
-    return _UtcTimestamp(literal(seconds_ago))
+        if given:
+            return type_coerce(seconds_ago, _SecondsAgo())
+        return literal(datetime.now(UTC) - timedelta(seconds=cast("float", seconds_ago)), UtcTime())
+    return _UtcTimestamp(type_coerce(seconds_ago, Double()) if given else literal(seconds_ago))

@@ -172,7 +172,7 @@ def _put(dialect: str, *, with_blobs: bool) -> Statement:
     """Return the INSERT that overwrites a checkpoint of the same id, and stores its values."""
     names = [*NewCheckpoint._fields, "ns_digest"]
     row: dict[str, Any] = {name: bindparam(name, type_=CHECKPOINTS.c[name].type) for name in names}
-    row["created_at"] = utc_now(dialect)
+    row["created_at"] = utc_now(dialect, seconds_ago=bindparam("now"))
     put = insert_or_replace(CHECKPOINTS, dialect, row)
     if not with_blobs:
         return Statement(put)
@@ -194,7 +194,7 @@ class CheckpointRepository(GraphRepository):
             blobs: values to store with it; only if the database's `joins_inserts` is True.
         """
         statement = _put(self.uow.dialect, with_blobs=bool(blobs))
-        row = {**new._asdict(), "ns_digest": ns_digest(new.checkpoint_ns)}
+        row = {**new._asdict(), "ns_digest": ns_digest(new.checkpoint_ns), "now": 0.0}
         columns = map(list, zip(*blobs, strict=True))
         self.uow.run(statement, {**row, **dict(zip(statement.lists, columns, strict=True))})
 

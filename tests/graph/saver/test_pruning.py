@@ -289,3 +289,17 @@ async def test_pruning_beside_a_run_loses_nothing_of_it(saver: Saver, graph_url:
     print(f"{graph_url.partition(':')[0]}: 60 steps beside {await pruning} prunes")
     await saver.aprune(["t"])
     assert await rows(graph_url) == (1, 0, 2)
+
+
+async def test_each_checkpoint_is_stored_with_its_own_time(saver: Saver, graph_url: str) -> None:
+    """A statement that is compiled once does not keep the time of its first execution."""
+    for thread in ("a", "b"):
+        await put_chain(saver, thread, 1)
+        await asyncio.sleep(0.01)
+
+    def times(connection: Any) -> list[Any]:
+        query = "SELECT created_at FROM threadlog_checkpoints ORDER BY thread_id"
+        return list(connection.exec_driver_sql(query).scalars())
+
+    first, second = await on_connection(graph_url, times)
+    assert first < second
