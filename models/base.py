@@ -11,11 +11,17 @@ EXPECTED_SCHEMA_VERSION: Final = 5
 GRAPH_SCHEMA_VERSION: Final = 1
 """The schema version of the graph state that this release reads and writes."""
 
+STORE_SCHEMA_VERSION: Final = 1
+"""The schema version of the memory store that this release reads and writes."""
+
 cubepi_metadata: Final = MetaData()
 """The five tables of the message log, for ``target_metadata`` of an Alembic environment."""
 
 graph_metadata: Final = MetaData()
 """The six tables of the graph state, for ``target_metadata`` too."""
+
+store_metadata: Final = MetaData()
+"""The two tables of the memory store, for ``target_metadata`` too."""
 
 
 class _KeyRepr:
@@ -37,3 +43,9 @@ class GraphBase(_KeyRepr, DeclarativeBase):
     """Base of the graph state's mapped classes."""
 
     metadata = graph_metadata
+
+
+class StoreBase(_KeyRepr, DeclarativeBase):
+    """Base of the memory store's mapped classes."""
+
+    metadata = store_metadata

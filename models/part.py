@@ -1,4 +1,4 @@
-"""The two parts of the schema; a database may have either or both."""
+"""The parts of the schema; a database may have any of them."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +17,19 @@ from threadlog.models import (  # noqa: F401 - they add their tables to the meta
 from threadlog.models.base import (
     EXPECTED_SCHEMA_VERSION,
     GRAPH_SCHEMA_VERSION,
+    STORE_SCHEMA_VERSION,
     cubepi_metadata,
     graph_metadata,
+    store_metadata,
 )
 from threadlog.models.checkpoint import Checkpoint
 from threadlog.models.graph_version import GraphVersion
 from threadlog.models.schema_version import SchemaVersion
+from threadlog.models.store_item import StoreItem
+from threadlog.models.store_version import StoreVersion
 from threadlog.models.thread import Thread
 
-PartName: TypeAlias = Literal["messages", "graph"]
+PartName: TypeAlias = Literal["messages", "graph", "store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,17 @@ GRAPH: Final = SchemaPart(
 )
 """Checkpoints of graphs, and the threads and runs of agent servers."""
 
-PARTS: Final = (MESSAGES, GRAPH)
+STORE: Final = SchemaPart(
+    "store",
+    store_metadata,
+    STORE_SCHEMA_VERSION,
+    store_metadata.tables[StoreVersion.__tablename__],
+    "threadlog_store_alembic_version",
+    StoreItem,
+)
+"""Items of the memory store."""
+
+PARTS: Final = (MESSAGES, GRAPH, STORE)
 
 
 def _write_version(version: int, table: Table, connection: Connection, **_: Any) -> None:

@@ -12,6 +12,7 @@ from threadlog.models.checkpoint_write import CheckpointWrite
 from threadlog.models.hitl_answer import HitlAnswer
 from threadlog.models.message import Message
 from threadlog.models.run import Run
+from threadlog.models.store_item import StoreItem
 from threadlog.models.thread import Thread
 
 THREADS: Final = cast("Table", Thread.__table__)
@@ -27,3 +28,5 @@ WRITES: Final = cast("Table", CheckpointWrite.__table__)
 
 APP_THREADS: Final = cast("Table", AppThread.__table__)
 APP_RUNS: Final = cast("Table", AppRun.__table__)
+
+ITEMS: Final = cast("Table", StoreItem.__table__)

@@ -35,7 +35,7 @@ def check(
     """Check a database's server and schema, and show how to repair them.
 
     Changes nothing. Checks the parts of the schema that have tables:
-    messages, graph, or both. The exit status is 1 if there is an error,
+    messages, graph, store. The exit status is 1 if there is an error,
     and 0 if there are only warnings.
 
     \b

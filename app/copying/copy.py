@@ -160,9 +160,14 @@ class _Copier:
 
     async def _begin(self, part: PartName | None) -> list[RowGroup]:
         """Verify both databases. Return the groups of rows to copy or compare."""
+        parts = [one for one in PARTS if part == one.name]
+        if parts and not groups_of(parts):
+            raise ConfigurationError(
+                "The memory store cannot be copied: only threads are. Read its items with "
+                "Store.search() and put them into the other store."
+            )
         # The target last: its file may have to be created.
         await greenlet_spawn(self._source.verify_server)
-        parts = [one for one in PARTS if part == one.name]
         if part is None:
             parts = [one for one in PARTS if await greenlet_spawn(self._source.has_rows, one)]
         parts = parts or [MESSAGES]

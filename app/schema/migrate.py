@@ -43,7 +43,11 @@ T = TypeVar("T")
 
 # A name: app imports nothing from migrations.
 _MIGRATIONS: Final = "threadlog.migrations.alembic"
-_VERSIONS: Final[dict[PartName, str]] = {"messages": "versions", "graph": "graph_versions"}
+_VERSIONS: Final[dict[PartName, str]] = {
+    "messages": "versions",
+    "graph": "graph_versions",
+    "store": "store_versions",
+}
 
 # Held while Alembic runs. The limit is long: another migration of this process may itself wait
 # two minutes for one of another process.
@@ -95,7 +99,7 @@ async def upgrade(
     Args:
         url: the database, as for `Checkpointer`.
         revision: a revision's id, which needs `part` too, or ``head`` for the newest.
-        part: ``messages`` or ``graph``; None for both, messages first.
+        part: ``messages``, ``graph`` or ``store``; None for all, in this order.
         report: called with a part and its outcome when the part is done.
 
     Returns:
@@ -136,7 +140,7 @@ async def downgrade(
     Args:
         url: the database, as for `Checkpointer`.
         revision: a revision's id, which needs `part` too, or ``base`` for no schema.
-        part: ``messages`` or ``graph``; None for both, messages first.
+        part: ``messages``, ``graph`` or ``store``; None for all, in this order.
 
     Raises:
         ThreadlogError: as `upgrade`.
@@ -181,7 +185,7 @@ def upgrade_sql(url: str | URL, *, part: PartName | None = None) -> str:
 
     Args:
         url: the database, as for `Checkpointer`.
-        part: ``messages`` or ``graph``; None for both, messages first.
+        part: ``messages``, ``graph`` or ``store``; None for all, in this order.
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -218,8 +222,8 @@ def _parts(name: PartName | None, revision: str, *, common: str) -> list[SchemaP
         )
     parts = [part for part in PARTS if name in {None, part.name}]
     if not parts:
-        known = " or ".join(repr(part.name) for part in PARTS)
-        raise ConfigurationError(f"The part must be {known}, not {name!r}.")
+        known = ", ".join(repr(part.name) for part in PARTS)
+        raise ConfigurationError(f"The part must be one of {known}, not {name!r}.")
     return parts
 
 

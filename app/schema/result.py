@@ -29,7 +29,11 @@ class Check(Protocol):
         """Yield its results."""
 
 
-PART_SUFFIX: Final[dict[PartName, str]] = {"messages": "", "graph": " of the graph state"}
+PART_SUFFIX: Final[dict[PartName, str]] = {
+    "messages": "",
+    "graph": " of the graph state",
+    "store": " of the memory store",
+}
 """Names the part in a message, unless it is the message log."""
 
 

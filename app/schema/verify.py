@@ -41,10 +41,15 @@ def verify_schema(uow: UnitOfWork, part: SchemaPart) -> None:
         raise _mismatch(versions, part)
 
 
-_CONTENT: Final = {"messages": "messages", "graph": "the state of graphs"}
+_CONTENT: Final = {
+    "messages": "messages",
+    "graph": "the state of graphs",
+    "store": "the memory store",
+}
 _VERSION_WRITERS: Final = {
     "messages": "write_schema_version_op()",
     "graph": "op.write_threadlog_graph_version()",
+    "store": "op.write_threadlog_store_version()",
 }
 
 

@@ -23,10 +23,12 @@ from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.migrations.history import hash_partitions
 from threadlog.migrations.history.definitions import POSTGRESQL
 from threadlog.migrations.history.graph_state import GRAPH_STATE
+from threadlog.migrations.history.memory_store import MEMORY_STORE
 from threadlog.migrations.history.message_log import MESSAGE_LOG
-from threadlog.models import MESSAGES, PARTS, SchemaPart
+from threadlog.models import PARTS, SchemaPart
 
 _APPLICATION_REVISION_TABLE: Final = "alembic_version"
+_DEFINITIONS: Final = {"messages": MESSAGE_LOG, "graph": GRAPH_STATE, "store": MEMORY_STORE}
 
 
 def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:
@@ -88,7 +90,7 @@ def _has_columns(inspector: Inspector, table: Table) -> bool:
 
 def _has_layout(part: SchemaPart, connection: Connection, inspector: Inspector) -> bool:
     """Return True if existing tables have the indexes and partitions that no model declares."""
-    definitions = MESSAGE_LOG if part is MESSAGES else GRAPH_STATE
+    definitions = _DEFINITIONS[part.name]
     dialect = connection.dialect.name
     indexes = [index for index in definitions.indexes(part.version, dialect) if index.dialect]
     if any(index.name not in _index_names(inspector, index.table) for index in indexes):

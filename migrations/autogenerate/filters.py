@@ -36,7 +36,7 @@ def exclude_threadlog_tables(
         parent_names: the names of the object's parents; ignored.
 
     Returns:
-        False for the tables of both parts, their partitions on PostgreSQL and the revision
+        False for the tables of all parts, their partitions on PostgreSQL and the revision
         tables, in any schema; True for everything else.
     """
     return type_ != "table" or name not in _NAMES

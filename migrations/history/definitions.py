@@ -1,8 +1,8 @@
 """The tables, columns and indexes of each version of a part of the schema, frozen.
 
-The parts are defined in `message_log` and `graph_state` in this package. A version that is
-defined there never changes, even if the models do: applications have run migrations of that
-version. A change of the schema is a new version.
+The parts are defined in `message_log`, `graph_state` and `memory_store` in this package. A
+version that is defined there never changes, even if the models do: applications have run
+migrations of that version. A change of the schema is a new version.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -157,3 +157,21 @@ def large_binary() -> sa.LargeBinary:
 def document() -> sa.JSON:
     """Return the type of a JSON document."""
     return sa.JSON().with_variant(postgresql.JSONB(), POSTGRESQL)
+
+
+def digest(length: int) -> sa.String:
+    """Return the type of a hash in hexadecimal digits."""
+    kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
+    return sa.String(length).with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
+
+
+def long_text() -> sa.Text:
+    """Return the type of text of any length that is compared byte by byte."""
+    kind = mysql.LONGTEXT(collation="utf8mb4_bin")
+    return sa.Text().with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
+
+
+def timestamp_column(name: str, *, nullable: bool = False) -> sa.Column[Any]:
+    """Return a column of times in UTC with microseconds; text on SQLite."""
+    kind = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MYSQL)
+    return sa.Column(name, kind.with_variant(sa.String(32), "sqlite"), nullable=nullable)

@@ -1,6 +1,6 @@
 """The versions of the graph state, frozen; see `threadlog.migrations.history.definitions`."""
 
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql
@@ -11,11 +11,13 @@ from threadlog.migrations.history.definitions import (
     Definitions,
     Index,
     Items,
-    bytewise,
+    digest,
     document,
     exact_text,
     identifier,
     large_binary,
+    long_text,
+    timestamp_column,
     version_column,
 )
 
@@ -44,43 +46,43 @@ def _newest(_dialect: str) -> dict[str, Items]:
         # A namespace is too long for a key, so its hash is in the key.
         "threadlog_checkpoints": [
             sa.Column("thread_id", identifier(), primary_key=True),
-            sa.Column("ns_digest", _digest(32), primary_key=True),
+            sa.Column("ns_digest", digest(32), primary_key=True),
             sa.Column("checkpoint_id", identifier(), primary_key=True),
-            sa.Column("checkpoint_ns", _long_text(), nullable=False),
+            sa.Column("checkpoint_ns", long_text(), nullable=False),
             sa.Column("parent_checkpoint_id", identifier(), nullable=True),
             sa.Column("type", sa.String(255), nullable=False),
             sa.Column("checkpoint", large_binary(), nullable=False),
             sa.Column("blob_keys", document(), nullable=False),
             sa.Column("metadata", document(), nullable=False),
             sa.Column("run_id", identifier(), nullable=True),
-            _timestamp_column("created_at"),
+            timestamp_column("created_at"),
         ],
         "threadlog_checkpoint_blobs": [
             sa.Column("thread_id", identifier(), primary_key=True),
-            sa.Column("ns_digest", _digest(32), primary_key=True),
-            sa.Column("blob_key", _digest(64), primary_key=True),
-            sa.Column("channel", _long_text(), nullable=False),
-            sa.Column("version", _long_text(), nullable=False),
+            sa.Column("ns_digest", digest(32), primary_key=True),
+            sa.Column("blob_key", digest(64), primary_key=True),
+            sa.Column("channel", long_text(), nullable=False),
+            sa.Column("version", long_text(), nullable=False),
             sa.Column("type", sa.String(255), nullable=False),
             sa.Column("value", large_binary(), nullable=False),
         ],
         # Without a foreign key: a write may be stored before its checkpoint.
         "threadlog_checkpoint_writes": [
             sa.Column("thread_id", identifier(), primary_key=True),
-            sa.Column("ns_digest", _digest(32), primary_key=True),
+            sa.Column("ns_digest", digest(32), primary_key=True),
             sa.Column("checkpoint_id", identifier(), primary_key=True),
             sa.Column("task_id", exact_text(128), primary_key=True),
             sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("task_path", _long_text(), nullable=False),
-            sa.Column("channel", _long_text(), nullable=False),
+            sa.Column("task_path", long_text(), nullable=False),
+            sa.Column("channel", long_text(), nullable=False),
             sa.Column("type", sa.String(255), nullable=False),
             sa.Column("value", large_binary(), nullable=False),
         ],
         "app_threads": [
             sa.Column("thread_id", _uuid(), primary_key=True),
-            _timestamp_column("created_at"),
-            _timestamp_column("updated_at"),
-            _timestamp_column("state_updated_at", nullable=True),
+            timestamp_column("created_at"),
+            timestamp_column("updated_at"),
+            timestamp_column("state_updated_at", nullable=True),
             sa.Column("metadata", document(), nullable=False),
             sa.Column("config", document(), nullable=False),
             sa.Column("status", exact_text(32), nullable=False),
@@ -90,40 +92,22 @@ def _newest(_dialect: str) -> dict[str, Items]:
             sa.Column("run_id", _uuid(), primary_key=True),
             sa.Column("thread_id", _uuid(), nullable=False),
             sa.Column("assistant_id", exact_text(255), nullable=False),
-            _timestamp_column("created_at"),
-            _timestamp_column("updated_at"),
+            timestamp_column("created_at"),
+            timestamp_column("updated_at"),
             sa.Column("status", exact_text(32), nullable=False),
             sa.Column("metadata", document(), nullable=False),
             sa.Column("kwargs", document(), nullable=False),
             sa.Column("multitask_strategy", exact_text(32), nullable=False),
-            sa.Column("error", _long_text(), nullable=True),
+            sa.Column("error", long_text(), nullable=True),
             sa.ForeignKeyConstraint(["thread_id"], ["app_threads.thread_id"], ondelete="CASCADE"),
         ],
     }
-
-
-def _digest(length: int) -> sa.String:
-    """Return the type of a hash in hexadecimal digits."""
-    kind = mysql.CHAR(length, charset="ascii", collation="ascii_bin")
-    return sa.String(length).with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
 
 
 def _uuid() -> sa.String:
     """Return the type of a UUID: PostgreSQL's own, elsewhere its 36 characters."""
     kind = mysql.CHAR(36, charset="ascii", collation="ascii_bin")
     return sa.String(36).with_variant(kind, *MYSQL).with_variant(postgresql.UUID(), POSTGRESQL)
-
-
-def _long_text() -> sa.Text:
-    """Return the type of text of any length that is compared byte by byte."""
-    kind = mysql.LONGTEXT(collation="utf8mb4_bin")
-    return sa.Text().with_variant(kind, *MYSQL).with_variant(bytewise(), POSTGRESQL)
-
-
-def _timestamp_column(name: str, *, nullable: bool = False) -> sa.Column[Any]:
-    """Return a column of times in UTC with microseconds; text on SQLite."""
-    kind = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *MYSQL)
-    return sa.Column(name, kind.with_variant(sa.String(32), "sqlite"), nullable=nullable)
 
 
 GRAPH_STATE: Final = Definitions(

@@ -187,6 +187,11 @@ def json_member_is(document: ColumnElement[Any], key: str, value: Any, dialect: 
     return equals if value is not None else or_(is_missing, equals)
 
 
+def json_member_equals(document: ColumnElement[Any], key: str, value: Any, dialect: str) -> Any:
+    """Return the same condition, by which None matches null alone and no missing member."""
+    return _member_conditions(document, key, value, dialect)[1]
+
+
 def _member_conditions(
     document: ColumnElement[Any], key: str, value: Any, dialect: str
 ) -> tuple[Any, Any]:

@@ -67,14 +67,30 @@ def insert_or_replace(table: Table, dialect: str, row: Mapping[str, Any]) -> Ins
         dialect: the name of the session's dialect.
         row: values, or SQL expressions, by column.
     """
+    return insert_or_update(table, dialect, row, lambda new: {name: new[name] for name in row})
+
+
+def insert_or_update(
+    table: Table,
+    dialect: str,
+    row: Mapping[str, Any],
+    changes: Callable[[Any], Mapping[str, Any]],
+) -> Insert:
+    """Return an INSERT that changes a row that has this primary key already.
+
+    Args:
+        table: the table.
+        dialect: the name of the session's dialect.
+        row: values, or SQL expressions, by column.
+        changes: returns the new values of columns, from the columns of the row that was to be
+            inserted. MySQL assigns them one after the other, in the order of the table.
+    """
     if dialect in MYSQL:
         new = mysql.insert(table).values(row)
-        return new.on_duplicate_key_update({name: new.inserted[name] for name in row})
+        return new.on_duplicate_key_update(dict(changes(new.inserted)))
     given = _INSERT[dialect](table).values(row)
     key = [column.name for column in table.primary_key]
-    return given.on_conflict_do_update(
-        index_elements=key, set_={name: given.excluded[name] for name in row}
-    )
+    return given.on_conflict_do_update(index_elements=key, set_=dict(changes(given.excluded)))
 
 
 def insert_or_replace_where(table: Table, dialect: str, condition: ColumnElement[bool]) -> Insert:

@@ -89,10 +89,14 @@ async def test_checkpoints_are_found_whatever_the_scheme(innodb_graph_url: str) 
 
 async def test_tables_are_made_and_checked_whatever_the_scheme(innodb_database: str) -> None:
     url = with_other_scheme(innodb_database)
-    assert await upgrade(url) == {"messages": "created", "graph": "created"}
+    assert await upgrade(url) == {"messages": "created", "graph": "created", "store": "created"}
     for part in (MESSAGES, GRAPH):
         assert await differences(innodb_database, part) == []
-    assert await upgrade(innodb_database) == {"messages": "unchanged", "graph": "unchanged"}
+    assert await upgrade(innodb_database) == {
+        "messages": "unchanged",
+        "graph": "unchanged",
+        "store": "unchanged",
+    }
     for each in (url, innodb_database):
         findings = await check_database(each)
         assert {finding.status for finding in findings} == {"ok"}

@@ -46,15 +46,17 @@ def checks(findings: list[CheckResult]) -> list[str]:
     return [finding.check for finding in findings]
 
 
-async def test_both_parts_are_looked_at_where_both_are(empty_url: str) -> None:
+async def test_all_parts_are_looked_at_where_all_are(empty_url: str) -> None:
     """A database gets one report, whose lines name their part."""
     await upgrade(empty_url)
     findings = await check_database(empty_url)
     messages = with_layout(LAYOUT_OF_MESSAGES, empty_url)
     graph = with_layout(LAYOUT_OF_GRAPHS, empty_url)
-    assert checks(findings) == [*ONCE, *messages, *graph]
-    of_graph = [" of the graph state " in finding.message for finding in findings]
-    assert of_graph == [False] * (2 + len(messages)) + [True] * len(graph)
+    assert checks(findings) == [*ONCE, *messages, *graph, *graph]
+    first, second = 2 + len(messages), 2 + len(messages) + len(graph)
+    for place, finding in enumerate(findings):
+        assert (" of the graph state " in finding.message) is (first <= place < second)
+        assert (" of the memory store " in finding.message) is (second <= place)
 
 
 async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
@@ -67,7 +69,11 @@ async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
 
 @pytest.mark.parametrize(
     ("part", "other", "meant"),
-    [("messages", "graph", "for messages"), ("graph", "messages", "for the state of graphs")],
+    [
+        ("messages", "graph", "for messages"),
+        ("graph", "messages", "for the state of graphs"),
+        ("store", "messages", "for the memory store"),
+    ],
 )
 async def test_a_part_that_is_named_is_looked_at(
     empty_url: str, part: PartName, other: PartName, meant: str

@@ -14,7 +14,7 @@ from tests.support.schemas import definitions, run
 from threadlog import migrating
 from threadlog.migrations import exclude_threadlog_tables
 from threadlog.migrations.plugin import NAME
-from threadlog.models import PARTS, cubepi_metadata, graph_metadata
+from threadlog.models import PARTS, cubepi_metadata, graph_metadata, store_metadata
 
 PLUGINS: Final = ("alembic.autogenerate.*", NAME)
 
@@ -63,8 +63,8 @@ async def test_a_migrated_database_is_no_difference(
 ) -> None:
     """Partitions, foreign keys and the index of metadata are not dropped."""
     await migrating.upgrade(postgres_database)
-    both = [cubepi_metadata, graph_metadata]
-    assert nothing(await generated(postgres_database, both, plugins))
+    every = [part.metadata for part in PARTS]
+    assert nothing(await generated(postgres_database, every, plugins))
 
 
 @pytest.mark.parametrize("table", ["cubepi_messages", "cubepi_runs"])
@@ -129,11 +129,12 @@ async def test_tables_that_a_host_gives_up_are_dropped_with_their_partitions(
     postgres_database: str,
 ) -> None:
     await migrating.upgrade(postgres_database)
-    assert nothing(await generated(postgres_database, [cubepi_metadata, graph_metadata]))
-    up, _ = await generated(postgres_database, graph_metadata)
+    kept = [graph_metadata, store_metadata]
+    assert nothing(await generated(postgres_database, [cubepi_metadata, *kept]))
+    up, _ = await generated(postgres_database, kept)
     assert up.count("op.drop_table") == len(cubepi_metadata.tables)
     await run_python(postgres_database, up)
-    up, _ = await generated(postgres_database, graph_metadata)
+    up, _ = await generated(postgres_database, kept)
     assert "op." not in up
 
 

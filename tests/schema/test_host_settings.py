@@ -22,7 +22,7 @@ from tests.support.schemas import version_rows
 from tests.support.ways import host_engine
 from threadlog import migrating
 from threadlog.migrations.plugin import NAME
-from threadlog.models import Thread, cubepi_metadata, graph_metadata
+from threadlog.models import PARTS, Thread, cubepi_metadata
 
 PLUGINS = {"autogenerate_plugins": ["alembic.autogenerate.*", NAME]}
 IMPORTS = {"sa": sqlalchemy, "mysql": mysql, "postgresql": postgresql, "sqlite": sqlite}
@@ -130,11 +130,11 @@ async def test_autogenerate_reads_no_partitions(
     await migrating.upgrade(postgres_database)
 
     def work(connection: Connection) -> list[Any]:
-        own = {"threadlog_alembic_version", "threadlog_graph_alembic_version"}
+        own = {part.revision_table for part in PARTS}
         options = {**PLUGINS, "include_name": lambda name, kind, parents: name not in own}
         context = MigrationContext.configure(connection, opts=options)
-        both: Any = [cubepi_metadata, graph_metadata]
-        return list(compare_metadata(context, both))
+        every: Any = [part.metadata for part in PARTS]
+        return list(compare_metadata(context, every))
 
     with caplog.at_level(logging.INFO, "alembic"):
         assert await on_connection(postgres_database, work) == []

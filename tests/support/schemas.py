@@ -12,7 +12,7 @@ from tests.support.databases import on_connection
 from tests.support.postgres_schemas import described, partitions
 from threadlog import Checkpointer
 from threadlog.graph.client import GraphClient
-from threadlog.models import GRAPH, MESSAGES, PARTS, SchemaPart, cubepi_metadata
+from threadlog.models import MESSAGES, PARTS, SchemaPart, cubepi_metadata
 
 TABLES: Final = sorted(cubepi_metadata.tables)
 OWN_TABLE: Final = "threadlog_alembic_version"
@@ -197,15 +197,15 @@ def statements_of(sql: str) -> list[str]:
 
 async def opens(url: str, part: SchemaPart = MESSAGES) -> None:
     """Use what opens to a part; raises what using it raises."""
-    if part is GRAPH:
-        await _use_graph_client(url)
+    if part is not MESSAGES:
+        await _use_graph_client(url, part)
         return
     async with Checkpointer(url):
         pass
 
 
-async def _use_graph_client(url: str) -> None:
-    client = GraphClient(url)
+async def _use_graph_client(url: str, part: SchemaPart) -> None:
+    client = GraphClient(url, part=part)
     await client.open()
     try:
         await client.read(lambda store: None)

@@ -30,6 +30,13 @@ ROWS: Final[dict[PartName, list[str]]] = {
             "'pending', '{}', '{}', 'reject')"
         ),
     ],
+    "store": [
+        (
+            "INSERT INTO threadlog_store (item_digest, namespace_start, namespace, item_key, "
+            "value, created_at, updated_at) VALUES "
+            "('a', 'a.', 'a.', 'b', '{}', '2026-01-01', '2026-01-01')"
+        ),
+    ],
 }
 """Rows of each part, of which one needs another."""
 

@@ -19,15 +19,15 @@ from tests.support.schemas import (
 )
 from threadlog import migrating
 from threadlog.errors import CubepiSchemaMismatch, CubepiSchemaUninitialized
-from threadlog.models import GRAPH, MESSAGES, PartName, SchemaPart
+from threadlog.models import GRAPH, MESSAGES, PARTS, STORE, PartName, SchemaPart
 from threadlog.schema import migrate
 
-_STATEMENTS: Final[dict[PartName, int]] = {"messages": 12, "graph": 17}
+_STATEMENTS: Final[dict[PartName, int]] = {"messages": 12, "graph": 17, "store": 8}
 
 
 @pytest.mark.parametrize(
     ("part", "done"),
-    [(part, done) for part in (MESSAGES, GRAPH) for done in range(1, _STATEMENTS[part.name])],
+    [(part, done) for part in PARTS for done in range(1, _STATEMENTS[part.name])],
     ids=lambda of: getattr(of, "name", of),
 )
 async def test_a_run_that_broke_off_is_completed(
@@ -74,7 +74,7 @@ async def test_the_first_part_is_done_where_the_second_breaks_off(
     await opens(innodb_database)
     monkeypatch.undo()
     done = await migrating.upgrade(innodb_database)
-    assert done == {"messages": "unchanged", "graph": "completed"}
+    assert done == {"messages": "unchanged", "graph": "completed", "store": "created"}
     await opens(innodb_database, GRAPH)
 
 
@@ -94,6 +94,7 @@ async def test_a_failure_on_sqlite_leaves_nothing(
     [
         (MESSAGES, ["cubepi_schema_version", "cubepi_hitl_answers"]),
         (GRAPH, ["threadlog_graph_version", "app_runs"]),
+        (STORE, ["threadlog_store_version"]),
     ],
 )
 async def test_a_downgrade_that_broke_off_is_completed(

@@ -26,7 +26,7 @@ from tests.support.schemas import (
 )
 from tests.unit.test_architecture import ROOT, imports
 from threadlog import migrating
-from threadlog.models import GRAPH, PartName
+from threadlog.models import GRAPH, STORE, PartName, SchemaPart
 
 FROZEN: Final = Path(__file__).parent
 
@@ -47,14 +47,21 @@ GRAPH_HISTORY: Final[tuple[Call, ...]] = (
     ("create_threadlog_graph_schema", 1),
     ("drop_threadlog_graph_schema", 1),
 )
+STORE_HISTORY: Final[tuple[Call, ...]] = (
+    ("create_threadlog_store_schema", 1),
+    ("drop_threadlog_store_schema", 1),
+)
+HISTORIES: Final = [
+    ("frozen", HISTORY),
+    ("frozen_graph", GRAPH_HISTORY),
+    ("frozen_store", STORE_HISTORY),
+]
 
 
 @pytest.mark.parametrize(
     ("dialect", "like"), [("mysql", "mysql"), ("mariadb", "mysql"), ("sqlite", "sqlite")]
 )
-@pytest.mark.parametrize(
-    ("name", "history"), [("frozen", HISTORY), ("frozen_graph", GRAPH_HISTORY)]
-)
+@pytest.mark.parametrize(("name", "history"), HISTORIES)
 def test_what_directives_do_is_frozen(
     dialect: str, like: str, name: str, history: Sequence[Call]
 ) -> None:
@@ -76,6 +83,7 @@ def tidy(sql: str) -> list[str]:
     [
         ("messages", ("create_threadlog_schema", 5)),
         ("graph", ("create_threadlog_graph_schema", 1)),
+        ("store", ("create_threadlog_store_schema", 1)),
     ],
 )
 def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call) -> None:
@@ -90,6 +98,7 @@ def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call)
         "history/definitions",
         "history/message_log",
         "history/graph_state",
+        "history/memory_store",
         "alembic/steps",
         "directives",
         "helpers",
@@ -101,19 +110,23 @@ def test_frozen_steps_never_read_the_models(name: str) -> None:
     assert [module for module in imported if module.startswith("threadlog.models")] == []
     revision = imports(ROOT / "migrations" / "alembic" / "versions" / "v5_message_log.py")
     assert set(revision) == {"threadlog.migrations.alembic.steps"}
-    graph = imports(ROOT / "migrations" / "alembic" / "graph_versions" / "v1_graph_state.py")
-    assert set(graph) == {
-        "threadlog.migrations.alembic.steps",
-        "threadlog.migrations.history.graph_state",
-    }
+    for folder, module in (("graph", "graph_state"), ("store", "memory_store")):
+        path = ROOT / "migrations" / "alembic" / f"{folder}_versions" / f"v1_{module}.py"
+        assert set(imports(path)) == {
+            "threadlog.migrations.alembic.steps",
+            f"threadlog.migrations.history.{module}",
+        }
 
 
-async def test_the_script_of_the_graph_state_runs_as_it_is(empty_url: str) -> None:
+@pytest.mark.parametrize(("part", "history"), [(GRAPH, GRAPH_HISTORY), (STORE, STORE_HISTORY)])
+async def test_the_script_of_another_part_runs_as_it_is(
+    empty_url: str, part: SchemaPart, history: Sequence[Call]
+) -> None:
     dialect = make_url(empty_url).get_backend_name()
-    await run(empty_url, *statements_of(script(dialect, GRAPH_HISTORY[0])))
-    assert await differences(empty_url, GRAPH) == []
-    await opens(empty_url, GRAPH)
-    await run(empty_url, *statements_of(script(dialect, GRAPH_HISTORY[1])))
+    await run(empty_url, *statements_of(script(dialect, history[0])))
+    assert await differences(empty_url, part) == []
+    await opens(empty_url, part)
+    await run(empty_url, *statements_of(script(dialect, history[1])))
     assert await tables(empty_url) == set()
 
 

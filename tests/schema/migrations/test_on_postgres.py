@@ -21,7 +21,7 @@ from tests.schema.migrations.directives import (
     store,
 )
 from tests.schema.migrations.running import fail, upgrade
-from tests.schema.migrations.test_frozen import FROZEN, GRAPH_HISTORY, HISTORY, tidy
+from tests.schema.migrations.test_frozen import FROZEN, HISTORIES, tidy
 from tests.support.databases import engine_for, on_connection
 from tests.support.postgres_schemas import framework, partitions, split
 from tests.support.schemas import (
@@ -40,18 +40,16 @@ from threadlog.databases.postgres import database as backend
 from threadlog.errors import CheckpointerLockTimeoutError, CubepiSchemaMismatch
 from threadlog.messages import TextContent, UserMessage
 from threadlog.migrations import postgres
-from threadlog.models import GRAPH, MESSAGES, PARTS, PartName, SchemaPart, cubepi_metadata
+from threadlog.models import GRAPH, MESSAGES, PARTS, STORE, PartName, SchemaPart, cubepi_metadata
 
 NOWHERE: Final = "postgresql://user:p%25w@nowhere.invalid/none"
-_STATEMENTS: Final[dict[PartName, int]] = {"messages": 16, "graph": 17}
+_STATEMENTS: Final[dict[PartName, int]] = {"messages": 16, "graph": 17, "store": 8}
 
 # What is ours alone: two indexes, the collation of ids, and how a default is written.
 _INDEXES: Final = "CREATE INDEX ix_cubepi_threads_"
 
 
-@pytest.mark.parametrize(
-    ("name", "history"), [("frozen", HISTORY), ("frozen_graph", GRAPH_HISTORY)]
-)
+@pytest.mark.parametrize(("name", "history"), HISTORIES)
 def test_what_directives_do_is_frozen(name: str, history: Sequence[Call]) -> None:
     frozen = (FROZEN / f"{name}_postgres.sql").read_text(encoding="utf-8")
     assert tidy(script("postgresql", *history)) == tidy(frozen)
@@ -62,6 +60,7 @@ def test_what_directives_do_is_frozen(name: str, history: Sequence[Call]) -> Non
     [
         ("messages", ("create_threadlog_schema", 5)),
         ("graph", ("create_threadlog_graph_schema", 1)),
+        ("store", ("create_threadlog_store_schema", 1)),
     ],
 )
 def test_the_revision_is_the_directive(part: PartName, call: Call) -> None:
@@ -126,6 +125,7 @@ def test_the_script_runs_as_one_text(postgres_database: str) -> None:
     assert asyncio.run(migrating.upgrade(postgres_database)) == {
         "messages": "unchanged",
         "graph": "unchanged",
+        "store": "unchanged",
     }
 
 
@@ -340,6 +340,7 @@ def _locks(connection: Connection) -> int:
     [
         (MESSAGES, ["cubepi_schema_version", "cubepi_hitl_answers"]),
         (GRAPH, ["threadlog_graph_version", "app_runs"]),
+        (STORE, ["threadlog_store_version"]),
     ],
 )
 async def test_what_is_half_dropped_is_dropped(

@@ -22,7 +22,7 @@ from threadlog import Checkpointer, migrating
 from threadlog.errors import CubepiSchemaError, CubepiSchemaUninitialized
 from threadlog.messages import TextContent, UserMessage
 from threadlog.migrations import write_schema_version_op
-from threadlog.models import GRAPH, MESSAGES, PARTS, SchemaPart, cubepi_metadata
+from threadlog.models import GRAPH, MESSAGES, PARTS, STORE, SchemaPart, cubepi_metadata
 
 # Of text: JSON is text too on MariaDB, with a check.
 _BYTEWISE = re.compile(r"COLLATE utf8mb4_bin(?!.*CHECK \(json_valid)")
@@ -36,12 +36,12 @@ async def test_the_revision_makes_what_the_models_say(empty_url: str, part: Sche
     assert await tables(empty_url) == {*part.tables, part.revision_table}
 
 
-async def test_both_parts_are_made_unless_one_is_named(empty_url: str) -> None:
+async def test_all_parts_are_made_unless_one_is_named(empty_url: str) -> None:
     done = await migrating.upgrade(empty_url)
-    assert list(done.items()) == [("messages", "created"), ("graph", "created")]
-    both = {*(table for part in PARTS for table in part.tables)}
+    assert list(done.items()) == [(part.name, "created") for part in PARTS]
+    every = {*(table for part in PARTS for table in part.tables)}
     bookkeeping = {part.revision_table for part in PARTS}
-    assert await tables(empty_url) == both | bookkeeping
+    assert await tables(empty_url) == every | bookkeeping
     for part in PARTS:
         assert await version_rows(empty_url, part) == [part.version]
     await migrating.downgrade(empty_url)
@@ -55,6 +55,7 @@ async def test_a_migrated_database_opens(empty_url: str) -> None:
         await checkpointer.append("t", [UserMessage(content=[TextContent(text="hi")])])
         assert await checkpointer.load("t") is not None
     await opens(empty_url, GRAPH)
+    await opens(empty_url, STORE)
 
 
 async def test_tables_have_partitions_and_collations(innodb_database: str) -> None:

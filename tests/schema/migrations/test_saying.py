@@ -31,19 +31,21 @@ def test_the_command_says_what_happened(empty_url: str) -> None:
 def test_the_command_says_it_for_each_part(empty_url: str) -> None:
     first = CliRunner().invoke(app, ["migrate", empty_url, "--part", "graph"])
     asyncio.run(lose(empty_url, GRAPH, "version row"))
-    both = CliRunner().invoke(app, ["migrate", empty_url])
+    every = CliRunner().invoke(app, ["migrate", empty_url])
     again = CliRunner().invoke(app, ["migrate", empty_url, "--part", "messages"])
     said = [
         (line.split(":")[0], " ".join(line.split()[-3:]))
-        for line in (first.stdout + both.stdout + again.stdout).splitlines()
+        for line in (first.stdout + every.stdout + again.stdout).splitlines()
     ]
     assert said == [
         ("Created the tables", "of version 1."),
         ("Created the tables", "of version 5."),
         ("Created what was missing", "of version 1."),
+        ("Created the tables", "of version 1."),
         ("Nothing to do", "of version 5."),
     ]
     assert "graph state's schema" in first.stdout
+    assert "memory store's schema" in every.stdout
 
 
 def test_what_was_done_is_said_before_an_error(empty_url: str) -> None:

@@ -1,0 +1,1 @@
+"""Frozen revisions of the memory store. A released revision never changes."""
