@@ -39,6 +39,7 @@ from threadlog.repositories.catalog.schema_version import SchemaVersionRepositor
 from threadlog.repositories.graph.checkpoint import CheckpointRepository
 from threadlog.repositories.graph.checkpoint_blob import CheckpointBlobRepository
 from threadlog.repositories.graph.checkpoint_write import CheckpointWriteRepository
+from threadlog.repositories.graph.store_item import StoreItemRepository
 from threadlog.repositories.log.fork import ForkRepository
 from threadlog.repositories.log.hitl_answer import HitlAnswerRepository
 from threadlog.repositories.log.message import MessageRepository
@@ -143,6 +144,9 @@ class UnitOfWork(ABC):
 
     checkpoint_writes = cached_property(CheckpointWriteRepository)
     """Writes of graphs' tasks."""
+
+    store_items = cached_property(StoreItemRepository)
+    """Items of the memory store."""
 
     app_threads = cached_property(AppThreadRepository)
     """Threads of an agent server."""

@@ -80,6 +80,12 @@ def graph_url(database_name: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def store_url(database_name: str, request: pytest.FixtureRequest) -> str:
+    """Return the same with the memory store's tables."""
+    return str(request.getfixturevalue(f"{database_name}_store_url"))
+
+
+@pytest.fixture
 def empty_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Return the URL of a database without tables."""
     return str(request.getfixturevalue(f"{database_name}_database"))
@@ -101,6 +107,12 @@ def server_url(server_name: str, request: pytest.FixtureRequest) -> str:
 def server_graph_url(server_name: str, request: pytest.FixtureRequest) -> str:
     """Return what `graph_url` does, on servers alone."""
     return str(request.getfixturevalue(f"{server_name}_graph_url"))
+
+
+@pytest.fixture
+def server_store_url(server_name: str, request: pytest.FixtureRequest) -> str:
+    """Return what `store_url` does, on servers alone."""
+    return str(request.getfixturevalue(f"{server_name}_store_url"))
 
 
 @pytest.fixture
@@ -163,6 +175,12 @@ def sqlite_url(sqlite_folder: Path) -> str:
 @pytest.fixture
 def sqlite_graph_url(sqlite_url: str) -> str:
     """Return the same: the tables are created by the first to open the file."""
+    return sqlite_url
+
+
+@pytest.fixture
+def sqlite_store_url(sqlite_url: str) -> str:
+    """Return the same."""
     return sqlite_url
 
 

@@ -9,6 +9,7 @@ from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError
 from threadlog.graph.client import GraphClient
+from threadlog.models import GRAPH, SchemaPart
 
 # A person waits for the answer.
 _RETRY_SECONDS: Final = "2"
@@ -23,13 +24,13 @@ def existing(url: str) -> Checkpointer:
     return Checkpointer(_existing(url))
 
 
-def existing_graphs(url: str) -> GraphClient:
-    """Create a client for the graph state of an existing database, which is given no tables.
+def existing_graphs(url: str, part: SchemaPart = GRAPH) -> GraphClient:
+    """Create a client for a part of an existing database, which is given no tables.
 
     Raises:
         ConfigurationError: the URL is not valid, or its file does not exist.
     """
-    return GraphClient(_existing(url), initialise=False)
+    return GraphClient(_existing(url), initialise=False, part=part)
 
 
 def _existing(url: str) -> URL:

@@ -13,9 +13,11 @@ from rich.text import Text
 from threadlog.cli.open import existing_graphs
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, age, one_url
 from threadlog.cli.output import ReaderLeft, print_json, progress_bar, stdout
-from threadlog.graph import pruning
+from threadlog.errors import CubepiSchemaUninitialized
+from threadlog.graph import memories, pruning
 from threadlog.graph.client import GraphClient
 from threadlog.graph.pruning import Pruned, Strategy
+from threadlog.models import STORE
 
 # Threads in a page.
 _THREADS = 500
@@ -46,7 +48,7 @@ def prune(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete old checkpoints of graphs.
+    """Delete old checkpoints of graphs, and expired items of the memory store.
 
     The message log is not changed. Checkpoints that the values of delta
     channels are computed from are kept. Each thread is one transaction: if
@@ -59,16 +61,46 @@ def prune(
       threadlog prune --older-than 90d --url mysql://user:password@localhost/app
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     url = one_url(context, argument, url)
-    found = asyncio.run(_prune(url, older_than, strategy, dry_run=dry_run))
+    found, expired = asyncio.run(_prune(url, older_than, strategy, dry_run=dry_run))
     with suppress(ReaderLeft):
         if json:
-            print_json({**asdict(found), "dry_run": dry_run})
+            print_json({**asdict(found), "expired_items": expired or 0, "dry_run": dry_run})
         else:
-            _print(found, dry_run=dry_run)
+            _print(found, expired, dry_run=dry_run)
 
 
-async def _prune(url: str, older_than: timedelta, strategy: Strategy, *, dry_run: bool) -> Pruned:
-    client = existing_graphs(url)
+async def _prune(
+    url: str, older_than: timedelta, strategy: Strategy, *, dry_run: bool
+) -> tuple[Pruned, int | None]:
+    """Prune both parts; return the number of expired items, or None if there is no store."""
+    expired: int | None = None
+    with suppress(CubepiSchemaUninitialized):
+        expired = await _sweep(existing_graphs(url, STORE), dry_run=dry_run)
+    try:
+        found = await _prune_graphs(existing_graphs(url), older_than, strategy, dry_run=dry_run)
+    except CubepiSchemaUninitialized:
+        if expired is None:
+            raise
+        found = Pruned()
+    return found, expired
+
+
+async def _sweep(client: GraphClient, *, dry_run: bool) -> int:
+    await client.open()
+    try:
+        if dry_run:
+            return await client.read(memories.count_expired)
+        total = 0
+        while swept := await client.write(memories.sweep_items):
+            total += swept
+        return total
+    finally:
+        await client.close()
+
+
+async def _prune_graphs(
+    client: GraphClient, older_than: timedelta, strategy: Strategy, *, dry_run: bool
+) -> Pruned:
     await client.open()
     try:
         threads = await _old_threads(client, older_than)
@@ -92,10 +124,11 @@ async def _old_threads(client: GraphClient, older_than: timedelta) -> list[str]:
     return threads
 
 
-def _print(found: Pruned, *, dry_run: bool) -> None:
+def _print(found: Pruned, expired: int | None, *, dry_run: bool) -> None:
     counts = f"{found.checkpoints:,} checkpoints of {found.threads:,} threads"
+    items = "" if expired is None else f", and {expired:,} expired items of the memory store"
     if dry_run:
-        line = f"{counts} would be deleted. Nothing was deleted."
+        line = f"{counts}{items} would be deleted. Nothing was deleted."
     else:
-        line = f"{counts} deleted, with {found.writes:,} writes and {found.blobs:,} values."
+        line = f"{counts} deleted, with {found.writes:,} writes and {found.blobs:,} values{items}."
     stdout().print(Text(line), soft_wrap=True)

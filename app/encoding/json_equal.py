@@ -20,10 +20,11 @@ def json_equal(one: str | None, other: str | None) -> bool:
         values = [json.loads(text, parse_float=Decimal) for text in (one, other)]
     except (ValueError, RecursionError):  # invalid JSON equals only the identical text
         return False
-    return _same(*values)
+    return same_value(*values)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
+    """Return True if two JSON values are equal; true and 1 are not, 1 and 1.0 are."""
     # An explicit stack: values may be nested deeper than Python's recursion limit.
     stack = [(one, other)]
     while stack:
@@ -39,12 +40,13 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _same_scalar(one: Any, other: Any) -> bool:
-    if _is_number(one) and _is_number(other):
+    if is_number(one) and is_number(other):
         return bool(one == other or _as_double(one) == _as_double(other))
     return type(one) is type(other) and bool(one == other)
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Return True for a number of JSON."""
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 

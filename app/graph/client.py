@@ -1,4 +1,4 @@
-"""Clients for graph state, one for asyncio and one without, and the creation of its tables.
+"""Clients for graph state and memories, with and without asyncio, and creation of the tables.
 
 Unlike a checkpointer they open where the tables are still missing, since users of LangGraph
 call ``setup()`` inside the block; the schema is verified before the first operation.
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.databases.base import PoolSize
 from threadlog.errors import CubepiSchemaError
-from threadlog.models import GRAPH
+from threadlog.models import GRAPH, SchemaPart
 from threadlog.runtime.client import EngineClient, FactoryClient, client_of
 from threadlog.runtime.home import Home
 from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
@@ -63,6 +63,7 @@ class GraphClient(_VerifiedClient):
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
         initialise: bool = True,
+        part: SchemaPart = GRAPH,
     ) -> None:
         """Create a client of a URL or of an application's engine; nothing connects yet.
 
@@ -73,12 +74,13 @@ class GraphClient(_VerifiedClient):
             max_pool_size: the most connections to a URL at once.
             retry_seconds: see `threadlog.Checkpointer`.
             initialise: whether an SQLite database of a URL without tables is given them.
+            part: the part of the schema that the operations work on.
 
         Raises:
             ConfigurationError: none or both are given, or one cannot be used.
         """
         size = PoolSize(min_pool_size, max_pool_size)
-        self._client = client_of(GRAPH, url, engine, None, size, retry_seconds)
+        self._client = client_of(part, url, engine, None, size, retry_seconds)
         self.joins_inserts = self._client.backend.joins_inserts
         """True if one statement stores a checkpoint with its values."""
 
@@ -88,6 +90,11 @@ class GraphClient(_VerifiedClient):
     def home(self) -> Home | None:
         """The event loop that the client was opened in; None while closed."""
         return self._client.home
+
+    @property
+    def operations(self) -> EngineClient | FactoryClient:
+        """The client that has the connections."""
+        return self._client
 
     async def open(self) -> None:
         """Connect, and verify the server; the tables may be missing."""
@@ -129,10 +136,10 @@ class GraphClient(_VerifiedClient):
         try:
             await self._verify()
         except CubepiSchemaError:
-            await self._client.write(create_graph_tables)
+            await self._client.write(create_tables)
 
     async def _verify(self) -> None:
-        await self._client.read(verify_graph_schema)
+        await self._client.read(_verify_part)
         self._verified = True
 
 
@@ -149,6 +156,7 @@ class SyncGraphClient(_VerifiedClient):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
+        part: SchemaPart = GRAPH,
     ) -> None:
         """Create a client of a URL or of an application's engine; see `GraphClient`.
 
@@ -156,7 +164,12 @@ class SyncGraphClient(_VerifiedClient):
             ConfigurationError: none or both are given, or one cannot be used.
         """
         size = PoolSize(min_pool_size, max_pool_size)
-        self._client = sync_client_of(GRAPH, url, engine, None, size, retry_seconds)
+        self._client = sync_client_of(part, url, engine, None, size, retry_seconds)
+
+    @property
+    def operations(self) -> SyncEngineClient | SyncFactoryClient:
+        """The client that has the connections."""
+        return self._client
 
     def open(self) -> None:
         """Connect, and verify the server; the tables may be missing."""
@@ -190,15 +203,15 @@ class SyncGraphClient(_VerifiedClient):
         try:
             self._verify()
         except CubepiSchemaError:
-            self._client.write(create_graph_tables)
+            self._client.write(create_tables)
 
     def _verify(self) -> None:
-        self._client.read(verify_graph_schema)
+        self._client.read(_verify_part)
         self._verified = True
 
 
-def verify_graph_schema(transactions: TransactionRunner) -> None:
-    """Check that the tables of the graph state are of this release's version.
+def _verify_part(transactions: TransactionRunner) -> None:
+    """Check that the tables of the part are of this release's version.
 
     Raises:
         CubepiSchemaUninitialized: the tables or their version are missing.
@@ -207,8 +220,8 @@ def verify_graph_schema(transactions: TransactionRunner) -> None:
     transactions.read(lambda uow: verify_schema(uow, transactions.part))
 
 
-def create_graph_tables(transactions: TransactionRunner) -> None:
-    """Create the tables of the graph state, or bring them up to date.
+def create_tables(transactions: TransactionRunner) -> None:
+    """Create the tables of the part, or bring them up to date.
 
     Raises:
         CubepiSchemaMismatch: the database holds another version.
@@ -218,4 +231,4 @@ def create_graph_tables(transactions: TransactionRunner) -> None:
 
     runner = cast("OwnedRunner", transactions)
     with translate_errors(runner.backend), runner.connect() as connection:
-        migrate.upgrade_on(connection, runner.backend, GRAPH, runner.sleep)
+        migrate.upgrade_on(connection, runner.backend, runner.part, runner.sleep)

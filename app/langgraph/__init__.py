@@ -1,4 +1,4 @@
-"""LangGraph's checkpoints in a SQL database.
+"""LangGraph's checkpoints and memories in a SQL database.
 
 The whole change for a graph that is to be kept::
 
@@ -13,10 +13,11 @@ from threadlog.errors import MissingExtraError
 
 try:
     from threadlog.langgraph.saver import Saver
+    from threadlog.langgraph.store import BoundStore, Store
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in {"langgraph", "langchain_core"}:
         raise
     raise MissingExtraError(error.name or "langgraph", "langgraph") from error
 from threadlog.graph.pruning import Pruned
 
-__all__ = ["Pruned", "Saver"]
+__all__ = ["BoundStore", "Pruned", "Saver", "Store"]

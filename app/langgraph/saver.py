@@ -1,6 +1,5 @@
 """LangGraph's saver on a SQL database."""
 
-import asyncio
 import random
 from collections.abc import (
     AsyncIterator,
@@ -8,9 +7,8 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -25,12 +23,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from threadlog.databases.base import PoolSize
-from threadlog.databases.registry import backend_of
-from threadlog.databases.timeouts import TimeLimits, choose_retry
-from threadlog.databases.urls import parse_url, show_url
 from threadlog.encoding.validation import check_ids
-from threadlog.errors import NotOpenError
 from threadlog.graph import pruning
 from threadlog.graph.checkpoints import (
     copy_thread,
@@ -41,8 +34,9 @@ from threadlog.graph.checkpoints import (
     read_checkpoint,
     read_history,
 )
-from threadlog.graph.client import GraphClient, SyncGraphClient
+from threadlog.graph.client import GraphClient
 from threadlog.graph.pruning import Pruned, Strategy, check_strategy
+from threadlog.langgraph.facade import Facade
 from threadlog.langgraph.serialization import (
     Target,
     checked_thread_id,
@@ -56,24 +50,12 @@ from threadlog.langgraph.serialization import (
     target_of,
 )
 from threadlog.repositories.graph.checkpoint import CheckpointQuery
-from threadlog.runtime.external import check_one_source, check_pool, entered_already, not_open
-from threadlog.runtime.transactions import Operation
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # Threads that are read at a time.
 _THREADS: Final = 100
 
 
-@dataclass(slots=True)
-class _ClientSlot:
-    """The client of a saver and of its copies: LangGraph's ``with_allowlist()`` makes copies."""
-
-    client: GraphClient | SyncGraphClient | None
-
-
-class Saver(BaseCheckpointSaver[str]):
+class Saver(Facade, BaseCheckpointSaver[str]):
     """Stores the checkpoints of LangGraph's graphs, with the guarantees of a `Checkpointer`.
 
     A context manager for both ``async with`` and ``with``, one at a time. Inside ``async with``
@@ -129,90 +111,15 @@ class Saver(BaseCheckpointSaver[str]):
             ConfigurationError: none or several of the first three are given, or one cannot be
                 used.
         """
-        super().__init__(serde=serde)
-        check_one_source(url, engine, client)
-        check_pool(PoolSize(min_pool_size, max_pool_size))
-        choose_retry(retry_seconds, TimeLimits())  # raises if it is invalid
-        self._url = None if url is None else parse_url(url)
-        if self._url is not None:
-            backend_of(self._url)
-        self._engine = engine
-        self._options: dict[str, Any] = {
-            "min_pool_size": min_pool_size,
-            "max_pool_size": max_pool_size,
-            "retry_seconds": retry_seconds,
-        }
-        self._slot = _ClientSlot(client)
-        self._client_is_external = client is not None
-
-    def __str__(self) -> str:
-        """Return the URL without its password."""
-        if self._client_is_external:
-            return str(self._slot.client)
-        return show_url(self._url or cast("Engine", self._engine).url)
-
-    def __repr__(self) -> str:
-        """Show the class, the URL without its password, and the state."""
-        state = "open" if self._slot.client is not None and self._slot.client.is_open else "closed"
-        return f"<{type(self).__name__} {self} {state}>"
-
-    # --- Opening ---------------------------------------------------------------------
-
-    async def __aenter__(self) -> Self:
-        """Connect, and verify the server; tables may still be missing, see `setup`.
-
-        Raises:
-            MissingExtraError: the database's driver is not installed.
-            UnsupportedServerError: the server is of the wrong kind or too old.
-            ConfigurationError: it is entered already, or the engine is not an asynchronous one.
-        """
-        if self._slot.client is not None:
-            raise entered_already(self)
-        client = GraphClient(self._url, engine=cast("Any", self._engine), **self._options)
-        self._slot.client = client
-        try:
-            await client.open()
-        except BaseException:
-            self._slot.client = None
-            raise
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        """Wait for running calls, for up to five seconds, and close own connections."""
-        if isinstance(self._slot.client, GraphClient) and not self._client_is_external:
-            client, self._slot.client = self._slot.client, None
-            await client.close()
-
-    def __enter__(self) -> Self:
-        """Connect, as for ``async with``."""
-        if self._slot.client is not None:
-            raise entered_already(self)
-        client = SyncGraphClient(self._url, engine=cast("Any", self._engine), **self._options)
-        self._slot.client = client
-        try:
-            client.open()
-        except BaseException:
-            self._slot.client = None
-            raise
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        """Close own connections."""
-        if isinstance(self._slot.client, SyncGraphClient):
-            client, self._slot.client = self._slot.client, None
-            client.close()
-
-    def setup(self) -> Any:
-        """Create the tables, or bring them up to date; inside ``async with`` to be awaited.
-
-        Does what ``threadlog migrate URL --part graph`` does; any number of processes may call it
-        at once. In an SQLite database of a URL the tables are created on opening.
-
-        Raises:
-            CubepiSchemaMismatch: the tables are of another version.
-            MissingExtraError: Alembic is not installed.
-        """
-        return self._opened().setup()
+        BaseCheckpointSaver.__init__(self, serde=serde)
+        self._connect_to(
+            url,
+            engine,
+            client,
+            min_pool_size=min_pool_size,
+            max_pool_size=max_pool_size,
+            retry_seconds=retry_seconds,
+        )
 
     # --- Writing ---------------------------------------------------------------------
 
@@ -500,62 +407,3 @@ class Saver(BaseCheckpointSaver[str]):
         """
         count = int(str(current).partition(".")[0]) if current is not None else 0
         return f"{count + 1:032}.{random.random():016}"  # noqa: S311 - no secret
-
-    # --- The client ------------------------------------------------------------------
-
-    def _opened(self) -> GraphClient | SyncGraphClient:
-        if self._slot.client is None:
-            raise not_open(self)
-        return self._slot.client
-
-    def _async_client(self) -> GraphClient:
-        client = self._slot.client
-        if isinstance(client, GraphClient):
-            return client
-        if client is None:
-            raise not_open(self)
-        raise NotOpenError(
-            f"The saver of {self} was entered with 'with': use the graph's synchronous methods, "
-            "or enter it with 'async with'."
-        )
-
-    def _read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        client = self._opened()
-        if isinstance(client, SyncGraphClient):
-            return client.read(operation, *args, **kwargs)
-        loop = _home_loop(client)
-        call = client.read(operation, *args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(call, loop).result()
-
-    def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        client = self._opened()
-        if isinstance(client, SyncGraphClient):
-            return client.write(operation, *args, **kwargs)
-        loop = _home_loop(client)
-        call = client.write(operation, *args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(call, loop).result()
-
-
-def _home_loop(client: GraphClient) -> asyncio.AbstractEventLoop:
-    """Return the event loop of a client, for a call from another thread.
-
-    Raises:
-        NotOpenError: the client is not open, or this is the loop's own thread, which would
-            wait for itself.
-        ForkedProcessError: this process was forked from the one that opened the client.
-    """
-    home = client.home
-    if home is None or _running_loop() is home.loop:
-        raise NotOpenError(
-            "The saver was entered with 'async with': use the graph's asynchronous methods in "
-            "the event loop, or enter it with 'with'."
-        )
-    home.check(client)
-    return home.loop
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None

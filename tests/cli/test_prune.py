@@ -9,7 +9,7 @@ import pytest
 from tests.cli.helpers import SAMPLE, as_process, threadlog
 from tests.graph.saver.making import config_for, put_chain
 from tests.support.databases import execute
-from threadlog.langgraph import Saver
+from threadlog.langgraph import Saver, Store
 
 # The command line does not know the databases apart.
 pytestmark = pytest.mark.one_database
@@ -65,9 +65,10 @@ def test_prune_writes_json(empty_url: str) -> None:
     fill(empty_url, "a")
     command = ["prune", "--url", empty_url, "--older-than", "39d", "--json"]
     dry = json.loads(threadlog(*command, "--dry-run").stdout)
-    assert dry == {"threads": 1, "checkpoints": 2, "writes": 0, "blobs": 0, "dry_run": True}
+    found = {"threads": 1, "checkpoints": 2, "expired_items": 0}
+    assert dry == {**found, "writes": 0, "blobs": 0, "dry_run": True}
     done = json.loads(threadlog(*command).stdout)
-    assert done == {"threads": 1, "checkpoints": 2, "writes": 2, "blobs": 2, "dry_run": False}
+    assert done == {**found, "writes": 2, "blobs": 2, "dry_run": False}
 
 
 def test_prune_keeps_what_is_younger(empty_url: str) -> None:
@@ -110,3 +111,37 @@ def test_prune_of_a_file_that_is_not_there_makes_none(sqlite_url: str) -> None:
     result = as_process("prune", sqlite_url, "--older-than", "1d")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: There is no file")
+
+
+def items(url: str) -> None:
+    """Create an item that has expired and one that has not."""
+
+    async def work() -> None:
+        async with Store(url) as store:
+            await store.setup()
+            await store.aput(("a",), "gone", {"x": 1}, ttl=0)
+            await store.aput(("a",), "kept", {"x": 1}, ttl=5)
+
+    asyncio.run(work())
+
+
+def test_prune_deletes_expired_items_too(empty_url: str) -> None:
+    fill(empty_url, "a")
+    items(empty_url)
+    command = ["prune", empty_url, "--older-than", "39d"]
+    assert threadlog(*command, "--dry-run").stdout == (
+        "2 checkpoints of 1 threads, and 1 expired items of the memory store would be deleted. "
+        "Nothing was deleted.\n"
+    )
+    assert threadlog(*command).stdout == (
+        "2 checkpoints of 1 threads deleted, with 2 writes and 2 values, and 1 expired items of "
+        "the memory store.\n"
+    )
+    again = json.loads(threadlog(*command, "--json").stdout)
+    assert (again["expired_items"], again["checkpoints"]) == (0, 0)
+
+
+def test_prune_needs_no_graphs_where_there_is_a_store(empty_url: str) -> None:
+    items(empty_url)
+    done = threadlog("prune", empty_url, "--older-than", "39d", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["expired_items"]) == (0, 1)

@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tests.support.fingerprints import fingerprint
 from tests.support.surroundings import allow_any_update
 from threadlog import Checkpointer
-from threadlog.models import GRAPH, MESSAGES, SchemaPart
+from threadlog.models import GRAPH, MESSAGES, STORE, SchemaPart
 from threadlog.runtime.client import EngineClient
 
 T = TypeVar("T")
@@ -268,8 +268,10 @@ class SharedDatabases:
     def __init__(self, server_url: str) -> None:
         self.messages = SharedDatabase(server_url, MESSAGES)
         self.graph = SharedDatabase(server_url, GRAPH)
+        self.store = SharedDatabase(server_url, STORE)
 
     def close(self) -> None:
         """Drop them."""
         self.messages.close()
         self.graph.close()
+        self.store.close()

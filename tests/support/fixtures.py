@@ -22,7 +22,8 @@ def product_fixtures(product: Product) -> dict[str, Any]:
     ``mysql_shared``, ``second_mysql_shared``: databases that are emptied and used again;
     ``mysql_database``: the URL of an empty database of the test's own;
     ``mysql_url``, ``second_mysql_url``: the URL of a database with the schema, and no rows;
-    ``mysql_graph_url``: the URL of a database with the graph's tables, and no rows.
+    ``mysql_graph_url``: the URL of a database with the graph's tables, and no rows;
+    ``mysql_store_url``: the URL of a database with the memory store's tables, and no rows.
     """
 
     def server() -> Iterator[Server]:
@@ -50,6 +51,9 @@ def product_fixtures(product: Product) -> dict[str, Any]:
     def graph_url(request: pytest.FixtureRequest) -> str:
         return str(request.getfixturevalue(f"{product.name}_shared").graph.empty())
 
+    def store_url(request: pytest.FixtureRequest) -> str:
+        return str(request.getfixturevalue(f"{product.name}_shared").store.empty())
+
     of_session: dict[str, Callable[..., Any]] = {
         f"{product.name}_server": server,
         f"{product.name}_server_url": server_url,
@@ -61,6 +65,7 @@ def product_fixtures(product: Product) -> dict[str, Any]:
         f"{product.name}_url": messages_url,
         f"second_{product.name}_url": second_url,
         f"{product.name}_graph_url": graph_url,
+        f"{product.name}_store_url": store_url,
     }
     return {
         **{name: pytest.fixture(scope="session", name=name)(f) for name, f in of_session.items()},

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "log": TRANSACTIONS - {"databases"},
     "graph": TRANSACTIONS | {"schema"},
     "langgraph": TRANSACTIONS | {"graph"},
+    "testing": set[str](),
     "persistence": TRANSACTIONS | {"graph", "langgraph"},
     "copying": TRANSACTIONS | {"schema"},
     "checkpointer": TRANSACTIONS | {"log", "schema"},

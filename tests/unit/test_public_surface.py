@@ -26,6 +26,7 @@ MODULES: Final = (
     "threadlog.migrations.postgres",
     "threadlog.cubeloop",
     "threadlog.skeino",
+    "threadlog.testing",
 )
 
 

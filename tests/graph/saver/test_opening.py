@@ -199,7 +199,7 @@ async def test_asynchronous_methods_need_an_asynchronous_block(sqlite_url: str) 
 
 async def test_synchronous_methods_work_in_other_threads_than_the_loops(graph_url: str) -> None:
     async with Saver(graph_url) as saver:
-        with pytest.raises(NotOpenError, match="use the graph's asynchronous methods"):
+        with pytest.raises(NotOpenError, match="use the asynchronous methods"):
             saver.get_tuple(config_for("t"))
 
         def work() -> list[Any]:

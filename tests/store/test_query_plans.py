@@ -1,0 +1,131 @@
+"""How databases find items: by indexes, among those of thousands of other namespaces."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Connection, insert
+
+from tests.support.databases import SERVERS, create_schema, fresh_database, on_connection
+from tests.support.matrix import on_each
+from tests.support.plans import Plan, Sent, analyze, explain, recorded, rows_read
+from tests.support.ways import host_engine, open_engine
+from threadlog.langgraph import Store
+from threadlog.models import STORE, StoreItem
+
+_ITEMS: Final = StoreItem.metadata.tables[StoreItem.__tablename__]
+_OTHERS: Final = 5_000
+_LONG_AGO: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+# Longer than what the index has of it.
+_LONG: Final = "x" * 600
+
+
+def _create_others(connection: Connection) -> None:
+    """Create thousands of namespaces, because servers scan small tables."""
+    rows = []
+    for number in range(_OTHERS):
+        namespace = f"acme-{number}.memories."
+        row = {
+            "item_digest": f"{number:032}",
+            "namespace_start": namespace.encode(),
+            "namespace": namespace,
+            "item_key": "k",
+            "value": {"n": number},
+            "created_at": _LONG_AGO,
+            "updated_at": _LONG_AGO,
+        }
+        rows.append(row)
+    connection.execute(insert(_ITEMS), rows)
+
+
+async def _fill(url: str) -> None:
+    async with Store(url) as store:
+        for number in range(20):
+            await store.aput(("acme", f"user-{number}"), "k", {"n": number})
+        await store.aput(("acme-corp",), "k", {"n": 1})
+        await store.aput((_LONG, "a"), "k", {"n": 1})
+    await on_connection(url, _create_others)
+    await on_connection(url, lambda connection: analyze(connection, _ITEMS.name))
+
+
+@pytest.fixture(scope="module", params=on_each(SERVERS))
+def among_others(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield the URL of a database with thousands of namespaces, and one of 20 items."""
+    with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
+        asyncio.run(on_connection(url, partial(create_schema, part=STORE)))
+        asyncio.run(_fill(url))
+        yield url
+
+
+async def sent_by(url: str, name: str, *arguments: Any, **options: Any) -> Sent:
+    """Return the statements of a call that reads."""
+    engine = host_engine(url)
+    async with Store(engine=engine) as store:
+        await store.setup()
+        await store.aget(("warm",), "k")  # verifies the schema
+        with recorded([engine.sync_engine]) as sent:
+            assert await getattr(store, name)(*arguments, **options)
+    await engine.dispose()
+    return [one for one in sent if one[0].startswith("SELECT")]
+
+
+async def plan_of(url: str, name: str, *arguments: Any, **options: Any) -> Plan:
+    """Return the plan of the one statement of a call."""
+    sent = await sent_by(url, name, *arguments, **options)
+    (plan,) = await on_connection(url, lambda connection: explain(connection, sent, small=True))
+    print(plan)
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("asearch", (("acme",),)),
+        ("asearch", (("acme", "user-1"),)),
+        ("asearch", ((_LONG,),)),
+        ("alist_namespaces", ()),
+    ],
+)
+async def test_what_a_prefix_names_is_found_by_its_range(
+    among_others: str, name: str, arguments: tuple[Any, ...]
+) -> None:
+    options = {} if arguments else {"prefix": ("acme",)}
+    plan = await plan_of(among_others, name, *arguments, **options)
+    (step,) = plan.steps
+    assert (step.key, step.whole) == ("ix_threadlog_store_namespace", False), plan
+
+
+async def test_an_item_is_found_by_its_primary_key(among_others: str) -> None:
+    (step,) = (await plan_of(among_others, "aget", ("acme", "user-1"), "k")).steps
+    assert str(step.key).endswith(("PRIMARY", "_pkey")), step
+
+
+@pytest.mark.parametrize("filter_", [None, {"n": 3}, {"n": {"$gt": 3}}])
+async def test_a_search_reads_the_rows_of_its_range_alone(
+    among_others: str, filter_: dict[str, Any] | None
+) -> None:
+    if among_others.startswith("postgresql"):
+        return  # it does not count the rows that it reads
+    ((statement, parameters),) = await sent_by(among_others, "asearch", ("acme",), filter=filter_)
+    read = await on_connection(among_others, lambda c: rows_read(c, statement, parameters))
+    print(f"{read} rows read")
+    assert read < 100
+
+
+@pytest.mark.sqlite
+async def test_sqlite_finds_a_prefix_by_its_range(sqlite_url: str) -> None:
+    async with Store(sqlite_url) as store:
+        await store.aput(("acme",), "k", {"n": 1})
+    async with open_engine(sqlite_url, STORE) as engine, Store(engine=engine) as store:
+        with recorded([engine.sync_engine]) as sent:
+            assert await store.asearch(("acme",))
+        statement, parameters = sent[-1]
+        async with engine.connect() as connection:
+            rows = await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plan = [str(row) for row in rows]
+    print(plan)
+    assert "USING INDEX ix_threadlog_store_namespace (namespace_start>? AND" in plan[0]
