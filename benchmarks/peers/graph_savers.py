@@ -19,7 +19,7 @@ Savers = Mapping[str, Mapping[str, Any]]
 async def opened_savers(place: Place) -> AsyncIterator[Savers]:
     """Return the savers, open and set up. LangGraph has none for MySQL."""
     theirs_on_sqlite = str(place.folder / "langgraph.db")
-    made = {
+    made: dict[str, dict[str, Any]] = {
         "SQLite": {
             OURS: Saver(f"sqlite:///{place.folder}/graph.db"),
             LANGGRAPH: AsyncSqliteSaver.from_conn_string(theirs_on_sqlite),
