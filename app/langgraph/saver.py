@@ -34,9 +34,8 @@ from threadlog.graph.checkpoints import (
     read_checkpoint,
     read_history,
 )
-from threadlog.graph.client import GraphClient
+from threadlog.graph.client import Facade, GraphClient
 from threadlog.graph.pruning import Pruned, Strategy, check_strategy
-from threadlog.langgraph.facade import Facade
 from threadlog.langgraph.serialization import (
     Target,
     checked_thread_id,

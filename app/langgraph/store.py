@@ -16,9 +16,8 @@ from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.encoding.validation import check_number
 from threadlog.errors import ConfigurationError, NotOpenError, ThreadlogError
-from threadlog.graph.client import GraphClient
+from threadlog.graph.client import Facade, GraphClient, Method
 from threadlog.graph.memories import read_items, sweep_items, write_items
-from threadlog.langgraph.facade import Facade, Method
 from threadlog.langgraph.operations import Batch, batch_of
 from threadlog.models import STORE, SchemaPart
 from threadlog.runtime.client import ExternalClient

@@ -27,7 +27,7 @@ from sqlalchemy.types import TypeEngine
 
 from threadlog.models.dialects.names import MYSQL
 from threadlog.models.dialects.template import Template
-from threadlog.models.dialects.types import UtcTime
+from threadlog.models.dialects.types import SecondsAgo, UtcTime
 
 NOW: Final = text("CURRENT_TIMESTAMP")
 """A server default: the time of the insert."""
@@ -213,18 +213,6 @@ class _UtcTimestamp(
     type = UtcTime()
 
 
-class _SecondsAgo(UtcTime):
-    """A number of seconds before now, sent as the time of this process: for SQLite."""
-
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """Return the time; None for None."""
-        if value is None:
-            return None
-        return super().process_bind_param(datetime.now(UTC) - timedelta(seconds=value), dialect)
-
-
 def utc_now(
     dialect: str, *, seconds_ago: float | BindParameter[Any] = 0
 ) -> ColumnElement[datetime]:
@@ -241,6 +229,6 @@ def utc_now(
     given = isinstance(seconds_ago, BindParameter)
     if dialect == "sqlite":
         if given:
-            return type_coerce(seconds_ago, _SecondsAgo())
+            return type_coerce(seconds_ago, SecondsAgo())
         return literal(datetime.now(UTC) - timedelta(seconds=cast("float", seconds_ago)), UtcTime())
     return _UtcTimestamp(type_coerce(seconds_ago, Double()) if given else literal(seconds_ago))

@@ -1,6 +1,6 @@
 """Column types, and comparing identifiers byte by byte."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -160,6 +160,18 @@ class UtcTime(TypeDecorator[datetime]):
         return (
             timestamp.replace(tzinfo=UTC) if timestamp.tzinfo is None else timestamp.astimezone(UTC)
         )
+
+
+class SecondsAgo(UtcTime):
+    """A number of seconds before now, sent as the time of this process: for SQLite."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Return the time; None for None."""
+        if value is None:
+            return None
+        return super().process_bind_param(datetime.now(UTC) - timedelta(seconds=value), dialect)
 
 
 class typed_null(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expression

@@ -14,15 +14,15 @@ from benchmarks.call_path import Paths, graph_paths, log_paths
 BOUNDS: Final = {  # functions, files
     "append": (40, 10),
     "load": (25, 9),
-    "aput": (45, 12),
-    "aput_writes": (35, 11),
-    "aget_tuple": (32, 11),
+    "aput": (45, 11),
+    "aput_writes": (35, 10),
+    "aget_tuple": (32, 10),
 }
 
 # These lock the thread with a statement of its own before they insert, and check JSON themselves.
-LONGER: Final = {"append": (56, 13), "aput": (45, 14)}
+LONGER: Final = {"append": (56, 13), "aput": (45, 12)}
 # SQLAlchemy 2.0 compiles ON DUPLICATE KEY UPDATE each time, and calls the compiler of utc_now().
-COMPILED: Final = {} if mysql.Insert.inherit_cache else {"aput": (45, 13)}
+COMPILED: Final = {} if mysql.Insert.inherit_cache else {"aput": (45, 12)}
 BOUNDS_OF: Final = {
     "sqlite": BOUNDS | LONGER,
     "mysql": BOUNDS | COMPILED,
