@@ -41,6 +41,9 @@ class _VerifiedClient:
     _client: EngineClient | FactoryClient | SyncEngineClient | SyncFactoryClient
     _verified = False
 
+    joins_inserts: bool
+    """True if one statement stores a checkpoint with its values."""
+
     def __str__(self) -> str:
         """Return the URL without its password."""
         return str(self._client)
@@ -88,8 +91,6 @@ class GraphClient(_VerifiedClient):
         size = PoolSize(min_pool_size, max_pool_size)
         self._client = client_of(part, url, engine, None, size, retry_seconds)
         self.joins_inserts = self._client.backend.joins_inserts
-        """True if one statement stores a checkpoint with its values."""
-
         self._initialise = initialise
 
     @property
@@ -171,6 +172,7 @@ class SyncGraphClient(_VerifiedClient):
         """
         size = PoolSize(min_pool_size, max_pool_size)
         self._client = sync_client_of(part, url, engine, None, size, retry_seconds)
+        self.joins_inserts = self._client.backend.joins_inserts
 
     @property
     def operations(self) -> SyncEngineClient | SyncFactoryClient:

@@ -1,5 +1,6 @@
 """How many statements a MySQL server gets: counted by itself."""
 
+import asyncio
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,21 @@ async def test_put_writes_takes_one_and_no_commit(
         assert found is not None
         assert found.pending_writes is not None
         assert len(found.pending_writes) == 1 + 2 + 5_000 + 10 + 3
+
+
+async def test_synchronous_put_writes_takes_one_and_no_commit(
+    innodb_graph_url: str, count: StatementCount
+) -> None:
+    async with Saver(innodb_graph_url) as saver:
+        (config,) = await put_chain(saver, "t", 1)
+    with Saver(innodb_graph_url) as plain:
+        plain.get_tuple(config)
+        writes = [("a", 1), ("b", 2)]
+        call = partial(asyncio.to_thread, plain.put_writes, config, writes, "task")
+        assert await count.of(call) == 1
+        found = plain.get_tuple(config)
+    assert found is not None
+    assert len(found.pending_writes or []) == 2
 
 
 async def test_reading_takes_one(innodb_graph_url: str, count: StatementCount) -> None:
