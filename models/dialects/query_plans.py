@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, Table, func
+from sqlalchemy import BindParameter, ColumnElement, Select, Table, any_, func
 
 
 def force_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]:
@@ -59,3 +59,19 @@ class LastRows:
         if dialect == "mariadb":
             return rows.order_by(self.key.desc()).limit(self.most)
         return rows.where(self.key >= func.coalesce(self.first.scalar_subquery(), 0))
+
+
+def equals_item(
+    column: ColumnElement[Any], items: Select[Any], dialect: str
+) -> ColumnElement[bool] | None:
+    """Return the condition that a column equals one of the few values of a subquery.
+
+    PostgreSQL takes the items of a JSON array for a hundred, and reads a table of some thousand
+    rows whole to join them; of the items of an array it estimates ten, and uses the index.
+
+    Returns:
+        The condition; None where a join is as good.
+    """
+    if dialect != "postgresql":
+        return None
+    return column == any_(func.array(items.scalar_subquery()))

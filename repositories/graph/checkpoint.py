@@ -16,6 +16,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     literal,
+    literal_column,
     or_,
     select,
     true,
@@ -23,7 +24,11 @@ from sqlalchemy import (
 )
 
 from threadlog.models.dialects.json import as_text, json_items, json_member_is
-from threadlog.models.dialects.query_plans import force_primary_key, prevent_index_sort
+from threadlog.models.dialects.query_plans import (
+    equals_item,
+    force_primary_key,
+    prevent_index_sort,
+)
 from threadlog.models.dialects.time import utc_now
 from threadlog.models.dialects.types import typed_null
 from threadlog.models.dialects.upsert import (
@@ -201,14 +206,14 @@ class CheckpointRepository(GraphRepository):
     def newest(self, thread_id: str, checkpoint_ns: str) -> StoredCheckpoint | None:
         """Return the newest checkpoint of a namespace, in one statement; None if not found."""
         key = {"thread_id": thread_id, "ns_digest": ns_digest(checkpoint_ns)}
-        return next(iter(_assemble(self.uow.run(_NEWEST, key))), None)
+        return next(iter(_assemble(self.uow.run(_newest(self.uow.dialect), key))), None)
 
     def one(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str
     ) -> StoredCheckpoint | None:
         """Return a checkpoint, in one statement; None if not found."""
         key = _key(thread_id, checkpoint_ns, checkpoint_id)
-        return next(iter(_assemble(self.uow.run(_ONE, key))), None)
+        return next(iter(_assemble(self.uow.run(_one(self.uow.dialect), key))), None)
 
     def page(self, query: CheckpointQuery) -> list[StoredCheckpoint]:
         """Return a page of checkpoints, newest first, in one statement."""
@@ -218,7 +223,7 @@ class CheckpointRepository(GraphRepository):
         )
         if query.thread_id is not None:
             target = force_primary_key(target, CHECKPOINTS, dialect)
-        return _assemble(self.uow.execute(_whole(target.cte("target"))))
+        return _assemble(self.uow.execute(_whole(target.cte("target"), dialect)))
 
     def chain(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str, depth: int
@@ -324,10 +329,17 @@ def _targets(
     )
 
 
-def _whole(target: CTE) -> CompoundSelect[Any]:
+def _whole(
+    target: CTE, dialect: str, *, namespace: Sequence[ColumnElement[bool]] = ()
+) -> CompoundSelect[Any]:
     """Return the one statement that reads checkpoints with their values and writes.
 
     One statement reads one snapshot: a concurrent write is seen completely or not at all.
+
+    Args:
+        target: the keys of the checkpoints.
+        dialect: the name of the session's dialect.
+        namespace: if all are of one namespace, the conditions on their values' rows.
     """
     items = json_items(target.c.blob_keys, "items")
     # Checkpoints share values; each value is read once.
@@ -354,14 +366,20 @@ def _whole(target: CTE) -> CompoundSelect[Any]:
         *(BLOBS.c.thread_id, BLOBS.c.ns_digest, BLOBS.c.blob_key, BLOBS.c.channel),
         *(typed_null(_TEXT), typed_null(WRITES.c.idx.type), BLOBS.c.type, BLOBS.c.value),
         *(typed_null(_TEXT), typed_null(_TEXT)),
-    ).join(
-        wanted,
-        and_(
-            BLOBS.c.thread_id == wanted.c.thread_id,
-            BLOBS.c.ns_digest == wanted.c.ns_digest,
-            BLOBS.c.blob_key == wanted.c.value,
-        ),
     )
+    keys = select(items.c.value).select_from(target.join(items, true()))
+    is_key = equals_item(BLOBS.c.blob_key, keys, dialect) if namespace else None
+    if is_key is not None:
+        blobs = blobs.where(*namespace, is_key)
+    else:
+        blobs = blobs.join(
+            wanted,
+            and_(
+                BLOBS.c.thread_id == wanted.c.thread_id,
+                BLOBS.c.ns_digest == wanted.c.ns_digest,
+                BLOBS.c.blob_key == wanted.c.value,
+            ),
+        )
     writes = select(
         literal(_WRITE),
         *(WRITES.c[name] for name in _KEY),
@@ -375,15 +393,31 @@ def _same_key(table: Table, target: CTE) -> ColumnElement[bool]:
     return and_(*(table.c[name] == target.c[name] for name in _KEY))
 
 
-_OF_NAMESPACE: Final = (
-    CHECKPOINTS.c.thread_id == bindparam("thread_id"),
-    CHECKPOINTS.c.ns_digest == bindparam("ns_digest"),
-)
-_NEWEST: Final = Statement(_whole(_targets(*_OF_NAMESPACE).limit(1).cte("target")))
+def _of_namespace(table: Table) -> Sequence[ColumnElement[bool]]:
+    return table.c.thread_id == bindparam("thread_id"), table.c.ns_digest == bindparam("ns_digest")
+
+
+_OF_NAMESPACE: Final = _of_namespace(CHECKPOINTS)
 _IS_CHECKPOINT: Final = CHECKPOINTS.c.checkpoint_id == bindparam("checkpoint_id")
-# The limit prevents MySQL from merging the CTE, which fails with JSON_TABLE on a single row
-# (error 1210).
-_ONE: Final = Statement(_whole(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT).limit(1).cte("target")))
+# A constant: for a parameter PostgreSQL would estimate a tenth of the rows, not one.
+_ONE_ROW: Final[ColumnElement[int]] = literal_column("1")
+
+
+@cache
+def _newest(dialect: str) -> Statement:
+    return _of_one(_targets(*_OF_NAMESPACE), dialect)
+
+
+@cache
+def _one(dialect: str) -> Statement:
+    return _of_one(_targets(*_OF_NAMESPACE, _IS_CHECKPOINT), dialect)
+
+
+def _of_one(targets: Select[Any], dialect: str) -> Statement:
+    # The limit prevents MySQL from merging the CTE, which fails with JSON_TABLE on a single row
+    # (error 1210).
+    target = targets.limit(_ONE_ROW).cte("target")
+    return Statement(_whole(target, dialect, namespace=_of_namespace(BLOBS)))
 
 
 def _chain() -> Select[Any]:

@@ -131,3 +131,18 @@ async def test_the_newest_of_all_threads_is_found_by_an_index(among_others: str)
     assert whole == {"ix_threadlog_checkpoints_recent"}, plan
     assert "LIMIT" in plan.statement
     assert not plan.sorts, plan
+
+
+async def test_values_of_the_newest_are_found_by_key_among_some_thousand(
+    postgres_graph_url: str,
+) -> None:
+    """PostgreSQL would read a table of this size whole to join it with an array's items."""
+    async with Saver(postgres_graph_url) as saver:
+        await put_chain(saver, "t", 300)
+        for number in range(8):
+            await saver.acopy_thread("t", f"other {number}")
+    await on_connection(postgres_graph_url, lambda connection: analyze(connection, *TABLES))
+    found = await plans(postgres_graph_url, _newest)
+    steps = [step for plan in found for step in plan.steps if step.table == TABLES[1]]
+    assert steps
+    assert not any(step.whole for step in steps), found
