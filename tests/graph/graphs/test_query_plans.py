@@ -142,7 +142,8 @@ async def test_values_of_the_newest_are_found_by_key_among_some_thousand(
         for number in range(8):
             await saver.acopy_thread("t", f"other {number}")
     await on_connection(postgres_graph_url, lambda connection: analyze(connection, *TABLES))
-    found = await plans(postgres_graph_url, _newest)
+    sent = await reading(postgres_graph_url, _newest)
+    found = await on_connection(postgres_graph_url, lambda connection: explain(connection, sent))
     steps = [step for plan in found for step in plan.steps if step.table == TABLES[1]]
     assert steps
     assert not any(step.whole for step in steps), found
