@@ -82,10 +82,10 @@ class SyncAppendBatcher:
         """
         shared = self._shared()
         append = _PendingAppend(request)
-        with shared.lock:
-            append.leads = shared.queue.may_start(request.thread_id)
-            shared.queue.put(append)
         try:
+            with shared.lock:
+                append.leads = shared.queue.may_start(request.thread_id)
+                shared.queue.put(append)
             while not append.is_done:
                 if append.leads:
                     self._run_batch(shared, append)
@@ -128,16 +128,17 @@ class SyncAppendBatcher:
 
     def _run_batch(self, shared: _Shared, leader: _PendingAppend) -> None:
         """Run the transaction of a batch, resolve its appends, and start the next batch."""
-        with shared.lock:
-            leader.leads = False
-            leader.woken.clear()
-            batch = shared.queue.next_batch(self._client.statement_limit)
-            if not batch:
-                return
-            shared.queue.start(batch)
+        batch: Sequence[_PendingAppend] = ()
         again: Sequence[_PendingAppend] = ()
         unresolved: Exception = CommitOutcomeUnknownError("The thread that wrote was interrupted")
         try:
+            with shared.lock:
+                leader.leads = False
+                leader.woken.clear()
+                batch = shared.queue.next_batch(self._client.statement_limit)
+                if not batch:
+                    return
+                shared.queue.start(batch)
             outcomes = self._client.write(append_together, [each.request for each in batch])
             again = [a for a, o in zip(batch, outcomes, strict=True) if isinstance(o, ThreadBusy)]
             for append, outcome in zip(batch, outcomes, strict=True):
@@ -148,14 +149,25 @@ class SyncAppendBatcher:
             if must_run_alone(batch, error):
                 again = batch
         finally:
-            with shared.lock:
-                shared.queue.finish(batch)
-                for append in reversed(again):
-                    self._put_back(shared, append)
-                for append in batch:
-                    if append not in again and not append.is_done:
-                        append.resolve(copy_error(unresolved) if len(batch) > 1 else unresolved)
-                shared.wake_next()
+            if batch:
+                self._finish(shared, batch, again, unresolved)
+
+    def _finish(
+        self,
+        shared: _Shared,
+        batch: Sequence[_PendingAppend],
+        again: Sequence[_PendingAppend],
+        unresolved: Exception,
+    ) -> None:
+        """Queue appends again, resolve those without an outcome, and start the next batch."""
+        with shared.lock:
+            shared.queue.finish(batch)
+            for append in reversed(again):
+                self._put_back(shared, append)
+            for append in batch:
+                if append not in again and not append.is_done:
+                    append.resolve(copy_error(unresolved) if len(batch) > 1 else unresolved)
+            shared.wake_next()
 
     def _put_back(self, shared: _Shared, append: _PendingAppend) -> None:
         if append.request.is_withdrawn:
