@@ -6,7 +6,7 @@ call ``setup()`` inside the block; the schema is verified before the first opera
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -218,10 +218,6 @@ class SyncGraphClient(_VerifiedClient):
         self._verified = True
 
 
-Method: TypeAlias = Literal["read", "write", "write_statement"]
-"""The method of a client that runs an operation."""
-
-
 @dataclass(slots=True)
 class _ClientSlot:
     """The client of a saver and of its copies: LangGraph's ``with_allowlist()`` makes copies."""
@@ -342,26 +338,34 @@ class Facade:
         )
 
     def _read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._call("read", operation, *args, **kwargs)
-
-    def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._call("write", operation, *args, **kwargs)
-
-    def _call(
-        self, method: Method, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run an operation without asyncio, or in the client's event loop from another thread."""
+        """Run an operation that only reads, in the client's event loop if it has one."""
         client = self._opened()
         if isinstance(client, SyncGraphClient):
-            done: T = getattr(client, method)(operation, *args, **kwargs)
-            return done
-        loop = _home_loop(client)
-        call = getattr(client, method)(operation, *args, **kwargs)
-        result: T = asyncio.run_coroutine_threadsafe(call, loop).result()
-        return result
+            return client.read(operation, *args, **kwargs)
+        loop = home_loop(client)
+        call = client.read(operation, *args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
+
+    def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation that may write; see `_read`."""
+        client = self._opened()
+        if isinstance(client, SyncGraphClient):
+            return client.write(operation, *args, **kwargs)
+        loop = home_loop(client)
+        call = client.write(operation, *args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
+
+    def _write_statement(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation whose one statement may write; see `_read`."""
+        client = self._opened()
+        if isinstance(client, SyncGraphClient):
+            return client.write_statement(operation, *args, **kwargs)
+        loop = home_loop(client)
+        call = client.write_statement(operation, *args, **kwargs)
+        return asyncio.run_coroutine_threadsafe(call, loop).result()
 
 
-def _home_loop(client: GraphClient) -> asyncio.AbstractEventLoop:
+def home_loop(client: GraphClient) -> asyncio.AbstractEventLoop:
     """Return the event loop of a client, for a call from another thread.
 
     Raises:

@@ -34,7 +34,7 @@ from threadlog.graph.checkpoints import (
     read_checkpoint,
     read_history,
 )
-from threadlog.graph.client import Facade, GraphClient, Method
+from threadlog.graph.client import Facade, GraphClient
 from threadlog.graph.pruning import Pruned, Strategy, check_strategy
 from threadlog.langgraph.serialization import (
     Target,
@@ -142,9 +142,12 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         Returns:
             The config that names this checkpoint.
         """
-        method: Method = "write_statement" if self._opened().joins_inserts else "write"
+        client = self._opened()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        self._call(method, put_checkpoint, row, blobs)
+        if client.joins_inserts:
+            self._write_statement(put_checkpoint, row, blobs)
+        else:
+            self._write(put_checkpoint, row, blobs)
         return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
 
     async def aput(
@@ -184,7 +187,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         self._opened()
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
-        self._call("write_statement", put_writes, *key, rows)
+        self._write_statement(put_writes, *key, rows)
 
     async def aput_writes(
         self,

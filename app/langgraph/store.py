@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import threading
-from abc import abstractmethod
 from collections.abc import Iterable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from typing import Any, ClassVar, Final, ParamSpec, TypeVar
+from typing import Any, ClassVar, Final
 
 from langgraph.store.base import BaseStore, IndexConfig, Op, Result, TTLConfig
 from sqlalchemy import URL, Engine
@@ -16,16 +15,12 @@ from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.encoding.validation import check_number
 from threadlog.errors import ConfigurationError, NotOpenError, ThreadlogError
-from threadlog.graph.client import Facade, GraphClient, Method
+from threadlog.graph.client import Facade, GraphClient
 from threadlog.graph.memories import read_items, sweep_items, write_items
-from threadlog.langgraph.operations import Batch, batch_of
+from threadlog.langgraph.operations import batch_of
 from threadlog.models import STORE, SchemaPart
 from threadlog.runtime.client import ExternalClient
 from threadlog.runtime.sync_client import SyncExternalClient
-from threadlog.runtime.transactions import Operation
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -33,61 +28,7 @@ _SWEEP_MINUTES: Final = 5
 _MAX_SWEEP_MINUTES: Final = 1_000_000
 
 
-class _Batches(BaseStore):
-    """Runs batches of operations, asynchronous and synchronous."""
-
-    supports_ttl = True
-
-    @abstractmethod
-    def _call(
-        self, method: Method, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run an operation without asyncio."""
-
-    @abstractmethod
-    async def _acall(
-        self, method: Method, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run an operation in asyncio."""
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Run operations; the methods of the store for one operation run a batch of one.
-
-        What is read is as it was before the operations that write, which are one transaction: if
-        it raises nothing was written. Of several writes of one key the last counts.
-
-        Args:
-            ops: the operations.
-
-        Returns:
-            The results in the order of the operations; None for those that write.
-
-        Raises:
-            InvalidNamespaceError: a namespace is not valid; nothing was read or written.
-            InvalidInputError: something else cannot be stored or searched for as it is; nothing
-                was read or written.
-            StorageError: the database refused or failed.
-        """
-        batch = batch_of(ops)
-        found = self._call("read", read_items, batch.readings) if batch.readings else []
-        if batch.changes:
-            self._call(_writing(batch), write_items, batch.items, batch.doomed)
-        return batch.results(found)
-
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """See `batch`."""
-        batch = batch_of(ops)
-        found = await self._acall("read", read_items, batch.readings) if batch.readings else []
-        if batch.changes:
-            await self._acall(_writing(batch), write_items, batch.items, batch.doomed)
-        return batch.results(found)
-
-
-def _writing(batch: Batch) -> Method:
-    return "write_statement" if len(batch.changes) == 1 else "write"
-
-
-class Store(Facade, _Batches):
+class Store(Facade, BaseStore):
     """Stores the memories of LangGraph's graphs, with the guarantees of a `Checkpointer`.
 
     A context manager for both ``async with`` and ``with``, one at a time, as `Saver` is::
@@ -102,6 +43,7 @@ class Store(Facade, _Batches):
     ``("acme-corp",)``.
     """
 
+    supports_ttl = True
     _part: ClassVar[SchemaPart] = STORE
 
     def __init__(
@@ -149,12 +91,6 @@ class Store(Facade, _Batches):
             retry_seconds=retry_seconds,
         )
 
-    async def _acall(
-        self, method: Method, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        done: T = await getattr(self._async_client(), method)(operation, *args, **kwargs)
-        return done
-
     async def __aexit__(self, *exc_info: object) -> None:
         """Stop the sweeper, and close as `Saver` does."""
         await self._stop_task(None)
@@ -196,6 +132,45 @@ class Store(Facade, _Batches):
             client = SyncExternalClient(session, opened, STORE)
         return BoundStore(client, self.ttl_config)
 
+    # --- Operations ------------------------------------------------------------------
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Run operations; the methods of the store for one operation run a batch of one.
+
+        What is read is as it was before the operations that write, which are one transaction: if
+        it raises nothing was written. Of several writes of one key the last counts.
+
+        Args:
+            ops: the operations.
+
+        Returns:
+            The results in the order of the operations; None for those that write.
+
+        Raises:
+            InvalidNamespaceError: a namespace is not valid; nothing was read or written.
+            InvalidInputError: something else cannot be stored or searched for as it is; nothing
+                was read or written.
+            StorageError: the database refused or failed.
+        """
+        batch = batch_of(ops)
+        found = self._read(read_items, batch.readings) if batch.readings else []
+        if len(batch.changes) == 1:
+            self._write_statement(write_items, batch.items, batch.doomed)
+        elif batch.changes:
+            self._write(write_items, batch.items, batch.doomed)
+        return batch.results(found)
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """See `batch`."""
+        batch = batch_of(ops)
+        client = self._async_client()
+        found = await client.read(read_items, batch.readings) if batch.readings else []
+        if len(batch.changes) == 1:
+            await client.write_statement(write_items, batch.items, batch.doomed)
+        elif batch.changes:
+            await client.write(write_items, batch.items, batch.doomed)
+        return batch.results(found)
+
     # --- Expiry ----------------------------------------------------------------------
 
     def sweep_ttl(self) -> Any:
@@ -207,13 +182,13 @@ class Store(Facade, _Batches):
         if isinstance(self._opened(), GraphClient):
             return self._sweep()
         total = 0
-        while swept := self._call("write", sweep_items):
+        while swept := self._write(sweep_items):
             total += swept
         return total
 
     async def _sweep(self) -> int:
         total = 0
-        while swept := await self._acall("write", sweep_items):
+        while swept := await self._async_client().write(sweep_items):
             total += swept
         return total
 
@@ -297,29 +272,38 @@ class Store(Facade, _Batches):
         return not wait_for([self._sweeper], timeout).not_done
 
 
-class BoundStore(_Batches):
+class BoundStore(BaseStore):
     """The methods of a `Store` in one session of the application; see `Store.bind`."""
+
+    supports_ttl = True
 
     def __init__(self, client: ExternalClient | SyncExternalClient, ttl: TTLConfig | None) -> None:
         """Create a store; `Store.bind` does."""
         self._client = client
         self.ttl_config = ttl
 
-    def _call(
-        self, method: Method, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        if isinstance(self._client, SyncExternalClient):
-            return self._client.write(operation, *args, **kwargs)
-        raise NotOpenError(
-            "The store is bound to an AsyncSession. Use the asynchronous methods, or bind a "
-            "Session."
-        )
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """See `Store.batch`; the transaction is the session's."""
+        if not isinstance(self._client, SyncExternalClient):
+            raise NotOpenError(
+                "The store is bound to an AsyncSession. Use the asynchronous methods, or bind a "
+                "Session."
+            )
+        batch = batch_of(ops)
+        found = self._client.read(read_items, batch.readings) if batch.readings else []
+        if batch.changes:
+            self._client.write(write_items, batch.items, batch.doomed)
+        return batch.results(found)
 
-    async def _acall(
-        self, method: Method, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        if isinstance(self._client, ExternalClient):
-            return await self._client.write(operation, *args, **kwargs)
-        raise NotOpenError(
-            "The store is bound to a Session. Use the synchronous methods, or bind an AsyncSession."
-        )
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """See `batch`."""
+        if not isinstance(self._client, ExternalClient):
+            raise NotOpenError(
+                "The store is bound to a Session. Use the synchronous methods, or bind an "
+                "AsyncSession."
+            )
+        batch = batch_of(ops)
+        found = await self._client.read(read_items, batch.readings) if batch.readings else []
+        if batch.changes:
+            await self._client.write(write_items, batch.items, batch.doomed)
+        return batch.results(found)
