@@ -2,13 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import partial
 from typing import Final, Literal
 
 from threadlog.models import MESSAGES, PARTITION_COUNT, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.catalog.catalog import Collation
-from threadlog.schema.result import PART_SUFFIX, Check, CheckResult, check_partitions
+from threadlog.schema.result import (
+    PART_SUFFIX,
+    Check,
+    CheckResult,
+    partition_results,
+    partitioned_tables,
+)
 
 _ENGINE: Final = "InnoDB"
 
@@ -18,9 +23,12 @@ _THREAD_IDS: Final = ("thread_id", "parent_thread_id")
 
 def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
     """Return the checks of a part with their names, in order."""
-    partitions = ("partitions", partial(check_partitions, find_fault=_partition_fault))
-    of_messages = [partitions] if part is MESSAGES else []
-    return [("engine", _engines), *of_messages, ("collation", _collations)]
+    of_messages: list[tuple[str, Check]] = [("partitions", _partitions)]
+    return [
+        ("engine", _engines),
+        *(of_messages if part is MESSAGES else []),
+        ("collation", _collations),
+    ]
 
 
 def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
@@ -39,6 +47,12 @@ def _engines(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     if engines:
         message = f"All tables{PART_SUFFIX[part.name]} use the engine {_ENGINE}."
         yield from faults or [CheckResult("engine", "ok", message)]
+
+
+def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
+    tables = partitioned_tables(uow, part)
+    faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
+    yield from partition_results(tables, faults)
 
 
 def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:

@@ -2,13 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import partial
 from typing import Final
 
 from threadlog.models import MESSAGES, PARTITION_COUNT, Message, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.catalog.postgres import Collation, PostgresCatalogue
-from threadlog.schema.result import PART_SUFFIX, Check, CheckResult, check_partitions
+from threadlog.schema.result import (
+    PART_SUFFIX,
+    Check,
+    CheckResult,
+    partition_results,
+    partitioned_tables,
+)
 
 _PARTITION_KEY: Final = "HASH (thread_id)"
 _BYTEWISE: Final = "C"
@@ -17,7 +22,7 @@ _BYTEWISE: Final = "C"
 def layout_checks(part: SchemaPart) -> list[tuple[str, Check]]:
     """Return the checks of a part with their names, in order."""
     of_messages: list[tuple[str, Check]] = [
-        ("partitions", partial(check_partitions, find_fault=_partition_fault)),
+        ("partitions", _partitions),
         ("metadata", _metadata_index),
     ]
     return [
@@ -56,6 +61,12 @@ def _keys(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     if uow.catalogue.tables(part):
         message = f"All keys{PART_SUFFIX[part.name]} are there."
         yield from faults or [CheckResult("keys", "ok", message)]
+
+
+def _partitions(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
+    tables = partitioned_tables(uow, part)
+    faults = [fault for table in tables if (fault := _partition_fault(uow, table))]
+    yield from partition_results(tables, faults)
 
 
 def _partition_fault(uow: UnitOfWork, table: str) -> CheckResult | None:

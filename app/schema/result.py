@@ -1,6 +1,6 @@
 """The results of checks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -37,16 +37,15 @@ PART_SUFFIX: Final[dict[PartName, str]] = {
 """Names the part in a message, unless it is the message log."""
 
 
-def check_partitions(
-    uow: UnitOfWork,
-    part: SchemaPart,
-    *,
-    find_fault: Callable[[UnitOfWork, str], CheckResult | None],
-) -> Iterator[CheckResult]:
-    """Check the partitions of the tables that are partitioned by thread."""
+def partitioned_tables(uow: UnitOfWork, part: SchemaPart) -> list[str]:
+    """Return the names of the part's existing tables that are partitioned by thread."""
     partitioned = (Message.__tablename__, Run.__tablename__)
-    tables = [table for table in partitioned if table in uow.catalogue.tables(part)]
-    faults = [fault for table in tables if (fault := find_fault(uow, table))]
-    if tables:
-        message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
-        yield from faults or [CheckResult("partitions", "ok", message)]
+    return [table for table in partitioned if table in uow.catalogue.tables(part)]
+
+
+def partition_results(tables: list[str], faults: list[CheckResult]) -> list[CheckResult]:
+    """Return the faults, or that the tables have their partitions; nothing if there are none."""
+    if not tables:
+        return []
+    message = f"{' and '.join(tables)} have {PARTITION_COUNT} partitions by thread_id."
+    return faults or [CheckResult("partitions", "ok", message)]
