@@ -53,7 +53,7 @@ from threadlog.repositories.transfer import RawRowRepository, count_rows
 if TYPE_CHECKING:
     from threadlog.repositories.base import Rows
 
-WRITES: Final = "threadlog_writes"
+WRITES_OPTION: Final = "threadlog_writes"
 """Execution option of a connection whose transaction is going to write. An engine may take
 its write lock at the start (SQLite's BEGIN IMMEDIATE)."""
 
@@ -383,7 +383,7 @@ class OwnedUnitOfWork(UnitOfWork):
     def __enter__(self) -> Self:
         """Begin the transaction."""
         self.connection = self.session.connection(
-            self._bind_arguments, execution_options={WRITES: self._writes}
+            self._bind_arguments, execution_options={WRITES_OPTION: self._writes}
         )
         return self
 

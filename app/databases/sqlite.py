@@ -30,7 +30,7 @@ from threadlog.errors import (
 )
 from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
-from threadlog.repositories.unit_of_work import WRITES
+from threadlog.repositories.unit_of_work import WRITES_OPTION
 
 MINIMUM_VERSION: Final = (3, 35, 0)
 
@@ -158,7 +158,7 @@ class SQLiteBackend(Backend):
         SQLite has no lock beyond a transaction. An application's transaction may have begun by
         reading, or in SQLAlchemy only.
         """
-        if connection.get_execution_options().get(WRITES, False):
+        if connection.get_execution_options().get(WRITES_OPTION, False):
             return
         if getattr(connection.connection.driver_connection, "in_transaction", False):
             connection.exec_driver_sql("ROLLBACK")
@@ -220,5 +220,5 @@ def _begin_wal(cursor: DBAPICursor) -> None:
 def _on_begin(connection: Connection) -> None:
     # A transaction that begins by reading cannot wait for the write lock later: SQLite
     # refuses at once, since waiting could deadlock.
-    writes = connection.get_execution_options().get(WRITES, False)
+    writes = connection.get_execution_options().get(WRITES_OPTION, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

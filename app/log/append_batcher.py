@@ -144,7 +144,7 @@ class AppendQueue(Generic[AppendT]):
 
 
 def must_run_alone(appends: Sequence[QueuedAppend], error: Exception) -> bool:
-    """Return True if the appends of a batch that failed are to run one by one."""
+    """Return True, and log it, if the appends of a batch that failed are to run one by one."""
     if len(appends) == 1 or isinstance(error, _OF_ALL):
         return False
     reason = error.reason if isinstance(error, StorageError) else type(error).__name__

@@ -28,7 +28,7 @@ from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 from threadlog.repositories.base import Statement
 from threadlog.repositories.unit_of_work import (
-    WRITES,
+    WRITES_OPTION,
     CommitLostError,
     CompiledStatement,
     EngineUnitOfWork,
@@ -134,7 +134,7 @@ class OwnedRunner(TransactionRunner):
         self._autocommit = autocommit
         if isinstance(source, Engine):  # an option of the engine costs a transaction nothing
             options = {} if backend.embedded or not autocommit else _READ_COMMITTED
-            self._writing_engine = source.execution_options(**{WRITES: True}, **options)
+            self._writing_engine = source.execution_options(**{WRITES_OPTION: True}, **options)
         self.sleep = sleep
         self._retry_seconds = retry_seconds
         self._dialect: str | None = None

@@ -30,7 +30,7 @@ from threadlog.errors import (
 )
 from threadlog.models import PARTS, PartName, SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
-from threadlog.repositories.unit_of_work import WRITES
+from threadlog.repositories.unit_of_work import WRITES_OPTION
 from threadlog.runtime.client import sleep
 from threadlog.runtime.engines import open_engine
 from threadlog.runtime.transactions import translate_errors
@@ -239,7 +239,7 @@ async def _on_connection(url: str | URL, work: Callable[[Connection, Backend], T
     engine = open_engine(backend, parsed, PoolSize(1, 1), EngineUse(statement_timeout=False))
     try:
         with _translate_errors(backend):
-            async with engine.execution_options(**{WRITES: True}).connect() as connection:
+            async with engine.execution_options(**{WRITES_OPTION: True}).connect() as connection:
                 return await connection.run_sync(work, backend)
     finally:
         await engine.dispose()

@@ -194,7 +194,7 @@ class StoreItemRepository(Repository):
         return None if row is None else StoredItem(*row)
 
     def refresh(self, items: Sequence[StoredItem]) -> None:
-        """Let items that expire do so after their time to live from now on."""
+        """Postpone the expiry of items to their time to live from now on."""
         rows = [
             {"digest": item.item_digest, "now": 0.0, "since_expiry": -item.ttl_seconds}
             for item in items

@@ -60,7 +60,7 @@ def waiting_in(checkpointer: SyncCheckpointer) -> int:
 @contextmanager
 def held(checkpointer: SyncCheckpointer) -> Iterator[None]:
     """Hold up each transaction that writes at its first statement until the block ends."""
-    engine = checkpointer.client.engine  # type: ignore[union-attr] # of a URL
+    engine = checkpointer.client.engine  # type: ignore[union-attr]  # of a URL
     assert isinstance(engine, Engine)
     released = threading.Event()
 
@@ -154,7 +154,7 @@ def test_a_lost_connection_during_commit_stores_each_append_once(
     opened: SyncCheckpointer, writers: ThreadPoolExecutor, server_url: str
 ) -> None:
     """The transaction of a batch is looked for; its outcome is that of all of its appends."""
-    engine = opened.client.engine  # type: ignore[union-attr] # of a URL
+    engine = opened.client.engine  # type: ignore[union-attr]  # of a URL
     assert isinstance(engine, Engine)
     lost = 0
 
@@ -162,8 +162,8 @@ def test_a_lost_connection_during_commit_stores_each_append_once(
         nonlocal lost
         if lost < 2:
             lost += 1
-            connection.connection.driver_connection.commit()  # type: ignore[union-attr]
-            connection.connection.driver_connection.close()  # type: ignore[union-attr]
+            connection.connection.driver_connection.commit()  # type: ignore[union-attr]  # checked out
+            connection.connection.driver_connection.close()  # type: ignore[union-attr]  # checked out
 
     event.listen(engine, "commit", lose)
     with held(opened):
