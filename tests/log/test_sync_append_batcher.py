@@ -2,6 +2,7 @@
 
 import _thread
 import asyncio
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -231,6 +232,15 @@ def interrupt_main_thread_if_it_waits(checkpointer: SyncCheckpointer) -> None:
         _thread.interrupt_main()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Handle SIGINT as Python does, also in a run that a shell started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_append_leaves_the_queue(
     database_url: str, writers: ThreadPoolExecutor
 ) -> None:
