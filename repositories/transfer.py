@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import (
@@ -29,7 +30,7 @@ from threadlog.models.dialects.transfer import (
     truncate_to_column,
 )
 from threadlog.models.dialects.upsert import insert_if_absent, insert_or_replace
-from threadlog.repositories.base import Executor, Repository
+from threadlog.repositories.base import Executor, Repository, Statement
 
 RowKey: TypeAlias = tuple[Any, ...]
 """The primary key of a row without the thread's id; empty if it has no other columns."""
@@ -160,7 +161,7 @@ class RawRowRepository(Repository):
 
     def insert(self, rows: Sequence[RawRow]) -> None:
         """Insert rows; a row whose key exists by now is skipped."""
-        self.uow.execute(insert_if_absent(self._table, self.uow.dialect), rows)
+        self.uow.run(_insert(self._table, self.uow.dialect), rows)
 
     def replace(self, row: RawRow) -> None:
         """Overwrite the row with the same key, or insert it."""
@@ -180,6 +181,11 @@ class RawRowRepository(Repository):
                 return narrowed.where(column.in_([value for (value,) in keys]))
             case _:
                 return narrowed.where(tuple_(*self._key).in_(keys))
+
+
+@cache
+def _insert(table: Table, dialect: str) -> Statement:
+    return Statement(insert_if_absent(table, dialect))
 
 
 def _after(columns: Sequence[Column[Any]], key: RowKey) -> ColumnElement[bool]:

@@ -1,10 +1,13 @@
 """One transaction, and the repositories whose statements run in it."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache, cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Self, cast
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     Connection,
@@ -26,8 +29,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import MESSAGES, SchemaPart
+from threadlog.models.dialects.names import MYSQL, dialect_name
 from threadlog.models.dialects.last_insert_id import LAST_INSERT_ID_DIALECTS
-from threadlog.models.dialects.names import dialect_name
 from threadlog.repositories.base import (
     FetchedRows,
     GivenParameters,
@@ -103,10 +106,20 @@ class UnitOfWork(ABC):
 
     def run(self, statement: Statement, parameters: GivenParameters) -> FetchedRows:
         """Run a statement that runs often in the transaction."""
-        result = cast("CursorResult[Any]", self.execute(statement.executable, parameters))
+        result = cast("CursorResult[Any]", self._execute(statement, parameters))
         rows = FetchedRows(result) if result.returns_rows else FetchedRows()
         rows.rowcount = result.rowcount
         return rows
+
+    def _execute(self, statement: Statement, parameters: GivenParameters) -> "Rows":
+        if not isinstance(parameters, Mapping) and len(parameters) > 1:
+            dialect, known = self.connection.dialect, compiled_statements(self.connection.dialect)
+            if statement not in known:
+                known[statement] = CompiledStatement(statement.executable, dialect, parameters[0])
+            text, values, many = known[statement].prepare(parameters)
+            if not many:
+                return self.connection.exec_driver_sql(text, values)
+        return self.execute(statement.executable, parameters)
 
     @cached_property
     def dialect(self) -> str:
@@ -170,6 +183,13 @@ class UnitOfWork(ABC):
         return count_rows(self, tables, thread_id)
 
 
+# An INSERT of rows: the row, and the words after the rows on MySQL.
+_INSERT: Final = re.compile(
+    r"(INSERT INTO .*? VALUES )(\(.*?\))((?: AS new)? ON DUPLICATE KEY [^%]*)?", re.DOTALL
+)
+_NAMED: Final = re.compile(r"%\((\w+)\)s")
+
+
 class CompiledStatement:
     """The text of a `Statement` for one dialect, and the conversions of its values."""
 
@@ -187,6 +207,7 @@ class CompiledStatement:
         self.is_fixed = not compiled.post_compile_params
         """False if SQLAlchemy changes the text for each execution, as for a list of values."""
 
+        self._insert = _INSERT.fullmatch(self.text) if dialect.name in MYSQL else None
         self.row_conversions: Sequence[tuple[int, Callable[[Any], Any]]] | None = None
         """By place in a row: the conversions of its values; None before the first row."""
 
@@ -203,9 +224,13 @@ class CompiledStatement:
         self._types = [column.type for column in getattr(executable, "exported_columns", ())]
         self._dialect = dialect
 
-    def convert(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Return the parameters of executions as the driver takes them."""
-        found: list[Any] = []
+    def prepare(self, rows: Sequence[Mapping[str, Any]]) -> tuple[str, Any, bool]:
+        """Return the text, its parameters, and True if they are those of several executions.
+
+        On MySQL several rows of an INSERT become one execution: its drivers join only rows
+        without functions.
+        """
+        prepared: list[Any] = []
         for row in rows:
             values = []
             for name, convert in self._values:
@@ -216,8 +241,20 @@ class CompiledStatement:
                 else:
                     values.append(convert(row[name]))
             names = self._names
-            found.append(tuple(values) if names is None else dict(zip(names, values, strict=True)))
-        return found
+            prepared.append(
+                tuple(values) if names is None else dict(zip(names, values, strict=True))
+            )
+        if len(rows) == 1:
+            return self.text, prepared[0], False
+        if self._insert is None:
+            return self.text, prepared, True
+        into, row_text, after = self._insert.groups("")
+        if self._names is not None:
+            in_order = _NAMED.findall(row_text)
+            prepared = [[values[name] for name in in_order] for values in prepared]
+            row_text = _NAMED.sub("%s", row_text)
+        text = f"{into}{', '.join([row_text] * len(rows))}{after}"
+        return text, tuple(chain.from_iterable(prepared)), False
 
     def convert_rows(self, rows: FetchedRows, description: Sequence[Any]) -> None:
         """Convert rows of a cursor to Python's types.
@@ -238,6 +275,16 @@ class CompiledStatement:
             for place, convert in self.row_conversions:
                 values[place] = convert(values[place])
             rows[number] = values
+
+
+_COMPILED: Final[WeakKeyDictionary[Dialect, dict[Statement, CompiledStatement]]] = (
+    WeakKeyDictionary()
+)
+
+
+def compiled_statements(dialect: Dialect) -> dict[Statement, CompiledStatement]:
+    """Return the statements that were compiled for the dialect of an engine, to add more."""
+    return _COMPILED.setdefault(dialect, {})
 
 
 class EngineUnitOfWork(UnitOfWork):
@@ -261,7 +308,7 @@ class EngineUnitOfWork(UnitOfWork):
 
         Args:
             engine: the engine of the pool.
-            compiled: the statements that were compiled for the engine, to which more are added.
+            compiled: see `compiled_statements`.
             writes: whether the block is going to write.
             single: whether each `Statement` of the block is a transaction of its own: the
                 connections are in autocommit mode.
@@ -307,9 +354,7 @@ class EngineUnitOfWork(UnitOfWork):
         autocommit = self._single and getattr(driver_connection, "autocommit", True) is not False
         if not autocommit and not connection.in_transaction():
             connection.begin()
-        many = len(given) > 1
-        text, values = compiled.text, compiled.convert(given)
-        sent: Any = values if many else values[0]
+        text, sent, many = compiled.prepare(given)
         cursor = None
         try:
             cursor = driver_connection.cursor()

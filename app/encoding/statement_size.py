@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from threadlog.errors import TooLargeError
-from threadlog.repositories.catalog.catalog import StatementLimit
 from threadlog.repositories.log.message import NewMessage
 
 T = TypeVar("T")
@@ -22,8 +21,8 @@ ROW_OVERHEAD: Final = 3_000
 STATEMENT_OVERHEAD: Final = 1_000
 """Bytes of a statement in addition to its rows."""
 
-# Quotes, a comma, and the prefix of a binary value.
-VALUE_OVERHEAD: Final = 16
+# Quotes, a comma, and the function that decodes a binary value.
+VALUE_OVERHEAD: Final = 32
 
 
 class Batch(NamedTuple, Generic[T]):
@@ -45,7 +44,7 @@ def in_batches(messages: Iterable[NewMessage], limit: int) -> list[Batch[NewMess
         TooLargeError: a single message does not fit.
     """
     sized = (
-        (message, f"messages[{index}]", _message_size(message, limit))
+        (message, f"messages[{index}]", _message_size(message))
         for index, message in enumerate(messages)
     )
     return batches(sized, limit)
@@ -74,32 +73,28 @@ def batches(rows: Iterable[tuple[T, str, int]], limit: int) -> list[Batch[T]]:
     return [Batch(batch, size) for batch, size in zip(found, sizes, strict=True)]
 
 
-def row_size(*values: bytes | str, limit: int = 0) -> int:
+def row_size(*values: bytes | str) -> int:
     """Return the maximum size, in bytes, of a row of all these values in a statement.
 
-    Args:
-        values: the values; text is written with escapes.
-        limit: the limit of the statement, of `StatementLimit` if the driver may write bytes as
-            hexadecimal digits.
+    Text is written with escapes, bytes in base64.
     """
-    as_hex = isinstance(limit, StatementLimit) and limit.bytes_as_hex
     size = VALUE_OVERHEAD * len(values)
     for value in values:
         if isinstance(value, str):
             size += _literal_size(value.encode())
         else:
-            size += 2 * len(value) if as_hex else _literal_size(value)
+            size += (len(value) + 2) // 3 * 4
     return size
 
 
 def check_row(what: str, *values: bytes | str, limit: int) -> None:
     """Raise TooLargeError if a row of these values does not fit into one statement."""
-    _check_total(what, row_size(*values, limit=limit), limit)
+    _check_total(what, row_size(*values), limit)
 
 
-def _message_size(message: NewMessage, limit: int) -> int:
+def _message_size(message: NewMessage) -> int:
     metadata = json.dumps(message.metadata) if message.metadata else ""
-    return row_size(message.payload, metadata, limit=limit) + ROW_OVERHEAD
+    return row_size(message.payload, metadata) + ROW_OVERHEAD
 
 
 def check_size(value: object, what: str, limit: int) -> None:

@@ -56,7 +56,7 @@ def put_checkpoint(
             uow.checkpoints.put(new, blobs)
             return
         for batch in blob_batches:
-            uow.checkpoint_blobs.put(new.thread_id, digest, batch.rows, batch.size)
+            uow.checkpoint_blobs.put(new.thread_id, digest, batch.rows)
         uow.checkpoints.put(new)
 
     transactions.write(put, idempotent=True, single=single)
@@ -83,7 +83,7 @@ def put_writes(
 
     def put(uow: UnitOfWork) -> None:
         for batch in write_batches:
-            uow.checkpoint_writes.put(key, batch.rows, batch.size)
+            uow.checkpoint_writes.put(key, batch.rows)
 
     if write_batches:
         # SQLite inserts row by row.
@@ -274,15 +274,13 @@ def _divide_blobs(thread_id: str, blobs: Sequence[NewBlob], limit: int) -> Seque
         bound += 2 * len(blob.value) + _ESCAPED_CHARACTER * names + _ROW
     if not blobs or bound <= limit - STATEMENT_OVERHEAD:
         return [Batch(list(blobs), bound)] if blobs else []
-    return batches(_sized_blobs(thread_id, blobs, limit), limit)
+    return batches(_sized_blobs(thread_id, blobs), limit)
 
 
-def _sized_blobs(
-    thread_id: str, blobs: Sequence[NewBlob], limit: int
-) -> Iterator[tuple[NewBlob, str, int]]:
+def _sized_blobs(thread_id: str, blobs: Sequence[NewBlob]) -> Iterator[tuple[NewBlob, str, int]]:
     """Yield values with their names in errors and their sizes in a statement."""
     for blob in blobs:
-        size = row_size(thread_id, *blob, limit=limit) + _ROW
+        size = row_size(thread_id, *blob) + _ROW
         yield blob, f"the value of channel {blob.channel!r}", size
 
 
@@ -296,14 +294,14 @@ def _divide_writes(
         bound += 2 * len(write.value) + _ESCAPED_CHARACTER * names + _ROW
     if not writes or bound <= limit - STATEMENT_OVERHEAD:
         return [Batch(list(writes), bound)] if writes else []
-    return batches(_sized_writes(thread_id, checkpoint_id, writes, limit), limit)
+    return batches(_sized_writes(thread_id, checkpoint_id, writes), limit)
 
 
 def _sized_writes(
-    thread_id: str, checkpoint_id: str, writes: Sequence[NewWrite], limit: int
+    thread_id: str, checkpoint_id: str, writes: Sequence[NewWrite]
 ) -> Iterator[tuple[NewWrite, str, int]]:
     """Yield writes with their names in errors and their sizes in a statement."""
     for write in writes:
         names = (thread_id, checkpoint_id, write.task_id, write.task_path, write.channel)
-        size = row_size(*names, write.type, write.value, limit=limit) + _ROW
+        size = row_size(*names, write.type, write.value) + _ROW
         yield write, f"the write to channel {write.channel!r}", size

@@ -26,13 +26,12 @@ from threadlog.errors import (
 )
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
-from threadlog.repositories.base import Statement
 from threadlog.repositories.unit_of_work import (
     WRITES_OPTION,
     CommitLostError,
-    CompiledStatement,
     EngineUnitOfWork,
     bind_arguments,
+    compiled_statements,
 )
 
 _LOG: Final = logging.getLogger(__name__)
@@ -134,11 +133,11 @@ class OwnedRunner(TransactionRunner):
         self._autocommit = autocommit
         if isinstance(source, Engine):  # an option of the engine costs a transaction nothing
             options = {} if backend.embedded or not autocommit else _READ_COMMITTED
+            self._compiled = compiled_statements(source.dialect)
             self._writing_engine = source.execution_options(**{WRITES_OPTION: True}, **options)
         self.sleep = sleep
         self._retry_seconds = retry_seconds
         self._dialect: str | None = None
-        self._compiled: dict[Statement, CompiledStatement] = {}
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in one transaction and end it; see `TransactionRunner.read`."""

@@ -51,7 +51,7 @@ from threadlog.migrations.autogenerate.postgres_autogenerate import PartsOfNewTa
 from threadlog.migrations.history.definitions import POSTGRESQL
 from threadlog.models import PARTS
 from threadlog.models.dialects.names import dialect_name
-from threadlog.models.dialects.types import BytewiseText
+from threadlog.models.dialects.types import BytewiseText, SentAsText
 
 _TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
 # A JSON path of MySQL and SQLite, or an array of keys of PostgreSQL.
@@ -223,10 +223,13 @@ def _use_plain_default(column: Column[Any], dialect: Dialect | None) -> None:
 def _plain(type_: TypeEngine[Any], *, on_postgresql: bool) -> TypeEngine[Any]:
     """Return SQLAlchemy's own types, one for each dialect, in place of threadlog's type."""
     variants = type_._variant_mapping  # noqa: SLF001 - SQLAlchemy has no public accessor
-    if isinstance(variants.get(POSTGRESQL), BytewiseText):
+    ours = {
+        n: kind.plain for n, kind in variants.items() if isinstance(kind, BytewiseText | SentAsText)
+    }
+    if ours:
         plain = type_.copy()
         # with_variant() cannot replace a variant.
-        plain._variant_mapping = variants.union({POSTGRESQL: BytewiseText.plain})  # noqa: SLF001 - as above
+        plain._variant_mapping = variants.union(ours)  # noqa: SLF001 - as above
         return plain
     if not isinstance(type_, TypeDecorator) or not type(type_).__module__.startswith(_OURS):
         return type_

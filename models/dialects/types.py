@@ -1,10 +1,12 @@
 """Column types, and comparing identifiers byte by byte."""
 
+from binascii import b2a_base64
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     DateTime,
     Dialect,
@@ -14,6 +16,7 @@ from sqlalchemy import (
     TypeDecorator,
     and_,
     cast,
+    func,
     null,
 )
 from sqlalchemy.dialects import mysql, postgresql
@@ -75,7 +78,29 @@ def _bytewise_text(type_: BytewiseText, compiler: Any, **kw: Any) -> str:
 
 def large_binary() -> LargeBinary:
     """Return the type of a message's packed bytes: up to 4 GiB on MySQL."""
-    return LargeBinary().with_variant(mysql.LONGBLOB(), *MYSQL)
+    return LargeBinary().with_variant(SentAsText(), *MYSQL)
+
+
+class SentAsText(mysql.LONGBLOB):
+    """A LONGBLOB whose values are sent in base64.
+
+    A server fails to list the statements that run or wait if one has bytes that are not text.
+    """
+
+    plain = mysql.LONGBLOB()
+    """The same column in SQLAlchemy's own types, for migrations."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Return the encoder; PyMySQL would write each of its bytes as two digits."""
+        return b2a_base64 if dialect.is_async else _base64_text
+
+    def bind_expression(self, bindvalue: BindParameter[Any]) -> ColumnElement[bytes]:
+        """Return the value that the server decodes."""
+        return func.from_base64(bindvalue)
+
+
+def _base64_text(value: bytes) -> str:
+    return b2a_base64(value, newline=False).decode()
 
 
 ANY_TEXT: Final = {"threadlog.any_text": True}

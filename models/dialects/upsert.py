@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -18,13 +18,6 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from threadlog.models.dialects.names import MYSQL
-
-Rows: TypeAlias = Sequence[Mapping[str, Any]]
-
-JOINED_BYTES: Final = 900_000
-"""The most bytes of rows that the drivers of MySQL join to one INSERT: their constant
-``max_stmt_length`` with room for the statement itself. Up to this size a cached statement serves
-any number of rows."""
 
 # Dialects with ON CONFLICT, whose syntax is the same in both.
 _INSERT: Final[Mapping[str, Callable[[Table], sqlite.Insert | postgresql.Insert]]] = {
@@ -140,17 +133,3 @@ def insert_rows_if_absent(
     same = (bindparam(name, type_=table.c[name].type) for name in key)
     into = [*key, *(column.name for column in columns)]
     return insert.from_select(into, select(*same, *rows.c)), names
-
-
-def many_rows(statement: Insert, rows: Rows, dialect: str) -> tuple[Insert] | tuple[Insert, Rows]:
-    """Return the arguments of `execute` that send more than `JOINED_BYTES` in one statement.
-
-    The drivers of MySQL join rows to one statement only up to that size. The drivers of
-    PostgreSQL send rows without waiting for an answer to each. SQLite has no round trips.
-
-    Args:
-        statement: an INSERT.
-        rows: its values, by column.
-        dialect: the name of the server's dialect.
-    """
-    return (statement.values(rows),) if dialect in MYSQL else (statement, rows)

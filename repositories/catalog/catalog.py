@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Self, cast
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import (
     Column,
@@ -79,23 +79,6 @@ class SessionSettings(NamedTuple):
     """The rows that a SELECT without LIMIT returns at most."""
 
 
-class StatementLimit(int):
-    """The most bytes of one statement, and how the driver writes binary values in it."""
-
-    bytes_as_hex: bool
-
-    def __new__(cls, limit: int, *, bytes_as_hex: bool) -> Self:
-        """Create a limit.
-
-        Args:
-            limit: the limit, in bytes.
-            bytes_as_hex: True if the driver writes each byte as two hexadecimal digits.
-        """
-        self = super().__new__(cls, limit)
-        self.bytes_as_hex = bytes_as_hex
-        return self
-
-
 class CatalogueRepository(Repository):
     """Queries to the catalog, bound to one session.
 
@@ -157,11 +140,9 @@ class CatalogueRepository(Repository):
         """Create the missing tables of a part. Only for embedded databases."""
         part.metadata.create_all(self.uow.connection)
 
-    def max_allowed_packet(self) -> StatementLimit:
+    def max_allowed_packet(self) -> int:
         """Return the largest statement that a MySQL server accepts from this session."""
-        limit = int(self.uow.execute(_MAX_ALLOWED_PACKET).scalar() or 0)
-        as_hex = _writes_hex(self.uow.connection.dialect.loaded_dbapi)
-        return StatementLimit(limit, bytes_as_hex=as_hex)
+        return int(self.uow.execute(_MAX_ALLOWED_PACKET).scalar() or 0)
 
     def send_bytes(self) -> None:
         """Send a binary value, which a broken driver cannot.
@@ -241,9 +222,3 @@ class CatalogueRepository(Repository):
             f"MODIFY {CreateColumn(known[column]).compile(dialect=dialect)}" for column in columns
         ]
         return f"ALTER TABLE {table} {', '.join(changes)}"
-
-
-def _writes_hex(dbapi: Any) -> bool:
-    """Return True if a driver writes bytes as hexadecimal digits: PyMySQL since 1.2 does."""
-    escape = getattr(getattr(dbapi, "converters", None), "escape_bytes", None)
-    return escape is not None and len(escape(b"a" * 64)) >= 2 * 64

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import or_, select
 
-from threadlog.models.dialects.upsert import JOINED_BYTES, insert_if_absent, many_rows
+from threadlog.models.dialects.upsert import insert_if_absent
 from threadlog.models.tables import BLOBS
 from threadlog.repositories.base import Statement
 from threadlog.repositories.graph.digests import DIGITS, channel_digest
@@ -41,24 +41,19 @@ class CheckpointBlobRepository(GraphRepository):
     table = BLOBS
     name = "blob_key"
 
-    def put(self, thread_id: str, digest: str, batch: Sequence[NewBlob], size: int) -> None:
+    def put(self, thread_id: str, digest: str, batch: Sequence[NewBlob]) -> None:
         """Insert values in one statement; a version that is stored already is not changed.
 
         Args:
             thread_id: the thread.
             digest: the hash of the namespace.
             batch: the values.
-            size: approximate size of the values in a statement, in bytes.
         """
         key = {"thread_id": thread_id, "ns_digest": digest}
         rows = []
         for new in batch:
             rows.append({**key, **new._asdict()})  # noqa: PERF401 - one frame fewer
-        dialect = self.uow.dialect
-        if size > JOINED_BYTES:
-            self.uow.execute(*many_rows(insert_if_absent(BLOBS, dialect), rows, dialect))
-        else:
-            self.uow.run(_put(dialect), rows)
+        self.uow.run(_put(self.uow.dialect), rows)
 
     def existing(self, thread_id: str, digest: str, keys: Sequence[str]) -> set[str]:
         """Return the keys, among `keys`, that have a value."""

@@ -7,13 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Table, literal, select, union_all
 
 from threadlog.models.dialects.types import typed_null
-from threadlog.models.dialects.upsert import (
-    JOINED_BYTES,
-    insert_if_absent,
-    insert_or_replace_where,
-    insert_rows_if_absent,
-    many_rows,
-)
+from threadlog.models.dialects.upsert import insert_or_replace_where, insert_rows_if_absent
 from threadlog.models.tables import BLOBS, CHECKPOINTS, WRITES
 from threadlog.repositories.base import Statement
 from threadlog.repositories.graph.checkpoint import StoredBlob, StoredWrite
@@ -60,12 +54,7 @@ class CheckpointWriteRepository(GraphRepository):
     table = WRITES
     name = "checkpoint_id"
 
-    def put(
-        self,
-        key: Mapping[str, str],
-        batch: Sequence[NewWrite],
-        size: int,
-    ) -> None:
+    def put(self, key: Mapping[str, str], batch: Sequence[NewWrite]) -> None:
         """Insert writes in one statement.
 
         A write that is stored already is not changed: its step was repeated. Errors, interrupts
@@ -74,7 +63,6 @@ class CheckpointWriteRepository(GraphRepository):
         Args:
             key: the checkpoint's thread_id, ns_digest and checkpoint_id.
             batch: the writes.
-            size: approximate size of the writes in a statement, in bytes.
         """
         rows, replaces = {}, False
         for new in batch:
@@ -93,8 +81,6 @@ class CheckpointWriteRepository(GraphRepository):
         if replaces:
             replacing = insert_or_replace_where(WRITES, dialect, WRITES.c.idx < 0)
             self.uow.execute(replacing.values(values))
-        elif size > JOINED_BYTES:
-            self.uow.execute(*many_rows(insert_if_absent(WRITES, dialect), values, dialect))
         else:
             self.uow.run(statement, values)
 

@@ -206,7 +206,7 @@ async def test_a_config_without_a_thread_or_checkpoint_is_reported(saver: Saver)
 def test_write_at_the_packet_limit_is_stored_and_one_byte_more_refused(
     innodb_graph_url: str,
 ) -> None:
-    """PyMySQL since 1.2 writes each byte as two digits."""
+    """Bytes are sent in base64, four characters for three bytes."""
     with Saver(innodb_graph_url) as saver:
         assert saver._slot.client is not None
         limit = saver._slot.client._client.statement_limit
@@ -214,15 +214,17 @@ def test_write_at_the_packet_limit_is_stored_and_one_byte_more_refused(
         with pytest.raises(TooLargeError) as caught:
             saver.put_writes(config, [("a", bytes(limit))], "task")
         excess = caught.value.size - (limit - STATEMENT_OVERHEAD)
-        fits = limit + -excess // 2
-        assert limit // 2 - 5_000 < fits < limit // 2
+        fits = limit - 3 * -(-excess // 4)
+        assert limit // 4 * 3 - 5_000 < fits < limit // 4 * 3
         saver.put_writes(config, [("a", b"x" * fits)], "task")
         with pytest.raises(TooLargeError):
-            saver.put_writes(config, [("a", b"x" * (fits + 1))], "task")
+            saver.put_writes(config, [("a", b"x" * (fits + 3))], "task")
         values = {"a": b"x" * (limit // 3), "b": b"y" * (limit // 3), "c": b"z" * (limit // 3)}
         saver.put(config, checkpoint_of(values), metadata_of(), dict.fromkeys(values, "1"))
         with pytest.raises(TooLargeError):
-            saver.put(config, checkpoint_of({"a": bytes(limit // 2)}), metadata_of(), {"a": "2"})
+            saver.put(
+                config, checkpoint_of({"a": bytes(limit // 4 * 3)}), metadata_of(), {"a": "2"}
+            )
 
 
 async def test_what_exceeds_a_statement_is_refused_by_name(innodb_graph_url: str) -> None:
