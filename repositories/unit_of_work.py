@@ -30,7 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.models.dialects.names import MYSQL, dialect_name
-from threadlog.models.dialects.last_insert_id import LAST_INSERT_ID_DIALECTS
+from threadlog.models.dialects.returned_number import ONE_STATEMENT_DIALECTS
 from threadlog.repositories.base import (
     FetchedRows,
     GivenParameters,
@@ -129,7 +129,7 @@ class UnitOfWork(ABC):
     @property
     def can_lock_and_append(self) -> bool:
         """Whether `MessageRepository.lock_and_append` can be used."""
-        return self.read_committed and self.dialect in LAST_INSERT_ID_DIALECTS
+        return self.read_committed and self.dialect in ONE_STATEMENT_DIALECTS
 
     threads = cached_property(ThreadRepository)
     """Threads, and the lock under which a thread's seq is allocated."""

@@ -22,8 +22,8 @@ from threadlog.repositories.log.message import NewMessage, PlacedMessages
 from threadlog.repositories.log.thread import ThreadTail
 from threadlog.runtime.transactions import TransactionRunner
 
-# Bytes of a row with its payload as digits: sending a longer one takes longer than one
-# statement more. The ids stand in that statement seven times.
+# Bytes of a row whose message is appended in one statement: the server copies a longer one more
+# often. The ids stand in that statement seven times.
 _SHORT: Final = 200_000
 _IDS: Final = 8_000
 

@@ -11,6 +11,8 @@ from sqlalchemy import (
     Select,
     Table,
     Update,
+    and_,
+    exists,
     func,
     select,
     true,
@@ -55,12 +57,49 @@ class LockingRead:
         """Return the statements in their order; the last one reads."""
         if dialect == "postgresql":
             lock = lock_thread(self._table, self._key, dialect)
-            return lock, select(*self._columns(_plain)).where(self._is_row)
-        locking = self._after_the_row if dialect == "mariadb" else _locking
+            return lock, select(*self._columns(subquery_lock(dialect))).where(self._is_row)
+        locking = self._after_the_row if dialect == "mariadb" else subquery_lock(dialect)
         return (select(*self._columns(locking)).where(self._is_row).with_for_update(),)
 
     def _after_the_row(self, subquery: Select[Any]) -> Select[Any]:
-        return _locking(subquery.where(self._is_row).correlate(self._table))
+        return subquery.where(self._is_row).correlate(self._table).with_for_update()
+
+
+def subquery_lock(dialect: str) -> Lock:
+    """Return what makes a subquery of a locking statement read committed rows.
+
+    PostgreSQL has no such subqueries: all of a statement reads one snapshot.
+    """
+    return _plain if dialect == "postgresql" else Select.with_for_update
+
+
+def _plain(subquery: Select[Any]) -> Select[Any]:
+    return subquery
+
+
+def unless_under_lock(
+    statement: Select[Any],
+    rows: Table,
+    is_row: ColumnElement[bool],
+    condition: ColumnElement[bool],
+    dialect: str,
+) -> Select[Any]:
+    """Return the locking SELECT without result if `condition` is true of a row of another table.
+
+    The row is read as it is once the locks are held. On PostgreSQL the row must exist then, and
+    is locked too, after the others: only rows that the statement locks are read again.
+
+    Args:
+        statement: a SELECT of a thread that locks it.
+        rows: the other table.
+        is_row: the condition on the row, whose `thread_id` is that of the statement's thread.
+        condition: the condition to exclude.
+        dialect: the name of the session's dialect.
+    """
+    if dialect == "postgresql":
+        return statement.join(rows, and_(is_row, ~condition))
+    found = select(*rows.primary_key).where(is_row, condition)
+    return statement.where(~exists(found.with_for_update()))
 
 
 def with_advisory_lock(key: BindParameter[str], dialect: str) -> ColumnElement[str]:
@@ -170,11 +209,3 @@ def _bump(row: Table, is_row: ColumnElement[bool]) -> Update:
     """Return an UPDATE that writes to a row but changes no value, not even `updated_at`."""
     same = {c.name: c for c in row.columns if c.primary_key or c.onupdate is not None}
     return update(row).where(is_row).values(same)
-
-
-def _locking(subquery: Select[Any]) -> Select[Any]:
-    return subquery.with_for_update()
-
-
-def _plain(subquery: Select[Any]) -> Select[Any]:
-    return subquery

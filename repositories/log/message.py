@@ -6,11 +6,10 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    BindParameter,
     Select,
-    String,
+    and_,
     bindparam,
-    exists,
-    func,
     insert,
     literal,
     null,
@@ -20,8 +19,13 @@ from sqlalchemy import (
 
 from threadlog.errors import StorageError
 from threadlog.models.dialects.json import as_text
-from threadlog.models.dialects.last_insert_id import encode_last_insert_id
+from threadlog.models.dialects.locking import (
+    subquery_lock,
+    try_advisory_lock,
+    unless_under_lock,
+)
 from threadlog.models.dialects.query_plans import LastRows
+from threadlog.models.dialects.returned_number import with_number_kept, with_number_returned
 from threadlog.models.dialects.time import to_epoch
 from threadlog.models.dialects.types import id_equals
 from threadlog.models.tables import MESSAGES, RUNS, THREADS
@@ -98,40 +102,43 @@ _WHOLE_PAGE: Final = Statement(_PAGE)
 _LIMITED_PAGE: Final = Statement(_PAGE.limit(bindparam("limit")))
 
 
-def _lock_and_append(*unless: Select[Any]) -> Statement:
+_GIVEN: Final = [MESSAGES.c[name] for name in ("role", "metadata", "payload", "run_id")]
+_IS_RUN: Final = and_(
+    RUNS.c.thread_id == bindparam("thread_id"),
+    id_equals(RUNS.c.run_id, bindparam("run_id")),
+)
+
+
+@cache
+def _lock_and_append(dialect: str, *, of_run: bool) -> Statement:
     """Return the INSERT that locks a thread and adds a message after its last one.
 
     Args:
-        unless: SELECTs; if one finds a row, nothing is inserted.
+        dialect: the name of the dialect.
+        of_run: whether the message belongs to a run, which must not be completed.
     """
-    # All subqueries lock, so that the statement reads what was committed when it got its lock.
-    seq = last_seq(Select.with_for_update) + 1
-    # As digits: the server fails to list a waiting statement that has bytes other than text.
-    payload = func.unhex(bindparam("digits", type_=String()))
+    # On MySQL all subqueries lock, so that the statement reads what was committed when it got
+    # its lock. On PostgreSQL the key of a message that was committed meanwhile is a duplicate.
+    seq = last_seq(subquery_lock(dialect)) + 1
     given = [bindparam(column.name, type_=column.type) for column in _GIVEN]
-    row = select(
-        THREADS.c.thread_id, encode_last_insert_id(seq, NEEDS_TOUCH), payload, *given
-    ).where(
-        THREADS.c.thread_id == bindparam("thread_id"),
-        *(~exists(found.with_for_update()) for found in unless),
+    key: BindParameter[str] = bindparam("thread_id", type_=THREADS.c.thread_id.type)
+    row = (
+        select(
+            THREADS.c.thread_id,
+            with_number_kept(seq, NEEDS_TOUCH, dialect),
+            *given,
+        )
+        .where(THREADS.c.thread_id == key, try_advisory_lock(key, dialect, wait=False))
+        .with_for_update()
     )
-    names = ["thread_id", "seq", "payload", *(column.name for column in _GIVEN)]
-    return Statement(
-        insert(MESSAGES)
-        .from_select(names, row.with_for_update())
-        .execution_options(preserve_rowcount=True)
-    )
-
-
-_GIVEN: Final = [MESSAGES.c[name] for name in ("role", "metadata", "run_id")]
-_LOCK_AND_APPEND: Final = _lock_and_append()
-_LOCK_AND_APPEND_UNLESS_COMPLETED: Final = _lock_and_append(
-    select(RUNS.c.run_id).where(
-        RUNS.c.thread_id == bindparam("thread_id"),
-        id_equals(RUNS.c.run_id, bindparam("run_id")),
-        RUNS.c.completed_at.is_not(None),
-    )
-)
+    if of_run:
+        is_completed = RUNS.c.completed_at.is_not(None)
+        row = unless_under_lock(row, RUNS, _IS_RUN, is_completed, dialect)
+    names = ["thread_id", "seq", *(column.name for column in _GIVEN)]
+    statement = insert(MESSAGES).from_select(names, row)
+    needs_touch = select(NEEDS_TOUCH).where(THREADS.c.thread_id == key).scalar_subquery()
+    returning = with_number_returned(statement, MESSAGES.c.seq, needs_touch, dialect)
+    return Statement(returning.execution_options(preserve_rowcount=True))
 
 
 class NewMessage(NamedTuple):
@@ -213,24 +220,22 @@ class MessageRepository(Repository):
     def lock_and_append(self, thread_id: str, message: NewMessage) -> ThreadTail | None:
         """Lock a thread, and insert a message after its last one, in one statement.
 
-        Only for sessions at READ COMMITTED on a server of `LAST_INSERT_ID_DIALECTS`. The payload
-        is sent as two digits for each byte.
+        Only for sessions at READ COMMITTED on a server of `ONE_STATEMENT_DIALECTS`.
 
         Returns:
             The end of the thread before the message, with the lock held; None if the thread
-            does not exist or the message's run is completed: then nothing was inserted.
+            does not exist or the message's run is completed, on PostgreSQL also if the thread
+            is locked or the run is not claimed: then nothing was inserted.
 
         Raises:
             StorageError: the server does not return the seq of the message.
         """
-        statement = (
-            _LOCK_AND_APPEND if message.run_id is None else _LOCK_AND_APPEND_UNLESS_COMPLETED
-        )
-        values = {**message._asdict(), "digits": message.payload.hex()}
-        inserted = self.uow.run(statement, {"thread_id": thread_id, **values})
+        statement = _lock_and_append(self.uow.dialect, of_run=message.run_id is not None)
+        inserted = self.uow.run(statement, {"thread_id": thread_id, **message._asdict()})
         if not inserted.rowcount:
             return None
-        seq, needs_touch = divmod(inserted.lastrowid, 2)  # see `encode_last_insert_id`
+        # see `with_number_kept` and `with_number_returned`
+        seq, needs_touch = inserted[0] if inserted else divmod(inserted.lastrowid, 2)
         if not seq:  # a proxy in between, or a server that is not quite MySQL
             raise StorageError(
                 "The server does not return the argument of LAST_INSERT_ID(). A proxy may rewrite "

@@ -162,6 +162,7 @@ async def test_appends_of_runs_cost_one_statement_more(
     opened: Checkpointer, count: StatementCount, server_name: str
 ) -> None:
     """The runs of a group are looked at together."""
+    await asyncio.gather(*(opened.claim_run(f"t{n}", f"r{n}") for n in range(WRITERS)))
 
     async def sixteen() -> None:
         await asyncio.gather(

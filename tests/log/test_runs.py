@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import text
@@ -295,22 +295,35 @@ async def test_an_append_that_waited_sees_that_its_run_was_completed(database_ur
         assert refused
 
 
+_COMPLETES: Final = "UPDATE cubepi_runs SET completed_at = NOW()"
+_APPENDS: Final = (
+    "INSERT INTO cubepi_messages (thread_id, seq, role, payload, metadata) "
+    "SELECT thread_id, 2, role, payload, metadata FROM cubepi_messages"
+)
+
+
+@pytest.mark.parametrize("meanwhile", [_COMPLETES, _APPENDS], ids=["completed", "appended"])
 async def test_an_append_that_waits_for_the_lock_reads_what_was_committed_meanwhile(
-    innodb_url: str,
+    server_url: str, meanwhile: str
 ) -> None:
-    """The look at completed runs is no snapshot from before the wait."""
-    holder = engine_for(innodb_url)
-    async with Checkpointer(innodb_url) as checkpointer, holder.connect() as connection:
+    """Neither the run nor the last seq is as in a snapshot from before the wait."""
+    holder = engine_for(server_url)
+    async with Checkpointer(server_url) as checkpointer, holder.connect() as connection:
         await connection.run_sync(allow_any_update)
         await checkpointer.claim_run("t", "r")
+        await checkpointer.append("t", [UserFactory(run_id="r")])
         await connection.execute(text("SELECT * FROM cubepi_threads FOR UPDATE"))
         append = asyncio.create_task(checkpointer.append("t", [UserFactory(run_id="r")]))
         await asyncio.sleep(0.3)
-        await connection.execute(text("UPDATE cubepi_runs SET completed_at = NOW()"))
+        await connection.execute(text(meanwhile))
         await connection.commit()
-        with pytest.raises(RunAlreadyCompletedError):
+        if meanwhile == _COMPLETES:
+            with pytest.raises(RunAlreadyCompletedError):
+                await append
+        else:
             await append
-        assert await checkpointer.read("t") == []
+        stored = [each.seq for each in await checkpointer.read("t")]
+        assert stored == ([1] if meanwhile == _COMPLETES else [1, 2, 3])
     await holder.dispose()
 
 
