@@ -8,6 +8,7 @@ from threadlog.checkpointer import (
     MySQLCheckpointer,
     PostgresCheckpointer,
 )
+from threadlog.database import Database, SyncDatabase
 from threadlog.databases.mysql.failover import follow_primary
 from threadlog.errors import ThreadlogError
 from threadlog.log.framework_types import FrameworkTypes
@@ -28,6 +29,7 @@ __all__ = [
     "BoundCheckpointer",
     "CheckpointData",
     "Checkpointer",
+    "Database",
     "FrameworkTypes",
     "HitlRequest",
     "MariaDBCheckpointer",
@@ -39,6 +41,7 @@ __all__ = [
     "StoredMessage",
     "SyncBoundCheckpointer",
     "SyncCheckpointer",
+    "SyncDatabase",
     "SyncMessageLog",
     "ThreadSummary",
     "ThreadlogError",

@@ -25,8 +25,9 @@ from threadlog.runtime.client import (
     FactoryClient,
     client_of,
 )
+from threadlog.runtime.external import check_one_source
 from threadlog.runtime.transactions import Operation
-from threadlog.schema.opening import open_client
+from threadlog.schema.opening import open_client, verify_part
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -549,6 +550,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         *,
         engine: AsyncEngine | None = None,
         session_factory: Callable[[], AsyncSession] | None = None,
+        client: EngineClient | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
@@ -567,6 +569,8 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
                 ``retry_seconds``.
             engine: an engine of the application's, in place of a URL.
             session_factory: an ``async_sessionmaker`` of the application's, in place of a URL.
+            client: a client that its owner opens and closes, in place of a URL; see
+                `threadlog.Database`.
             min_pool_size: connections to a URL that are opened on entering; on MySQL 1 opens
                 two, as some are kept for reading.
             max_pool_size: the most connections to a URL at once; further operations wait,
@@ -577,11 +581,16 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
                 URL, or 30.
 
         Raises:
-            ConfigurationError: none or several of the first three are given, or one cannot
+            ConfigurationError: none or several of the first four are given, or one cannot
                 be used.
         """
-        size = PoolSize(min_pool_size, max_pool_size)
-        self.client = client_of(MESSAGES, url, engine, session_factory, size, retry_seconds)
+        self._client_is_external = client is not None
+        if client is None:
+            size = PoolSize(min_pool_size, max_pool_size)
+            self.client = client_of(MESSAGES, url, engine, session_factory, size, retry_seconds)
+        else:
+            check_one_source(url, engine, session_factory, client)
+            self.client = client
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
@@ -601,7 +610,10 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
             CubepiSchemaMismatch: the tables are of another version.
         """
         try:
-            await open_client(self.client, only=self.server)
+            if self._client_is_external:
+                await self.client.read(verify_part, MESSAGES)
+            else:
+                await open_client(self.client, only=self.server)
         except ThreadlogError as error:
             self._convert(error)
             raise
@@ -614,7 +626,8 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         if self._batcher is not None:
             self._batcher.close()
             self._batcher = None
-        await self.client.close()
+        if not self._client_is_external:
+            await self.client.close()
 
     def bind(
         self, session: AsyncSession | async_scoped_session[AsyncSession]

@@ -16,6 +16,7 @@ from threadlog.log.message_codec import MessageT
 from threadlog.log.results import StoredMessage
 from threadlog.log.sync_append_batcher import SyncAppendBatcher
 from threadlog.models import MESSAGES
+from threadlog.runtime.external import check_one_source
 from threadlog.runtime.methods import as_method
 from threadlog.runtime.sync_client import (
     SyncClient,
@@ -25,7 +26,7 @@ from threadlog.runtime.sync_client import (
     client_of,
 )
 from threadlog.runtime.transactions import Operation, TransactionRunner
-from threadlog.schema.opening import open_sync_client
+from threadlog.schema.opening import open_sync_client, verify_part
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -187,6 +188,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         *,
         engine: Engine | None = None,
         session_factory: Callable[[], Session] | None = None,
+        client: SyncEngineClient | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
@@ -198,16 +200,23 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
                 ``mysql+pymysql://``; ``postgresql://`` through psycopg; and ``sqlite:///file.db``.
             engine: an engine of the application's, in place of a URL.
             session_factory: a ``sessionmaker`` of the application's, in place of a URL.
+            client: a client that its owner opens and closes, in place of a URL; see
+                `threadlog.SyncDatabase`.
             min_pool_size: as for `Checkpointer`.
             max_pool_size: as for `Checkpointer`.
             retry_seconds: as for `Checkpointer`.
 
         Raises:
-            ConfigurationError: none or several of the first three are given, or one cannot
+            ConfigurationError: none or several of the first four are given, or one cannot
                 be used.
         """
-        size = PoolSize(min_pool_size, max_pool_size)
-        self.client = client_of(MESSAGES, url, engine, session_factory, size, retry_seconds)
+        self._client_is_external = client is not None
+        if client is None:
+            size = PoolSize(min_pool_size, max_pool_size)
+            self.client = client_of(MESSAGES, url, engine, session_factory, size, retry_seconds)
+        else:
+            check_one_source(url, engine, session_factory, client)
+            self.client = client
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
@@ -216,7 +225,10 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
     def __enter__(self) -> Self:
         """Connect, and verify server and schema; see `Checkpointer.__aenter__`."""
         try:
-            open_sync_client(self.client)
+            if self._client_is_external:
+                self.client.read(verify_part, MESSAGES)
+            else:
+                open_sync_client(self.client)
         except ThreadlogError as error:
             self._convert(error)
             raise
@@ -229,7 +241,8 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         if self._batcher is not None:
             self._batcher.close()
             self._batcher = None
-        self.client.close()
+        if not self._client_is_external:
+            self.client.close()
 
     def bind(
         self, session: Session | scoped_session[Session]

@@ -28,8 +28,7 @@ from threadlog.runtime.transactions import (
     TransactionRunner,
     translate_errors,
 )
-from threadlog.schema.opening import open_client, open_sync_client
-from threadlog.schema.verify import verify_schema
+from threadlog.schema.opening import initialise_schema, open_client, open_sync_client, verify_part
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +38,8 @@ class _VerifiedClient:
     """A client whose database is verified before the first operation."""
 
     _client: EngineClient | FactoryClient | SyncEngineClient | SyncFactoryClient
+    _part: SchemaPart
+    _is_shared: bool
     _verified = False
 
     joins_inserts: bool
@@ -68,6 +69,7 @@ class GraphClient(_VerifiedClient):
         url: str | URL | None = None,
         *,
         engine: AsyncEngine | None = None,
+        client: EngineClient | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
@@ -79,6 +81,7 @@ class GraphClient(_VerifiedClient):
         Args:
             url: the database.
             engine: an engine of the application's, in place of a URL.
+            client: an open client of a URL, whose connections are used and never closed.
             min_pool_size: connections to a URL that are opened at the start.
             max_pool_size: the most connections to a URL at once.
             retry_seconds: see `threadlog.Checkpointer`.
@@ -86,10 +89,13 @@ class GraphClient(_VerifiedClient):
             part: the part of the schema that the operations work on.
 
         Raises:
-            ConfigurationError: none or both are given, or one cannot be used.
+            ConfigurationError: none or several of the first three are given, or one cannot be
+                used.
         """
         size = PoolSize(min_pool_size, max_pool_size)
-        self._client = client_of(part, url, engine, None, size, retry_seconds)
+        self._client = client or client_of(part, url, engine, None, size, retry_seconds)
+        self._is_shared = client is not None
+        self._part = part
         self.joins_inserts = self._client.backend.joins_inserts
         self._initialise = initialise
 
@@ -106,11 +112,15 @@ class GraphClient(_VerifiedClient):
     async def open(self) -> None:
         """Connect, and verify the server; the tables may be missing."""
         self._verified = False
-        await open_client(self._client, initialise=self._initialise, verify=False)
+        if self._is_shared:
+            await self._client.write(initialise_schema, self._part)
+        else:
+            await open_client(self._client, initialise=self._initialise, verify=False)
 
     async def close(self) -> None:
         """Wait for running calls, for up to five seconds, and close own connections."""
-        await self._client.close()
+        if not self._is_shared:
+            await self._client.close()
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write."""
@@ -143,10 +153,10 @@ class GraphClient(_VerifiedClient):
         try:
             await self._verify()
         except CubepiSchemaError:
-            await self._client.write(create_tables)
+            await self._client.write(create_tables, self._part)
 
     async def _verify(self) -> None:
-        await self._client.read(_verify_part)
+        await self._client.read(verify_part, self._part)
         self._verified = True
 
 
@@ -160,6 +170,7 @@ class SyncGraphClient(_VerifiedClient):
         url: str | URL | None = None,
         *,
         engine: Engine | None = None,
+        client: SyncEngineClient | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
@@ -168,10 +179,13 @@ class SyncGraphClient(_VerifiedClient):
         """Create a client of a URL or of an application's engine; see `GraphClient`.
 
         Raises:
-            ConfigurationError: none or both are given, or one cannot be used.
+            ConfigurationError: none or several of the first three are given, or one cannot be
+                used.
         """
         size = PoolSize(min_pool_size, max_pool_size)
-        self._client = sync_client_of(part, url, engine, None, size, retry_seconds)
+        self._client = client or sync_client_of(part, url, engine, None, size, retry_seconds)
+        self._is_shared = client is not None
+        self._part = part
         self.joins_inserts = self._client.backend.joins_inserts
 
     @property
@@ -182,11 +196,15 @@ class SyncGraphClient(_VerifiedClient):
     def open(self) -> None:
         """Connect, and verify the server; the tables may be missing."""
         self._verified = False
-        open_sync_client(self._client, verify=False)
+        if self._is_shared:
+            self._client.write(initialise_schema, self._part)
+        else:
+            open_sync_client(self._client, verify=False)
 
     def close(self) -> None:
         """Close own connections; those in use when their call returns."""
-        self._client.close()
+        if not self._is_shared:
+            self._client.close()
 
     def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation that may write."""
@@ -211,10 +229,10 @@ class SyncGraphClient(_VerifiedClient):
         try:
             self._verify()
         except CubepiSchemaError:
-            self._client.write(create_tables)
+            self._client.write(create_tables, self._part)
 
     def _verify(self) -> None:
-        self._client.read(_verify_part)
+        self._client.read(verify_part, self._part)
         self._verified = True
 
 
@@ -234,7 +252,7 @@ class Facade:
         self,
         url: str | URL | None,
         engine: AsyncEngine | Engine | None,
-        client: GraphClient | None,
+        client: GraphClient | SyncGraphClient | None,
         **options: Any,
     ) -> None:
         """Set the source of connections; see `Saver.__init__`."""
@@ -304,7 +322,7 @@ class Facade:
 
     def __exit__(self, *exc_info: object) -> None:
         """Close own connections."""
-        if isinstance(self._slot.client, SyncGraphClient):
+        if isinstance(self._slot.client, SyncGraphClient) and not self._client_is_external:
             client, self._slot.client = self._slot.client, None
             client.close()
 
@@ -390,18 +408,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _verify_part(transactions: TransactionRunner) -> None:
-    """Check that the tables of the part are of this release's version.
-
-    Raises:
-        CubepiSchemaUninitialized: the tables or their version are missing.
-        CubepiSchemaMismatch: the schema has another version.
-    """
-    transactions.read(lambda uow: verify_schema(uow, transactions.part))
-
-
-def create_tables(transactions: TransactionRunner) -> None:
-    """Create the tables of the part, or bring them up to date.
+def create_tables(transactions: TransactionRunner, part: SchemaPart) -> None:
+    """Create the tables of a part, or bring them up to date.
 
     Raises:
         CubepiSchemaMismatch: the database holds another version.
@@ -411,4 +419,4 @@ def create_tables(transactions: TransactionRunner) -> None:
 
     runner = cast("OwnedRunner", transactions)
     with translate_errors(runner.backend), runner.connect() as connection:
-        migrate.upgrade_on(connection, runner.backend, runner.part, runner.sleep)
+        migrate.upgrade_on(connection, runner.backend, part, runner.sleep)

@@ -34,7 +34,7 @@ from threadlog.graph.checkpoints import (
     read_checkpoint,
     read_history,
 )
-from threadlog.graph.client import Facade, GraphClient
+from threadlog.graph.client import Facade, GraphClient, SyncGraphClient
 from threadlog.graph.pruning import Pruned, Strategy, check_strategy
 from threadlog.langgraph.serialization import (
     Target,
@@ -86,7 +86,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         url: str | URL | None = None,
         *,
         engine: AsyncEngine | Engine | None = None,
-        client: GraphClient | None = None,
+        client: GraphClient | SyncGraphClient | None = None,
         serde: SerializerProtocol | None = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,

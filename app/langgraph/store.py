@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.encoding.validation import check_number
 from threadlog.errors import ConfigurationError, NotOpenError, ThreadlogError
-from threadlog.graph.client import Facade, GraphClient
+from threadlog.graph.client import Facade, GraphClient, SyncGraphClient
 from threadlog.graph.memories import read_items, sweep_items, write_items
 from threadlog.langgraph.operations import batch_of
 from threadlog.models import STORE, SchemaPart
@@ -51,6 +51,7 @@ class Store(Facade, BaseStore):
         url: str | URL | None = None,
         *,
         engine: AsyncEngine | Engine | None = None,
+        client: GraphClient | SyncGraphClient | None = None,
         ttl: TTLConfig | None = None,
         index: IndexConfig | None = None,
         min_pool_size: int = 1,
@@ -63,6 +64,8 @@ class Store(Facade, BaseStore):
             url: as for `threadlog.Checkpointer`.
             engine: an engine of the application's, in place of a URL: an ``AsyncEngine`` for
                 ``async with``, an ``Engine`` for ``with``.
+            client: a client of the memory store that its owner opens and closes, in place of a
+                URL; the store then needs no block.
             ttl: when items expire, as for LangGraph's own stores. Expired items are never
                 returned, whatever ``omit_expired`` is.
             index: not supported.
@@ -71,8 +74,8 @@ class Store(Facade, BaseStore):
             retry_seconds: as for `threadlog.Checkpointer`.
 
         Raises:
-            ConfigurationError: none or both of the first two are given, one cannot be used, or
-                an index is asked for.
+            ConfigurationError: none or several of the first three are given, one cannot be
+                used, or an index is asked for.
         """
         if index is not None:
             raise ConfigurationError(
@@ -85,7 +88,7 @@ class Store(Facade, BaseStore):
         self._connect_to(
             url,
             engine,
-            None,
+            client,
             min_pool_size=min_pool_size,
             max_pool_size=max_pool_size,
             retry_seconds=retry_seconds,

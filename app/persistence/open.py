@@ -1,4 +1,4 @@
-"""Open the checkpointer and metadata store of a scheme."""
+"""Open the checkpointer and the stores of a scheme."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -60,9 +60,9 @@ async def open_checkpointer(
 
 @asynccontextmanager
 async def open_persistence(settings: "PersistenceSettings") -> AsyncIterator[Persistence]:
-    """Open the checkpointer and the metadata store of one scheme, on one engine.
+    """Open the checkpointer, metadata store and memory store of one scheme, on one engine.
 
-    Both are closed at the end of the ``async with`` block. Within the block, threads whose
+    They are closed at the end of the ``async with`` block. Within the block, threads whose
     time to live has ended are expired every ``ttl_sweep_seconds`` of the settings.
 
     Raises:

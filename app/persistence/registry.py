@@ -9,6 +9,7 @@ from threadlog.errors import ConfigurationError
 
 if TYPE_CHECKING:  # registration needs neither
     from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.store.base import BaseStore
 
     from threadlog.persistence.protocol import MetadataStoreProtocol
 
@@ -73,13 +74,16 @@ class CheckpointerSpec:
 
 @dataclass(frozen=True)
 class Persistence:
-    """The checkpointer and the metadata store of an agent server, of one scheme."""
+    """The checkpointer, the metadata store and the memory store of an agent server."""
 
     checkpointer: "BaseCheckpointSaver[Any]"
     """Stores the state of graphs."""
 
     metadata_store: "MetadataStoreProtocol"
     """Stores the rows of threads and runs."""
+
+    store: "BaseStore | None" = None
+    """Stores memories of graphs; None if the scheme is not one of threadlog's SQL databases."""
 
 
 Builder: TypeAlias = Callable[[CheckpointerSpec], AbstractAsyncContextManager[T]]
@@ -91,7 +95,7 @@ AnyBuilder = TypeVar("AnyBuilder", bound="Builder[Any]")
 CHECKPOINTERS: Final[dict[str, CheckpointerBuilder]] = {}
 METADATA_STORES: Final[dict[str, MetadataStoreBuilder]] = {}
 PERSISTENCES: Final[dict[str, Builder[Persistence]]] = {}
-"""Builders of schemes whose checkpointer and metadata store share one engine."""
+"""Builders of schemes whose checkpointer and stores share one engine."""
 
 
 def checkpointer_builder(scheme: str) -> CheckpointerBuilder:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL
@@ -12,6 +12,7 @@ from sqlalchemy import URL
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError, MissingExtraError
 from threadlog.graph.client import GraphClient
+from threadlog.models import STORE
 from threadlog.persistence.memory_store import InMemoryMetadataStore
 from threadlog.persistence.registry import (
     PERSISTENCES,
@@ -24,6 +25,8 @@ from threadlog.persistence.sql_store import MetadataStore
 
 if TYPE_CHECKING:  # an extra
     from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    from threadlog.runtime.client import EngineClient
 
 MEMORY: Final = "memory"
 """The scheme of data in the memory of the process."""
@@ -86,8 +89,10 @@ async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
 @asynccontextmanager
 async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
     """Open a `Saver`; its options are the pool sizes, ``retry_seconds`` and ``serde``."""
-    async with native_persistence(spec) as persistence:
-        yield persistence.checkpointer
+    from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
+
+    async with native_client(spec) as client:
+        yield Saver(client=client, serde=spec.options.get("serde"))
 
 
 @asynccontextmanager
@@ -99,12 +104,16 @@ async def native_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[Metadat
 
 @asynccontextmanager
 async def native_persistence(spec: CheckpointerSpec) -> AsyncIterator[Persistence]:
-    """Open a `Saver` and a `MetadataStore` on one engine."""
-    from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
+    """Open a `Saver`, a `MetadataStore` and a `Store` on one engine."""
+    from threadlog.langgraph import Saver, Store  # noqa: PLC0415 - an extra
 
     async with native_client(spec) as client:
+        items = GraphClient(client=cast("EngineClient", client.operations), part=STORE)
+        await items.open()
+        if spec.setup_schema:
+            await items.setup()
         saver = Saver(client=client, serde=spec.options.get("serde"))
-        yield Persistence(saver, MetadataStore(client=client))
+        yield Persistence(saver, MetadataStore(client=client), Store(client=items))
 
 
 register_checkpointer(*_DIALECTS)(native_checkpointer)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from threadlog.errors import ConfigurationError, ThreadlogError, UnsupportedServerError
+from threadlog.models import SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.runtime.client import EngineClient, FactoryClient
 from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
@@ -95,6 +96,22 @@ def open_database(
 
     changes = initialise and not engine_is_external
     return transactions.write(look) if changes else transactions.read(look)
+
+
+def initialise_schema(transactions: TransactionRunner, part: SchemaPart) -> None:
+    """Create a part of the schema if the database is embedded and has none of its tables."""
+    if transactions.backend.embedded:
+        transactions.write(lambda uow: transactions.backend.initialise_schema(uow, part))
+
+
+def verify_part(transactions: TransactionRunner, part: SchemaPart) -> None:
+    """Check that the tables of a part are of this release's version.
+
+    Raises:
+        CubepiSchemaUninitialized: the tables or their version are missing.
+        CubepiSchemaMismatch: the schema has another version.
+    """
+    transactions.read(lambda uow: verify_schema(uow, part))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from tests.persistence.registering import registries_restored
 from tests.support.databases import on_connection
 from tests.support.patience import patience
 from threadlog.errors import ConfigurationError, CubepiSchemaError, MissingExtraError
-from threadlog.langgraph import Saver
+from threadlog.langgraph import Saver, Store
 from threadlog.persistence import (
     CheckpointerSpec,
     InMemoryMetadataStore,
@@ -99,6 +99,16 @@ async def test_both_are_of_one_scheme(settings: PersistenceSettings) -> None:
         assert await halves(persistence, thread_id) == (True, True)
 
 
+async def test_a_memory_store_is_opened_beside_both(settings: PersistenceSettings) -> None:
+    for _ in range(2):
+        async with open_persistence(settings) as persistence:
+            assert isinstance(persistence.store, Store)
+            await persistence.store.aput(("a",), "k", {"x": 1})
+            thread_id = await thread(persistence)
+            assert await halves(persistence, thread_id) == (True, True)
+            assert await persistence.store.aget(("a",), "k") is not None
+
+
 async def test_both_are_on_one_engine(innodb_database: str) -> None:
     """They share the pool: all connections to the server, with both at work."""
     settings = PersistenceSettings(
@@ -110,6 +120,8 @@ async def test_both_are_on_one_engine(innodb_database: str) -> None:
     query = text("SELECT COUNT(*) FROM information_schema.processlist WHERE db = :name")
     async with open_persistence(settings) as persistence:
         ids = await asyncio.gather(*(thread(persistence) for _ in range(30)))
+        memories: Any = persistence.store
+        await asyncio.gather(*(memories.aput(("a",), each, {}) for each in ids))
         await asyncio.gather(*(halves(persistence, each) for each in ids))
         taken = await on_connection(
             make_url(innodb_database).set(database="information_schema"),

@@ -46,7 +46,9 @@ MAY_IMPORT = {
     "sync_checkpointer": TRANSACTIONS | {"log", "schema"},
     "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer"},
     "migrating": {"schema"},
-    "threadlog": {"checkpointer", "sync_checkpointer", "log", "databases"},
+    "database": TRANSACTIONS
+    | {"checkpointer", "sync_checkpointer", "graph", "langgraph", "schema"},
+    "threadlog": {"checkpointer", "sync_checkpointer", "database", "log", "databases"},
     "cubeloop": {"threadlog", "log"},
     "cubepi": {"threadlog", "log"},
     "skeino": {"graph", "langgraph", "persistence"},
