@@ -12,18 +12,16 @@ from threadlog.repositories import UnitOfWork
 from threadlog.repositories.graph.store_item import (
     SEPARATOR,
     ItemQuery,
+    NamespacePattern,
     NewItem,
     StoredItem,
-    namespace_text,
 )
 from threadlog.runtime.transactions import TransactionRunner
 
 # Rows that are read at a time where conditions are evaluated here, and that are deleted at a time.
 _PAGE: Final = 500
-_NAMESPACES: Final = 10_000
 _SWEPT: Final = 1_000
 
-_WILDCARD: Final = "*"
 _MISSING: Final = object()
 
 _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -106,35 +104,11 @@ class Search:
             last = page[-1]
 
 
-class Pattern(NamedTuple):
-    """Labels that a namespace begins or ends with; ``*`` stands for any label."""
-
-    labels: Sequence[str]
-    at_end: bool
-
-    def matches(self, namespace: Sequence[str]) -> bool:
-        """Return True if a namespace has the labels."""
-        if len(namespace) < len(self.labels):
-            return False
-        start = len(namespace) - len(self.labels) if self.at_end else 0
-        return all(
-            label in {_WILDCARD, found}
-            for label, found in zip(self.labels, namespace[start:], strict=False)
-        )
-
-    @property
-    def range(self) -> str:
-        """The text that matching namespaces begin with, as they are stored."""
-        labels = [] if self.at_end else list(self.labels)
-        plain = labels.index(_WILDCARD) if _WILDCARD in labels else len(labels)
-        return namespace_text(labels[:plain])
-
-
 @dataclass(frozen=True, slots=True)
 class ListNamespaces:
     """Reads the namespaces that have items."""
 
-    patterns: Sequence[Pattern]
+    patterns: Sequence[NamespacePattern]
     max_depth: int | None
     limit: int
     offset: int
@@ -142,29 +116,8 @@ class ListNamespaces:
 
     def run(self, uow: UnitOfWork) -> list[tuple[str, ...]]:
         """Return a page of namespaces: shortened, then each once, then counted."""
-        found: list[tuple[str, ...]] = []
-        end = self.offset + self.limit
-        for namespace in self._matching(uow) if self.limit else ():
-            shortened = namespace[: self.max_depth]
-            # The order of their bytes has those of the same first labels side by side.
-            if not found or found[-1] != shortened:
-                found.append(shortened)
-                if len(found) == end:
-                    break
-        return found[self.offset :]
-
-    def _matching(self, uow: UnitOfWork) -> Iterator[tuple[str, ...]]:
-        prefix = max((pattern.range for pattern in self.patterns), key=len, default="")
-        after = ""
-        while True:
-            page = uow.store_items.namespaces(prefix, after, _NAMESPACES)
-            for text in page:
-                namespace = labels_of(text)
-                if all(pattern.matches(namespace) for pattern in self.patterns):
-                    yield namespace
-            if len(page) < _NAMESPACES:
-                return
-            after = page[-1]
+        found = uow.store_items.namespaces(self.patterns, self.max_depth, self.limit, self.offset)
+        return [labels_of(text) for text in found]
 
 
 Reading: TypeAlias = Get | Search | ListNamespaces

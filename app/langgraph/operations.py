@@ -30,12 +30,16 @@ from threadlog.graph.memories import (
     Condition,
     Get,
     ListNamespaces,
-    Pattern,
     Reading,
     Search,
     labels_of,
 )
-from threadlog.repositories.graph.store_item import NewItem, StoredItem, namespace_text
+from threadlog.repositories.graph.store_item import (
+    NamespacePattern,
+    NewItem,
+    StoredItem,
+    namespace_text,
+)
 
 # About a thousand years, so that every database has the time of the end.
 _MAX_TTL: Final = 500_000_000
@@ -170,10 +174,10 @@ def _check_page(limit: object, offset: object) -> None:
     check_count(offset, "offset", least=0)
 
 
-def _pattern(match_type: str, path: Sequence[str]) -> Pattern:
+def _pattern(match_type: str, path: Sequence[str]) -> NamespacePattern:
     if match_type not in {"prefix", "suffix"}:
         raise InvalidInputError(f"match_type must be 'prefix' or 'suffix', not {match_type!r}.")
-    return Pattern(path, match_type == "suffix")
+    return NamespacePattern(path, match_type == "suffix")
 
 
 def _conditions(filter_: dict[str, Any] | None) -> list[Condition]:

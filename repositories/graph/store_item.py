@@ -22,6 +22,11 @@ from sqlalchemy import (
 )
 
 from threadlog.models.dialects.json import json_member_equals
+from threadlog.models.dialects.labels import (
+    first_labels,
+    label_count,
+    nth_label,
+)
 from threadlog.models.dialects.time import utc_now
 from threadlog.models.dialects.types import as_bytes
 from threadlog.models.dialects.upsert import insert_or_update
@@ -42,6 +47,9 @@ _ITEM: Final = (
 
 SEPARATOR: Final = "."
 """Follows each label of a stored namespace. LangGraph allows it in no label."""
+
+WILDCARD: Final = "*"
+"""Stands for any label in a `NamespacePattern`."""
 
 # The character after the separator.
 _BEYOND: Final = "/"
@@ -78,6 +86,30 @@ class ItemQuery:
 
     equal: Mapping[str, Any] = field(default_factory=dict)
     """Members that a value must have, with these values."""
+
+
+class NamespacePattern(NamedTuple):
+    """Labels that a namespace begins or ends with; ``*`` stands for any label."""
+
+    labels: Sequence[str]
+    at_end: bool
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the conditions on namespaces that have the labels."""
+        name, count = ITEMS.c.namespace, label_count(ITEMS.c.namespace)
+        labels = list(self.labels)
+        first = labels.index(WILDCARD) if WILDCARD in labels else len(labels)
+        if self.at_end:
+            first = 0
+        conditions = _begins_with(namespace_text(labels[:first]))
+        if first == len(labels):
+            return conditions
+        conditions.append(count >= len(labels))
+        for place, label in enumerate(labels[first:], first + 1):
+            if label != WILDCARD:
+                found = nth_label(name, count - len(labels) + place if self.at_end else place)
+                conditions.append(as_bytes(found) == as_bytes(literal(label, name.type)))
+        return conditions
 
 
 def namespace_text(labels: Sequence[str]) -> str:
@@ -234,26 +266,33 @@ class StoreItemRepository(Repository):
         found = self.uow.execute(_selected(dialect, *conditions), page)
         return [StoredItem(*row) for row in found]
 
-    def namespaces(self, prefix: str, after: str, limit: int) -> list[str]:
+    def namespaces(
+        self, patterns: Sequence[NamespacePattern], max_depth: int | None, limit: int, offset: int
+    ) -> list[str]:
         """Return namespaces in the order of their bytes, in one statement.
 
+        They are shortened, then each is found once, then counted.
+
         Args:
-            prefix: the labels that they begin with, each with its separator.
-            after: only those greater than this text; "" for all.
+            patterns: all of them must match.
+            max_depth: the most labels of a namespace that is returned; None for all.
             limit: the most namespaces to return.
+            offset: how many namespaces to skip.
         """
-        start, name = ITEMS.c.namespace_start, as_bytes(ITEMS.c.namespace)
-        beyond = after.encode()[:NAMESPACE_START]
+        name = first_labels(ITEMS.c.namespace, max_depth).label("name")
+        # The same order, and that of the index.
+        order = [ITEMS.c.namespace_start, name] if max_depth is None else [name]
+        conditions = [condition for pattern in patterns for condition in pattern.conditions()]
         found: Select[Any] = (
-            select(start, name)
+            select(*order)
             .distinct()
-            .where(*_begins_with(prefix), _is_live(self.uow.dialect))
-            .where(start >= beyond, name > as_bytes(literal(after, ITEMS.c.namespace.type)))
-            .order_by(start, name)
+            .where(*conditions, _is_live(self.uow.dialect))
+            .order_by(*order)
             .limit(limit)
+            .offset(offset)
         )
-        rows = self.uow.execute(found, {"now": 0.0})
-        return [text.decode() if isinstance(text, bytes) else text for _, text in rows]
+        names = (row.name for row in self.uow.execute(found, {"now": 0.0}))
+        return [name.decode() if isinstance(name, bytes) else name for name in names]
 
     def expired(self, limit: int) -> list[str]:
         """Return the digests of expired items."""

@@ -81,20 +81,35 @@ async def plan_of(url: str, name: str, *arguments: Any, **options: Any) -> Plan:
     return plan
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments"),
-    [
-        ("asearch", (("acme",),)),
-        ("asearch", (("acme", "user-1"),)),
-        ("asearch", ((_LONG,),)),
-        ("alist_namespaces", ()),
-    ],
-)
-async def test_what_a_prefix_names_is_found_by_its_range(
-    among_others: str, name: str, arguments: tuple[Any, ...]
+SEARCHES: Final[list[dict[str, Any]]] = [
+    {"namespace_prefix": ("acme",)},
+    {"namespace_prefix": ("acme", "user-1")},
+    {"namespace_prefix": (_LONG,)},
+]
+LISTS: Final[list[dict[str, Any]]] = [
+    {"prefix": ("acme",)},
+    {"prefix": ("acme",), "max_depth": 1},
+    {"prefix": ("acme", "*"), "suffix": ("*",)},
+    {"prefix": ("acme",), "suffix": ("user-1",), "max_depth": 2},
+    {"prefix": (_LONG, "*"), "max_depth": 1},
+]
+READINGS: Final = [
+    *(("asearch", options) for options in SEARCHES),
+    *(("alist_namespaces", options) for options in LISTS),
+]
+
+
+def arguments_of(options: dict[str, Any]) -> tuple[Any, ...]:
+    """Remove and return the argument that has no keyword."""
+    return (options.pop("namespace_prefix"),) if "namespace_prefix" in options else ()
+
+
+@pytest.mark.parametrize(("name", "options"), READINGS)
+async def test_a_prefix_is_found_by_its_range_of_the_index(
+    among_others: str, name: str, options: dict[str, Any]
 ) -> None:
-    options = {} if arguments else {"prefix": ("acme",)}
-    plan = await plan_of(among_others, name, *arguments, **options)
+    options = dict(options)
+    plan = await plan_of(among_others, name, *arguments_of(options), **options)
     (step,) = plan.steps
     assert (step.key, step.whole) == ("ix_threadlog_store_namespace", False), plan
 
@@ -104,13 +119,23 @@ async def test_an_item_is_found_by_its_primary_key(among_others: str) -> None:
     assert str(step.key).endswith(("PRIMARY", "_pkey")), step
 
 
-@pytest.mark.parametrize("filter_", [None, {"n": 3}, {"n": {"$gt": 3}}])
-async def test_a_search_reads_the_rows_of_its_range_alone(
-    among_others: str, filter_: dict[str, Any] | None
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *READINGS,
+        ("asearch", {"namespace_prefix": ("acme",), "filter": {"n": 3}}),
+        ("asearch", {"namespace_prefix": ("acme",), "filter": {"n": {"$gt": 3}}}),
+    ],
+)
+async def test_a_prefix_reads_the_rows_of_its_range_alone(
+    among_others: str, name: str, options: dict[str, Any]
 ) -> None:
     if among_others.startswith("postgresql"):
         return  # it does not count the rows that it reads
-    ((statement, parameters),) = await sent_by(among_others, "asearch", ("acme",), filter=filter_)
+    options = dict(options)
+    ((statement, parameters),) = await sent_by(
+        among_others, name, *arguments_of(options), **options
+    )
     read = await on_connection(among_others, lambda c: rows_read(c, statement, parameters))
     print(f"{read} rows read")
     assert read < 100
