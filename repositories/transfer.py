@@ -1,4 +1,4 @@
-"""Rows of any table with a thread id, for copying them to another database."""
+"""Rows of any table, by thread if it has a thread id, for copying them to another database."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -51,13 +51,13 @@ class SizedKey(NamedTuple):
 class RawRowRepository(Repository):
     """Statements on the rows of one table, bound to one session.
 
-    Thread ids have the type of the table's column ``thread_id``.
+    Thread ids have the type of the table's column ``thread_id``; a table without it ignores them.
     """
 
     def __init__(self, uow: Executor, table: Table) -> None:
         super().__init__(uow)
         self._table = transfer_table(table)
-        self._thread_id: Column[Any] = self._table.c.thread_id
+        self._thread_id: Any = self._table.c.get(_THREAD_ID)
         self._key = [c for c in self._table.primary_key if c.name != _THREAD_ID]
 
     def key_of(self, row: RawRow) -> RowKey:
@@ -79,6 +79,10 @@ class RawRowRepository(Repository):
             elif isinstance(column.type, RawText) and isinstance(value, str):
                 held[column.name] = text_for_column(value, self.uow.dialect)
         return held
+
+    def count(self) -> int:
+        """Return the number of rows."""
+        return self.uow.execute(select(func.count()).select_from(self._table)).scalar() or 0
 
     def count_threads(self) -> int:
         """Return the number of threads with rows in the table."""
@@ -120,9 +124,9 @@ class RawRowRepository(Repository):
         # With sizes, so that MySQL reads in the order of the primary key, and not by another
         # index with a sort. If the thread is not in the primary key, MySQL must sort, and runs
         # out of sort memory with large JSON (error 1038): then keys alone.
-        in_order = self._thread_id.primary_key
+        in_order = self._thread_id is None or self._thread_id.primary_key
         size = self._size if in_order else literal(0)
-        keys = select(size, *self._key).where(self._thread_id == thread_id)
+        keys = select(size, *self._key).where(*self._of(thread_id))
         if after is not None:
             keys = keys.where(_after(self._key, after))
         rows = self.uow.execute(keys.order_by(*self._key).limit(limit))
@@ -144,13 +148,23 @@ class RawRowRepository(Repository):
 
     def present(self, thread_id: Any, keys: Sequence[RowKey]) -> set[RowKey]:
         """Return the keys, among `keys`, that have rows."""
-        found = select(self._thread_id, *self._key)
+        found = select(literal(1), *self._key)
         rows = self.uow.execute(self._at(found, thread_id, keys))
         return {tuple(row)[1:] for row in rows}
 
-    def get(self, thread_id: Any, keys: Sequence[RowKey]) -> dict[RowKey, RawRow]:
-        """Return rows by their keys; missing rows are skipped."""
+    def get(
+        self, thread_id: Any, keys: Sequence[RowKey], *, lock: bool = False
+    ) -> dict[RowKey, RawRow]:
+        """Return rows by their keys; missing rows are skipped.
+
+        Args:
+            thread_id: the thread.
+            keys: the keys.
+            lock: whether to lock the rows until the transaction ends.
+        """
         statement = self._at(select(self._table), thread_id, keys)
+        if lock:
+            statement = statement.with_for_update()
         rows = [dict(row) for row in self.uow.execute(statement).mappings()]
         return {self.key_of(row): row for row in rows}
 
@@ -171,9 +185,13 @@ class RawRowRepository(Repository):
         """Delete rows by their keys."""
         self.uow.execute(self._at(delete(self._table), thread_id, keys))
 
+    def _of(self, thread_id: Any) -> list[ColumnElement[bool]]:
+        """Return the condition on rows of a thread."""
+        return [] if self._thread_id is None else [self._thread_id == thread_id]
+
     def _at(self, statement: Any, thread_id: Any, keys: Sequence[RowKey]) -> Any:
         """Return a statement, restricted to rows of a thread by their keys."""
-        narrowed = statement.where(self._thread_id == thread_id)
+        narrowed = statement.where(*self._of(thread_id))
         match self._key:
             case []:
                 return narrowed

@@ -220,9 +220,21 @@ def every_graph_ends(request: pytest.FixtureRequest) -> Ends:
     return _ends(request, "graph")
 
 
+@pytest.fixture(params=on_each(RING))
+def store_ends(request: pytest.FixtureRequest) -> Ends:
+    """Return two databases for the memory store, as `ends` does."""
+    return _ends(request, "store")
+
+
+@pytest.fixture(params=on_each(PAIRS))
+def every_store_ends(request: pytest.FixtureRequest) -> Ends:
+    """Return two databases for the memory store, as `every_ends` does."""
+    return _ends(request, "store")
+
+
 def _ends(request: pytest.FixtureRequest, part: PartName) -> Ends:
     source, target = request.param
-    url = {"messages": f"{source}_url", "graph": f"{source}_graph_url"}[part]
+    url = f"{source}_url" if part == "messages" else f"{source}_{part}_url"
     if target == "sqlite":
         second = request.getfixturevalue("second_sqlite_url")
     else:

@@ -20,6 +20,7 @@ _NAMES: Final[dict[GroupName, str]] = {
     "messages": "messages",
     "checkpoints": "checkpoints of graphs",
     "metadata": "metadata of threads and runs",
+    "memories": "memories",
 }
 
 
@@ -43,12 +44,13 @@ def copy(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Copy threads from one database to another of any kind.
+    """Copy threads and memories from one database to another of any kind.
 
     Copies whole threads unchanged: messages, runs, forks, questions, answers,
-    times, and the state of graphs if the source has it. The source is only
-    read. The target must have the tables (threadlog migrate); an SQLite file
-    is created. Each thread is compared in both databases after the copy.
+    times, the state of graphs and items of the memory store if the source has
+    them. The source is only read. The target must have the tables (threadlog
+    migrate); an SQLite file is created. Each thread and item is compared in
+    both databases after the copy.
 
     If interrupted, run it again: it continues, and duplicates nothing. A
     thread that was continued in the source is updated; a thread with other
@@ -98,7 +100,7 @@ class _Bars:
     def __init__(self) -> None:
         self.progress = progress_bar(
             MofNCompleteColumn(),
-            TextColumn("threads"),
+            TextColumn("{task.fields[units]}"),
             TextColumn("{task.fields[counts]}", style="dim"),
         )
         self._bars: dict[GroupName, TaskID] = {}
@@ -106,9 +108,14 @@ class _Bars:
     def report(self, copied: Copied, fault: Fault | None) -> None:
         """Show the progress."""
         if copied.group not in self._bars:
-            self._bars[copied.group] = self.progress.add_task(copied.group, counts="")
+            self._bars[copied.group] = self.progress.add_task(
+                copied.group, counts="", units="items" if copied.group == "memories" else "threads"
+            )
         if fault is not None:
-            line = f"{fault.kind}: thread {fault.thread_id!r}: {'; '.join(fault.reasons)}"
+            name = f"thread {fault.thread_id!r}"
+            if copied.group == "memories":
+                name = f"item {fault.thread_id}"
+            line = f"{fault.kind}: {name}: {'; '.join(fault.reasons)}"
             self.progress.console.print(Text(in_one_line(line)), soft_wrap=True)
         self.progress.update(
             self._bars[copied.group],
@@ -137,7 +144,8 @@ def _print(groups: Sequence[Copied], *, compare: bool) -> None:
 def _conclusion(groups: Sequence[Copied], threads: list[str] | None, *, compare: bool) -> str:
     if not any(group.threads for group in groups):
         return "The source has no threads."
-    what = "these threads" if threads else "all threads"
+    whats = ["items" if group.group == "memories" else "threads" for group in groups]
+    what = f"{'these' if threads else 'all'} {' and '.join(dict.fromkeys(whats))}"
     if not compare and not any(group.copied for group in groups):
         return f"Nothing to do: the target has {what} already."
     return f"Compared: the target has {what} as in the source."

@@ -139,15 +139,18 @@ class ThreadPair:
     ) -> list[tuple[Page, dict[RowKey, Difference]]]:
         return [(page, self.differences(page, uow)) for page in batch]
 
-    def differences(self, page: Page, uow: UnitOfWork) -> dict[RowKey, Difference]:
+    def differences(
+        self, page: Page, uow: UnitOfWork, *, lock: bool = False
+    ) -> dict[RowKey, Difference]:
         """Return the differences between a page of the source and the target's rows, by key.
 
         Args:
             page: rows of the source.
             uow: the target's transaction.
+            lock: whether to lock the target's rows until it ends.
         """
         rows = uow.raw_rows(page.table)
-        target_rows = rows.get(self.thread_id, list(page.rows))
+        target_rows = rows.get(self.thread_id, list(page.rows), lock=lock)
         found: dict[RowKey, Difference] = {}
         for key, row in page.rows.items():
             name = rows.key_in_words(key)

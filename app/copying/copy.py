@@ -1,4 +1,4 @@
-"""Copy threads from one database to another of any kind, and compare the databases."""
+"""Copy threads and memories from one database to another of any kind, and compare both."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -10,14 +10,16 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from sqlalchemy import URL, Table
 from sqlalchemy.util import greenlet_spawn
 
+from threadlog.copying.copy_items import copy_page
 from threadlog.copying.copy_thread import Outcome, compare_thread, copy_thread
 from threadlog.copying.end import CopyEnd, is_same_database
 from threadlog.copying.row_groups import GroupName, RowGroup, groups_of
 from threadlog.databases.urls import parse_url, show_url
 from threadlog.encoding.validation import check_ids
 from threadlog.errors import ConfigurationError
-from threadlog.models import MESSAGES, PARTS, PartName
+from threadlog.models import MESSAGES, PARTS, STORE, PartName
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.transfer import RowKey
 from threadlog.runtime.client import shield_with_grace
 
 T = TypeVar("T")
@@ -32,9 +34,11 @@ _WAITS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A thread that differs between the two databases."""
+    """A thread, or an item of the memory store, that differs between the two databases."""
 
     thread_id: str
+    """The thread; of an item of the memory store its namespace and key."""
+
     kind: FaultKind
     """``conflict``: the target has other content under this id, which stays; ``different``: the
     databases differ; ``failed``: the thread could not be copied; ``missing``: the thread is not
@@ -49,8 +53,9 @@ class Copied:
     """The result of one group of rows, or its progress so far."""
 
     group: GroupName
-    """``messages``, ``checkpoints`` (the state of graphs) or ``metadata`` (the rows of
-    threads and runs of a server of agents)."""
+    """``messages``, ``checkpoints`` (the state of graphs), ``metadata`` (the rows of threads and
+    runs of a server of agents) or ``memories`` (the items of the memory store, which are counted
+    as threads are)."""
 
     total: int = 0
     """Approximate number of threads to copy or compare."""
@@ -84,21 +89,23 @@ async def copy_database(
     part: PartName | None = None,
     report: Report | None = None,
 ) -> list[Copied]:
-    """Copy threads from one database to another, and compare the databases.
+    """Copy threads and memories from one database to another, and compare the databases.
 
     All rows of a thread are copied unchanged: bytes, JSON values, and times in the precision of
     the column. The source is only read, each thread at one point in time. A short thread is
     written in one transaction, a long thread in several. A copy that was interrupted continues
     when run again: rows in the target are compared, never duplicated. A thread that the source
     continued since is updated; a thread with other content in the target is left unchanged.
-    Threads that only the target has are ignored.
+    Threads that only the target has are ignored. The same holds for each item of the memory
+    store; expired ones are not copied.
 
     Args:
         source: the database to read, as for `Checkpointer`.
         target: the database to write to. It must have the schema; an SQLite file is created
             with it.
-        threads: copy only these; their parents must be in the target, or among them.
-        part: ``messages`` or ``graph``; None for the parts that the source has.
+        threads: copy only these, and no memories; their parents must be in the target, or among
+            them.
+        part: ``messages``, ``graph`` or ``store``; None for the parts that the source has.
         report: called with the progress.
 
     Returns:
@@ -161,15 +168,16 @@ class _Copier:
     async def _begin(self, part: PartName | None) -> list[RowGroup]:
         """Verify both databases. Return the groups of rows to copy or compare."""
         parts = [one for one in PARTS if part == one.name]
-        if parts and not groups_of(parts):
+        if parts == [STORE] and self._named is not None:
             raise ConfigurationError(
-                "The memory store cannot be copied: only threads are. Read its items with "
-                "Store.search() and put them into the other store."
+                "Items of the memory store belong to no thread. Copy them without naming threads."
             )
         # The target last: its file may have to be created.
         await greenlet_spawn(self._source.verify_server)
         if part is None:
             parts = [one for one in PARTS if await greenlet_spawn(self._source.has_rows, one)]
+            if self._named is not None and STORE in parts:
+                parts.remove(STORE)
         parts = parts or [MESSAGES]
         for one in parts:
             await greenlet_spawn(self._source.verify, one, creates=False)
@@ -181,6 +189,9 @@ class _Copier:
     async def _run_group(self, group: RowGroup) -> Copied:
         """Copy or compare the threads of a group."""
         copied = Copied(group.name, await self._count(group))
+        if group.part is STORE:
+            await self._run_items(group, copied)
+            return copied
         done: set[Any] = set()
         async for thread_id in self._thread_ids(group):
             if thread_id in done:
@@ -197,6 +208,18 @@ class _Copier:
                 self._add(copied, str(pending.pop()), outcome)
             done |= tried - {thread_id}
         return copied
+
+    async def _run_items(self, group: RowGroup, copied: Copied) -> None:
+        """Copy or compare the items of the memory store."""
+        after: RowKey | None = None
+        while True:
+            page = await self._run(copy_page, group, after, writes=self._writes)
+            copied.rows += page.rows
+            for name, outcome in page.outcomes:
+                self._add(copied, name, outcome)
+            if page.last is None:
+                return
+            after = page.last
 
     def _add_missing(self, copied: Copied) -> None:
         """Add a fault for each requested thread that the source does not have."""
@@ -223,12 +246,12 @@ class _Copier:
         return outcome
 
     async def _run(
-        self, operation: Callable[..., Outcome], group: RowGroup, *args: Any, **kwargs: Any
-    ) -> Outcome:
+        self, operation: Callable[..., T], group: RowGroup, *args: Any, **kwargs: Any
+    ) -> T:
         """Run an operation on both databases in one greenlet, shielded from cancellation."""
         ends = (self._source, self._target)
 
-        def work() -> Outcome:
+        def work() -> T:
             runners = [end.transactions(group.part) for end in ends]
             return operation(*runners, group, *args, **kwargs)
 
@@ -252,6 +275,8 @@ class _Copier:
         if self._named is not None:
             return len(self._named)
         table = group.head if group.head is not None else group.tables[-1]
+        if group.part is STORE:
+            return await self._read(group, lambda uow: uow.raw_rows(table).count())
         return await self._read(group, lambda uow: uow.raw_rows(table).count_threads())
 
     async def _read(self, group: RowGroup, work: Callable[[UnitOfWork], T]) -> T:

@@ -1,6 +1,6 @@
 """Copy a thread from one database to another, exactly once."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Table
 
-from threadlog.copying.compare_thread import Comparison, ThreadPair
+from threadlog.copying.compare_thread import Comparison, Difference, ThreadPair
 from threadlog.copying.paging import Page, batches_of_pages, size_in_statement
 from threadlog.copying.row_groups import RowGroup
 from threadlog.encoding.statement_size import batches
@@ -160,19 +160,27 @@ def _write_missing(
     except _ConflictError:
         found = pair.compare()
         return Outcome("conflict", found.texts("different", "extra"))
-    except TooLargeError as error:
-        reason = (
+    except (TooLargeError, CopyEndError) as error:
+        return Outcome("failed", [reason_of_refusal(error)])
+    found = pair.compare()
+    return Outcome("copied" if found.same else "different", found.texts())
+
+
+def reason_of_refusal(error: TooLargeError | CopyEndError) -> str:
+    """Return the reason why the target refused a row.
+
+    Raises:
+        CopyEndError: the error is about the database, not about a value.
+    """
+    if isinstance(error, TooLargeError):
+        return (
             f"{error.what} needs {error.size:,} bytes in a statement, the target's limit is "
             f"{error.limit:,}. Raise it (max_allowed_packet on MySQL)"
         )
-        return Outcome("failed", [reason])
-    except CopyEndError as error:
-        refused = error.__cause__
-        if not isinstance(refused, _REFUSALS) or type(refused) not in _REFUSALS:
-            raise  # an error about the database, not about a value
-        return Outcome("failed", [f"the target refused a row: {refused.reason}"])
-    found = pair.compare()
-    return Outcome("copied" if found.same else "different", found.texts())
+    refused = error.__cause__
+    if not isinstance(refused, _REFUSALS) or type(refused) not in _REFUSALS:
+        raise error
+    return f"the target refused a row: {refused.reason}"
 
 
 def _put(
@@ -199,14 +207,35 @@ def _put(
         found = pair.differences(page, uow)
         if any(difference.kind == "different" for difference in found.values()):
             raise _ConflictError
-        missing = [page.rows[key] for key, diff in found.items() if diff.kind == "missing"]
-        for batch in batches(_sized(uow, page.table, missing), pair.target.statement_limit):
-            uow.raw_rows(page.table).insert(batch.rows)
-        for key, difference in found.items():
-            if difference.kind == "earlier":
-                uow.raw_rows(page.table).replace(page.rows[key])
-        changed += len(found)
+        changed += write_differences(uow, page, found, pair.target.statement_limit)
     return changed
+
+
+def write_differences(
+    uow: UnitOfWork, page: Page, found: Mapping[RowKey, Difference], limit: int
+) -> int:
+    """Write the rows of a page that are missing in the target, or earlier versions there.
+
+    Args:
+        uow: the target's transaction.
+        page: rows of the source.
+        found: the differences.
+        limit: the most bytes of a statement.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        TooLargeError: a row does not fit into a statement.
+    """
+    rows = uow.raw_rows(page.table)
+    missing = [page.rows[key] for key, difference in found.items() if difference.kind == "missing"]
+    for batch in batches(_sized(uow, page.table, missing), limit):
+        rows.insert(batch.rows)
+    earlier = [page.rows[key] for key, difference in found.items() if difference.kind == "earlier"]
+    for row in earlier:
+        rows.replace(row)
+    return len(missing) + len(earlier)
 
 
 def _sized(

@@ -1,4 +1,4 @@
-"""Read a thread's rows in pages, so that a long thread is never in memory as a whole."""
+"""Read rows in pages, so that a long thread is never in memory as a whole."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -52,6 +52,20 @@ def _pages(uow: UnitOfWork, table: Table, thread_id: Any) -> Iterator[Page]:
         if len(keys) < PAGE_ROWS:
             return
         after = keys[-1].key
+
+
+def page_of_rows(uow: UnitOfWork, table: Table, after: RowKey | None) -> Page:
+    """Return a page of a table that has no threads; empty at the end.
+
+    Args:
+        uow: the transaction.
+        table: the table.
+        after: the last key of the page before; None for the first page.
+    """
+    rows = uow.raw_rows(table)
+    keys = rows.keys(None, after=after, limit=PAGE_ROWS)
+    part = next(_split_by_size(keys))
+    return Page(table, rows.get(None, part) if part else {})
 
 
 def _split_by_size(keys: Sequence[SizedKey]) -> Iterator[list[RowKey]]:

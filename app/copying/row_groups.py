@@ -1,4 +1,4 @@
-"""The tables of a thread's rows, and the order of two versions of a row."""
+"""The tables that are copied together, and the order of two versions of a row."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -9,17 +9,17 @@ from sqlalchemy import Table
 
 from threadlog.encoding.validation import check_uuid
 from threadlog.errors import InvalidIdError
-from threadlog.models import GRAPH, MESSAGES, SchemaPart, tables
+from threadlog.models import GRAPH, MESSAGES, STORE, SchemaPart, tables
 from threadlog.repositories.transfer import RawRow
 
-GroupName: TypeAlias = Literal["messages", "checkpoints", "metadata"]
+GroupName: TypeAlias = Literal["messages", "checkpoints", "metadata", "memories"]
 
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """Tables whose rows with the same ``thread_id`` are copied together."""
+    """Tables whose rows with the same ``thread_id`` are copied together, or items by themselves."""
 
     name: GroupName
     part: SchemaPart
@@ -54,10 +54,17 @@ class RowGroup:
         if table is tables.WRITES:
             # LangGraph overwrites the errors, interrupts and answers of a task.
             return bool(source["idx"] < 0)
+        if table is tables.ITEMS and has_expired(target, source["created_at"]):
+            return True
         if source.get("created_at") != target.get("created_at"):
             return False
         times = self.version_columns.get(table, ())
         return _times(source, times) > _times(target, times)
+
+
+def has_expired(item: RawRow, now: datetime) -> bool:
+    """Return True if an item of the memory store is not returned any more at a time."""
+    return isinstance(item["expires_at"], datetime) and item["expires_at"] <= now
 
 
 def _times(row: RawRow, columns: tuple[str, ...]) -> list[datetime]:
@@ -92,6 +99,12 @@ ROW_GROUPS: Final = (
         version_columns={tables.APP_THREADS: ("updated_at",), tables.APP_RUNS: ("updated_at",)},
         deletable=frozenset({tables.APP_RUNS}),
         by_uuid=True,
+    ),
+    RowGroup(
+        "memories",
+        STORE,
+        (tables.ITEMS,),
+        version_columns={tables.ITEMS: ("updated_at", "expires_at")},
     ),
 )
 """All tables that a copy transfers; the tables of schema versions are not copied."""

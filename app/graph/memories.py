@@ -10,11 +10,11 @@ from threadlog.encoding.json_equal import is_number, same_value
 from threadlog.encoding.statement_size import ROW_OVERHEAD, check_row
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.graph.store_item import (
-    SEPARATOR,
     ItemQuery,
     NamespacePattern,
     NewItem,
     StoredItem,
+    labels_of,
 )
 from threadlog.runtime.transactions import TransactionRunner
 
@@ -121,11 +121,6 @@ class ListNamespaces:
 
 
 Reading: TypeAlias = Get | Search | ListNamespaces
-
-
-def labels_of(namespace: str) -> tuple[str, ...]:
-    """Return the labels of a stored namespace."""
-    return tuple(namespace.split(SEPARATOR)[:-1])
 
 
 def read_items(transactions: TransactionRunner, readings: Sequence[Reading]) -> list[Any]:

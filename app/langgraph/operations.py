@@ -32,12 +32,12 @@ from threadlog.graph.memories import (
     ListNamespaces,
     Reading,
     Search,
-    labels_of,
 )
 from threadlog.repositories.graph.store_item import (
     NamespacePattern,
     NewItem,
     StoredItem,
+    labels_of,
     namespace_text,
 )
 

@@ -117,6 +117,11 @@ def namespace_text(labels: Sequence[str]) -> str:
     return "".join(f"{label}{SEPARATOR}" for label in labels)
 
 
+def labels_of(namespace: str) -> tuple[str, ...]:
+    """Return the labels of a stored namespace."""
+    return tuple(namespace.split(SEPARATOR)[:-1])
+
+
 def item_digest(namespace: str, key: str) -> str:
     """Return the primary key of an item.
 

@@ -14,6 +14,7 @@ from typer.testing import Result
 from tests.cli.helpers import SAMPLE, threadlog
 from tests.support.databases import execute
 from tests.support.ends import Ends, change, rows_of, say
+from threadlog.langgraph import Store
 from threadlog.models import Message, Thread
 
 
@@ -52,6 +53,25 @@ def test_copy_prints_what_it_did(filled: Ends) -> None:
         "messages: 3 the same, 0 bad",
         "Compared: the target has all threads as in the source.",
     ]
+
+
+def test_copy_of_memories_is_printed_as_items(sqlite_url: str, second_sqlite_url: str) -> None:
+    def put(url: str, **value: str) -> None:
+        with Store(url) as store:
+            store.put(("acme", "users"), "k", value)
+
+    ends = Ends(sqlite_url, second_sqlite_url)
+    put(ends.source, of="source")
+    assert succeed(*ends) == [
+        "memories: 1 copied (1 rows), 0 unchanged, 0 bad",
+        "Compared: the target has all items as in the source.",
+    ]
+    asyncio.run(say(ends.source, "t", "a"))
+    assert succeed(*ends)[2] == "Compared: the target has all threads and items as in the source."
+    put(ends.target, of="target")
+    result = threadlog("copy", *ends, "--part", "store")
+    assert result.exit_code == 1
+    assert "conflict: item ('acme', 'users') 'k': threadlog_store" in result.stdout + result.stderr
 
 
 def test_copy_of_some_threads_says_so(filled: Ends) -> None:

@@ -12,7 +12,6 @@ from tests.support.databases import execute, on_connection
 from tests.support.ends import Ends, rows_of, say
 from threadlog.copying import paging
 from threadlog.copying.copy import Copied, compare_databases, copy_database
-from threadlog.errors import ConfigurationError
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH, AppRun, AppThread
 from threadlog.persistence import MetadataStore
@@ -160,10 +159,3 @@ async def test_both_parts_are_copied_unless_one_is_named(
     assert list(await copied(ends, part="graph")) == ["checkpoints", "metadata"]
     assert list(await copied(ends)) == ["messages", "checkpoints", "metadata"]
     assert list(await copied(ends, part="messages")) == ["messages"]
-
-
-async def test_the_memory_store_is_refused(sqlite_url: str, second_sqlite_url: str) -> None:
-    """It has no threads, and a copy without it must not look complete."""
-    await fill(sqlite_url)
-    with pytest.raises(ConfigurationError, match="memory store cannot be copied"):
-        await copied(Ends(sqlite_url, second_sqlite_url), part="store")
