@@ -13,6 +13,7 @@ from benchmarks.peers.elsewhere import opened_elsewhere
 from benchmarks.peers.floor import Floor
 from benchmarks.peers.framework import Framework
 from benchmarks.peers.graph_savers import opened_savers
+from benchmarks.peers.graph_stores import opened_stores
 from benchmarks.peers.names import OURS, OURS_ON_SQLITE
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.ours_sync import OursSync
@@ -26,6 +27,7 @@ from benchmarks.work import (
     elsewhere,
     graph_state,
     loading,
+    memories,
     streaming,
     writing,
 )
@@ -61,6 +63,7 @@ async def everything(scale: Scale, place: Place) -> AsyncIterator[Sequence[Group
         ]
         elsewhere_opened = await stack.enter_async_context(opened_elsewhere(place))
         savers = await stack.enter_async_context(opened_savers(place))
+        stores = await stack.enter_async_context(opened_stores(place))
         counting = StatementCount(await stack.enter_async_context(engine.connect()))
         on_sqlite = await _on_sqlite(stack, f"sqlite:///{place.folder}/stream.db")
         work = [
@@ -68,6 +71,7 @@ async def everything(scale: Scale, place: Place) -> AsyncIterator[Sequence[Group
             elsewhere.one_writer(elsewhere_opened, scale.appends),
             agent_turn.turns([ours, theirs], counting, scale.turns),
             graph_state.graphs(savers, scale.supersteps, scale.graphs),
+            memories.memories(stores, scale.memories),
         ]
         streams = {OURS: (ours.checkpointer, tables), OURS_ON_SQLITE: on_sqlite}
         yield [

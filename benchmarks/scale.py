@@ -42,6 +42,9 @@ class Scale:
     graphs: int
     """Graphs that run at once through one saver, two steps each."""
 
+    memories: int
+    """Items that are stored in a round, one after the other; as many reads and searches."""
+
 
 FULL: Final = Scale(
     rounds=7,
@@ -55,6 +58,7 @@ FULL: Final = Scale(
     streamed=(1_000, 10_000, 100_000),
     supersteps=20,
     graphs=64,
+    memories=200,
 )
 QUICK: Final = Scale(
     rounds=3,
@@ -68,6 +72,7 @@ QUICK: Final = Scale(
     streamed=(1_000, 10_000),
     supersteps=10,
     graphs=64,
+    memories=50,
 )
 TINY: Final = Scale(
     rounds=1,
@@ -81,5 +86,6 @@ TINY: Final = Scale(
     streamed=(10, 100),
     supersteps=2,
     graphs=2,
+    memories=2,
 )
 """For the tests of the benchmark itself; its figures mean nothing."""

@@ -8,7 +8,15 @@ from benchmarks.figure import Figures
 from benchmarks.peers.elsewhere import AWAY, POSTGRES, SQLITE
 from benchmarks.peers.names import FLOOR, FRAMEWORK, LANGGRAPH, OURS, SYNC
 from benchmarks.scale import Scale
-from benchmarks.work import agent_turn, appending, elsewhere, graph_state, loading, writing
+from benchmarks.work import (
+    agent_turn,
+    appending,
+    elsewhere,
+    graph_state,
+    loading,
+    memories,
+    writing,
+)
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,11 @@ def targets(scale: Scale) -> Sequence[Target]:
         _beside_langgraph(graph_state.latest_of(POSTGRES), 0.8),
         _beside_langgraph(graph_state.crowd_of(SQLITE, scale.graphs), 0.9),
         _beside_langgraph(graph_state.crowd_of(POSTGRES, scale.graphs), 0.5),
+        *(
+            _beside_langgraph(work(database), 0.8)
+            for work in (memories.put_on, memories.get_on, memories.search_on)
+            for database in (SQLITE, POSTGRES)
+        ),
     ]
 
 

@@ -12,6 +12,7 @@ from benchmarks.scale import TINY
 from benchmarks.target import targets
 from benchmarks.work.elsewhere import append_on
 from benchmarks.work.graph_state import crowd_of, step_of
+from benchmarks.work.memories import put_on
 from tests.support.servers.products import MYSQL, POSTGRES
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ def test_a_run_prints_tables_and_writes_a_file_and_a_plot(
     for database in ("SQLite", "PostgreSQL"):
         assert contenders_of(step_of(database), found) == {OURS, LANGGRAPH}
         assert contenders_of(crowd_of(database, TINY.graphs), found) == {OURS, LANGGRAPH}
+        assert contenders_of(put_on(database), found) == {OURS, LANGGRAPH}
         assert contenders_of(append_on(database), found) == {OURS, FRAMEWORK}
     assert all(len(f["rounds"]) == 1 and f["median"] > 0 for f in found["figures"])
     assert [t["bound"] for t in found["targets"]] == [t.bound for t in targets(TINY)]
