@@ -25,7 +25,6 @@ from threadlog.runtime.client import (
     FactoryClient,
     client_of,
 )
-from threadlog.runtime.external import check_one_source
 from threadlog.runtime.transactions import Operation
 from threadlog.schema.opening import open_client, verify_part
 
@@ -584,13 +583,10 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
             ConfigurationError: none or several of the first four are given, or one cannot
                 be used.
         """
+        size = PoolSize(min_pool_size, max_pool_size)
+        source = (url, engine, session_factory, client)
+        self.client = client_of(MESSAGES, *source, size, retry_seconds)
         self._client_is_external = client is not None
-        if client is None:
-            size = PoolSize(min_pool_size, max_pool_size)
-            self.client = client_of(MESSAGES, url, engine, session_factory, size, retry_seconds)
-        else:
-            check_one_source(url, engine, session_factory, client)
-            self.client = client
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""

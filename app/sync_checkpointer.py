@@ -16,7 +16,6 @@ from threadlog.log.message_codec import MessageT
 from threadlog.log.results import StoredMessage
 from threadlog.log.sync_append_batcher import SyncAppendBatcher
 from threadlog.models import MESSAGES
-from threadlog.runtime.external import check_one_source
 from threadlog.runtime.methods import as_method
 from threadlog.runtime.sync_client import (
     SyncClient,
@@ -210,13 +209,10 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             ConfigurationError: none or several of the first four are given, or one cannot
                 be used.
         """
+        size = PoolSize(min_pool_size, max_pool_size)
+        source = (url, engine, session_factory, client)
+        self.client = client_of(MESSAGES, *source, size, retry_seconds)
         self._client_is_external = client is not None
-        if client is None:
-            size = PoolSize(min_pool_size, max_pool_size)
-            self.client = client_of(MESSAGES, url, engine, session_factory, size, retry_seconds)
-        else:
-            check_one_source(url, engine, session_factory, client)
-            self.client = client
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""

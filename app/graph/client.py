@@ -93,7 +93,7 @@ class GraphClient(_VerifiedClient):
                 used.
         """
         size = PoolSize(min_pool_size, max_pool_size)
-        self._client = client or client_of(part, url, engine, None, size, retry_seconds)
+        self._client = client_of(part, url, engine, None, client, size, retry_seconds)
         self._is_shared = client is not None
         self._part = part
         self.joins_inserts = self._client.backend.joins_inserts
@@ -183,7 +183,7 @@ class SyncGraphClient(_VerifiedClient):
                 used.
         """
         size = PoolSize(min_pool_size, max_pool_size)
-        self._client = client or sync_client_of(part, url, engine, None, size, retry_seconds)
+        self._client = sync_client_of(part, url, engine, None, client, size, retry_seconds)
         self._is_shared = client is not None
         self._part = part
         self.joins_inserts = self._client.backend.joins_inserts

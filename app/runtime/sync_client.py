@@ -223,16 +223,21 @@ def client_of(
     url: str | URL | None,
     engine: Engine | None,
     session_factory: Callable[[], Session] | None,
+    client: SyncEngineClient | None,
     size: PoolSize,
     retry_seconds: float | None,
 ) -> SyncEngineClient | SyncFactoryClient:
     """Create a client of a URL, or of an application's engine or session factory.
 
+    A client of a URL that is given is returned as it is: its owner opens and closes it.
+
     Raises:
-        ConfigurationError: none or several of the three are given, or one cannot be used.
+        ConfigurationError: none or several of the four are given, or one cannot be used.
     """
-    check_one_source(url, engine, session_factory)
+    check_one_source(url, engine, session_factory, client)
     check_pool(size)
+    if client is not None:
+        return client
     if url is not None:
         return SyncEngineClient(parse_url(url), size, part, retry_seconds)
     if session_factory is None:

@@ -12,7 +12,7 @@ from sqlalchemy import make_url, text
 from tests.store.test_graphs import State, recall, recall_sync, remember, remember_sync
 from tests.support.databases import execute, on_connection
 from tests.support.schemas import tables
-from threadlog import Database, SyncDatabase
+from threadlog import Checkpointer, Database, SyncDatabase
 from threadlog.errors import (
     ConfigurationError,
     CubepiSchemaMismatch,
@@ -20,6 +20,7 @@ from threadlog.errors import (
     MissingExtraError,
     NotOpenError,
 )
+from threadlog.graph.client import GraphClient
 from threadlog.langgraph import Saver, Store
 from threadlog.messages import UserMessage
 from threadlog.models import GRAPH, MESSAGES, PARTS, STORE
@@ -161,6 +162,22 @@ async def test_leaving_the_block_closes_all_three(empty_url: str) -> None:
     async with database:  # it can be entered again
         await database.checkpointer.append("t", [message("x")])
         assert await database.store.aget(("a",), "k") is None
+
+
+@pytest.mark.one_database
+async def test_another_checkpointer_may_share_the_client(empty_url: str) -> None:
+    async with Database(empty_url) as database:
+        await database.setup()
+        client: Any = database.checkpointer.client
+        async with Checkpointer(client=client) as other:
+            await other.append("t", [message("x")])
+        data = await database.checkpointer.load("t")
+        assert data is not None
+        assert len(data.messages) == 1
+        with pytest.raises(ConfigurationError, match="exactly one source"):
+            Checkpointer(empty_url, client=client)
+        with pytest.raises(ConfigurationError, match="exactly one source"):
+            Saver(empty_url, client=GraphClient(client=client))
 
 
 @pytest.mark.one_database

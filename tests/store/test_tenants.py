@@ -28,7 +28,11 @@ async def test_a_tenant_with_a_full_stop_is_refused(way: Way) -> None:
         ("get", (("acme.memories",), "k")),
         ("delete", (("acme.memories",), "k")),
         ("search", (("acme.",),)),
+        ("search", (("acme", "memories."),)),
     ):
         with pytest.raises(InvalidNamespaceError, match="period"):
             await way.call(name, *arguments)
+    for pattern in ({"prefix": ("acme.",)}, {"suffix": ("acme.memories",)}):
+        with pytest.raises(InvalidNamespaceError, match="period"):
+            await way.call("list_namespaces", **pattern)
     assert await way.keys("acme") == ["k"]
