@@ -19,7 +19,7 @@ from threadlog.sync_checkpointer import SyncCheckpointer
 
 if TYPE_CHECKING:  # an extra
     from langgraph.checkpoint.serde.base import SerializerProtocol
-    from langgraph.store.base import TTLConfig
+    from langgraph.store.base import IndexConfig, TTLConfig
 
     from threadlog.langgraph import Saver, Store
 
@@ -36,8 +36,13 @@ class _SharedConnections(Generic[LogT]):
     _refusal: CubepiSchemaError | None = None
     """Why the message log cannot be used."""
 
-    def __init__(self, serde: "SerializerProtocol | None", ttl: "TTLConfig | None") -> None:
-        self._serde, self._ttl = serde, ttl
+    def __init__(
+        self,
+        serde: "SerializerProtocol | None",
+        ttl: "TTLConfig | None",
+        index: "IndexConfig | None",
+    ) -> None:
+        self._serde, self._ttl, self._index = serde, ttl, index
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
@@ -77,7 +82,7 @@ class _SharedConnections(Generic[LogT]):
         """
         from threadlog.langgraph import Store  # noqa: PLC0415 - an extra
 
-        return Store(client=self._items, ttl=self._ttl)
+        return Store(client=self._items, ttl=self._ttl, index=self._index)
 
 
 class Database(_SharedConnections[Checkpointer]):
@@ -103,6 +108,7 @@ class Database(_SharedConnections[Checkpointer]):
         *,
         serde: "SerializerProtocol | None" = None,
         ttl: "TTLConfig | None" = None,
+        index: "IndexConfig | None" = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
@@ -115,6 +121,7 @@ class Database(_SharedConnections[Checkpointer]):
             url: as for `Checkpointer`.
             serde: as for `threadlog.langgraph.Saver`.
             ttl: as for `threadlog.langgraph.Store`.
+            index: as for `threadlog.langgraph.Store`.
             min_pool_size: connections that are opened on entering.
             max_pool_size: the most connections at once, of all three together.
             retry_seconds: as for `Checkpointer`.
@@ -122,7 +129,7 @@ class Database(_SharedConnections[Checkpointer]):
         Raises:
             ConfigurationError: an argument cannot be used.
         """
-        super().__init__(serde, ttl)
+        super().__init__(serde, ttl, index)
         size = PoolSize(min_pool_size, max_pool_size)
         check_pool(size)
         self._client = EngineClient(parse_url(url), size, MESSAGES, retry_seconds)
@@ -197,12 +204,13 @@ class SyncDatabase(_SharedConnections[SyncCheckpointer]):
         *,
         serde: "SerializerProtocol | None" = None,
         ttl: "TTLConfig | None" = None,
+        index: "IndexConfig | None" = None,
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
     ) -> None:
         """Choose a database; see `Database`."""
-        super().__init__(serde, ttl)
+        super().__init__(serde, ttl, index)
         size = PoolSize(min_pool_size, max_pool_size)
         check_pool(size)
         self._client = SyncEngineClient(parse_url(url), size, MESSAGES, retry_seconds)

@@ -11,7 +11,7 @@ from threadlog.models.base import StoreBase
 from threadlog.models.dialects.ddl import TABLE_OPTIONS
 from threadlog.models.dialects.json import ExactJson
 from threadlog.models.dialects.names import MYSQL
-from threadlog.models.dialects.types import UtcTime, digest, long_text
+from threadlog.models.dialects.types import UtcTime, digest, long_text, nullable_binary
 
 NAMESPACE_START: Final = 500
 """Bytes of a namespace that are indexed."""
@@ -55,3 +55,7 @@ class StoreItem(StoreBase):
 
     ttl_seconds: Mapped[float | None] = mapped_column(Double())
     """Seconds from the last use to `expires_at`; NULL if it never expires."""
+
+    vectors: Mapped[bytes | None] = mapped_column(nullable_binary())
+    """Embeddings of texts of the value: their dimensions, then all numbers, each in four bytes;
+    NULL if the item is not indexed."""

@@ -3,11 +3,14 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import ge, gt, le, lt
+from heapq import nlargest
+from itertools import islice
+from operator import attrgetter, ge, gt, le, lt
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from threadlog.encoding.json_equal import is_number, same_value
 from threadlog.encoding.statement_size import ROW_OVERHEAD, check_row
+from threadlog.graph.vectors import Vector, similarity
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.graph.store_item import (
     ItemQuery,
@@ -23,6 +26,7 @@ _PAGE: Final = 500
 _SWEPT: Final = 1_000
 
 _MISSING: Final = object()
+_SCORE: Final = attrgetter("score")
 
 _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "$gt": gt,
@@ -78,24 +82,34 @@ class Search:
     limit: int
     offset: int
     refresh: bool
+    query: "Vector | None" = None
+    """Finds the items whose embeddings are the nearest, in this order."""
 
     def run(self, uow: UnitOfWork) -> list[StoredItem]:
         """Return a page of items."""
+        if self.query is not None:
+            scored = (
+                item._replace(score=score, vectors=None)
+                for item in self._matching(uow)
+                if (score := similarity(self.query, item.vectors or b"")) is not None
+            )
+            return nlargest(self.offset + self.limit, scored, key=_SCORE)[self.offset :]
         if not self.conditions:
             return uow.store_items.search(ItemQuery(self.prefix), self.limit, offset=self.offset)
-        end = self.offset + self.limit
-        found: list[StoredItem] = []
-        for item in self._all(uow) if self.limit else ():
-            if all(condition.holds(item.value) for condition in self.conditions):
-                found.append(item)
-                if len(found) == end:
-                    break
-        return found[self.offset :]
+        return list(islice(self._matching(uow), self.offset, self.offset + self.limit))
+
+    def _matching(self, uow: UnitOfWork) -> Iterator[StoredItem]:
+        """Yield the items that fulfil the conditions, a page of rows in memory."""
+        return (
+            item
+            for item in self._all(uow)
+            if all(condition.holds(item.value) for condition in self.conditions)
+        )
 
     def _all(self, uow: UnitOfWork) -> Iterator[StoredItem]:
         """Yield the items for which the database finds the conditions of equality fulfilled."""
         equal = {c.name: c.value for c in self.conditions if c.operator == "$eq"}
-        query, last = ItemQuery(self.prefix, equal), None
+        query, last = ItemQuery(self.prefix, equal, indexed=self.query is not None), None
         while True:
             page = uow.store_items.search(query, _PAGE, after=last)
             yield from page
@@ -161,7 +175,7 @@ def write_items(
     """
     limit = transactions.statement_limit - ROW_OVERHEAD
     for item in items:
-        texts = (item.namespace, item.item_key, json.dumps(item.value))
+        texts = (item.namespace, item.item_key, json.dumps(item.value), item.vectors or b"")
         check_row(f"the value of {item.item_key[:100]!r}", *texts, limit=limit)
 
     def write(uow: UnitOfWork) -> None:

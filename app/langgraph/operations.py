@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
 
 from langgraph.store.base import (
     GetOp,
@@ -33,6 +33,8 @@ from threadlog.graph.memories import (
     Reading,
     Search,
 )
+from threadlog.graph.vectors import Vector, pack
+from threadlog.langgraph.embedding import TextIndex
 from threadlog.repositories.graph.store_item import (
     NamespacePattern,
     NewItem,
@@ -50,9 +52,18 @@ _RESERVED: Final = "langgraph"
 class Batch:
     """Operations of one call, checked and converted."""
 
+    index: TextIndex | None
+    """Embeds texts; None if the store has no index."""
+
     readings: list[Reading] = field(default_factory=list)
     changes: dict[tuple[str, str], NewItem | None] = field(default_factory=dict)
     """The last change of each namespace and key; None deletes."""
+
+    texts: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """By namespace and key: the texts of an item to embed."""
+
+    queries: dict[int, str] = field(default_factory=dict)
+    """By place among `readings`: the texts of searches to embed."""
 
     _places: list[int | None] = field(default_factory=list)
     """For each operation the place of its result among those of `readings`."""
@@ -77,20 +88,67 @@ class Batch:
         _check_labels(op)
         if isinstance(op, PutOp):
             namespace, key = namespace_text(op.namespace), _checked_key(op.key)
-            self.changes[namespace, key] = _new_item(op, namespace, key)
+            new = self.changes[namespace, key] = _new_item(op, namespace, key)
+            self.texts.pop((namespace, key), None)
+            if new is not None and self.index is not None:
+                self.texts[namespace, key] = self.index.texts_of(op, new.value)
             self._places.append(None)
         else:
-            self._places.append(len(self.readings))
+            place = len(self.readings)
+            if isinstance(op, SearchOp) and op.query:
+                self._add_query(place, op.query)
+            self._places.append(place)
             self.readings.append(_reading(op))
+
+    def _add_query(self, place: int, query: object) -> None:
+        if self.index is None:
+            raise InvalidInputError(
+                "query needs an index, which this store was created without. Search with "
+                "filter=, or create the store with index=."
+            )
+        if not isinstance(query, str):
+            raise InvalidInputError(f"query must be a string, not {type(query).__name__}.")
+        self.queries[place] = query
+
+    @property
+    def to_embed(self) -> tuple[list[str], list[str]] | None:
+        """The texts and the queries to embed; None if there are none."""
+        texts = [text for texts in self.texts.values() for text in texts]
+        return (texts, list(self.queries.values())) if texts or self.queries else None
+
+    def set_vectors(self, vectors: Sequence[Vector]) -> None:
+        """Set the embeddings of `to_embed`, in its order."""
+        rest = iter(vectors)
+        for name, texts in self.texts.items():
+            new = cast("NewItem", self.changes[name])
+            self.changes[name] = new._replace(vectors=pack([next(rest) for _ in texts]))
+        for place in self.queries:
+            search = cast("Search", self.readings[place])
+            self.readings[place] = replace(search, query=next(rest))
 
     def results(self, found: Sequence[Any]) -> list[Result]:
         """Return the results of all operations in their order."""
         return [None if place is None else _result(found[place]) for place in self._places]
 
 
-def batch_of(ops: Iterable[Op]) -> Batch:
-    """Check and convert operations; see `Batch.add`."""
-    batch = Batch()
+def batch_of(ops: Iterable[Op], index: TextIndex | None) -> Batch:
+    """Check and convert operations, and embed their texts; see `Batch.add`."""
+    batch = _checked_batch(ops, index)
+    if index is not None and (wanted := batch.to_embed):
+        batch.set_vectors(index.embed(*wanted))
+    return batch
+
+
+async def abatch_of(ops: Iterable[Op], index: TextIndex | None) -> Batch:
+    """See `batch_of`."""
+    batch = _checked_batch(ops, index)
+    if index is not None and (wanted := batch.to_embed):
+        batch.set_vectors(await index.aembed(*wanted))
+    return batch
+
+
+def _checked_batch(ops: Iterable[Op], index: TextIndex | None) -> Batch:
+    batch = Batch(index)
     for op in ops:
         batch.add(op)
     return batch
@@ -151,12 +209,6 @@ def _reading(op: GetOp | SearchOp | ListNamespacesOp) -> Reading:
         case GetOp():
             return Get(namespace_text(op.namespace), _checked_key(op.key), bool(op.refresh_ttl))
         case SearchOp():
-            if op.query:
-                raise InvalidInputError(
-                    "query is not supported: this store has no index of text or vectors. Search "
-                    "with filter=, or keep an index beside the store and get the items that it "
-                    "finds by their keys."
-                )
             _check_page(op.limit, op.offset)
             prefix = namespace_text(op.namespace_prefix)
             refresh = bool(op.refresh_ttl)
@@ -222,7 +274,7 @@ def _result(found: Any) -> Result:
         case StoredItem():
             return Item(**_fields(found))
         case [StoredItem(), *_]:
-            return [SearchItem(**_fields(each)) for each in found]
+            return [SearchItem(**_fields(each), score=each.score) for each in found]
         case _:
             result: Result = found
             return result

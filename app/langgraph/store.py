@@ -17,7 +17,8 @@ from threadlog.encoding.validation import check_number
 from threadlog.errors import ConfigurationError, NotOpenError, ThreadlogError
 from threadlog.graph.client import Facade, GraphClient, SyncGraphClient
 from threadlog.graph.memories import read_items, sweep_items, write_items
-from threadlog.langgraph.operations import batch_of
+from threadlog.langgraph.embedding import TextIndex
+from threadlog.langgraph.operations import abatch_of, batch_of
 from threadlog.models import STORE, SchemaPart
 from threadlog.runtime.client import ExternalClient
 from threadlog.runtime.sync_client import SyncExternalClient
@@ -68,20 +69,18 @@ class Store(Facade, BaseStore):
                 URL; the store then needs no block.
             ttl: when items expire, as for LangGraph's own stores. Expired items are never
                 returned, whatever ``omit_expired`` is.
-            index: not supported.
+            index: which texts of items are embedded, by which function, as for LangGraph's own
+                stores. ``query=`` of a search then finds the nearest: it compares the embeddings
+                of all items that match otherwise, one by one.
             min_pool_size: connections to a URL that are opened on entering.
             max_pool_size: the most connections to a URL at once; further operations wait.
             retry_seconds: as for `threadlog.Checkpointer`.
 
         Raises:
-            ConfigurationError: none or several of the first three are given, one cannot be
-                used, or an index is asked for.
+            ConfigurationError: none or several of the first three are given, or an argument
+                cannot be used.
         """
-        if index is not None:
-            raise ConfigurationError(
-                "index= is not supported: this store has no vectors. Keep them in a vector "
-                "database, and get the items that it finds from this store by their keys."
-            )
+        self._index = None if index is None else TextIndex(index)
         self.ttl_config = ttl
         self._sweeper: asyncio.Task[None] | Future[None] | None = None
         self._stopping = threading.Event()
@@ -133,7 +132,7 @@ class Store(Facade, BaseStore):
             client = ExternalClient(session.sync_session, opened, STORE)
         else:
             client = SyncExternalClient(session, opened, STORE)
-        return BoundStore(client, self.ttl_config)
+        return BoundStore(client, self.ttl_config, self._index)
 
     # --- Operations ------------------------------------------------------------------
 
@@ -155,7 +154,7 @@ class Store(Facade, BaseStore):
                 was read or written.
             StorageError: the database refused or failed.
         """
-        batch = batch_of(ops)
+        batch = batch_of(ops, self._index)
         found = self._read(read_items, batch.readings) if batch.readings else []
         if len(batch.changes) == 1:
             self._write_statement(write_items, batch.items, batch.doomed)
@@ -165,7 +164,7 @@ class Store(Facade, BaseStore):
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """See `batch`."""
-        batch = batch_of(ops)
+        batch = await abatch_of(ops, self._index)
         client = self._async_client()
         found = await client.read(read_items, batch.readings) if batch.readings else []
         if len(batch.changes) == 1:
@@ -280,10 +279,16 @@ class BoundStore(BaseStore):
 
     supports_ttl = True
 
-    def __init__(self, client: ExternalClient | SyncExternalClient, ttl: TTLConfig | None) -> None:
+    def __init__(
+        self,
+        client: ExternalClient | SyncExternalClient,
+        ttl: TTLConfig | None,
+        index: TextIndex | None,
+    ) -> None:
         """Create a store; `Store.bind` does."""
         self._client = client
         self.ttl_config = ttl
+        self._index = index
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """See `Store.batch`; the transaction is the session's."""
@@ -292,7 +297,7 @@ class BoundStore(BaseStore):
                 "The store is bound to an AsyncSession. Use the asynchronous methods, or bind a "
                 "Session."
             )
-        batch = batch_of(ops)
+        batch = batch_of(ops, self._index)
         found = self._client.read(read_items, batch.readings) if batch.readings else []
         if batch.changes:
             self._client.write(write_items, batch.items, batch.doomed)
@@ -305,7 +310,7 @@ class BoundStore(BaseStore):
                 "The store is bound to a Session. Use the synchronous methods, or bind an "
                 "AsyncSession."
             )
-        batch = batch_of(ops)
+        batch = await abatch_of(ops, self._index)
         found = await self._client.read(read_items, batch.readings) if batch.readings else []
         if batch.changes:
             await self._client.write(write_items, batch.items, batch.doomed)

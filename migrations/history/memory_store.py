@@ -12,6 +12,7 @@ from threadlog.migrations.history.definitions import (
     Items,
     digest,
     document,
+    large_binary,
     long_text,
     timestamp_column,
     version_column,
@@ -36,6 +37,7 @@ def _newest(_dialect: str) -> dict[str, Items]:
             timestamp_column("updated_at"),
             timestamp_column("expires_at", nullable=True),
             sa.Column("ttl_seconds", sa.Double, nullable=True),
+            sa.Column("vectors", large_binary(), nullable=True),
         ],
     }
 

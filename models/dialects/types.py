@@ -81,6 +81,11 @@ def large_binary() -> LargeBinary:
     return LargeBinary().with_variant(SentAsText(), *MYSQL)
 
 
+def nullable_binary() -> LargeBinary:
+    """Return the type of bytes as `large_binary` stores them, or NULL."""
+    return LargeBinary().with_variant(_NullableSentAsText(), *MYSQL)
+
+
 class SentAsText(mysql.LONGBLOB):
     """A LONGBLOB whose values are sent in base64.
 
@@ -97,6 +102,15 @@ class SentAsText(mysql.LONGBLOB):
     def bind_expression(self, bindvalue: BindParameter[Any]) -> ColumnElement[bytes]:
         """Return the value that the server decodes."""
         return func.from_base64(bindvalue)
+
+
+class _NullableSentAsText(SentAsText):
+    """The same for a column with NULL; a check of each value would slow down the others."""
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """Return the encoder, which leaves None as it is."""
+        encode = super().bind_processor(dialect)
+        return lambda value: None if value is None else encode(value)
 
 
 def _base64_text(value: bytes) -> str:

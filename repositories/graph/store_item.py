@@ -64,6 +64,9 @@ class NewItem(NamedTuple):
     ttl_seconds: float | None
     """Seconds after which the item expires; None for never."""
 
+    vectors: bytes | None = None
+    """Embeddings of the value; see `StoreItem.vectors`."""
+
 
 class StoredItem(NamedTuple):
     """A stored item that has not expired."""
@@ -75,6 +78,11 @@ class StoredItem(NamedTuple):
     created_at: datetime
     updated_at: datetime
     ttl_seconds: float | None
+    vectors: bytes | None = None
+    """Embeddings of the value, if the query asked for them."""
+
+    score: float | None = None
+    """How near the value is to the text that was searched for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,9 @@ class ItemQuery:
 
     equal: Mapping[str, Any] = field(default_factory=dict)
     """Members that a value must have, with these values."""
+
+    indexed: bool = False
+    """True to find only items that have embeddings, with these."""
 
 
 class NamespacePattern(NamedTuple):
@@ -144,7 +155,10 @@ def _is_live(dialect: str) -> ColumnElement[bool]:
 @cache
 def _put(dialect: str) -> Statement:
     """Return the upsert of an item; only an item that has not expired keeps `created_at`."""
-    names = ("item_digest", "namespace_start", "namespace", "item_key", "value", "ttl_seconds")
+    names = (
+        *("item_digest", "namespace_start", "namespace", "item_key"),
+        *("value", "ttl_seconds", "vectors"),
+    )
     row: dict[str, Any] = {name: bindparam(name, type_=ITEMS.c[name].type) for name in names}
     row["created_at"] = row["updated_at"] = _now(dialect)
     row["expires_at"] = utc_now(dialect, seconds_ago=bindparam("since_expiry"))
@@ -159,7 +173,8 @@ def _put(dialect: str) -> Statement:
                     else_=ITEMS.c.created_at,
                 ),
                 **{
-                    name: new[name] for name in ("value", "updated_at", "expires_at", "ttl_seconds")
+                    name: new[name]
+                    for name in ("value", "updated_at", "expires_at", "ttl_seconds", "vectors")
                 },
             },
         )
@@ -259,7 +274,8 @@ class StoreItemRepository(Repository):
         dialect = self.uow.dialect
         page = {"now": 0.0, "limit": limit, "offset": offset}
         first = query.prefix.encode()
-        if len(first) <= NAMESPACE_START and not query.equal and after is None:
+        is_plain = not query.equal and not query.indexed and after is None
+        if is_plain and len(first) <= NAMESPACE_START:
             given = {**page, "first": first, "beyond": _beyond(query.prefix)} if first else page
             rows = self.uow.run(_search(dialect, ranged=bool(first)), given)
             return [StoredItem(*row) for row in rows]
@@ -268,7 +284,10 @@ class StoreItemRepository(Repository):
             conditions.append(json_member_equals(ITEMS.c.value, name, value, dialect))
         if after is not None:
             conditions.append(_follows(after))
-        found = self.uow.execute(_selected(dialect, *conditions), page)
+        selected = _selected(dialect, *conditions)
+        if query.indexed:
+            selected = selected.add_columns(ITEMS.c.vectors).where(ITEMS.c.vectors.is_not(None))
+        found = self.uow.execute(selected, page)
         return [StoredItem(*row) for row in found]
 
     def namespaces(

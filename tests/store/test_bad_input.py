@@ -58,7 +58,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "mixed": (SearchOp(("a",), {"x": {"$gt": 1, "y": 2}}), InvalidInputError, "'y'"),
     "operand": (SearchOp(("a",), {"x": {"$gt": [1]}}), InvalidInputError, "number or text"),
     "filter": (SearchOp(("a",), [1]), InvalidJsonError, "filter"),  # type: ignore[arg-type]  # mistaken
-    "query": (SearchOp(("a",), query="what I like"), InvalidInputError, "query is not supported"),
+    "query": (SearchOp(("a",), query="what I like"), InvalidInputError, "query needs an index"),
     "operation": ("get", InvalidInputError, "not an operation"),
 }
 
@@ -83,11 +83,6 @@ async def test_a_value_that_fits_into_no_statement_is_refused(server_store_url: 
             await store.aput(("a",), "k", {"x": "x" * 100_000})
         store._opened().operations.statement_limit = limit
         await store.aput(("a",), "k", {"x": "x" * 100_000})
-
-
-def test_an_index_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="index= is not supported"):
-        Store("sqlite:///x.db", index={"dims": 3, "embed": lambda texts: [[1.0] for _ in texts]})
 
 
 def test_one_source_is_needed() -> None:

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS threadlog_store (
     updated_at DATETIME(6) NOT NULL,
     expires_at DATETIME(6),
     ttl_seconds DOUBLE,
+    vectors LONGBLOB,
     PRIMARY KEY (item_digest)
 )ENGINE=InnoDB;
 CREATE INDEX ix_threadlog_store_namespace ON threadlog_store (namespace_start);

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS threadlog_store (
     updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
     expires_at TIMESTAMP WITH TIME ZONE,
     ttl_seconds DOUBLE PRECISION,
+    vectors BYTEA,
     PRIMARY KEY (item_digest)
 );
 CREATE INDEX ix_threadlog_store_namespace ON threadlog_store (namespace_start);

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS threadlog_store (
     updated_at VARCHAR(32) NOT NULL,
     expires_at VARCHAR(32),
     ttl_seconds DOUBLE,
+    vectors BLOB,
     PRIMARY KEY (item_digest)
 );
 CREATE INDEX ix_threadlog_store_namespace ON threadlog_store (namespace_start);
