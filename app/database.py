@@ -148,7 +148,8 @@ class Database(_SharedConnections[Checkpointer]):
         """
         for client in (GraphClient(client=self._client, part=MESSAGES), self._graph, self._items):
             await client.setup()
-        await self._enter_log()
+        if self._refusal is not None:
+            await self._enter_log()
 
     async def __aenter__(self) -> Self:
         """Connect, and verify the server; tables may still be missing, see `setup`.
@@ -223,7 +224,8 @@ class SyncDatabase(_SharedConnections[SyncCheckpointer]):
         messages = SyncGraphClient(client=self._client, part=MESSAGES)
         for client in (messages, self._graph, self._items):
             client.setup()
-        self._enter_log()
+        if self._refusal is not None:
+            self._enter_log()
 
     def __enter__(self) -> Self:
         """Connect, and verify the server; see `Database.__aenter__`."""

@@ -165,6 +165,25 @@ async def test_leaving_the_block_closes_all_three(empty_url: str) -> None:
 
 
 @pytest.mark.one_database
+async def test_setup_does_not_disturb_appends_that_wait(empty_url: str) -> None:
+    """All appends go through one batcher, which keeps the order of a thread's."""
+    async with Database(empty_url) as database:
+        await database.setup()
+        appends = [database.checkpointer.append("t", [message(f"{n}")]) for n in range(40)]
+        tasks = [asyncio.create_task(append) for append in appends[:20]]
+        await asyncio.sleep(0)
+        await database.setup()
+        await asyncio.gather(*tasks, *appends[20:])
+        data = await database.checkpointer.load("t")
+        assert data is not None
+        texts = [one.model_dump()["content"][0]["text"] for one in data.messages]
+        assert texts == [f"{n}" for n in range(40)]
+        batcher = database.checkpointer._batcher
+        await database.setup()
+        assert database.checkpointer._batcher is batcher
+
+
+@pytest.mark.one_database
 async def test_another_checkpointer_may_share_the_client(empty_url: str) -> None:
     async with Database(empty_url) as database:
         await database.setup()
