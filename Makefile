@@ -13,10 +13,11 @@ URL ?= sqlite:///demo.db
 # Tests start many processes, which load the sources faster from bytecode.
 unexport PYTHONDONTWRITEBYTECODE
 SERVERS := mysql postgres mariadb
+WITHOUT_SQL := mongodb redis
 COMMA := ,
 # Tests run in processes side by side, each with servers of its own; not where some are picked,
 # since -s would show nothing, nor on one server for all, which counts everybody's statements.
-ONE_FOR_ALL = $(THREADLOG_TEST_MYSQL_URL)$(THREADLOG_TEST_MARIADB_URL)$(THREADLOG_TEST_POSTGRES_URL)
+ONE_FOR_ALL = $(THREADLOG_TEST_MYSQL_URL)$(THREADLOG_TEST_MARIADB_URL)$(THREADLOG_TEST_POSTGRES_URL)$(THREADLOG_TEST_MONGODB_URL)$(THREADLOG_TEST_REDIS_URL)
 JOBS ?= $(if $(ARGS)$(ONE_FOR_ALL),1,auto)
 SIDE_BY_SIDE = $(filter-out 1,$(JOBS))
 PYTEST = $(if $(FULL),THREADLOG_TEST_FULL=1) $(BIN)/python -m pytest $(if $(SIDE_BY_SIDE),--numprocesses $(JOBS) --maxprocesses 4 --dist worksteal)
@@ -99,20 +100,22 @@ TEST_FRAMEWORKS = $(MAKE_ALL) $(if $(SIDE_BY_SIDE),-j2 --output-sync=target) $(F
 
 .PHONY: test test-all
 test:  ## All tests on SQLite and a real MySQL, which is set up too; ARGS="-k load -x" picks
-test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb
+test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb,mongodb,redis
 
 ## More tests
-test-all:  ## The same on PostgreSQL and MariaDB too; FULL=1 for each way on each database
+test-all:  ## The same on PostgreSQL, MariaDB, MongoDB and Redis too; FULL=1 for all ways on all
 test test-all: $(VENV)/installed
 	@status=0; $(ON) $(PYTEST) $(ARGS) || status=1; \
 	$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(SET_UP_FRAMEWORKS) || status=1; $(ON) $(TEST_FRAMEWORKS) || status=1); \
 	exit $$status
 
-.PHONY: $(SERVERS:%=test-%)
+.PHONY: $(SERVERS:%=test-%) $(WITHOUT_SQL:%=test-%)
 test-mysql:  ## The tests that use MySQL
 test-postgres:  ## The tests that use PostgreSQL
 test-mariadb:  ## The tests that use MariaDB
-$(SERVERS:%=test-%): test-%: $(VENV)/installed
+test-mongodb:  ## The tests that use MongoDB
+test-redis:  ## The tests that use Redis
+$(SERVERS:%=test-%) $(WITHOUT_SQL:%=test-%): test-%: $(VENV)/installed
 	@THREADLOG_TEST_DATABASES=sqlite,$* $(PYTEST) -m $* $(ARGS)
 
 .PHONY: $(FRAMEWORKS:%=test-%)
@@ -157,11 +160,13 @@ chaos-nodes: $(VENV)/installed  ## Kill the primary of three real servers under 
 	@$(if $(SEED),THREADLOG_SEED=$(SEED)) $(BIN)/python -m pytest tests/nodes -s $(ARGS)
 
 ## Servers and examples to look at
-.PHONY: mysql postgres mariadb
+.PHONY: $(SERVERS) $(WITHOUT_SQL)
 mysql:  ## Start a private MySQL, print its URL, stop it with Ctrl-C
 postgres:  ## The same with PostgreSQL
 mariadb:  ## The same with MariaDB
-mysql postgres mariadb: $(VENV)/installed
+mongodb:  ## The same with MongoDB
+redis:  ## The same with Redis
+$(SERVERS) $(WITHOUT_SQL): $(VENV)/installed
 	@$(BIN)/python -m tests.support.servers.$@
 
 .PHONY: example-agent
@@ -206,12 +211,15 @@ COMPILE = $(COMPILE_GROUP) pyproject.toml --extra mysql --extra mysql-sync --ext
 lock: UPGRADE ?= --upgrade
 lock: $(VENV)/installed  ## Resolve requirements/*.txt again, with hashes; UPGRADE= keeps versions
 	@$(BIN)/pip install --quiet uv
-	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino --group dev --output-file requirements/dev.txt
+	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino \
+		--extra mongodb --extra redis --group dev --output-file requirements/dev.txt
 	@for framework in $(FRAMEWORKS); do \
 		$(COMPILE) --extra postgres --group $$framework --output-file requirements/$$framework.txt || exit 1; \
 	done
 	@$(COMPILE) --extra langgraph --extra postgres --group bench --output-file requirements/bench.txt
-	@$(COMPILE_GROUP) --group docs --output-file requirements/docs.txt
+	@for group in docs $(WITHOUT_SQL:%=%-server); do \
+		$(COMPILE_GROUP) --group $$group --output-file requirements/$$group.txt || exit 1; \
+	done
 
 .PHONY: clean
 clean:  ## Remove what make has made, but for the downloaded servers

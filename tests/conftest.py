@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.support.counting import StatementCount, statement_count
-from tests.support.databases import DATABASES, INNODB, SERVERS
+from tests.support.databases import DATABASES, INNODB, NAMED, SERVERS
 from tests.support.ends import PAIRS, RING, Ends
-from tests.support.fixtures import product_fixtures
+from tests.support.fixtures import mongodb_fixtures, product_fixtures, redis_fixtures
 from tests.support.matrix import FULL, MARKS, is_left_out, mark_databases, on_each, ways
 from tests.support.seeds import FRESH
 from tests.support.servers.process import folder_in_memory
-from tests.support.servers.products import MYSQL, PRODUCTS
+from tests.support.servers.products import EVERY_PRODUCT, MYSQL, PRODUCTS
 from tests.support.surroundings import CHOSEN, SURROUNDINGS, VARIABLE
 from tests.support.ways import WAYS
 from threadlog import Checkpointer, SyncCheckpointer
@@ -26,11 +26,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks, and refuse unknown names of databases."""
     for mark, meaning in MARKS.items():
         config.addinivalue_line("markers", f"{mark}: {meaning}")
-    unknown = set(DATABASES) - {"sqlite", *PRODUCTS}
+    unknown = set(NAMED) - {"sqlite", *EVERY_PRODUCT}
     if unknown:
         raise pytest.UsageError(
             f"THREADLOG_TEST_DATABASES has {', '.join(sorted(unknown))}. "
-            f"Use sqlite, {', '.join(PRODUCTS)}, with commas between them."
+            f"Use sqlite, {', '.join(EVERY_PRODUCT)}, with commas between them."
         )
     if CHOSEN and CHOSEN not in SURROUNDINGS:
         raise pytest.UsageError(f"{VARIABLE} is {CHOSEN}. Use one of {', '.join(SURROUNDINGS)}.")
@@ -40,7 +40,7 @@ def pytest_report_header() -> str:
     """Return the settings that repeat the run."""
     full = " THREADLOG_TEST_FULL=1" if FULL else ""
     odd = f" {VARIABLE}={CHOSEN}" if CHOSEN else ""
-    return f"THREADLOG_SEED={FRESH} THREADLOG_TEST_DATABASES={','.join(DATABASES)}{full}{odd}"
+    return f"THREADLOG_SEED={FRESH} THREADLOG_TEST_DATABASES={','.join(NAMED)}{full}{odd}"
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,6 +56,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 for _product in PRODUCTS.values():
     globals().update(product_fixtures(_product))
+globals().update(mongodb_fixtures())
+globals().update(redis_fixtures())
 
 
 @pytest.fixture(params=on_each(DATABASES))

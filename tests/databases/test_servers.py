@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from sqlalchemy import Connection, make_url
 from tests.support.databases import fresh_database, on_connection
 from tests.support.matrix import on_each
 from tests.support.patience import PATIENCE_SECONDS, eventually
-from tests.support.servers import debian, fake_mysqld, serving
+from tests.support.servers import debian, fake_mysqld, serving, wheels
 from tests.support.servers.apt_source import (
     AptSource,
     debian_source,
@@ -33,16 +34,25 @@ from tests.support.servers.cache import PROJECT, cache_lock, draft
 from tests.support.servers.error import ServerUnavailableError, SourceFailedError
 from tests.support.servers.finding import program_on_path
 from tests.support.servers.process import data_folder_of
-from tests.support.servers.product import Product
-from tests.support.servers.products import MARIADB, MYSQL, POSTGRES, PRODUCTS
+from tests.support.servers.product import Product, Wheels
+from tests.support.servers.products import (
+    EVERY_PRODUCT,
+    MARIADB,
+    MONGODB,
+    MYSQL,
+    POSTGRES,
+    PRODUCTS,
+    REDIS,
+)
 from tests.support.servers.readiness import answers
 from tests.support.servers.server import Server, own_program, running_server
 from tests.support.servers.supervisor import supervised
 
 _FAKE = (sys.executable, str(Path(fake_mysqld.__file__)))
 
-each_product = pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
-each_server = pytest.mark.parametrize("product", on_each(PRODUCTS.values()))
+each_product = pytest.mark.parametrize("product", EVERY_PRODUCT.values(), ids=EVERY_PRODUCT)
+each_server = pytest.mark.parametrize("product", on_each(EVERY_PRODUCT.values()))
+each_sql_server = pytest.mark.parametrize("product", on_each(PRODUCTS.values()))
 
 _DEB822 = """\
 # made by an installer
@@ -98,6 +108,10 @@ deb [arch=amd64 signed-by=/keys/debian.gpg] https://mirror.example/debian stable
         (POSTGRES, "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", (15, 18)),
         (POSTGRES, "postgres (PostgreSQL) 19devel", (19, 0)),
         (POSTGRES, "13.0", (13, 0)),
+        (MONGODB, "db version v8.0.4", (8, 0, 4)),
+        (MONGODB, "6.0.19", (6, 0, 19)),
+        (REDIS, "Redis server v=7.4.1 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64", (7, 4, 1)),
+        (REDIS, "8.2.0", (8, 2, 0)),
     ],
 )
 def test_supported_versions(product: Product, text: str, version: tuple[int, ...]) -> None:
@@ -119,6 +133,8 @@ def test_supported_versions(product: Product, text: str, version: tuple[int, ...
         (POSTGRES, "postgres (PostgreSQL) 12.22", r"12\.22 is older than 13"),
         (POSTGRES, "8.4.0-cluster", r"8\.4 is older"),
         (POSTGRES, "something else", "no PostgreSQL"),
+        (MONGODB, "db version v5.0.31", r"5\.0\.31 is older than 6"),
+        (REDIS, "Redis server v=7.0.15 sha=00000000:0", r"7\.0\.15 is older than 7\.2"),
     ],
 )
 def test_refused_versions(product: Product, text: str, reason: str) -> None:
@@ -214,6 +230,8 @@ def test_nothing_available(
     monkeypatch.delenv(product.variable, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(debian, "CACHE", tmp_path)
+    monkeypatch.setattr(wheels, "CACHE", tmp_path)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
     bare = replace(product, folders=())
     with pytest.raises(ServerUnavailableError) as raised, running_server(bare):
         pass
@@ -223,9 +241,14 @@ def test_nothing_available(
     program = product.programs[0]
     assert lines[2].startswith(f"- {program} on PATH: there is no {program}")
     assert lines[3] == f"- Docker image {product.image.name}: there is no docker on PATH"
-    assert lines[4].startswith("- Debian's packages: not a Debian machine: no apt-get")
+    if isinstance(product.packages, Wheels):
+        file = f"{product.name}-server.txt"
+        assert lines[4].startswith(f"- the wheels of {file}: {sys.executable} failed with")
+        assert not list((tmp_path / product.name).glob("wheels-*")), "nothing is left half done"
+    else:
+        assert lines[4].startswith("- Debian's packages: not a Debian machine: no apt-get")
     oldest = ".".join(map(str, product.minimum))
-    assert all(part in lines[5] for part in (product.variable, oldest, f"install {program}"))
+    assert all(part in lines[-1] for part in (product.variable, oldest, f"install {program}"))
 
 
 @each_server
@@ -246,7 +269,8 @@ def test_server_by_url_that_does_not_answer(
     """A wrong URL is an error, not a reason to start another server."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    monkeypatch.setenv(product.variable, product.url(port).replace("@", ":secret@"))
+    url = make_url(product.url(port)).set(username="root", password="secret")  # noqa: S106 - made up
+    monkeypatch.setenv(product.variable, url.render_as_string(hide_password=False))
     with (
         pytest.raises(ServerUnavailableError, match=f"no server answers at .*:{port}") as raised,
         running_server(product),
@@ -264,7 +288,38 @@ def test_server_by_url_of_another_product(
         pass
 
 
-@each_server
+def test_a_redis_without_modules_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_server: Server
+) -> None:
+    """Such a program is passed over at once, and the reason given."""
+    assert isinstance(REDIS.packages, Wheels)
+    program = REDIS.packages.program(wheels.unpacked_wheels(REDIS, REDIS.packages))
+    (tmp_path / "redis-server").symlink_to(program)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(wheels, "CACHE", tmp_path)
+    with pytest.raises(ServerUnavailableError) as raised, running_server(REDIS):
+        pass
+    assert re.search(
+        r"redis-server on PATH: the Redis at .* lacks ReJSON, search", str(raised.value)
+    )
+
+
+@pytest.mark.parametrize("product", on_each([MONGODB, REDIS]))
+def test_a_server_out_of_wheels_listens_on_loopback_alone(
+    request: pytest.FixtureRequest, product: Product
+) -> None:
+    url = make_url(request.getfixturevalue(f"{product.name}_server_url"))
+    assert url.port is not None
+    listening = {
+        int(fields[1].rpartition(":")[2], 16): fields[1].rpartition(":")[0]
+        for line in Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]
+        if (fields := line.split())[3] == "0A"
+    }
+    assert listening[url.port] == "0100007F"
+
+
+@each_sql_server
 def test_a_server_listens_on_loopback_alone(
     request: pytest.FixtureRequest, product: Product
 ) -> None:
@@ -346,7 +401,7 @@ def test_supervised_server_stops_when_its_user_is_killed(
         assert eventually(lambda: not _runs(pid) and not folder.exists())
 
 
-@each_server
+@each_sql_server
 def test_real_servers_are_durable_if_asked_and_stop_when_their_user_is_killed(
     product: Product,
 ) -> None:

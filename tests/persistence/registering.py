@@ -1,8 +1,11 @@
 """Helpers for tests that register schemes of their own."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import pytest
 
 from threadlog.persistence.registry import CHECKPOINTERS, METADATA_STORES, PERSISTENCES
 
@@ -18,3 +21,9 @@ def registries_restored() -> Iterator[None]:
         for registry, builders in zip(registries, before, strict=True):
             registry.clear()
             registry.update(builders)
+
+
+def package_is_missing(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
+    """Let imports of LangGraph's saver for a database fail as if it were not installed."""
+    for module in (f"langgraph.checkpoint.{extra}", f"langgraph.checkpoint.{extra}.aio"):
+        monkeypatch.setitem(sys.modules, module, None)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy import make_url, text
 
-from tests.persistence.registering import registries_restored
+from tests.persistence.registering import package_is_missing, registries_restored
 from tests.support.databases import on_connection
 from tests.support.patience import patience
 from threadlog.errors import ConfigurationError, CubepiSchemaError, MissingExtraError
@@ -189,7 +189,10 @@ async def test_a_durable_scheme_needs_a_metadata_store() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["mongodb", "mongo", "redis"])
-async def test_databases_of_others_have_no_metadata_store(scheme: str) -> None:
+async def test_databases_of_others_have_no_metadata_store(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package_is_missing(monkeypatch, "redis" if scheme == "redis" else "mongodb")
     uri = f"{scheme}://:{SECRET}@h/d"
     settings = PersistenceSettings(checkpointer_scheme=scheme, checkpointer_uri=uri)
     assert "no metadata store" in await refused(settings)

@@ -11,7 +11,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from tests.persistence.registering import registries_restored
+from tests.persistence.registering import package_is_missing, registries_restored
 from tests.support.databases import SERVERS
 from tests.support.matrix import on_each
 from threadlog.errors import (
@@ -282,7 +282,10 @@ async def test_what_is_no_url_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("scheme", "extra"), ELSEWHERE.items())
-async def test_a_missing_extra_is_named(scheme: str, extra: str) -> None:
+async def test_a_missing_extra_is_named(
+    scheme: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package_is_missing(monkeypatch, extra)
     with pytest.raises(MissingExtraError) as caught:
         await opened(URIS[scheme], scheme=scheme)
     assert (caught.value.package, caught.value.extra) == (f"langgraph-checkpoint-{extra}", extra)

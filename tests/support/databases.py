@@ -49,9 +49,15 @@ SYNCHRONOUS: Final = {
 }
 """The synchronous driver of each dialect."""
 
-DATABASES: Final = tuple(
+NAMED: Final = tuple(
     (os.environ.get("THREADLOG_TEST_DATABASES") or "sqlite,mysql").replace(" ", "").split(",")
 )
+"""The names of the databases of the run."""
+
+WITHOUT_SQL: Final = ("mongodb", "redis")
+"""The databases that only tests of their own schemes run on."""
+
+DATABASES: Final = tuple(name for name in NAMED if name not in WITHOUT_SQL)
 """The names of the databases that tests of all of them run on."""
 
 SERVERS: Final = tuple(name for name in DATABASES if name != "sqlite")

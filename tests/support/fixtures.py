@@ -3,11 +3,16 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from pymongo import MongoClient
+from redis import Redis
+from sqlalchemy import make_url
 
 from tests.support.databases import SharedDatabases, fresh_database
 from tests.support.servers.product import Product
+from tests.support.servers.products import MONGODB, REDIS
 from tests.support.servers.server import Server, running_server
 from tests.support.surroundings import surrounded
 
@@ -70,4 +75,66 @@ def product_fixtures(product: Product) -> dict[str, Any]:
     return {
         **{name: pytest.fixture(scope="session", name=name)(f) for name, f in of_session.items()},
         **{name: pytest.fixture(name=name)(f) for name, f in of_test.items()},
+    }
+
+
+def mongodb_fixtures() -> dict[str, Any]:
+    """Create the fixtures of MongoDB, for a conftest module to define.
+
+    ``mongodb_server``: the server of the whole run;
+    ``mongodb_server_url``: its URL, without a database;
+    ``mongodb_url``: the URL of a database of the test's own, without collections.
+    """
+
+    def server() -> Iterator[Server]:
+        with running_server(MONGODB) as running:
+            yield running
+
+    def server_url(mongodb_server: Server) -> str:
+        return mongodb_server.url
+
+    def client(mongodb_server_url: str) -> Iterator[MongoClient[Any]]:
+        with MongoClient[Any](mongodb_server_url) as opened:
+            yield opened
+
+    def database(mongodb_client: MongoClient[Any], mongodb_server_url: str) -> Iterator[str]:
+        name = f"threadlog_test_{uuid4().hex[:12]}"
+        url = make_url(mongodb_server_url).set(database=name)
+        yield url.render_as_string(hide_password=False)
+        mongodb_client.drop_database(name)
+
+    return {
+        "mongodb_server": pytest.fixture(scope="session", name="mongodb_server")(server),
+        "mongodb_server_url": pytest.fixture(scope="session", name="mongodb_server_url")(
+            server_url
+        ),
+        "mongodb_client": pytest.fixture(scope="session", name="mongodb_client")(client),
+        "mongodb_url": pytest.fixture(name="mongodb_url")(database),
+    }
+
+
+def redis_fixtures() -> dict[str, Any]:
+    """Create the fixtures of Redis, for a conftest module to define.
+
+    ``redis_server``: the server of the whole run;
+    ``redis_server_url``: its URL;
+    ``redis_url``: the URL of its database, which is emptied first: only the first can be searched.
+    """
+
+    def server() -> Iterator[Server]:
+        with running_server(REDIS) as running:
+            yield running
+
+    def server_url(redis_server: Server) -> str:
+        return redis_server.url
+
+    def database(redis_server_url: str) -> str:
+        with Redis.from_url(redis_server_url) as client:
+            client.flushall()
+        return redis_server_url
+
+    return {
+        "redis_server": pytest.fixture(scope="session", name="redis_server")(server),
+        "redis_server_url": pytest.fixture(scope="session", name="redis_server_url")(server_url),
+        "redis_url": pytest.fixture(name="redis_url")(database),
     }

@@ -17,12 +17,14 @@ from zlib import crc32
 
 import pytest
 
-from tests.support.databases import DATABASES
+from tests.support.databases import DATABASES, NAMED, WITHOUT_SQL
 from tests.support.seeds import FRESH
-from tests.support.servers.products import PRODUCTS
+from tests.support.servers.products import EVERY_PRODUCT, PRODUCTS
 
 EVERYWHERE: Final = ("sqlite", *PRODUCTS)
-"""The names of all databases, which are marks too."""
+"""The names of all databases with SQL, which are marks too."""
+
+_NAMES: Final = (*EVERYWHERE, *WITHOUT_SQL)
 
 FULL: Final = bool(os.environ.get("THREADLOG_TEST_FULL"))
 """Whether every case runs."""
@@ -34,7 +36,7 @@ MARKS: Final = {
     "other_way(number)": "set by `ways`: the case is not of the default way",
     "processes": "starts processes of its own, which costs a second or more",
     "server": "set where a test needs a database server",
-    **{name: f"set where a test uses {name}" for name in EVERYWHERE},
+    **{name: f"set where a test uses {name}" for name in _NAMES},
 }
 
 # What the cases that take turns differ in: the database, the way, and a random number.
@@ -88,12 +90,12 @@ def other_way(parameter: Any, number: int = 1) -> Any:
 def mark_databases(item: pytest.Item) -> None:
     """Mark a test with the databases that its fixtures name, and with ``server``."""
     names = getattr(item, "fixturenames", ())
-    for database in EVERYWHERE:
+    for database in _NAMES:
         if any(name.removeprefix("second_").startswith(f"{database}_") for name in names):
             item.add_marker(database)
     if "count" in names and not databases_of(item):
         item.add_marker("mysql")
-    if any(item.get_closest_marker(name) for name in PRODUCTS):
+    if any(item.get_closest_marker(name) for name in EVERY_PRODUCT):
         item.add_marker("server")
 
 
@@ -106,6 +108,8 @@ def is_left_out(item: pytest.Item) -> bool:
     """Return True if the run has not the servers of a case, or the matrix not the case."""
     databases, names = databases_of(item), getattr(item, "fixturenames", ())
     if any(name in PRODUCTS and name not in DATABASES for name in databases):
+        return True
+    if any(item.get_closest_marker(name) and name not in NAMED for name in WITHOUT_SQL):
         return True
     if not databases and not _OF_SERVERS.isdisjoint(names):
         return True  # the run has none of their servers
@@ -142,4 +146,4 @@ def _names(each: Any) -> tuple[str, ...]:
 
 
 def _marks(names: Iterable[str]) -> list[pytest.MarkDecorator]:
-    return [getattr(pytest.mark, name) for name in dict.fromkeys(names) if name in EVERYWHERE]
+    return [getattr(pytest.mark, name) for name in dict.fromkeys(names) if name in _NAMES]

@@ -19,13 +19,13 @@ _ONLY_DEPENDS: Final = tuple(
 )
 
 
-def program_from_debian(product: Product) -> Program:
+def program_from_debian(product: Product, packages: Packages) -> Program:
     """Find a server in the cache, or download and unpack it first.
 
     Raises:
         SourceFailedError: this is no Debian, or the download failed.
     """
-    return _program(unpacked(product.name, product.title, product.packages), product)
+    return _program(unpacked(product.name, product.title, packages), product, packages)
 
 
 def unpacked(name: str, title: str, packages: Packages) -> Path:
@@ -104,9 +104,9 @@ def _with_dependencies(options: list[str], packages: Packages) -> list[str]:
     return sorted({line for line in lines if re.match(r"\w", line) and packages.kept.match(line)})
 
 
-def _program(root: Path, product: Product) -> Program:
+def _program(root: Path, product: Product, packages: Packages) -> Program:
     """Call the unpacked program with the libraries that were unpacked with it."""
-    path = next(root.glob(product.packages.program), None)
+    path = next(root.glob(packages.program), None)
     if path is None:
         raise SourceFailedError(f"the unpacked packages in {root} lack a server; delete the folder")
     try:
@@ -116,7 +116,7 @@ def _program(root: Path, product: Product) -> Program:
             f"{product.user} may not run {path}: let everybody into the folders above it, or let "
             "somebody else than root run the tests"
         ) from error
-    return described(product, path, prefix=prefix_of(root), options=product.packages.options(root))
+    return described(product, path, prefix=prefix_of(root), options=packages.options(root))
 
 
 def prefix_of(root: Path) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 from tests.support.servers.command import run, say, tail
 from tests.support.servers.error import SourceFailedError
 from tests.support.servers.product import HOST, Product
-from tests.support.servers.products import PRODUCTS
+from tests.support.servers.products import EVERY_PRODUCT
 from tests.support.servers.readiness import answers, wait_until_ready
 
 _START_SECONDS: Final = 180
@@ -45,7 +45,7 @@ def running_container(*, product: str, durable: bool) -> Iterator[dict[str, str]
     Raises:
         SourceFailedError: it does not start.
     """
-    server = PRODUCTS[product]
+    server = EVERY_PRODUCT[product]
     container = _start(server, durable=durable)
     try:
         published = run(["docker", "port", container, f"{server.port}/tcp"], seconds=30)
@@ -60,8 +60,9 @@ def running_container(*, product: str, durable: bool) -> Iterator[dict[str, str]
 def _start(product: Product, *, durable: bool) -> str:
     """Start a container and return its id."""
     options = ["--detach", "--rm", "--publish", f"{HOST}::{product.port}"]
-    image = ["--env", product.image.environment, product.image.name]
-    command = ["docker", "run", *options, *image, *product.settings(durable)]
+    environment = ["--env", product.image.environment] if product.image.environment else []
+    image = product.image.name
+    command = ["docker", "run", *options, *environment, image, *product.settings(durable)]
     return run(command, seconds=120).strip()
 
 

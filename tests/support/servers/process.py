@@ -16,7 +16,7 @@ from tests.support.servers.cache import CACHE, cache_lock, draft
 from tests.support.servers.command import run, say, tail
 from tests.support.servers.error import SourceFailedError
 from tests.support.servers.product import HOST, Product
-from tests.support.servers.products import PRODUCTS
+from tests.support.servers.products import EVERY_PRODUCT
 from tests.support.servers.program import Program
 from tests.support.servers.readiness import answers, wait_until_ready
 from tests.support.servers.user import as_user, hand_over
@@ -57,7 +57,8 @@ def _initialize(product: Product, program: Program, target: Path) -> None:
         data = folder / "data"
         data.mkdir(mode=0o700)
         hand_over(folder, product.user)
-        run(product.initialisation(program, data), seconds=300, folder=folder, user=product.user)
+        if command := product.initialisation(program, data):
+            run(command, seconds=300, folder=folder, user=product.user)
         (data / "auto.cnf").unlink(missing_ok=True)  # each MySQL makes an identity of its own
         shutil.copytree(data, target, dirs_exist_ok=True)
 
@@ -81,7 +82,7 @@ def running_process(
     Raises:
         SourceFailedError: it does not start.
     """
-    server = PRODUCTS[product]
+    server = EVERY_PRODUCT[product]
     with copied_data(server, data, None if durable else folder_in_memory()) as folder:
         port, process = _start(server, command, folder, [*server.settings(durable), *more])
         try:

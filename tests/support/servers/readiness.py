@@ -8,14 +8,20 @@ from collections.abc import Callable
 
 from sqlalchemy import make_url
 
-from tests.support.servers.error import SourceFailedError
+from tests.support.servers.error import SourceFailedError, UnusableServerError
 from tests.support.servers.product import Product
 
 
 def answers(product: Product, url: str) -> bool:
-    """Look whether a server serves clients."""
+    """Look whether a server serves clients.
+
+    Raises:
+        UnusableServerError: it does, and lacks what is needed.
+    """
     try:
         product.announced(make_url(url))
+    except UnusableServerError:
+        raise
     except SourceFailedError:
         return False
     return True

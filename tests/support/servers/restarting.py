@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support.servers import process
 from tests.support.servers.product import Product
-from tests.support.servers.products import PRODUCTS
+from tests.support.servers.products import EVERY_PRODUCT
 
 
 class _Keeper(threading.Thread):
@@ -82,7 +82,7 @@ def restarting_process(
     Raises:
         SourceFailedError: it does not start the first time.
     """
-    server = PRODUCTS[product]
+    server = EVERY_PRODUCT[product]
     with process.copied_data(server, data, parent) as folder:
         keeper = _Keeper(server, command, folder, durable=durable, away_seconds=away_seconds)
         keeper.start()

