@@ -42,7 +42,8 @@ def expire_thread(transactions: TransactionRunner, thread_id: UUID) -> ExpiredTh
         # After taking the lock, which blocks new runs: see AppRunRepository.insert.
         if stored is None or uow.app_runs.any_in_flight(thread_id):
             return None
-        ttl = _parse(thread_id, stored)
+        table, name = AppThread.__tablename__, str(thread_id)
+        ttl = parse_ttl(name, parse_object(table, name, "ttl", stored))
         if ttl.end > now:
             return None
         if ttl.strategy == "delete":
@@ -57,27 +58,32 @@ def expire_thread(transactions: TransactionRunner, thread_id: UUID) -> ExpiredTh
     return transactions.write(expire)
 
 
-class _StoredTtl(NamedTuple):
+class StoredTtl(NamedTuple):
+    """A thread's time to live, decoded."""
+
     stored: dict[str, Any]
     strategy: TtlStrategy
     minutes: float
     end: datetime
 
 
-def _parse(thread_id: UUID, text: str) -> _StoredTtl:
+def parse_ttl(name: str, ttl: dict[str, Any]) -> StoredTtl:
     """Decode a thread's ``ttl`` strictly, because the thread is deleted for it.
+
+    Args:
+        name: the thread's id.
+        ttl: the stored object.
 
     Raises:
         CheckpointCorruptionError: it is not valid.
     """
-    table, name = AppThread.__tablename__, str(thread_id)
-    ttl = parse_object(table, name, "ttl", text)
     try:
         strategy, minutes = ttl["strategy"], ttl["ttl_minutes"]
         check_one_of(strategy, "strategy", get_args(TtlStrategy))
         check_minutes(minutes, "ttl_minutes")
         end = datetime.fromisoformat(ttl["expires_at"])
-        return _StoredTtl(ttl, strategy, minutes, end.replace(tzinfo=end.tzinfo or UTC))
+        return StoredTtl(ttl, strategy, minutes, end.replace(tzinfo=end.tzinfo or UTC))
     except (KeyError, TypeError, ValueError) as error:
         reason = f"ttl is not valid: {error}"
+        table = AppThread.__tablename__
         raise CheckpointCorruptionError(table=table, thread_id=name, reason=reason) from error

@@ -2,21 +2,16 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from threadlog.encoding.statement_size import check_size
-from threadlog.encoding.validation import check_id, check_json_object, check_one_of, check_uuid
+from threadlog.encoding.validation import check_uuid
 from threadlog.errors import ThreadNotFoundError
 from threadlog.models import AppRun
-from threadlog.persistence.threads import as_stored, parse_uuid
+from threadlog.persistence.arguments import check_new_run, check_stale, check_status_change
+from threadlog.persistence.threads import parse_uuid
 from threadlog.persistence.types import MultitaskStrategy, RunRow, RunStatus
-from threadlog.persistence.validation import (
-    check_page,
-    check_run_status,
-    check_seconds,
-    check_uuids,
-    storable_error,
-)
+from threadlog.persistence.validation import check_page, check_run_status, check_uuids
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.base import parse_object
 from threadlog.repositories.metadata.run import AppRunRow
@@ -40,14 +35,14 @@ def create_run(
         # The clock first, so that the row need not be read back.
         now = uow.catalogue.now()
         row = RunRow(
-            run_id=key,
-            thread_id=thread_key,
+            run_id=new.run_id,
+            thread_id=new.thread_id,
             assistant_id=assistant_id,
             created_at=now,
             updated_at=now,
             status="pending",
-            metadata=stored_metadata,
-            kwargs=stored_kwargs,
+            metadata=new.metadata,
+            kwargs=new.kwargs,
             multitask_strategy=multitask_strategy,
             error=None,
         )
@@ -55,13 +50,8 @@ def create_run(
             raise ThreadNotFoundError(thread_id=thread_id)
         return row
 
-    key, thread_key = check_uuid(run_id, "run_id"), check_uuid(thread_id, "thread_id")
-    check_id(assistant_id, "assistant_id")
-    check_json_object(metadata, "metadata")
-    check_json_object(kwargs, "kwargs")
-    check_one_of(multitask_strategy, "multitask_strategy", get_args(MultitaskStrategy))
-    check_size([metadata, kwargs], "metadata with kwargs", transactions.statement_limit)
-    stored_metadata, stored_kwargs = as_stored(metadata), as_stored(kwargs)
+    new = check_new_run(run_id, thread_id, assistant_id, metadata, kwargs, multitask_strategy)
+    check_size([new.metadata, new.kwargs], "metadata with kwargs", transactions.statement_limit)
     return transactions.write(create)
 
 
@@ -73,10 +63,8 @@ def update_run_status(
     error: str | None = None,
 ) -> bool:
     """Set a run's status; see `MetadataStoreProtocol.update_run_status`."""
-    key = check_uuid(run_id, "run_id")
-    check_run_status(status_value)
+    key, error = check_status_change(run_id, status_value, error)
     if error is not None:
-        error = storable_error(error)
         check_size(error, "error", transactions.statement_limit)
     return transactions.write(lambda uow: uow.app_runs.set_status(key, status_value, error))
 
@@ -129,9 +117,7 @@ def fail_stale_runs(
     error: str,
 ) -> list[RunRow]:
     """Fail runs whose process is dead; see `MetadataStoreProtocol.fail_stale_runs`."""
-    check_seconds(stale_after_seconds, "stale_after_seconds")
-    exclude = check_uuids(exclude_run_ids, "exclude_run_ids")
-    error = storable_error(error)
+    exclude, error = check_stale(stale_after_seconds, exclude_run_ids, error)
     check_size(error, "error", transactions.statement_limit)
 
     def fail(uow: UnitOfWork) -> list[RunRow]:

@@ -1,29 +1,20 @@
 """Create, update, search and delete the threads of an agent server."""
 
-import json
 from datetime import datetime
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, get_args
 from uuid import UUID
 
 from threadlog.encoding.statement_size import check_size
-from threadlog.encoding.validation import check_json_object, check_one_of, check_uuid
+from threadlog.encoding.validation import check_one_of, check_uuid
 from threadlog.errors import (
     CheckpointCorruptionError,
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
 )
 from threadlog.models import AppThread
-from threadlog.persistence.types import (
-    IfExists,
-    Search,
-    SortOrder,
-    ThreadRow,
-    ThreadSort,
-    ThreadStatus,
-    TimeToLive,
-    TtlStrategy,
-)
-from threadlog.persistence.validation import check_minutes, check_page, check_uuids, expires_at
+from threadlog.persistence.arguments import check_new_thread, check_search, check_thread_changes
+from threadlog.persistence.types import IfExists, Search, ThreadRow, ThreadStatus, TimeToLive
+from threadlog.persistence.validation import expires_at
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.base import parse_object
 from threadlog.repositories.metadata.thread import AppThreadRow
@@ -56,28 +47,20 @@ def create_thread(
         # The clock first, so that the row need not be read back.
         now = uow.catalogue.now()
         row = ThreadRow(
-            thread_id=key,
+            thread_id=new.thread_id,
             created_at=now,
             updated_at=now,
             state_updated_at=None,
-            metadata=stored_metadata,
-            config=stored_config,
+            metadata=new.metadata,
+            config=new.config,
             status="idle",
-            ttl=_ttl_from(ttl, now),
+            ttl=ttl_from(ttl, now),
         )
         uow.app_threads.insert(row)
         return row
 
-    key = check_uuid(thread_id, "thread_id")
-    check_json_object(metadata, "metadata")
-    check_json_object(config, "config")
-    if ttl is not None:
-        check_one_of(ttl.strategy, "ttl.strategy", get_args(TtlStrategy))
-        if ttl.ttl is not None:
-            check_minutes(ttl.ttl, "ttl.ttl")
-    check_one_of(if_exists, "if_exists", get_args(IfExists))
-    check_size([metadata, config], "metadata with config", transactions.statement_limit)
-    stored_metadata, stored_config = as_stored(metadata), as_stored(config)
+    new = check_new_thread(thread_id, metadata, config, ttl, if_exists)
+    check_size([new.metadata, new.config], "metadata with config", transactions.statement_limit)
     for _ in range(_ATTEMPTS):
         try:
             return transactions.write(create)
@@ -101,15 +84,8 @@ def update_thread(
 ) -> None:
     """Replace the given values; see `MetadataStoreProtocol.update_thread`."""
     key = check_uuid(thread_id, "thread_id")
-    if status_value is not None:
-        check_one_of(status_value, "status_value", get_args(ThreadStatus))
-    if config is not None:
-        check_json_object(config, "config")
-    if metadata is not None:
-        check_json_object(metadata, "metadata")
+    values = check_thread_changes(status_value, config, metadata)
     check_size([metadata, config], "metadata with config", transactions.statement_limit)
-    given = {"status": status_value, "config": config, "metadata": metadata}
-    values = {name: value for name, value in given.items() if value is not None}
     if values or mark_state_updated:
         transactions.write(
             lambda uow: uow.app_threads.update(key, values, state=mark_state_updated)
@@ -118,27 +94,11 @@ def update_thread(
 
 def search_thread_rows(transactions: TransactionRunner, request: Search) -> list[ThreadRow]:
     """Read a page of threads; see `MetadataStoreProtocol.search_thread_rows`."""
-    metadata = request.metadata or {}
-    check_json_object(metadata, "metadata")
-    if request.status is not None:
-        check_one_of(request.status, "status", get_args(ThreadStatus))
-    check_page(request.limit, request.offset)
-    sort_by, order = request.sort_by or "updated_at", request.sort_order or "desc"
-    check_one_of(sort_by, "sort_by", get_args(ThreadSort))
-    check_one_of(order, "sort_order", get_args(SortOrder))
-    ids = check_uuids(map(str, request.ids or ()), "ids")
-    check_size(metadata, "metadata", transactions.statement_limit)
+    conditions = check_search(request)
+    check_size(conditions.metadata, "metadata", transactions.statement_limit)
 
     def search(uow: UnitOfWork) -> list[AppThreadRow]:
-        return uow.app_threads.search(
-            ids=ids,
-            status=request.status,
-            metadata=metadata,
-            sort_by=sort_by,
-            descending=order == "desc",
-            limit=request.limit,
-            offset=request.offset,
-        )
+        return uow.app_threads.search(**conditions._asdict())
 
     return [_row(stored) for stored in transactions.read(search)]
 
@@ -170,7 +130,7 @@ def release_busy_thread(
     )
 
 
-def _ttl_from(ttl: TimeToLive | None, now: datetime) -> dict[str, Any] | None:
+def ttl_from(ttl: TimeToLive | None, now: datetime) -> dict[str, Any] | None:
     """Return the value to store for a time to live that begins now."""
     if ttl is None or ttl.ttl is None:
         return None
@@ -179,11 +139,6 @@ def _ttl_from(ttl: TimeToLive | None, now: datetime) -> dict[str, Any] | None:
         "ttl_minutes": ttl.ttl,
         "expires_at": expires_at(now, ttl.ttl),
     }
-
-
-def as_stored(value: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of a JSON object as it is read back: with lists instead of tuples."""
-    return cast("dict[str, Any]", json.loads(json.dumps(value)))
 
 
 def parse_uuid(table: str, thread_id: str, column: str, text: str) -> UUID:

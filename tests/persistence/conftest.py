@@ -18,6 +18,8 @@ def on_kinds(kinds: Iterable[str]) -> list[Any]:
 def url_for(kind: str, request: pytest.FixtureRequest) -> str:
     """Return the URL of a fresh database for a kind of store."""
     database = kind.partition("-")[0]
+    if database == "mongodb":
+        return str(request.getfixturevalue("mongodb_url"))
     name = database if database in SERVERS else "sqlite"
     return str(request.getfixturevalue(f"{name}_graph_url"))
 
@@ -50,15 +52,15 @@ async def shared(anyones: tuple[str, str]) -> AsyncIterator[Opened]:
         yield each
 
 
-@pytest.fixture(params=on_kinds(kind for kind in KINDS if kind != "memory"))
+@pytest.fixture(params=on_kinds(kind for kind in KINDS if kind not in {"memory", "mongodb"}))
 def durable(request: pytest.FixtureRequest) -> tuple[str, str]:
-    """Return each kind of store on a database, with the URL of a fresh one."""
+    """Return each kind of store on a database with SQL, with the URL of a fresh one."""
     return request.param, url_for(request.param, request)
 
 
 @pytest.fixture
 async def stored(durable: tuple[str, str]) -> AsyncIterator[Opened]:
-    """Yield each of threadlog's stores that is on a database, open."""
+    """Yield each of threadlog's stores that is on a database with SQL, open."""
     kind, url = durable
     async with KINDS[kind](url) as each:
         yield each

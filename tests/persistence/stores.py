@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID, uuid4
 
+from pymongo import AsyncMongoClient
 from skeino.persistence import InMemoryMetadataStore as SkeinoInMemoryMetadataStore
 from skeino.persistence.sqlite_store import SqliteMetadataStore
 from sqlalchemy import Connection, Engine, QueuePool, Update, inspect, select, update
@@ -15,6 +16,8 @@ from tests.support.databases import DATABASES, on_connection
 from tests.support.ways import host_engine
 from threadlog.models import GRAPH, AppRun, AppThread, graph_metadata
 from threadlog.persistence import InMemoryMetadataStore, MetadataStore
+from threadlog.persistence.mongodb_documents import changes
+from threadlog.persistence.mongodb_store import MongoMetadataStore
 
 THREADS: Final = graph_metadata.tables["app_threads"]
 RUNS: Final = graph_metadata.tables["app_runs"]
@@ -80,6 +83,35 @@ class InMemory:
         """Return the ids of all runs."""
         with self._engine.connect() as connection:
             return [str(run_id) for run_id in connection.scalars(select(RUNS.c.run_id))]
+
+
+class InMongoDB:
+    """Changes documents of a database of MongoDB."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def set_thread(self, thread_id: str, **values: Any) -> None:
+        """Set columns of a thread."""
+        await self._set("app_threads", thread_id, values)
+
+    async def set_run(self, run_id: str, **values: Any) -> None:
+        """Set columns of a run."""
+        await self._set("app_runs", run_id, values)
+
+    async def runs(self) -> list[str]:
+        """Return the ids of all runs."""
+        async with AsyncMongoClient[Any](self._url) as client:
+            found = await client.get_default_database()["app_runs"].find({}, {"_id": 1}).to_list()
+            return [document["_id"] for document in found]
+
+    async def change(self, collection: str, query: Any, change: Any) -> None:
+        """Update documents."""
+        async with AsyncMongoClient[Any](self._url) as client:
+            await client.get_default_database()[collection].update_many(query, change)
+
+    async def _set(self, collection: str, key: str, values: dict[str, Any]) -> None:
+        await self.change(collection, {"_id": key}, {"$set": changes(values)})
 
 
 class InSkeinosMemory:
@@ -184,11 +216,18 @@ async def _skeinos_sqlite(url: str) -> AsyncIterator[Opened]:
     await store.aclose()
 
 
+@asynccontextmanager
+async def _mongodb(url: str) -> AsyncIterator[Opened]:
+    async with MongoMetadataStore(url) as store:
+        yield Opened(store, InMongoDB(url), url)
+
+
 Opener = Callable[[str], AbstractAsyncContextManager[Opened]]
 
 KINDS: Final[dict[str, Opener]] = {
     "memory": _memory,
     **dict.fromkeys(DATABASES, _by_url),
+    "mongodb": _mongodb,
     **{f"{name}-engine": _by_engine for name in DATABASES},
 }
 SHARED_KINDS: Final[dict[str, Opener]] = {

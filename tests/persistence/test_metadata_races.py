@@ -18,6 +18,7 @@ from tests.persistence.stores import (
     RUNS,
     THREADS,
     InMemory,
+    InMongoDB,
     ago,
     name,
     run,
@@ -57,7 +58,9 @@ async def by_two_processes(kind: str, url: str, job: str) -> list[str]:
 async def age_all(kind: str, url: str, store: Any) -> None:
     """Set the last activity of every run to long ago."""
     aged = update(RUNS).values(updated_at=ago(90))
-    if kind == "memory":
+    if kind == "mongodb":
+        await InMongoDB(url).change("app_runs", {}, {"$set": {"updated_at": ago(90)}})
+    elif kind == "memory":
         InMemory(store).execute(aged)
     else:
         await on_connection(url, lambda c: c.execute(aged) and None)
@@ -102,7 +105,10 @@ async def lengthen(kind: str, url: str, store: Any) -> None:
     ttl = {"strategy": "keep_latest", "ttl_minutes": 60, "expires_at": ago(9).isoformat()}
     is_kept = THREADS.c.ttl["strategy"].as_string() == "keep_latest"
     changed = update(THREADS).where(is_kept).values(ttl=ttl)
-    if kind == "memory":
+    if kind == "mongodb":
+        query = {"ttl.strategy": "keep_latest"}
+        await InMongoDB(url).change("app_threads", query, {"$set": {"ttl": ttl}})
+    elif kind == "memory":
         InMemory(store).execute(changed)
     else:
         await on_connection(url, lambda c: c.execute(changed) and None)
