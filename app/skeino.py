@@ -27,31 +27,40 @@ from threadlog.errors import (
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
 )
-from threadlog.graph.client import GraphClient
-from threadlog.persistence import CheckpointerSpec, MetadataStore
+from threadlog.persistence import CheckpointerSpec, MetadataStore, Persistence
+from threadlog.persistence.expire_threads import expiring
 from threadlog.persistence.open import sweeping
-from threadlog.persistence.schemes import native_client
+from threadlog.persistence.schemes import mongodb_checkpointer, native_client
 
 if TYPE_CHECKING:  # an extra
-    from threadlog.langgraph import Saver
+    from langgraph.checkpoint.base import BaseCheckpointSaver
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 __all__ = ["SCHEMES", "register"]
 
-SCHEMES: Final = ("mysql", "mariadb")
-"""The schemes that skeino lacks."""
+SCHEMES: Final = ("mysql", "mariadb", "mongodb", "mongo")
+"""The schemes that skeino lacks, and MongoDB's, whose own metadata store needs a deprecated driver,
+ignores metadata in searches and expires no thread."""
+
+_MONGODB: Final = ("mongodb", "mongo")
+
+_CALLED: Final = (
+    *("create_thread", "update_thread", "fetch_thread_row", "search_thread_rows"),
+    *("delete_thread", "create_run", "fetch_run_row", "list_run_rows", "delete_run"),
+)
+"""The methods whose errors are the client's mistakes."""
 
 _PROBE: Final = "threadlog-probe"
 
 
 def register(*, ttl_sweep_seconds: float | None = 60.0) -> None:
-    """Add the schemes ``mysql`` and ``mariadb`` to skeino; idempotent.
+    """Add the schemes ``mysql`` and ``mariadb`` to skeino, and replace ``mongodb``; idempotent.
 
     All applications of this process have them, also those created before. Their
-    ``checkpointer_options`` may have ``min_pool_size``, ``max_pool_size``, ``retry_seconds``,
-    ``serde`` and ``setup_schema``. skeino's own schemes are unchanged.
+    ``checkpointer_options`` are those of `open_checkpointer`. The data of ``mongodb`` stays
+    where skeino has it. skeino's other schemes are unchanged.
 
     Args:
         ttl_sweep_seconds: seconds between an application's sweeps of expired threads; None
@@ -141,10 +150,10 @@ def _unknown(seam: str) -> ConfigurationError:
 
 
 class _Opened(NamedTuple):
-    """The client of an application's checkpointer, which its metadata store shares."""
+    """The metadata store of an application, which is opened with its checkpointer."""
 
     uri: str | None
-    client: GraphClient
+    store: Any
 
 
 # skeino opens the checkpointer and then creates the metadata store, in one task for each
@@ -154,30 +163,51 @@ _OPENED: Final[ContextVar[_Opened | None]] = ContextVar("threadlog.skeino", defa
 
 def _checkpointer_of(
     ttl_sweep_seconds: float | None,
-) -> Callable[[Any], AbstractAsyncContextManager["Saver"]]:
+) -> Callable[[Any], AbstractAsyncContextManager["BaseCheckpointSaver[Any]"]]:
     @asynccontextmanager
-    async def build(spec: Any) -> AsyncIterator["Saver"]:
-        from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
-
+    async def build(spec: Any) -> AsyncIterator["BaseCheckpointSaver[Any]"]:
         ours = CheckpointerSpec(spec.scheme, spec.uri, dict(spec.options))
+        is_sql = ours.scheme not in _MONGODB
         async with (
-            native_client(ours) as client,
-            sweeping(MetadataStore(client=client), ttl_sweep_seconds),
+            _opened_sql(ours) if is_sql else _opened_mongodb(ours) as persistence,
+            sweeping(expiring(persistence, separate=not is_sql), ttl_sweep_seconds),
         ):
-            _OPENED.set(_Opened(spec.uri, client))
+            _OPENED.set(_Opened(spec.uri, persistence.metadata_store))
             try:
-                yield Saver(client=client, serde=ours.options.get("serde"))
+                yield persistence.checkpointer
             finally:
                 _OPENED.set(None)
 
     return build
 
 
-def _metadata_store(uri: str) -> "_Store":
+@asynccontextmanager
+async def _opened_sql(spec: CheckpointerSpec) -> AsyncIterator[Persistence]:
+    from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
+
+    async with native_client(spec) as client:
+        saver = Saver(client=client, serde=spec.options.get("serde"))
+        yield Persistence(saver, _store_of(MetadataStore)(client=client))
+
+
+@asynccontextmanager
+async def _opened_mongodb(spec: CheckpointerSpec) -> AsyncIterator[Persistence]:
+    async with mongodb_checkpointer(spec) as saver:
+        from threadlog.persistence import MongoMetadataStore  # noqa: PLC0415 - an extra
+
+        store = _store_of(MongoMetadataStore)(spec.uri)
+        await MongoMetadataStore.setup(store)
+        try:
+            yield Persistence(saver, store)
+        finally:
+            await MongoMetadataStore.aclose(store)
+
+
+def _metadata_store(uri: str) -> Any:
     opened = _OPENED.get()
     if opened is None or opened.uri != uri:
         raise _unknown("a checkpointer that is opened before the metadata store is made")
-    return _Store(client=opened.client)
+    return opened.store
 
 
 def _with_http_errors(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -199,18 +229,11 @@ def _with_http_errors(method: Callable[P, Awaitable[T]]) -> Callable[P, Coroutin
     return call
 
 
-class _Store(MetadataStore):
-    """The metadata store of an application."""
+async def _do_nothing(store: Any) -> None:
+    """Do nothing: the builder of the checkpointer opens and closes the store."""
 
-    async def setup(self) -> None:
-        """Do nothing: opening the checkpointer created the tables, unless disabled."""
 
-    create_thread = _with_http_errors(MetadataStore.create_thread)
-    update_thread = _with_http_errors(MetadataStore.update_thread)
-    fetch_thread_row = _with_http_errors(MetadataStore.fetch_thread_row)
-    search_thread_rows = _with_http_errors(MetadataStore.search_thread_rows)
-    delete_thread = _with_http_errors(MetadataStore.delete_thread)
-    create_run = _with_http_errors(MetadataStore.create_run)
-    fetch_run_row = _with_http_errors(MetadataStore.fetch_run_row)
-    list_run_rows = _with_http_errors(MetadataStore.list_run_rows)
-    delete_run = _with_http_errors(MetadataStore.delete_run)
+def _store_of(kind: type[Any]) -> type[Any]:
+    """Return a metadata store's class with skeino's HTTP errors."""
+    methods = {name: _with_http_errors(getattr(kind, name)) for name in _CALLED}
+    return type("_Store", (kind,), {**methods, "setup": _do_nothing, "aclose": _do_nothing})

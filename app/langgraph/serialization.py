@@ -134,7 +134,7 @@ def encode_checkpoint(
     thread_id, checkpoint_ns, parent_id = target_of(config)
     checkpoint_id = checkpoint["id"]
     check_id(checkpoint_id, "checkpoint id")
-    stored = _stored_metadata(config, metadata)
+    stored = stored_metadata(config, metadata)
     check_json_object(stored, "metadata")
     run_id = stored.get("run_id")
     if run_id is not None:
@@ -169,7 +169,7 @@ def encode_checkpoint(
     return new, blobs
 
 
-def _stored_metadata(config: RunnableConfig, metadata: CheckpointMetadata) -> dict[str, Any]:
+def stored_metadata(config: RunnableConfig, metadata: CheckpointMetadata) -> dict[str, Any]:
     """Return the metadata to store: with the configuration of the run, and its id."""
     stored = dict(get_serializable_checkpoint_metadata(config, metadata))
     run_id = stored.get("run_id") or config.get("run_id")

@@ -3,7 +3,8 @@
 The import requires no extra; a scheme's packages are imported when it is opened.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from threadlog.persistence.expire_threads import sweep_every
 from threadlog.persistence.memory_store import InMemoryMetadataStore
@@ -26,7 +27,8 @@ from threadlog.persistence.types import (
     TimeToLive,
 )
 
-if TYPE_CHECKING:  # an extra, see below
+if TYPE_CHECKING:  # extras, see below
+    from threadlog.persistence.mongodb_store import MongoMetadataStore
     from threadlog.persistence.settings import PersistenceSettings
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "InMemoryMetadataStore",
     "MetadataStore",
     "MetadataStoreProtocol",
+    "MongoMetadataStore",
     "Persistence",
     "PersistenceSettings",
     "RunRow",
@@ -50,11 +53,11 @@ __all__ = [
     "sweep_every",
 ]
 
+_OF_EXTRAS: Final = {"MongoMetadataStore": "mongodb_store", "PersistenceSettings": "settings"}
+
 
 def __getattr__(name: str) -> Any:
-    """Import the settings on first use: they require pydantic-settings."""
-    if name != "PersistenceSettings":
+    """Import what requires an extra on first use."""
+    if name not in _OF_EXTRAS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from threadlog.persistence.settings import PersistenceSettings  # noqa: PLC0415 - an extra
-
-    return PersistenceSettings
+    return getattr(import_module(f"threadlog.persistence.{_OF_EXTRAS[name]}"), name)

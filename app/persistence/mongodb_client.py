@@ -4,10 +4,11 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -30,6 +31,7 @@ from threadlog.errors import (
 
 try:
     from pymongo import AsyncMongoClient, ReadPreference, WriteConcern, errors
+    from pymongo import MongoClient as SyncClient
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.database import AsyncDatabase
     from pymongo.read_concern import ReadConcern
@@ -37,8 +39,12 @@ except ModuleNotFoundError as error:
     raise MissingExtraError("pymongo", "mongodb") from error
 
 T = TypeVar("T")
+C = TypeVar("C", AsyncMongoClient[dict[str, Any]], SyncClient[dict[str, Any]])
 
 Document = dict[str, Any]
+
+DOCUMENT_BYTES: Final = 16 * 2**20
+"""The limit of a document."""
 
 EXAMPLE: Final = "mongodb://host/database"
 
@@ -53,6 +59,7 @@ _OLDEST_WIRE_VERSION: Final = 17
 _REFUSED: Final = {13, 18, 8000}  # Unauthorized, AuthenticationFailed, Atlas's own
 _TIMED_OUT: Final = {50}  # MaxTimeMSExpired
 _CONFLICT: Final = {112}  # WriteConflict
+_NO_SUCH_TRANSACTION: Final = 251
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,38 @@ def _reason(error: errors.PyMongoError) -> str:
     return str(message or error).partition(", Topology Description")[0]
 
 
+def created(kind: Callable[..., C], uri: MongoUri, **options: Any) -> C:
+    """Create one of PyMongo's clients, which connects when it is used.
+
+    Raises:
+        ConfigurationError: the URI is not valid.
+    """
+    try:
+        return kind(uri.uri, **options, **uri.limits)
+    except (TypeError, ValueError) as error:
+        raise _invalid("see the cause") from error
+
+
+def check_acknowledged(concern: WriteConcern) -> None:
+    """Raise ConfigurationError if a URI asks for writes that are not acknowledged."""
+    if not concern.acknowledged:
+        raise _invalid("w=0 means that no write is acknowledged; leave it out")
+
+
+@contextmanager
+def _committing() -> Iterator[None]:
+    """Raise CommitOutcomeUnknownError if the server does not know the transaction to commit.
+
+    PyMongo repeats a lost commit, and a server that has forgotten the first one says so.
+    """
+    try:
+        yield
+    except errors.OperationFailure as error:
+        if error.code != _NO_SUCH_TRANSACTION:
+            raise
+        raise CommitOutcomeUnknownError(_reason(error)) from error
+
+
 class MongoClient:
     """An open connection to a database of MongoDB, in one event loop."""
 
@@ -187,13 +226,10 @@ class MongoClient:
         if self._client is not None:
             raise ConfigurationError(f"The metadata store for {self!r} is open already.")
         with translated_errors(writes=False):
+            client = created(AsyncMongoClient[Document], self._uri, tz_aware=True)
             try:
-                options: dict[str, Any] = {"tz_aware": True, **self._uri.limits}
-                client = AsyncMongoClient[Document](self._uri.uri, **options)
-            except (TypeError, ValueError) as error:
-                raise _invalid("see the cause") from error
-            try:
-                _check_server(await client.admin.command("hello"), client.write_concern)
+                check_acknowledged(client.write_concern)
+                _check_server(await client.admin.command("hello"))
             except BaseException:
                 await client.close()
                 raise
@@ -217,7 +253,14 @@ class MongoClient:
 
     async def now(self) -> datetime:
         """Return the server's time in UTC, to the millisecond."""
-        now: datetime = (await self._opened().admin.command("hello"))["localTime"]
+        hello = partial(self._opened().admin.command, "hello")
+        try:
+            found = await hello()
+        except errors.ServerSelectionTimeoutError:
+            raise
+        except errors.AutoReconnect:  # PyMongo repeats reads of collections alone
+            found = await hello()
+        now: datetime = found["localTime"]
         return now.astimezone(UTC)
 
     async def transact(self, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
@@ -232,22 +275,23 @@ class MongoClient:
         deadline = time.monotonic() + _CONFLICT_SECONDS
         while True:
             try:
-                async with self._transaction() as session:
-                    return await body(session)
+                return await self._attempt(body)
             except StorageError as error:
                 is_away = isinstance(error, ServerUnreachableError)
                 if is_away or not error.retryable or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - spreads the callers
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncClientSession]:
+    async def _attempt(self, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
         with translated_errors(writes=True):
             async with (
                 self._opened().start_session() as session,
                 await session.start_transaction(ReadConcern("snapshot")),
             ):
-                yield session
+                result = await body(session)
+                with _committing():
+                    await session.commit_transaction()
+        return result
 
     def _opened(self) -> AsyncMongoClient[Document]:
         if self._client is None:
@@ -268,15 +312,12 @@ class MongoClient:
         return self._client
 
 
-def _check_server(hello: Mapping[str, Any], concern: WriteConcern) -> None:
-    """Check what a server says of itself, and that writes are acknowledged.
+def _check_server(hello: Mapping[str, Any]) -> None:
+    """Check what a server says of itself.
 
     Raises:
-        ConfigurationError: the URI asks for writes that are not acknowledged.
         UnsupportedServerError: it is too old, or has no transactions.
     """
-    if not concern.acknowledged:
-        raise _invalid("w=0 means that no write is acknowledged; leave it out")
     if hello["maxWireVersion"] < _OLDEST_WIRE_VERSION:
         found = f"MongoDB with wire version {hello['maxWireVersion']}"
         raise UnsupportedServerError(found=found, required="MongoDB 6.0 or later")

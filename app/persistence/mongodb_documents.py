@@ -13,7 +13,7 @@ from uuid import UUID
 from bson import BSON, Decimal128
 
 from threadlog.errors import CheckpointCorruptionError, TooLargeError
-from threadlog.persistence.mongodb_client import Document
+from threadlog.persistence.mongodb_client import DOCUMENT_BYTES, Document
 from threadlog.persistence.threads import parse_uuid
 from threadlog.persistence.types import RunRow, ThreadRow
 
@@ -24,7 +24,6 @@ IN_FLIGHT: Final = {"$in": ["pending", "running"]}
 
 _MICROS: Final = "micros"
 _LARGEST: Final = 2**63 - 1
-_DOCUMENT_BYTES: Final = 16 * 2**20
 _OTHER_FIELDS_BYTES: Final = 16_384
 _MICROS_OF_MILLI: Final = 1_000
 
@@ -78,8 +77,8 @@ def sort_by(name: str, *, descending: bool) -> list[tuple[str, int]]:
 def check_document_size(what: str, *values: dict[str, Any]) -> None:
     """Raise TooLargeError if values do not fit into a document of MongoDB."""
     size = sum(len(BSON.encode(_encoded(value))) for value in values) + _OTHER_FIELDS_BYTES
-    if size > _DOCUMENT_BYTES:
-        raise TooLargeError(what=what, size=size, limit=_DOCUMENT_BYTES)
+    if size > DOCUMENT_BYTES:
+        raise TooLargeError(what=what, size=size, limit=DOCUMENT_BYTES)
 
 
 def thread_row(document: Document) -> ThreadRow:

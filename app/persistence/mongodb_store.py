@@ -5,7 +5,7 @@ import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Self, get_args
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
@@ -160,6 +160,8 @@ class MongoMetadataStore:
         """See `MetadataStoreProtocol.create_thread`."""
         new = check_new_thread(thread_id, metadata, config, ttl, if_exists)
         check_document_size("metadata with config", new.metadata, new.config)
+        # Tells the driver's repetition of a lost insert from another caller's thread.
+        creation = uuid4().hex
         # A thread that exists at the insert and not at the read was deleted in between.
         for _ in range(_ATTEMPTS):
             now = await self._now()
@@ -173,20 +175,19 @@ class MongoMetadataStore:
                 status="idle",
                 ttl=ttl_from(ttl, now),
             )
-            try:
-                with translated_errors(writes=True):
-                    try:
-                        await self._threads.insert_one(thread_document(row))
-                    except DuplicateKeyError as error:
+            document = {**thread_document(row), "creation": creation}
+            with translated_errors(writes=True):
+                try:
+                    await self._threads.insert_one(document)
+                except DuplicateKeyError as error:
+                    existing = await self._threads.find_one({"_id": document["_id"]})
+                    is_ours = existing is not None and existing.get("creation") == creation
+                    if if_exists == "raise" and not is_ours:
                         raise ThreadAlreadyExistsError(thread_id=thread_id) from error
-            except ThreadAlreadyExistsError:
-                if if_exists == "raise":
-                    raise
-            else:
-                return row
-            existing = await self.fetch_thread_row(thread_id)
+                else:
+                    return row
             if existing is not None:
-                return existing
+                return thread_row(existing)
         raise ThreadNotFoundError(thread_id=thread_id)
 
     async def update_thread(

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:  # an extra
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
     from threadlog.runtime.client import EngineClient
+    from threadlog.persistence.mongodb_store import MongoMetadataStore
 
 MEMORY: Final = "memory"
 """The scheme of data in the memory of the process."""
@@ -45,6 +45,10 @@ _EXAMPLES: Final = {
     "mariadb": "mariadb://user:password@host:3306/database",
     "postgresql": "postgresql://user:password@host:5432/database",
 }
+_MONGODB_OPTIONS: Final = (
+    *("serde", "ttl"),
+    *("checkpoint_collection_name", "writes_collection_name"),
+)
 _OPTIONS: Final = ("min_pool_size", "max_pool_size", "retry_seconds", "serde")
 
 
@@ -144,19 +148,29 @@ async def mongodb_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseChe
 
     The saver always creates its indexes when it is opened, regardless of ``setup_schema``.
     """
-    spec.known_options()
+    options = spec.known_options(*_MONGODB_OPTIONS)
     uri = spec.required_uri("mongodb://host/database")
-    module = _imported("langgraph.checkpoint.mongodb", "langgraph-checkpoint-mongodb", "mongodb")
-    # The driver's own parser would query DNS for mongodb+srv://.
-    database = unquote(urlsplit(uri).path.strip("/"))
-    keywords = {"db_name": database} if database else {}
-    opened = module.MongoDBSaver.from_conn_string(uri, **keywords)
+    package = "langgraph-checkpoint-mongodb"
+    module = _imported("threadlog.persistence.mongodb_saver", package, "mongodb")
     # The client is synchronous and waits for the server.
-    saver = await asyncio.to_thread(opened.__enter__)
+    saver = await asyncio.to_thread(module.MongoSaver, uri, **options)
     try:
         yield saver
     finally:
-        await asyncio.to_thread(opened.__exit__, None, None, None)
+        await asyncio.to_thread(saver.close)
+
+
+@register_metadata_store("mongodb", "mongo")
+@asynccontextmanager
+async def mongodb_metadata_store(spec: CheckpointerSpec) -> AsyncIterator["MongoMetadataStore"]:
+    """Open the metadata store in MongoDB; the checkpointer's options are ignored."""
+    spec.known_options(*_MONGODB_OPTIONS)
+    uri = spec.required_uri("mongodb://host/database")
+    module = _imported("threadlog.persistence.mongodb_store", "pymongo", "mongodb")
+    async with module.MongoMetadataStore(uri) as store:
+        if spec.setup_schema:
+            await store.setup()
+        yield store
 
 
 @register_checkpointer("redis")
@@ -166,10 +180,11 @@ async def redis_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseCheck
 
     The saver always creates its indexes when it is opened, regardless of ``setup_schema``.
     """
-    spec.known_options()
+    options = spec.known_options("ttl", "checkpoint_prefix", "checkpoint_write_prefix")
     uri = spec.required_uri("redis://host:6379/0")
-    module = _imported("langgraph.checkpoint.redis.aio", "langgraph-checkpoint-redis", "redis")
-    async with module.AsyncRedisSaver.from_conn_string(uri) as saver:
+    package = "langgraph-checkpoint-redis"
+    module = _imported("threadlog.persistence.redis_saver", package, "redis")
+    async with module.opened_saver(uri, options) as saver:
         yield saver
 
 

@@ -188,13 +188,10 @@ async def test_a_durable_scheme_needs_a_metadata_store() -> None:
     assert opened == []
 
 
-@pytest.mark.parametrize("scheme", ["mongodb", "mongo", "redis"])
-async def test_databases_of_others_have_no_metadata_store(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    package_is_missing(monkeypatch, "redis" if scheme == "redis" else "mongodb")
-    uri = f"{scheme}://:{SECRET}@h/d"
-    settings = PersistenceSettings(checkpointer_scheme=scheme, checkpointer_uri=uri)
+async def test_redis_has_no_metadata_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    package_is_missing(monkeypatch, "redis")
+    uri = f"redis://:{SECRET}@h/d"
+    settings = PersistenceSettings(checkpointer_scheme="redis", checkpointer_uri=uri)
     assert "no metadata store" in await refused(settings)
     with pytest.raises(MissingExtraError):
         async with open_persistence(settings.model_copy(update={"allow_ephemeral_metadata": True})):

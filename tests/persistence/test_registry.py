@@ -1,9 +1,7 @@
 """Registering schemes, and opening a checkpointer by one."""
 
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from types import ModuleType
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -266,6 +264,8 @@ async def test_options_reach_the_saver(sqlite_url: str) -> None:
         ("mysql", "sqlite://", "sqlite"),
         ("sqlite", f"mysql://root:{SECRET}@h/d", "mysql"),
         ("sqlite3", "mongodb://h/d", "mongodb"),
+        ("mongodb", f"mysql://root:{SECRET}@h/d", "mysql"),
+        ("redis", f"mongodb://root:{SECRET}@h/d", "mongodb"),
     ],
 )
 async def test_the_uri_has_to_fit_the_scheme(scheme: str, uri: str, named: str) -> None:
@@ -290,60 +290,3 @@ async def test_a_missing_extra_is_named(
         await opened(URIS[scheme], scheme=scheme)
     assert (caught.value.package, caught.value.extra) == (f"langgraph-checkpoint-{extra}", extra)
     assert f"pip install 'threadlog[{extra}]'" in str(caught.value)
-
-
-class StandIn(InMemorySaver):
-    """In the place of a saver of LangGraph's packages; what they are called with is kept."""
-
-    calls: list[Any]
-
-    @classmethod
-    @contextmanager
-    def from_conn_string(cls, conn_string: str, **options: Any) -> Iterator["StandIn"]:
-        """Open one, as MongoDBSaver 0.5.1 does."""
-        cls.calls.append((conn_string, options))
-        yield cls()
-        cls.calls.append("closed")
-
-
-class AsyncStandIn(StandIn):
-    """The same as AsyncRedisSaver 0.5.2 does it."""
-
-    @classmethod
-    @asynccontextmanager
-    async def from_conn_string(  # type: ignore[override]  # the two packages differ
-        cls, conn_string: str, **options: Any
-    ) -> AsyncIterator["AsyncStandIn"]:
-        """Open one."""
-        with super().from_conn_string(conn_string, **options) as saver:
-            yield saver  # type: ignore[misc]  # it is one of cls
-
-
-@pytest.mark.parametrize("scheme", ["mongodb", "mongo"])
-@pytest.mark.parametrize(
-    ("path", "options"),
-    [("", {}), ("/", {}), ("/shop?w=1", {"db_name": "shop"}), ("/a%20b", {"db_name": "a b"})],
-)
-async def test_mongodb_is_langgraphs(
-    monkeypatch: pytest.MonkeyPatch, scheme: str, path: str, options: dict[str, str]
-) -> None:
-    monkeypatch.setattr(StandIn, "calls", [], raising=False)
-    module: Any = ModuleType("langgraph.checkpoint.mongodb")
-    module.MongoDBSaver = StandIn
-    monkeypatch.setitem(sys.modules, "langgraph.checkpoint.mongodb", module)
-    uri = f"mongodb+srv://user:p@a,b{path}"
-    async with open_checkpointer(uri, scheme=scheme) as checkpointer:
-        assert isinstance(checkpointer, StandIn)
-        assert StandIn.calls == [(uri, options)]
-    assert StandIn.calls[1:] == ["closed"]
-
-
-async def test_redis_is_langgraphs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StandIn, "calls", [], raising=False)
-    module: Any = ModuleType("langgraph.checkpoint.redis.aio")
-    module.AsyncRedisSaver = AsyncStandIn
-    for name in ("langgraph.checkpoint.redis", "langgraph.checkpoint.redis.aio"):
-        monkeypatch.setitem(sys.modules, name, module)
-    async with open_checkpointer(URIS["redis"], scheme="redis") as checkpointer:
-        assert isinstance(checkpointer, AsyncStandIn)
-    assert StandIn.calls == [(URIS["redis"], {}), "closed"]

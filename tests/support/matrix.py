@@ -41,7 +41,7 @@ MARKS: Final = {
 
 # What the cases that take turns differ in: the database, the way, and a random number.
 _TURNING: Final = {
-    *EVERYWHERE,
+    *_NAMES,
     *("own", "engine", "factory", "joined", "sync", "sync_joined", "own_sync", "engine_sync"),
     str(FRESH),
 }
@@ -52,6 +52,7 @@ _OF_SERVERS: Final = {"server_name", "innodb_name", "among_others"}
 # Which databases a test can run on, by the fixture that names its own.
 _CHOICES: Final = {
     "innodb_name": ("mysql", "mariadb"),
+    "served_url": ("mysql", "mariadb", "mongodb"),
     "server_name": tuple(PRODUCTS),
     "database_name": EVERYWHERE,
     "ours": EVERYWHERE,
@@ -114,10 +115,12 @@ def is_left_out(item: pytest.Item) -> bool:
     if not databases and not _OF_SERVERS.isdisjoint(names):
         return True  # the run has none of their servers
     number = _number(item)
-    if FULL or number is None or len(databases) != 1:
+    named = [name for name in _NAMES if item.get_closest_marker(name)]
+    if FULL or number is None or len(named) != 1:
         return False
     choices = next((found for name, found in _CHOICES.items() if name in names), ())
-    return bool(choices) and choices[(crc32(_key(item)) + number) % len(choices)] not in databases
+    # A database that is not among the choices takes no turns.
+    return named[0] in choices and choices[(crc32(_key(item)) + number) % len(choices)] != named[0]
 
 
 def _number(item: pytest.Item) -> int | None:

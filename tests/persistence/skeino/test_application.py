@@ -1,10 +1,11 @@
-"""A skeino 4.0.0 application over HTTP, each server in a process of its own, on MySQL."""
+"""A skeino 4.0.0 application over HTTP, each server in a process of its own."""
 
 import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import AsyncMongoClient
 from sqlalchemy import text
 
 from tests.persistence.skeino.servers import (
@@ -18,10 +19,15 @@ from tests.support.databases import on_connection
 from tests.support.patience import until
 
 TABLES = ["app_threads", "app_runs", "threadlog_checkpoints", "threadlog_checkpoint_writes"]
+COLLECTIONS = ["app_threads", "app_runs", "checkpoints", "checkpoint_writes"]
 
 
 async def rows(url: str) -> dict[str, int]:
-    """Count the rows of each table."""
+    """Count the rows of each table, or the documents of each collection."""
+    if url.startswith("mongodb"):
+        async with AsyncMongoClient[Any](url) as client:
+            found = client.get_default_database()
+            return {name: await found[name].count_documents({}) for name in COLLECTIONS}
     return await on_connection(
         url,
         lambda c: {name: c.scalar(text(f"SELECT COUNT(*) FROM {name}")) or 0 for name in TABLES},
@@ -77,13 +83,13 @@ async def test_history_is_grouped_by_run(server: Server) -> None:
     assert state["values"]["done"] == ["step 1", "step 2", "step 3", "step 4"]
 
 
-async def test_everything_is_there_after_a_restart(tmp_path: Path, innodb_database: str) -> None:
+async def test_everything_is_there_after_a_restart(tmp_path: Path, served_url: str) -> None:
     paths = ["/threads/{}", "/threads/{}/runs", "/threads/{}/history?limit=100"]
-    async with serving(tmp_path, scheme_of(innodb_database), innodb_database) as server:
+    async with serving(tmp_path, scheme_of(served_url), served_url) as server:
         thread_id = await server.thread(customer="u1")
         run = await server.wait(thread_id, await server.start(thread_id, steps=2))
         before = [await server.ask("GET", path.format(thread_id)) for path in paths]
-    async with serving(tmp_path, scheme_of(innodb_database), innodb_database) as server:
+    async with serving(tmp_path, scheme_of(served_url), served_url) as server:
         after = [await server.ask("GET", path.format(thread_id)) for path in paths]
         assert after == before
         assert after[0]["values"]["done"] == ["step 1", "step 2"]
@@ -94,28 +100,27 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path, innodb_databa
         assert again["status"] == "success"
 
 
-@pytest.mark.one_database
-async def test_deleting_a_thread_deletes_all_of_it(server: Server, innodb_database: str) -> None:
+async def test_deleting_a_thread_deletes_all_of_it(server: Server, served_url: str) -> None:
     kept, gone = await server.thread(), await server.thread()
     for thread_id in (kept, gone):
         await server.wait(thread_id, await server.start(thread_id, steps=2))
-    both = await rows(innodb_database)
+    both = await rows(served_url)
     assert (await server.client.delete(f"/threads/{gone}")).status_code == 204
-    assert await rows(innodb_database) == {name: count // 2 for name, count in both.items()}
+    assert await rows(served_url) == {name: count // 2 for name, count in both.items()}
     assert (await server.client.get(f"/threads/{gone}")).status_code == 404
     assert (await server.client.get(f"/threads/{gone}/history")).status_code == 404
     assert len(await server.history(kept)) == 4
 
 
 @pytest.mark.one_database
-async def test_a_thread_expires(server: Server, innodb_database: str) -> None:
+async def test_a_thread_expires(server: Server, served_url: str) -> None:
     """The plug-in sweeps: the thread goes, with its runs and checkpoints."""
     body = {"ttl": {"ttl": 0.01, "strategy": "delete"}}
     thread_id = (await server.ask("POST", "/threads", body))["thread_id"]
     await server.wait(thread_id, await server.start(thread_id, steps=2))
 
     async def gone() -> bool:
-        return not any((await rows(innodb_database)).values())
+        return not any((await rows(served_url)).values())
 
     await until(gone)
 
@@ -132,11 +137,11 @@ async def test_what_cannot_be_stored_is_the_clients_mistake(server: Server) -> N
     assert answer.status_code == 422
 
 
-async def test_a_dead_workers_run_fails_once(tmp_path: Path, innodb_database: str) -> None:
+async def test_a_dead_workers_run_fails_once(tmp_path: Path, served_url: str) -> None:
     async with (
-        serving(tmp_path, scheme_of(innodb_database), innodb_database) as one,
-        serving(tmp_path, scheme_of(innodb_database), innodb_database) as two,
-        serving(tmp_path, scheme_of(innodb_database), innodb_database) as victim,
+        serving(tmp_path, scheme_of(served_url), served_url) as one,
+        serving(tmp_path, scheme_of(served_url), served_url) as two,
+        serving(tmp_path, scheme_of(served_url), served_url) as victim,
     ):
         thread_id = await victim.thread()
         run_id = await victim.start(thread_id, steps=1000, seconds=0.05)

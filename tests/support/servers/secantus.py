@@ -27,6 +27,7 @@ def main() -> int:
     arguments = ["--host", options.bind_ip, "--port", options.port]
     arguments += ["--storage-path", options.dbpath, "--cache-size", "256M"]
     arguments += ["--sync-on-commit"] if options.journalCommitInterval else []
+    arguments += [] if options.replSet else ["--standalone"]
     sys.argv[1:] = arguments
     return int(import_module("secantus.cli").main() or 0)
 

@@ -69,5 +69,7 @@ MONGODB: Final = Product(
     placing=_placing,
     initialisation=lambda program, data: [],
     announced=_announced,
-    query="?directConnection=true",  # or a client looks for the members by names of their own
+    # Directly, or a client looks for the members by names of their own; polling, or a client that
+    # is closed at once leaves a connection half open.
+    query="?directConnection=true&serverMonitoringMode=poll",
 )
