@@ -25,7 +25,7 @@ from threadlog.runtime.client import (
     FactoryClient,
     client_of,
 )
-from threadlog.runtime.transactions import Operation
+from threadlog.runtime.transactions import Operation, ping
 from threadlog.schema.opening import open_client, verify_part
 
 P = ParamSpec("P")
@@ -624,6 +624,20 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
             self._batcher = None
         if not self._client_is_external:
             await self.client.close()
+
+    async def ping(self) -> None:
+        """Check that the database answers: one statement that reads, for a health endpoint.
+
+        A connection that was closed meanwhile is replaced. Attempts end after two seconds, or
+        `retry_seconds` if that is less; each may take the URL's ``connect_timeout`` or
+        ``read_timeout``, and a call waits for a connection like any other. Limit the whole with
+        ``asyncio.timeout``.
+
+        Raises:
+            StorageError: the database does not answer.
+            NotOpenError: the checkpointer is not open.
+        """
+        await self._read(ping)
 
     def bind(
         self, session: AsyncSession | async_scoped_session[AsyncSession]

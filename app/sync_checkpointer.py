@@ -24,7 +24,7 @@ from threadlog.runtime.sync_client import (
     SyncFactoryClient,
     client_of,
 )
-from threadlog.runtime.transactions import Operation, TransactionRunner
+from threadlog.runtime.transactions import Operation, TransactionRunner, ping
 from threadlog.schema.opening import open_sync_client, verify_part
 
 P = ParamSpec("P")
@@ -239,6 +239,10 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             self._batcher = None
         if not self._client_is_external:
             self.client.close()
+
+    def ping(self) -> None:
+        """See `Checkpointer.ping`."""
+        self._read(ping)
 
     def bind(
         self, session: Session | scoped_session[Session]

@@ -25,8 +25,8 @@ from threadlog.persistence.sql_store import MetadataStore
 if TYPE_CHECKING:  # an extra
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
-    from threadlog.runtime.client import EngineClient
     from threadlog.persistence.mongodb_store import MongoMetadataStore
+    from threadlog.runtime.client import EngineClient
 
 MEMORY: Final = "memory"
 """The scheme of data in the memory of the process."""

@@ -111,6 +111,7 @@ class ConnectionPool:
         Raises:
             PoolTimeoutError: no slot was free within `wait_seconds`.
         """
+        _LOG.debug("Waiting for a connection: all %d are in use", self.size.most)
         try:
             async with asyncio.timeout(self.wait_seconds):
                 await self.slots.acquire()
@@ -301,6 +302,7 @@ class FactoryClient(ExternalBind):
         """Mark the client as open; the pool is the application's."""
         self.enter()
         self.home = Home()
+        _LOG.debug("Opened %s", self)
 
     async def open_minimum(self) -> None:
         """Do nothing: the pool is the application's."""
@@ -308,6 +310,7 @@ class FactoryClient(ExternalBind):
     async def close(self) -> None:
         """Mark the client as closed; connections are the application's."""
         self.is_open, self.home = False, None
+        _LOG.debug("Closed %s", self)
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation on a new session, which is closed afterwards.

@@ -1,10 +1,11 @@
 """Open engines that threadlog owns."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -15,6 +16,8 @@ from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError, MissingExtraError
 from threadlog.models import SchemaPart
 from threadlog.runtime.transactions import OwnedRunner
+
+_LOG: Final = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -121,6 +124,7 @@ def open_engine(backend: Backend, url: URL, pool: PoolSize, use: EngineUse) -> A
     engine = _create(create_async_engine, settings, backend.asynchronous)
     limits = settings.limits if use.statement_timeout else replace(settings.limits, statement=None)
     backend.attach(engine.sync_engine, limits)
+    _log_connections(engine.sync_engine, url)
     return engine
 
 
@@ -129,7 +133,15 @@ def open_sync_engine(backend: Backend, url: URL, pool: PoolSize, use: EngineUse)
     settings = backend.settings(url, pool, replace(use, synchronous=True))
     engine = _create(create_engine, settings, backend.synchronous)
     backend.attach(engine, settings.limits)
+    _log_connections(engine, url)
     return engine
+
+
+def _log_connections(engine: Engine, url: URL) -> None:
+    """Log each connection that the pool opens or closes."""
+    shown = show_url(url)
+    event.listen(engine, "connect", lambda *_: _LOG.debug("Connected to %s", shown))
+    event.listen(engine, "close", lambda *_: _LOG.debug("Disconnected from %s", shown))
 
 
 def _create(create: Callable[..., T], settings: EngineSettings, default: Driver) -> T:

@@ -163,6 +163,7 @@ class SyncFactoryClient(ExternalBind):
     def open(self) -> None:
         """Mark the client as open; the pool is the application's."""
         self.enter()
+        _LOG.debug("Opened %s", self)
 
     def open_minimum(self) -> None:
         """Do nothing: the pool is the application's."""
@@ -170,6 +171,7 @@ class SyncFactoryClient(ExternalBind):
     def close(self) -> None:
         """Mark the client as closed; connections are the application's."""
         self.is_open = False
+        _LOG.debug("Closed %s", self)
 
     def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation on a new session, which is closed afterwards.

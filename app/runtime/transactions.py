@@ -50,6 +50,9 @@ _ELECTION_FACTOR: Final = 2
 _BETWEEN_LOOKS: Final = (0.1, 0.5)
 
 
+# A ping may find connections that the server has closed since, and a new one is opened then.
+_PING_SECONDS: Final = 2.0
+
 _READ_COMMITTED: Final = {"isolation_level": "READ COMMITTED"}
 
 
@@ -157,6 +160,17 @@ class OwnedRunner(TransactionRunner):
         attempt = partial(self._attempt, work, writes=True, single=single)
         return self._run(attempt, idempotent=idempotent)
 
+    def ping(self) -> None:
+        """Run one statement that reads, again for two seconds at most.
+
+        Raises:
+            StorageError: the database does not answer.
+        """
+        attempt = partial(
+            self._attempt, lambda uow: uow.catalogue.now(), writes=False, single=self._autocommit
+        )
+        self._run(attempt, idempotent=False, retry_seconds=min(self._retry_seconds, _PING_SECONDS))
+
     def connect(self) -> Connection:
         """Return a new connection, without a transaction, to the engine that writes."""
         if isinstance(self._source, Engine):
@@ -177,9 +191,16 @@ class OwnedRunner(TransactionRunner):
 
         self._run(connect, idempotent=True)
 
-    def _run(self, attempt: Callable[[tuple[CommitLostError, ...]], T], *, idempotent: bool) -> T:
+    def _run(
+        self,
+        attempt: Callable[[tuple[CommitLostError, ...]], T],
+        *,
+        idempotent: bool,
+        retry_seconds: float | None = None,
+    ) -> T:
         lost_commits: tuple[CommitLostError, ...] = ()
         pauses: _Pauses | None = None
+        seconds = self._retry_seconds if retry_seconds is None else retry_seconds
         began = time.monotonic()
         while True:
             try:
@@ -195,7 +216,7 @@ class OwnedRunner(TransactionRunner):
                 raise  # by the block, which looked for the outcome
             except StorageError as error:
                 failure = error
-            pauses = pauses or _Pauses(self._retry_seconds)
+            pauses = pauses or _Pauses(seconds)
             pause = pauses.after(failure)
             if isinstance(failure, CheckpointerLockTimeoutError) and self._waited(began):
                 pause = None
@@ -293,6 +314,11 @@ class JoinedRunner(TransactionRunner):
             self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)
+
+
+def ping(transactions: TransactionRunner) -> None:
+    """Check that the database answers; see `Checkpointer.ping`."""
+    cast("OwnedRunner", transactions).ping()
 
 
 class _Pauses:
