@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "log": TRANSACTIONS - {"databases"},
     "graph": TRANSACTIONS | {"schema"},
     "langgraph": TRANSACTIONS | {"graph"},
-    "testing": set[str](),
+    "testing": {"databases", "models"},
+    "pytest_plugin": {"testing", "threadlog", "langgraph"},
     "persistence": TRANSACTIONS | {"graph", "langgraph"},
     "copying": TRANSACTIONS | {"schema"},
     "checkpointer": TRANSACTIONS | {"log", "schema"},
@@ -145,8 +146,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("threadlog-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"threadlog"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {
+        "pytest_threadlog",
+        "threadlog",
+    }
     assert {
+        "pytest_threadlog/__init__.py",
         "threadlog/py.typed",
         "threadlog/models/thread.py",
         "threadlog/repositories/log/thread.py",

@@ -27,6 +27,7 @@ MODULES: Final = (
     "threadlog.cubeloop",
     "threadlog.skeino",
     "threadlog.testing",
+    "threadlog.testing.factories",
 )
 
 
