@@ -217,6 +217,10 @@ class Backend:
         """Return threadlog's error class for an error of the driver."""
         raise NotImplementedError
 
+    def is_denied(self, error: DBAPIError) -> bool:
+        """Return True if an error of the driver means that the account lacks a right."""
+        raise NotImplementedError
+
     def refusal(self, error: Exception) -> ThreadlogError | None:
         """Return the error to raise in place of one that is not a DBAPIError.
 

@@ -184,6 +184,10 @@ class SQLiteBackend(Backend):
             return ConnectionFailedError
         return StorageError
 
+    def is_denied(self, error: DBAPIError) -> bool:
+        """Decide by SQLite's message: the file, its folder or the URL forbids writing."""
+        return "readonly database" in str(error.orig)
+
 
 def _on_connect(connection: DBAPIConnection, record: ConnectionPoolEntry) -> None:
     try:

@@ -1,6 +1,7 @@
 """The checks of a part of the schema. Each yields results, for things that are right too."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 from threadlog.databases.base import Backend
@@ -9,6 +10,7 @@ from threadlog.models import MESSAGES, SchemaPart
 from threadlog.models.dialects.names import MYSQL
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import mysql_layout, postgres_layout
+from threadlog.schema.access import check_access
 from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
 from threadlog.schema.verify import verify_schema
 
@@ -30,6 +32,7 @@ def checks_of(part: SchemaPart, backend: Backend) -> list[tuple[str, Check]]:
         ("columns", _columns),
         *(layout(part) if layout else []),
         ("index", _indexes),
+        ("access", partial(check_access, backend=backend)),
     ]
 
 

@@ -7,18 +7,25 @@ from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import (
     Column,
+    Executable,
     LargeBinary,
     bindparam,
+    delete,
     false,
+    func,
+    insert,
     inspect,
     literal,
     select,
     text,
     update,
 )
+from sqlalchemy import column as column_clause
+from sqlalchemy import table as table_clause
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
+from threadlog.models.dialects.names import MYSQL
 from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository
 
@@ -185,6 +192,33 @@ class CatalogueRepository(Repository):
         """Return the storage engine of each table on MySQL."""
         rows = self.uow.execute(_ENGINES, {"tables": sorted(part.tables)})
         return {table: engine for table, engine in rows}  # noqa: C416 - to mypy rows are not pairs
+
+    def statements_on_no_row(self, part: SchemaPart, name: str) -> dict[str, Executable]:
+        """Return by right a statement that needs the right on a table, and matches no row."""
+        known, existing = part.metadata.tables[name].columns, self.columns(name)
+        names = [each.name for each in known if each.name in existing and not each.computed]
+        plain = table_clause(
+            name, *map(column_clause, names)
+        )  # without the conversions of the columns' types
+        last = plain.c[names[-1]]
+        nothing = select(*plain.c).where(false())
+        return {
+            "SELECT": nothing,
+            "INSERT": insert(plain).from_select(names, nothing),
+            "UPDATE": update(plain).values({last: last}).where(false()),
+            "DELETE": delete(plain).where(false()),
+        }
+
+    def grant_statement(self, table: str, rights: Sequence[str]) -> str:
+        """Return the statement that grants rights on a table to the connected account."""
+        quote = self.uow.connection.dialect.identifier_preparer.quote_identifier
+        account = str(self.uow.execute(select(func.current_user())).scalar())
+        if self.uow.dialect in MYSQL:
+            user, _, host = account.rpartition("@")
+            account = f"'{user}'@'{host}'"
+        else:
+            account = quote(account)
+        return f"GRANT {', '.join(rights)} ON {table} TO {account}"
 
     def index_statement(self, part: SchemaPart, table: str, name: str) -> str:
         """Return the statement that creates an index of the models."""

@@ -11,7 +11,7 @@ def test_check_reports_line_by_line(server_url: str) -> None:
     result = threadlog("check", server_url)
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
-    assert len(lines) == (10 if server_url.startswith("postgresql") else 8)
+    assert len(lines) == (11 if server_url.startswith("postgresql") else 9)
     assert all(line.startswith("ok ") for line in lines)
 
 
@@ -32,7 +32,7 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
 
 
 def test_check_looks_at_the_parts_that_are_there(server_database: str) -> None:
-    graph, every, messages = (8, 22, 10) if server_database.startswith("postgresql") else (7, 18, 8)
+    graph, every, messages = (9, 25, 11) if server_database.startswith("postgresql") else (8, 21, 9)
     threadlog("migrate", server_database, "--part", "graph")
     assert len(threadlog("check", server_database).stdout.splitlines()) == graph
     threadlog("migrate", server_database)

@@ -35,6 +35,7 @@ MYSQL_CHECKS = [
     "partitions",
     "collation",
     "index",
+    "access",
 ]
 
 
@@ -65,7 +66,7 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
     async with Checkpointer(sqlite_url):
         pass
     findings = await check_database(sqlite_url)
-    expected = ["connection", "server", "schema", "columns", "index"]
+    expected = ["connection", "server", "schema", "columns", "index", "access"]
     assert [finding.check for finding in findings] == expected
     assert {finding.status for finding in findings} == {"ok"}
 

@@ -25,7 +25,7 @@ LAYOUT_OF_GRAPHS = {
 
 def with_layout(layouts: dict[str, list[str]], url: str) -> list[str]:
     """Return the names of a part's checks on the database of a URL."""
-    return ["schema", "columns", *layouts[url.partition(":")[0]], "index"]
+    return ["schema", "columns", *layouts[url.partition(":")[0]], "index", "access"]
 
 
 @pytest.fixture

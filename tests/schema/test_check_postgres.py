@@ -19,6 +19,7 @@ CHECKS = [
     "partitions",
     "metadata",
     "index",
+    "access",
 ]
 UNPARTITIONED = [
     "CREATE TABLE other (LIKE cubepi_runs INCLUDING ALL)",

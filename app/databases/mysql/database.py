@@ -104,6 +104,8 @@ _NOT_MARIADB: Final = "is not a MariaDB variant"  # SQLAlchemy's text
 # The drivers' text if an account's authentication plugin needs another package.
 _MISSING: Final = re.compile(r"'(\w+)' package is required for \w+")
 
+_DENIED: Final = {1142, 1143}  # to the table, to a column
+
 _FAILED_COMMIT: Final = 1180
 _IN_DEADLOCK: Final = "error 149"  # HA_ERR_LOCK_DEADLOCK
 _DUPLICATE: Final = 1062
@@ -240,6 +242,10 @@ class MySQLBackend(Backend):
                 return StatementTimeoutError
             return _ERRORS[code]
         return ConnectionLostError if error.connection_invalidated else StorageError
+
+    def is_denied(self, error: DBAPIError) -> bool:
+        """Decide by the server's error code."""
+        return error_code(error.orig) in _DENIED
 
     def refusal(self, error: Exception) -> ThreadlogError | None:
         """Return an error for a missing package, or for MySQL behind a URL of MariaDB."""

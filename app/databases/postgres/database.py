@@ -20,7 +20,7 @@ from threadlog.databases.base import (
     refuse_older,
     server_options,
 )
-from threadlog.databases.postgres.errors import connecting_type, error_type
+from threadlog.databases.postgres.errors import connecting_type, error_type, sqlstate_of
 from threadlog.databases.postgres.failover import connect_to_servers
 from threadlog.databases.postgres.sessions import SessionSettings
 from threadlog.databases.timeouts import TimeLimits, take_limits, watch
@@ -177,6 +177,10 @@ class PostgresBackend(Backend):
     def error_type(self, error: DBAPIError) -> type[StorageError]:
         """Decide by the server's error code, and by whether the connection was lost."""
         return error_type(error)
+
+    def is_denied(self, error: DBAPIError) -> bool:
+        """Decide by the server's error code."""
+        return sqlstate_of(error.orig) == "42501"
 
     def refusal(self, error: Exception) -> ThreadlogError | None:
         """Return an error for one of asyncpg in connecting, which SQLAlchemy does not wrap."""
