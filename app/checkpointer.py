@@ -213,6 +213,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
 
         Raises:
             ThreadHasForksError: it has forks and they were not to be detached.
+            ThreadReferencedError: a foreign key of the application's leads to it.
         """
         return await self._write(threads.delete_thread, thread_id, detach_forks=detach_forks)
 

@@ -262,6 +262,19 @@ class ThreadHasForksError(CheckpointerError):
         self.thread_id = thread_id
 
 
+class ThreadReferencedError(CheckpointerError):
+    """A thread cannot be deleted while a row of the application refers to it."""
+
+    def __init__(self, *, thread_id: str, table: str) -> None:
+        super().__init__(
+            f"A row of {table} refers to thread {thread_id!r} by a foreign key. Delete the row "
+            "first, or create the key with ON DELETE CASCADE or ON DELETE SET NULL. In a session "
+            "of your own, roll back."
+        )
+        self.thread_id = thread_id
+        self.table = table
+
+
 # --- The database ------------------------------------------------------------------
 
 

@@ -1,15 +1,18 @@
 """People's answers to an agent's questions (human in the loop)."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import OF_THREAD
 from threadlog.models.dialects.json import ExactJson
 from threadlog.models.dialects.time import NOW, Timestamp
 from threadlog.models.dialects.types import identifier
+
+if TYPE_CHECKING:
+    from threadlog.models.thread import Thread
 
 
 class HitlAnswer(Base):
@@ -32,3 +35,8 @@ class HitlAnswer(Base):
 
     answered_at: Mapped[datetime] = mapped_column(Timestamp(), server_default=NOW)
     """Time at which the answer was saved."""
+
+    thread: Mapped["Thread"] = relationship(
+        primaryjoin="foreign(HitlAnswer.thread_id) == Thread.thread_id", viewonly=True, lazy="raise"
+    )
+    """The thread, loaded on request only, as `Thread.messages`."""

@@ -1,16 +1,19 @@
 """The messages of the log."""
 
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import BigInteger, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import MESSAGES_BY_THREAD
 from threadlog.models.dialects.json import ExactJson, empty_object
 from threadlog.models.dialects.time import NOW, Timestamp
 from threadlog.models.dialects.types import identifier, large_binary, short_text
+
+if TYPE_CHECKING:
+    from threadlog.models.thread import Thread
 
 
 class Message(Base):
@@ -49,3 +52,8 @@ class Message(Base):
 
     created_at: Mapped[datetime] = mapped_column(Timestamp(), server_default=NOW)
     """Time at which the message was stored, to the second; in UTC as `Thread.created_at`."""
+
+    thread: Mapped["Thread"] = relationship(
+        primaryjoin="foreign(Message.thread_id) == Thread.thread_id", viewonly=True, lazy="raise"
+    )
+    """The thread, loaded on request only, as `Thread.messages`."""

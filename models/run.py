@@ -1,14 +1,18 @@
 """Runs of agents on threads, open and completed."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy import BigInteger, Index
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import PARTITIONED_BY_THREAD
 from threadlog.models.dialects.time import NOW, Timestamp
 from threadlog.models.dialects.types import identifier
+
+if TYPE_CHECKING:
+    from threadlog.models.thread import Thread
 
 
 class Run(Base):
@@ -34,3 +38,8 @@ class Run(Base):
 
     completion_seq: Mapped[int | None] = mapped_column(BigInteger)
     """The run's number among the thread's completed runs: 1, 2, 3, …"""
+
+    thread: Mapped["Thread"] = relationship(
+        primaryjoin="foreign(Run.thread_id) == Thread.thread_id", viewonly=True, lazy="raise"
+    )
+    """The thread, loaded on request only, as `Thread.messages`."""

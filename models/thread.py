@@ -18,7 +18,9 @@ from threadlog.models.dialects.time import (
 from threadlog.models.dialects.types import identifier
 
 if TYPE_CHECKING:
+    from threadlog.models.hitl_answer import HitlAnswer
     from threadlog.models.message import Message
+    from threadlog.models.run import Run
 
 
 class Thread(Base):
@@ -74,6 +76,22 @@ class Thread(Base):
     Loaded only by a query with ``options(selectinload(Thread.messages))``: a thread may be of
     any length, and an access to an attribute must not read all of it.
     """
+
+    runs: Mapped[list["Run"]] = relationship(
+        primaryjoin="Thread.thread_id == foreign(Run.thread_id)",
+        order_by="Run.claimed_at",
+        viewonly=True,
+        lazy="raise",
+    )
+    """The thread's runs in the order of their claims; loaded on request only, as `messages`."""
+
+    answers: Mapped[list["HitlAnswer"]] = relationship(
+        primaryjoin="Thread.thread_id == foreign(HitlAnswer.thread_id)",
+        order_by="HitlAnswer.answered_at",
+        viewonly=True,
+        lazy="raise",
+    )
+    """People's answers in the thread; loaded on request only, as `messages`."""
 
     forks: Mapped[list["Thread"]] = relationship(
         primaryjoin="Thread.thread_id == foreign(remote(Thread.parent_thread_id))",

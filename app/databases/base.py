@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from threadlog.databases.timeouts import TimeLimits
 from threadlog.errors import (
@@ -219,6 +219,10 @@ class Backend:
 
     def is_denied(self, error: DBAPIError) -> bool:
         """Return True if an error of the driver means that the account lacks a right."""
+        raise NotImplementedError
+
+    def referring_table(self, uow: UnitOfWork, error: IntegrityError) -> str:
+        """Return the table whose foreign key forbade a deletion."""
         raise NotImplementedError
 
     def refusal(self, error: Exception) -> ThreadlogError | None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, QueuePool, event
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from threadlog.databases.base import (
@@ -28,7 +28,7 @@ from threadlog.errors import (
     ConnectionFailedError,
     StorageError,
 )
-from threadlog.models import SchemaPart
+from threadlog.models import SchemaPart, Thread
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES_OPTION
 
@@ -183,6 +183,10 @@ class SQLiteBackend(Backend):
         if "unable to open" in text or "not a database" in text:
             return ConnectionFailedError
         return StorageError
+
+    def referring_table(self, uow: UnitOfWork, error: IntegrityError) -> str:
+        """Look for the tables with such a key: SQLite's message does not name any."""
+        return " or ".join(uow.catalogue.tables_referring_to(Thread.__tablename__))
 
     def is_denied(self, error: DBAPIError) -> bool:
         """Decide by SQLite's message: the file, its folder or the URL forbids writing."""

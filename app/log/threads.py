@@ -4,10 +4,12 @@ import json
 from datetime import UTC
 from typing import Any, get_args
 
+from sqlalchemy.exc import IntegrityError
+
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id, check_json_object, check_text
-from threadlog.errors import InvalidInputError
+from threadlog.errors import InvalidInputError, ThreadReferencedError
 from threadlog.log.results import ThreadSummary
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadSummaryRow
@@ -58,7 +60,11 @@ def delete_thread(
         nonlocal found
         # The thread also existed if an attempt found it whose COMMIT was lost.
         found = found and bool(uow.lost_commits)
-        found = uow.threads.delete(thread_id, detach_forks=detach_forks) or found
+        try:
+            found = uow.threads.delete(thread_id, detach_forks=detach_forks) or found
+        except IntegrityError as error:
+            table = transactions.backend.referring_table(uow, error)
+            raise ThreadReferencedError(thread_id=thread_id, table=table) from error
         return found
 
     check_id(thread_id)

@@ -113,6 +113,15 @@ class CatalogueRepository(Repository):
         """Return the names of an existing table's columns."""
         return {str(c["name"]) for c in inspect(self.uow.connection).get_columns(table)}
 
+    def tables_referring_to(self, table: str) -> list[str]:
+        """Return the names of the other tables that have a foreign key to a table."""
+        keys = inspect(self.uow.connection).get_multi_foreign_keys()
+        return sorted(
+            name
+            for (_, name), found in keys.items()
+            if name != table and any(key["referred_table"] == table for key in found)
+        )
+
     def indexes(self, table: str) -> set[str]:
         """Return the names of an existing table's indexes."""
         return {str(i["name"]) for i in inspect(self.uow.connection).get_indexes(table)}

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, func, select
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 
 from threadlog.databases.base import (
     AUTOCOMMIT_REFUSED,
@@ -105,6 +105,9 @@ _NOT_MARIADB: Final = "is not a MariaDB variant"  # SQLAlchemy's text
 _MISSING: Final = re.compile(r"'(\w+)' package is required for \w+")
 
 _DENIED: Final = {1142, 1143}  # to the table, to a column
+
+# The table of a foreign key that forbade a deletion.
+_REFERRING: Final = re.compile(r"[`\"]([^`\"]+)[`\"], CONSTRAINT")
 
 _FAILED_COMMIT: Final = 1180
 _IN_DEADLOCK: Final = "error 149"  # HA_ERR_LOCK_DEADLOCK
@@ -246,6 +249,11 @@ class MySQLBackend(Backend):
     def is_denied(self, error: DBAPIError) -> bool:
         """Decide by the server's error code."""
         return error_code(error.orig) in _DENIED
+
+    def referring_table(self, uow: UnitOfWork, error: IntegrityError) -> str:
+        """Read the table from the server's message."""
+        found = _REFERRING.search(str(error.orig))
+        return found[1] if found else "another table"
 
     def refusal(self, error: Exception) -> ThreadlogError | None:
         """Return an error for a missing package, or for MySQL behind a URL of MariaDB."""

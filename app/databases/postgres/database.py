@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from sqlalchemy import URL, Connection, Engine, func, select, true
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from threadlog.databases.base import (
     AUTOCOMMIT_REFUSED,
@@ -49,6 +49,8 @@ _SETTINGS: Final = (
 # After five executions the server may use a generic plan, which locks all partitions, and writers
 # would then contend for the server's lock table.
 _PLAN_EACH: Final = "-c plan_cache_mode=force_custom_plan"
+
+_QUOTED: Final = re.compile(r'"([^"]+)"')
 
 # Settings as PostgreSQL's own programs have them; a backslash precedes a space in a value.
 _SETTING: Final = re.compile(r"(?:-c\s*|--)([\w.-]+)=((?:\\.|[^\s\\])*)(?!\S)")
@@ -181,6 +183,11 @@ class PostgresBackend(Backend):
     def is_denied(self, error: DBAPIError) -> bool:
         """Decide by the server's error code."""
         return sqlstate_of(error.orig) == "42501"
+
+    def referring_table(self, uow: UnitOfWork, error: IntegrityError) -> str:
+        """Read the table from the server's message, which quotes it last."""
+        found = _QUOTED.findall(str(error.orig).partition("\n")[0])
+        return found[-1] if found else "another table"
 
     def refusal(self, error: Exception) -> ThreadlogError | None:
         """Return an error for one of asyncpg in connecting, which SQLAlchemy does not wrap."""
