@@ -1,28 +1,36 @@
 """Generated columns that index the application's values in messages' metadata."""
 
 import re
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from sqlalchemy import Boolean, ColumnElement, Float, Integer, Numeric, String
+from sqlalchemy import Boolean, ColumnElement, Float, Integer, Numeric, String, Table
 from sqlalchemy.orm import MappedColumn, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from threadlog.errors import InvalidInputError
 from threadlog.models.dialects.ddl import computed
 from threadlog.models.dialects.types import migration_text
-from threadlog.models.tables import MESSAGES
+from threadlog.models.tables import MESSAGES, THREADS
 
 T = TypeVar("T")
 
+JsonColumn: TypeAlias = Literal["metadata", "extra"]
+"""The name of a column of JSON objects that belong to the application."""
+
+TABLES: Final[dict[JsonColumn, Table]] = {"metadata": MESSAGES, "extra": THREADS}
+"""The table of each."""
+
+DEFINITION: Final = "threadlog_metadata_column"
+"""The key in a column's ``info`` of its path, its type and its JSON column."""
 
 _STEP: Final = r"\.([A-Za-z_]\w*)|\.\"([\w .@/$-]+)\"|\[(\d+)\]"
 _PATH: Final = re.compile(rf"\$(?:{_STEP})+")
 
 
 def metadata_column(
-    path: str, type_: TypeEngine[T], *, index: bool = False
+    path: str, type_: TypeEngine[T], *, index: bool = False, of: JsonColumn = "metadata"
 ) -> MappedColumn[T | None]:
-    """Return a column of messages that the database computes from their metadata.
+    """Return a column of messages or threads that the database computes from their JSON.
 
     Attach it to the mapped class before the first query, then run Alembic's autogenerate.
     The column is virtual, so that adding it rewrites no row; on PostgreSQL it is stored::
@@ -46,16 +54,21 @@ def metadata_column(
         type_: ``String(n)``, ``Integer()``, ``BigInteger()``, ``Float()``, ``Numeric(p, s)``
             or ``Boolean()``. Text is compared byte by byte.
         index: whether to index the column too.
+        of: ``metadata`` for a column of `Message`, ``extra`` for one of `Thread`.
 
     Returns:
-        The column, to be assigned to an attribute of `Message` that has the column's name.
+        The column, to be assigned to an attribute of `Message`, or of `Thread`, that has the
+        column's name.
 
     Raises:
         InvalidInputError: the path or the type is not one of these.
     """
-    value = _typed(MESSAGES.c.metadata[_parse(path)], type_)
+    if of not in TABLES:
+        raise InvalidInputError(f"of is {of!r}. Use 'metadata' or 'extra'.")
+    value = _typed(TABLES[of].c[of][_parse(path)], type_)
     stored = migration_text(type_) if isinstance(type_, String) else type_
-    return mapped_column(stored, computed(value), nullable=True, index=index)
+    info = {DEFINITION: (path, type_, of)}
+    return mapped_column(stored, computed(value), nullable=True, index=index, info=info)
 
 
 def _parse(path: str) -> tuple[str | int, ...]:

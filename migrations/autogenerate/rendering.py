@@ -47,11 +47,14 @@ from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeEngine
 
 from threadlog.migrations.autogenerate import postgres_autogenerate
+from threadlog.migrations.autogenerate.metadata_columns import AddMetadataColumnOp, index_name
+from threadlog.migrations.autogenerate.parts import DEFINITIONS, CreatePartOp
 from threadlog.migrations.autogenerate.postgres_autogenerate import PartsOfNewTable
-from threadlog.migrations.history.definitions import POSTGRESQL
-from threadlog.models import PARTS
+from threadlog.migrations.history.definitions import POSTGRESQL, columns
+from threadlog.models import PARTS, SchemaPart, Thread
 from threadlog.models.dialects.names import dialect_name
 from threadlog.models.dialects.types import BytewiseText, SentAsText
+from threadlog.models.metadata_column import DEFINITION
 
 _TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
 # A JSON path of MySQL and SQLite, or an array of keys of PostgreSQL.
@@ -130,15 +133,92 @@ def _keys(computed: Computed, dialect: Dialect | None) -> set[str]:
 
 def _rewrite_operations(context: AutogenContext, upgrade_ops: UpgradeOps, schemas: object) -> None:
     """Rewrite operations with threadlog's tables or types, after all comparisons."""
+    for part in reversed(PARTS):
+        upgrade_ops.ops[:] = _with_directive(upgrade_ops.ops, part)
+    upgrade_ops.ops[:] = map(_with_metadata_columns, upgrade_ops.ops)
     created = {op.table_name for op in upgrade_ops.ops if _creates_own_table(op)}
     dialect = context.dialect
     on_postgresql = dialect is not None and dialect.name == POSTGRESQL
     # First, as an application's table may refer to them; Alembic sorts each metadata by itself.
-    first = sorted(upgrade_ops.ops, key=lambda op: not _creates_own_table(op))
+    first = sorted(upgrade_ops.ops, key=_place)
     ops = [_rewrite_operation(op, created, dialect, on_postgresql=on_postgresql) for op in first]
     upgrade_ops.ops[:] = postgres_autogenerate.with_postgres_parts(ops) if on_postgresql else ops
     if dialect is not None and dialect_name(dialect) == "mariadb":
         _lock_for_virtual_indexes(upgrade_ops.ops, dialect)
+
+
+def _with_directive(ops: Sequence[MigrateOperation], part: SchemaPart) -> list[MigrateOperation]:
+    """Return operations with the directive of a part in place of those that create all of it.
+
+    The operations stay as they are if the application's tables of the part are in another schema,
+    have other options, or have columns that are no `metadata_column`.
+    """
+    definitions = DEFINITIONS[part.name]
+    known = definitions.tables(part.version, POSTGRESQL)
+    made = {
+        op.table_name: op
+        for op in ops
+        if isinstance(op, CreateTableOp)
+        and not op.schema
+        and definitions.options(op.table_name).items() <= op.kw.items()
+    }
+    more = {
+        table: [
+            each
+            for each in (made[table].columns if table in made else ())
+            if isinstance(each, Column) and each.name not in columns(items)
+        ]
+        for table, items in known.items()
+    }
+    added = [column for found in more.values() for column in found]
+    if not known.keys() <= made.keys() or any(DEFINITION not in each.info for each in added):
+        return list(ops)
+    indexes = {index.name for index in definitions.all_indexes}
+    kept: list[MigrateOperation] = [CreatePartOp(part)]
+    for table, found in more.items():
+        rest: list[MigrateOperation] = [AddColumnOp(table, column) for column in found]
+        for op in ops:
+            if isinstance(op, ModifyTableOps) and op.table_name == table:
+                rest += [x for x in op.ops if getattr(x, "index_name", None) not in indexes]
+        if rest:
+            kept.append(ModifyTableOps(table, rest))
+    return [*kept, *(op for op in ops if getattr(op, "table_name", None) not in known)]
+
+
+def _with_metadata_columns(op: MigrateOperation) -> MigrateOperation:
+    """Return an operation on a table, with directives for the columns of `metadata_column`."""
+    if not isinstance(op, ModifyTableOps):
+        return op
+    names = [x.index_name for x in op.ops if isinstance(x, CreateIndexOp)]
+    directives: dict[str, AddMetadataColumnOp] = {}
+    for each in op.ops:
+        if isinstance(each, AddColumnOp) and DEFINITION in each.column.info:
+            path, type_, of = each.column.info[DEFINITION]
+            name = each.column.name
+            index = index_name(op.table_name, name)
+            directives[index] = AddMetadataColumnOp(name, path, type_, index=index in names, of=of)
+    if directives:
+        others = [x for x in op.ops if getattr(x, "index_name", None) not in directives]
+        op.ops[:] = [
+            *directives.values(),
+            *(
+                x
+                for x in others
+                if not (isinstance(x, AddColumnOp) and DEFINITION in x.column.info)
+            ),
+        ]
+    return op
+
+
+def _place(op: MigrateOperation) -> int:
+    """Return the place of an operation in a migration.
+
+    An append locks its thread before the messages. PostgreSQL migrates in one transaction, which
+    would deadlock with appends if it altered messages first.
+    """
+    if isinstance(op, CreatePartOp) or _creates_own_table(op):
+        return 0
+    return 1 if getattr(op, "table_name", None) == Thread.__tablename__ else 2
 
 
 def _creates_own_table(op: MigrateOperation) -> TypeGuard[CreateTableOp]:

@@ -35,6 +35,31 @@ INDEXED = {
     "sqlite": OF_COLUMNS,
 }
 
+# One migration for all databases.
+UPGRADE = """
+op.add_threadlog_metadata_column('tier', '$.customer.tier', sa.Integer(), index=True, of='extra')
+op.add_threadlog_metadata_column('user_id', '$.user_id', sa.String(length=64), index=True)
+op.add_threadlog_metadata_column('score', '$.order.lines[1]', sa.Integer(), index=True)
+op.add_threadlog_metadata_column('spaced', '$."a key"', sa.BigInteger())
+op.add_threadlog_metadata_column('ratio', '$.ratio', sa.Float())
+op.add_threadlog_metadata_column('price', '$.price', sa.Numeric(precision=10, scale=2))
+op.add_threadlog_metadata_column('vip', '$.vip', sa.Boolean())
+""".strip().splitlines()
+DOWNGRADE = """
+op.drop_threadlog_metadata_column('vip')
+op.drop_threadlog_metadata_column('price')
+op.drop_threadlog_metadata_column('ratio')
+op.drop_threadlog_metadata_column('spaced')
+op.drop_threadlog_metadata_column('score', index=True)
+op.drop_threadlog_metadata_column('user_id', index=True)
+op.drop_threadlog_metadata_column('tier', index=True, of='extra')
+""".strip().splitlines()
+
+
+def statements(code: str) -> list[str]:
+    """Return the lines of a migration that are no comments."""
+    return [line for line in code.splitlines() if not line.startswith("#")]
+
 
 @pytest.mark.processes
 async def test_queries_of_metadata_use_the_index(database_url: str) -> None:
@@ -53,6 +78,10 @@ async def test_queries_of_metadata_use_the_index(database_url: str) -> None:
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"{kind}: {report['appended']} appends while columns and indexes were added")
     assert report["differences"] == []
+    assert statements(report["upgrade"]) == UPGRADE
+    assert statements(report["downgrade"]) == DOWNGRADE
+    assert sorted(report["tiers"]) == ["fork", "rich"]
+    assert not {"user_id", "score", "vip", "tier"}.intersection(report["left"])
     assert report["defaults"] == []
     changed = "Computed default on cubepi_messages.user_id cannot be modified"
     assert report["other path"] == [changed]

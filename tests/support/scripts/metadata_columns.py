@@ -27,9 +27,10 @@ from sqlalchemy import (
     Numeric,
     String,
     insert,
+    inspect,
+    select,
     text,
 )
-from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -45,6 +46,7 @@ Message.spaced = metadata_column('$."a key"', BigInteger())
 Message.ratio = metadata_column("$.ratio", Float())
 Message.price = metadata_column("$.price", Numeric(10, 2))
 Message.vip = metadata_column("$.vip", Boolean())
+Thread.tier = metadata_column("$.customer.tier", Integer(), index=True, of="extra")
 
 MESSAGES = Message.metadata.tables["cubepi_messages"]
 EXPLAIN = {
@@ -55,8 +57,6 @@ EXPLAIN = {
 }
 STORED = ("thread_id", "seq", "role", "metadata", "payload", "created_at")
 
-
-DIALECTS = {"mysql": mysql, "postgresql": postgresql}
 ANALYZE = {
     "mysql": "ANALYZE TABLE cubepi_messages",
     "mariadb": "ANALYZE TABLE cubepi_messages",
@@ -83,14 +83,32 @@ def fill(connection: Connection, count: int) -> None:
         connection.execute(insert(MESSAGES), [dict(zip(STORED, row, strict=True)) for row in rows])
 
 
-def migrate(connection: Connection) -> list[str]:
-    """Run the migration that autogenerate writes; return what it would write after that."""
+def migrate(connection: Connection) -> tuple[str, str, list[str]]:
+    """Run the migration that autogenerate writes; return it, and what it would write after that."""
     context = MigrationContext.configure(connection)
-    upgrade = produce_migrations(context, cubepi_metadata).upgrade_ops
-    assert upgrade is not None
-    code = dedent("    " + render_python_code(upgrade, migration_context=context))
-    exec(code, {"op": Operations(context), "sa": sqlalchemy, **DIALECTS})  # noqa: S102 - as Alembic does
-    return [str(difference) for difference in compare_metadata(context, cubepi_metadata)]
+    script = produce_migrations(context, cubepi_metadata)
+    up, down = script.upgrade_ops, script.downgrade_ops
+    assert up is not None
+    assert down is not None
+    upgrade, downgrade = (
+        dedent("    " + render_python_code(ops, migration_context=context)) for ops in (up, down)
+    )
+    for _ in range(2):  # the second time as after a failure
+        run(connection, upgrade)
+    left = [str(difference) for difference in compare_metadata(context, cubepi_metadata)]
+    return upgrade, downgrade, left
+
+
+def run(connection: Connection, code: str) -> None:
+    """Run the body of a migration."""
+    operations = Operations(MigrationContext.configure(connection))
+    exec(code, {"op": operations, "sa": sqlalchemy})  # noqa: S102 - as Alembic does
+
+
+def columns_of(connection: Connection) -> list[str]:
+    """Return the names of the columns of messages and threads."""
+    tables = ("cubepi_messages", "cubepi_threads")
+    return [column["name"] for name in tables for column in inspect(connection).get_columns(name)]
 
 
 def compare_defaults(connection: Connection) -> list[str]:
@@ -162,7 +180,7 @@ async def main(url: str, count: int) -> None:
             await connection.run_sync(fill, count)
         appending = asyncio.create_task(append(checkpointer, done))
         async with engine.begin() as connection:
-            differences = await connection.run_sync(migrate)
+            upgrade, downgrade, differences = await connection.run_sync(migrate)
         async with engine.connect() as connection:
             defaults = await connection.run_sync(compare_defaults)
             other_path = await connection.run_sync(compare_another_path)
@@ -176,6 +194,7 @@ async def main(url: str, count: int) -> None:
             "vip": True,
             "user_id": None,
         }
+        await checkpointer.save_extra("rich", {"customer": {"tier": 3}})
         await checkpointer.claim_run("rich", "r")
         await checkpointer.append("rich", [UserFactory(metadata=extras, run_id="r")])
         await checkpointer.mark_run_complete("rich", "r")
@@ -185,8 +204,15 @@ async def main(url: str, count: int) -> None:
                 await connection.execute(text(analyze))
         report = await ask(engine)
         seqs = [stored.seq for stored in await checkpointer.read("live")]
+        async with engine.begin() as connection:
+            tier: Any = Thread.tier  # type: ignore[attr-defined]  # attached above
+            of_tier = select(Thread.thread_id).where(tier == 3)
+            tiers = list(await connection.scalars(of_tier))
+            await connection.run_sync(run, downgrade)
+            left = await connection.run_sync(columns_of)
     report |= {"appended": appended, "seqs": seqs, "differences": differences}
     report |= {"defaults": defaults, "other path": other_path}
+    report |= {"upgrade": upgrade, "downgrade": downgrade, "tiers": tiers, "left": left}
     report["version"] = engine.dialect.server_version_info
     print(json.dumps(report))
     await engine.dispose()
