@@ -12,7 +12,7 @@ from threadlog.repositories import UnitOfWork
 from threadlog.schema import mysql_layout, postgres_layout
 from threadlog.schema.access import check_access
 from threadlog.schema.result import PART_SUFFIX, Check, CheckResult
-from threadlog.schema.verify import verify_schema
+from threadlog.schema.verify import how_to_create, verify_schema
 
 _LAYOUT_CHECKS: Final[dict[str, Callable[[SchemaPart], list[tuple[str, Check]]]]] = {
     **dict.fromkeys(MYSQL, mysql_layout.layout_checks),
@@ -52,7 +52,7 @@ def _columns(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         if name in existing and (columns := set(table.columns.keys()) - uow.catalogue.columns(name))
     }
     refused = lacking or _is_of_another_version(uow, part)
-    remedy = "" if refused else " Run: threadlog migrate URL"
+    remedy = "" if refused else f" {how_to_create(uow, part)}"
     faults = [f"The table {name} is missing.{remedy}" for name in missing]
     faults += [
         f"{name} lacks {', '.join(sorted(columns))}. Upgrade it with the migrations that "

@@ -3,7 +3,7 @@
 from typing import Final
 
 from threadlog.errors import CubepiSchemaMismatch, CubepiSchemaUninitialized
-from threadlog.models import SchemaPart
+from threadlog.models import MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork
 
 
@@ -27,18 +27,33 @@ def verify_schema(uow: UnitOfWork, part: SchemaPart) -> None:
                 ),
             )
         raise CubepiSchemaUninitialized(
-            f"The database has none of threadlog's tables for {_CONTENT[part.name]}. Run: "
-            "threadlog migrate URL, or upgrade it with the application's own migrations."
+            f"The database has none of threadlog's tables for {_CONTENT[part.name]}. "
+            f"{how_to_create(uow, part)}"
         )
     versions = uow.schema_version(part).read()
     if not versions:
         raise CubepiSchemaUninitialized(
-            f"The table {table} is empty: a migration did not finish. Run: "
-            f"threadlog migrate URL, or execute {_VERSION_WRITERS[part.name]} in the "
-            "application's own migration."
+            f"The table {table} is empty: a migration did not finish. "
+            f"{how_to_create(uow, part)} If the tables are complete, execute "
+            f"{_VERSION_WRITERS[part.name]} in a migration instead."
         )
     if versions != [part.version]:
         raise _mismatch(versions, part)
+
+
+def how_to_create(uow: UnitOfWork, part: SchemaPart) -> str:
+    """Return a sentence that says how to create what is missing of a part.
+
+    Beside an Alembic history of the application ``threadlog migrate`` would create tables that
+    the application's next autogenerate wants to drop.
+    """
+    if uow.catalogue.is_in_another_history(part):
+        name = "threadlog_schema" if part is MESSAGES else f"threadlog_{part.name}_schema"
+        return (
+            "The database has an Alembic history of the application's: execute "
+            f"op.create_{name}(version={part.version}) in a migration of its own."
+        )
+    return "Run: threadlog migrate URL"
 
 
 _CONTENT: Final = {

@@ -113,6 +113,11 @@ class CatalogueRepository(Repository):
         """Return the names of an existing table's columns."""
         return {str(c["name"]) for c in inspect(self.uow.connection).get_columns(table)}
 
+    def is_in_another_history(self, part: SchemaPart) -> bool:
+        """Return True if an application's Alembic history is there, and threadlog's own is not."""
+        names = inspect(self.uow.connection).get_table_names()
+        return "alembic_version" in names and part.revision_table not in names
+
     def tables_referring_to(self, table: str) -> list[str]:
         """Return the names of the other tables that have a foreign key to a table."""
         keys = inspect(self.uow.connection).get_multi_foreign_keys()

@@ -187,3 +187,21 @@ async def test_a_version_of_one_part_says_nothing_of_the_other(innodb_url: str) 
     (fault,) = await faults(innodb_url)
     assert fault.check == "schema"
     assert "schema version 2; 1 is needed" in fault.message
+
+
+async def test_beside_an_applications_history_its_own_migration_is_advised(
+    empty_url: str,
+) -> None:
+    await run(empty_url, "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+    (fault,) = await faults(empty_url)
+    assert fault.check == "schema"
+    assert "op.create_threadlog_schema(version=5) in a migration of its own" in fault.message
+    await upgrade(empty_url, part="graph")
+    await run(empty_url, "DROP TABLE app_runs")
+    (missing,) = await faults(empty_url)
+    assert "Run: threadlog migrate URL" in missing.message
+    await run(empty_url, "DROP TABLE threadlog_graph_alembic_version")
+    (missing,) = await faults(empty_url)
+    assert missing.message.startswith("The table app_runs is missing. The database has an Alembic")
+    assert "op.create_threadlog_graph_schema(version=1)" in missing.message
+    assert "threadlog migrate" not in missing.message
