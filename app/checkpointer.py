@@ -558,15 +558,16 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         """Create a checkpointer; nothing connects before the block.
 
         Args:
-            url: ``mysql://user:password@host:3306/database`` (also ``mysql+asyncmy://`` and
-                ``mysql+aiomysql://``), ``mariadb://user:password@host:3306/database`` (either
-                takes both servers), ``postgresql://user:password@host:5432/database``
-                (``host1:3306,host2:3306`` for several servers: the one that accepts writes
-                is used), ``sqlite:///file.db`` or ``sqlite://``
-                for a database in memory. Query arguments go to the driver; on MySQL those for
-                TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and ``ssl_key``. Limits in seconds
-                are ``connect_timeout``, ``read_timeout`` (for a statement), ``pool_timeout`` and
-                ``retry_seconds``.
+            url: ``mysql://user:password@host:3306/database``,
+                ``mariadb://user:password@host:3306/database`` (either takes both servers),
+                ``postgresql://user:password@host:5432/database`` (``host1:3306,host2:3306`` for
+                several servers: the one that accepts writes is used), ``sqlite:///file.db`` or
+                ``sqlite://`` for a database in memory. A driver in the URL that has no asyncio, as
+                in ``mysql+pymysql://``, is replaced by asyncmy or asyncpg. Query arguments go to
+                the driver; on MySQL those for TLS are ``ssl_mode``, ``ssl_ca``, ``ssl_cert`` and
+                ``ssl_key``. Limits in seconds are ``connect_timeout``, ``read_timeout`` (for a
+                statement), ``pool_timeout`` and ``retry_seconds``; ``pool_recycle`` and
+                ``pool_pre_ping`` are SQLAlchemy's.
             engine: an engine of the application's, in place of a URL.
             session_factory: an ``async_sessionmaker`` of the application's, in place of a URL.
             client: a client that its owner opens and closes, in place of a URL; see

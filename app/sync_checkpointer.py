@@ -195,8 +195,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         """Create a checkpointer; nothing connects before the block.
 
         Args:
-            url: as for `Checkpointer`, but through PyMySQL: ``mysql://`` or
-                ``mysql+pymysql://``; ``postgresql://`` through psycopg; and ``sqlite:///file.db``.
+            url: as for `Checkpointer`, but through PyMySQL and psycopg, whatever driver it names.
             engine: an engine of the application's, in place of a URL.
             session_factory: a ``sessionmaker`` of the application's, in place of a URL.
             client: a client that its owner opens and closes, in place of a URL; see

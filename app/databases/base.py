@@ -1,5 +1,7 @@
 """The base class of all backends, and the values that they exchange with the rest of `app`."""
 
+import re
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -29,6 +31,9 @@ _SESSION_REFUSED: Final = (
 
 # Servers close idle connections, and network devices drop them silently.
 _RECYCLE_SECONDS: Final = 1800
+
+
+_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +236,55 @@ class Backend:
         Returns None if there is nothing to add to it.
         """
         return None
+
+
+def choose_driver(url: URL, default: Driver, also: Collection[str], known: Collection[str]) -> str:
+    """Return the driver for a URL: the one that it names, or the default in place of another kind.
+
+    Applications have one URL for several libraries: ``mysql+pymysql://`` is also used for asyncio,
+    by another driver.
+
+    Args:
+        url: the database.
+        default: the driver of the engine.
+        also: other drivers that the engine can use.
+        known: further drivers of the database, whose names a URL may have.
+
+    Raises:
+        ConfigurationError: the URL names no driver of the database.
+    """
+    scheme, _, name = url.drivername.partition("+")
+    if name in also:
+        return name
+    if name not in {"", default.name, *known}:
+        raise ConfigurationError(
+            f"The driver {name!r} is not supported in URLs. Write the URL as {scheme}://, for "
+            f"{default.name}."
+        )
+    return default.name
+
+
+def take_pool_options(query: dict[str, Any]) -> dict[str, Any]:
+    """Remove the options of the pool from a URL's query, and return an engine's.
+
+    Raises:
+        ConfigurationError: a value is not valid.
+    """
+    options: dict[str, Any] = {}
+    if (recycle := query.pop("pool_recycle", None)) is not None:
+        if not re.fullmatch(r"-1|\d{1,9}", str(recycle)):
+            raise ConfigurationError(
+                f"The option pool_recycle of the URL is {recycle!r}. It must be a whole number of "
+                "seconds, or -1 for no limit."
+            )
+        options["pool_recycle"] = int(str(recycle))
+    if (ping := query.pop("pool_pre_ping", None)) is not None:
+        if str(ping).lower() not in _BOOLEANS:
+            raise ConfigurationError(
+                f"The option pool_pre_ping of the URL is {ping!r}. It must be true or false."
+            )
+        options["pool_pre_ping"] = _BOOLEANS[str(ping).lower()]
+    return options
 
 
 def pool_options(pool: PoolSize, limits: TimeLimits) -> dict[str, Any]:

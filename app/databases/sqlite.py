@@ -18,8 +18,10 @@ from threadlog.databases.base import (
     EngineSettings,
     EngineUse,
     PoolSize,
+    choose_driver,
     pool_options,
     refuse_older,
+    take_pool_options,
 )
 from threadlog.databases.timeouts import TimeLimits, take_limits
 from threadlog.errors import (
@@ -75,17 +77,11 @@ class SQLiteBackend(Backend):
     def settings(self, url: URL, pool: PoolSize, use: EngineUse) -> EngineSettings:
         """Choose the driver, and for an in-memory database a name that connections share."""
         default = self.synchronous if use.synchronous else self.asynchronous
-        driver = url.drivername.partition("+")[2] or default.name
-        if driver != default.name:
-            other = (self.asynchronous if use.synchronous else self.synchronous).name
-            kind = "a synchronous" if use.synchronous else "an asyncio"
-            is_not = f"is not {kind} driver" if driver == other else "is not supported in URLs"
-            raise ConfigurationError(
-                f"The driver {driver!r} {is_not}. Write the URL as sqlite:///file.db."
-            )
+        driver = choose_driver(url, default, (), ("aiosqlite", "pysqlite"))
         query = dict(url.query)
         # A statement waits only for a lock, which has a limit of its own.
         limits = take_limits(query, ("pool_timeout", "retry_seconds"))
+        pooling = take_pool_options(query)
         url = url.set(drivername=f"sqlite+{driver}", query=query)
         # The pool hands a connection to one thread at a time.
         arguments: dict[str, Any] = {"check_same_thread": False}
@@ -94,6 +90,7 @@ class SQLiteBackend(Backend):
         options = {
             "poolclass": QueuePool if use.synchronous else AsyncAdaptedQueuePool,
             **pool_options(pool, limits),
+            **pooling,
             "connect_args": arguments,
         }
         if url.database in _IN_MEMORY:

@@ -51,7 +51,11 @@ class UrlClient:
         """
         self.url = url
         self.backend: Backend = backend_of(url)
-        self.limits = self.backend.settings(url, size, EngineUse(synchronous=synchronous)).limits
+        settings = self.backend.settings(url, size, EngineUse(synchronous=synchronous))
+        named, used = url.drivername.partition("+")[2], settings.url.get_driver_name()
+        if named not in {"", used}:
+            _LOG.info("The URL of %s names the driver %s; %s is used", show_url(url), named, used)
+        self.limits = settings.limits
         self.writing_size, self.reading_size = self.backend.divide(size)
         self.retry_seconds = choose_retry(retry_seconds, self.limits)
         self._part = part

@@ -49,3 +49,12 @@ def test_after_needs_the_order_by_id(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "--order id" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.whole_matrix
+def test_threads_of_a_url_with_an_applications_driver_are_listed(database_url: str) -> None:
+    drivers = {"mysql": "mysql+mysqldb", "mariadb": "mariadb+mysqldb"}
+    drivers |= {"postgresql": "postgresql+psycopg2", "sqlite": "sqlite+aiosqlite"}
+    scheme, _, rest = database_url.partition("://")
+    result = threadlog("threads", "--url", f"{drivers[scheme]}://{rest}", "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, [])

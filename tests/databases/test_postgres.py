@@ -357,7 +357,7 @@ async def test_without_prepared_statements(postgres_url: str, client: str) -> No
         ("postgresql://u:secret@h/d?sslmode=maybe", "sslmode"),
         ("postgresql://u:secret@h/d?sslrootcert=nowhere.pem", "sslrootcert"),
         ("postgresql://u:secret@h/d?options=lock_timeout=1s", "-c name=value"),
-        ("postgresql+psycopg://u:secret@h/d", "'psycopg' cannot be used here"),
+        ("postgresql+nosql://u:secret@h/d", "'nosql' is not supported in URLs"),
         ("postgresql://u:secret@h1,h 2/d", "hosts"),
     ],
 )

@@ -174,13 +174,13 @@ async def test_encoded_credentials_and_database_names(
         ("not a url", "cannot be parsed"),
         (f"mysql://user:{SECRET}@:x/db", "cannot be parsed"),
         ("oracle://user:secret@host/db", "does not support 'oracle'"),
-        ("mysql+pymysql://user:secret@host/db", "not an asyncio driver"),
-        ("mysql+mysqldb://user:secret@host/db", "'mysqldb' is not supported in URLs"),
+        ("mysql+nosql://user:secret@host/db", "'nosql' is not supported in URLs"),
+        ("mysql://user:secret@host/db?pool_recycle=soon", "pool_recycle"),
+        ("mysql://user:secret@host/db?pool_pre_ping=perhaps", "pool_pre_ping"),
         ("mysql://user:secret@host", "names no database"),
         ("mysql://user:secret@host/db?ssl_mode=SOMETIMES", "ssl_mode"),
         ("mysql://user:secret@host/db?ssl_ca=nowhere.pem", "TLS options"),
         ("mysql://user:secret@host/db?ssl_typo=1", "ssl_typo"),
-        ("sqlite+pysqlite:///file.db", "not an asyncio driver"),
         ("sqlite+pysqlcipher:///file.db", "'pysqlcipher' is not supported in URLs"),
         ("mysql://user:secret@host/db?charset=latin1", "must be utf8mb4"),
         ("mysql://user:secret@host/db?init_command=SET+@x=1", "init_command"),
@@ -193,11 +193,41 @@ def test_urls_that_cannot_be_used(url: str, message: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_url_of_unsupported_driver_is_not_called_asynchronous() -> None:
-    with pytest.raises(ConfigurationError, match="'mysqldb' is not supported in URLs"):
-        SyncCheckpointer("mysql+mysqldb://user@host/db")
-    with pytest.raises(ConfigurationError, match="'asyncmy' is an asyncio driver"):
-        SyncCheckpointer("mysql+asyncmy://user@host/db")
+@pytest.mark.parametrize(
+    ("url", "asynchronous", "synchronous"),
+    [
+        ("mysql+pymysql://u:secret@h/d", "mysql+asyncmy", "mysql+pymysql"),
+        ("mysql+mysqldb://u:secret@h/d", "mysql+asyncmy", "mysql+pymysql"),
+        ("mariadb+aiomysql://u:secret@h/d", "mysql+aiomysql", "mysql+pymysql"),
+        ("postgresql+psycopg2://u:secret@h/d", "postgresql+asyncpg", "postgresql+psycopg"),
+        ("postgres+psycopg://u:secret@h/d", "postgresql+asyncpg", "postgresql+psycopg"),
+        ("sqlite+aiosqlite:///f.db", "sqlite+aiosqlite", "sqlite+pysqlite"),
+        ("sqlite+pysqlite:///f.db", "sqlite+aiosqlite", "sqlite+pysqlite"),
+    ],
+)
+def test_drivers_of_applications_are_replaced_and_logged(
+    url: str, asynchronous: str, synchronous: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "threadlog")
+    backend, parsed = backend_of(parse_url(url)), parse_url(url)
+    for use, wanted in ((EngineUse(), asynchronous), (EngineUse(synchronous=True), synchronous)):
+        assert backend.settings(parsed, PoolSize(1, 1), use).url.drivername == wanted
+    named = parsed.drivername.partition("+")[2]
+    for open_, wanted in ((Checkpointer, asynchronous), (SyncCheckpointer, synchronous)):
+        caplog.clear()
+        open_(url)
+        used = wanted.partition("+")[2]
+        told = [] if named == used else [f"names the driver {named}; {used} is used"]
+        assert [text for text in told if text in caplog.text] == told
+        assert bool(caplog.records) is bool(told)
+        assert "secret" not in caplog.text
+
+
+def test_pool_options_in_the_url_are_the_engines() -> None:
+    for scheme in ("mysql://u@h/d", "postgresql://u@h/d", "sqlite:///f.db"):
+        url = parse_url(f"{scheme}?pool_recycle=300&pool_pre_ping=true")
+        options = backend_of(url).settings(url, PoolSize(1, 1), EngineUse()).options
+        assert (options["pool_recycle"], options["pool_pre_ping"]) == (300, True)
 
 
 def test_engine_of_aiomysql_that_cannot_send_bytes_is_refused() -> None:
@@ -219,7 +249,7 @@ def test_mysql_checkpointer_takes_only_mysql() -> None:
     assert "MySQLCheckpointer mysql://u:***@h/d" in repr(MySQLCheckpointer("mysql://u:p@h/d"))
 
 
-@pytest.mark.parametrize("driver", ["", "+asyncmy"])
+@pytest.mark.parametrize("driver", ["", "+asyncmy", "+pymysql"])
 async def test_driver_names(innodb_url: str, driver: str) -> None:
     async with Checkpointer(innodb_url.replace("://", f"{driver}://")) as checkpointer:
         await checkpointer.append("t", [UserFactory()])

@@ -374,8 +374,6 @@ async def test_one_source_of_sessions(sqlite_url: str) -> None:
         SyncCheckpointer,
         lambda: SyncCheckpointer(engine=hosts),  # type: ignore[arg-type]  # likewise
         lambda: SyncCheckpointer(session_factory=async_sessionmaker(hosts)),  # type: ignore[arg-type]  # and this
-        lambda: SyncCheckpointer("sqlite+aiosqlite:///x.db"),
-        lambda: SyncCheckpointer("mysql+asyncmy://h/d"),
     ]
     for make in wrong:
         with pytest.raises(ConfigurationError):

@@ -17,8 +17,10 @@ from threadlog.databases.base import (
     EngineSettings,
     EngineUse,
     PoolSize,
+    choose_driver,
     refuse_older,
     server_options,
+    take_pool_options,
 )
 from threadlog.databases.mysql.failover import (
     CONNECTING,
@@ -54,6 +56,8 @@ MINIMUM_MARIADB: Final = (10, 6, 0)
 
 _ASYNCHRONOUS: Final = ("asyncmy", "aiomysql")
 _SYNCHRONOUS: Final = ("pymysql",)
+# Those of applications, in whose place threadlog uses its own.
+_DRIVERS: Final = (*_ASYNCHRONOUS, *_SYNCHRONOUS, "mysqldb", "mysqlconnector", "mariadbconnector")
 
 # Every variable that the statements rely on, whatever the server's defaults and init_connect are.
 # sql_mode: strict, or the server would truncate long values. Without NO_BACKSLASH_ESCAPES, as the
@@ -126,7 +130,9 @@ class MySQLBackend(Backend):
 
     def settings(self, url: URL, pool: PoolSize, use: EngineUse) -> EngineSettings:
         """Choose the driver, the isolation level and TLS; see `Backend.settings`."""
-        driver = _driver(url, self.synchronous if use.synchronous else self.asynchronous)
+        default = self.synchronous if use.synchronous else self.asynchronous
+        also = _SYNCHRONOUS if use.synchronous else _ASYNCHRONOUS
+        driver = choose_driver(url, default, also, _DRIVERS)
         if not url.database:
             raise ConfigurationError(
                 f"The URL names no database. Write {url.get_backend_name()}://user:password@"
@@ -136,12 +142,14 @@ class MySQLBackend(Backend):
         query = dict(url.query)
         tls = _take_tls(query, driver)
         limits = take_limits(query)
+        pooling = take_pool_options(query)
         _check_options(query)
         return EngineSettings(
             # With "mariadb" SQLAlchemy itself checks the kind of server, and refuses MySQL.
             url=url.set(drivername=f"mysql+{driver}", query={**query, "charset": "utf8mb4"}),
             options={
                 **server_options(pool, limits, use),
+                **pooling,
                 "skip_autocommit_rollback": use.reading,
                 "connect_args": {
                     "init_command": _INIT,
@@ -285,31 +293,6 @@ def _lost_to_another_member(code: int | None, error: DBAPIError) -> bool:
     if code == _DUPLICATE:
         return (error.statement or "").startswith(_INSERT_MESSAGE)
     return code == _FAILED_COMMIT and _IN_DEADLOCK in str(error.orig)
-
-
-def _driver(url: URL, default: Driver) -> str:
-    """Return the driver that a URL names, or the default.
-
-    Raises:
-        ConfigurationError: one of the two uses asyncio and the other does not, or threadlog
-            does not support the driver.
-    """
-    scheme, _, name = url.drivername.partition("+")
-    name = name or default.name
-    if default.name in _SYNCHRONOUS and name not in _SYNCHRONOUS:
-        is_not = "is an asyncio driver" if name in _ASYNCHRONOUS else "is not supported in URLs"
-        raise ConfigurationError(
-            f"The driver {name!r} {is_not}. Write the URL as {scheme}:// for "
-            "PyMySQL, or use threadlog.Checkpointer with asyncio."
-        )
-    if default.name in _ASYNCHRONOUS and name not in _ASYNCHRONOUS:
-        is_not = "is not an asyncio driver" if name in _SYNCHRONOUS else "is not supported in URLs"
-        raise ConfigurationError(
-            f"The driver {name!r} {is_not}. Write the URL as {scheme}:// for "
-            f"asyncmy or {scheme}+aiomysql://, or use threadlog.SyncCheckpointer for "
-            f"{scheme}+pymysql://."
-        )
-    return name
 
 
 def _check_driver(uow: UnitOfWork) -> None:

@@ -17,8 +17,10 @@ from threadlog.databases.base import (
     EngineSettings,
     EngineUse,
     PoolSize,
+    choose_driver,
     refuse_older,
     server_options,
+    take_pool_options,
 )
 from threadlog.databases.postgres.errors import connecting_type, error_type, sqlstate_of
 from threadlog.databases.postgres.failover import connect_to_servers
@@ -35,6 +37,9 @@ from threadlog.errors import (
 from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (13,)
+
+# Those of applications, in whose place threadlog uses its own.
+_DRIVERS: Final = ("asyncpg", "psycopg", "psycopg_async", "psycopg2", "psycopg2cffi", "pg8000")
 
 # Every setting that the statements and the drivers rely on, whatever the defaults of the server,
 # the database and the role are. extra_float_digits: 0 would cut microseconds off epoch seconds.
@@ -97,13 +102,15 @@ class PostgresBackend(Backend):
 
     def settings(self, url: URL, pool: PoolSize, use: EngineUse) -> EngineSettings:
         """Choose the driver, the isolation level and TLS; see `Backend.settings`."""
-        driver = _driver(url, self.synchronous if use.synchronous else self.asynchronous)
+        default = self.synchronous if use.synchronous else self.asynchronous
+        driver = choose_driver(url, default, (), _DRIVERS)
         if not url.database:
             raise ConfigurationError(
                 "The URL names no database. Write postgresql://user:password@host:5432/database."
             )
         query = dict(url.query)
         limits = take_limits(query)
+        pooling = take_pool_options(query)
         hosts = [str(host) for host in parse_hosts(url)]
         query.pop("host", None)
         defaults = f"{_SETTINGS} {_PLAN_EACH}" if use.partitioned else _SETTINGS
@@ -116,6 +123,7 @@ class PostgresBackend(Backend):
             options={
                 **({"use_native_hstore": False} if use.synchronous else {}),
                 **server_options(pool, limits, use),
+                **pooling,
                 "connect_args": _arguments(query, session, limits, synchronous=use.synchronous),
             },
             limits=limits,
@@ -194,17 +202,6 @@ class PostgresBackend(Backend):
         if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != "asyncpg":
             return None
         return connecting_type(error)(str(error) or type(error).__name__)
-
-
-def _driver(url: URL, default: Driver) -> str:
-    """Return the driver that a URL names, which must be the default."""
-    name = url.drivername.partition("+")[2] or default.name
-    if name != default.name:
-        raise ConfigurationError(
-            f"The driver {name!r} cannot be used here. Write the URL as postgresql://: "
-            "threadlog.Checkpointer uses asyncpg, threadlog.SyncCheckpointer psycopg."
-        )
-    return name
 
 
 def _arguments(
