@@ -15,6 +15,7 @@ from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.log.message_codec import MESSAGE_CODEC, MessageCodec
 from threadlog.log.results import CheckpointData, RunSummary, StoredMessage, ThreadSummary
+from threadlog.observing import observe
 from threadlog.sync_checkpointer import (
     SyncBoundCheckpointer,
     SyncCheckpointer,
@@ -47,4 +48,5 @@ __all__ = [
     "ThreadlogError",
     "Vocabulary",
     "follow_primary",
+    "observe",
 ]

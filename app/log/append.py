@@ -15,6 +15,7 @@ from threadlog.encoding.statement_size import (
 )
 from threadlog.encoding.validation import check_id, check_list
 from threadlog.errors import RunAlreadyCompletedError
+from threadlog.events import BatchSent
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
 from threadlog.repositories import UnitOfWork
@@ -111,6 +112,8 @@ def append_together(
         The outcome of each. One alone is never `ThreadBusy`: it waits for its thread.
     """
     transaction = AppendTransaction(requests, transactions.statement_limit)
+    if transactions.on_event is not None:
+        transactions.on_event(BatchSent(len(requests)))
     return transactions.write(transaction, idempotent=True)
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.util import await_only, greenlet_spawn
 from threadlog.databases.base import EngineUse, PoolSize
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError, PoolTimeoutError
+from threadlog.events import ConnectionAwaited
 from threadlog.models import SchemaPart
 from threadlog.runtime.engines import UrlClient, open_engine, open_sync_engine
 from threadlog.runtime.external import (
@@ -112,6 +113,7 @@ class ConnectionPool:
             PoolTimeoutError: no slot was free within `wait_seconds`.
         """
         _LOG.debug("Waiting for a connection: all %d are in use", self.size.most)
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self.wait_seconds):
                 await self.slots.acquire()
@@ -119,6 +121,9 @@ class ConnectionPool:
             raise PoolTimeoutError(
                 f"All {self.size.most} connections were in use for {self.wait_seconds:g} s"
             ) from error
+        finally:
+            if self.runner.on_event is not None:
+                self.runner.on_event(ConnectionAwaited(time.monotonic() - began))
 
     async def open_minimum(self) -> None:
         """Open connections until the pool has its minimum."""

@@ -14,6 +14,7 @@ from threadlog.databases.registry import backend_of
 from threadlog.databases.timeouts import choose_retry
 from threadlog.databases.urls import show_url
 from threadlog.errors import ConfigurationError, MissingExtraError
+from threadlog.events import OnEvent
 from threadlog.models import SchemaPart
 from threadlog.runtime.transactions import OwnedRunner
 
@@ -92,6 +93,16 @@ class UrlClient:
         self._statement_limit = limit
         for _, runner in self._opened:
             runner.statement_limit = limit
+
+    @property
+    def on_event(self) -> OnEvent | None:
+        """Gets the events of `threadlog.observe`; None if nobody observes."""
+        return self._opened[0][1].on_event if self._opened else None
+
+    @on_event.setter
+    def on_event(self, on_event: OnEvent) -> None:
+        for _, runner in self._opened:
+            runner.on_event = on_event
 
     def add_runner(
         self, engine: Engine, sleep: Callable[[float], bool], *, reading: bool

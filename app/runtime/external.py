@@ -17,6 +17,7 @@ from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import show_url
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, NotOpenError, SessionInUseError
+from threadlog.events import OnEvent
 from threadlog.models import SchemaPart
 from threadlog.repositories.unit_of_work import bind_arguments
 from threadlog.runtime.engines import UrlClient
@@ -33,6 +34,9 @@ class ExternalBind:
 
     statement_limit = 0
     """The most bytes that one statement may have; known once the client is open."""
+
+    on_event: OnEvent | None = None
+    """Gets the events of `threadlog.observe`; None if nobody observes."""
 
     def __init__(self, session: Session, part: SchemaPart, retry_seconds: float | None) -> None:
         """Read the engine from an application's session; nothing is executed.
@@ -69,7 +73,7 @@ class ExternalBind:
 
     def runner_on(self, session: Session, sleep: Callable[[float], bool]) -> OwnedRunner:
         """Return a runner on a session, which is closed after each transaction."""
-        return OwnedRunner(
+        runner = OwnedRunner(
             session,
             self.backend,
             self._part,
@@ -77,6 +81,8 @@ class ExternalBind:
             sleep=sleep,
             retry_seconds=self._retry_seconds,
         )
+        runner.on_event = self.on_event
+        return runner
 
 
 class ExternalSession:

@@ -24,6 +24,7 @@ from threadlog.errors import (
     StorageError,
     ThreadlogError,
 )
+from threadlog.events import CommitLost, Event, OnEvent, TransactionRetried
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import (
@@ -58,6 +59,9 @@ _READ_COMMITTED: Final = {"isolation_level": "READ COMMITTED"}
 
 class TransactionRunner(ABC):
     """Runs units of work for one operation; the operations are functions that take one."""
+
+    on_event: OnEvent | None = None
+    """Gets the events of `threadlog.observe`; None if nobody observes."""
 
     def __init__(self, backend: Backend, part: SchemaPart, statement_limit: int) -> None:
         """Create a runner.
@@ -212,6 +216,7 @@ class OwnedRunner(TransactionRunner):
                 failure: StorageError = ConnectionLostError(lost.reason)
                 failure.__cause__ = lost
                 _LOG.warning("The connection was lost during COMMIT: %s", lost.reason)
+                self._report(CommitLost(lost.reason))
             except CommitOutcomeUnknownError:
                 raise  # by the block, which looked for the outcome
             except StorageError as error:
@@ -228,6 +233,11 @@ class OwnedRunner(TransactionRunner):
                     raise failure
                 raise type(failure)(reason) from failure.__cause__
             _LOG.warning("Running a transaction again: %s", failure.reason)
+            self._report(TransactionRetried(failure))
+
+    def _report(self, event: Event) -> None:
+        if self.on_event is not None:
+            self.on_event(event)
 
     def _waited(self, began: float) -> bool:
         """Return True if the driver itself waited for a lock for as long as the URL says."""

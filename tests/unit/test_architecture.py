@@ -21,7 +21,7 @@ FOLDERS = {
     "app": "threadlog",
 }
 
-LEAVES = {"errors", "messages"}
+LEAVES = {"errors", "events", "messages"}
 """Modules that every room may import."""
 
 STATEMENTS = {"repositories", "models"}
@@ -49,7 +49,16 @@ MAY_IMPORT = {
     "migrating": {"schema"},
     "database": TRANSACTIONS
     | {"checkpointer", "sync_checkpointer", "graph", "langgraph", "schema"},
-    "threadlog": {"checkpointer", "sync_checkpointer", "database", "log", "databases"},
+    "observing": {"runtime"},
+    "otel": {"observing"},
+    "threadlog": {
+        "observing",
+        "checkpointer",
+        "sync_checkpointer",
+        "database",
+        "log",
+        "databases",
+    },
     "cubeloop": {"threadlog", "log"},
     "cubepi": {"threadlog", "log"},
     "skeino": {"graph", "langgraph", "persistence"},
@@ -124,6 +133,7 @@ def test_importing_loads_no_driver_and_no_tool(package: str) -> None:
     assert "sqlalchemy" in loaded
     unwanted = {"asyncmy", "aiomysql", "pymysql", "aiosqlite", "alembic", "typer", "rich"}
     unwanted |= {"langgraph", "langchain_core", "pydantic_settings", "skeino", "fastapi"}
+    unwanted |= {"opentelemetry", "factory", "pytest"}
     assert unwanted.isdisjoint(loaded)
 
 

@@ -17,6 +17,8 @@ MODULES: Final = (
     "threadlog",
     "threadlog.messages",
     "threadlog.errors",
+    "threadlog.events",
+    "threadlog.otel",
     "threadlog.models",
     "threadlog.repositories",
     "threadlog.langgraph",

@@ -1,0 +1,149 @@
+"""Events: calls, retries, batches and waits; nothing of a message in them."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from tests.support.commits import lost_commits
+from tests.support.databases import engine_for, engines_of
+from tests.support.factories import UserFactory
+from tests.support.ways import open_engine
+from threadlog import Checkpointer, SyncCheckpointer, observe
+from threadlog.errors import ConfigurationError, NotOpenError, RunAlreadyClaimedError
+from threadlog.events import (
+    BatchSent,
+    CallEnded,
+    CommitLost,
+    ConnectionAwaited,
+    Event,
+    TransactionRetried,
+)
+from threadlog.langgraph import Saver, Store
+from threadlog.messages import TextContent
+
+
+@pytest.fixture
+async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection that kills others."""
+    engine = engine_for(server_url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        yield connection
+    await engine.dispose()
+
+
+def calls(events: list[Event]) -> list[tuple[str, str | None, type[BaseException] | None]]:
+    """Return method, thread and error of each call, after checking that it took some time."""
+    found = [event for event in events if isinstance(event, CallEnded)]
+    assert all(event.seconds > 0 for event in found)
+    errors = [None if each.error is None else type(each.error) for each in found]
+    return [(each.method, each.thread_id, error) for each, error in zip(found, errors, strict=True)]
+
+
+async def test_each_call_is_an_event_with_its_error(database_url: str) -> None:
+    events: list[Event] = []
+    async with Checkpointer(database_url) as checkpointer:
+        observe(checkpointer, events.append)
+        await checkpointer.append("t", [UserFactory()])
+        await checkpointer.claim_run("t", run_id="r")
+        with pytest.raises(RunAlreadyClaimedError):
+            await checkpointer.claim_run(thread_id="t", run_id="r")
+        assert [stored.seq async for stored in checkpointer.stream("t")] == [1]
+        await checkpointer.list_threads()
+    assert calls(events) == [
+        ("append", "t", None),
+        ("claim_run", "t", None),
+        ("claim_run", "t", RunAlreadyClaimedError),
+        ("read", "t", None),
+        ("read", "t", None),
+        ("list_threads", None, None),
+    ]
+    assert BatchSent(1) in events
+
+
+def test_each_call_without_asyncio_is_an_event(sqlite_url: str) -> None:
+    events: list[Event] = []
+    with SyncCheckpointer(sqlite_url) as checkpointer:
+        observe(checkpointer, events.append)
+        checkpointer.append("t", [UserFactory()])
+        assert len(checkpointer.read("t")) == 1
+    assert calls(events) == [("append", "t", None), ("read", "t", None)]
+    assert events[0] == BatchSent(1)
+
+
+@pytest.mark.one_database
+async def test_calls_on_an_applications_engine_and_session_are_events(database_url: str) -> None:
+    events: list[Event] = []
+    async with open_engine(database_url) as engine, Checkpointer(engine=engine) as checkpointer:
+        observe(checkpointer, events.append)
+        await checkpointer.append("t", [UserFactory()])
+        async with AsyncSession(engine) as session:
+            await checkpointer.bind(session).append("u", [UserFactory()])
+            await session.commit()
+    assert calls(events) == [("append", "t", None), ("append", "u", None)]
+
+
+async def test_calls_of_a_saver_and_a_store_are_events(sqlite_url: str) -> None:
+    events: list[Event] = []
+    config = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    async with Saver(sqlite_url) as saver:
+        observe(saver, events.append)
+        await saver.aput(config, empty_checkpoint(), {}, {})  # type: ignore[arg-type]  # plain dicts
+    async with Store(sqlite_url) as store:
+        observe(store, events.append)
+        await store.aput(("a",), "k", {})
+    assert calls(events) == [("aput", "t", None), ("abatch", None, None)]
+
+
+async def test_appends_that_wait_share_a_batch_and_a_call_waits(server_url: str) -> None:
+    events: list[Event] = []
+    async with Checkpointer(server_url, max_pool_size=1) as checkpointer:
+        observe(checkpointer, events.append)
+        appends = (checkpointer.append(f"t{n}", [UserFactory()]) for n in range(9))
+        await asyncio.gather(*appends, *(checkpointer.load("t") for _ in range(3)))
+    batches = [event.appends for event in events if isinstance(event, BatchSent)]
+    assert sum(batches) >= 9
+    assert max(batches) > 1
+    waits = [event.seconds for event in events if isinstance(event, ConnectionAwaited)]
+    assert waits
+    assert min(waits) >= 0
+
+
+async def test_a_lost_commit_and_a_retry_are_events_without_the_text(
+    server_url: str, other: AsyncConnection
+) -> None:
+    events: list[Event] = []
+    async with Checkpointer(server_url) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        observe(checkpointer, events.append)
+        with lost_commits(engines_of(checkpointer)[0], other, arrives=False):
+            content = [TextContent(text="what was said")]
+            await checkpointer.append("t", [UserFactory(content=content), UserFactory()])
+    kinds = Counter(type(event) for event in events)
+    assert kinds == {BatchSent: 1, CommitLost: 1, TransactionRetried: 1, CallEnded: 1}
+    assert "what was said" not in repr(events)
+
+
+async def test_a_function_that_raises_changes_no_call(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(event: Event) -> None:
+        raise RuntimeError("not today")
+
+    async with Checkpointer(sqlite_url) as checkpointer:
+        observe(checkpointer, fail)
+        await checkpointer.append("t", [UserFactory()])
+        assert len(await checkpointer.read("t")) == 1
+    assert caplog.text.count("on_event raised an error") == 3
+
+
+async def test_what_cannot_be_observed_is_refused(sqlite_url: str) -> None:
+    for closed in (Checkpointer(sqlite_url), Saver(sqlite_url)):
+        with pytest.raises(NotOpenError):
+            observe(closed, print)
+    with pytest.raises(ConfigurationError, match="lock cannot be observed"):
+        observe(threading.Lock(), print)
