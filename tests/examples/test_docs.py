@@ -108,8 +108,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page
         assert target.exists(), link
-        # What mkdocstrings puts on the page of reference is checked by `make docs`.
-        if anchor and target.name != "reference.md":
+        if anchor:
             assert anchor in anchors(target), link
 
 
