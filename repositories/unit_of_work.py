@@ -32,6 +32,7 @@ from threadlog.models import MESSAGES, SchemaPart
 from threadlog.models.dialects.names import MYSQL, dialect_name
 from threadlog.models.dialects.returned_number import ONE_STATEMENT_DIALECTS
 from threadlog.repositories.base import (
+    TRANSLATE_MAP,
     FetchedRows,
     GivenParameters,
     Parameters,
@@ -112,7 +113,12 @@ class UnitOfWork(ABC):
         return rows
 
     def _execute(self, statement: Statement, parameters: GivenParameters) -> "Rows":
-        if not isinstance(parameters, Mapping) and len(parameters) > 1:
+        if (
+            not isinstance(parameters, Mapping)
+            and len(parameters) > 1
+            # The text of a compiled statement has no schema.
+            and TRANSLATE_MAP not in self.connection.get_execution_options()
+        ):
             dialect, known = self.connection.dialect, compiled_statements(self.connection.dialect)
             if statement not in known:
                 known[statement] = CompiledStatement(statement.executable, dialect, parameters[0])

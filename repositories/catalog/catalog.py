@@ -27,7 +27,7 @@ from sqlalchemy.schema import CreateColumn, CreateIndex
 from threadlog.models import PARTITION_COUNT, SchemaPart
 from threadlog.models.dialects.names import MYSQL
 from threadlog.models.dialects.time import utc_now
-from threadlog.repositories.base import Repository
+from threadlog.repositories.base import TRANSLATE_MAP, Repository
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
 _PARTITIONS: Final = text(
@@ -107,11 +107,21 @@ class CatalogueRepository(Repository):
 
     def tables(self, part: SchemaPart) -> set[str]:
         """Return the names of a part's existing tables."""
-        return set(part.tables.intersection(inspect(self.uow.connection).get_table_names()))
+        names = inspect(self.uow.connection).get_table_names(self._schema)
+        return set(part.tables.intersection(names))
+
+    @property
+    def _schema(self) -> str | None:
+        """The schema that the application's ``schema_translate_map`` has for threadlog's tables."""
+        options = self.uow.connection.get_execution_options()
+        schema: str | None = (options.get(TRANSLATE_MAP) or {}).get(None)
+        return schema
 
     def columns(self, table: str) -> set[str]:
         """Return the names of an existing table's columns."""
-        return {str(c["name"]) for c in inspect(self.uow.connection).get_columns(table)}
+        return {
+            str(c["name"]) for c in inspect(self.uow.connection).get_columns(table, self._schema)
+        }
 
     def is_in_another_history(self, part: SchemaPart) -> bool:
         """Return True if an application's Alembic history is there, and threadlog's own is not."""
@@ -129,7 +139,9 @@ class CatalogueRepository(Repository):
 
     def indexes(self, table: str) -> set[str]:
         """Return the names of an existing table's indexes."""
-        return {str(i["name"]) for i in inspect(self.uow.connection).get_indexes(table)}
+        return {
+            str(i["name"]) for i in inspect(self.uow.connection).get_indexes(table, self._schema)
+        }
 
     def session_settings(self) -> SessionSettings:
         """Return the settings that the application chose for the session, on MySQL."""
