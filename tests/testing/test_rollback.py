@@ -107,6 +107,7 @@ def test_a_synchronous_session_that_rolls_back_undoes_its_own_rows_only(threadlo
             assert session.scalars(select(Thread.thread_id)).all() == ["kept"]
 
 
+@pytest.mark.one_database
 async def test_a_second_transaction_waits_for_the_first_and_fails(threadlog_url: str) -> None:
     async with (
         rolled_back_engine(threadlog_url, pool_timeout=0.1) as engine,
@@ -140,6 +141,7 @@ async def test_aged_runs_are_stale_and_aged_items_expire(
     assert before - after == timedelta(hours=2)
 
 
+@pytest.mark.one_database
 async def test_create_all_creates_the_named_parts(empty_url: str) -> None:
     engine = host_engine(empty_url)
     await create_all_async(engine, "graph")
