@@ -41,6 +41,7 @@ from threadlog.errors import (
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
+    ForkedProcessError,
     NotOpenError,
     ServerUnreachableError,
     StorageError,
@@ -61,6 +62,17 @@ from threadlog.persistence import (
 
 SECRET = "s3cr3t"  # noqa: S105 - made up
 NOBODY = "127.0.0.1:1"
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Collect the sockets that PyMongo leaves open when a server refuses or dies."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture
@@ -265,11 +277,6 @@ async def test_unacknowledged_writes_are_refused(mongodb_url: str) -> None:
         assert "w=0" in str(error)
 
 
-# PyMongo leaves refused sockets to the garbage collector.
-left_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@left_open
 async def test_a_server_that_is_down_is_named_after_the_timeout_asked_for() -> None:
     uri = f"mongodb://me:{SECRET}@{NOBODY}/d?connectTimeoutMS=300"
     async with patience():
@@ -280,7 +287,6 @@ async def test_a_server_that_is_down_is_named_after_the_timeout_asked_for() -> N
     own = with_options(uri, "serverSelectionTimeoutMS=200")
     for error in await refused_by_both(own):
         assert "Timeout: 0.2s" in str(error)
-    gc.collect()
 
 
 async def test_a_wrong_password_is_named(mongodb_url: str) -> None:
@@ -354,7 +360,9 @@ async def test_threads_expire_with_their_checkpoints(mongodb_url: str) -> None:
         await until(done)
 
 
-async def test_a_store_is_used_where_it_is_open(mongodb_url: str) -> None:
+async def test_a_store_is_used_where_it_is_open(
+    mongodb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = MongoMetadataStore(mongodb_url)
     with pytest.raises(NotOpenError):
         await store.fetch_thread_row(name())
@@ -365,6 +373,10 @@ async def test_a_store_is_used_where_it_is_open(mongodb_url: str) -> None:
         await store.__aenter__()
     with pytest.raises(WrongEventLoopError):
         await asyncio.to_thread(asyncio.run, store.fetch_thread_row(name()))
+    with monkeypatch.context() as forked:
+        forked.setattr("threadlog.persistence.mongodb_client.os.getpid", lambda: 0)
+        with pytest.raises(ForkedProcessError):
+            await store.fetch_thread_row(name())
     await store.aclose()
     with pytest.raises(NotOpenError):
         await store.fetch_thread_row(name())
@@ -544,6 +556,43 @@ async def test_what_is_too_large(store: MongoMetadataStore) -> None:
     assert (row["metadata"], row["config"]) == (half, {})
 
 
+async def test_a_transaction_that_the_server_forgot_is_not_run_again(
+    store: MongoMetadataStore,
+) -> None:
+    """A repeated commit is answered so where the first one was applied before a crash."""
+    attempts = 0
+
+    async def forgotten(session: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        await store._threads.insert_one({"_id": name()}, session=session)
+        await session.client.admin.command("abortTransaction", session=session)
+
+    with pytest.raises(CommitOutcomeUnknownError):
+        await store._client.transact(forgotten)
+    assert attempts == 1
+
+
+async def test_a_conflict_is_run_again(store: MongoMetadataStore) -> None:
+    thread_id = await thread(store)
+    attempts = 0
+
+    async def change(session: Any) -> None:
+        nonlocal attempts
+        attempts += 1
+        await store._runs.find_one({}, session=session)  # begins the snapshot
+        if attempts == 1:
+            await store.update_thread(thread_id, status_value="busy")
+        change = {"$set": {"status": "error"}}
+        await store._threads.update_one({"_id": thread_id}, change, session=session)
+
+    await store._client.transact(change)
+    assert attempts == 2
+    row = await store.fetch_thread_row(thread_id)
+    assert row is not None
+    assert row["status"] == "error"
+
+
 # --- kill -9 -----------------------------------------------------------------------
 
 
@@ -582,7 +631,6 @@ def read_text(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
-@left_open
 @pytest.mark.processes
 async def test_nothing_acknowledged_is_lost_when_the_server_is_killed() -> None:
     kept: dict[str, str] = {}
@@ -603,4 +651,3 @@ async def test_nothing_acknowledged_is_lost_when_the_server_is_killed() -> None:
                     assert row is not None, thread_id
                     assert row["status"] in {status, "success"}
     print(f"{len(kept)} threads")
-    gc.collect()
