@@ -115,15 +115,29 @@ def _invalid(reason: str) -> ConfigurationError:
 
 @contextmanager
 def translated_errors(*, writes: bool) -> Iterator[None]:
-    """Raise PyMongo's errors as threadlog's.
+    """Raise PyMongo's errors as threadlog's, and a cancellation that PyMongo has swallowed.
 
     Args:
         writes: True if the block writes: after a lost connection its outcome is unknown.
     """
+    before = _cancellations()
     try:
         yield
     except errors.PyMongoError as error:
+        if _cancellations() > before:
+            raise asyncio.CancelledError from error
         raise _translated(error, writes=writes) from error
+    if _cancellations() > before:
+        raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    """Return how often the current task was cancelled; 0 in a thread without an event loop."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return 0
+    return 0 if task is None else task.cancelling()
 
 
 def _translated(error: errors.PyMongoError, *, writes: bool) -> Exception:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -31,6 +32,7 @@ from tests.graph.saver.making import (
 from tests.graph.saver.making import thread as thread_name
 from tests.persistence.stores import InMongoDB, name, run, thread
 from tests.support.patience import patience, until
+from tests.support.seeds import FRESH
 from tests.support.servers.process import data_folder_of
 from tests.support.servers.products import MONGODB
 from tests.support.servers.server import own_program
@@ -591,6 +593,18 @@ async def test_a_conflict_is_run_again(store: MongoMetadataStore) -> None:
     row = await store.fetch_thread_row(thread_id)
     assert row is not None
     assert row["status"] == "error"
+
+
+async def test_a_cancelled_call_ends_as_cancelled(store: MongoMetadataStore) -> None:
+    """PyMongo alone swallows some cancellations, after which a sweep would go on for ever."""
+    chance = random.Random(FRESH)
+    await store.expire_threads()
+    for _ in range(80):
+        call = asyncio.create_task(store.expire_threads())
+        await asyncio.sleep(chance.uniform(0, 0.01))
+        if call.cancel():
+            await asyncio.wait({call})
+            assert call.cancelled()
 
 
 # --- kill -9 -----------------------------------------------------------------------

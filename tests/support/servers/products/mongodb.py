@@ -69,7 +69,7 @@ MONGODB: Final = Product(
     placing=_placing,
     initialisation=lambda program, data: [],
     announced=_announced,
-    # Directly, or a client looks for the members by names of their own; polling, because SecantusDB
-    # sometimes leaves a new client without an answer while others stream its state.
+    # Directly, or a client looks for the members by names of their own; polling, or a client that
+    # is closed at once leaves a second connection of its monitor half open.
     query="?directConnection=true&serverMonitoringMode=poll",
 )
