@@ -70,7 +70,14 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
+def collected_at_last() -> Iterator[None]:
+    """Leave no such socket to the tests of other modules."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture
 def collected() -> Iterator[None]:
     """Collect the sockets that PyMongo leaves open when a server refuses or dies."""
     yield
@@ -279,6 +286,7 @@ async def test_unacknowledged_writes_are_refused(mongodb_url: str) -> None:
         assert "w=0" in str(error)
 
 
+@pytest.mark.usefixtures("collected")
 async def test_a_server_that_is_down_is_named_after_the_timeout_asked_for() -> None:
     uri = f"mongodb://me:{SECRET}@{NOBODY}/d?connectTimeoutMS=300"
     async with patience():
@@ -291,12 +299,14 @@ async def test_a_server_that_is_down_is_named_after_the_timeout_asked_for() -> N
         assert "Timeout: 0.2s" in str(error)
 
 
+@pytest.mark.usefixtures("collected")
 async def test_a_wrong_password_is_named(mongodb_url: str) -> None:
     uri = make_url(mongodb_url).set(username="me", password=SECRET)
     for error in await refused_by_both(uri.render_as_string(hide_password=False)):
         assert isinstance(error, ConnectionFailedError)
 
 
+@pytest.mark.usefixtures("collected")
 @pytest.mark.processes
 async def test_a_server_without_transactions_is_refused() -> None:
     alone = {**server_options(), "durable": False, "more": ["--replSet", ""]}
@@ -595,6 +605,7 @@ async def test_a_conflict_is_run_again(store: MongoMetadataStore) -> None:
     assert row["status"] == "error"
 
 
+@pytest.mark.usefixtures("collected")
 async def test_a_cancelled_call_ends_as_cancelled(store: MongoMetadataStore) -> None:
     """PyMongo alone swallows some cancellations, after which a sweep would go on for ever."""
     chance = random.Random(FRESH)
@@ -645,6 +656,7 @@ def read_text(path: str) -> str:
     return Path(path).read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("collected")
 @pytest.mark.processes
 async def test_nothing_acknowledged_is_lost_when_the_server_is_killed() -> None:
     kept: dict[str, str] = {}
