@@ -26,6 +26,7 @@ from threadlog.runtime.transactions import (
     Operation,
     OwnedRunner,
     TransactionRunner,
+    ping,
     translate_errors,
 )
 from threadlog.schema.opening import initialise_schema, open_client, open_sync_client, verify_part
@@ -338,6 +339,17 @@ class Facade:
             MissingExtraError: Alembic is not installed.
         """
         return self._opened().setup()
+
+    def ping(self) -> Any:
+        """Check that the database answers; inside ``async with`` to be awaited.
+
+        See `threadlog.Checkpointer.ping`.
+
+        Raises:
+            StorageError: the database does not answer.
+            NotOpenError: outside the block.
+        """
+        return self._opened().operations.read(ping)
 
     def _opened(self) -> GraphClient | SyncGraphClient:
         if self._slot.client is None:

@@ -11,6 +11,7 @@ from tests.support.servers.proxy import Proxy
 from tests.support.ways import open_engine, open_sync_engine
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import ConnectionLostError, NotOpenError
+from threadlog.langgraph import Saver, Store
 
 
 async def test_ping_of_each_source_of_connections_succeeds(database_url: str) -> None:
@@ -30,6 +31,16 @@ async def test_synchronous_ping_of_each_source_of_connections_succeeds(database_
     async with open_sync_engine(database_url) as engine:
         with SyncCheckpointer(engine=engine) as shared:
             shared.ping()
+
+
+async def test_ping_of_a_saver_and_a_store_needs_no_tables(empty_url: str) -> None:
+    for facade in (Saver(empty_url), Store(empty_url)):
+        with pytest.raises(NotOpenError):
+            facade.ping()
+        async with facade:
+            await facade.ping()
+        with facade:
+            facade.ping()
 
 
 async def test_ping_replaces_dead_connections_and_soon_reports_a_dead_server(
