@@ -1,5 +1,7 @@
 """Registering schemes, and opening a checkpointer by one."""
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -290,3 +292,20 @@ async def test_a_missing_extra_is_named(
         await opened(URIS[scheme], scheme=scheme)
     assert (caught.value.package, caught.value.extra) == (f"langgraph-checkpoint-{extra}", extra)
     assert f"pip install 'threadlog[{extra}]'" in str(caught.value)
+
+
+LAZY = """
+import asyncio, sys, threadlog.persistence, threadlog.skeino
+
+async def main():
+    async with threadlog.persistence.open_checkpointer():
+        print(sorted({"bson", "pymongo", "redis", "redisvl"} & sys.modules.keys()))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.processes
+def test_drivers_are_not_imported_unless_used() -> None:
+    done = subprocess.run([sys.executable, "-c", LAZY], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
