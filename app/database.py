@@ -14,6 +14,7 @@ from threadlog.models import GRAPH, MESSAGES, STORE
 from threadlog.runtime.client import EngineClient
 from threadlog.runtime.external import check_pool
 from threadlog.runtime.sync_client import SyncEngineClient
+from threadlog.runtime.transactions import ping
 from threadlog.schema.opening import open_client, open_sync_client
 from threadlog.sync_checkpointer import SyncCheckpointer
 
@@ -169,6 +170,10 @@ class Database(_SharedConnections[Checkpointer]):
             raise
         return self
 
+    async def ping(self) -> None:
+        """Check that the database answers; see `Checkpointer.ping`."""
+        await self._client.read(ping)
+
     async def _enter_log(self) -> None:
         """Start the message log, or keep the reason why it cannot be used."""
         self._refusal = None
@@ -238,6 +243,10 @@ class SyncDatabase(_SharedConnections[SyncCheckpointer]):
             self._client.close()
             raise
         return self
+
+    def ping(self) -> None:
+        """See `Database.ping`."""
+        self._client.read(ping)
 
     def _enter_log(self) -> None:
         """Start the message log, or keep the reason why it cannot be used."""

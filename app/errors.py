@@ -302,7 +302,10 @@ class ConnectionLostError(StorageError):
     """The server could not be reached, or the connection was lost before the commit."""
 
     retryable = True
-    advice = "Nothing was committed. Check that the server runs, then run the operation again."
+    advice = (
+        "Nothing was committed. Check that the server runs, then run the operation again; in a "
+        "session of your own, roll back and run the whole transaction again."
+    )
 
 
 class ServerUnreachableError(ConnectionLostError):
@@ -337,7 +340,8 @@ class PoolTimeoutError(StorageError):
 
     advice = (
         "No transaction was started. Raise max_pool_size, or find what holds the connections "
-        "(SHOW PROCESSLIST on MySQL); pool_timeout in the URL sets the time to wait."
+        "(SHOW PROCESSLIST on MySQL); pool_timeout in the URL sets the time to wait. If a session "
+        "of your own is open, use bind(session)."
     )
 
 

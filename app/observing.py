@@ -21,7 +21,8 @@ def observe(target: Any, on_event: OnEvent) -> None:
     """Report what an open object does to a function, for metrics and traces.
 
     The events are those of `threadlog.events`; what ``bind()`` returns afterwards reports its
-    calls too. Call it once, inside the block::
+    calls too. Several functions may observe one object; `threadlog.otel.instrument` is one of
+    them. Call it inside the block::
 
         async with Checkpointer(url) as checkpointer:
             observe(checkpointer, on_event)
@@ -36,14 +37,40 @@ def observe(target: Any, on_event: OnEvent) -> None:
 
     Raises:
         NotOpenError: the object is not open.
-        ConfigurationError: it is of another class.
+        ConfigurationError: it is of another class, or the function is a coroutine function.
     """
-    report = _guarded(on_event)
+    if inspect.iscoroutinefunction(on_event):
+        raise ConfigurationError(
+            "on_event is a coroutine function, which nobody would await. Pass a plain function; it "
+            "may put the event into a queue."
+        )
     client = client_of(target)
-    client.on_event = report
+    known = observers_of(client)
+    client.on_event = Observers(known if on_event in known else (*known, on_event))
+    report = Observers((on_event,))
     _time_calls(target, report)
     if hasattr(target, "bind"):
         _time_calls_of_bound(target, report)
+
+
+class Observers:
+    """Calls functions with each event."""
+
+    def __init__(self, functions: tuple[OnEvent, ...]) -> None:
+        self.functions = functions
+
+    def __call__(self, event: Event) -> None:
+        """Pass on an event; an error of a function is logged."""
+        for on_event in self.functions:
+            try:
+                on_event(event)
+            except Exception:  # noqa: BLE001 - whatever it is, the call must go on
+                _LOG.exception("on_event raised an error")
+
+
+def observers_of(client: Any) -> tuple[OnEvent, ...]:
+    """Return the functions that observe a client."""
+    return client.on_event.functions if isinstance(client.on_event, Observers) else ()
 
 
 def client_of(target: Any) -> Any:
@@ -63,16 +90,6 @@ def client_of(target: Any) -> Any:
         f"{type(target).__name__} cannot be observed. Pass a Checkpointer, a SyncCheckpointer, a "
         "Saver or a Store."
     )
-
-
-def _guarded(on_event: OnEvent) -> OnEvent:
-    def report(event: Event) -> None:
-        try:
-            on_event(event)
-        except Exception:  # noqa: BLE001 - whatever it is, the call must go on
-            _LOG.exception("on_event raised an error")
-
-    return report
 
 
 def _time_calls(target: Any, report: OnEvent) -> None:

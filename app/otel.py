@@ -26,7 +26,7 @@ from threadlog.events import (
     Event,
     TransactionRetried,
 )
-from threadlog.observing import client_of, observe
+from threadlog.observing import client_of, observe, observers_of
 
 __all__ = ["instrument"]
 
@@ -58,18 +58,28 @@ def instrument(
         NotOpenError: the object is not open.
         ConfigurationError: it is of another class.
     """
-    tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
-    meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
-    observe(target, _Recorder(client_of(target), tracer, meter, thread_ids=thread_ids))
+    client = client_of(target)
+    source = (tracer_provider, meter_provider, thread_ids)
+    for known in observers_of(client):  # of another object of one `Database`
+        if isinstance(known, _Recorder) and known.source == source:
+            observe(target, known)
+            return
+    observe(target, _Recorder(client, *source))
 
 
 class _Recorder:
     """Turns events into spans and measurements."""
 
     def __init__(
-        self, client: Any, tracer: trace.Tracer, meter: metrics.Meter, *, thread_ids: bool
+        self,
+        client: Any,
+        tracer_provider: TracerProvider | None,
+        meter_provider: MeterProvider | None,
+        thread_ids: bool,  # noqa: FBT001 - as in `source`
     ) -> None:
-        self._tracer = tracer
+        self.source = (tracer_provider, meter_provider, thread_ids)
+        self._tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
+        meter = metrics.get_meter(_NAME, meter_provider=meter_provider)
         self._thread_ids = thread_ids
         self._attributes = _attributes(client)
         self._calls = meter.create_histogram(

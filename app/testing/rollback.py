@@ -1,8 +1,8 @@
 """Engines whose every transaction is part of one that is rolled back in the end."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -17,10 +17,13 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
-from threadlog.databases.base import Backend
+from threadlog.databases.base import Backend, Driver
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
+from threadlog.errors import MissingExtraError
 from threadlog.testing.tables import create_all
+
+T = TypeVar("T")
 
 _SAVEPOINT: Final = "threadlog_test"
 
@@ -37,18 +40,20 @@ async def rolled_back_engine(url: str | URL, **options: Any) -> AsyncIterator[As
     to the next one, and after the block the database is as it was. The engine has one connection:
     a transaction waits until the one before has ended, and fails after ten seconds.
 
-    An SQLite database is given threadlog's tables first, in the same transaction. On a server they
-    must exist: MySQL commits a transaction that creates a table.
+    An SQLite database is given threadlog's tables first, in the same transaction, and foreign keys
+    are enforced. On a server the tables must exist: MySQL commits a transaction that creates a
+    table.
 
     Args:
         url: the database; ``sqlite://`` for a new one in memory.
         options: arguments of ``create_async_engine``.
+
+    Raises:
+        MissingExtraError: the database's driver is not installed.
     """
-    parsed = parse_url(url)
-    backend = backend_of(parsed)
-    parsed = parsed.set(drivername=f"{parsed.get_backend_name()}+{backend.asynchronous.name}")
-    pool = {"poolclass": AsyncAdaptedQueuePool, **_pool_options(backend)}
-    engine = create_async_engine(parsed, **{**pool, **options})
+    backend = backend_of(parse_url(url))
+    options = {"poolclass": AsyncAdaptedQueuePool, **_pool_options(backend), **options}
+    engine = _create(create_async_engine, url, backend.asynchronous, options)
     rollback = await greenlet_spawn(_begin, engine.sync_engine, backend)
     try:
         yield engine
@@ -65,17 +70,25 @@ def sync_rolled_back_engine(url: str | URL, **options: Any) -> Iterator[Engine]:
         url: the database.
         options: arguments of ``create_engine``.
     """
-    parsed = parse_url(url)
-    backend = backend_of(parsed)
-    parsed = parsed.set(drivername=f"{parsed.get_backend_name()}+{backend.synchronous.name}")
-    pool = {"poolclass": QueuePool, **_pool_options(backend)}
-    engine = create_engine(parsed, **{**pool, **options})
+    backend = backend_of(parse_url(url))
+    options = {"poolclass": QueuePool, **_pool_options(backend), **options}
+    engine = _create(create_engine, url, backend.synchronous, options)
     rollback = _begin(engine, backend)
     try:
         yield engine
     finally:
         rollback.run()
         engine.dispose()
+
+
+def _create(create: Callable[..., T], url: str | URL, driver: Driver, options: dict[str, Any]) -> T:
+    parsed = parse_url(url)
+    try:
+        return create(
+            parsed.set(drivername=f"{parsed.get_backend_name()}+{driver.name}"), **options
+        )
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or driver.name, driver.extra) from error
 
 
 def _pool_options(backend: Backend) -> dict[str, Any]:
@@ -104,6 +117,9 @@ def _begin(engine: Engine, backend: Backend) -> "_OuterTransaction":
 
 def _begin_when_told(connection: Any, record: object) -> None:
     connection.isolation_level = None  # the driver would begin transactions by its own rules
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA foreign_keys = ON")  # as on servers; not possible in a transaction
+    cursor.close()
 
 
 class _OuterTransaction:

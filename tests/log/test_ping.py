@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from tests.support.servers.proxy import Proxy
 from tests.support.ways import open_engine, open_sync_engine
-from threadlog import Checkpointer, SyncCheckpointer
+from threadlog import Checkpointer, Database, SyncCheckpointer, SyncDatabase
 from threadlog.errors import ConnectionLostError, NotOpenError
 from threadlog.langgraph import Saver, Store
 
@@ -33,7 +33,11 @@ async def test_synchronous_ping_of_each_source_of_connections_succeeds(database_
             shared.ping()
 
 
-async def test_ping_of_a_saver_and_a_store_needs_no_tables(empty_url: str) -> None:
+async def test_ping_of_savers_stores_and_databases_needs_no_tables(empty_url: str) -> None:
+    async with Database(empty_url) as database:
+        await database.ping()
+    with SyncDatabase(empty_url) as sync_database:
+        sync_database.ping()
     for facade in (Saver(empty_url), Store(empty_url)):
         with pytest.raises(NotOpenError):
             facade.ping()

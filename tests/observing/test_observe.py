@@ -13,7 +13,7 @@ from tests.support.commits import lost_commits
 from tests.support.databases import engine_for, engines_of
 from tests.support.factories import UserFactory
 from tests.support.ways import open_engine
-from threadlog import Checkpointer, SyncCheckpointer, observe
+from threadlog import Checkpointer, Database, SyncCheckpointer, observe
 from threadlog.errors import ConfigurationError, NotOpenError, RunAlreadyClaimedError
 from threadlog.events import (
     BatchSent,
@@ -63,6 +63,38 @@ async def test_each_call_is_an_event_with_its_error(database_url: str) -> None:
         ("list_threads", None, None),
     ]
     assert BatchSent(1) in events
+
+
+async def test_two_observers_get_the_same_events(sqlite_url: str) -> None:
+    first: list[Event] = []
+    second: list[Event] = []
+    async with Checkpointer(sqlite_url) as checkpointer:
+        observe(checkpointer, first.append)
+        observe(checkpointer, second.append)
+        await checkpointer.append("t", [UserFactory()])
+    kinds = [type(event) for event in first]
+    assert kinds == [type(event) for event in second] == [BatchSent, CallEnded]
+
+
+async def test_what_the_objects_of_a_database_share_is_reported_once(sqlite_url: str) -> None:
+    events: list[Event] = []
+    async with Database(sqlite_url) as database:
+        await database.setup()
+        for each in (database.checkpointer, database.saver, database.store):
+            observe(each, events.append)
+        await database.checkpointer.append("t", [UserFactory()])
+        await database.store.aput(("a",), "k", {"n": 1})
+    assert [type(event) for event in events if not isinstance(event, CallEnded)] == [BatchSent]
+    assert [event[0] for event in calls(events)] == ["append", "abatch"]
+
+
+async def test_a_coroutine_function_is_refused(sqlite_url: str) -> None:
+    async def on_event(event: Event) -> None:
+        raise AssertionError(event)
+
+    async with Checkpointer(sqlite_url) as checkpointer:
+        with pytest.raises(ConfigurationError, match="plain function"):
+            observe(checkpointer, on_event)  # type: ignore[arg-type]  # mistaken
 
 
 def test_each_call_without_asyncio_is_an_event(sqlite_url: str) -> None:

@@ -1,5 +1,6 @@
 """One outer transaction for the transactions of a test, which is rolled back."""
 
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -11,7 +12,12 @@ from sqlalchemy.orm import Session
 
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.errors import PoolTimeoutError, RunAlreadyClaimedError
+from threadlog.errors import (
+    MissingExtraError,
+    PoolTimeoutError,
+    RunAlreadyClaimedError,
+    ThreadReferencedError,
+)
 from threadlog.langgraph import Saver, Store
 from threadlog.models import PARTS, Message, Thread
 from threadlog.testing import (
@@ -162,3 +168,26 @@ def test_create_all_in_memory_creates_every_part() -> None:
             version = connection.scalar(select(part.version_table.c.version))
             assert version == part.version
     engine.dispose()
+
+
+def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with (
+        pytest.raises(MissingExtraError, match=r"pip install 'threadlog\[mysql-sync\]'"),
+        sync_rolled_back_engine("mysql://root@127.0.0.1/test"),
+    ):
+        raise AssertionError
+
+
+def test_foreign_keys_are_enforced_on_sqlite() -> None:
+    with sync_rolled_back_engine("sqlite://") as engine:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "CREATE TABLE tickets (thread_id TEXT REFERENCES cubepi_threads (thread_id))"
+            )
+        with SyncCheckpointer(engine=engine) as checkpointer:
+            checkpointer.append("t", [UserMessageFactory()])
+            with engine.begin() as connection:
+                connection.exec_driver_sql("INSERT INTO tickets VALUES ('t')")
+            with pytest.raises(ThreadReferencedError, match="tickets"):
+                checkpointer.delete_thread("t")
