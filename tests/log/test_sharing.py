@@ -478,6 +478,8 @@ def surface(client: type) -> dict[str, str]:
                 "orm.session",
             ):
                 found[name] = found[name].replace(f"sqlalchemy.{module}.", "")
+            found[name] = found[name].replace("threadlog.runtime.sync_client.Sync", "")
+            found[name] = found[name].replace("threadlog.runtime.client.", "")
             found[name] = found[name].replace("Async", "").replace("SyncBound", "Bound")
     return found
 
