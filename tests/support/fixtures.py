@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from pymongo import MongoClient
-from redis import Redis
 from sqlalchemy import make_url
 
 from tests.support.databases import SharedDatabases, fresh_database
@@ -15,6 +13,9 @@ from tests.support.servers.product import Product
 from tests.support.servers.products import MONGODB, REDIS
 from tests.support.servers.server import Server, running_server
 from tests.support.surroundings import surrounded
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
 
 
 def product_fixtures(product: Product) -> dict[str, Any]:
@@ -93,11 +94,13 @@ def mongodb_fixtures() -> dict[str, Any]:
     def server_url(mongodb_server: Server) -> str:
         return mongodb_server.url
 
-    def client(mongodb_server_url: str) -> Iterator[MongoClient[Any]]:
+    def client(mongodb_server_url: str) -> "Iterator[MongoClient[Any]]":
+        from pymongo import MongoClient  # noqa: PLC0415 - the frameworks' environments lack it
+
         with MongoClient[Any](mongodb_server_url) as opened:
             yield opened
 
-    def database(mongodb_client: MongoClient[Any], mongodb_server_url: str) -> Iterator[str]:
+    def database(mongodb_client: "MongoClient[Any]", mongodb_server_url: str) -> Iterator[str]:
         name = f"threadlog_test_{uuid4().hex[:12]}"
         url = make_url(mongodb_server_url).set(database=name)
         yield url.render_as_string(hide_password=False)
@@ -129,6 +132,8 @@ def redis_fixtures() -> dict[str, Any]:
         return redis_server.url
 
     def database(redis_server_url: str) -> str:
+        from redis import Redis  # noqa: PLC0415 - the frameworks' environments lack it
+
         with Redis.from_url(redis_server_url) as client:
             client.flushall()
         return redis_server_url

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from pymongo import MongoClient
-from pymongo.errors import PyMongoError
 from sqlalchemy import URL
 
 from tests.support.servers import secantus
@@ -29,6 +27,9 @@ def _placing(folder: Path, port: int) -> list[str]:
 
 def _announced(url: URL) -> str:
     """Ask for the version, once the replica set has its primary; begin the set if need be."""
+    from pymongo import MongoClient  # noqa: PLC0415 - the frameworks' environments lack it
+    from pymongo.errors import PyMongoError  # noqa: PLC0415 - as above
+
     place = f"{url.host or 'localhost'}:{url.port or _PORT}"
     address = url.render_as_string(hide_password=False)
     try:

@@ -5,8 +5,6 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import URL
 
 from tests.support.servers.error import SourceFailedError, UnusableServerError
@@ -35,6 +33,9 @@ def _modules(root: Path) -> tuple[str, ...]:
 
 def _announced(url: URL) -> str:
     """Ask for the version and for the modules, which a plain Redis lacks."""
+    from redis import Redis  # noqa: PLC0415 - the frameworks' environments lack it
+    from redis.exceptions import RedisError  # noqa: PLC0415 - as above
+
     place = f"{url.host or 'localhost'}:{url.port or _PORT}"
     address = url.render_as_string(hide_password=False)
     try:
