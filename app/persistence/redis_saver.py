@@ -269,7 +269,7 @@ class RedisSaver(AsyncRedisSaver):
         await self._delete(keys)
 
     async def _repoint(self, pointer: str, gone: set[str], newest: str) -> None:
-        """Let a pointer to a checkpoint that is to be deleted point to the newest one."""
+        """Point to the newest checkpoint where a pointer names one that is to be deleted."""
         async with self._redis.pipeline() as pipeline:
             await pipeline.watch(pointer)
             target = await pipeline.get(pointer)

@@ -45,7 +45,7 @@ async def threadlog_engine(threadlog_url: str) -> "AsyncIterator[AsyncEngine]":
 @async_fixture
 async def threadlog_checkpointer(threadlog_engine: "AsyncEngine") -> "AsyncIterator[Checkpointer]":
     """Yield an open checkpointer on `threadlog_engine`."""
-    from threadlog import Checkpointer  # noqa: PLC0415
+    from threadlog import Checkpointer  # noqa: PLC0415 - as above
 
     async with Checkpointer(engine=threadlog_engine) as checkpointer:
         yield checkpointer
@@ -54,7 +54,7 @@ async def threadlog_checkpointer(threadlog_engine: "AsyncEngine") -> "AsyncItera
 @async_fixture
 async def threadlog_saver(threadlog_engine: "AsyncEngine") -> "AsyncIterator[Saver]":
     """Yield an open saver of LangGraph's checkpoints on `threadlog_engine`."""
-    from threadlog.langgraph import Saver  # noqa: PLC0415
+    from threadlog.langgraph import Saver  # noqa: PLC0415 - as above
 
     async with Saver(engine=threadlog_engine) as saver:
         yield saver
@@ -63,7 +63,7 @@ async def threadlog_saver(threadlog_engine: "AsyncEngine") -> "AsyncIterator[Sav
 @async_fixture
 async def threadlog_store(threadlog_engine: "AsyncEngine") -> "AsyncIterator[Store]":
     """Yield an open store of LangGraph's memories on `threadlog_engine`."""
-    from threadlog.langgraph import Store  # noqa: PLC0415
+    from threadlog.langgraph import Store  # noqa: PLC0415 - as above
 
     async with Store(engine=threadlog_engine) as store:
         yield store
@@ -72,7 +72,7 @@ async def threadlog_store(threadlog_engine: "AsyncEngine") -> "AsyncIterator[Sto
 @pytest.fixture
 def threadlog_sync_engine(threadlog_url: str) -> "Iterator[Engine]":
     """Yield a plain engine whose every transaction is rolled back after the test."""
-    from threadlog.testing import sync_rolled_back_engine  # noqa: PLC0415
+    from threadlog.testing import sync_rolled_back_engine  # noqa: PLC0415 - as above
 
     with sync_rolled_back_engine(threadlog_url) as engine:
         yield engine
@@ -81,7 +81,7 @@ def threadlog_sync_engine(threadlog_url: str) -> "Iterator[Engine]":
 @pytest.fixture
 def threadlog_sync_checkpointer(threadlog_sync_engine: "Engine") -> "Iterator[SyncCheckpointer]":
     """Yield an open checkpointer on `threadlog_sync_engine`."""
-    from threadlog import SyncCheckpointer  # noqa: PLC0415
+    from threadlog import SyncCheckpointer  # noqa: PLC0415 - as above
 
     with SyncCheckpointer(engine=threadlog_sync_engine) as checkpointer:
         yield checkpointer
@@ -90,7 +90,7 @@ def threadlog_sync_checkpointer(threadlog_sync_engine: "Engine") -> "Iterator[Sy
 @pytest.fixture
 def threadlog_sync_saver(threadlog_sync_engine: "Engine") -> "Iterator[Saver]":
     """Yield an open saver on `threadlog_sync_engine`."""
-    from threadlog.langgraph import Saver  # noqa: PLC0415
+    from threadlog.langgraph import Saver  # noqa: PLC0415 - as above
 
     with Saver(engine=threadlog_sync_engine) as saver:
         yield saver
@@ -99,7 +99,7 @@ def threadlog_sync_saver(threadlog_sync_engine: "Engine") -> "Iterator[Saver]":
 @pytest.fixture
 def threadlog_sync_store(threadlog_sync_engine: "Engine") -> "Iterator[Store]":
     """Yield an open store on `threadlog_sync_engine`."""
-    from threadlog.langgraph import Store  # noqa: PLC0415
+    from threadlog.langgraph import Store  # noqa: PLC0415 - as above
 
     with Store(engine=threadlog_sync_engine) as store:
         yield store

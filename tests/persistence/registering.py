@@ -24,7 +24,7 @@ def registries_restored() -> Iterator[None]:
 
 
 def package_is_missing(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
-    """Let imports of LangGraph's saver for a database fail as if it were not installed."""
+    """Make imports of LangGraph's saver for a database fail as if it were not installed."""
     for module in (f"langgraph.checkpoint.{extra}", f"langgraph.checkpoint.{extra}.aio"):
         monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.delitem(sys.modules, f"threadlog.persistence.{extra}_saver", raising=False)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from asyncpg import Connection  # type: ignore[import-untyped]
+from asyncpg import Connection  # type: ignore[import-untyped]  # has no types
 from sqlalchemy import Dialect
 
 from threadlog.databases.postgres.sessions import SessionSettings
