@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from functools import cache, cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Self, cast
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import (
     Connection,
@@ -61,6 +60,9 @@ WRITES_OPTION: Final = "threadlog_writes"
 """Execution option of a connection whose transaction is going to write. An engine may take
 its write lock at the start (SQLite's BEGIN IMMEDIATE)."""
 
+
+# The attribute of a dialect with its compiled statements.
+_COMPILED: Final = "threadlog_statements"
 
 # Parameters of one statement: fewer than every server takes.
 _REFRESHED_AT_ONCE: Final = 500
@@ -283,14 +285,13 @@ class CompiledStatement:
             rows[number] = values
 
 
-_COMPILED: Final[WeakKeyDictionary[Dialect, dict[Statement, CompiledStatement]]] = (
-    WeakKeyDictionary()
-)
-
-
 def compiled_statements(dialect: Dialect) -> dict[Statement, CompiledStatement]:
-    """Return the statements that were compiled for the dialect of an engine, to add more."""
-    return _COMPILED.setdefault(dialect, {})
+    """Return the statements that were compiled for the dialect of an engine, to add more.
+
+    They are kept by the dialect, to which their conversions refer, and end with it.
+    """
+    found: dict[Statement, CompiledStatement] = vars(dialect).setdefault(_COMPILED, {})
+    return found
 
 
 class EngineUnitOfWork(UnitOfWork):

@@ -1,18 +1,21 @@
 """Owned and joined units of work, on real sessions."""
 
 import asyncio
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
+from weakref import ref
 
 import pytest
-from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, create_engine, func, select, text
+from sqlalchemy import AsyncAdaptedQueuePool, Dialect, QueuePool, create_engine, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from tests.support.databases import engine_for, lasting_snapshots, on_connection
+from tests.support.databases import engine_for, engines_of, lasting_snapshots, on_connection
 from tests.support.factories import UserFactory
+from tests.support.patience import until
 from threadlog import Checkpointer
 from threadlog.encoding.statement_size import in_batches
 from threadlog.log.append import AppendRequest, AppendTransaction
@@ -211,3 +214,19 @@ async def test_rows_stay_locked_until_the_host_commits(innodb_url: str) -> None:
     seen = await on_connection(innodb_url, lambda c: c.execute(attempt).all())
     assert len(seen) == 1
     await engine.dispose()
+
+
+async def test_nothing_is_kept_of_a_closed_engine(sqlite_url: str) -> None:
+    async def dialects_of_a_closed_one() -> list[ref[Dialect]]:
+        async with Checkpointer(sqlite_url) as checkpointer:
+            await checkpointer.append("t", UserFactory.build_batch(2))
+            await checkpointer.load("t")
+            return [ref(engine.dialect) for engine in engines_of(checkpointer)]
+
+    dialects = await dialects_of_a_closed_one()
+
+    async def are_gone() -> bool:  # its thread ends a moment later
+        gc.collect()
+        return not any(dialect() for dialect in dialects)
+
+    await until(are_gone)
