@@ -14,6 +14,7 @@ from alembic.operations import MigrateOperation, Operations
 
 from threadlog.migrations.alembic import steps
 from threadlog.migrations.autogenerate import rendering
+from threadlog.migrations.history.control import CONTROL
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
 
@@ -232,3 +233,59 @@ class StoreDirectives(MigrateOperation):
             ConfigurationError: the version is unknown.
         """
         steps.write_version(operations, version, MEMORY_STORE)
+
+
+@Operations.register_operation("create_threadlog_control_schema")
+@Operations.register_operation("drop_threadlog_control_schema")
+@Operations.register_operation("write_threadlog_control_version")
+class ControlDirectives(MigrateOperation):
+    """The ``op.`` directives of thread control."""
+
+    @classmethod
+    def create_threadlog_control_schema(cls, operations: Operations, version: int) -> None:
+        """Create thread control's tables of a schema version, and write the version.
+
+        Safe to run again after a failure: missing tables and indexes are created, as by
+        `SchemaDirectives.create_threadlog_schema`.
+
+        Args:
+            operations: passed by Alembic.
+            version: 1 for this release.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+            CubepiSchemaMismatch: the database has tables of another version, or without a
+                version; nothing was changed.
+        """
+        steps.create_schema(operations, version, CONTROL)
+
+    @classmethod
+    def drop_threadlog_control_schema(cls, operations: Operations, version: int) -> None:
+        """Drop thread control's tables of a schema version and all rows in them.
+
+        Safe to run again after a failure, and on a database that has none of the tables.
+
+        Args:
+            operations: passed by Alembic.
+            version: the version whose tables are dropped.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+        """
+        steps.drop_schema(operations, version, CONTROL)
+
+    @classmethod
+    def write_threadlog_control_version(cls, operations: Operations, version: int) -> None:
+        """Write a schema version to thread control's version table, replacing any other.
+
+        For a migration that autogenerate wrote from ``control_metadata``, which creates tables
+        but no rows.
+
+        Args:
+            operations: passed by Alembic.
+            version: the version that the tables have.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+        """
+        steps.write_version(operations, version, CONTROL)

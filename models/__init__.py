@@ -1,20 +1,24 @@
-"""The ORM classes of the message log, of the graph state and of the memory store.
+"""The ORM classes of the message log, thread control, the graph state and the memory store.
 
 Applications query these classes with their own sessions, and pass `cubepi_metadata`,
-`graph_metadata`, `store_metadata` or several of them to Alembic::
+`graph_metadata`, `store_metadata`, `control_metadata` or several of them to Alembic::
 
     select(Message).where(Message.metadata_["user"].as_string() == "u1")
 """
 
 from threadlog.models.app_run import AppRun
 from threadlog.models.app_thread import AppThread
+from threadlog.models.append_key import AppendKey
 from threadlog.models.base import (
+    CONTROL_SCHEMA_VERSION,
     EXPECTED_SCHEMA_VERSION,
     GRAPH_SCHEMA_VERSION,
     STORE_SCHEMA_VERSION,
     Base,
+    ControlBase,
     GraphBase,
     StoreBase,
+    control_metadata,
     cubepi_metadata,
     graph_metadata,
     store_metadata,
@@ -22,19 +26,25 @@ from threadlog.models.base import (
 from threadlog.models.checkpoint import Checkpoint
 from threadlog.models.checkpoint_blob import CheckpointBlob
 from threadlog.models.checkpoint_write import CheckpointWrite
+from threadlog.models.control_version import ControlVersion
 from threadlog.models.dialects.ddl import PARTITION_COUNT
 from threadlog.models.graph_version import GraphVersion
 from threadlog.models.hitl_answer import HitlAnswer
+from threadlog.models.lease import Lease
 from threadlog.models.message import Message
 from threadlog.models.metadata_column import metadata_column
-from threadlog.models.part import GRAPH, MESSAGES, PARTS, STORE, PartName, SchemaPart
+from threadlog.models.owner import Owner
+from threadlog.models.part import CONTROL, GRAPH, MESSAGES, PARTS, STORE, PartName, SchemaPart
 from threadlog.models.run import Run
 from threadlog.models.schema_version import SchemaVersion
 from threadlog.models.store_item import StoreItem
 from threadlog.models.store_version import StoreVersion
 from threadlog.models.thread import Thread
+from threadlog.models.truncation import Truncation
 
 __all__ = [
+    "CONTROL",
+    "CONTROL_SCHEMA_VERSION",
     "EXPECTED_SCHEMA_VERSION",
     "GRAPH",
     "GRAPH_SCHEMA_VERSION",
@@ -45,14 +55,19 @@ __all__ = [
     "STORE_SCHEMA_VERSION",
     "AppRun",
     "AppThread",
+    "AppendKey",
     "Base",
     "Checkpoint",
     "CheckpointBlob",
     "CheckpointWrite",
+    "ControlBase",
+    "ControlVersion",
     "GraphBase",
     "GraphVersion",
     "HitlAnswer",
+    "Lease",
     "Message",
+    "Owner",
     "PartName",
     "Run",
     "SchemaPart",
@@ -61,6 +76,8 @@ __all__ = [
     "StoreItem",
     "StoreVersion",
     "Thread",
+    "Truncation",
+    "control_metadata",
     "cubepi_metadata",
     "graph_metadata",
     "metadata_column",

@@ -14,6 +14,9 @@ GRAPH_SCHEMA_VERSION: Final = 1
 STORE_SCHEMA_VERSION: Final = 1
 """The schema version of the memory store that this release reads and writes."""
 
+CONTROL_SCHEMA_VERSION: Final = 1
+"""The schema version of thread control that this release reads and writes."""
+
 cubepi_metadata: Final = MetaData()
 """The five tables of the message log, for ``target_metadata`` of an Alembic environment."""
 
@@ -22,6 +25,9 @@ graph_metadata: Final = MetaData()
 
 store_metadata: Final = MetaData()
 """The two tables of the memory store, for ``target_metadata`` too."""
+
+control_metadata: Final = MetaData()
+"""The five tables of thread control, for ``target_metadata`` too."""
 
 
 class _KeyRepr:
@@ -49,3 +55,9 @@ class StoreBase(_KeyRepr, DeclarativeBase):
     """Base of the memory store's mapped classes."""
 
     metadata = store_metadata
+
+
+class ControlBase(_KeyRepr, DeclarativeBase):
+    """Base of thread control' mapped classes."""
+
+    metadata = control_metadata

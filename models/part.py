@@ -13,23 +13,28 @@ from threadlog.models import (  # noqa: F401 - they add their tables to the meta
     checkpoint_blob,
     checkpoint_write,
     deletion,
+    tables,
 )
 from threadlog.models.base import (
+    CONTROL_SCHEMA_VERSION,
     EXPECTED_SCHEMA_VERSION,
     GRAPH_SCHEMA_VERSION,
     STORE_SCHEMA_VERSION,
+    control_metadata,
     cubepi_metadata,
     graph_metadata,
     store_metadata,
 )
 from threadlog.models.checkpoint import Checkpoint
+from threadlog.models.control_version import ControlVersion
 from threadlog.models.graph_version import GraphVersion
+from threadlog.models.owner import Owner
 from threadlog.models.schema_version import SchemaVersion
 from threadlog.models.store_item import StoreItem
 from threadlog.models.store_version import StoreVersion
 from threadlog.models.thread import Thread
 
-PartName: TypeAlias = Literal["messages", "graph", "store"]
+PartName: TypeAlias = Literal["messages", "graph", "store", "control"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,17 @@ STORE: Final = SchemaPart(
 )
 """Items of the memory store."""
 
-PARTS: Final = (MESSAGES, GRAPH, STORE)
+CONTROL: Final = SchemaPart(
+    "control",
+    control_metadata,
+    CONTROL_SCHEMA_VERSION,
+    control_metadata.tables[ControlVersion.__tablename__],
+    "threadlog_control_alembic_version",
+    Owner,
+)
+"""Owners of threads, leases of runs, keys of appends, and truncations; needs the message log."""
+
+PARTS: Final = (MESSAGES, GRAPH, STORE, CONTROL)
 
 
 def _write_version(version: int, table: Table, connection: Connection, **_: Any) -> None:

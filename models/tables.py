@@ -6,14 +6,18 @@ from sqlalchemy import Table
 
 from threadlog.models.app_run import AppRun
 from threadlog.models.app_thread import AppThread
+from threadlog.models.append_key import AppendKey
 from threadlog.models.checkpoint import Checkpoint
 from threadlog.models.checkpoint_blob import CheckpointBlob
 from threadlog.models.checkpoint_write import CheckpointWrite
 from threadlog.models.hitl_answer import HitlAnswer
+from threadlog.models.lease import Lease
 from threadlog.models.message import Message
+from threadlog.models.owner import Owner
 from threadlog.models.run import Run
 from threadlog.models.store_item import StoreItem
 from threadlog.models.thread import Thread
+from threadlog.models.truncation import Truncation
 
 THREADS: Final = cast("Table", Thread.__table__)
 MESSAGES: Final = cast("Table", Message.__table__)
@@ -30,3 +34,8 @@ APP_THREADS: Final = cast("Table", AppThread.__table__)
 APP_RUNS: Final = cast("Table", AppRun.__table__)
 
 ITEMS: Final = cast("Table", StoreItem.__table__)
+
+OWNERS: Final = cast("Table", Owner.__table__)
+LEASES: Final = cast("Table", Lease.__table__)
+APPEND_KEYS: Final = cast("Table", AppendKey.__table__)
+TRUNCATIONS: Final = cast("Table", Truncation.__table__)

@@ -9,7 +9,7 @@ import typer
 from threadlog.cli.options import DEFAULT_URL, PartOption, UrlArgument, UrlOption, one_url
 from threadlog.cli.output import stdout
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.models import GRAPH, MESSAGES, STORE, PartName
+from threadlog.models import CONTROL, GRAPH, MESSAGES, STORE, PartName
 
 if TYPE_CHECKING:
     from threadlog.schema.migrate import Outcome
@@ -24,11 +24,13 @@ _SCHEMAS: Final[dict[PartName, str]] = {
     "messages": f"the schema of version {MESSAGES.version}",
     "graph": f"the graph state's schema of version {GRAPH.version}",
     "store": f"the memory store's schema of version {STORE.version}",
+    "control": f"thread control's schema of version {CONTROL.version}",
 }
 _TABLES: Final[dict[PartName, str]] = {
     "messages": "message tables",
     "graph": "graph tables",
     "store": "memory store's tables",
+    "control": "thread control's tables",
 }
 
 
@@ -45,10 +47,10 @@ def migrate(
 ) -> None:
     """Create threadlog's tables, or upgrade them.
 
-    All parts of the schema: messages, the state of graphs, and the memory
-    store. If your application has its own Alembic history, add threadlog's
-    tables to that history instead. Run again, it creates only missing
-    tables.
+    All parts of the schema: messages, the state of graphs, the memory
+    store, and thread control (owners, leases, append keys, truncations).
+    If your application has its own Alembic history, add threadlog's tables
+    to that history instead. Run again, it creates only missing tables.
 
     \b
     Example:

@@ -47,6 +47,7 @@ _VERSIONS: Final[dict[PartName, str]] = {
     "messages": "versions",
     "graph": "graph_versions",
     "store": "store_versions",
+    "control": "control_versions",
 }
 
 # Held while Alembic runs. The limit is long: another migration of this process may itself wait

@@ -33,6 +33,7 @@ PART_SUFFIX: Final[dict[PartName, str]] = {
     "messages": "",
     "graph": " of the graph state",
     "store": " of the memory store",
+    "control": " of thread control",
 }
 """Names the part in a message, unless it is the message log."""
 

@@ -60,11 +60,13 @@ _CONTENT: Final = {
     "messages": "messages",
     "graph": "the state of graphs",
     "store": "the memory store",
+    "control": "owners, leases, append keys and truncations",
 }
 _VERSION_WRITERS: Final = {
     "messages": "write_schema_version_op()",
     "graph": "op.write_threadlog_graph_version()",
     "store": "op.write_threadlog_store_version()",
+    "control": "op.write_threadlog_control_version()",
 }
 
 

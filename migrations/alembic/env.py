@@ -21,6 +21,7 @@ from sqlalchemy import Column, Connection, Inspector, MetaData, String, Table, i
 
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.migrations.history import hash_partitions
+from threadlog.migrations.history.control import CONTROL
 from threadlog.migrations.history.definitions import POSTGRESQL
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
@@ -28,7 +29,12 @@ from threadlog.migrations.history.message_log import MESSAGE_LOG
 from threadlog.models import PARTS, SchemaPart
 
 _APPLICATION_REVISION_TABLE: Final = "alembic_version"
-_DEFINITIONS: Final = {"messages": MESSAGE_LOG, "graph": GRAPH_STATE, "store": MEMORY_STORE}
+_DEFINITIONS: Final = {
+    "messages": MESSAGE_LOG,
+    "graph": GRAPH_STATE,
+    "store": MEMORY_STORE,
+    "control": CONTROL,
+}
 
 
 def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:

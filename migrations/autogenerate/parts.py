@@ -7,6 +7,7 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.operations import MigrateOperation, Operations
 
 from threadlog.migrations.alembic import steps
+from threadlog.migrations.history.control import CONTROL
 from threadlog.migrations.history.definitions import Definitions
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
@@ -17,6 +18,7 @@ DEFINITIONS: Final[dict[PartName, Definitions]] = {
     "messages": MESSAGE_LOG,
     "graph": GRAPH_STATE,
     "store": MEMORY_STORE,
+    "control": CONTROL,
 }
 """The versions of each part."""
 
@@ -24,6 +26,7 @@ _SCHEMAS: Final[dict[PartName, str]] = {
     "messages": "threadlog_schema",
     "graph": "threadlog_graph_schema",
     "store": "threadlog_store_schema",
+    "control": "threadlog_control_schema",
 }
 
 

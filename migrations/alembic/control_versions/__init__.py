@@ -1,0 +1,1 @@
+"""Frozen revisions of thread control. A released revision never changes."""
