@@ -1,6 +1,7 @@
 """The asynchronous checkpointer of the message log."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast
 
@@ -13,9 +14,10 @@ from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads
 from threadlog.log.append import append_messages, encode_append
 from threadlog.log.append_batcher import AppendBatcher
-from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT
+from threadlog.log.conditions import NO_CONDITIONS, AppendConditions
+from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT, SeqsT
 from threadlog.log.message_codec import MessageT
-from threadlog.log.results import RunSummary, StoredMessage, ThreadSummary
+from threadlog.log.results import Claim, RunSummary, StoredMessage, ThreadSummary
 from threadlog.models import MESSAGES
 from threadlog.repositories.log.thread import ThreadOrder
 from threadlog.runtime.client import (
@@ -26,13 +28,13 @@ from threadlog.runtime.client import (
     client_of,
 )
 from threadlog.runtime.transactions import Operation, ping
-from threadlog.schema.opening import open_client, verify_part
+from threadlog.schema.opening import open_client, verify_log
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class MessageLog(Generic[MessageT, RequestT, DataT]):
+class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
     """The operations on a message log; open a `Checkpointer` to get one.
 
     A method's writes are in one transaction. Every method may raise `StorageError`, and
@@ -74,7 +76,16 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             reading.load, self.vocabulary, thread_id, last=last, whole_turns=whole_turns
         )
 
-    async def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
+    async def append(
+        self,
+        thread_id: str,
+        messages: Sequence[MessageT],
+        *,
+        owner: str | None = None,
+        if_last_seq: int | None = None,
+        key: str | None = None,
+        claim: Claim | None = None,
+    ) -> SeqsT:
         """Append messages to a thread, which is created if it does not exist: all of them or none.
 
         They get the next seqs of the thread, without gap, in the order given. Seqs are
@@ -92,12 +103,31 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         at those very seqs in the moment between, which are taken for these; and a thread that
         was deleted in that moment, which is created again with them.
 
+        The keyword arguments are conditions, checked under the same lock; the append then has a
+        transaction of its own. `owner`, `key` and `claim` need the tables of thread control
+        (`threadlog migrate --part control`).
+
         Args:
             thread_id: the thread.
             messages: messages of the three classes of `vocabulary`.
+            owner: the owner of the thread, which a thread without an owner gets.
+            if_last_seq: the seq of the last message that the caller knows; 0 for no message.
+                Nothing is stored if the thread ends elsewhere.
+            key: a name for this append, unique in its thread. Called again with it, by whatever
+                process, the messages are not stored again, and the seqs are those of the
+                first call.
+            claim: a claim with a lease. Nothing is stored if the lease was taken over.
+
+        Returns:
+            The seqs of the messages.
 
         Raises:
             RunAlreadyCompletedError: a message belongs to a completed run.
+            ThreadOwnedError: the thread belongs to another owner.
+            ThreadChangedError: the thread does not end at `if_last_seq`.
+            AppendKeyReusedError: the key was used for other messages.
+            LeaseLostError: the claim's lease was taken over.
+            CubepiSchemaUninitialized: the database has no tables of thread control.
             InvalidIdError: `thread_id` cannot be a key.
             InvalidInputError: `messages` is not a list of messages.
             InvalidMessageError: a message cannot be stored.
@@ -105,20 +135,24 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
             CommitOutcomeUnknownError: the connection was lost during COMMIT, and again
                 in each attempt to find the messages.
         """
+        given = (owner, if_last_seq, key, claim)
+        conditions = None if given == NO_CONDITIONS else AppendConditions(*given)
         batcher = self._batcher
         if batcher is None:
             if isinstance(messages, list | tuple) and not messages:
-                return
-            await self._write(append_messages, self.vocabulary, thread_id, messages)
-            return
+                return cast("SeqsT", [])
+            seqs = await self._write(
+                append_messages, self.vocabulary, thread_id, messages, conditions
+            )
+            return cast("SeqsT", seqs)
         try:
             limit = batcher.pool.runner.statement_limit
-            request = encode_append(self.vocabulary, thread_id, messages, limit)
-            if request is not None:
-                await batcher.submit(request)
+            request = encode_append(self.vocabulary, thread_id, messages, limit, conditions)
+            seqs = [] if request is None else list(await batcher.submit(request))
         except ThreadlogError as error:
             self._convert(error)
             raise
+        return cast("SeqsT", seqs)
 
     async def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Merge values into a thread's `extra`; the thread is created if it does not exist.
@@ -503,7 +537,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT]):
         self.vocabulary.say(error, self.client.backend.framework_name)
 
 
-class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT]):
+class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
     """The operations of a `Checkpointer` in a session of the application; see its ``bind()``."""
 
     def __init__(
@@ -518,7 +552,7 @@ class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT]):
         return f"<{type(self).__name__} {self.client}>"
 
 
-class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
+class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
     """Stores conversations in a SQL database: in order, exactly once.
 
     An asynchronous context manager; its methods work inside the block only::
@@ -609,7 +643,8 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         """
         try:
             if self._client_is_external:
-                await self.client.read(verify_part, MESSAGES)
+                has_control = await self.client.read(verify_log)
+                self.client.facts = replace(self.client.facts, has_control=has_control)
             else:
                 await open_client(self.client, only=self.server)
         except ThreadlogError as error:
@@ -643,7 +678,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
 
     def bind(
         self, session: AsyncSession | async_scoped_session[AsyncSession]
-    ) -> "BoundCheckpointer[MessageT, RequestT, DataT]":
+    ) -> "BoundCheckpointer[MessageT, RequestT, DataT, SeqsT]":
         """Return the same methods for use in a session of the application.
 
         Statements run in the session's transaction. It never commits, rolls back or closes, and
@@ -677,7 +712,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT]):
         return BoundCheckpointer(client, self.vocabulary)
 
 
-class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
+class _OfOneKind(Checkpointer[MessageT, RequestT, DataT, SeqsT]):
     """A `Checkpointer` that takes one kind of server."""
 
     also: ClassVar[tuple[str, ...]] = ()
@@ -713,7 +748,7 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT]):
             )
 
 
-class MySQLCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
+class MySQLCheckpointer(_OfOneKind[MessageT, RequestT, DataT, SeqsT]):
     """A `Checkpointer` that takes only MySQL: ``mysql://`` URLs whose server is not MariaDB.
 
     Entering checks the server, and raises `UnsupportedServerError` on MariaDB.
@@ -722,7 +757,7 @@ class MySQLCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     server = "MySQL"
 
 
-class MariaDBCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
+class MariaDBCheckpointer(_OfOneKind[MessageT, RequestT, DataT, SeqsT]):
     """A `Checkpointer` that takes only MariaDB: by a ``mariadb://`` URL, or a ``mysql://`` one.
 
     Entering checks the server, and raises `UnsupportedServerError` on MySQL.
@@ -732,7 +767,7 @@ class MariaDBCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
     also = ("MySQL",)
 
 
-class PostgresCheckpointer(_OfOneKind[MessageT, RequestT, DataT]):
+class PostgresCheckpointer(_OfOneKind[MessageT, RequestT, DataT, SeqsT]):
     """A `Checkpointer` that takes only PostgreSQL."""
 
     server = "PostgreSQL"

@@ -33,20 +33,22 @@ VOCABULARY: Final["threadlog.FrameworkTypes[Message, HitlRequest, CheckpointData
 """cubeloop's classes."""
 
 
-class Checkpointer(threadlog.Checkpointer["Message", "HitlRequest", "CheckpointData"]):
+class Checkpointer(threadlog.Checkpointer["Message", "HitlRequest", "CheckpointData", None]):
     """A `threadlog.Checkpointer` with cubeloop's classes, on any database."""
 
     vocabulary = VOCABULARY
 
 
-class MySQLCheckpointer(threadlog.MySQLCheckpointer["Message", "HitlRequest", "CheckpointData"]):
+class MySQLCheckpointer(
+    threadlog.MySQLCheckpointer["Message", "HitlRequest", "CheckpointData", None]
+):
     """A `threadlog.MySQLCheckpointer` with cubeloop's classes."""
 
     vocabulary = VOCABULARY
 
 
 class MariaDBCheckpointer(
-    threadlog.MariaDBCheckpointer["Message", "HitlRequest", "CheckpointData"]
+    threadlog.MariaDBCheckpointer["Message", "HitlRequest", "CheckpointData", None]
 ):
     """A `threadlog.MariaDBCheckpointer` with cubeloop's classes."""
 
@@ -54,7 +56,7 @@ class MariaDBCheckpointer(
 
 
 class PostgresCheckpointer(
-    threadlog.PostgresCheckpointer["Message", "HitlRequest", "CheckpointData"]
+    threadlog.PostgresCheckpointer["Message", "HitlRequest", "CheckpointData", None]
 ):
     """A `threadlog.PostgresCheckpointer` with cubeloop's classes."""
 

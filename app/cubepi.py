@@ -33,20 +33,22 @@ VOCABULARY: Final["threadlog.FrameworkTypes[Message, HitlRequest, CheckpointData
 """cubepi's classes."""
 
 
-class Checkpointer(threadlog.Checkpointer["Message", "HitlRequest", "CheckpointData"]):
+class Checkpointer(threadlog.Checkpointer["Message", "HitlRequest", "CheckpointData", None]):
     """A `threadlog.Checkpointer` with cubepi's classes, on any database."""
 
     vocabulary = VOCABULARY
 
 
-class MySQLCheckpointer(threadlog.MySQLCheckpointer["Message", "HitlRequest", "CheckpointData"]):
+class MySQLCheckpointer(
+    threadlog.MySQLCheckpointer["Message", "HitlRequest", "CheckpointData", None]
+):
     """A `threadlog.MySQLCheckpointer` with cubepi's classes."""
 
     vocabulary = VOCABULARY
 
 
 class MariaDBCheckpointer(
-    threadlog.MariaDBCheckpointer["Message", "HitlRequest", "CheckpointData"]
+    threadlog.MariaDBCheckpointer["Message", "HitlRequest", "CheckpointData", None]
 ):
     """A `threadlog.MariaDBCheckpointer` with cubepi's classes."""
 
@@ -54,7 +56,7 @@ class MariaDBCheckpointer(
 
 
 class PostgresCheckpointer(
-    threadlog.PostgresCheckpointer["Message", "HitlRequest", "CheckpointData"]
+    threadlog.PostgresCheckpointer["Message", "HitlRequest", "CheckpointData", None]
 ):
     """A `threadlog.PostgresCheckpointer` with cubepi's classes."""
 

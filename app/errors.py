@@ -245,10 +245,52 @@ class RunNotClaimedError(RunError):
     problem = "is not claimed: it was never claimed, or was released. Claim it with claim_run()."
 
 
+class LeaseLostError(RunError):
+    """The lease of a claim was taken over, or ended with its run. Nothing was written."""
+
+    problem = (
+        "is no longer leased by this claim: another worker took it over, or it was released. Stop "
+        "working on the run."
+    )
+
+
 class RunNotCompletedError(RunError):
     """The run at which a fork was to end is not completed."""
 
     problem = "is not completed. Fork after a completed run; runs() lists them."
+
+
+class ThreadOwnedError(CheckpointerError):
+    """A thread was to be written to for an owner, and belongs to another. Nothing was written."""
+
+    def __init__(self, *, thread_id: str) -> None:
+        super().__init__(f"Thread {thread_id!r} belongs to another owner. Use another thread id.")
+        self.thread_id = thread_id
+
+
+class ThreadChangedError(CheckpointerError):
+    """A thread does not end where the caller expected. Nothing was written."""
+
+    def __init__(self, *, thread_id: str, expected: int, actual: int) -> None:
+        super().__init__(
+            f"Thread {thread_id!r} ends at seq {actual}, not at {expected}. Read the thread again, "
+            "and append with its last seq."
+        )
+        self.thread_id = thread_id
+        self.expected = expected
+        self.actual = actual
+
+
+class AppendKeyReusedError(CheckpointerError):
+    """A key was used for an append of other messages. Nothing was written."""
+
+    def __init__(self, *, thread_id: str, key: str) -> None:
+        super().__init__(
+            f"The key {key!r} was used in thread {thread_id!r} for other messages. Use a new key "
+            "for each request."
+        )
+        self.thread_id = thread_id
+        self.key = key
 
 
 class ThreadHasForksError(CheckpointerError):

@@ -1,6 +1,7 @@
 """The synchronous checkpointer of the message log, for applications without asyncio."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
 
 from sqlalchemy import URL, Engine
@@ -11,9 +12,10 @@ from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads
 from threadlog.log.append import append_messages, encode_append
+from threadlog.log.conditions import NO_CONDITIONS, AppendConditions
 from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT
 from threadlog.log.message_codec import MessageT
-from threadlog.log.results import StoredMessage
+from threadlog.log.results import Claim, StoredMessage
 from threadlog.log.sync_append_batcher import SyncAppendBatcher
 from threadlog.models import MESSAGES
 from threadlog.runtime.methods import as_method
@@ -25,7 +27,7 @@ from threadlog.runtime.sync_client import (
     client_of,
 )
 from threadlog.runtime.transactions import Operation, TransactionRunner, ping
-from threadlog.schema.opening import open_sync_client, verify_part
+from threadlog.schema.opening import open_sync_client, verify_log
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,19 +81,28 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         """True if the checkpointer is open."""
         return self.client.is_open
 
-    def append(self, thread_id: str, messages: Sequence[MessageT]) -> None:
+    def append(
+        self,
+        thread_id: str,
+        messages: Sequence[MessageT],
+        *,
+        owner: str | None = None,
+        if_last_seq: int | None = None,
+        key: str | None = None,
+        claim: Claim | None = None,
+    ) -> list[int]:
         """See `Checkpointer.append`."""
+        given = (owner, if_last_seq, key, claim)
+        conditions = None if given == NO_CONDITIONS else AppendConditions(*given)
         batcher = self._batcher
         if batcher is None:
             if isinstance(messages, list | tuple) and not messages:
-                return
-            self._write(append_messages, self.vocabulary, thread_id, messages)
-            return
+                return []
+            return self._write(append_messages, self.vocabulary, thread_id, messages, conditions)
         try:
-            limit = self.client.statement_limit
-            request = encode_append(self.vocabulary, thread_id, messages, limit)
-            if request is not None:
-                batcher.submit(request)
+            limit = self.client.facts.statement_limit
+            request = encode_append(self.vocabulary, thread_id, messages, limit, conditions)
+            return [] if request is None else list(batcher.submit(request))
         except ThreadlogError as error:
             self._convert(error)
             raise
@@ -221,7 +232,8 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         """Connect, and verify server and schema; see `Checkpointer.__aenter__`."""
         try:
             if self._client_is_external:
-                self.client.read(verify_part, MESSAGES)
+                has_control = self.client.read(verify_log)
+                self.client.facts = replace(self.client.facts, has_control=has_control)
             else:
                 open_sync_client(self.client)
         except ThreadlogError as error:

@@ -71,6 +71,10 @@ class Executor(Protocol):
     def read_committed(self) -> bool:
         """Whether the transaction is known to read at READ COMMITTED, without gap locks."""
 
+    @property
+    def has_control(self) -> bool:
+        """Whether the database has the tables of thread control."""
+
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the transaction."""
 

@@ -43,6 +43,7 @@ from threadlog.repositories.graph.checkpoint import CheckpointRepository
 from threadlog.repositories.graph.checkpoint_blob import CheckpointBlobRepository
 from threadlog.repositories.graph.checkpoint_write import CheckpointWriteRepository
 from threadlog.repositories.graph.store_item import StoreItemRepository
+from threadlog.repositories.log.control import AppendKeyRepository, OwnerRepository
 from threadlog.repositories.log.fork import ForkRepository
 from threadlog.repositories.log.hitl_answer import HitlAnswerRepository
 from threadlog.repositories.log.message import MessageRepository
@@ -99,6 +100,9 @@ class UnitOfWork(ABC):
     """Whether the transaction is known to read at READ COMMITTED, where a locking read of a missing
     row locks nothing."""
 
+    has_control: bool = False
+    """Whether the database has the tables of thread control."""
+
     def outcome_unknown(self) -> CommitOutcomeUnknownError:
         """Return the public error of the last of `lost_commits`."""
         return CommitOutcomeUnknownError(self.lost_commits[-1].reason)
@@ -150,6 +154,12 @@ class UnitOfWork(ABC):
 
     forks = cached_property(ForkRepository)
     """The finished part of a thread."""
+
+    owners = cached_property(OwnerRepository)
+    """Owners of threads."""
+
+    append_keys = cached_property(AppendKeyRepository)
+    """Keys of appends."""
 
     pending_requests = cached_property(PendingRequestRepository)
     """Questions that wait for a person."""

@@ -107,7 +107,7 @@ def _write(
     def put(uow: UnitOfWork) -> int:
         part = _part(page, keys)
         found: dict[RowKey, Difference] = pair.differences(part, uow, lock=True)
-        return write_differences(uow, part, found, pair.target.statement_limit)
+        return write_differences(uow, part, found, pair.target.facts.statement_limit)
 
     try:
         copied.rows += pair.target.write(put, idempotent=True)

@@ -207,7 +207,7 @@ def _put(
         found = pair.differences(page, uow)
         if any(difference.kind == "different" for difference in found.values()):
             raise _ConflictError
-        changed += write_differences(uow, page, found, pair.target.statement_limit)
+        changed += write_differences(uow, page, found, pair.target.facts.statement_limit)
     return changed
 
 

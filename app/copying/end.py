@@ -10,7 +10,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.copying.row_groups import groups_of
-from threadlog.databases.base import EngineUse, PoolSize
+from threadlog.databases.base import DatabaseFacts, EngineUse, PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import servers_of, show_url
 from threadlog.errors import ConfigurationError, CopyEndError, StorageError, ThreadlogError
@@ -36,7 +36,7 @@ class CopyEnd:
             CopyEndError: the URL cannot be used, or `exists` and its file does not exist.
         """
         self.name, self._url = name, url
-        self.statement_limit = 0
+        self.facts = DatabaseFacts()
         with self.raise_named(ThreadlogError):
             self.backend = backend_of(url)
             file = self.backend.missing_file(url)
@@ -81,7 +81,7 @@ class CopyEnd:
             CopyEndError: the schema is missing or does not match this release.
         """
         with self.raise_named(ThreadlogError):
-            self.statement_limit = open_database(
+            self.facts = open_database(
                 self.transactions(part), engine_is_external=False, initialise=creates
             )
 
@@ -106,7 +106,7 @@ class _EndRunner(OwnedRunner):
             end.engine.sync_engine,
             end.backend,
             part,
-            end.statement_limit,
+            end.facts,
             sleep=sleep,
             retry_seconds=end.retry_seconds,
         )

@@ -37,6 +37,17 @@ _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseFacts:
+    """Facts about a database that are read when it is opened."""
+
+    statement_limit: int = 0
+    """The most bytes that one statement may have; 0 before it is known."""
+
+    has_control: bool = False
+    """Whether the database has the tables of thread control."""
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSize:
     """The number of connections that a pool opens at the start, and its maximum."""
 

@@ -122,7 +122,7 @@ def _append_missing(
     missing = rows[existing:]
     if missing or not tail.last_seq:
         batches = in_batches(missing, limit)
-        uow.messages.insert(thread_id, tail.last_seq, (batch.rows for batch in batches))
+        uow.messages.insert(thread_id, tail.allocated_seq, (batch.rows for batch in batches))
         if tail.needs_touch:
             uow.threads.touch(thread_id)
         if conversation.extra:

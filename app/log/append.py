@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 from threadlog.encoding.statement_size import (
     ROW_OVERHEAD,
@@ -16,6 +16,7 @@ from threadlog.encoding.statement_size import (
 from threadlog.encoding.validation import check_id, check_list
 from threadlog.errors import RunAlreadyCompletedError
 from threadlog.events import BatchSent
+from threadlog.log.conditions import AppendConditions, require_control
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
 from threadlog.repositories import UnitOfWork
@@ -46,6 +47,9 @@ class AppendRequest:
     size: int | None = None
     """Bytes of the rows in a statement; None if the append needs a transaction of its own."""
 
+    conditions: AppendConditions | None = None
+    """Conditions that are checked under the thread's lock; None if there are none."""
+
     is_withdrawn: bool = False
     """True if the caller was cancelled: no further attempt stores the messages."""
 
@@ -62,8 +66,8 @@ class ThreadBusy:
     """
 
 
-Outcome: TypeAlias = RunAlreadyCompletedError | ThreadBusy | None
-"""The outcome of one append of a group; None if it is stored."""
+Outcome: TypeAlias = range | RunAlreadyCompletedError | ThreadBusy
+"""The outcome of one append of a group; the seqs of its messages if it is stored."""
 
 
 def encode_append(
@@ -71,6 +75,7 @@ def encode_append(
     thread_id: str,
     messages: Sequence[MessageT],
     statement_limit: int,
+    conditions: AppendConditions | None = None,
 ) -> AppendRequest | None:
     """Check and encode the arguments of `Checkpointer.append`.
 
@@ -81,9 +86,12 @@ def encode_append(
     if not messages:
         return None
     check_id(thread_id)
+    if conditions is not None:
+        conditions.check_arguments(thread_id)
     rows = types.messages.encode(messages)
     batches = _divide(rows, statement_limit)
-    return AppendRequest(thread_id, rows, batches, batches[0].size if len(batches) == 1 else None)
+    size = batches[0].size if len(batches) == 1 and conditions is None else None
+    return AppendRequest(thread_id, rows, batches, size, conditions)
 
 
 def append_messages(
@@ -91,13 +99,16 @@ def append_messages(
     types: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     messages: Sequence[MessageT],
-) -> None:
+    conditions: AppendConditions | None = None,
+) -> list[int]:
     """Append messages, all or none; see `Checkpointer.append`."""
-    request = encode_append(types, thread_id, messages, transactions.statement_limit)
-    if request is not None:
-        (outcome,) = append_together(transactions, [request])
-        if isinstance(outcome, RunAlreadyCompletedError):
-            raise outcome
+    request = encode_append(types, thread_id, messages, transactions.statement_limit, conditions)
+    if request is None:
+        return []
+    (outcome,) = append_together(transactions, [request])
+    if isinstance(outcome, RunAlreadyCompletedError):
+        raise outcome
+    return list(cast("range", outcome))
 
 
 def append_together(
@@ -132,9 +143,11 @@ class AppendTransaction:
         self._is_short = (
             len(requests) == 1
             and len(requests[0].messages) == 1
+            and requests[0].conditions is None
             and requests[0].batches[0].size + _IDS <= min(statement_limit, _SHORT)
         )
-        self._stored: set[int] = set()
+        self._stored: dict[int, range] = {}
+        """By number of the request: the seqs of the messages that are found to be stored."""
         self._after_seqs: dict[int, int] = {}
         """By number of the request: the seq that its messages follow, in the latest attempt."""
         self._doubtful: dict[int, int] = {}
@@ -147,33 +160,40 @@ class AppendTransaction:
             self._lost_commits, self._doubtful = len(uow.lost_commits), self._after_seqs
         # One statement cannot look for messages of a lost COMMIT.
         in_one = self._is_short and not uow.lost_commits and uow.can_lock_and_append
-        if in_one and self._lock_and_append(uow):
-            return [None]
+        if in_one and (seqs := self._lock_and_append(uow)):
+            return [seqs]
         tails, completed = self._lock(uow, is_new=in_one)
         self._find_stored(uow)
         self._after_seqs = {}
-        ends = {thread_id: tail.last_seq for thread_id, tail in tails.items()}
+        if self._requests[0].conditions is not None:
+            self._check_conditions(tails)
+        ends = {thread_id: tail.allocated_seq for thread_id, tail in tails.items()}
         outcomes = [self._place(number, ends, completed) for number in range(len(self._requests))]
         self._insert(uow)
         written = (self._requests[number].thread_id for number in self._after_seqs)
         if touched := {thread_id for thread_id in written if tails[thread_id].needs_touch}:
             uow.threads.touch(*touched)
+        for number, after_seq in self._after_seqs.items():
+            request = self._requests[number]
+            if request.conditions is not None:
+                tail, seqs = tails[request.thread_id], _seqs_after(after_seq, request)
+                request.conditions.store(uow, request.thread_id, tail, seqs)
         return outcomes
 
-    def _lock_and_append(self, uow: UnitOfWork) -> bool:
+    def _lock_and_append(self, uow: UnitOfWork) -> range | None:
         """Lock the thread and insert one message in one statement.
 
         Returns:
-            False if there is no such thread, or the message's run is completed.
+            Its seq; None if there is no such thread, or the message's run is completed.
         """
         (request,) = self._requests
         tail = uow.messages.lock_and_append(request.thread_id, request.messages[0])
         if tail is None:
-            return False
+            return None
         self._after_seqs = {0: tail.last_seq}
         if tail.needs_touch:
             uow.threads.touch(request.thread_id)
-        return True
+        return _seqs_after(tail.last_seq, request)
 
     def _lock(
         self, uow: UnitOfWork, *, is_new: bool
@@ -194,14 +214,26 @@ class AppendTransaction:
             request = self._requests[number]
             placed = PlacedMessages(request.thread_id, after_seq, request.messages)
             if uow.messages.are_stored(placed):
-                self._stored.add(number)
+                self._stored[number] = _seqs_after(after_seq, request)
         self._doubtful = {}
+
+    def _check_conditions(self, tails: Mapping[str, ThreadTail]) -> None:
+        """Check the conditions of the only request, or find that its messages are stored."""
+        (request,) = self._requests
+        if request.conditions is None or self._stored:
+            return
+        tail = tails[request.thread_id]
+        stored = request.conditions.check_tail(request.thread_id, tail, len(request.messages))
+        if stored is not None:
+            self._stored[0] = stored
 
     def _place(self, number: int, ends: dict[str, int], completed: set[tuple[str, str]]) -> Outcome:
         """Allocate the seqs of a request, unless it is stored or cannot be."""
         request = self._requests[number]
-        if number in self._stored or request.is_withdrawn:
-            return None
+        if number in self._stored:
+            return self._stored[number]
+        if request.is_withdrawn:
+            return range(0)
         if request.thread_id not in ends:
             return ThreadBusy()
         for run_id in request.run_ids:
@@ -209,7 +241,7 @@ class AppendTransaction:
                 return RunAlreadyCompletedError(thread_id=request.thread_id, run_id=run_id)
         self._after_seqs[number] = ends[request.thread_id]
         ends[request.thread_id] += len(request.messages)
-        return None
+        return _seqs_after(self._after_seqs[number], request)
 
     def _insert(self, uow: UnitOfWork) -> None:
         placed = [(self._requests[number], seq) for number, seq in self._after_seqs.items()]
@@ -228,13 +260,23 @@ def _lock_one(
 ) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
     """Lock one thread, creating it if need be, and look for completed runs."""
     run_ids = request.run_ids
-    tail = uow.threads.lock_tail(request.thread_id, run_ids[:_RUNS_AT_ONCE], is_new=is_new)
+    control = None if request.conditions is None else request.conditions.keys
+    if control is not None:
+        require_control(uow)
+    tail = uow.threads.lock_tail(
+        request.thread_id, run_ids[:_RUNS_AT_ONCE], is_new=is_new, control=control
+    )
     completed = tail.completed_run
     for start in range(_RUNS_AT_ONCE, len(run_ids), _RUNS_AT_ONCE):
         some = run_ids[start : start + _RUNS_AT_ONCE]
         completed = completed or uow.threads.lock_tail(request.thread_id, some).completed_run
     found = set() if completed is None else {(request.thread_id, completed)}
     return {request.thread_id: tail}, found
+
+
+def _seqs_after(seq: int, request: AppendRequest) -> range:
+    """Return the seqs of a request's messages, which follow a seq."""
+    return range(seq + 1, seq + 1 + len(request.messages))
 
 
 def _divide(rows: list[NewMessage], statement_limit: int) -> list[Batch[NewMessage]]:

@@ -168,7 +168,7 @@ _REQUEST: Final = attrgetter("request")
 class _PendingAppend(QueuedAppend):
     """One append, and the future that its caller waits for."""
 
-    done: asyncio.Future[None]
+    done: asyncio.Future[range]
     batch: "_Batch | None" = None
 
 
@@ -214,8 +214,8 @@ class AppendBatcher:
         self._dispatcher: asyncio.Task[None] | None = None
         self._is_closed = False
 
-    async def submit(self, request: AppendRequest) -> None:
-        """Append; returns when the messages are durable.
+    async def submit(self, request: AppendRequest) -> range:
+        """Append; return the seqs of the messages when they are durable.
 
         Cancelling removes an append that waits. One whose transaction runs is stored wholly or
         not at all.
@@ -227,8 +227,7 @@ class AppendBatcher:
         """
         home = self._client.home
         if home is not None and asyncio.get_running_loop() is not home.loop:
-            await home.run(self._client, partial(self.submit, request))
-            return
+            return await home.run(self._client, partial(self.submit, request))
         done = asyncio.get_running_loop().create_future()
         append = _PendingAppend(request, done)
         if self._queue.may_start(request.thread_id) and not self.pool.slots.locked():
@@ -240,7 +239,7 @@ class AppendBatcher:
         if append.batch is None:  # no timer where nobody waits
             self._limit_waiting(append)
         try:
-            await append.done
+            return await append.done
         except asyncio.CancelledError:
             request.is_withdrawn = True
             if append.batch is None:
@@ -335,11 +334,11 @@ class AppendBatcher:
         self._limit_waiting(append)
 
 
-def _resolve(append: _PendingAppend, error: Exception | None) -> None:
+def _resolve(append: _PendingAppend, outcome: range | Exception) -> None:
     """Set the result of an append, unless its caller was cancelled meanwhile."""
     if append.done.done():
         return
-    if error is None:
-        append.done.set_result(None)
+    if isinstance(outcome, range):
+        append.done.set_result(outcome)
     else:
-        append.done.set_exception(error)
+        append.done.set_exception(outcome)

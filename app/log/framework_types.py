@@ -17,6 +17,8 @@ from threadlog.messages import Message
 
 RequestT = TypeVar("RequestT", bound=BaseModel, default=HitlRequest)
 DataT = TypeVar("DataT", default=CheckpointData[MessageT])
+SeqsT = TypeVar("SeqsT", default=list[int])
+"""The declared result of `append`; None for a framework whose protocol returns nothing."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,19 @@ class StoredMessage(Generic[MessageT]):
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """The lease of a run, by which its worker writes."""
+
+    thread_id: str
+    run_id: str
+    token: int
+    """Higher than that of every earlier lease of the run."""
+
+    expires_at: datetime
+    """Time from which on another worker may take the run over: in UTC, by the database's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadSummary:
     """A thread in a list."""
 

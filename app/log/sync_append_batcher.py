@@ -32,12 +32,12 @@ class _PendingAppend(QueuedAppend):
     leads: bool = False
     """True if the append's thread is to run the next batch."""
 
-    is_done: bool = False
-    error: Exception | None = None
+    outcome: range | Exception | None = None
+    """The seqs of the messages, or an error; None while it is not known."""
 
-    def resolve(self, error: Exception | None) -> None:
+    def resolve(self, outcome: range | Exception) -> None:
         """Set the outcome, and wake the thread that waits for it."""
-        self.error, self.is_done = error, True
+        self.outcome = outcome
         self.woken.set()
 
 
@@ -72,8 +72,8 @@ class SyncAppendBatcher:
         self._client = client
         self._by_process: dict[int, _Shared] = {}
 
-    def submit(self, request: AppendRequest) -> None:
-        """Append; returns when the messages are durable.
+    def submit(self, request: AppendRequest) -> range:
+        """Append; return the seqs of the messages when they are durable.
 
         Raises:
             RunAlreadyCompletedError: a message belongs to a completed run.
@@ -86,7 +86,7 @@ class SyncAppendBatcher:
             with shared.lock:
                 append.leads = shared.queue.may_start(request.thread_id)
                 shared.queue.put(append)
-            while not append.is_done:
+            while append.outcome is None:
                 if append.leads:
                     self._run_batch(shared, append)
                 else:
@@ -94,8 +94,9 @@ class SyncAppendBatcher:
         except BaseException:  # as Ctrl-C raises it in any place
             self._abandon(shared, append)
             raise
-        if append.error is not None:
-            raise append.error
+        if isinstance(append.outcome, Exception):
+            raise append.outcome
+        return append.outcome
 
     def close(self) -> None:
         """Refuse queued appends; batches that run are finished."""
@@ -135,7 +136,7 @@ class SyncAppendBatcher:
             with shared.lock:
                 leader.leads = False
                 leader.woken.clear()
-                batch = shared.queue.next_batch(self._client.statement_limit)
+                batch = shared.queue.next_batch(self._client.facts.statement_limit)
                 if not batch:
                     return
                 shared.queue.start(batch)
@@ -165,7 +166,7 @@ class SyncAppendBatcher:
             for append in reversed(again):
                 self._put_back(shared, append)
             for append in batch:
-                if append not in again and not append.is_done:
+                if append not in again and append.outcome is None:
                     append.resolve(copy_error(unresolved) if len(batch) > 1 else unresolved)
             shared.wake_next()
 

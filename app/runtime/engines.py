@@ -9,7 +9,14 @@ from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from threadlog.databases.base import Backend, Driver, EngineSettings, EngineUse, PoolSize
+from threadlog.databases.base import (
+    Backend,
+    DatabaseFacts,
+    Driver,
+    EngineSettings,
+    EngineUse,
+    PoolSize,
+)
 from threadlog.databases.registry import backend_of
 from threadlog.databases.timeouts import choose_retry
 from threadlog.databases.urls import show_url
@@ -62,7 +69,7 @@ class UrlClient:
         self._part = part
         self._opened: list[tuple[Engine, OwnedRunner]] = []
         """The engine that writes, and after it one that only reads; empty while closed."""
-        self._statement_limit = 0
+        self._facts = DatabaseFacts()
 
     def __str__(self) -> str:
         """Return the URL without its password."""
@@ -84,15 +91,15 @@ class UrlClient:
         return self._opened[1][0] if len(self._opened) > 1 else None
 
     @property
-    def statement_limit(self) -> int:
-        """The most bytes that one statement may have; known once the client is open."""
-        return self._statement_limit
+    def facts(self) -> DatabaseFacts:
+        """Facts about the database; known once the client is open."""
+        return self._facts
 
-    @statement_limit.setter
-    def statement_limit(self, limit: int) -> None:
-        self._statement_limit = limit
+    @facts.setter
+    def facts(self, facts: DatabaseFacts) -> None:
+        self._facts = facts
         for _, runner in self._opened:
-            runner.statement_limit = limit
+            runner.facts = facts
 
     @property
     def on_event(self) -> OnEvent | None:

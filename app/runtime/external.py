@@ -11,7 +11,7 @@ from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
-from threadlog.databases.base import Backend, PoolSize
+from threadlog.databases.base import Backend, DatabaseFacts, PoolSize
 from threadlog.databases.registry import backend_named
 from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import show_url
@@ -32,8 +32,8 @@ class ExternalBind:
     engine_is_external = True
     """Whether the application made the engine."""
 
-    statement_limit = 0
-    """The most bytes that one statement may have; known once the client is open."""
+    facts = DatabaseFacts()
+    """Facts about the database; known once the client is open."""
 
     on_event: OnEvent | None = None
     """Gets the events of `threadlog.observe`; None if nobody observes."""
@@ -77,7 +77,7 @@ class ExternalBind:
             session,
             self.backend,
             self._part,
-            self.statement_limit,
+            self.facts,
             sleep=sleep,
             retry_seconds=self._retry_seconds,
         )
@@ -108,7 +108,7 @@ class ExternalSession:
         if not opened.is_open:
             raise not_open(opened)
         self._bind = bind_of(session, part)
-        self.backend, self.statement_limit = opened.backend, opened.statement_limit
+        self.backend, self.facts = opened.backend, opened.facts
         dialect = self._bind.dialect.name
         if dialect not in self.backend.dialects:
             raise ConfigurationError(
@@ -116,7 +116,7 @@ class ExternalSession:
                 "one. Bind sessions of the database that the checkpointer was opened on."
             )
         self.session = session
-        self.runner = JoinedRunner(session, self.backend, part, self.statement_limit)
+        self.runner = JoinedRunner(session, self.backend, part, self.facts)
 
     def __str__(self) -> str:
         """Return the engine's URL without its password."""

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
 
-from threadlog.databases.base import Backend
+from threadlog.databases.base import Backend, DatabaseFacts
 from threadlog.errors import (
     CheckpointerLockTimeoutError,
     CommitOutcomeUnknownError,
@@ -54,6 +54,8 @@ _BETWEEN_LOOKS: Final = (0.1, 0.5)
 # A ping may find connections that the server has closed since, and a new one is opened then.
 _PING_SECONDS: Final = 2.0
 
+_UNKNOWN: Final = DatabaseFacts()
+
 _READ_COMMITTED: Final = {"isolation_level": "READ COMMITTED"}
 
 
@@ -63,17 +65,22 @@ class TransactionRunner(ABC):
     on_event: OnEvent | None = None
     """Gets the events of `threadlog.observe`; None if nobody observes."""
 
-    def __init__(self, backend: Backend, part: SchemaPart, statement_limit: int) -> None:
+    def __init__(self, backend: Backend, part: SchemaPart, facts: DatabaseFacts) -> None:
         """Create a runner.
 
         Args:
             backend: the kind of database.
             part: the part of the schema that the operations work on.
-            statement_limit: the most bytes that one statement may have.
+            facts: facts about the database.
         """
         self.backend = backend
         self.part = part
-        self.statement_limit = statement_limit
+        self.facts = facts
+
+    @property
+    def statement_limit(self) -> int:
+        """The most bytes that one statement may have."""
+        return self.facts.statement_limit
 
     @abstractmethod
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
@@ -118,7 +125,7 @@ class OwnedRunner(TransactionRunner):
         source: Engine | Session,
         backend: Backend,
         part: SchemaPart,
-        statement_limit: int = 0,
+        facts: DatabaseFacts = _UNKNOWN,
         *,
         sleep: Callable[[float], bool | None],
         retry_seconds: float,
@@ -130,12 +137,12 @@ class OwnedRunner(TransactionRunner):
             source: an engine that threadlog owns, or a session that threadlog may end.
             backend: the kind of database.
             part: the part of the schema that the operations work on.
-            statement_limit: the most bytes that one statement may have.
+            facts: facts about the database.
             sleep: waits so many seconds between two attempts; returns True to end the attempts.
             retry_seconds: how long a unit that failed is run again; 0 for one attempt.
             autocommit: whether the engine's connections are in autocommit mode.
         """
-        super().__init__(backend, part, statement_limit)
+        super().__init__(backend, part, facts)
         self._source = source
         self._autocommit = autocommit
         if isinstance(source, Engine):  # an option of the engine costs a transaction nothing
@@ -275,6 +282,7 @@ class OwnedRunner(TransactionRunner):
         else:
             uow = OwnedUnitOfWork(self._source, writes=writes, part=self.part)
         uow.lost_commits = lost_commits
+        uow.has_control = self.facts.has_control
         try:
             with uow:
                 if writes and isinstance(uow, OwnedUnitOfWork):
@@ -298,7 +306,7 @@ class JoinedRunner(TransactionRunner):
     """Runs units of work in the transaction of a session that the application opened, once."""
 
     def __init__(
-        self, session: Session, backend: Backend, part: SchemaPart, statement_limit: int
+        self, session: Session, backend: Backend, part: SchemaPart, facts: DatabaseFacts
     ) -> None:
         """Create a runner; see `TransactionRunner` for the other arguments.
 
@@ -306,14 +314,15 @@ class JoinedRunner(TransactionRunner):
             session: the application's session.
             backend: the kind of database.
             part: the part of the schema.
-            statement_limit: the most bytes of a statement.
+            facts: facts about the database.
         """
-        super().__init__(backend, part, statement_limit)
+        super().__init__(backend, part, facts)
         self._session = session
 
     def read(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run a block in the application's transaction."""
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
+            uow.has_control = self.facts.has_control
             return work(uow)
 
     def write(
@@ -321,6 +330,7 @@ class JoinedRunner(TransactionRunner):
     ) -> T:
         """Run a block in the application's transaction, which the application commits."""
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
+            uow.has_control = self.facts.has_control
             self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import ConfigurationError, ThreadlogError, UnsupportedServerError
-from threadlog.models import SchemaPart
+from threadlog.models import MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.runtime.client import EngineClient, FactoryClient
 from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
 from threadlog.runtime.transactions import TransactionRunner
-from threadlog.schema.verify import verify_schema
+from threadlog.schema.verify import has_control, verify_schema
 
 
 async def open_client(
@@ -30,7 +31,7 @@ async def open_client(
     await client.open()
     try:
         with _option_errors(external=client.engine_is_external):
-            client.statement_limit = await client.write(
+            client.facts = await client.write(
                 open_database,
                 engine_is_external=client.engine_is_external,
                 initialise=initialise,
@@ -48,7 +49,7 @@ def open_sync_client(client: SyncEngineClient | SyncFactoryClient, *, verify: bo
     client.open()
     try:
         with _option_errors(external=client.engine_is_external):
-            client.statement_limit = client.write(
+            client.facts = client.write(
                 open_database, engine_is_external=client.engine_is_external, verify=verify
             )
             client.open_minimum()
@@ -64,7 +65,7 @@ def open_database(
     initialise: bool = True,
     verify: bool = True,
     only: str | None = None,
-) -> int:
+) -> DatabaseFacts:
     """Verify server and schema; see `Checkpointer.__aenter__`.
 
     Args:
@@ -76,11 +77,11 @@ def open_database(
         only: the one kind of server that is accepted.
 
     Returns:
-        The maximum size of one statement, in bytes.
+        Facts about the database.
     """
     backend, part = transactions.backend, transactions.part
 
-    def look(uow: UnitOfWork) -> int:
+    def look(uow: UnitOfWork) -> DatabaseFacts:
         found = backend.verify_server(uow)
         if only not in {None, found}:
             raise UnsupportedServerError(
@@ -92,7 +93,7 @@ def open_database(
             backend.initialise_schema(uow, part)
         if verify:
             verify_schema(uow, part)
-        return backend.statement_limit(uow)
+        return DatabaseFacts(backend.statement_limit(uow), has_control(uow))
 
     changes = initialise and not engine_is_external
     return transactions.write(look) if changes else transactions.read(look)
@@ -102,6 +103,21 @@ def initialise_schema(transactions: TransactionRunner, part: SchemaPart) -> None
     """Create a part of the schema if the database is embedded and has none of its tables."""
     if transactions.backend.embedded:
         transactions.write(lambda uow: transactions.backend.initialise_schema(uow, part))
+
+
+def verify_log(transactions: TransactionRunner) -> bool:
+    """Verify the message log; return True if the database has thread control too.
+
+    Raises:
+        CubepiSchemaUninitialized: the tables or their version are missing.
+        CubepiSchemaMismatch: the schema has another version.
+    """
+
+    def look(uow: UnitOfWork) -> bool:
+        verify_schema(uow, MESSAGES)
+        return has_control(uow)
+
+    return transactions.read(look)
 
 
 def verify_part(transactions: TransactionRunner, part: SchemaPart) -> None:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from threadlog.errors import CubepiSchemaMismatch, CubepiSchemaUninitialized
-from threadlog.models import MESSAGES, SchemaPart
+from threadlog.models import CONTROL, MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork
 
 
@@ -39,6 +39,18 @@ def verify_schema(uow: UnitOfWork, part: SchemaPart) -> None:
         )
     if versions != [part.version]:
         raise _mismatch(versions, part)
+
+
+def has_control(uow: UnitOfWork) -> bool:
+    """Return True if the database has thread control, which the message log does not need.
+
+    Raises:
+        CubepiSchemaMismatch: it has another version.
+    """
+    if not uow.catalogue.has_version_table(CONTROL):
+        return False
+    verify_schema(uow, CONTROL)
+    return True
 
 
 def how_to_create(uow: UnitOfWork, part: SchemaPart) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    func,
     insert,
     literal,
     null,
@@ -30,7 +31,7 @@ from threadlog.models.dialects.time import to_epoch
 from threadlog.models.dialects.types import id_equals
 from threadlog.models.tables import MESSAGES, RUNS, THREADS
 from threadlog.repositories.base import Repository, Row, Statement
-from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq
+from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq, truncated_seq
 
 _INSERT: Final = Statement(insert(MESSAGES))
 _OF_THREAD: Final = MESSAGES.c.thread_id == bindparam("thread_id")
@@ -110,16 +111,21 @@ _IS_RUN: Final = and_(
 
 
 @cache
-def _lock_and_append(dialect: str, *, of_run: bool) -> Statement:
+def _lock_and_append(dialect: str, *, of_run: bool, has_control: bool) -> Statement:
     """Return the INSERT that locks a thread and adds a message after its last one.
 
     Args:
         dialect: the name of the dialect.
         of_run: whether the message belongs to a run, which must not be completed.
+        has_control: whether the database has thread control.
     """
     # On MySQL all subqueries lock, so that the statement reads what was committed when it got
     # its lock. On PostgreSQL the key of a message that was committed meanwhile is a duplicate.
-    seq = last_seq(subquery_lock(dialect)) + 1
+    lock = subquery_lock(dialect)
+    allocated = last_seq(lock)
+    if has_control:
+        allocated = func.greatest(allocated, truncated_seq(lock))
+    seq = allocated + 1
     given = [bindparam(column.name, type_=column.type) for column in _GIVEN]
     key: BindParameter[str] = bindparam("thread_id", type_=THREADS.c.thread_id.type)
     row = (
@@ -230,7 +236,11 @@ class MessageRepository(Repository):
         Raises:
             StorageError: the server does not return the seq of the message.
         """
-        statement = _lock_and_append(self.uow.dialect, of_run=message.run_id is not None)
+        statement = _lock_and_append(
+            self.uow.dialect,
+            of_run=message.run_id is not None,
+            has_control=self.uow.has_control,
+        )
         inserted = self.uow.run(statement, {"thread_id": thread_id, **message._asdict()})
         if not inserted.rowcount:
             return None

@@ -1,6 +1,6 @@
 """Threads: locking, listing and deleting them, reading and writing their `extra`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    literal_column,
     null,
     or_,
     select,
@@ -32,7 +33,16 @@ from threadlog.models.dialects.locking import (
 from threadlog.models.dialects.time import is_before_clock, to_epoch
 from threadlog.models.dialects.types import as_bytes, id_equals
 from threadlog.models.dialects.upsert import insert_if_absent
-from threadlog.models.tables import MESSAGES, OF_THREAD, RUNS, THREADS
+from threadlog.models.tables import (
+    APPEND_KEYS,
+    LEASES,
+    MESSAGES,
+    OF_THREAD,
+    OWNERS,
+    RUNS,
+    THREADS,
+    TRUNCATIONS,
+)
 from threadlog.repositories.base import (
     Repository,
     Row,
@@ -61,31 +71,60 @@ def last_seq(lock: Lock) -> ColumnElement[int]:
     return func.coalesce(lock(newest).scalar_subquery(), 0)
 
 
-def _tail(lock: Lock) -> Sequence[ColumnElement[Any]]:
-    return last_seq(lock), NEEDS_TOUCH, null()
-
-
-def _tail_and_completed(
-    *of_run: ColumnElement[bool],
-) -> Callable[[Lock], Sequence[ColumnElement[Any]]]:
-    completed = select(func.min(RUNS.c.run_id)).where(
-        RUNS.c.thread_id == bindparam("thread_id"), *of_run, RUNS.c.completed_at.is_not(None)
+def truncated_seq(lock: Lock) -> ColumnElement[int]:
+    """Return the highest seq that was removed from the thread ``thread_id``, 0 if none was."""
+    highest = select(func.max(TRUNCATIONS.c.last_seq)).where(
+        TRUNCATIONS.c.thread_id == bindparam("thread_id")
     )
-    return lambda lock: (*_tail(lock)[:2], lock(completed).scalar_subquery())
+    return func.coalesce(lock(highest).scalar_subquery(), 0)
 
 
-_LOCK_TAIL: Final = LockingRead(THREADS, _THREAD_ID, _tail)
 # Nearly always there is one run, and a list of parameters is rendered again each time.
-_LOCK_TAIL_AND_RUN: Final = LockingRead(
-    THREADS, _THREAD_ID, _tail_and_completed(id_equals(RUNS.c.run_id, bindparam("run_id")))
+_IS_RUN: Final = (id_equals(RUNS.c.run_id, bindparam("run_id")),)
+_IS_ANY_RUN: Final = (
+    RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
+    as_bytes(RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
 )
-_LOCK_TAIL_AND_RUNS: Final = LockingRead(
-    THREADS,
-    _THREAD_ID,
-    _tail_and_completed(
-        RUNS.c.run_id.in_(bindparam("run_ids", expanding=True)),
-        as_bytes(RUNS.c.run_id).in_(bindparam("run_ids", expanding=True)),
-    ),
+
+
+@cache
+def _tail(*of_run: ColumnElement[bool], has_control: bool, conditions: bool = False) -> LockingRead:
+    """Return the read of a thread's end.
+
+    Args:
+        *of_run: the conditions on the runs among which to find a completed one.
+        has_control: whether the database has thread control.
+        conditions: whether to read the owner, a lease and a key too.
+    """
+
+    def columns(lock: Lock) -> Sequence[ColumnElement[Any]]:
+        completed = select(func.min(RUNS.c.run_id)).where(
+            RUNS.c.thread_id == bindparam("thread_id"), *of_run, RUNS.c.completed_at.is_not(None)
+        )
+        return (
+            last_seq(lock),
+            NEEDS_TOUCH,
+            lock(completed).scalar_subquery() if of_run else null(),
+            truncated_seq(lock) if has_control else literal_column("0"),
+            *(lock(each).scalar_subquery() for each in (_CONTROL if conditions else ())),
+        )
+
+    return LockingRead(THREADS, _THREAD_ID, columns)
+
+
+_OF_LEASE: Final = and_(
+    LEASES.c.thread_id == bindparam("thread_id"),
+    id_equals(LEASES.c.run_id, bindparam("leased_run_id")),
+)
+_OF_KEY: Final = and_(
+    APPEND_KEYS.c.thread_id == bindparam("thread_id"),
+    id_equals(APPEND_KEYS.c.append_key, bindparam("append_key")),
+)
+_CONTROL: Final = (
+    select(OWNERS.c.owner).where(OWNERS.c.thread_id == bindparam("thread_id")),
+    select(LEASES.c.token).where(_OF_LEASE),
+    select(APPEND_KEYS.c.first_seq).where(_OF_KEY),
+    select(APPEND_KEYS.c.last_seq).where(_OF_KEY),
 )
 # The key first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
 _LOCK_EXTRA: Final = Statement(
@@ -122,6 +161,31 @@ class ThreadTail(NamedTuple):
     completed_run: str | None
     """A completed run among the given runs, if any."""
 
+    truncated_seq: int = 0
+    """The highest seq that was removed from the thread, 0 if none was."""
+
+    owner: str | None = None
+    """The thread's owner; this and the next fields are read with `ControlKeys` only."""
+
+    lease_token: int | None = None
+    """The token of the latest lease of a run; None if the run was never leased."""
+
+    key_first_seq: int | None = None
+    key_last_seq: int | None = None
+    """The seqs of the messages that were appended with a key; None if none were."""
+
+    @property
+    def allocated_seq(self) -> int:
+        """The highest seq that was ever allocated in the thread; the next one is free."""
+        return max(self.last_seq, self.truncated_seq)
+
+
+class ControlKeys(NamedTuple):
+    """Keys of the rows of thread control to read together with the end of a thread."""
+
+    leased_run_id: str = ""
+    append_key: str = ""
+
 
 class ThreadSummaryRow(NamedTuple):
     """A row of a listing of threads; times in seconds since 1970 UTC."""
@@ -152,7 +216,12 @@ class ThreadRepository(Repository):
         self._create(thread_id)
 
     def lock_tail(
-        self, thread_id: str, run_ids: Sequence[str] = (), *, is_new: bool = False
+        self,
+        thread_id: str,
+        run_ids: Sequence[str] = (),
+        *,
+        is_new: bool = False,
+        control: ControlKeys | None = None,
     ) -> ThreadTail:
         """Lock a thread, creating it if need be, and return the end of its log.
 
@@ -164,18 +233,22 @@ class ThreadRepository(Repository):
             thread_id: the thread.
             run_ids: runs among which to find a completed one.
             is_new: whether the thread was missing a moment ago.
+            control: rows of thread control to read too, which the database must have.
         """
-        more: Mapping[str, Any]
-        match run_ids:
-            case []:
-                read, more = _LOCK_TAIL, {}
-            case [run_id]:
-                read, more = _LOCK_TAIL_AND_RUN, {"run_id": run_id}
-            case _:
-                read, more = _LOCK_TAIL_AND_RUNS, {"run_ids": run_ids}
+        more: dict[str, Any]
+        has_control = self.uow.has_control
+        if control is not None:
+            read = _tail(*_IS_ANY_RUN, has_control=has_control, conditions=True)
+            more = {"run_ids": run_ids, **control._asdict()}
+        elif not run_ids:
+            read, more = _tail(has_control=has_control), {}
+        elif len(run_ids) == 1:
+            read, more = _tail(*_IS_RUN, has_control=has_control), {"run_id": run_ids[0]}
+        else:
+            read, more = _tail(*_IS_ANY_RUN, has_control=has_control), {"run_ids": run_ids}
         statements = locking_statements(read, self.uow.dialect)
-        row = self._lock_or_create(statements, thread_id, more, is_new=is_new)
-        return ThreadTail(last_seq=row[0], needs_touch=bool(row[1]), completed_run=row[2])
+        seq, needs_touch, *rest = self._lock_or_create(statements, thread_id, more, is_new=is_new)
+        return ThreadTail(seq, bool(needs_touch), *rest)
 
     def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:
         """Lock several threads, and return the ends of their logs, in two statements.
@@ -189,12 +262,13 @@ class ThreadRepository(Repository):
             wait: whether to wait for locked threads; if not, they are skipped too.
 
         Returns:
-            The end of each thread, as from `lock_tail`, without a completed run.
+            The end of each thread, as from `lock_tail`, without a completed run; its `last_seq`
+            is the highest that was ever allocated.
         """
         statement = _lock_several(self.uow.dialect, wait=wait)
         found = self.uow.execute(statement, {"thread_ids": sorted(thread_ids)}).all()
         rows = [row for row in found if row[2]]
-        last = self._last_seqs([row[0] for row in rows])
+        last = self._last_seqs([row[0] for row in rows], removed=self.uow.has_control)
         return {row[0]: ThreadTail(last[row[0]], bool(row[1]), None) for row in rows}
 
     def touch(self, *thread_ids: str) -> None:
@@ -285,8 +359,10 @@ class ThreadRepository(Repository):
         """Lock the thread's row, creating it if need be, in one statement."""
         self.uow.run(_create(self.uow.dialect), {"new": thread_id})
 
-    def _last_seqs(self, thread_ids: Sequence[str]) -> dict[str, int]:
+    def _last_seqs(self, thread_ids: Sequence[str], *, removed: bool = False) -> dict[str, int]:
         """Return each thread's last seq, read from the end of the thread's index range.
+
+        With `removed`, the highest seq of the thread's messages and of those that were removed.
 
         A correlated subquery would read every message of each thread: MySQL finds MAX
         without reading the rows only if the thread is a constant.
@@ -294,8 +370,9 @@ class ThreadRepository(Repository):
         found: dict[str, int] = {}
         for some in chunks(thread_ids, _LAST_SEQS_AT_ONCE):
             keys = {f"id_{place}": thread_id for place, thread_id in enumerate(some)}
-            (seqs,) = self.uow.run(_select_last_seqs(len(some)), keys)
-            found.update(zip(some, seqs, strict=True))
+            (seqs,) = self.uow.run(_select_last_seqs(len(some), removed=removed), keys)
+            for place, thread_id in enumerate(some):
+                found[thread_id] = max(seqs[place :: len(some)])
         return found
 
 
@@ -329,15 +406,22 @@ def _create(dialect: str) -> Statement:
 
 
 @cache
-def _select_last_seqs(count: int) -> Statement:
-    """Return one SELECT of the last seqs of `count` threads: parameters ``id_0`` and so on."""
-    last_seqs = [
-        select(func.coalesce(func.max(MESSAGES.c.seq), 0))
-        .where(MESSAGES.c.thread_id == bindparam(f"id_{place}"))
+def _select_last_seqs(count: int, *, removed: bool) -> Statement:
+    """Return one SELECT of the last seqs of `count` threads: parameters ``id_0`` and so on.
+
+    With `removed`, as many columns follow, of the highest seqs that were removed.
+    """
+    seqs = [(MESSAGES.c.thread_id, MESSAGES.c.seq)]
+    if removed:
+        seqs.append((TRUNCATIONS.c.thread_id, TRUNCATIONS.c.last_seq))
+    highest = [
+        select(func.coalesce(func.max(seq), 0))
+        .where(thread_id == bindparam(f"id_{place}"))
         .scalar_subquery()
+        for thread_id, seq in seqs
         for place in range(count)
     ]
-    return Statement(select(*last_seqs))
+    return Statement(select(*highest))
 
 
 def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:

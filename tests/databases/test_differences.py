@@ -200,7 +200,7 @@ async def test_locking(database_name: str, database_url: str) -> None:
 
 async def test_most_bytes(database_name: str, database_url: str) -> None:
     async with Checkpointer(database_url) as checkpointer:
-        limit = checkpointer.client.statement_limit
+        limit = checkpointer.client.facts.statement_limit
     told = LIMIT(database_name)
     if told == "`max_allowed_packet`":
         packet = text("SELECT @@max_allowed_packet")

@@ -24,6 +24,7 @@ from tests.support.factories import UserFactory
 from tests.support.patience import patience, until
 from tests.support.plans import analyze
 from threadlog import Checkpointer
+from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import (
     ColumnTooShortError,
     InvalidMessageError,
@@ -265,7 +266,7 @@ async def test_one_refused_append_of_a_thread_leaves_no_gap(opened: Checkpointer
 
 
 async def test_an_oversized_append_hinders_no_other(opened: Checkpointer) -> None:
-    opened.client.statement_limit = 20_000
+    opened.client.facts = DatabaseFacts(20_000)
     sizes = {5: 40_000, 9: 6_000}
 
     async def one(number: int) -> None:
@@ -528,7 +529,7 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
             if len(batch.appends) == 1:
                 if batch.appends[0].request.size is None:  # put back
                     await ends.wait()
-                return [None]
+                return [range(1, 2)]
             await asyncio.sleep(0.3)
             return [ThreadBusy() for _ in batch.appends]
         finally:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer, SyncCheckpointer, ThreadlogError
+from threadlog.databases.base import DatabaseFacts
 from threadlog.encoding.statement_size import STATEMENT_OVERHEAD
 from threadlog.errors import (
     InvalidIdError,
@@ -236,7 +237,7 @@ async def test_a_messages_run_id_is_checked_too(checkpointer: Checkpointer, bad:
 @pytest.mark.whole_matrix
 async def test_a_message_above_the_servers_packet_limit(innodb_url: str) -> None:
     async with Checkpointer(innodb_url) as checkpointer:
-        limit = checkpointer.client.statement_limit
+        limit = checkpointer.client.facts.statement_limit
         assert limit >= 1_000_000
         fits = UserMessage(content=[TextContent(text="x" * (limit // 4 * 3 - 5_000))])
         await checkpointer.append("t", [UserFactory(), fits])
@@ -264,7 +265,7 @@ async def test_message_at_the_packet_limit_is_stored_and_one_more_refused(innodb
 
     def at_limit_without_asyncio() -> None:
         with SyncCheckpointer(innodb_url) as sync:
-            limit = sync.client.statement_limit
+            limit = sync.client.facts.statement_limit
             with pytest.raises(TooLargeError) as caught:
                 sync.append("s", said("x" * limit))
             fits = largest_text(caught.value, limit)
@@ -278,7 +279,7 @@ async def test_message_at_the_packet_limit_is_stored_and_one_more_refused(innodb
 
     await asyncio.to_thread(at_limit_without_asyncio)
     async with Checkpointer(innodb_url) as checkpointer:
-        limit = checkpointer.client.statement_limit
+        limit = checkpointer.client.facts.statement_limit
         with pytest.raises(TooLargeError) as caught:
             await checkpointer.append("a", said("x" * limit))
         fits = largest_text(caught.value, limit)
@@ -310,7 +311,7 @@ async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: 
 async def test_extra_that_grows_beyond_a_statement(database_url: str) -> None:
     """The merged object is measured, not the new part alone."""
     async with Checkpointer(database_url) as checkpointer:
-        checkpointer.client.statement_limit = 65_536
+        checkpointer.client.facts = DatabaseFacts(65_536)
         for number in range(3):
             await checkpointer.save_extra("t", {f"k{number}": "x" * 19_000})
         with pytest.raises(TooLargeError, match="extra"):

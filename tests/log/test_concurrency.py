@@ -22,6 +22,7 @@ from tests.support.factories import UserFactory
 from tests.support.patience import patience
 from tests.support.ways import sync_host_engine
 from threadlog import Checkpointer, SyncCheckpointer
+from threadlog.databases.base import DatabaseFacts
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import DeadlockError, NotOpenError
@@ -89,7 +90,7 @@ async def append_on(engine: AsyncEngine, url: str, thread_id: str, said: list[Me
             session,
             HostLevel(url),  # type: ignore[arg-type]  # a backend but for one attribute
             MESSAGES,
-            1_000_000,
+            DatabaseFacts(1_000_000),
             sleep=lambda seconds: await_only(sleep(seconds)),
             retry_seconds=30,
         )

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable
 
 import pytest
 from sqlalchemy import text
@@ -16,6 +17,7 @@ from tests.support.factories import (
 )
 from tests.support.ways import host_engine
 from threadlog import Checkpointer
+from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import (
     CheckpointCorruptionError,
     InvalidJsonError,
@@ -118,7 +120,7 @@ async def test_empty_metadata_is_metadata(checkpointer: Checkpointer) -> None:
 async def test_an_extra_that_does_not_fit_is_not_forked(database_url: str) -> None:
     async with Checkpointer(database_url) as checkpointer:
         await talk(checkpointer)
-        checkpointer.client.statement_limit = 10_000
+        checkpointer.client.facts = DatabaseFacts(10_000)
         with pytest.raises(TooLargeError, match="extra"):
             await checkpointer.fork("t", "f", after_run_id="a", metadata={"a": "x" * 10_000})
         assert await checkpointer.load("f") is None
@@ -273,10 +275,12 @@ async def test_a_fork_and_first_appends_to_its_id_at_once(database_url: str) -> 
         won = 0
         for number in range(20):
             new = f"f{number}"
-            work = [checkpointer.append(new, [UserFactory()]) for _ in range(3)]
+            work: list[Awaitable[object]] = [
+                checkpointer.append(new, [UserFactory()]) for _ in range(3)
+            ]
             work.insert(number % 4, checkpointer.fork("t", new, after_run_id="a"))
             outcomes = await asyncio.gather(*work, return_exceptions=True)
-            faults = [outcome for outcome in outcomes if outcome is not None]
+            faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
             seqs = [s.seq for s in await checkpointer.read(new)]
             if faults:
                 assert [type(fault) for fault in faults] == [ThreadAlreadyExistsError]

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from tests.support.databases import execute, on_connection
 from tests.support.factories import HitlRequestFactory, UserFactory
 from threadlog import Checkpointer, HitlRequest
+from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import (
     CheckpointCorruptionError,
     InvalidIdError,
@@ -232,7 +233,7 @@ async def test_a_corrupt_answer_is_named(sqlite_url: str) -> None:
 
 async def test_what_does_not_fit_into_a_statement_is_refused(database_url: str) -> None:
     async with Checkpointer(database_url) as checkpointer:
-        checkpointer.client.statement_limit = 10_000
+        checkpointer.client.facts = DatabaseFacts(10_000)
         with pytest.raises(TooLargeError, match="answer"):
             await checkpointer.save_hitl_answer("t", "q", "x" * 10_000)
         request = HitlRequestFactory(payload={"a": "x" * 10_000})
@@ -244,7 +245,7 @@ async def test_what_does_not_fit_into_a_statement_is_refused(database_url: str) 
 async def test_an_answer_is_sent_once(innodb_url: str) -> None:
     """A question larger than half of the server's limit is stored, and replaced."""
     async with Checkpointer(innodb_url) as checkpointer:
-        answer = "x" * (checkpointer.client.statement_limit * 6 // 10)
+        answer = "x" * (checkpointer.client.facts.statement_limit * 6 // 10)
         for _ in range(2):
             await checkpointer.save_hitl_answer("t", "q", answer)
         assert await checkpointer.load_hitl_answer("t", "q") == answer

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from tests.support.databases import on_connection
 from tests.support.transcripts import write_transcript
 from threadlog import Checkpointer
+from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import (
     ConversationError,
     InvalidIdError,
@@ -193,7 +194,7 @@ async def test_a_message_that_is_too_large_is_named_by_its_place(
     checkpointer: Checkpointer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The place in the file is given, and nothing was written."""
-    monkeypatch.setattr(checkpointer.client, "statement_limit", 10_000)
+    monkeypatch.setattr(checkpointer.client, "facts", DatabaseFacts(10_000))
     with pytest.raises(TooLargeError, match=r"messages\[1\]"):
         await import_into(checkpointer, conversation("a", "b" * 20_000))
     assert await checkpointer.load("t") is None

@@ -1,6 +1,7 @@
 """Runs: claiming, completing, releasing and listing them."""
 
 import asyncio
+from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -283,10 +284,12 @@ async def test_an_append_that_waited_sees_that_its_run_was_completed(database_ur
         for number in range(30):
             run_id = f"r{number}"
             await checkpointer.claim_run("t", run_id)
-            work = [checkpointer.append("t", [UserFactory(run_id=run_id)]) for _ in range(4)]
+            work: list[Awaitable[object]] = [
+                checkpointer.append("t", [UserFactory(run_id=run_id)]) for _ in range(4)
+            ]
             work.insert(number % 5, checkpointer.mark_run_complete("t", run_id))
             outcomes = await asyncio.gather(*work, return_exceptions=True)
-            faults = [outcome for outcome in outcomes if outcome is not None]
+            faults = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
             assert all(isinstance(fault, RunAlreadyCompletedError) for fault in faults)
             refused += len(faults)
             kept = [s for s in await checkpointer.read("t") if s.message.run_id == run_id]

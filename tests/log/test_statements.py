@@ -18,7 +18,7 @@ from tests.support.factories import UserFactory
 from tests.support.patience import until
 from tests.support.plans import analyze, recorded, rows_read
 from threadlog import Checkpointer
-from threadlog.databases.base import PoolSize
+from threadlog.databases.base import DatabaseFacts, PoolSize
 from threadlog.databases.mysql.database import MySQLBackend
 
 
@@ -183,7 +183,7 @@ async def test_a_long_message_is_not_sent_as_digits(
         await checkpointer.append("t", [UserFactory(id="x" * length)])
         assert len([one for one in sent if not one.startswith("UPDATE")]) == statements
         sent.clear()
-        checkpointer.client.statement_limit = 12_000
+        checkpointer.client.facts = DatabaseFacts(12_000)
         await checkpointer.append("t", [UserFactory(id="x" * 1_000)])
         assert len([one for one in sent if not one.startswith("UPDATE")]) == 2
         assert len(await checkpointer.read("t")) == 4

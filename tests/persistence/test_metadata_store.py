@@ -21,6 +21,7 @@ from tests.persistence.stores import (
 )
 from tests.support.databases import execute
 from tests.support.ways import host_engine
+from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import (
     CheckpointCorruptionError,
     ConfigurationError,
@@ -212,7 +213,7 @@ async def test_a_stale_run_that_is_corrupt(sqlite_url: str) -> None:
 
 async def test_what_is_too_large(stored: Opened) -> None:
     store = stored.store
-    store._client._client.statement_limit = 20_000
+    store._client._client.facts = DatabaseFacts(20_000)
     half = {"a": "x" * 9_000}
     thread_id, other = await thread(store), name()
     run_id = await run(store, thread_id)

@@ -14,6 +14,7 @@ from langgraph.store.base import (
     SearchOp,
 )
 
+from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -77,11 +78,11 @@ async def test_what_cannot_be_stored_or_searched_is_refused_as_a_whole(
 
 async def test_a_value_that_fits_into_no_statement_is_refused(server_store_url: str) -> None:
     async with Store(server_store_url) as store:
-        limit = store._opened().operations.statement_limit
-        store._opened().operations.statement_limit = 100_000
+        facts = store._opened().operations.facts
+        store._opened().operations.facts = DatabaseFacts(100_000)
         with pytest.raises(TooLargeError, match="the value of 'k'"):
             await store.aput(("a",), "k", {"x": "x" * 100_000})
-        store._opened().operations.statement_limit = limit
+        store._opened().operations.facts = facts
         await store.aput(("a",), "k", {"x": "x" * 100_000})
 
 

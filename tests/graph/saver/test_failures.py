@@ -13,6 +13,7 @@ from sqlalchemy.util import await_only
 from tests.graph.saver.making import checkpoint_of, config_for, id_of, ids, metadata_of, put_chain
 from tests.support.commits import NUMBER, kill_connection
 from tests.support.databases import engine_for
+from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import CommitOutcomeUnknownError, ConnectionLostError
 from threadlog.langgraph import Saver
 from threadlog.runtime.client import EngineClient
@@ -150,7 +151,7 @@ async def test_writes_in_several_statements_are_one_transaction(server_graph_url
     async with Saver(server_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         client, ends = client_of(saver), list[str]()
-        client.statement_limit = 20_000
+        client.facts = DatabaseFacts(20_000)
         for engine in (client.engine, client.reading_engine):
             assert engine is not None
             for end in ("begin", "commit"):

@@ -14,6 +14,7 @@ from tests.graph.saver.making import (
     put_chain,
     thread,
 )
+from threadlog.databases.base import DatabaseFacts
 from threadlog.encoding.statement_size import STATEMENT_OVERHEAD
 from threadlog.errors import (
     InvalidIdError,
@@ -209,7 +210,7 @@ def test_write_at_the_packet_limit_is_stored_and_one_byte_more_refused(
     """Bytes are sent in base64, four characters for three bytes."""
     with Saver(innodb_graph_url) as saver:
         assert saver._slot.client is not None
-        limit = saver._slot.client._client.statement_limit
+        limit = saver._slot.client._client.facts.statement_limit
         config = saver.put(config_for("t"), checkpoint_of(), metadata_of(), {})
         with pytest.raises(TooLargeError) as caught:
             saver.put_writes(config, [("a", bytes(limit))], "task")
@@ -231,7 +232,7 @@ async def test_what_exceeds_a_statement_is_refused_by_name(innodb_graph_url: str
     async with Saver(innodb_graph_url) as saver:
         (config,) = await put_chain(saver, "t", 1)
         assert saver._slot.client is not None
-        saver._slot.client._client.statement_limit = 100_000
+        saver._slot.client._client.facts = DatabaseFacts(100_000)
         big = "x" * 100_000
         with pytest.raises(TooLargeError, match="the value of channel 'big' needs"):
             await saver.aput(config, checkpoint_of({"big": big}), metadata_of(), {"big": "1"})

@@ -1,0 +1,122 @@
+"""Conditions on an append: the owner, the end of the thread, a key, a lease."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from threadlog.encoding.validation import check_count, check_id
+from threadlog.errors import (
+    AppendKeyReusedError,
+    CubepiSchemaUninitialized,
+    InvalidInputError,
+    LeaseLostError,
+    ThreadChangedError,
+    ThreadOwnedError,
+)
+from threadlog.log.results import Claim
+from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.thread import ControlKeys, ThreadTail
+
+
+@dataclass(frozen=True, slots=True)
+class AppendConditions:
+    """Conditions under which messages are appended; checked under the thread's lock."""
+
+    owner: str | None = None
+    if_last_seq: int | None = None
+    key: str | None = None
+    claim: Claim | None = None
+
+    @property
+    def keys(self) -> ControlKeys | None:
+        """The rows of thread control to read; None if the conditions need none."""
+        if self.owner is None and self.key is None and self.claim is None:
+            return None
+        return ControlKeys(self.claim.run_id if self.claim else "", self.key or "")
+
+    def check_arguments(self, thread_id: str) -> None:
+        """Check what the caller passed.
+
+        Raises:
+            InvalidIdError: the owner or the key cannot be a key.
+            InvalidInputError: the seq is no seq, or the claim is of another thread.
+        """
+        if self.owner is not None:
+            check_id(self.owner, "owner")
+        if self.key is not None:
+            check_id(self.key, "key")
+        if self.if_last_seq is not None:
+            check_count(self.if_last_seq, "if_last_seq", least=0)
+        if self.claim is not None:
+            check_claim(self.claim, thread_id)
+
+    def check_tail(self, thread_id: str, tail: ThreadTail, count: int) -> range | None:
+        """Check the conditions against a locked thread.
+
+        Args:
+            thread_id: the thread.
+            tail: its end, read with `keys`.
+            count: how many messages are to be appended.
+
+        Returns:
+            The seqs of the messages that an earlier call with the key stored; None if the
+            messages are to be stored.
+
+        Raises:
+            ThreadOwnedError: the thread belongs to another owner.
+            AppendKeyReusedError: the key was used for another number of messages.
+            LeaseLostError: the lease was taken over.
+            ThreadChangedError: the thread does not end where it should.
+        """
+        if self.owner is not None and tail.owner not in {None, self.owner}:
+            raise ThreadOwnedError(thread_id=thread_id)
+        if self.key is not None and tail.key_first_seq is not None:
+            stored = range(tail.key_first_seq, (tail.key_last_seq or 0) + 1)
+            if len(stored) != count:
+                raise AppendKeyReusedError(thread_id=thread_id, key=self.key)
+            return stored
+        if self.claim is not None and tail.lease_token != self.claim.token:
+            raise LeaseLostError(thread_id=thread_id, run_id=self.claim.run_id)
+        if self.if_last_seq is not None and tail.last_seq != self.if_last_seq:
+            raise ThreadChangedError(
+                thread_id=thread_id, expected=self.if_last_seq, actual=tail.last_seq
+            )
+        return None
+
+    def store(self, uow: UnitOfWork, thread_id: str, tail: ThreadTail, seqs: range) -> None:
+        """Store the owner and the key, together with the messages."""
+        if self.owner is not None and tail.owner is None:
+            uow.owners.insert(thread_id, self.owner)
+        if self.key is not None:
+            uow.append_keys.insert(thread_id, self.key, seqs[0], seqs[-1])
+
+
+NO_CONDITIONS: Final = (None, None, None, None)
+"""The arguments of `AppendConditions` that an ordinary append has."""
+
+
+def check_claim(claim: Claim, thread_id: str) -> None:
+    """Check that an argument is a claim of a thread.
+
+    Raises:
+        InvalidInputError: it is not.
+    """
+    if not isinstance(claim, Claim):
+        raise InvalidInputError(f"claim must be a Claim that claim_run() returned, not {claim!r}.")
+    if claim.thread_id != thread_id:
+        raise InvalidInputError(
+            f"The claim is of thread {claim.thread_id!r}, not of {thread_id!r}. Use it for its "
+            "own thread."
+        )
+
+
+def require_control(uow: UnitOfWork) -> None:
+    """Check that the database has thread control.
+
+    Raises:
+        CubepiSchemaUninitialized: it had not when it was opened.
+    """
+    if not uow.has_control:
+        raise CubepiSchemaUninitialized(
+            "The database had no tables for owners, leases, append keys and truncations when it "
+            "was opened. Run: threadlog migrate URL --part control. Then open it again."
+        )
