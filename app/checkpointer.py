@@ -146,7 +146,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             )
             return cast("SeqsT", seqs)
         try:
-            limit = batcher.pool.runner.statement_limit
+            limit = batcher.pool.runner.facts.statement_limit
             request = encode_append(self.vocabulary, thread_id, messages, limit, conditions)
             seqs = [] if request is None else list(await batcher.submit(request))
         except ThreadlogError as error:

@@ -173,11 +173,8 @@ class AppendTransaction:
         written = (self._requests[number].thread_id for number in self._after_seqs)
         if touched := {thread_id for thread_id in written if tails[thread_id].needs_touch}:
             uow.threads.touch(*touched)
-        for number, after_seq in self._after_seqs.items():
-            request = self._requests[number]
-            if request.conditions is not None:
-                tail, seqs = tails[request.thread_id], _seqs_after(after_seq, request)
-                request.conditions.store(uow, request.thread_id, tail, seqs)
+        if self._requests[0].conditions is not None and self._after_seqs:
+            self._store_conditions(uow, tails, outcomes)
         return outcomes
 
     def _lock_and_append(self, uow: UnitOfWork) -> range | None:
@@ -226,6 +223,14 @@ class AppendTransaction:
         stored = request.conditions.check_tail(request.thread_id, tail, len(request.messages))
         if stored is not None:
             self._stored[0] = stored
+
+    def _store_conditions(
+        self, uow: UnitOfWork, tails: Mapping[str, ThreadTail], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Store the owner and the key of the only request, whose messages were inserted."""
+        (request,), (seqs,) = self._requests, outcomes
+        if request.conditions is not None and isinstance(seqs, range):
+            request.conditions.store(uow, request.thread_id, tails[request.thread_id], seqs)
 
     def _place(self, number: int, ends: dict[str, int], completed: set[tuple[str, str]]) -> Outcome:
         """Allocate the seqs of a request, unless it is stored or cannot be."""
