@@ -122,7 +122,7 @@ def append_together(
     Returns:
         The outcome of each. One alone is never `ThreadBusy`: it waits for its thread.
     """
-    transaction = AppendTransaction(requests, transactions.statement_limit)
+    transaction = AppendTransaction(requests, transactions.facts.statement_limit)
     if transactions.on_event is not None:
         transactions.on_event(BatchSent(len(requests)))
     return transactions.write(transaction, idempotent=True)
