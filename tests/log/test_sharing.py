@@ -480,6 +480,7 @@ def surface(client: type) -> dict[str, str]:
                 found[name] = found[name].replace(f"sqlalchemy.{module}.", "")
             found[name] = found[name].replace("threadlog.runtime.sync_client.Sync", "")
             found[name] = found[name].replace("threadlog.runtime.client.", "")
+            found[name] = found[name].replace("~SeqsT", "list[int]").replace(", SeqsT]", "]")
             found[name] = found[name].replace("Async", "").replace("SyncBound", "Bound")
     return found
 

@@ -48,7 +48,9 @@ def append(uow: UnitOfWork, thread_id: str, count: int = 1) -> None:
     """Append messages in a unit of work."""
     rows = MESSAGE_CODEC.encode(UserFactory.build_batch(count))
     new = AppendRequest(thread_id, rows, in_batches(rows, 1_000_000))
-    assert AppendTransaction([new], 1_000_000)(uow) == [None]
+    (seqs,) = AppendTransaction([new], 1_000_000)(uow)
+    assert isinstance(seqs, range)
+    assert len(seqs) == count
 
 
 async def length(url: str, thread_id: str) -> int:
