@@ -240,7 +240,7 @@ async def test_one_refused_append_hinders_no_other(checkpointer: Checkpointer) -
     assert isinstance(outcomes[3], RunAlreadyCompletedError)
     assert (outcomes[3].thread_id, outcomes[3].run_id) == ("t3", "done")
     assert isinstance(outcomes[7], InvalidMessageError)
-    assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [3, 7]
+    assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)] == [3, 7]
     for number in range(WRITERS):
         new = [] if number in {3, 7} else [number]
         assert await batches(checkpointer, f"t{number}") == [-1, *new]
@@ -280,7 +280,7 @@ async def test_an_oversized_append_hinders_no_other(opened: Checkpointer) -> Non
 
     outcomes = await asyncio.gather(*map(one, range(WRITERS)), return_exceptions=True)
     assert isinstance(outcomes[5], TooLargeError)
-    assert [n for n, outcome in enumerate(outcomes) if outcome is not None] == [5]
+    assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)] == [5]
     for thread in range(4):
         expected = [n for n in range(thread, WRITERS, 4) if n != 5]
         assert await batches(opened, f"t{thread}") == [-1, *expected]
@@ -300,7 +300,7 @@ async def test_an_error_of_the_database_is_its_callers_alone(
         )
 
     outcomes = await asyncio.gather(*map(one, range(WRITERS)), return_exceptions=True)
-    wrong = [n for n, outcome in enumerate(outcomes) if outcome is not None]
+    wrong = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)]
     assert wrong == [4, 11]
     assert all(isinstance(outcomes[n], ColumnTooShortError) for n in wrong)
     assert "appends of a batch one by one" in caplog.text

@@ -394,7 +394,7 @@ async def test_closing_lets_what_runs_finish(server_url: str, size: int) -> None
     await asyncio.sleep(0)
     await checkpointer.__aexit__(None, None, None)
     outcomes = await asyncio.gather(*appends, return_exceptions=True)
-    refused = [outcome for outcome in outcomes if outcome is not None]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
     assert all(isinstance(outcome, NotOpenError) for outcome in refused)
     writing = 2  # of three connections one is for reading
     assert len(outcomes) - len(refused) == writing
