@@ -10,7 +10,7 @@ from threadlog.databases.base import PoolSize
 from threadlog.databases.urls import parse_url
 from threadlog.errors import CubepiSchemaError
 from threadlog.graph.client import GraphClient, SyncGraphClient
-from threadlog.models import GRAPH, MESSAGES, STORE
+from threadlog.models import CONTROL, GRAPH, MESSAGES, STORE
 from threadlog.runtime.client import EngineClient
 from threadlog.runtime.external import check_pool
 from threadlog.runtime.sync_client import SyncEngineClient
@@ -147,7 +147,8 @@ class Database(_SharedConnections[Checkpointer]):
             CubepiSchemaMismatch: the tables are of another version.
             MissingExtraError: Alembic is not installed.
         """
-        for client in (GraphClient(client=self._client, part=MESSAGES), self._graph, self._items):
+        log = [GraphClient(client=self._client, part=part) for part in (MESSAGES, CONTROL)]
+        for client in (*log, self._graph, self._items):
             await client.setup()
         if self._refusal is not None:
             await self._enter_log()
@@ -226,8 +227,8 @@ class SyncDatabase(_SharedConnections[SyncCheckpointer]):
 
     def setup(self) -> None:
         """Create the tables of all parts, or bring them up to date; see `Database.setup`."""
-        messages = SyncGraphClient(client=self._client, part=MESSAGES)
-        for client in (messages, self._graph, self._items):
+        log = [SyncGraphClient(client=self._client, part=part) for part in (MESSAGES, CONTROL)]
+        for client in (*log, self._graph, self._items):
             client.setup()
         if self._refusal is not None:
             self._enter_log()

@@ -95,7 +95,8 @@ class SchemaDirectives(MigrateOperation):
     def drop_threadlog_schema(cls, operations: Operations, version: int) -> None:
         """Drop the tables of a schema version and all conversations in them.
 
-        Safe to run again after a failure, and on a database that has none of the tables.
+        After `ControlDirectives.drop_threadlog_control_schema`, if the database has thread
+        control. Safe to run again after a failure, and on a database that has none of the tables.
 
         Args:
             operations: passed by Alembic.
@@ -103,6 +104,7 @@ class SchemaDirectives(MigrateOperation):
 
         Raises:
             ConfigurationError: the version is unknown.
+            CubepiSchemaError: the database has tables of thread control; nothing was changed.
         """
         steps.drop_schema(operations, version)
 
@@ -245,7 +247,8 @@ class ControlDirectives(MigrateOperation):
     def create_threadlog_control_schema(cls, operations: Operations, version: int) -> None:
         """Create thread control's tables of a schema version, and write the version.
 
-        Safe to run again after a failure: missing tables and indexes are created, as by
+        After `SchemaDirectives.create_threadlog_schema`: they refer to the message log. Safe to
+        run again after a failure: missing tables and indexes are created, as by
         `SchemaDirectives.create_threadlog_schema`.
 
         Args:
@@ -256,6 +259,7 @@ class ControlDirectives(MigrateOperation):
             ConfigurationError: the version is unknown.
             CubepiSchemaMismatch: the database has tables of another version, or without a
                 version; nothing was changed.
+            CubepiSchemaUninitialized: the database lacks the message log; nothing was changed.
         """
         steps.create_schema(operations, version, CONTROL)
 

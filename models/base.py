@@ -58,6 +58,6 @@ class StoreBase(_KeyRepr, DeclarativeBase):
 
 
 class ControlBase(_KeyRepr, DeclarativeBase):
-    """Base of thread control' mapped classes."""
+    """Base of thread control's mapped classes."""
 
     metadata = control_metadata

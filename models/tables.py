@@ -39,3 +39,5 @@ OWNERS: Final = cast("Table", Owner.__table__)
 LEASES: Final = cast("Table", Lease.__table__)
 APPEND_KEYS: Final = cast("Table", AppendKey.__table__)
 TRUNCATIONS: Final = cast("Table", Truncation.__table__)
+OF_CONTROL: Final = (OWNERS, LEASES, APPEND_KEYS, TRUNCATIONS)
+"""The tables of thread control, whose rows a foreign key to `THREADS` deletes."""

@@ -30,7 +30,7 @@ _TABLES: Final[dict[PartName, str]] = {
     "messages": "message tables",
     "graph": "graph tables",
     "store": "memory store's tables",
-    "control": "thread control's tables",
+    "control": "tables of thread control",
 }
 
 

@@ -30,7 +30,7 @@ from threadlog.errors import (
     ConnectionFailedError,
     StorageError,
 )
-from threadlog.models import SchemaPart, Thread
+from threadlog.models import CONTROL, MESSAGES, SchemaPart, Thread
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES_OPTION
 
@@ -144,10 +144,17 @@ class SQLiteBackend(Backend):
         uow.catalogue.write_nothing(part)
 
     def initialise_schema(self, uow: UnitOfWork, part: SchemaPart) -> None:
-        """Create a part of the schema in a database that has none of its tables."""
-        if not uow.catalogue.tables(part):
+        """Create a part of the schema in a database that has none of its tables.
+
+        Thread control comes with the message log. Beside messages of an application's own
+        Alembic history it does not: the next autogenerate would drop it.
+        """
+        is_missing = not uow.catalogue.tables(part)
+        if is_missing:
             uow.catalogue.create_tables(part)
             uow.schema_version(part).write()
+        if part is MESSAGES and (is_missing or not uow.catalogue.is_in_another_history(CONTROL)):
+            self.initialise_schema(uow, CONTROL)
 
     def begin_migration(self, connection: Connection) -> None:
         """Lock the file for writing, unless the transaction locked it when it began.

@@ -100,7 +100,7 @@ async def upgrade(
     Args:
         url: the database, as for `Checkpointer`.
         revision: a revision's id, which needs `part` too, or ``head`` for the newest.
-        part: ``messages``, ``graph`` or ``store``; None for all, in this order.
+        part: ``messages``, ``graph``, ``store`` or ``control``; None for all, in this order.
         report: called with a part and its outcome when the part is done.
 
     Returns:
@@ -112,6 +112,8 @@ async def upgrade(
         UnsupportedServerError: the server is of the wrong kind or too old.
         CubepiSchemaMismatch: the database has another version, or tables without a version;
             nothing of that part was changed.
+        CubepiSchemaUninitialized: ``control`` was named, and the database lacks the messages,
+            to which it refers; nothing was changed.
         CubepiSchemaError: the revision is unknown to this release, or left the schema incomplete.
         CheckpointerLockTimeoutError: another migration of the database ran for too long.
         StorageError: the database refused or failed.
@@ -141,15 +143,17 @@ async def downgrade(
     Args:
         url: the database, as for `Checkpointer`.
         revision: a revision's id, which needs `part` too, or ``base`` for no schema.
-        part: ``messages``, ``graph`` or ``store``; None for all, in this order.
+        part: ``messages``, ``graph``, ``store`` or ``control``; None for all, the last first.
 
     Raises:
-        ThreadlogError: as `upgrade`.
+        CubepiSchemaError: thread control refers to the messages, and was not dropped before;
+            nothing was changed.
+        ThreadlogError: otherwise as `upgrade`.
     """
     parts = _parts(part, revision, common="base")
 
     def work(connection: Connection, backend: Backend) -> None:
-        for one in parts:
+        for one in reversed(parts):  # thread control refers to the messages
             _run(connection, backend, _config(one, "downgrade"), revision, sleep)
 
     await _on_connection(url, work)
@@ -186,7 +190,7 @@ def upgrade_sql(url: str | URL, *, part: PartName | None = None) -> str:
 
     Args:
         url: the database, as for `Checkpointer`.
-        part: ``messages``, ``graph`` or ``store``; None for all, in this order.
+        part: ``messages``, ``graph``, ``store`` or ``control``; None for all, in this order.
 
     Raises:
         ConfigurationError: the URL cannot be used.

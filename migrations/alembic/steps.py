@@ -15,7 +15,12 @@ from typing import Final
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from threadlog.errors import ConfigurationError, CubepiSchemaMismatch
+from threadlog.errors import (
+    ConfigurationError,
+    CubepiSchemaError,
+    CubepiSchemaMismatch,
+    CubepiSchemaUninitialized,
+)
 from threadlog.migrations.history import hash_partitions
 from threadlog.migrations.history.definitions import (
     POSTGRESQL,
@@ -49,9 +54,12 @@ def create_schema(operations: Operations, version: int, part: Definitions = MESS
         ConfigurationError: the version is unknown.
         CubepiSchemaMismatch: the database has tables that are not of this version; nothing
             was changed.
+        CubepiSchemaUninitialized: the database lacks the part that the tables refer to;
+            nothing was changed.
     """
     _require_known_version(part, version)
     migration = _Migration(operations, part)
+    migration.require_referred_table()
     found = migration.found
     if found and part.version_table not in found:
         raise CubepiSchemaMismatch(
@@ -107,9 +115,11 @@ def drop_schema(operations: Operations, version: int, part: Definitions = MESSAG
 
     Raises:
         ConfigurationError: the version is unknown.
+        CubepiSchemaError: tables of another part refer to these; nothing was changed.
     """
     _require_known_version(part, version)
     migration = _Migration(operations, part)
+    migration.require_no_referring_table()
     for table in dict.fromkeys([part.version_table, *reversed(migration.tables(version))]):
         migration.drop_table(table)
 
@@ -134,6 +144,7 @@ class _Migration:
         self._part = part
         self._dialect = operations.get_context().dialect
         self._offline = operations.get_context().as_sql
+        self._existing = set() if self._offline else self._existing_tables()
         self.found = {} if self._offline else self._existing_columns()
         """The column names of each of the part's tables that exist; offline there are none."""
 
@@ -170,7 +181,8 @@ class _Migration:
         framework's tables have the database's own collation.
         """
         tables = self.tables(version)
-        there = [table for table in tables if "thread_id" in self.found.get(table, ())]
+        there = [self._part.refers_to] if self._part.refers_to in self._existing else []
+        there += [table for table in tables if "thread_id" in self.found.get(table, ())]
         if there and self._dialect.name == POSTGRESQL:
             collation = self._operations.get_bind().scalar(_COLLATION, {"table": there[0]})
             for items in tables.values():
@@ -202,6 +214,28 @@ class _Migration:
         """Drop a table if it exists."""
         if self._offline or table in self.found:
             self._operations.drop_table(table, if_exists=True)
+
+    def require_referred_table(self) -> None:
+        """Raise `CubepiSchemaUninitialized` if there is no table for the part to refer to."""
+        needed = self._part.refers_to
+        if needed and not self._offline and needed not in self._existing:
+            raise CubepiSchemaUninitialized(
+                f"The tables of thread control refer to {needed}, which the database lacks. "
+                "Create the message log first: threadlog migrate URL --part messages, or "
+                "op.create_threadlog_schema() in a migration; nothing was changed."
+            )
+
+    def require_no_referring_table(self) -> None:
+        """Raise `CubepiSchemaError` if tables of another part refer to this one.
+
+        MySQL would refuse in the middle, and SQLite would leave them without threads.
+        """
+        if others := self._existing.intersection(self._part.referred_by):
+            raise CubepiSchemaError(
+                f"The tables {', '.join(sorted(others))} refer to the message log. Drop thread "
+                "control first: op.drop_threadlog_control_schema() in a migration, or "
+                'threadlog.migrating.downgrade(url, part="control"); nothing was changed.'
+            )
 
     def require_one_of(self, from_version: int, to_version: int) -> None:
         """Raise `CubepiSchemaMismatch` unless the database has a version, or is between the two.
@@ -244,12 +278,15 @@ class _Migration:
                     "changed.",
                 )
 
+    def _existing_tables(self) -> set[str]:
+        return set(sa.inspect(self._operations.get_bind()).get_table_names())
+
     def _existing_columns(self) -> dict[str, set[str]]:
         inspector = sa.inspect(self._operations.get_bind())
         ours = self.tables(self._part.versions[-1]).keys()
         return {
             table: {str(column["name"]) for column in inspector.get_columns(table)}
-            for table in ours & set(inspector.get_table_names())
+            for table in ours & self._existing
         }
 
     def _index_names(self, table: str) -> set[str]:

@@ -29,7 +29,6 @@ from threadlog.migrations.history.message_log import MESSAGE_LOG
 _VERSION: Final = MESSAGE_LOG.versions[-1]
 _TABLES: Final = MESSAGE_LOG.tables(_VERSION, POSTGRESQL).keys()
 _WITH_THREAD_KEY: Final = ("cubepi_messages", "cubepi_runs", "cubepi_hitl_answers")
-_REFERENCED: Final = ("cubepi_threads", "app_threads")
 _INDEXES: Final = [
     index for index in MESSAGE_LOG.indexes(_VERSION, POSTGRESQL) if index.dialect == POSTGRESQL
 ]
@@ -97,8 +96,7 @@ def with_postgres_parts(ops: Iterable[MigrateOperation]) -> list[MigrateOperatio
         kept.append(op)
         if isinstance(op, CreateTableOp) and op.table_name in _TABLES:
             kept += _add_postgres_parts(op)
-    # Alembic drops tables in any order.
-    return sorted(kept, key=lambda op: isinstance(op, DropTableOp) and op.table_name in _REFERENCED)
+    return kept
 
 
 def _is_unwanted_drop(op: MigrateOperation) -> bool:

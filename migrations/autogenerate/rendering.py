@@ -25,6 +25,7 @@ from alembic.operations.ops import (
     CreateIndexOp,
     CreateTableOp,
     DropIndexOp,
+    DropTableOp,
     ExecuteSQLOp,
     MigrateOperation,
     ModifyTableOps,
@@ -51,12 +52,13 @@ from threadlog.migrations.autogenerate.metadata_columns import AddMetadataColumn
 from threadlog.migrations.autogenerate.parts import DEFINITIONS, CreatePartOp
 from threadlog.migrations.autogenerate.postgres_autogenerate import PartsOfNewTable
 from threadlog.migrations.history.definitions import POSTGRESQL, columns
-from threadlog.models import PARTS, SchemaPart, Thread
+from threadlog.models import CONTROL, PARTS, SchemaPart, Thread
 from threadlog.models.dialects.names import dialect_name
 from threadlog.models.dialects.types import BytewiseText, SentAsText
 from threadlog.models.metadata_column import DEFINITION
 
 _TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
+_REFERENCED: Final = ("cubepi_threads", "app_threads")
 # A JSON path of MySQL and SQLite, or an array of keys of PostgreSQL.
 _PATH: Final = r"'([${][^']*)'"
 _OURS: Final = f"{__name__.partition('.')[0]}."
@@ -142,7 +144,10 @@ def _rewrite_operations(context: AutogenContext, upgrade_ops: UpgradeOps, schema
     # First, as an application's table may refer to them; Alembic sorts each metadata by itself.
     first = sorted(upgrade_ops.ops, key=_place)
     ops = [_rewrite_operation(op, created, dialect, on_postgresql=on_postgresql) for op in first]
-    upgrade_ops.ops[:] = postgres_autogenerate.with_postgres_parts(ops) if on_postgresql else ops
+    if on_postgresql:
+        ops = postgres_autogenerate.with_postgres_parts(ops)
+    # Alembic drops tables in any order.
+    upgrade_ops.ops[:] = sorted(ops, key=_drops_referenced_table)
     if dialect is not None and dialect_name(dialect) == "mariadb":
         _lock_for_virtual_indexes(upgrade_ops.ops, dialect)
 
@@ -216,9 +221,15 @@ def _place(op: MigrateOperation) -> int:
     An append locks its thread before the messages. PostgreSQL migrates in one transaction, which
     would deadlock with appends if it altered messages first.
     """
-    if isinstance(op, CreatePartOp) or _creates_own_table(op):
-        return 0
-    return 1 if getattr(op, "table_name", None) == Thread.__tablename__ else 2
+    if isinstance(op, CreatePartOp):
+        return int(op.part is CONTROL)  # it refers to the messages, which may have no directive
+    if _creates_own_table(op):
+        return int(op.table_name in CONTROL.tables)
+    return 2 if getattr(op, "table_name", None) == Thread.__tablename__ else 3
+
+
+def _drops_referenced_table(op: MigrateOperation) -> bool:
+    return isinstance(op, DropTableOp) and op.table_name in _REFERENCED
 
 
 def _creates_own_table(op: MigrateOperation) -> TypeGuard[CreateTableOp]:

@@ -14,6 +14,7 @@ from threadlog.migrations.history.definitions import (
 )
 
 _VERSION_TABLE: Final = "threadlog_control_version"
+_THREADS: Final = "cubepi_threads"
 
 
 def _newest(_dialect: str) -> dict[str, Items]:
@@ -52,7 +53,7 @@ def _thread() -> Items:
     """Return the first column of a table, and its foreign key to the thread."""
     return [
         sa.Column("thread_id", identifier(), primary_key=True),
-        sa.ForeignKeyConstraint(["thread_id"], ["cubepi_threads.thread_id"], ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["thread_id"], [f"{_THREADS}.thread_id"], ondelete="CASCADE"),
     ]
 
 
@@ -67,5 +68,6 @@ CONTROL: Final = Definitions(
         ),
     ),
     upgraded_by="the migrations that created the tables",
+    refers_to=_THREADS,
 )
 """Owners, leases, append keys and truncations, of version 1."""

@@ -1,7 +1,7 @@
 """The tables, columns and indexes of each version of a part of the schema, frozen.
 
-The parts are defined in `message_log`, `graph_state` and `memory_store` in this package. A
-version that is defined there never changes, even if the models do: applications have run
+The parts are defined in `message_log`, `graph_state`, `memory_store` and `control` in this
+package. A version that is defined there never changes, even if the models do: applications have run
 migrations of that version. A change of the schema is a new version.
 """
 
@@ -66,6 +66,12 @@ class Definitions:
 
     hash_partitioned: tuple[str, ...] = ()
     """The tables that are partitioned on PostgreSQL, see `hash_partitions`."""
+
+    refers_to: str = ""
+    """The table of another part that the tables refer to, which must exist."""
+
+    referred_by: tuple[str, ...] = ()
+    """The tables of other parts that refer to this one, which must be dropped before."""
 
     def tables(self, version: int, dialect: str) -> dict[str, Items]:
         """Return a version's tables with columns and constraints, in the order of creation.

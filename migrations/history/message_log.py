@@ -152,6 +152,12 @@ MESSAGE_LOG: Final = Definitions(
     all_indexes=_INDEXES,
     all_options={"cubepi_messages": _PARTITIONED, "cubepi_runs": _PARTITIONED},
     hash_partitioned=("cubepi_messages", "cubepi_runs"),
+    referred_by=(
+        "threadlog_owners",
+        "threadlog_leases",
+        "threadlog_append_keys",
+        "threadlog_truncations",
+    ),
     upgraded_by="the migrations that created the tables, or with op.upgrade_threadlog_schema() "
     "in a migration of your own",
 )

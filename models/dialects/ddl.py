@@ -108,6 +108,11 @@ def _stored(element: _Generated, compiler: DDLCompiler, **kw: Any) -> str:
     return compiler.process(Computed(element.sqltext, persisted=True), **kw)
 
 
+def enforces_foreign_keys(dialect: str) -> bool:
+    """Return True if all connections enforce foreign keys; SQLite's do so only if told to."""
+    return dialect != "sqlite"
+
+
 def computed(value: ColumnElement[Any]) -> Computed:
     """Return the construct of a column that the database computes.
 

@@ -129,12 +129,17 @@ class CatalogueRepository(Repository):
         return "alembic_version" in names and part.revision_table not in names
 
     def tables_referring_to(self, table: str) -> list[str]:
-        """Return the names of the other tables that have a foreign key to a table."""
+        """Return the names of other tables with a foreign key that may block a deletion."""
         keys = inspect(self.uow.connection).get_multi_foreign_keys()
         return sorted(
             name
             for (_, name), found in keys.items()
-            if name != table and any(key["referred_table"] == table for key in found)
+            if name != table
+            and any(
+                key["referred_table"] == table
+                and key.get("options", {}).get("ondelete") not in {"CASCADE", "SET NULL"}
+                for key in found
+            )
         )
 
     def indexes(self, table: str) -> set[str]:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from threadlog.errors import ThreadHasForksError
+from threadlog.models.deletion import tables_of_thread
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import (
     Lock,
@@ -37,7 +38,6 @@ from threadlog.models.tables import (
     APPEND_KEYS,
     LEASES,
     MESSAGES,
-    OF_THREAD,
     OWNERS,
     RUNS,
     THREADS,
@@ -306,7 +306,7 @@ class ThreadRepository(Repository):
         return [ThreadSummaryRow(**row, last_seq=last[row["thread_id"]]) for row in rows]
 
     def delete(self, thread_id: str, *, detach_forks: bool) -> bool:
-        """Delete a thread with its messages, runs and answers.
+        """Delete a thread with its messages, runs and answers, and its rows of thread control.
 
         Args:
             thread_id: the thread.
@@ -327,7 +327,7 @@ class ThreadRepository(Repository):
             )
         elif self.uow.execute(select(THREADS.c.thread_id).where(is_fork)).first():
             raise ThreadHasForksError(thread_id=thread_id)
-        for table in (*OF_THREAD, THREADS):
+        for table in (*tables_of_thread(self.uow.connection), THREADS):
             self.uow.execute(delete(table).where(table.c.thread_id == thread_id))
         return True
 

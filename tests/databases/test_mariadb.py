@@ -23,7 +23,7 @@ from threadlog import (
 )
 from threadlog.errors import ConfigurationError, DeadlockError, UnsupportedServerError
 from threadlog.langgraph import Saver
-from threadlog.models import GRAPH, MESSAGES
+from threadlog.models import PARTS
 from threadlog.schema.check import check_database
 from threadlog.schema.migrate import upgrade
 
@@ -89,14 +89,11 @@ async def test_checkpoints_are_found_whatever_the_scheme(innodb_graph_url: str) 
 
 async def test_tables_are_made_and_checked_whatever_the_scheme(innodb_database: str) -> None:
     url = with_other_scheme(innodb_database)
-    assert await upgrade(url) == {"messages": "created", "graph": "created", "store": "created"}
-    for part in (MESSAGES, GRAPH):
+    names = [part.name for part in PARTS]
+    assert await upgrade(url) == dict.fromkeys(names, "created")
+    for part in PARTS:
         assert await differences(innodb_database, part) == []
-    assert await upgrade(innodb_database) == {
-        "messages": "unchanged",
-        "graph": "unchanged",
-        "store": "unchanged",
-    }
+    assert await upgrade(innodb_database) == dict.fromkeys(names, "unchanged")
     for each in (url, innodb_database):
         findings = await check_database(each)
         assert {finding.status for finding in findings} == {"ok"}

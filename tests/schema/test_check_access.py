@@ -43,7 +43,8 @@ async def grant(server_url: str) -> AsyncIterator[Grant]:
 async def test_the_owner_may_do_everything(database_url: str) -> None:
     async with Checkpointer(database_url):
         pass
-    (result,) = await access(database_url)
+    result, *control = await access(database_url)
+    assert {each.status for each in control} <= {"ok"}
     assert (result.status, result.remedy) == ("ok", "")
     assert result.message == "All tables can be read and written by the account."
 
@@ -88,7 +89,8 @@ async def test_a_server_that_is_read_only_is_a_warning(postgres_url: str) -> Non
 async def test_an_sqlite_file_that_is_read_only_is_a_warning(sqlite_url: str) -> None:
     async with Checkpointer(sqlite_url) as checkpointer:
         url = sqlite_url.replace("sqlite:///", "sqlite:///file:") + "?mode=ro&uri=true"
-        (result,) = await access(url)
+        result, control = await access(url)
         assert await checkpointer.list_threads() == []
     assert (result.status, result.remedy) == ("warning", "")
     assert "but not written" in result.message
+    assert "All tables of thread control can be read, but not written" in control.message

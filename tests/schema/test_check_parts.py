@@ -52,11 +52,13 @@ async def test_all_parts_are_looked_at_where_all_are(empty_url: str) -> None:
     findings = await check_database(empty_url)
     messages = with_layout(LAYOUT_OF_MESSAGES, empty_url)
     graph = with_layout(LAYOUT_OF_GRAPHS, empty_url)
-    assert checks(findings) == [*ONCE, *messages, *graph, *graph]
-    first, second = 2 + len(messages), 2 + len(messages) + len(graph)
+    assert checks(findings) == [*ONCE, *messages, *graph, *graph, *graph]
+    first = 2 + len(messages)
+    second, third = first + len(graph), first + 2 * len(graph)
     for place, finding in enumerate(findings):
         assert (" of the graph state " in finding.message) is (first <= place < second)
-        assert (" of the memory store " in finding.message) is (second <= place)
+        assert (" of the memory store " in finding.message) is (second <= place < third)
+        assert (" of thread control " in finding.message) is (third <= place)
 
 
 async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
@@ -73,6 +75,7 @@ async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
         ("messages", "graph", "for messages"),
         ("graph", "messages", "for the state of graphs"),
         ("store", "messages", "for the memory store"),
+        ("control", "messages", "for owners, leases, append keys and truncations"),
     ],
 )
 async def test_a_part_that_is_named_is_looked_at(

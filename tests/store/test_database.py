@@ -23,7 +23,7 @@ from threadlog.errors import (
 from threadlog.graph.client import GraphClient
 from threadlog.langgraph import Saver, Store
 from threadlog.messages import UserMessage
-from threadlog.models import GRAPH, MESSAGES, PARTS, STORE
+from threadlog.models import PARTS
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
 
@@ -134,7 +134,7 @@ async def test_an_sqlite_file_is_given_all_tables_on_opening(sqlite_url: str) ->
     async with Database(sqlite_url) as database:
         await database.checkpointer.append("t", [message("x")])
         await database.store.aput(("a",), "k", {})
-    assert await tables(sqlite_url) == MESSAGES.tables | GRAPH.tables | STORE.tables
+    assert await tables(sqlite_url) == {name for part in PARTS for name in part.tables}
 
 
 @pytest.mark.one_database

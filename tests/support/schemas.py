@@ -12,7 +12,7 @@ from tests.support.databases import on_connection
 from tests.support.postgres_schemas import described, partitions
 from threadlog import Checkpointer
 from threadlog.graph.client import GraphClient
-from threadlog.models import MESSAGES, PARTS, SchemaPart, cubepi_metadata
+from threadlog.models import CONTROL, MESSAGES, PARTS, SchemaPart, cubepi_metadata
 
 TABLES: Final = sorted(cubepi_metadata.tables)
 OWN_TABLE: Final = "threadlog_alembic_version"
@@ -136,12 +136,27 @@ def _tidy(sql: str) -> str:
     return " ".join(sql.split()).replace("(CURRENT_TIMESTAMP)", "CURRENT_TIMESTAMP")
 
 
-async def tables(url: str) -> set[str]:
-    """Return the names of a database's tables, without partitions."""
+def needed_by(part: SchemaPart) -> list[SchemaPart]:
+    """Return the other parts that a part refers to."""
+    return [MESSAGES] if part is CONTROL else []
+
+
+async def tables(url: str, part: SchemaPart | None = None) -> set[str]:
+    """Return the names of a database's tables, without partitions.
+
+    Args:
+        url: the database.
+        part: a part of the schema: without the tables of the parts that it needs.
+    """
+    needed = {
+        name
+        for each in (needed_by(part) if part else ())
+        for name in (*each.tables, each.revision_table)
+    }
 
     def work(connection: Connection) -> set[str]:
         found = set(inspect(connection).get_table_names())
-        return found - partitions(connection)
+        return found - partitions(connection) - needed
 
     return await on_connection(url, work)
 
@@ -179,9 +194,12 @@ async def differences(url: str, part: SchemaPart = MESSAGES) -> list[Any]:
 
 async def expected(url: str, part: SchemaPart = MESSAGES) -> dict[str, str]:
     """Create the tables of a part's models in an empty database, look at them, and drop them."""
-    await on_connection(url, part.metadata.create_all)
+    every = [*needed_by(part), part]
+    for each in every:
+        await on_connection(url, each.metadata.create_all)
     found = await definitions(url, part)
-    await on_connection(url, part.metadata.drop_all)
+    for each in reversed(every):
+        await on_connection(url, each.metadata.drop_all)
     return found
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, event, inspect, text
 
 import threadlog.migrations.plugin  # noqa: F401 - registers the directives
 from tests.support.databases import on_connection
+from tests.support.ways import host_engine
 from threadlog import MESSAGE_CODEC, Checkpointer
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.messages import TextContent, UserMessage
@@ -122,8 +123,12 @@ async def _insert(url: str, table: str, **row: Any) -> None:
 
 
 async def assert_stored(url: str, version: int) -> None:
-    """Open the database, find what `store` wrote at a version, and go on with it."""
-    async with Checkpointer(url) as checkpointer:
+    """Open the database, find what `store` wrote at a version, and go on with it.
+
+    On an application's engine, which creates no tables on SQLite either.
+    """
+    engine = host_engine(url)
+    async with Checkpointer(engine=engine) as checkpointer:
         data = await checkpointer.load("t")
         assert data is not None
         assert (data.messages, data.extra) == ([MESSAGE], {"customer": "u1"})
@@ -138,6 +143,7 @@ async def assert_stored(url: str, version: int) -> None:
         await checkpointer.save_hitl_answer("t", run_id="run-2", question_id="q", answer=True)
         await checkpointer.mark_run_complete("t", "run-2")
         assert [stored.seq for stored in await checkpointer.read("t")] == [1, 2]
+    await engine.dispose()
 
 
 async def faults(url: str) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from typing import Final
 from sqlalchemy import Connection, make_url
 
 from tests.support.databases import on_connection
+from tests.support.schemas import needed_by
 from threadlog import migrating
 from threadlog.models import PARTS, PartName, SchemaPart
 from threadlog.schema.migrate import Outcome
@@ -37,6 +38,13 @@ ROWS: Final[dict[PartName, list[str]]] = {
             "('a', 'a.', 'a.', 'b', '{}', '2026-01-01', '2026-01-01')"
         ),
     ],
+    "control": [
+        "INSERT INTO cubepi_threads (thread_id, extra) VALUES ('a', '{}')",
+        "INSERT INTO threadlog_owners VALUES ('a', 'ann')",
+        "INSERT INTO threadlog_leases VALUES ('a', 'r', 1, '2026-01-01')",
+        "INSERT INTO threadlog_append_keys VALUES ('a', 'k', 1, 2, '2026-01-01')",
+        "INSERT INTO threadlog_truncations VALUES ('a', 2, 1, 1, NULL, '2026-01-01')",
+    ],
 }
 """Rows of each part, of which one needs another."""
 
@@ -52,8 +60,15 @@ LOSSES: Final = [
 """Everything that can be lost of each part, its version table aside."""
 
 
+async def prepare(url: str, part: SchemaPart) -> None:
+    """Create the parts of the schema that a part needs."""
+    for each in needed_by(part):
+        await migrating.upgrade(url, part=each.name)
+
+
 async def upgrade(url: str, part: SchemaPart) -> Outcome:
-    """Upgrade one part; return the outcome."""
+    """Upgrade one part, after the parts that it needs; return the outcome."""
+    await prepare(url, part)
     outcomes = await migrating.upgrade(url, part=part.name)
     assert list(outcomes) == [part.name]
     return outcomes[part.name]

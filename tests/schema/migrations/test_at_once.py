@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, create_engine, event, func, select
 
-from tests.schema.migrations.running import fail, is_mysql
+from tests.schema.migrations.running import fail, is_mysql, prepare
 from tests.support.databases import engine_for
 from tests.support.matrix import on_each
 from tests.support.schemas import differences, opens, tables, version_rows
@@ -158,6 +158,7 @@ def test_a_migration_holds_a_host_s_file_before_it_looks(tmp_path: Path, transac
 async def test_a_migration_waits_for_another_only_so_long(
     innodb_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
 ) -> None:
+    await prepare(innodb_database, part)
     monkeypatch.setattr(mysql, "_MIGRATION_SECONDS", 1)
     engine = engine_for(innodb_database)
     async with engine.connect() as other:
@@ -166,7 +167,7 @@ async def test_a_migration_waits_for_another_only_so_long(
             await migrating.upgrade(innodb_database, part=part.name)
     await engine.dispose()
     assert held == 1
-    assert await tables(innodb_database) == set()
+    assert await tables(innodb_database, part) == set()
     done = await migrating.upgrade(innodb_database, part=part.name)
     assert done == {part.name: "created"}
 

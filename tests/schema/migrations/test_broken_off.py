@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from alembic.operations import Operations
 
-from tests.schema.migrations.running import fail, upgrade
+from tests.schema.migrations.running import fail, prepare, upgrade
 from tests.support.schemas import (
     definitions,
     differences,
@@ -19,10 +19,10 @@ from tests.support.schemas import (
 )
 from threadlog import migrating
 from threadlog.errors import CubepiSchemaMismatch, CubepiSchemaUninitialized
-from threadlog.models import GRAPH, MESSAGES, PARTS, STORE, PartName, SchemaPart
+from threadlog.models import CONTROL, GRAPH, MESSAGES, PARTS, STORE, PartName, SchemaPart
 from threadlog.schema import migrate
 
-_STATEMENTS: Final[dict[PartName, int]] = {"messages": 12, "graph": 17, "store": 8}
+_STATEMENTS: Final[dict[PartName, int]] = {"messages": 12, "graph": 17, "store": 8, "control": 11}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,7 @@ async def test_a_run_that_broke_off_is_completed(
     wanted = await expected(innodb_database, part)
     script = statements_of(migrating.upgrade_sql(innodb_database, part=part.name))
     assert len(script) == _STATEMENTS[part.name]
+    await prepare(innodb_database, part)
     await run(innodb_database, *script[:done])
     await upgrade(innodb_database, part)
     assert await definitions(innodb_database, part) == wanted
@@ -46,6 +47,7 @@ async def test_a_run_that_broke_off_is_completed(
 async def test_a_failure_while_running_is_completed(
     innodb_database: str, part: SchemaPart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await prepare(innodb_database, part)
     monkeypatch.setattr(Operations, "create_index", fail, raising=False)
     with pytest.raises(RuntimeError, match="broke off"):
         await upgrade(innodb_database, part)
@@ -74,7 +76,12 @@ async def test_the_first_part_is_done_where_the_second_breaks_off(
     await opens(innodb_database)
     monkeypatch.undo()
     done = await migrating.upgrade(innodb_database)
-    assert done == {"messages": "unchanged", "graph": "completed", "store": "created"}
+    assert done == {
+        "messages": "unchanged",
+        "graph": "completed",
+        "store": "created",
+        "control": "created",
+    }
     await opens(innodb_database, GRAPH)
 
 
@@ -83,10 +90,11 @@ async def test_a_failure_on_sqlite_leaves_nothing(
 ) -> None:
     """SQLite's DDL is one transaction."""
     url = f"sqlite:///{tmp_path}/threads.db"
+    await prepare(url, part)
     monkeypatch.setattr(Operations, "create_index", fail, raising=False)
     with pytest.raises(RuntimeError, match="broke off"):
         await upgrade(url, part)
-    assert await tables(url) == set()
+    assert await tables(url, part) == set()
 
 
 @pytest.mark.parametrize(
@@ -95,6 +103,7 @@ async def test_a_failure_on_sqlite_leaves_nothing(
         (MESSAGES, ["cubepi_schema_version", "cubepi_hitl_answers"]),
         (GRAPH, ["threadlog_graph_version", "app_runs"]),
         (STORE, ["threadlog_store_version"]),
+        (CONTROL, ["threadlog_control_version", "threadlog_owners"]),
     ],
 )
 async def test_a_downgrade_that_broke_off_is_completed(
@@ -106,4 +115,4 @@ async def test_a_downgrade_that_broke_off_is_completed(
     with pytest.raises(CubepiSchemaMismatch):
         await opens(innodb_database, part)
     await migrating.downgrade(innodb_database, part=part.name)
-    assert await tables(innodb_database) == {part.revision_table}
+    assert await tables(innodb_database, part) == {part.revision_table}

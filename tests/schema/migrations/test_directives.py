@@ -41,7 +41,8 @@ async def test_created_at_version_5_it_is_what_the_models_say(empty_url: str) ->
     assert await definitions(empty_url) == wanted
     assert await version_rows(empty_url) == [5]
     assert await faults(empty_url) == []
-    await opens(empty_url)
+    await opens(empty_url)  # with thread control, in a file of SQLite
+    await migrate(empty_url, "drop_threadlog_control_schema", 1)
     await migrate(empty_url, "drop_threadlog_schema", 5)
     assert await tables(empty_url) == set()
 

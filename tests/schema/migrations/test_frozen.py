@@ -14,6 +14,7 @@ from tests.schema.migrations.directives import (
     script,
     store,
 )
+from tests.schema.migrations.running import prepare
 from tests.support.schemas import (
     PARTITIONS,
     TABLES,
@@ -26,7 +27,7 @@ from tests.support.schemas import (
 )
 from tests.unit.test_architecture import ROOT, imports
 from threadlog import migrating
-from threadlog.models import GRAPH, STORE, PartName, SchemaPart
+from threadlog.models import CONTROL, GRAPH, STORE, PartName, SchemaPart
 
 FROZEN: Final = Path(__file__).parent
 
@@ -51,10 +52,15 @@ STORE_HISTORY: Final[tuple[Call, ...]] = (
     ("create_threadlog_store_schema", 1),
     ("drop_threadlog_store_schema", 1),
 )
+CONTROL_HISTORY: Final[tuple[Call, ...]] = (
+    ("create_threadlog_control_schema", 1),
+    ("drop_threadlog_control_schema", 1),
+)
 HISTORIES: Final = [
     ("frozen", HISTORY),
     ("frozen_graph", GRAPH_HISTORY),
     ("frozen_store", STORE_HISTORY),
+    ("frozen_control", CONTROL_HISTORY),
 ]
 
 
@@ -84,6 +90,7 @@ def tidy(sql: str) -> list[str]:
         ("messages", ("create_threadlog_schema", 5)),
         ("graph", ("create_threadlog_graph_schema", 1)),
         ("store", ("create_threadlog_store_schema", 1)),
+        ("control", ("create_threadlog_control_schema", 1)),
     ],
 )
 def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call) -> None:
@@ -99,6 +106,7 @@ def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call)
         "history/message_log",
         "history/graph_state",
         "history/memory_store",
+        "history/control",
         "alembic/steps",
         "directives",
         "helpers",
@@ -110,7 +118,8 @@ def test_frozen_steps_never_read_the_models(name: str) -> None:
     assert [module for module in imported if module.startswith("threadlog.models")] == []
     revision = imports(ROOT / "migrations" / "alembic" / "versions" / "v5_message_log.py")
     assert set(revision) == {"threadlog.migrations.alembic.steps"}
-    for folder, module in (("graph", "graph_state"), ("store", "memory_store")):
+    modules = {"graph": "graph_state", "store": "memory_store", "control": "control"}
+    for folder, module in modules.items():
         path = ROOT / "migrations" / "alembic" / f"{folder}_versions" / f"v1_{module}.py"
         assert set(imports(path)) == {
             "threadlog.migrations.alembic.steps",
@@ -118,16 +127,20 @@ def test_frozen_steps_never_read_the_models(name: str) -> None:
         }
 
 
-@pytest.mark.parametrize(("part", "history"), [(GRAPH, GRAPH_HISTORY), (STORE, STORE_HISTORY)])
+@pytest.mark.parametrize(
+    ("part", "history"),
+    [(GRAPH, GRAPH_HISTORY), (STORE, STORE_HISTORY), (CONTROL, CONTROL_HISTORY)],
+)
 async def test_the_script_of_another_part_runs_as_it_is(
     empty_url: str, part: SchemaPart, history: Sequence[Call]
 ) -> None:
     dialect = make_url(empty_url).get_backend_name()
+    await prepare(empty_url, part)
     await run(empty_url, *statements_of(script(dialect, history[0])))
     assert await differences(empty_url, part) == []
     await opens(empty_url, part)
     await run(empty_url, *statements_of(script(dialect, history[1])))
-    assert await tables(empty_url) == set()
+    assert await tables(empty_url, part) == set()
 
 
 async def test_the_script_of_an_upgrade_runs_as_it_is(empty_url: str) -> None:
@@ -150,5 +163,6 @@ def test_the_newest_version_is_that_of_the_models(dialect: str) -> None:
     newest = script(dialect, ("create_threadlog_schema", 5))
     assert sorted(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == TABLES
     assert newest.count(PARTITIONS) == 2
-    newest = script(dialect, ("create_threadlog_graph_schema", GRAPH.version))
-    assert set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == GRAPH.tables
+    for part in (GRAPH, CONTROL):
+        newest = script(dialect, (f"create_threadlog_{part.name}_schema", part.version))
+        assert set(re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)", newest)) == part.tables

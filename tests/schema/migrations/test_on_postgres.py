@@ -20,7 +20,7 @@ from tests.schema.migrations.directives import (
     script,
     store,
 )
-from tests.schema.migrations.running import fail, upgrade
+from tests.schema.migrations.running import fail, prepare, upgrade
 from tests.schema.migrations.test_frozen import FROZEN, HISTORIES, tidy
 from tests.support.databases import engine_for, on_connection
 from tests.support.postgres_schemas import framework, partitions, split
@@ -40,10 +40,19 @@ from threadlog.databases.postgres import database as backend
 from threadlog.errors import CheckpointerLockTimeoutError, CubepiSchemaMismatch
 from threadlog.messages import TextContent, UserMessage
 from threadlog.migrations import postgres
-from threadlog.models import GRAPH, MESSAGES, PARTS, STORE, PartName, SchemaPart, cubepi_metadata
+from threadlog.models import (
+    CONTROL,
+    GRAPH,
+    MESSAGES,
+    PARTS,
+    STORE,
+    PartName,
+    SchemaPart,
+    cubepi_metadata,
+)
 
 NOWHERE: Final = "postgresql://user:p%25w@nowhere.invalid/none"
-_STATEMENTS: Final[dict[PartName, int]] = {"messages": 16, "graph": 17, "store": 8}
+_STATEMENTS: Final[dict[PartName, int]] = {"messages": 16, "graph": 17, "store": 8, "control": 11}
 
 # What is ours alone: two indexes, the collation of ids, and how a default is written.
 _INDEXES: Final = "CREATE INDEX ix_cubepi_threads_"
@@ -61,6 +70,7 @@ def test_what_directives_do_is_frozen(name: str, history: Sequence[Call]) -> Non
         ("messages", ("create_threadlog_schema", 5)),
         ("graph", ("create_threadlog_graph_schema", 1)),
         ("store", ("create_threadlog_store_schema", 1)),
+        ("control", ("create_threadlog_control_schema", 1)),
     ],
 )
 def test_the_revision_is_the_directive(part: PartName, call: Call) -> None:
@@ -108,6 +118,7 @@ async def test_the_script_makes_the_same_tables(postgres_database: str, part: Sc
     text = migrating.upgrade_sql(NOWHERE, part=part.name)
     assert text.lstrip().startswith("BEGIN;")
     assert text.rstrip().endswith("COMMIT;")
+    await prepare(postgres_database, part)
     await run(postgres_database, *statements_of(text))
     assert await definitions(postgres_database, part) == wanted
     assert await upgrade(postgres_database, part) == "unchanged"
@@ -126,6 +137,7 @@ def test_the_script_runs_as_one_text(postgres_database: str) -> None:
         "messages": "unchanged",
         "graph": "unchanged",
         "store": "unchanged",
+        "control": "unchanged",
     }
 
 
@@ -141,6 +153,7 @@ async def test_a_script_that_broke_off_is_completed(
     wanted = await expected(postgres_database, part)
     text = statements_of(migrating.upgrade_sql(postgres_database, part=part.name))
     assert len(text) == _STATEMENTS[part.name]
+    await prepare(postgres_database, part)
     await run(postgres_database, *text[:done])
     await upgrade(postgres_database, part)
     assert await definitions(postgres_database, part) == wanted
@@ -151,11 +164,13 @@ async def test_a_failure_leaves_nothing(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
 ) -> None:
     """A part's migration is one transaction."""
+    await prepare(postgres_database, part)
+    before = await tables(postgres_database), await on_connection(postgres_database, partitions)
     monkeypatch.setattr(Operations, "create_index", fail, raising=False)
     with pytest.raises(RuntimeError, match="broke off"):
         await upgrade(postgres_database, part)
-    assert await tables(postgres_database) == set()
-    assert await on_connection(postgres_database, partitions) == set()
+    after = await tables(postgres_database), await on_connection(postgres_database, partitions)
+    assert after == before
 
 
 async def test_a_downgrade_that_fails_leaves_all(
@@ -295,6 +310,7 @@ async def test_the_texts_upgrade_as_the_framework_s_do(postgres_database: str) -
 async def test_a_migration_waits_for_another_only_so_long(
     postgres_database: str, monkeypatch: pytest.MonkeyPatch, part: SchemaPart
 ) -> None:
+    await prepare(postgres_database, part)
     monkeypatch.setattr(backend, "_MIGRATION_SECONDS", 1)
     engine = engine_for(postgres_database)
     async with engine.connect() as other:
@@ -303,7 +319,7 @@ async def test_a_migration_waits_for_another_only_so_long(
             await migrating.upgrade(postgres_database, part=part.name)
         await other.execute(select(func.pg_advisory_unlock(backend._MIGRATION_LOCK)))
     await engine.dispose()
-    assert await tables(postgres_database) == set()
+    assert await tables(postgres_database, part) == set()
     assert await migrating.upgrade(postgres_database, part=part.name) == {part.name: "created"}
 
 
@@ -341,6 +357,7 @@ def _locks(connection: Connection) -> int:
         (MESSAGES, ["cubepi_schema_version", "cubepi_hitl_answers"]),
         (GRAPH, ["threadlog_graph_version", "app_runs"]),
         (STORE, ["threadlog_store_version"]),
+        (CONTROL, ["threadlog_control_version", "threadlog_owners"]),
     ],
 )
 async def test_what_is_half_dropped_is_dropped(
@@ -352,7 +369,8 @@ async def test_what_is_half_dropped_is_dropped(
     with pytest.raises(CubepiSchemaMismatch):
         await opens(postgres_database, part)
     await migrating.downgrade(postgres_database, part=part.name)
-    assert await tables(postgres_database) == {part.revision_table}
+    assert await tables(postgres_database, part) == {part.revision_table}
+    await migrating.downgrade(postgres_database)
     assert await on_connection(postgres_database, partitions) == set()
 
 

@@ -119,7 +119,7 @@ async def test_revisions_of_one_part_are_no_other_s(empty_url: str) -> None:
     for call, revision in ((migrating.upgrade, "0005"), (migrating.downgrade, "-1")):
         with pytest.raises(ConfigurationError, match=f"{revision}.*part='messages'"):
             await call(empty_url, revision)
-    with pytest.raises(ConfigurationError, match="'messages', 'graph', 'store', not 'graphs'"):
+    with pytest.raises(ConfigurationError, match="'graph', 'store', 'control', not 'graphs'"):
         await migrating.upgrade(empty_url, part="graphs")  # type: ignore[arg-type]  # mistaken
     assert await tables(empty_url) == set()
     assert await migrating.upgrade(empty_url, "0005", part="messages") == {"messages": "created"}

@@ -22,7 +22,7 @@ from threadlog import Checkpointer, migrating
 from threadlog.errors import CubepiSchemaError, CubepiSchemaUninitialized
 from threadlog.messages import TextContent, UserMessage
 from threadlog.migrations import write_schema_version_op
-from threadlog.models import GRAPH, MESSAGES, PARTS, STORE, SchemaPart, cubepi_metadata
+from threadlog.models import CONTROL, GRAPH, MESSAGES, PARTS, STORE, SchemaPart, cubepi_metadata
 
 # Of text: JSON is text too on MariaDB, with a check.
 _BYTEWISE = re.compile(r"COLLATE utf8mb4_bin(?!.*CHECK \(json_valid)")
@@ -33,7 +33,7 @@ async def test_the_revision_makes_what_the_models_say(empty_url: str, part: Sche
     await upgrade(empty_url, part)
     assert await definitions(empty_url, part) == wanted
     assert await version_rows(empty_url, part) == [part.version]
-    assert await tables(empty_url) == {*part.tables, part.revision_table}
+    assert await tables(empty_url, part) == {*part.tables, part.revision_table}
 
 
 async def test_all_parts_are_made_unless_one_is_named(empty_url: str) -> None:
@@ -56,6 +56,7 @@ async def test_a_migrated_database_opens(empty_url: str) -> None:
         assert await checkpointer.load("t") is not None
     await opens(empty_url, GRAPH)
     await opens(empty_url, STORE)
+    await opens(empty_url, CONTROL)
 
 
 async def test_tables_have_partitions_and_collations(innodb_database: str) -> None:
@@ -116,7 +117,7 @@ async def test_up_down_and_up_again(empty_url: str, part: SchemaPart) -> None:
     first = await definitions(empty_url, part)
     await run(empty_url, *ROWS[part.name])
     await migrating.downgrade(empty_url, part=part.name)
-    assert await tables(empty_url) == {part.revision_table}
+    assert await tables(empty_url, part) == {part.revision_table}
     await upgrade(empty_url, part)
     assert await definitions(empty_url, part) == first
     assert await version_rows(empty_url, part) == [part.version]

@@ -42,10 +42,12 @@ def test_the_command_says_it_for_each_part(empty_url: str) -> None:
         ("Created the tables", "of version 5."),
         ("Created what was missing", "of version 1."),
         ("Created the tables", "of version 1."),
+        ("Created the tables", "of version 1."),
         ("Nothing to do", "of version 5."),
     ]
     assert "graph state's schema" in first.stdout
     assert "memory store's schema" in every.stdout
+    assert "thread control's schema" in every.stdout
 
 
 def test_what_was_done_is_said_before_an_error(empty_url: str) -> None:

@@ -1,0 +1,48 @@
+-- The statements of the control directives on sqlite, at version 1.
+-- Frozen: applications have run these statements. Add a newer version at the end, change nothing else.
+CREATE TABLE IF NOT EXISTS threadlog_control_version (
+    version INTEGER NOT NULL,
+    PRIMARY KEY (version) ON CONFLICT IGNORE
+);
+CREATE TABLE IF NOT EXISTS threadlog_owners (
+    thread_id VARCHAR(255) NOT NULL,
+    owner VARCHAR(255) NOT NULL,
+    PRIMARY KEY (thread_id),
+    FOREIGN KEY(thread_id) REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE
+);
+CREATE TABLE IF NOT EXISTS threadlog_leases (
+    thread_id VARCHAR(255) NOT NULL,
+    run_id VARCHAR(255) NOT NULL,
+    token BIGINT NOT NULL,
+    expires_at VARCHAR(32) NOT NULL,
+    PRIMARY KEY (thread_id, run_id),
+    FOREIGN KEY(thread_id) REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE
+);
+CREATE TABLE IF NOT EXISTS threadlog_append_keys (
+    thread_id VARCHAR(255) NOT NULL,
+    append_key VARCHAR(255) NOT NULL,
+    first_seq BIGINT NOT NULL,
+    last_seq BIGINT NOT NULL,
+    created_at VARCHAR(32) NOT NULL,
+    PRIMARY KEY (thread_id, append_key),
+    FOREIGN KEY(thread_id) REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE
+);
+CREATE TABLE IF NOT EXISTS threadlog_truncations (
+    thread_id VARCHAR(255) NOT NULL,
+    last_seq BIGINT NOT NULL,
+    after_seq BIGINT NOT NULL,
+    message_count BIGINT NOT NULL,
+    run_id VARCHAR(255),
+    truncated_at VARCHAR(32) NOT NULL,
+    PRIMARY KEY (thread_id, last_seq),
+    FOREIGN KEY(thread_id) REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE
+);
+CREATE INDEX ix_threadlog_owners_owner ON threadlog_owners (owner, thread_id);
+CREATE INDEX ix_threadlog_append_keys_created ON threadlog_append_keys (created_at);
+DELETE FROM threadlog_control_version WHERE version >= 0;
+INSERT INTO threadlog_control_version (version) VALUES (1);
+DROP TABLE IF EXISTS threadlog_control_version;
+DROP TABLE IF EXISTS threadlog_truncations;
+DROP TABLE IF EXISTS threadlog_append_keys;
+DROP TABLE IF EXISTS threadlog_leases;
+DROP TABLE IF EXISTS threadlog_owners;
