@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from threadlog.models import MESSAGES, PARTITION_COUNT, Message, SchemaPart
+from threadlog.models import CONTROL, MESSAGES, PARTITION_COUNT, Message, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.catalog.postgres import Collation, PostgresCatalogue
 from threadlog.schema.result import (
@@ -104,10 +104,12 @@ def _metadata_index(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
 
 def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     """Check that all texts have one collation: PostgreSQL does not compare different ones."""
-    collations = PostgresCatalogue(uow).collations(part)
+    catalogue = PostgresCatalogue(uow)
+    collations = catalogue.collations(part)
     if not collations:
         return
-    base = _base(collations)
+    # The tables of thread control are compared with those of the messages.
+    base = _base(catalogue.collations(MESSAGES) if part is CONTROL else collations)
     wrong: defaultdict[str, dict[str, Collation]] = defaultdict(dict)
     for (table, column), collation in collations.items():
         if collation.name != base.name:

@@ -14,7 +14,13 @@ from tests.support.schemas import definitions, run
 from threadlog import migrating
 from threadlog.migrations import exclude_threadlog_tables
 from threadlog.migrations.plugin import NAME
-from threadlog.models import PARTS, cubepi_metadata, graph_metadata, store_metadata
+from threadlog.models import (
+    PARTS,
+    control_metadata,
+    cubepi_metadata,
+    graph_metadata,
+    store_metadata,
+)
 
 PLUGINS: Final = ("alembic.autogenerate.*", NAME)
 
@@ -130,9 +136,10 @@ async def test_tables_that_a_host_gives_up_are_dropped_with_their_partitions(
 ) -> None:
     await migrating.upgrade(postgres_database)
     kept = [graph_metadata, store_metadata]
-    assert nothing(await generated(postgres_database, [cubepi_metadata, *kept]))
+    given_up = [cubepi_metadata, control_metadata]
+    assert nothing(await generated(postgres_database, [*given_up, *kept]))
     up, _ = await generated(postgres_database, kept)
-    assert up.count("op.drop_table") == len(cubepi_metadata.tables)
+    assert up.count("op.drop_table") == sum(len(each.tables) for each in given_up)
     await run_python(postgres_database, up)
     up, _ = await generated(postgres_database, kept)
     assert "op." not in up

@@ -20,7 +20,7 @@ from tests.schema.migrations.directives import (
     script,
     store,
 )
-from tests.schema.migrations.running import fail, prepare, upgrade
+from tests.schema.migrations.running import ROWS, fail, prepare, upgrade
 from tests.schema.migrations.test_frozen import FROZEN, HISTORIES, tidy
 from tests.support.databases import engine_for, on_connection
 from tests.support.postgres_schemas import framework, partitions, split
@@ -273,6 +273,21 @@ async def test_a_database_of_the_framework_is_adopted(frameworks_database: str) 
         loaded = await checkpointer.load("t")
     assert loaded is not None
     assert loaded.messages == [message]
+
+
+async def test_control_has_the_collation_of_the_threads(frameworks_database: str) -> None:
+    """Columns of different collations could not be compared."""
+    await upgrade(frameworks_database, CONTROL)
+    await run(
+        frameworks_database,
+        *ROWS["control"],
+        "SELECT * FROM threadlog_leases JOIN cubepi_threads USING (thread_id)",
+        "SELECT * FROM threadlog_leases JOIN cubepi_runs USING (thread_id, run_id)",
+    )
+    found = await definitions(frameworks_database, CONTROL)
+    assert not [table for table in found if "text C" in found[table]]
+    assert await faults(frameworks_database) == []
+    assert await differences(frameworks_database, CONTROL) == []
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
