@@ -14,7 +14,7 @@ def test_the_page_is_made_of_the_sources() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "`async append(thread_id: str, messages: Sequence[MessageT]) -> None`",
+        "`async load_pending(thread_id: str) -> tuple[RequestT, str | None] | None`",
         "- `thread_id`: the thread.",
         "| `seq` | `Mapped[int]` | The message's number in its thread: 1, 2, 3, … |",
         "| `appends` | `int` | How many calls share it. |",
