@@ -372,13 +372,13 @@ class EngineUnitOfWork(UnitOfWork):
         if not autocommit and not connection.in_transaction():
             connection.begin()
         text, sent, many = compiled.prepare(given)
-        cursor = None
+        events, cursor = self._engine.dispatch, None  # a connection's joins them anew each time
         try:
             cursor = driver_connection.cursor()
-            for before in connection.dispatch.before_cursor_execute:
+            for before in events.before_cursor_execute:
                 text, sent = before(connection, cursor, text, sent, None, many)
             (cursor.executemany if many else cursor.execute)(text, sent)
-            for after in connection.dispatch.after_cursor_execute:
+            for after in events.after_cursor_execute:
                 after(connection, cursor, text, sent, None, many)
             rows = FetchedRows(cursor.fetchall() if cursor.description else ())
             rows.rowcount, rows.lastrowid = cursor.rowcount, getattr(cursor, "lastrowid", 0)
