@@ -24,8 +24,9 @@ from threadlog.repositories.log.message import NewMessage, PlacedMessages
 from threadlog.repositories.log.thread import ThreadTail
 from threadlog.runtime.transactions import TransactionRunner
 
-# Bytes of a row whose message is appended in one statement: the server copies a longer one more
-# often. The ids stand in that statement seven times.
+# Messages that are appended in one statement, and bytes of their rows: its text differs with their
+# number, and the server copies long ones more often. The ids stand in it seven times.
+_FEW: Final = 8
 _SHORT: Final = 200_000
 _IDS: Final = 8_000
 
@@ -142,7 +143,9 @@ class AppendTransaction:
         self._requests = requests
         self._is_short = (
             len(requests) == 1
-            and len(requests[0].messages) == 1
+            and len(requests[0].messages) <= _FEW
+            and len(requests[0].batches) == 1
+            and len(requests[0].run_ids) <= 1
             and requests[0].conditions is None
             and requests[0].batches[0].size + _IDS <= min(statement_limit, _SHORT)
         )
@@ -178,13 +181,14 @@ class AppendTransaction:
         return outcomes
 
     def _lock_and_append(self, uow: UnitOfWork) -> range | None:
-        """Lock the thread and insert one message in one statement.
+        """Lock the thread and insert the messages in one statement.
 
         Returns:
-            Its seq; None if there is no such thread, or the message's run is completed.
+            Their seqs; None if there is no such thread, or the messages' run is completed.
         """
         (request,) = self._requests
-        tail = uow.messages.lock_and_append(request.thread_id, request.messages[0])
+        run_id = next(iter(request.run_ids), None)
+        tail = uow.messages.lock_and_append(request.thread_id, request.messages, run_id)
         if tail is None:
             return None
         self._after_seqs = {0: tail.last_seq}

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BindParameter,
+    ColumnElement,
     Select,
     and_,
     bindparam,
@@ -110,13 +111,22 @@ _IS_RUN: Final = and_(
 )
 
 
+def _given(place: int) -> list[ColumnElement[Any]]:
+    """Return the parameters of a message: ``role_0`` and so on for the first one."""
+    return [
+        bindparam(f"{column.name}_{place}", type_=column.type).label(column.name)
+        for column in _GIVEN
+    ]
+
+
 @cache
-def _lock_and_append(dialect: str, *, of_run: bool, has_control: bool) -> Statement:
-    """Return the INSERT that locks a thread and adds a message after its last one.
+def _lock_and_append(dialect: str, count: int, *, of_run: bool, has_control: bool) -> Statement:
+    """Return the INSERT that locks a thread and adds messages after its last one.
 
     Args:
         dialect: the name of the dialect.
-        of_run: whether the message belongs to a run, which must not be completed.
+        count: how many messages.
+        of_run: whether messages belong to a run, which must not be completed.
         has_control: whether the database has thread control.
     """
     # On MySQL all subqueries lock, so that the statement reads what was committed when it got
@@ -126,22 +136,26 @@ def _lock_and_append(dialect: str, *, of_run: bool, has_control: bool) -> Statem
     if has_control:
         allocated = func.greatest(allocated, truncated_seq(lock))
     seq = allocated + 1
-    given = [bindparam(column.name, type_=column.type) for column in _GIVEN]
     key: BindParameter[str] = bindparam("thread_id", type_=THREADS.c.thread_id.type)
-    row = (
-        select(
-            THREADS.c.thread_id,
-            with_number_kept(seq, NEEDS_TOUCH, dialect),
-            *given,
-        )
+    rows = (
+        select(THREADS.c.thread_id, with_number_kept(seq, NEEDS_TOUCH, dialect).label("seq"))
         .where(THREADS.c.thread_id == key, try_advisory_lock(key, dialect, wait=False))
         .with_for_update()
     )
     if of_run:
         is_completed = RUNS.c.completed_at.is_not(None)
-        row = unless_under_lock(row, RUNS, _IS_RUN, is_completed, dialect)
+        rows = unless_under_lock(rows, RUNS, _IS_RUN, is_completed, dialect)
+    if count == 1:
+        rows = rows.add_columns(*_given(0))
+    else:
+        # The lock is tried once, not for each message: a CTE runs at most once.
+        first = rows.cte("first")
+        selects = (select(literal(place).label("place"), *_given(place)) for place in range(count))
+        given = union_all(*selects).subquery("given")
+        columns = (given.c[column.name] for column in _GIVEN)
+        rows = select(first.c.thread_id, first.c.seq + given.c.place, *columns)
     names = ["thread_id", "seq", *(column.name for column in _GIVEN)]
-    statement = insert(MESSAGES).from_select(names, row)
+    statement = insert(MESSAGES).from_select(names, rows)
     needs_touch = select(NEEDS_TOUCH).where(THREADS.c.thread_id == key).scalar_subquery()
     returning = with_number_returned(statement, MESSAGES.c.seq, needs_touch, dialect)
     return Statement(returning.execution_options(preserve_rowcount=True))
@@ -223,29 +237,45 @@ class MessageRepository(Repository):
         ]
         self.uow.run(_INSERT, rows)
 
-    def lock_and_append(self, thread_id: str, message: NewMessage) -> ThreadTail | None:
-        """Lock a thread, and insert a message after its last one, in one statement.
+    def lock_and_append(
+        self, thread_id: str, messages: Sequence[NewMessage], run_id: str | None
+    ) -> ThreadTail | None:
+        """Lock a thread, and insert messages after its last one, in one statement.
 
-        Only for sessions at READ COMMITTED on a server of `ONE_STATEMENT_DIALECTS`.
+        Only for sessions at READ COMMITTED on a server of `ONE_STATEMENT_DIALECTS`. The text
+        differs with the number of messages.
+
+        Args:
+            thread_id: the thread.
+            messages: the messages in order.
+            run_id: the run that messages belong to; None if they belong to none.
 
         Returns:
-            The end of the thread before the message, with the lock held; None if the thread
-            does not exist or the message's run is completed, on PostgreSQL also if the thread
-            is locked or the run is not claimed: then nothing was inserted.
+            The end of the thread before the messages, with the lock held; None if the thread
+            does not exist or the run is completed, on PostgreSQL also if the thread is locked
+            or the run is not claimed: then nothing was inserted.
 
         Raises:
-            StorageError: the server does not return the seq of the message.
+            StorageError: the server does not return the seqs of the messages.
         """
+        parameters: dict[str, Any] = {"thread_id": thread_id}
+        if run_id is not None:
+            parameters["run_id"] = run_id
+        for place, message in enumerate(messages):
+            for column, value in zip(_GIVEN, message, strict=True):
+                parameters[f"{column.name}_{place}"] = value
         statement = _lock_and_append(
             self.uow.dialect,
-            of_run=message.run_id is not None,
+            len(messages),
+            of_run=run_id is not None,
             has_control=self.uow.has_control,
         )
-        inserted = self.uow.run(statement, {"thread_id": thread_id, **message._asdict()})
+        inserted = self.uow.run(statement, parameters)
         if not inserted.rowcount:
             return None
         # see `with_number_kept` and `with_number_returned`
-        seq, needs_touch = inserted[0] if inserted else divmod(inserted.lastrowid, 2)
+        first = min(inserted, key=itemgetter(0), default=None)
+        seq, needs_touch = first or divmod(inserted.lastrowid, 2)
         if not seq:  # a proxy in between, or a server that is not quite MySQL
             raise StorageError(
                 "The server does not return the argument of LAST_INSERT_ID(). A proxy may rewrite "

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from tests.support.databases import engine_for, engines_of, execute, on_connection
 from tests.support.factories import UserFactory
 from tests.support.patience import patience
+from tests.support.plans import recorded
 from tests.support.servers.product import HOST
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog import Checkpointer, MessageLog, PostgresCheckpointer, SyncCheckpointer
@@ -96,17 +97,36 @@ async def test_one_statement_would_read_a_snapshot_older_than_its_lock(postgres_
     assert await seqs(postgres_url) == [1, 2]
 
 
-async def test_an_append_that_waited_sees_what_was_appended(postgres_url: str) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+async def test_an_append_that_waited_sees_what_was_appended(postgres_url: str, count: int) -> None:
     engine = host_engine(postgres_url)
     async with Checkpointer(postgres_url) as checkpointer, AsyncSession(engine) as session:
         await checkpointer.append("t", [UserFactory()])
         await checkpointer.bind(session).append("t", UserFactory.build_batch(2))
-        waiting = asyncio.create_task(checkpointer.append("t", [UserFactory()]))
+        waiting = asyncio.create_task(checkpointer.append("t", UserFactory.build_batch(count)))
         await until_somebody_waits(postgres_url)
         await session.commit()
         await waiting
     await engine.dispose()
-    assert await seqs(postgres_url) == [1, 2, 3, 4]
+    assert await seqs(postgres_url) == list(range(1, 4 + count))
+
+
+async def test_an_append_of_several_messages_tries_the_lock_once(postgres_url: str) -> None:
+    """A lock that is released between two tries would let a part of the messages in."""
+    async with Checkpointer(postgres_url) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        with recorded(engines_of(checkpointer)) as sent:
+            await checkpointer.append("t", UserFactory.build_batch(3))
+    statement, parameters = next(one for one in sent if "INSERT" in one[0])
+    explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"
+    plan = str(
+        await on_connection(
+            postgres_url, lambda c: c.exec_driver_sql(explained, parameters).scalar_one()
+        )
+    )
+    tries = re.findall(r"'Subplan Name': 'CTE first', .*?'Actual Loops': (\d+)", plan)
+    assert tries == ["1"]
+    assert plan.count("pg_try_advisory_xact_lock") == 1
 
 
 async def until_somebody_waits(url: str) -> None:

@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -229,6 +230,31 @@ async def test_each_writers_own_order_is_kept(checkpointer: Checkpointer) -> Non
         assert {s.message.metadata["writer"] for s in remaining[:size]} == {writer}
         position[writer] += 1
         remaining = remaining[size:]
+
+
+async def test_appends_of_separate_clients_stay_whole(server_url: str) -> None:
+    """Of a few messages an append locks the thread and inserts in one statement."""
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Checkpointer(server_url)) for _ in range(4)]
+        await clients[0].claim_run("t", "r")
+        await clients[0].append("t", by_writer(-1))
+
+        async def write(writer: int) -> None:
+            for number in range(30):
+                run_id = "r" if number % 2 else None
+                said = [
+                    UserMessage(
+                        content=[], metadata={"append": f"{writer} {number}"}, run_id=run_id
+                    )
+                    for _ in range(2 + number % 3)
+                ]
+                await clients[writer].append("t", said)
+
+        await asyncio.gather(*map(write, range(4)))
+        stored = (await clients[0].read("t"))[1:]
+    assert [s.seq for s in stored] == list(range(2, 2 + 4 * 90))
+    appends = [key for key, _ in groupby(str(s.message.metadata["append"]) for s in stored)]
+    assert sorted(appends) == sorted(f"{writer} {n}" for writer in range(4) for n in range(30))
 
 
 WRITE = """
