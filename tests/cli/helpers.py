@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner, Result
 
 from tests.support.factories import HitlRequestFactory
+from tests.support.processes import run_python
 from threadlog import Checkpointer
 from threadlog.cli import app
 
@@ -26,13 +25,7 @@ def threadlog(*arguments: str, **environment: str) -> Result:
 
 def as_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m threadlog`` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "threadlog", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
+    return run_python("-m", "threadlog", *arguments, environment=environment)
 
 
 def write_lines(file: Path, *lines: Any) -> Path:

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from typer.testing import Result
 from tests.cli.helpers import SAMPLE, threadlog
 from tests.support.databases import execute
 from tests.support.ends import Ends, change, rows_of, say
+from tests.support.processes import run_python
 from threadlog.langgraph import Store
 from threadlog.models import Message, Thread
 
@@ -167,12 +166,10 @@ def test_copy_shows_its_progress_on_a_terminal(sqlite_url: str, second_sqlite_ur
     """The bar is on standard error, and only if that is a terminal."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     ours, theirs = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-m", "threadlog", "copy", sqlite_url, second_sqlite_url, "--json"],
-        stdout=subprocess.PIPE,
+    done = run_python(
+        *("-m", "threadlog", "copy", sqlite_url, second_sqlite_url, "--json"),
         stderr=theirs,
-        check=True,
-        env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"},
+        environment={"TERM": "xterm-256color", "COLUMNS": "120"},
     )
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()
@@ -180,6 +177,7 @@ def test_copy_shows_its_progress_on_a_terminal(sqlite_url: str, second_sqlite_ur
     assert "messages" in shown
     assert "3/3" in shown
     assert "15 rows" in shown
+    assert done.returncode == 0
     assert json.loads(done.stdout)["same"] is True
 
 

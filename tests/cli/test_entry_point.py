@@ -5,12 +5,11 @@ import sys
 
 import pytest
 
-from tests.cli.helpers import as_process
-
 
 @pytest.mark.processes
 def test_the_version_is_shown() -> None:
-    done = as_process("--version")
+    command = [sys.executable, "-m", "threadlog", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "threadlog 0.1.0\n")
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sqlalchemy import Connection
 
 from tests.cli.helpers import SAMPLE, ask, claim, threadlog, write_lines
 from tests.support.databases import on_connection
+from tests.support.processes import run_python
 from threadlog import cli
 from threadlog.__main__ import main
 
@@ -192,12 +192,8 @@ def test_a_reader_that_leaves_is_no_failure(
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
     ours, theirs = os.pipe()
     os.close(ours)
-    done = subprocess.run(
-        [sys.executable, "-m", "threadlog", *arguments],
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-        check=False,
-        env=os.environ | {"THREADLOG_URL": sqlite_url},
+    done = run_python(
+        *("-m", "threadlog", *arguments), stdout=theirs, environment={"THREADLOG_URL": sqlite_url}
     )
     os.close(theirs)
-    assert (done.returncode, done.stderr) == (status, b"")
+    assert (done.returncode, done.stderr) == (status, "")

@@ -3,13 +3,12 @@
 import json
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.helpers import SAMPLE, threadlog, write_lines
+from tests.support.processes import run_python
 
 # The command line does not know the databases apart.
 pytestmark = pytest.mark.one_database
@@ -68,29 +67,27 @@ def test_import_writes_json_for_programs(database_url: str, tmp_path: Path) -> N
 def test_import_shows_its_progress_on_a_terminal(sqlite_url: str) -> None:
     """The bar is on standard error, and only if that is a terminal."""
     ours, theirs = pty.openpty()
-    done = subprocess.run(
-        [sys.executable, "-m", "threadlog", "import", str(SAMPLE), "--url", sqlite_url],
-        stdout=subprocess.PIPE,
+    done = run_python(
+        *("-m", "threadlog", "import", str(SAMPLE), "--url", sqlite_url),
         stderr=theirs,
-        check=True,
-        env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "120"},
+        environment={"TERM": "xterm-256color", "COLUMNS": "120"},
     )
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
     assert "100%" in shown
     assert "3 imported, 0 unchanged" in shown
-    assert done.stdout == b"3 imported (12 messages), 0 unchanged, 0 bad\n"
+    assert done.returncode == 0
+    assert done.stdout == "3 imported (12 messages), 0 unchanged, 0 bad\n"
 
 
 @pytest.mark.processes
 def test_import_reads_standard_input(sqlite_url: str) -> None:
-    lines = b'[{"role": "user", "content": "x"}]\nnonsense\n'
-    command = [sys.executable, "-m", "threadlog", "import", "-", "--url", sqlite_url]
-    done = subprocess.run(command, input=lines, capture_output=True, check=False)
+    lines = '[{"role": "user", "content": "x"}]\nnonsense\n'
+    done = run_python("-m", "threadlog", "import", "-", "--url", sqlite_url, input=lines)
     assert done.returncode == 1
-    assert done.stdout == b"1 imported (1 messages), 0 unchanged, 1 bad\n"
-    assert done.stderr.decode().splitlines() == [
+    assert done.stdout == "1 imported (1 messages), 0 unchanged, 1 bad\n"
+    assert done.stderr.splitlines() == [
         "stdin:2: The line is not JSON: Expecting value at character 1.",
         "1 conversation without thread_id is named stdin:LINE.",
     ]

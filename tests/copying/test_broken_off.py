@@ -4,8 +4,6 @@ import asyncio
 import json
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from itertools import count
@@ -19,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from tests.support.commits import lost_commits
 from tests.support.databases import on_connection
 from tests.support.ends import Ends, Rows, fill, rows_of, said, say, source_rows
+from tests.support.processes import PythonProcess
 from tests.support.seeds import FRESH
 from threadlog import Checkpointer
 from threadlog.copying import paging
@@ -36,10 +35,9 @@ main()
 """
 
 
-def start(ends: Ends) -> subprocess.Popen[str]:
+def start(ends: Ends) -> PythonProcess:
     """Start a copy in a process of its own, which heeds Ctrl-C wherever the tests run."""
-    command = [sys.executable, "-c", _COPY, "copy", *ends, "--json"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return PythonProcess("-c", _COPY, "copy", *ends, "--json")
 
 
 async def messages_in(url: str) -> int:
@@ -51,7 +49,7 @@ async def messages_in(url: str) -> int:
     return await on_connection(url, count)
 
 
-async def progress(process: subprocess.Popen[str], url: str, goal: int) -> None:
+async def progress(process: PythonProcess, url: str, goal: int) -> None:
     """Wait until a copy has brought so many messages, or is done."""
     while process.poll() is None and await messages_in(url) <= goal:  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0.01)

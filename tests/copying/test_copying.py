@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Column, Computed, Connection, MetaData, String, Table, insert
 
-from tests.log.test_importing import FILES, assert_holds, lines, start_import
+from tests.log.test_importing import assert_holds, lines, start_import
+from tests.support.conversations import FILES, conversations
 from tests.support.databases import execute, on_connection
 from tests.support.ends import (
     ANSWERS,
@@ -90,11 +91,12 @@ async def test_what_was_copied_is_used_as_before(ends: Ends) -> None:
         assert [thread.thread_id for thread in newest] == ["m"]
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 @pytest.mark.processes
 async def test_conversations_go_to_another_database_and_back(
     ends: Ends, tmp_path: Path, file: Path
 ) -> None:
+    file = conversations(file, tmp_path)
     process = start_import(file, ends.source)
     process.communicate()
     assert process.returncode == 0

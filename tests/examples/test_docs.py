@@ -2,12 +2,11 @@
 
 import ast
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.processes import COMMAND_LINE, run_python
 from tests.support.scripts.docs_page import blocks, matches, needs_mysql
 from threadlog import errors
 
@@ -29,21 +28,9 @@ def read(name: str) -> str:
 @pytest.mark.processes
 def test_what_a_page_shows_is_so(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     mysql = request.getfixturevalue("mysql_database") if needs_mysql(read(name)) else ""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.support.scripts.docs_page",
-        DOCS / name,
-        tmp_path,
-        mysql,
-    ]
-    ran = subprocess.run(
-        command,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,  # a connection that is not closed may keep the process alive
+    ran = run_python(
+        *("-m", "tests.support.scripts.docs_page", str(DOCS / name), str(tmp_path), mysql),
+        imports=[*COMMAND_LINE, "alembic.config", "langgraph.graph", "threadlog.langgraph"],
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout == ""

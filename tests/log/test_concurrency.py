@@ -3,7 +3,6 @@
 import asyncio
 import json
 import random
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +17,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
+from tests.support.conversations import FILES, conversations
 from tests.support.databases import engine_for, engines_of, on_connection, pools_of
 from tests.support.factories import UserFactory
 from tests.support.patience import patience
+from tests.support.processes import PythonProcess
 from tests.support.ways import sync_host_engine
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.databases.base import DatabaseFacts
@@ -33,10 +34,6 @@ from threadlog.log.framework_types import VOCABULARY
 from threadlog.messages import Message, UserMessage
 from threadlog.models import MESSAGES
 from threadlog.runtime.transactions import OwnedRunner
-
-ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "tests" / "support" / "data" / "sample.jsonl"
-REAL = ROOT.parent / "shared" / "data" / "airline_conversations.jsonl"
 
 THREADS = 200
 WRITERS = 8
@@ -279,18 +276,11 @@ asyncio.run(main(*json.loads(sys.argv[1])))
 
 async def run_processes(scripts: Sequence[Sequence[str]]) -> None:
     """Run Python scripts with arguments; they go on together when all of them are ready."""
-    started = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", *script),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        for script in scripts
-    ]
+    started = [PythonProcess("-c", *script) for script in scripts]
     for process in started:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-    await asyncio.gather(*(process.communicate(b"go\n") for process in started))
+        assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
+    communicate = [asyncio.to_thread(process.communicate, "go\n") for process in started]
+    assert await asyncio.gather(*communicate) == [("", "")] * len(scripts)
     assert [process.returncode for process in started] == [0] * len(scripts)
 
 
@@ -338,16 +328,16 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.mark.processes
 async def test_four_processes_replay_real_conversations_into_the_same_threads(
-    database_url: str,
+    database_url: str, tmp_path: Path
 ) -> None:
-    file = REAL if REAL.exists() else SAMPLE
+    file = conversations(FILES[-1], tmp_path)
     writers = ["a", "b", "c", "d"]
     await run_processes([[REPLAY, database_url, str(file), writer] for writer in writers])
     total = 0
     async with Checkpointer(database_url) as checkpointer:
         with file.open("rb") as lines:
-            conversations = [parse_line(line, f"t{n}") for n, line in enumerate(lines)]
-        for conversation in conversations:
+            replayed = [parse_line(line, f"t{n}") for n, line in enumerate(lines)]
+        for conversation in replayed:
             stored = await checkpointer.read(conversation.thread_id)
             total += len(stored)
             assert [s.seq for s in stored] == list(range(1, 4 * len(conversation.messages) + 1))
@@ -355,7 +345,7 @@ async def test_four_processes_replay_real_conversations_into_the_same_threads(
             for s in stored:
                 by.setdefault(s.message.metadata.pop("writer"), []).append(s.message)
             assert by == dict.fromkeys(writers, conversation.messages)
-    print(f"{total} messages of {len(conversations)} conversations by {len(writers)} processes")
+    print(f"{total} messages of {len(replayed)} conversations by {len(writers)} processes")
 
 
 @pytest.mark.processes

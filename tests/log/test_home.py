@@ -2,23 +2,19 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from tests.graph.saver.making import config_for, put_chain
 from tests.support.factories import UserFactory
-from tests.support.patience import PATIENCE_SECONDS, eventually
+from tests.support.patience import eventually
+from tests.support.processes import run_python
 from tests.support.scripts.forking import CHILDREN, EACH
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import NotOpenError, WrongEventLoopError
 from threadlog.langgraph import Saver
-
-ROOT = Path(__file__).parents[2]
 
 
 async def test_call_from_another_loop_in_another_thread_runs_at_home(database_url: str) -> None:
@@ -61,13 +57,7 @@ def test_saver_in_another_loop_whose_home_does_not_run_is_refused(graph_url: str
 
 def test_forked_children_use_connections_of_their_own(database_url: str) -> None:
     """An asynchronous checkpointer of the parent is refused in a child."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.support.scripts.forking", database_url],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = run_python("-m", "tests.support.scripts.forking", database_url)
     assert ran.returncode == 0, ran.stderr
     children = CHILDREN * EACH
     assert json.loads(ran.stdout) == [children, children + 3, "ForkedProcessError"]
@@ -107,13 +97,7 @@ async def test_threads_share_a_synchronous_checkpointer_that_is_closed_meanwhile
 
 def test_process_that_never_closes_ends_and_keeps_what_was_acknowledged(database_url: str) -> None:
     for kind in ("asyncio", "plain", "collected"):
-        ran = subprocess.run(
-            [sys.executable, "-c", UNCLOSED, database_url, kind],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE_SECONDS,
-        )
+        ran = run_python("-c", UNCLOSED, database_url, kind)
         assert ran.returncode == 0, ran.stderr
     with SyncCheckpointer(database_url) as checkpointer:
         stored = [checkpointer.read(kind) for kind in ("asyncio", "plain", "collected")]

@@ -1,15 +1,15 @@
 """Importing conversations: all of them, once, whatever happens meanwhile."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from tests.support.conversations import FILES, conversations
 from tests.support.databases import on_connection
+from tests.support.processes import PythonProcess
 from tests.support.transcripts import write_transcript
 from threadlog import Checkpointer
 from threadlog.databases.base import DatabaseFacts
@@ -22,14 +22,6 @@ from threadlog.errors import (
 )
 from threadlog.importing.import_log import Conversation, import_into, parse_line
 from threadlog.messages import TextContent, UserMessage
-
-ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "tests" / "support" / "data" / "sample.jsonl"
-REAL = ROOT.parent / "shared" / "data" / "airline_conversations.jsonl"
-
-FILES = [pytest.param(SAMPLE, id="sample")]
-if REAL.exists():
-    FILES.append(pytest.param(REAL, id="airline"))
 
 
 def conversation(*texts: str, **extra: Any) -> Conversation:
@@ -44,10 +36,9 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def start_import(file: Path, url: str) -> subprocess.Popen[str]:
+def start_import(file: Path, url: str) -> PythonProcess:
     """Start an import in a process of its own."""
-    command = [sys.executable, "-m", "threadlog", "import", str(file), "--url", url, "--json"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return PythonProcess("-m", "threadlog", "import", str(file), "--url", url, "--json")
 
 
 def comparable(messages: list[Any]) -> list[Any]:
@@ -71,19 +62,25 @@ async def assert_holds(url: str, expected: list[dict[str, Any]]) -> None:
             assert comparable(written) == comparable(line["messages"])
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 @pytest.mark.processes
-async def test_conversations_come_back_as_they_were(database_url: str, file: Path) -> None:
+async def test_conversations_come_back_as_they_were(
+    database_url: str, file: Path, tmp_path: Path
+) -> None:
+    file = conversations(file, tmp_path)
     for expected in ("imported", "unchanged"):
         output, errors = start_import(file, database_url).communicate()
         assert json.loads(output)[expected] == len(lines(file)), errors
         await assert_holds(database_url, lines(file))
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 @pytest.mark.processes
-async def test_two_imports_at_the_same_time_double_nothing(database_url: str, file: Path) -> None:
+async def test_two_imports_at_the_same_time_double_nothing(
+    database_url: str, file: Path, tmp_path: Path
+) -> None:
     """The import of one line is one unit of work, under the thread's lock."""
+    file = conversations(file, tmp_path)
     processes = [start_import(file, database_url) for _ in range(2)]
     summaries = []
     for process in processes:

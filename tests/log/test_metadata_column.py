@@ -1,20 +1,17 @@
 """Generated columns of metadata: what they find, how, and what is refused."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import JSON, DateTime, Integer, LargeBinary, String, Text
 from sqlalchemy.types import TypeEngine
 
+from tests.support.processes import run_python
 from tests.support.ways import ensure_schema
 from threadlog.errors import InvalidInputError
 from threadlog.models import metadata_column
 
-ROOT = Path(__file__).parents[2]
 # PostgreSQL reads a partition of few rows without its index.
 COUNTS = {"mysql": 40_000, "mariadb": 40_000, "postgresql": 200_000, "sqlite": 20_000}
 OF_COLUMNS = {"column": "ix_cubepi_messages_user_id", "number": "ix_cubepi_messages_score"}
@@ -66,14 +63,7 @@ async def test_queries_of_metadata_use_the_index(database_url: str) -> None:
     await ensure_schema(database_url)
     kind = database_url.partition(":")[0]
     count = COUNTS[kind]
-    command = [
-        sys.executable,
-        "-m",
-        "tests.support.scripts.metadata_columns",
-        database_url,
-        str(count),
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: ASYNC221 - nothing else is to run
+    done = run_python("-m", "tests.support.scripts.metadata_columns", database_url, str(count))
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(f"{kind}: {report['appended']} appends while columns and indexes were added")

@@ -3,10 +3,8 @@
 import asyncio
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -28,29 +26,24 @@ from tests.persistence.stores import (
 from tests.persistence.worker import expire, stale
 from tests.support.databases import on_connection
 from tests.support.patience import patience
+from tests.support.processes import PythonProcess
 from threadlog.errors import ThreadAlreadyExistsError, ThreadNotFoundError
 from threadlog.persistence import ThreadTtl
 
 pytestmark = pytest.mark.whole_matrix
-
-ROOT = Path(__file__).parents[2]
 
 WORKERS = 8
 
 
 async def by_two_processes(kind: str, url: str, job: str) -> list[str]:
     """Run a sweep with eight stores, four in each of two processes, twice each."""
-    command = [sys.executable, "-m", "tests.persistence.worker", kind, url, "4", job]
-    processes = [
-        await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-        )
-        for _ in range(2)
-    ]
+    command = ["-m", "tests.persistence.worker", kind, url, "4", job]
+    processes = [PythonProcess(*command, imports=["tests.persistence.stores"]) for _ in range(2)]
     for process in processes:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-    outputs = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+        assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
+    outputs = await asyncio.gather(
+        *(asyncio.to_thread(process.communicate, "go\n") for process in processes)
+    )
     assert [process.returncode for process in processes] == [0, 0]
     return [one for out, _ in outputs for one in json.loads(out)]
 

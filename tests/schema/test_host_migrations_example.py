@@ -1,16 +1,14 @@
 """The application project of the examples, run by Alembic's own command line."""
 
 import asyncio
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
 from tests.support.databases import ASYNCHRONOUS
+from tests.support.processes import COMMAND_LINE, run_python
 from tests.support.schemas import PARTITIONS, opens, run, statements_of, tables, version_rows
 from tests.unit.test_architecture import ROOT
 
@@ -27,16 +25,14 @@ def driven(url: str) -> str:
 async def alembic(url: str, *arguments: str, project: Path = PROJECT, status: int = 0) -> str:
     """Run Alembic's command in a project; return its output, of both streams."""
     done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "alembic", *arguments],
+        run_python,
+        *("-m", "alembic", *arguments),
+        imports=[*COMMAND_LINE, "alembic.config", "threadlog.migrations"],
         cwd=project,
-        env=os.environ | {"SHOP_DATABASE_URL": driven(url), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
+        environment={"SHOP_DATABASE_URL": driven(url), "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == status, done.stdout + done.stderr
-    return str(done.stdout + done.stderr)
+    return done.stdout + done.stderr
 
 
 def copied(folder: Path, *versions: str) -> Path:

@@ -3,9 +3,7 @@
 import asyncio
 import gc
 import json
-import sys
 import threading
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,6 +12,7 @@ from sqlalchemy import QueuePool, inspect
 from tests.graph.saver.making import checkpoint_of, config_for, metadata_of, put_chain
 from tests.support.databases import execute, on_connection
 from tests.support.patience import patience
+from tests.support.processes import PythonProcess
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog import Checkpointer
 from threadlog.errors import (
@@ -25,8 +24,6 @@ from threadlog.errors import (
 from threadlog.graph.client import GraphClient
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH, MESSAGES
-
-ROOT = Path(__file__).parents[3]
 
 
 async def tables(url: str) -> set[str]:
@@ -128,19 +125,16 @@ asyncio.run(main(*sys.argv[1:]))
 async def test_four_processes_set_up_at_once(empty_url: str) -> None:
     """All succeed, and one set of tables serves all."""
     processes = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", SETS_UP, empty_url, f"t{number}"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=ROOT,
+        PythonProcess(
+            *("-c", SETS_UP, empty_url, f"t{number}"), imports=["tests.graph.saver.making"]
         )
         for number in range(4)
     ]
     for process in processes:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-    codes = [p.returncode for p in processes if await p.communicate(b"\n")]
-    assert codes == [0, 0, 0, 0]
+        assert await asyncio.to_thread(process.stdout.readline) == "ready\n"
+    ended = [await asyncio.to_thread(process.communicate, "\n") for process in processes]
+    assert ended == [("", "")] * 4
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
     async with Saver(empty_url) as saver:
         assert len([found async for found in saver.alist(None)]) == 12
     print(f"{empty_url.partition(':')[0]}: 4 processes set up at once, 12 checkpoints")

@@ -1,10 +1,7 @@
 """Starts the application as an HTTP server of its own: on loopback, on a free port."""
 
 import asyncio
-import os
 import socket
-import sys
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,12 +12,13 @@ from typing import Any, Final
 import httpx
 
 from tests.support.patience import PATIENCE_SECONDS, until
+from tests.support.processes import PythonProcess
 
-ROOT: Final = Path(__file__).parents[3]
 BEAT_SECONDS: Final = 0.3
 STALE_SECONDS: Final = 5.0
 """After so long without a beat a run's process is taken for dead."""
 
+IMPORTS: Final = ("uvicorn.main", "skeino", "threadlog.skeino", "langgraph.graph", "asyncmy")
 TERMINAL: Final = {"success", "error", "timeout", "interrupted"}
 
 
@@ -28,7 +26,7 @@ TERMINAL: Final = {"success", "error", "timeout", "interrupted"}
 class Server:
     """A server that runs, and a client of it."""
 
-    process: Process
+    process: PythonProcess
     client: httpx.AsyncClient
     log: Path
     """What it prints, of warnings and worse."""
@@ -80,7 +78,7 @@ class Server:
     async def kill(self) -> None:
         """Kill it with SIGKILL, which it cannot see coming."""
         self.process.kill()
-        await self.process.wait()
+        await asyncio.to_thread(self.process.wait)
 
 
 def scheme_of(url: str) -> str:
@@ -99,26 +97,26 @@ async def serving(folder: Path, scheme: str, url: str) -> AsyncIterator[Server]:
     """
     # The server inherits the socket, so that the port is free, and clients wait until it is up.
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port, descriptor = listener.getsockname()[1], listener.fileno()
+        port = listener.getsockname()[1]
         log = folder / f"server-{port}.log"
         with log.open("wb") as printed:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "uvicorn", "tests.persistence.skeino.served:app"),
-                *("--fd", str(descriptor), "--log-level", "warning"),
-                cwd=ROOT,
-                env=os.environ | {"SERVED_SCHEME": scheme, "SERVED_URL": url},
-                pass_fds=[descriptor],
-                stdout=printed,
-                stderr=printed,
+            process = PythonProcess(
+                *("-m", "uvicorn", "tests.persistence.skeino.served:app"),
+                *("--fd", "0", "--log-level", "warning"),
+                imports=IMPORTS,
+                environment={"SERVED_SCHEME": scheme, "SERVED_URL": url},
+                stdin=listener.fileno(),
+                stdout=printed.fileno(),
+                stderr=printed.fileno(),
             )
     try:
         address, limit = f"http://127.0.0.1:{port}", PATIENCE_SECONDS
         async with httpx.AsyncClient(base_url=address, timeout=limit, trust_env=False) as client:
             yield Server(process, client, log)
-        if process.returncode is None:
+        if process.poll() is None:
             process.send_signal(SIGINT)
-            assert await process.wait() == 0, log.read_text(encoding="utf-8")
+            ended = await asyncio.to_thread(process.wait)
+            assert ended == 0, log.read_text(encoding="utf-8")
     finally:
-        if process.returncode is None:
+        with process:
             process.kill()
-            await process.wait()

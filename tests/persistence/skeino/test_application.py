@@ -196,7 +196,7 @@ async def test_a_wrong_setting_ends_the_server(
 ) -> None:
     """The server does not start, and its error text has no password."""
     async with serving(tmp_path, scheme, url) as server:
-        assert await server.process.wait() != 0
+        assert await asyncio.to_thread(server.process.wait) != 0
         log = server.log.read_text(encoding="utf-8")
     assert error in log
     assert "s3cr3t" not in log

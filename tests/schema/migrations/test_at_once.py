@@ -1,10 +1,7 @@
 """Several migrations of processes at once."""
 
 import asyncio
-import os
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from sqlalchemy import Connection, create_engine, event, func, select
 from tests.schema.migrations.running import fail, is_mysql, prepare
 from tests.support.databases import engine_for
 from tests.support.matrix import on_each
+from tests.support.processes import COMMAND_LINE, PythonProcess
 from tests.support.schemas import differences, opens, tables, version_rows
 from threadlog import migrating
 from threadlog.databases.mysql import database as mysql
@@ -55,20 +53,17 @@ engine.dispose()
 """
 
 
+_IMPORTS = (*COMMAND_LINE, "threadlog.graph.client", "alembic.command", "pymysql", "psycopg")
+
+
 def _at_once(count: int, *command: str) -> list[tuple[int, str, str]]:
     """Run Python in processes that start together; return each one's status and output."""
     started = [
-        subprocess.Popen(
-            [sys.executable, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONWARNINGS": "default"},
-        )
+        PythonProcess(*command, imports=_IMPORTS, environment={"PYTHONWARNINGS": "default"})
         for _ in range(count)
     ]
-    outputs = [process.communicate(timeout=240) for process in started]
-    return [(p.returncode, *output) for p, output in zip(started, outputs, strict=True)]
+    outputs = [process.communicate() for process in started]
+    return [(p.wait(), *output) for p, output in zip(started, outputs, strict=True)]
 
 
 @pytest.mark.processes

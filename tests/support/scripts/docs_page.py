@@ -18,15 +18,21 @@ Prints what differed from the page; nothing where nothing did.
 import io
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Final
 
+from tests.support.processes import fork_from_here, run_python
+
 _MYSQL: Final = re.compile(r"(mysql(?:\+\w+)?)://user:password@host(?::3306)?/database")
+_OF_PYTHON: Final = {"alembic", "threadlog"}
 _FENCE: Final = re.compile(
     r"^(?P<fragment><!-- fragment -->\n+)?^```(?P<language>\w+)(?P<rest>[^\n]*)\n(?P<text>.*?)^```$"
     r"(?:\n+^```text\n(?P<output>.*?)^```$)?",
@@ -115,19 +121,26 @@ def run(name: str, page: str, mysql_url: str) -> Iterator[tuple[str, str, str]]:
             yield where, block.output, printed.getvalue()
         elif block.language == "console":
             for command, output in _commands(block):
-                done = subprocess.run(  # noqa: S602 - as a reader's shell does
-                    command,
-                    shell=True,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    check=False,
-                )
-                yield f"{where}: {command}", output, done.stdout
+                yield f"{where}: {command}", output, _printed(command)
+
+
+def _printed(command: str) -> str:
+    """Run a command as a reader's shell does; return what it prints."""
+    words = shlex.split(command)
+    with TemporaryFile("w+", encoding="utf-8") as file:
+        if words[0] in _OF_PYTHON:
+            script = str(shutil.which(words[0]))
+            out = file.fileno()
+            run_python(script, *words[1:], cwd=Path.cwd(), stdout=out, stderr=out)
+        else:
+            subprocess.run(command, shell=True, stdout=file, stderr=file, check=False)  # noqa: S602 - see above
+        file.seek(0)
+        return file.read()
 
 
 def main(path: str, folder: str, mysql_url: str) -> None:
     """Run a page, and print what differs."""
+    fork_from_here()
     page = Path(path)
     text = page.read_text(encoding="utf-8")
     here = str(Path(sys.executable).parent)
