@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import gc
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -52,6 +53,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays until the end: modules and thousands of tests."""
+    gc.freeze()
 
 
 for _product in PRODUCTS.values():

@@ -12,6 +12,7 @@ from sqlalchemy import make_url, text
 
 from examples.shop.server import ROOT, Server, environment, serving
 from examples.shop.stopping import ITEM
+from tests.support.processes import run_python
 from tests.support.ways import host_engine
 
 WATCHED = "tests.examples.watched:app"
@@ -35,11 +36,10 @@ async def place(server: Server, thread_id: str, item: str, quantity: int = 1) ->
 
 
 @asynccontextmanager
-async def at_the_till(url: str, *words: str, stop: str = "") -> AsyncIterator[Process]:
+async def at_the_till(url: str, *words: str, stop: str) -> AsyncIterator[Process]:
     """Start the till, to stop where it is told; whatever happens it is gone in the end."""
-    module = "examples.shop.stopping" if stop else "examples.shop.till"
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *words),
+        *(sys.executable, "-m", "examples.shop.stopping", *words),
         cwd=ROOT,
         env=environment(url, "till", stop),
         stdout=PIPE,
@@ -53,11 +53,15 @@ async def at_the_till(url: str, *words: str, stop: str = "") -> AsyncIterator[Pr
         await process.communicate()
 
 
-async def till(url: str, *words: str) -> tuple[int | None, str, str]:
+async def till(url: str, *words: str) -> tuple[int, str, str]:
     """Place an order at the till; return its status and output."""
-    async with at_the_till(url, *words) as process:
-        out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    done = await asyncio.to_thread(
+        run_python,
+        *("-m", "examples.shop.till", *words),
+        imports=["examples.shop.orders", "pymysql", "psycopg"],
+        environment=environment(url, "till"),
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 async def conversation(server: Server, thread_id: str) -> list[str]:
