@@ -15,10 +15,11 @@ unexport PYTHONDONTWRITEBYTECODE
 SERVERS := mysql postgres mariadb
 WITHOUT_SQL := mongodb redis
 COMMA := ,
-# Tests run in processes side by side, each with servers of its own; not where some are picked,
-# since -s would show nothing, nor on one server for all, which counts everybody's statements.
+# Tests run in processes side by side, each with servers of its own: one more than there are cores,
+# since tests wait for servers. Not where some are picked, since -s would show nothing, nor on one
+# server for all, which counts everybody's statements.
 ONE_FOR_ALL = $(THREADLOG_TEST_MYSQL_URL)$(THREADLOG_TEST_MARIADB_URL)$(THREADLOG_TEST_POSTGRES_URL)$(THREADLOG_TEST_MONGODB_URL)$(THREADLOG_TEST_REDIS_URL)
-JOBS ?= $(if $(ARGS)$(ONE_FOR_ALL),1,auto)
+JOBS ?= $(if $(ARGS)$(ONE_FOR_ALL),1,$(shell expr 1 + $$(getconf _NPROCESSORS_ONLN)))
 SIDE_BY_SIDE = $(filter-out 1,$(JOBS))
 PYTEST = $(if $(FULL),THREADLOG_TEST_FULL=1) $(BIN)/python -m pytest $(if $(SIDE_BY_SIDE),--numprocesses $(JOBS) --maxprocesses 4 --dist worksteal)
 
@@ -92,21 +93,25 @@ format: $(VENV)/installed  ## Format the code and mend what ruff can
 test-fast: $(VENV)/installed  ## The tests that need no server and no other processes, on SQLite
 	@THREADLOG_TEST_DATABASES=sqlite $(PYTEST) -m "not server and not processes" $(ARGS)
 
-# The frameworks' tests run, one process each, whatever became of the others. In variables, or
-# make -n would run it all.
+# The frameworks' tests run whatever became of the others. In variables, or make -n would run it
+# all. Those of cubepi, which is cubeloop's former name, only in test-all.
 MAKE_ALL = $(MAKE) --no-print-directory --keep-going
-SET_UP_FRAMEWORKS = $(MAKE_ALL) $(FRAMEWORKS:%=.venv-%/installed)
-TEST_FRAMEWORKS = $(MAKE_ALL) $(if $(SIDE_BY_SIDE),-j2 --output-sync=target) $(FRAMEWORKS:%=test-%)
+SET_UP_FRAMEWORKS = $(MAKE_ALL) $(TESTED:%=.venv-%/installed)
+TEST_FRAMEWORKS = $(MAKE_ALL) $(if $(SIDE_BY_SIDE),$(IN_TWO)) $(TESTED:%=test-%)
 
 .PHONY: test test-all
 test:  ## All tests on SQLite and a real MySQL, which is set up too; ARGS="-k load -x" picks
+test: TESTED = cubeloop
+test: IN_TWO = ARGS="--numprocesses 2 --dist worksteal"
+test-all: TESTED = $(FRAMEWORKS)
+test-all: IN_TWO = -j2 --output-sync=target
 test-all: ON = THREADLOG_TEST_DATABASES=sqlite,mysql,postgres,mariadb,mongodb,redis
 
 ## More tests
 test-all:  ## The same on PostgreSQL, MariaDB, MongoDB and Redis too; FULL=1 for all ways on all
 test test-all: $(VENV)/installed
 	@status=0; $(ON) $(PYTEST) $(ARGS) || status=1; \
-	$(if $(ARGS),echo "Left out because of ARGS: make $(FRAMEWORKS:%=test-%)",$(SET_UP_FRAMEWORKS) || status=1; $(ON) $(TEST_FRAMEWORKS) || status=1); \
+	$(if $(ARGS),echo "Left out because of ARGS: make $(TESTED:%=test-%)",$(SET_UP_FRAMEWORKS) || status=1; $(ON) $(TEST_FRAMEWORKS) || status=1); \
 	exit $$status
 
 .PHONY: $(SERVERS:%=test-%) $(WITHOUT_SQL:%=test-%)
