@@ -48,7 +48,7 @@ class BatchSent:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionAwaited:
-    """A call waited for a connection because all were in use; only with asyncio."""
+    """A call waited for a connection because all of threadlog's pool were in use."""
 
     seconds: float
     """How long it waited."""

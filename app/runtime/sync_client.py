@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final, ParamSpec, TypeAlias, TypeVar, cast
+from typing import Final, ParamSpec, TypeAlias, TypeVar
 
-from sqlalchemy import URL, Engine, Pool, QueuePool, event
+from sqlalchemy import URL, Engine, Pool, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -28,7 +28,7 @@ from threadlog.runtime.external import (
     new_session,
     not_open,
 )
-from threadlog.runtime.transactions import Operation
+from threadlog.runtime.transactions import Operation, is_busy
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class SyncEngineClient(UrlClient):
         if os.getpid() != self._process:
             self._leave_parent()
         match self._opened:
-            case [(writing, _), (reading, runner)] if _is_busy(writing) or not _is_busy(reading):
+            case [(writing, _), (reading, runner)] if is_busy(writing) or not is_busy(reading):
                 return operation(runner, *args, **kwargs)
         return self.write(operation, *args, **kwargs)
 
@@ -213,11 +213,6 @@ SyncClient: TypeAlias = SyncEngineClient | SyncFactoryClient | SyncExternalClien
 def _close_connection(raw: object, record: ConnectionPoolEntry) -> None:
     """Close a connection that returns to the pool of a closed client."""
     record.invalidate()
-
-
-def _is_busy(engine: Engine) -> bool:
-    pool = cast("QueuePool", engine.pool)
-    return pool.checkedout() >= pool.size()
 
 
 def client_of(

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, QueuePool
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
@@ -24,7 +24,7 @@ from threadlog.errors import (
     StorageError,
     ThreadlogError,
 )
-from threadlog.events import CommitLost, Event, OnEvent, TransactionRetried
+from threadlog.events import CommitLost, ConnectionAwaited, Event, OnEvent, TransactionRetried
 from threadlog.models import SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, OwnedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import (
@@ -246,6 +246,9 @@ class OwnedRunner(TransactionRunner):
         if self.on_event is not None:
             self.on_event(event)
 
+    def _report_wait(self, began: float) -> None:
+        self._report(ConnectionAwaited(time.monotonic() - began))
+
     def _waited(self, began: float) -> bool:
         """Return True if the driver itself waited for a lock for as long as the URL says."""
         if not isinstance(self._source, Engine):
@@ -269,7 +272,10 @@ class OwnedRunner(TransactionRunner):
             StorageError: the database refused or failed.
         """
         uow: EngineUnitOfWork | OwnedUnitOfWork
+        waiting_since: float | None = None
         if isinstance(self._source, Engine):
+            if self.on_event is not None and is_busy(self._source):
+                waiting_since = time.monotonic()
             engine = self._writing_engine if writes and not single else self._source
             uow = EngineUnitOfWork(
                 engine,
@@ -285,6 +291,9 @@ class OwnedRunner(TransactionRunner):
         uow.has_control = self.facts.has_control
         try:
             with uow:
+                if waiting_since is not None:
+                    self._report_wait(waiting_since)
+                    waiting_since = None
                 if writes and isinstance(uow, OwnedUnitOfWork):
                     self.backend.lock_for_writing(uow, self.part)
                 result = work(uow)
@@ -293,6 +302,8 @@ class OwnedRunner(TransactionRunner):
         except CommitLostError:
             raise  # its cause must not be taken for an error before the COMMIT
         except Exception as error:
+            if waiting_since is not None:  # for nothing
+                self._report_wait(waiting_since)
             translated = translate_error(error, self.backend)
             if translated is error:
                 raise
@@ -334,6 +345,15 @@ class JoinedRunner(TransactionRunner):
             self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)
+
+
+def is_busy(engine: Engine) -> bool:
+    """Return True if all connections of an engine that threadlog owns are in use.
+
+    With asyncio False for an operation that is about to take one: it holds a slot of the pool.
+    """
+    pool = cast("QueuePool", engine.pool)
+    return pool.checkedout() >= pool.size()
 
 
 def ping(transactions: TransactionRunner) -> None:

@@ -1,20 +1,30 @@
 """Events: calls, retries, batches and waits; nothing of a message in them."""
 
 import asyncio
+import sys
 import threading
+import traceback
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from tests.support.commits import lost_commits
 from tests.support.databases import engine_for, engines_of
 from tests.support.factories import UserFactory
+from tests.support.patience import eventually
 from tests.support.ways import open_engine
 from threadlog import Checkpointer, Database, SyncCheckpointer, observe
-from threadlog.errors import ConfigurationError, NotOpenError, RunAlreadyClaimedError
+from threadlog.errors import (
+    ConfigurationError,
+    NotOpenError,
+    PoolTimeoutError,
+    RunAlreadyClaimedError,
+)
 from threadlog.events import (
     BatchSent,
     CallEnded,
@@ -25,6 +35,7 @@ from threadlog.events import (
 )
 from threadlog.langgraph import Saver, Store
 from threadlog.messages import TextContent
+from threadlog.runtime.sync_client import SyncEngineClient
 
 
 @pytest.fixture
@@ -143,6 +154,52 @@ async def test_appends_that_wait_share_a_batch_and_a_call_waits(server_url: str)
     waits = [event.seconds for event in events if isinstance(event, ConnectionAwaited)]
     assert waits
     assert min(waits) >= 0
+
+
+@pytest.mark.one_database
+def test_a_call_without_asyncio_that_waits_is_an_event(database_url: str) -> None:
+    events: list[Event] = []
+    with SyncCheckpointer(database_url, max_pool_size=1) as checkpointer:
+        observe(checkpointer, events.append)
+        call = threading.Thread(target=checkpointer.load, args=["t"])
+        with held_connections(checkpointer):
+            call.start()
+            assert eventually(lambda: is_in(call, "_do_get"))
+            assert events == []
+        call.join()
+    waited, ended = events
+    assert isinstance(waited, ConnectionAwaited)
+    assert isinstance(ended, CallEnded)
+    assert 0 < waited.seconds < ended.seconds
+
+
+@pytest.mark.one_database
+def test_a_call_without_asyncio_that_waits_for_nothing_is_an_event(database_url: str) -> None:
+    events: list[Event] = []
+    url = make_url(database_url).update_query_dict({"pool_timeout": "0.1"})
+    with SyncCheckpointer(url, max_pool_size=1) as checkpointer:
+        observe(checkpointer, events.append)
+        with held_connections(checkpointer), pytest.raises(PoolTimeoutError):
+            checkpointer.load("t")
+    assert [type(event) for event in events] == [ConnectionAwaited, CallEnded]
+
+
+@contextmanager
+def held_connections(checkpointer: SyncCheckpointer) -> Iterator[None]:
+    """Take the connections of a checkpointer in the block."""
+    client = checkpointer.client
+    assert isinstance(client, SyncEngineClient)
+    with ExitStack() as held:
+        for engine in (client.engine, client.reading_engine):
+            if engine is not None:
+                held.enter_context(engine.connect())
+        yield
+
+
+def is_in(thread: threading.Thread, function: str) -> bool:
+    """Return True if a function of a name runs in a thread."""
+    frames = traceback.walk_stack(sys._current_frames()[thread.ident or 0])
+    return any(frame.f_code.co_name == function for frame, _ in frames)
 
 
 async def test_a_lost_commit_and_a_retry_are_events_without_the_text(
