@@ -11,8 +11,16 @@ from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 from rich.text import Text
 
 from threadlog.cli.options import JsonOption, PartOption
-from threadlog.cli.output import ReaderLeft, fail, in_one_line, print_json, progress_bar, stdout
-from threadlog.copying.copy import Copied, Fault, compare_databases, copy_database
+from threadlog.cli.output import (
+    ReaderLeft,
+    fail,
+    in_one_line,
+    print_json,
+    progress_bar,
+    stderr,
+    stdout,
+)
+from threadlog.copying.copy import Copied, Fault, FaultKind, compare_databases, copy_database
 from threadlog.copying.row_groups import GroupName
 from threadlog.databases.urls import parse_url, show_url
 
@@ -21,6 +29,14 @@ _NAMES: Final[dict[GroupName, str]] = {
     "checkpoints": "checkpoints of graphs",
     "metadata": "metadata of threads and runs",
     "memories": "memories",
+}
+_ADVICE: Final[dict[FaultKind, str]] = {
+    "conflict": "The target keeps its own content. To replace it by the source's, delete the "
+    "thread or item in the target (delete_thread, or delete of the store), then copy again.",
+    "different": "Run threadlog copy again, without --compare. It updates what is an earlier "
+    "state of the source, and reports everything else as a conflict.",
+    "failed": "Correct what the line names, then copy again. Threads that were copied stay.",
+    "missing": "Check the ids, and that the source is the right database.",
 }
 
 
@@ -74,7 +90,11 @@ def copy(
     except KeyboardInterrupt:
         advice = "" if compare else " Run it again to continue."
         raise fail(f"Interrupted.{advice}") from None
-    same = not any(group.faults for group in groups)
+    kinds = {fault.kind for group in groups for fault in group.faults}
+    for kind in _ADVICE:
+        if kind in kinds:
+            stderr().print(Text(f"{kind}: {_ADVICE[kind]}", style="dim"), soft_wrap=True)
+    same = not kinds
     with suppress(ReaderLeft):  # the exit status still matters
         if json:
             document = {
