@@ -413,6 +413,16 @@ class DeadlockError(StorageError):
     advice = "Nothing was committed. Roll back and run the whole transaction again."
 
 
+class TransactionFailedError(StorageError):
+    """The transaction of an application's session failed before; the call sent nothing."""
+
+    advice = (
+        "An earlier call or statement in the transaction failed, and nothing of it is stored. "
+        "Roll back the session, or to the savepoint if you began one, and run the whole "
+        "transaction again."
+    )
+
+
 class CheckpointerLockTimeoutError(StorageError):
     """Another transaction held a lock for longer than the server waits."""
 

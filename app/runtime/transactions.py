@@ -10,7 +10,7 @@ from functools import partial
 from typing import Concatenate, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, QueuePool
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolLimitError
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,7 @@ from threadlog.errors import (
     PoolTimeoutError,
     StorageError,
     ThreadlogError,
+    TransactionFailedError,
 )
 from threadlog.events import CommitLost, ConnectionAwaited, Event, OnEvent, TransactionRetried
 from threadlog.models import SchemaPart
@@ -404,13 +405,18 @@ def translate_error(error: Exception, backend: Backend) -> Exception:
         return error
     if isinstance(error, DBAPIError):
         return backend.error_type(error)(_reason(error.orig))
-    if isinstance(error, PoolLimitError):
-        return PoolTimeoutError("All connections of the pool were in use for too long")
     if refusal := backend.refusal(error):
         return refusal
-    if isinstance(error, SQLAlchemyError):
-        return StorageError(f"SQLAlchemy raised {type(error).__name__}")
-    return error
+    return _of_sqlalchemy(error) if isinstance(error, SQLAlchemyError) else error
+
+
+def _of_sqlalchemy(error: SQLAlchemyError) -> StorageError:
+    """Return the error to raise in place of one of SQLAlchemy's own."""
+    if isinstance(error, PendingRollbackError):
+        return TransactionFailedError("The session's transaction has failed")
+    if isinstance(error, PoolLimitError):
+        return PoolTimeoutError("All connections of the pool were in use for too long")
+    return StorageError(f"SQLAlchemy raised {type(error).__name__}")
 
 
 @contextmanager

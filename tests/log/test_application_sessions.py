@@ -23,8 +23,11 @@ from sqlalchemy import (
     event,
     func,
     select,
+    text,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     async_scoped_session,
@@ -33,7 +36,8 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from tests.support.databases import create_schema, on_connection
+from tests.support.commits import kill_connection, number_of
+from tests.support.databases import create_schema, engine_for, on_connection
 from tests.support.factories import UserFactory
 from tests.support.ways import (
     ensure_schema,
@@ -43,7 +47,13 @@ from tests.support.ways import (
     sync_host_engine,
 )
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.errors import ConfigurationError, SessionInUseError, StorageError
+from threadlog.errors import (
+    ConfigurationError,
+    ConnectionLostError,
+    SessionInUseError,
+    StorageError,
+    TransactionFailedError,
+)
 from threadlog.langgraph import Saver
 from threadlog.models import (
     PARTS,
@@ -209,6 +219,68 @@ def test_second_thread_on_a_session_in_use_sends_nothing(sync_engine: Engine) ->
         count = select(func.count()).select_from(Message)
         assert session.scalar(count) == 1
         session.rollback()
+
+
+# --- Transactions that have failed -------------------------------------------------
+
+
+async def test_call_after_a_lost_connection_asks_for_a_rollback(
+    server_url: str, other: AsyncConnection
+) -> None:
+    async with (
+        open_engine(server_url) as engine,
+        Checkpointer(engine=engine) as log,
+        AsyncSession(engine) as session,
+    ):
+        bound = log.bind(session)
+        number = await (await session.connection()).run_sync(number_of)
+        await kill_connection(other, number)
+        with pytest.raises(ConnectionLostError):
+            await bound.append("t", [UserFactory()])
+        for call in (bound.append("t", [UserFactory()]), bound.read("t")):
+            with pytest.raises(TransactionFailedError, match="Roll back the session"):
+                await call
+        await session.rollback()
+        await bound.append("t", [UserFactory()])
+        await session.commit()
+        assert len(await log.read("t")) == 1
+
+
+async def test_call_without_asyncio_after_a_lost_connection_asks_for_a_rollback(
+    server_url: str, other: AsyncConnection
+) -> None:
+    async with open_sync_engine(server_url) as engine:
+        with SyncCheckpointer(engine=engine) as log, Session(engine) as session:
+            await kill_connection(other, number_of(session.connection()))
+            with pytest.raises(ConnectionLostError):
+                log.bind(session).append("t", [UserFactory()])
+            with pytest.raises(TransactionFailedError, match="Roll back the session"):
+                log.bind(session).read("t")
+            session.rollback()
+            assert log.bind(session).read("t") == []
+
+
+async def test_call_after_a_failed_statement_on_postgres_asks_for_a_rollback(
+    postgres_url: str,
+) -> None:
+    async with (
+        open_engine(postgres_url) as engine,
+        Checkpointer(engine=engine) as log,
+        AsyncSession(engine) as session,
+    ):
+        with pytest.raises(DBAPIError):
+            await session.execute(text("SELECT 1/0"))
+        with pytest.raises(TransactionFailedError, match="Roll back the session"):
+            await log.bind(session).read("t")
+
+
+@pytest.fixture
+async def other(server_url: str) -> AsyncIterator[AsyncConnection]:
+    """Yield a connection that kills others."""
+    killing = engine_for(server_url, isolation_level="AUTOCOMMIT")
+    async with killing.connect() as connection:
+        yield connection
+    await killing.dispose()
 
 
 # --- Connections that sessions share -----------------------------------------------

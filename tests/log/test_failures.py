@@ -29,6 +29,7 @@ from threadlog.errors import (
     StatementTimeoutError,
     StorageError,
     TooManyConnectionsError,
+    TransactionFailedError,
 )
 from threadlog.messages import TextContent
 
@@ -292,6 +293,7 @@ def with_code(
         (with_code("57014"), StatementTimeoutError),
         (with_code(None, "no answer within 1 s (read_timeout)"), StatementTimeoutError),
         (with_code("25006"), NotWritableError),
+        (with_code("25P02"), TransactionFailedError),
         (with_code("57P01"), ConnectionLostError),
         (with_code("08006"), ConnectionLostError),
         (with_code("53300"), TooManyConnectionsError),

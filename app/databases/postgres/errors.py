@@ -15,6 +15,7 @@ from threadlog.errors import (
     StatementTimeoutError,
     StorageError,
     TooManyConnectionsError,
+    TransactionFailedError,
 )
 from threadlog.models import Message, Run
 
@@ -25,6 +26,7 @@ _ERRORS: Final[dict[str, type[StorageError]]] = {
     "55P03": CheckpointerLockTimeoutError,
     "57014": StatementTimeoutError,
     "25006": NotWritableError,
+    "25P02": TransactionFailedError,
     "22001": ColumnTooShortError,
     "3D000": ConnectionFailedError,
     "53300": TooManyConnectionsError,
