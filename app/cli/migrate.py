@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from threadlog.cli.options import DEFAULT_URL, PartOption, UrlArgument, UrlOption, one_url
-from threadlog.cli.output import stdout
+from threadlog.cli.output import fail, stdout
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.models import CONTROL, GRAPH, MESSAGES, STORE, PartName
+from threadlog.models import CONTROL, GRAPH, MESSAGES, PARTS, STORE, PartName
+from threadlog.schema.verify import creation_directive
 
 if TYPE_CHECKING:
     from threadlog.schema.migrate import Outcome
@@ -49,8 +50,9 @@ def migrate(
 
     All parts of the schema: messages, the state of graphs, the memory
     store, and thread control (owners, leases, append keys, truncations).
-    If your application has its own Alembic history, add threadlog's tables
-    to that history instead. Run again, it creates only missing tables.
+    Run again, it creates only missing tables. If the database has an
+    Alembic history of your application, add threadlog's tables to that
+    history instead: there only a part that --part names is created.
 
     \b
     Example:
@@ -65,15 +67,22 @@ def migrate(
         typer.echo(migrate.upgrade_sql(url, part=part), nl=False)
         return
     # Reported one by one: the first part is done even if the second fails.
-    asyncio.run(migrate.upgrade(url, part=part, report=partial(_report, url)))
+    done = asyncio.run(migrate.upgrade(url, part=part, report=partial(_report, url)))
+    if set(done.values()) == {"skipped"}:
+        raise fail("Nothing was created. Follow one of the lines above.")
+
+
+def _directive(name: PartName) -> str:
+    (part,) = (part for part in PARTS if part.name == name)
+    return creation_directive(part)
 
 
 def _report(url: str, part: PartName, outcome: "Outcome") -> None:
     """Print the outcome of a part in one line."""
     if outcome == "skipped":
         line = (
-            f"Skipped the {_TABLES[part]}: this database is managed by your own Alembic history. "
-            f"Use --part {part} to create them anyway."
+            f"Skipped the {_TABLES[part]}: this database has an Alembic history of your own. "
+            f"Execute {_directive(part)} in it, or use --part {part} to create them anyway."
         )
     else:
         line = f"{_DONE[outcome]}: {show_url(parse_url(url))} has {_SCHEMAS[part]}"

@@ -1,27 +1,40 @@
 """Open existing databases for commands."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from sqlalchemy import URL
 
 from threadlog.checkpointer import Checkpointer
+from threadlog.databases.base import PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError
 from threadlog.graph.client import GraphClient
-from threadlog.models import GRAPH, SchemaPart
+from threadlog.models import GRAPH, MESSAGES, SchemaPart
+from threadlog.runtime.client import EngineClient
+from threadlog.schema.opening import open_client
 
 # A person waits for the answer.
 _RETRY_SECONDS: Final = "2"
 
 
-def existing(url: str) -> Checkpointer:
-    """Return a checkpointer on an existing database: reading must not create a file.
+@asynccontextmanager
+async def existing(url: str) -> AsyncIterator[Checkpointer]:
+    """Open a checkpointer on an existing database: reading creates neither a file nor a table.
 
     Raises:
         ConfigurationError: the URL is not valid, or its file does not exist.
+        CubepiSchemaUninitialized: the database has none of the tables.
     """
-    return Checkpointer(_existing(url))
+    client = EngineClient(_existing(url), PoolSize(0, 2), MESSAGES)
+    await open_client(client, initialise=False, verify=False)
+    try:
+        async with Checkpointer(client=client) as checkpointer:
+            yield checkpointer
+    finally:
+        await client.close()
 
 
 def existing_graphs(url: str, part: SchemaPart = GRAPH) -> GraphClient:

@@ -73,8 +73,8 @@ class Outcome(StrEnum):
     """Nothing was missing, and the application's own Alembic history manages the part."""
 
     SKIPPED = "skipped"
-    """Nothing was created: the caller did not name the part, and the application's own Alembic
-    history manages another part."""
+    """Nothing was created: the caller did not name the part, and the database has an Alembic
+    history of the application's."""
 
     __repr__ = str.__repr__  # what `upgrade` returns is printed as strings
 
@@ -93,9 +93,10 @@ async def upgrade(
 
     Creates the schema in a database without one, and adopts one of the same version that the
     agent framework's migrations or the first use of an SQLite file created. Also creates again
-    what was dropped since; such a table is empty. Changes nothing if the schema is complete and
-    the database has the application's ``alembic_version``. Several processes may upgrade at
-    once.
+    what was dropped since; such a table is empty. Several processes may upgrade at once.
+
+    If the database has the application's ``alembic_version``, a part that is complete is not
+    changed, and a part that has no table is created only if it is named.
 
     Args:
         url: the database, as for `Checkpointer`.

@@ -60,12 +60,17 @@ def how_to_create(uow: UnitOfWork, part: SchemaPart) -> str:
     the application's next autogenerate wants to drop.
     """
     if uow.catalogue.is_in_another_history(part):
-        name = "threadlog_schema" if part is MESSAGES else f"threadlog_{part.name}_schema"
         return (
             "The database has an Alembic history of the application's: execute "
-            f"op.create_{name}(version={part.version}) in a migration of its own."
+            f"{creation_directive(part)} in a migration of its own."
         )
     return "Run: threadlog migrate URL"
+
+
+def creation_directive(part: SchemaPart) -> str:
+    """Return the directive by which an application's migration creates a part."""
+    name = "threadlog_schema" if part is MESSAGES else f"threadlog_{part.name}_schema"
+    return f"op.create_{name}(version={part.version})"
 
 
 _CONTENT: Final = {

@@ -26,7 +26,7 @@ from threadlog.migrations.history.definitions import POSTGRESQL
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
 from threadlog.migrations.history.message_log import MESSAGE_LOG
-from threadlog.models import PARTS, SchemaPart
+from threadlog.models import SchemaPart
 
 _APPLICATION_REVISION_TABLE: Final = "alembic_version"
 _DEFINITIONS: Final = {
@@ -46,9 +46,7 @@ def _upgrade(part: SchemaPart, connection: Connection, tables: set[str]) -> str:
     """
     if _is_application_managed(part, connection, tables):
         return "external"
-    if not context.config.attributes["chosen"] and _is_left_to_application(
-        part, connection, tables
-    ):
+    if not context.config.attributes["chosen"] and _is_left_to_application(part, tables):
         return "skipped"
     complete = _is_complete(part, connection, tables)
     if not complete and part.revision_table in tables:
@@ -68,11 +66,10 @@ def _is_application_managed(part: SchemaPart, connection: Connection, tables: se
     )
 
 
-def _is_left_to_application(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
-    """Return True if no table of a part exists and the application manages another part."""
-    return tables.isdisjoint({*part.tables, part.revision_table}) and any(
-        _is_application_managed(other, connection, tables) for other in PARTS
-    )
+def _is_left_to_application(part: SchemaPart, tables: set[str]) -> bool:
+    """Return True if no table of a part exists and the application has a history of its own."""
+    ours = {*part.tables, part.revision_table}
+    return _APPLICATION_REVISION_TABLE in tables and tables.isdisjoint(ours)
 
 
 def _is_complete(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from tests.cli.helpers import SAMPLE, ask, claim, threadlog, write_lines
 from tests.support.databases import on_connection
 from tests.support.processes import run_python
+from tests.support.schemas import run, tables
 from threadlog import cli
 from threadlog.__main__ import main
 
@@ -84,6 +85,17 @@ def test_looking_creates_no_file(tmp_path: Path) -> None:
         assert result.exit_code == 1
         assert "There is no file" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_creates_no_table_in_an_applications_database(empty_url: str) -> None:
+    asyncio.run(run(empty_url, "CREATE TABLE orders (id INT PRIMARY KEY)"))
+    looking = (["threads"], ["show", "t"], ["runs", "t"], ["runs", "--stale", "1h"])
+    for command in (*looking, ["release", "t", "r"], ["prune", "--older-than", "1d", "--dry-run"]):
+        result = threadlog(*command, "--url", empty_url)
+        assert result.exit_code == 1
+        assert "has none of threadlog's tables" in result.stderr
+        assert "Run: threadlog migrate URL" in result.stderr
+    assert asyncio.run(tables(empty_url)) == {"orders"}
 
 
 @pytest.mark.parametrize(
