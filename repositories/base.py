@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, CursorResult, Executable, Result
 
@@ -16,9 +16,6 @@ if TYPE_CHECKING:  # before SQLAlchemy 2.1 a result has one parameter
     """The result of any statement."""
 
 T = TypeVar("T")
-
-TRANSLATE_MAP: Final = "schema_translate_map"
-"""SQLAlchemy's execution option by which an application's engine has the tables in a schema."""
 
 Row: TypeAlias = Sequence[Any]
 GivenParameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]]

@@ -28,10 +28,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import MESSAGES, SchemaPart
-from threadlog.models.dialects.names import MYSQL, dialect_name
+from threadlog.models.dialects.names import MYSQL, TRANSLATE_MAP, dialect_name
 from threadlog.models.dialects.returned_number import ONE_STATEMENT_DIALECTS
 from threadlog.repositories.base import (
-    TRANSLATE_MAP,
     FetchedRows,
     GivenParameters,
     Parameters,

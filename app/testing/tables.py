@@ -7,6 +7,7 @@ from sqlalchemy import Column, Connection, Engine, Table, bindparam, inspect, se
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from threadlog.models import PARTS, PartName
+from threadlog.models.dialects.names import schema_of
 from threadlog.models.dialects.time import Timestamp
 from threadlog.models.dialects.types import UtcTime
 
@@ -46,7 +47,7 @@ def age_rows(connection: Connection, by: timedelta) -> None:
             ``await connection.run_sync(age_rows, by)``.
         by: how much time is to have passed.
     """
-    existing = set(inspect(connection).get_table_names())
+    existing = set(inspect(connection).get_table_names(schema_of(connection)))
     for part in PARTS:
         for table in part.metadata.sorted_tables:
             times = [each for each in table.columns if isinstance(each.type, Timestamp | UtcTime)]

@@ -26,6 +26,7 @@ from threadlog.migrations.history.definitions import POSTGRESQL
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
 from threadlog.migrations.history.message_log import MESSAGE_LOG
+from threadlog.migrations.history.schema_names import in_schema, schema_of
 from threadlog.models import SchemaPart
 
 _APPLICATION_REVISION_TABLE: Final = "alembic_version"
@@ -74,20 +75,21 @@ def _is_left_to_application(part: SchemaPart, tables: set[str]) -> bool:
 
 def _is_complete(part: SchemaPart, connection: Connection, tables: set[str]) -> bool:
     """Return True if no table, column, index, partition or version row is missing."""
-    inspector = inspect(connection)
-    versions = text(f"SELECT version FROM {part.version_table.name}")
+    inspector, schema = inspect(connection), schema_of(connection)
+    name = in_schema(connection, part.version_table.name)
+    versions = text(f"SELECT version FROM {name}")
     return (
         tables >= part.tables
-        and all(_has_columns(inspector, table) for table in part.metadata.tables.values())
+        and all(_has_columns(inspector, schema, table) for table in part.metadata.tables.values())
         and _has_layout(part, connection, inspector)
         and list(connection.scalars(versions)) == [part.version]
     )
 
 
-def _has_columns(inspector: Inspector, table: Table) -> bool:
+def _has_columns(inspector: Inspector, schema: str | None, table: Table) -> bool:
     """Return True if an existing table has the columns and indexes of the models."""
-    columns = {column["name"] for column in inspector.get_columns(table.name)}
-    indexes = _index_names(inspector, table.name)
+    columns = {column["name"] for column in inspector.get_columns(table.name, schema)}
+    indexes = _index_names(inspector, schema, table.name)
     return columns >= set(table.columns.keys()) and indexes >= {i.name for i in table.indexes}
 
 
@@ -96,15 +98,16 @@ def _has_layout(part: SchemaPart, connection: Connection, inspector: Inspector) 
     definitions = _DEFINITIONS[part.name]
     dialect = connection.dialect.name
     indexes = [index for index in definitions.indexes(part.version, dialect) if index.dialect]
-    if any(index.name not in _index_names(inspector, index.table) for index in indexes):
+    schema = schema_of(connection)
+    if any(index.name not in _index_names(inspector, schema, index.table) for index in indexes):
         return False
     return dialect != POSTGRESQL or not any(
         hash_partitions.are_missing(connection, table) for table in definitions.hash_partitioned
     )
 
 
-def _index_names(inspector: Inspector, table: str) -> set[str | None]:
-    return {index["name"] for index in inspector.get_indexes(table)}
+def _index_names(inspector: Inspector, schema: str | None, table: str) -> set[str | None]:
+    return {index["name"] for index in inspector.get_indexes(table, schema)}
 
 
 def _unstamp(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
@@ -117,7 +120,7 @@ def _unstamp(part: SchemaPart, connection: Connection, tables: set[str]) -> None
         CubepiSchemaMismatch: the version table was dropped, but not all data tables were.
     """
     deleted = connection.execute(
-        text(f"DELETE FROM {part.revision_table} WHERE version_num = :head"),
+        text(f"DELETE FROM {in_schema(connection, part.revision_table)} WHERE version_num = :head"),
         {"head": context.get_head_revision()},
     )
     data_tables, version_table = tables & part.tables, part.version_table.name
@@ -138,7 +141,10 @@ def _unstamp(part: SchemaPart, connection: Connection, tables: set[str]) -> None
 def _run_revisions(part: SchemaPart, connection: Connection, tables: set[str]) -> None:
     """Run the revisions; drop a revision table created here if a revision raises."""
     context.configure(
-        connection=connection, target_metadata=part.metadata, version_table=part.revision_table
+        connection=connection,
+        target_metadata=part.metadata,
+        version_table=part.revision_table,
+        version_table_schema=schema_of(connection),
     )
     try:
         with context.begin_transaction():
@@ -146,7 +152,7 @@ def _run_revisions(part: SchemaPart, connection: Connection, tables: set[str]) -
             context.run_migrations()
     except (CubepiSchemaError, CommandError):
         if part.revision_table not in tables:  # created before the revision ran
-            connection.execute(text(f"DROP TABLE {part.revision_table}"))
+            connection.execute(text(f"DROP TABLE {in_schema(connection, part.revision_table)}"))
         raise
 
 
@@ -178,7 +184,7 @@ def _run() -> None:
             context.run_migrations()
         return
     connection = attributes["connection"]
-    tables = set(inspect(connection).get_table_names())
+    tables = set(inspect(connection).get_table_names(schema_of(connection)))
     if attributes["command"] == "upgrade":
         attributes["outcome"] = _upgrade(part, connection, tables)
     elif part.revision_table in tables:

@@ -30,6 +30,7 @@ from threadlog.migrations.history.definitions import (
     columns,
 )
 from threadlog.migrations.history.message_log import MESSAGE_LOG
+from threadlog.migrations.history.schema_names import in_schema, schema_of
 
 _COLLATION: Final = sa.text(
     "SELECT collname FROM pg_attribute JOIN pg_collation ON pg_collation.oid = attcollation "
@@ -132,8 +133,9 @@ def write_version(operations: Operations, version: int, part: Definitions = MESS
     """
     _require_known_version(part, version)
     # All rows. Under sql_safe_updates MySQL demands a condition that is a range of the key.
-    operations.execute(f"DELETE FROM {part.version_table} WHERE version >= 0")
-    operations.execute(f"INSERT INTO {part.version_table} (version) VALUES ({version:d})")
+    table = name_in_schema(operations, part.version_table)
+    operations.execute(f"DELETE FROM {table} WHERE version >= 0")
+    operations.execute(f"INSERT INTO {table} (version) VALUES ({version:d})")
 
 
 class _Migration:
@@ -144,6 +146,7 @@ class _Migration:
         self._part = part
         self._dialect = operations.get_context().dialect
         self._offline = operations.get_context().as_sql
+        self._schema = schema_of_tables(operations)
         self._existing = set() if self._offline else self._existing_tables()
         self.found = {} if self._offline else self._existing_columns()
         """The column names of each of the part's tables that exist; offline there are none."""
@@ -167,7 +170,7 @@ class _Migration:
             had = columns(older[table]).keys() | self.found.get(table, set())
             for name, column in columns(items).items():
                 if name not in had:
-                    self._operations.add_column(table, column)
+                    self._operations.add_column(table, column, schema=self._schema)
         for index in self._part.indexes(new, self._dialect.name):
             # MySQL has no CREATE INDEX IF NOT EXISTS.
             if index.since > old and index.name not in self._index_names(index.table):
@@ -184,7 +187,8 @@ class _Migration:
         there = [self._part.refers_to] if self._part.refers_to in self._existing else []
         there += [table for table in tables if "thread_id" in self.found.get(table, ())]
         if there and self._dialect.name == POSTGRESQL:
-            collation = self._operations.get_bind().scalar(_COLLATION, {"table": there[0]})
+            name = name_in_schema(self._operations, there[0])
+            collation = self._operations.get_bind().scalar(_COLLATION, {"table": name})
             for items in tables.values():
                 collate(items, self._dialect, collation)
         return tables
@@ -192,7 +196,8 @@ class _Migration:
     def _create_missing_partitions(self, table: str) -> None:
         """Create the missing partitions of a table on PostgreSQL."""
         if self._offline or hash_partitions.are_missing(self._operations.get_bind(), table):
-            self._operations.execute(hash_partitions.statement(table))
+            name = name_in_schema(self._operations, table)
+            self._operations.execute(hash_partitions.statement(name))
 
     def drop_newer(self, new: int, old: int) -> None:
         """Drop the existing tables, columns and indexes of version `new` that `old` has not."""
@@ -208,7 +213,7 @@ class _Migration:
             stay = columns(kept[table])
             for name in reversed(columns(newer[table])):
                 if name not in stay and (self._offline or name in self.found[table]):
-                    self._operations.drop_column(table, name)
+                    self._operations.drop_column(table, name, schema=self._schema)
 
     def drop_table(self, table: str) -> None:
         """Drop a table if it exists."""
@@ -253,7 +258,8 @@ class _Migration:
         """Raise `CubepiSchemaMismatch` if the version table has a version that is not allowed."""
         if "version" not in self.found.get(self._part.version_table, ()):
             return
-        query = sa.text(f"SELECT version FROM {self._part.version_table}")
+        table = name_in_schema(self._operations, self._part.version_table)
+        query = sa.text(f"SELECT version FROM {table}")
         if others := set(self._operations.get_bind().scalars(query)) - allowed:
             raise CubepiSchemaMismatch(expected=min(allowed), actual=max(others), hint=hint)
 
@@ -279,13 +285,13 @@ class _Migration:
                 )
 
     def _existing_tables(self) -> set[str]:
-        return set(sa.inspect(self._operations.get_bind()).get_table_names())
+        return set(sa.inspect(self._operations.get_bind()).get_table_names(self._schema))
 
     def _existing_columns(self) -> dict[str, set[str]]:
         inspector = sa.inspect(self._operations.get_bind())
         ours = self.tables(self._part.versions[-1]).keys()
         return {
-            table: {str(column["name"]) for column in inspector.get_columns(table)}
+            table: {str(column["name"]) for column in inspector.get_columns(table, self._schema)}
             for table in ours & self._existing
         }
 
@@ -294,7 +300,18 @@ class _Migration:
         if self._offline:
             return set()
         inspector = sa.inspect(self._operations.get_bind())
-        return {str(index["name"]) for index in inspector.get_indexes(table)}
+        return {str(index["name"]) for index in inspector.get_indexes(table, self._schema)}
+
+
+def schema_of_tables(operations: Operations) -> str | None:
+    """Return the schema of the tables; None for the session's default one, and offline."""
+    return None if operations.get_context().as_sql else schema_of(operations.get_bind())
+
+
+def name_in_schema(operations: Operations, table: str) -> str:
+    """Return the name of a table for a statement of text; offline without a schema."""
+    offline = operations.get_context().as_sql
+    return table if offline else in_schema(operations.get_bind(), table)
 
 
 def _require_known_version(part: Definitions, version: int) -> None:

@@ -9,6 +9,7 @@ from alembic.operations import MigrateOperation, Operations
 from sqlalchemy import Column, inspect
 from sqlalchemy.types import TypeEngine
 
+from threadlog.migrations.alembic.steps import name_in_schema, schema_of_tables
 from threadlog.models import metadata_column
 from threadlog.models.dialects.names import dialect_name
 from threadlog.models.metadata_column import TABLES, JsonColumn
@@ -111,14 +112,15 @@ def _add(operations: Operations, op: AddMetadataColumnOp) -> None:
     index = index_name(op.table, op.name)
     columns, indexes = _existing(operations, op.table)
     if op.name not in columns:
-        operations.add_column(op.table, op.to_column())
+        operations.add_column(op.table, op.to_column(), schema=schema_of_tables(operations))
     if not op.index or index in indexes:
         return
     dialect = operations.get_context().dialect
     if dialect_name(dialect) == "mariadb":
         # Without the lock, rows inserted meanwhile would be missing in the index.
         column = dialect.identifier_preparer.quote(op.name)
-        operations.execute(f"CREATE INDEX {index} ON {op.table} ({column}) LOCK=SHARED")
+        table = name_in_schema(operations, op.table)
+        operations.execute(f"CREATE INDEX {index} ON {table} ({column}) LOCK=SHARED")
     else:
         operations.create_index(index, op.table, [op.name])
 
@@ -128,16 +130,16 @@ def _drop(operations: Operations, op: DropMetadataColumnOp) -> None:
     table = TABLES[op.of].name
     if op.index:
         operations.drop_index(index_name(table, op.name), table_name=table)
-    operations.drop_column(table, op.name)
+    operations.drop_column(table, op.name, schema=schema_of_tables(operations))
 
 
 def _existing(operations: Operations, table: str) -> tuple[set[str], set[str]]:
     """Return the names of a table's columns and indexes; none in a script of SQL."""
     if operations.get_context().as_sql:
         return set(), set()
-    inspector = inspect(operations.get_bind())
-    columns = {str(column["name"]) for column in inspector.get_columns(table)}
-    return columns, {str(index["name"]) for index in inspector.get_indexes(table)}
+    inspector, schema = inspect(operations.get_bind()), schema_of_tables(operations)
+    columns = {str(column["name"]) for column in inspector.get_columns(table, schema)}
+    return columns, {str(index["name"]) for index in inspector.get_indexes(table, schema)}
 
 
 @renderers.dispatch_for(AddMetadataColumnOp)

@@ -7,6 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
+from threadlog.migrations.history.schema_names import in_schema
+
 COUNT: Final = 64
 
 _COUNT_PARTITIONS: Final = text(
@@ -35,7 +37,12 @@ def statements(table: str) -> list[str]:
 
 
 def statement(table: str) -> str:
-    """Return one statement that creates the missing partitions of a table."""
+    """Return one statement that creates the missing partitions of a table.
+
+    Args:
+        table: the name of the table, which may be one with a quoted schema.
+    """
+    table = table.replace("'", "''")
     return (
         "DO $$ BEGIN "
         f"FOR place IN 0..{COUNT - 1} LOOP "
@@ -51,13 +58,14 @@ def are_missing(connection: Connection, table: str) -> bool:
 
     A table that another tool partitioned into another number counts as complete.
     """
+    name = in_schema(connection, table)
     existing, ours = connection.execute(
-        _COUNT_PARTITIONS, {"table": table, "ours": f"%modulus {COUNT}, remainder%"}
+        _COUNT_PARTITIONS, {"table": name, "ours": f"%modulus {COUNT}, remainder%"}
     ).one()
     return key(connection, table) is not None and (existing == 0 or 0 < ours < COUNT)
 
 
 def key(connection: Connection, table: str) -> str | None:
     """Return a table's partition key, such as ``HASH (thread_id)``; None if not partitioned."""
-    found: str | None = connection.scalar(_PARTITION_KEY, {"table": table})
+    found: str | None = connection.scalar(_PARTITION_KEY, {"table": in_schema(connection, table)})
     return found

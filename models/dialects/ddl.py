@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from sqlalchemy import DDL, ColumnElement, Computed, Table
+from sqlalchemy import DDL, ColumnElement, Computed, ExecutableDDLElement, Table
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import DDLCompiler
 
@@ -23,12 +23,23 @@ METADATA_INDEX: Final = "ix_cubepi_messages_metadata_gin"
 # forbids a foreign key on a partitioned table and has no such index.
 
 
-def foreign_key(table: str) -> str:
+def foreign_key(table: str, threads: str = "cubepi_threads") -> str:
     """Return the statement by which PostgreSQL deletes a table's rows with their thread."""
     return (
         f"ALTER TABLE {table} ADD FOREIGN KEY (thread_id) "
-        "REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE"
+        f"REFERENCES {threads} (thread_id) ON DELETE CASCADE"
     )
+
+
+class _ForeignKey(ExecutableDDLElement):
+    """The foreign key to the thread, in the schema of the table that was created."""
+
+
+@compiles(_ForeignKey)
+def _foreign_key(element: _ForeignKey, compiler: DDLCompiler, **_: Any) -> str:
+    table: Any = element.target
+    name: str = compiler.preparer.format_table(table)
+    return foreign_key(name, f"{name.removesuffix(table.name)}cubepi_threads")
 
 
 def metadata_index(table: str) -> str:
@@ -57,17 +68,18 @@ _TABLE: Final = "%(fullname)s"
 _PARTITIONS: Final = tuple(partition(_TABLE, place) for place in range(PARTITION_COUNT))
 
 
-def _on_postgresql(statements: Iterable[str]) -> dict[str, Any]:
+def _on_postgresql(statements: Iterable[str | ExecutableDDLElement]) -> dict[str, Any]:
     """Return the option that executes statements on PostgreSQL after the table was created."""
     make: Callable[[str], Any] = DDL  # DDL has no types in SQLAlchemy 2.1
-    listeners = [make(statement).execute_if(dialect="postgresql") for statement in statements]
+    elements = [make(each) if isinstance(each, str) else each for each in statements]
+    listeners = [element.execute_if(dialect="postgresql") for element in elements]
     return {"listeners": [("after_create", listener) for listener in listeners]}
 
 
 THREADS: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_parent_index(_TABLE)])}
 """Options of the threads table."""
 
-OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([foreign_key(_TABLE)])}
+OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_ForeignKey()])}
 """Options of a table whose rows belong to threads; PostgreSQL deletes them with the thread."""
 
 _PARTITIONED: Final[dict[str, Any]] = {
@@ -82,13 +94,13 @@ _PARTITIONED: Final[dict[str, Any]] = {
 
 PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
     **_PARTITIONED,
-    **_on_postgresql([foreign_key(_TABLE), *_PARTITIONS]),
+    **_on_postgresql([_ForeignKey(), *_PARTITIONS]),
 }
 """Options of a table like `OF_THREAD` that is partitioned by thread_id."""
 
 MESSAGES_BY_THREAD: Final[dict[str, Any]] = {
     **_PARTITIONED,
-    **_on_postgresql([foreign_key(_TABLE), metadata_index(_TABLE), *_PARTITIONS]),
+    **_on_postgresql([_ForeignKey(), metadata_index(_TABLE), *_PARTITIONS]),
 }
 """Options of the messages table: partitioned by thread_id; PostgreSQL indexes all metadata."""
 

@@ -1,8 +1,8 @@
-"""Names of dialects and of connected servers."""
+"""Names of dialects, of connected servers and of the schema of the tables."""
 
 from typing import Final
 
-from sqlalchemy import Dialect
+from sqlalchemy import Connection, Dialect
 
 MYSQL: Final = ("mysql", "mariadb")
 """SQLAlchemy's dialects whose SQL is MySQL's. Either may be connected to MariaDB."""
@@ -15,3 +15,14 @@ def dialect_name(dialect: Dialect) -> str:
     SQLAlchemy's name of the dialect.
     """
     return "mariadb" if getattr(dialect, "is_mariadb", False) else dialect.name
+
+
+TRANSLATE_MAP: Final = "schema_translate_map"
+"""SQLAlchemy's execution option by which an application's engine has the tables in a schema."""
+
+
+def schema_of(connection: Connection) -> str | None:
+    """Return the schema that `TRANSLATE_MAP` has for threadlog's tables; None for the default."""
+    translated = connection.get_execution_options().get(TRANSLATE_MAP) or {}
+    schema: str | None = translated.get(None)
+    return schema

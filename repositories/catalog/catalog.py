@@ -25,9 +25,9 @@ from sqlalchemy import table as table_clause
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
-from threadlog.models.dialects.names import MYSQL
+from threadlog.models.dialects.names import MYSQL, schema_of
 from threadlog.models.dialects.time import utc_now
-from threadlog.repositories.base import TRANSLATE_MAP, Repository
+from threadlog.repositories.base import Repository
 
 _MAX_ALLOWED_PACKET: Final = text("SELECT @@max_allowed_packet")
 _PARTITIONS: Final = text(
@@ -112,10 +112,8 @@ class CatalogueRepository(Repository):
 
     @property
     def _schema(self) -> str | None:
-        """The schema that the application's ``schema_translate_map`` has for threadlog's tables."""
-        options = self.uow.connection.get_execution_options()
-        schema: str | None = (options.get(TRANSLATE_MAP) or {}).get(None)
-        return schema
+        """The schema of the tables; None for the session's default."""
+        return schema_of(self.uow.connection)
 
     def columns(self, table: str) -> set[str]:
         """Return the names of an existing table's columns."""
@@ -125,12 +123,12 @@ class CatalogueRepository(Repository):
 
     def is_in_another_history(self, part: SchemaPart) -> bool:
         """Return True if an application's Alembic history is there, and threadlog's own is not."""
-        names = inspect(self.uow.connection).get_table_names()
+        names = inspect(self.uow.connection).get_table_names(self._schema)
         return "alembic_version" in names and part.revision_table not in names
 
     def tables_referring_to(self, table: str) -> list[str]:
         """Return the names of other tables with a foreign key that may block a deletion."""
-        keys = inspect(self.uow.connection).get_multi_foreign_keys()
+        keys = inspect(self.uow.connection).get_multi_foreign_keys(self._schema)
         return sorted(
             name
             for (_, name), found in keys.items()

@@ -1,19 +1,33 @@
 """Tables in another schema than the default one: ``search_path`` and ``schema_translate_map``."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from langgraph.checkpoint.base import empty_checkpoint
+from sqlalchemy import Connection, ExecutableDDLElement, MetaData, String, Table, inspect, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.schema import DropIndex, DropTable
 
 from tests.databases.test_privileges import use_everything
-from tests.support.databases import ASYNCHRONOUS, execute
+from tests.support.databases import execute
 from tests.support.ways import host_engine
 from threadlog import Checkpointer
+from threadlog.errors import CubepiSchemaUninitialized
 from threadlog.langgraph import Saver, Store
 from threadlog.migrating import upgrade
+from threadlog.migrations import directives  # noqa: F401 - makes op.create_threadlog_schema
+from threadlog.models import GRAPH, MESSAGES, PARTS, STORE
+from threadlog.models.tables import RUNS, THREADS
+from threadlog.runtime.client import FactoryClient
+from threadlog.runtime.transactions import OwnedRunner, TransactionRunner
 from threadlog.schema.check import check_database
-from threadlog.testing import create_all_async
+from threadlog.schema.migrate import Outcome, upgrade_on
+from threadlog.testing import age_rows, create_all_async
 
 
 @pytest.fixture
@@ -64,31 +78,111 @@ async def test_an_applications_engine_follows_its_search_path(postgres_database:
     await engine.dispose()
 
 
+# --- schema_translate_map ----------------------------------------------------------
+
+
 @pytest.fixture
-async def translated(server_url: str, server_database: str) -> AsyncIterator[AsyncEngine]:
-    """Yield an engine whose map leads to tables elsewhere: in a schema, on MySQL a database."""
-    schema = make_url(server_url).database
-    url = server_database
-    if server_url.startswith("postgresql"):
-        schema, url = "ai", server_url
-        await execute(server_url, "CREATE SCHEMA ai")
-        for table in ("threads", "messages", "runs", "hitl_answers", "schema_version"):
-            await execute(server_url, f"ALTER TABLE cubepi_{table} SET SCHEMA ai")
-    drivername = ASYNCHRONOUS[make_url(url).get_backend_name()]
-    engine = create_async_engine(
-        make_url(url).set(drivername=drivername),
-        execution_options={"schema_translate_map": {None: schema}},
-    )
+async def schema(server_name: str, server_database: str, server_url: str) -> str:
+    """Return the name of an empty schema, on MySQL of a database, that is not the default one."""
+    if server_name != "postgres":
+        return str(make_url(server_database).database)
+    await execute(server_url, """CREATE SCHEMA "Ai's" """)
+    return "Ai's"
+
+
+@pytest.fixture
+async def translated(server_url: str, schema: str) -> AsyncIterator[AsyncEngine]:
+    """Yield an engine of a database that has the message log's tables, mapped to the schema."""
+    options = {"execution_options": {"schema_translate_map": {None: schema}}}
+    engine = host_engine(server_url, **options)
+    before = await names_in(engine, None)
     yield engine
+    assert await names_in(engine, None) == before
     await engine.dispose()
 
 
-async def test_a_translate_map_of_an_applications_engine_is_followed(
-    translated: AsyncEngine,
-) -> None:
-    async with Checkpointer(engine=translated) as checkpointer, AsyncSession(translated) as session:
+async def names_in(engine: AsyncEngine, schema: str | None) -> set[str]:
+    """Return the names of the tables of a schema; None for the default one."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(
+            lambda sync: set(inspect(sync).get_table_names(schema=schema))
+        )
+
+
+async def use_mapped(engine: AsyncEngine) -> None:
+    """Call every verb of the message log, on the engine and in a session."""
+    async with Checkpointer(engine=engine) as checkpointer, AsyncSession(engine) as session:
         await use_everything(checkpointer, "t")
         await use_everything(checkpointer.bind(session), "u")
         await session.commit()
         listed = [thread.thread_id for thread in await checkpointer.list_threads()]
     assert listed == ["t", "u"]
+
+
+async def test_create_all_and_the_message_log_follow_a_translate_map(
+    translated: AsyncEngine, schema: str
+) -> None:
+    with pytest.raises(CubepiSchemaUninitialized):
+        await use_mapped(translated)
+    await create_all_async(translated)
+    assert {name for part in PARTS for name in part.tables} <= await names_in(translated, schema)
+    await use_mapped(translated)
+    async with translated.begin() as connection:
+        await connection.run_sync(age_rows, timedelta(days=1))
+
+
+def migrate(transactions: TransactionRunner) -> Outcome:
+    """Upgrade the message log, as `create_tables` does; return what was done."""
+    runner = cast("OwnedRunner", transactions)
+    with runner.connect() as connection:
+        return upgrade_on(connection, runner.backend, MESSAGES, runner.sleep)
+
+
+async def test_migrations_complete_what_create_all_created_in_a_translated_schema(
+    translated: AsyncEngine, schema: str
+) -> None:
+    """They read the columns, indexes, partitions and the version of the schema's own tables."""
+    await create_all_async(translated)
+    client = FactoryClient(partial(AsyncSession, translated), MESSAGES)
+    await client.open()
+    assert await client.write(migrate) == "unchanged"
+    (recent,) = (each for each in THREADS.indexes if each.name == "ix_cubepi_threads_recent")
+    losses: list[ExecutableDDLElement] = [DropTable(RUNS), DropIndex(recent)]
+    if translated.dialect.name == "postgresql":
+        losses.append(DropTable(Table("cubepi_messages_p07", MetaData())))
+    for loss in losses:
+        async with translated.begin() as connection:
+            await connection.execute(loss)
+        assert await client.write(migrate) == "completed"
+    await client.close()
+    assert "threadlog_alembic_version" in await names_in(translated, schema)
+    await use_mapped(translated)
+
+
+async def test_setup_follows_a_translate_map(translated: AsyncEngine, schema: str) -> None:
+    async with Saver(engine=translated) as saver, Store(engine=translated) as store:
+        await saver.setup()
+        await store.setup()
+        await store.aput(("a",), "k", {"n": 1})
+        config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        await saver.aput(config, empty_checkpoint(), {}, {})
+        assert await saver.aget_tuple(config) is not None
+        await saver.setup()
+    names = await names_in(translated, schema)
+    assert {*GRAPH.tables, GRAPH.revision_table, *STORE.tables, STORE.revision_table} == names
+
+
+async def test_an_application_s_history_follows_a_translate_map(
+    translated: AsyncEngine, schema: str
+) -> None:
+    def up_and_down(connection: Connection) -> None:
+        op: Any = Operations(MigrationContext.configure(connection))
+        op.create_threadlog_schema(version=4)
+        op.upgrade_threadlog_schema(from_version=4, to_version=5)
+        op.add_threadlog_metadata_column("user_id", "$.user_id", String(64), index=True)
+        op.drop_threadlog_metadata_column("user_id", index=True)
+
+    async with translated.begin() as connection:
+        await connection.run_sync(up_and_down)
+    await use_mapped(translated)
+    assert MESSAGES.tables <= await names_in(translated, schema)

@@ -45,7 +45,7 @@ from threadlog.errors import (
     ThreadlogError,
 )
 from threadlog.models import Message
-from threadlog.models.dialects.names import MYSQL
+from threadlog.models.dialects.names import MYSQL, schema_of
 from threadlog.repositories import UnitOfWork
 
 MINIMUM_VERSION: Final = (8, 0, 13)
@@ -116,7 +116,7 @@ _REFERRING: Final = re.compile(r"[`\"]([^`\"]+)[`\"], CONSTRAINT")
 _FAILED_COMMIT: Final = 1180
 _IN_DEADLOCK: Final = "error 149"  # HA_ERR_LOCK_DEADLOCK
 _DUPLICATE: Final = 1062
-_INSERT_MESSAGE: Final = f"INSERT INTO {Message.__tablename__} "
+_INSERT_MESSAGE: Final = re.compile(rf"INSERT INTO (\S+\.)?{Message.__tablename__} ")
 
 
 class MySQLBackend(Backend):
@@ -219,7 +219,8 @@ class MySQLBackend(Backend):
     @contextmanager
     def migration_lock(self, connection: Connection) -> Iterator[None]:
         """Hold a named lock of the server: each DDL statement commits the transaction."""
-        name = _lock_name(connection.engine.url)
+        url = connection.engine.url
+        name = _lock_name(url.set(database=schema_of(connection) or url.database))
         if connection.scalar(select(func.get_lock(name, _MIGRATION_SECONDS))) != 1:
             raise CheckpointerLockTimeoutError(
                 f"Another migration of the database has been running for {_MIGRATION_SECONDS} "
@@ -291,7 +292,7 @@ def _lost_to_another_member(code: int | None, error: DBAPIError) -> bool:
     the last seq and the insert after it, or in COMMIT. Neither happens on a single server.
     """
     if code == _DUPLICATE:
-        return (error.statement or "").startswith(_INSERT_MESSAGE)
+        return _INSERT_MESSAGE.match(error.statement or "") is not None
     return code == _FAILED_COMMIT and _IN_DEADLOCK in str(error.orig)
 
 

@@ -1,5 +1,6 @@
 """The meaning of the errors of PostgreSQL's drivers."""
 
+import re
 from typing import Final
 
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -43,7 +44,9 @@ _SESSION_ENDED: Final = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", 
 
 _DUPLICATE: Final = "23505"
 # Under its thread's lock a key is free, unless the transaction's snapshot is older than the lock.
-_UNDER_LOCK: Final = tuple(f"INSERT INTO {m.__tablename__} " for m in (Message, Run))
+_UNDER_LOCK: Final = re.compile(
+    rf"INSERT INTO (\S+\.)?({Message.__tablename__}|{Run.__tablename__}) "
+)
 
 # psycopg has no code for the error of a client that connects, PgBouncer one for all.
 _TEXTS: Final[dict[type[StorageError], tuple[str, ...]]] = {
@@ -76,7 +79,7 @@ def error_type(error: DBAPIError) -> type[StorageError]:
     if code in {None, _POOLER}:
         lost = error.connection_invalidated or isinstance(error, OperationalError)
         return connecting_type(error.orig) if lost else StorageError
-    if code == _DUPLICATE and (error.statement or "").startswith(_UNDER_LOCK):
+    if code == _DUPLICATE and _UNDER_LOCK.match(error.statement or ""):
         return DeadlockError
     if code in _SESSION_ENDED or (error.connection_invalidated and code not in _ERRORS):
         return ConnectionLostError

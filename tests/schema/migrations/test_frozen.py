@@ -107,6 +107,8 @@ def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call)
         "history/graph_state",
         "history/memory_store",
         "history/control",
+        "history/schema_names",
+        "history/hash_partitions",
         "alembic/steps",
         "directives",
         "helpers",
