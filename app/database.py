@@ -139,7 +139,7 @@ class Database(_SharedConnections[Checkpointer]):
         self._items = GraphClient(client=self._client, part=STORE)
 
     async def setup(self) -> None:
-        """Create the tables of all parts, or bring them up to date.
+        """Create the tables of these parts, or bring them up to date.
 
         Any number of processes may do so at once.
 
@@ -226,7 +226,7 @@ class SyncDatabase(_SharedConnections[SyncCheckpointer]):
         self._items = SyncGraphClient(client=self._client, part=STORE)
 
     def setup(self) -> None:
-        """Create the tables of all parts, or bring them up to date; see `Database.setup`."""
+        """Create the tables of these parts, or bring them up to date; see `Database.setup`."""
         log = [SyncGraphClient(client=self._client, part=part) for part in (MESSAGES, CONTROL)]
         for client in (*log, self._graph, self._items):
             client.setup()

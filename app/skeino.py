@@ -30,7 +30,11 @@ from threadlog.errors import (
 from threadlog.persistence import CheckpointerSpec, MetadataStore, Persistence
 from threadlog.persistence.expire_threads import expiring
 from threadlog.persistence.open import sweeping
-from threadlog.persistence.schemes import mongodb_checkpointer, native_client
+from threadlog.persistence.schemes import (
+    mongodb_checkpointer,
+    native_client,
+    sharing_client,
+)
 
 if TYPE_CHECKING:  # an extra
     from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -186,8 +190,9 @@ async def _opened_sql(spec: CheckpointerSpec) -> AsyncIterator[Persistence]:
     from threadlog.langgraph import Saver  # noqa: PLC0415 - an extra
 
     async with native_client(spec) as client:
+        rows = await sharing_client(client, spec)
         saver = Saver(client=client, serde=spec.options.get("serde"))
-        yield Persistence(saver, _store_of(MetadataStore)(client=client))
+        yield Persistence(saver, _store_of(MetadataStore)(client=rows))
 
 
 @asynccontextmanager

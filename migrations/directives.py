@@ -17,6 +17,7 @@ from threadlog.migrations.autogenerate import rendering
 from threadlog.migrations.history.control import CONTROL
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
+from threadlog.migrations.history.server_metadata import SERVER_METADATA
 
 rendering.register()
 
@@ -129,7 +130,7 @@ class SchemaDirectives(MigrateOperation):
 @Operations.register_operation("drop_threadlog_graph_schema")
 @Operations.register_operation("write_threadlog_graph_version")
 class GraphDirectives(MigrateOperation):
-    """The ``op.`` directives of the graph state: checkpoints, and a server's threads and runs."""
+    """The ``op.`` directives of the graph state: checkpoints."""
 
     @classmethod
     def create_threadlog_graph_schema(cls, operations: Operations, version: int) -> None:
@@ -293,3 +294,60 @@ class ControlDirectives(MigrateOperation):
             ConfigurationError: the version is unknown.
         """
         steps.write_version(operations, version, CONTROL)
+
+
+@Operations.register_operation("create_threadlog_metadata_schema")
+@Operations.register_operation("drop_threadlog_metadata_schema")
+@Operations.register_operation("write_threadlog_metadata_version")
+class MetadataDirectives(MigrateOperation):
+    """The ``op.`` directives of the server metadata: an agent server's threads and runs."""
+
+    @classmethod
+    def create_threadlog_metadata_schema(cls, operations: Operations, version: int) -> None:
+        """Create the server metadata's tables of a schema version, and write the version.
+
+        Safe to run again after a failure: missing tables and indexes are created, as by
+        `SchemaDirectives.create_threadlog_schema`. Tables that an earlier threadlog created with
+        the graph state are adopted with their rows.
+
+        Args:
+            operations: passed by Alembic.
+            version: 1 for this release.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+            CubepiSchemaMismatch: the database has tables of another version, or without a
+                version; nothing was changed.
+        """
+        steps.create_schema(operations, version, SERVER_METADATA)
+
+    @classmethod
+    def drop_threadlog_metadata_schema(cls, operations: Operations, version: int) -> None:
+        """Drop the server metadata's tables of a schema version and all rows in them.
+
+        Safe to run again after a failure, and on a database that has none of the tables.
+
+        Args:
+            operations: passed by Alembic.
+            version: the version whose tables are dropped.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+        """
+        steps.drop_schema(operations, version, SERVER_METADATA)
+
+    @classmethod
+    def write_threadlog_metadata_version(cls, operations: Operations, version: int) -> None:
+        """Write a schema version to the server metadata's version table, replacing any other.
+
+        For a migration that autogenerate wrote from ``server_metadata``, which creates tables
+        but no rows.
+
+        Args:
+            operations: passed by Alembic.
+            version: the version that the tables have.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+        """
+        steps.write_version(operations, version, SERVER_METADATA)

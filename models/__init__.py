@@ -1,7 +1,8 @@
-"""The ORM classes of the message log, thread control, the graph state and the memory store.
+"""The ORM classes of the parts of the schema, from the message log to the server metadata.
 
 Applications query these classes with their own sessions, and pass `cubepi_metadata`,
-`graph_metadata`, `store_metadata`, `control_metadata` or several of them to Alembic::
+`graph_metadata`, `store_metadata`, `control_metadata`, `server_metadata` or several of them to
+Alembic::
 
     select(Message).where(Message.metadata_["user"].as_string() == "u1")
 """
@@ -13,14 +14,17 @@ from threadlog.models.base import (
     CONTROL_SCHEMA_VERSION,
     EXPECTED_SCHEMA_VERSION,
     GRAPH_SCHEMA_VERSION,
+    METADATA_SCHEMA_VERSION,
     STORE_SCHEMA_VERSION,
     Base,
     ControlBase,
     GraphBase,
+    ServerBase,
     StoreBase,
     control_metadata,
     cubepi_metadata,
     graph_metadata,
+    server_metadata,
     store_metadata,
 )
 from threadlog.models.checkpoint import Checkpoint
@@ -33,8 +37,18 @@ from threadlog.models.hitl_answer import HitlAnswer
 from threadlog.models.lease import Lease
 from threadlog.models.message import Message
 from threadlog.models.metadata_column import metadata_column
+from threadlog.models.metadata_version import MetadataVersion
 from threadlog.models.owner import Owner
-from threadlog.models.part import CONTROL, GRAPH, MESSAGES, PARTS, STORE, PartName, SchemaPart
+from threadlog.models.part import (
+    CONTROL,
+    GRAPH,
+    MESSAGES,
+    METADATA,
+    PARTS,
+    STORE,
+    PartName,
+    SchemaPart,
+)
 from threadlog.models.run import Run
 from threadlog.models.schema_version import SchemaVersion
 from threadlog.models.store_item import StoreItem
@@ -49,6 +63,8 @@ __all__ = [
     "GRAPH",
     "GRAPH_SCHEMA_VERSION",
     "MESSAGES",
+    "METADATA",
+    "METADATA_SCHEMA_VERSION",
     "PARTITION_COUNT",
     "PARTS",
     "STORE",
@@ -67,11 +83,13 @@ __all__ = [
     "HitlAnswer",
     "Lease",
     "Message",
+    "MetadataVersion",
     "Owner",
     "PartName",
     "Run",
     "SchemaPart",
     "SchemaVersion",
+    "ServerBase",
     "StoreBase",
     "StoreItem",
     "StoreVersion",
@@ -81,5 +99,6 @@ __all__ = [
     "cubepi_metadata",
     "graph_metadata",
     "metadata_column",
+    "server_metadata",
     "store_metadata",
 ]

@@ -7,13 +7,13 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from threadlog.models.base import GraphBase
+from threadlog.models.base import ServerBase
 from threadlog.models.dialects.ddl import TABLE_OPTIONS
 from threadlog.models.dialects.json import ExactJson
 from threadlog.models.dialects.types import ANY_TEXT, UtcTime, UuidText, exact_text, long_text
 
 
-class AppRun(GraphBase):
+class AppRun(ServerBase):
     """One run on a thread, deleted with the thread; its columns are skeino's, as `AppThread`'s."""
 
     __tablename__ = "app_runs"

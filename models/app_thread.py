@@ -7,13 +7,13 @@ from uuid import UUID
 from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from threadlog.models.base import GraphBase
+from threadlog.models.base import ServerBase
 from threadlog.models.dialects.ddl import TABLE_OPTIONS
 from threadlog.models.dialects.json import ExactJson
 from threadlog.models.dialects.types import UtcTime, UuidText, exact_text
 
 
-class AppThread(GraphBase):
+class AppThread(ServerBase):
     """One thread of an agent server; the names and columns are those of skeino 4.0.0."""
 
     __tablename__ = "app_threads"

@@ -17,17 +17,23 @@ STORE_SCHEMA_VERSION: Final = 1
 CONTROL_SCHEMA_VERSION: Final = 1
 """The schema version of thread control that this release reads and writes."""
 
+METADATA_SCHEMA_VERSION: Final = 1
+"""The schema version of the server metadata that this release reads and writes."""
+
 cubepi_metadata: Final = MetaData()
 """The five tables of the message log, for ``target_metadata`` of an Alembic environment."""
 
 graph_metadata: Final = MetaData()
-"""The six tables of the graph state, for ``target_metadata`` too."""
+"""The four tables of the graph state, for ``target_metadata`` too."""
 
 store_metadata: Final = MetaData()
 """The two tables of the memory store, for ``target_metadata`` too."""
 
 control_metadata: Final = MetaData()
 """The five tables of thread control, for ``target_metadata`` too."""
+
+server_metadata: Final = MetaData()
+"""The three tables of an agent server's threads and runs, for ``target_metadata`` too."""
 
 
 class _KeyRepr:
@@ -61,3 +67,9 @@ class ControlBase(_KeyRepr, DeclarativeBase):
     """Base of thread control's mapped classes."""
 
     metadata = control_metadata
+
+
+class ServerBase(_KeyRepr, DeclarativeBase):
+    """Base of the server metadata's mapped classes."""
+
+    metadata = server_metadata

@@ -9,32 +9,35 @@ from sqlalchemy.orm import DeclarativeBase
 
 from threadlog.models import (  # noqa: F401 - they add their tables to the metadata
     app_run,
-    app_thread,
     checkpoint_blob,
     checkpoint_write,
     deletion,
     tables,
 )
+from threadlog.models.app_thread import AppThread
 from threadlog.models.base import (
     CONTROL_SCHEMA_VERSION,
     EXPECTED_SCHEMA_VERSION,
     GRAPH_SCHEMA_VERSION,
+    METADATA_SCHEMA_VERSION,
     STORE_SCHEMA_VERSION,
     control_metadata,
     cubepi_metadata,
     graph_metadata,
+    server_metadata,
     store_metadata,
 )
 from threadlog.models.checkpoint import Checkpoint
 from threadlog.models.control_version import ControlVersion
 from threadlog.models.graph_version import GraphVersion
+from threadlog.models.metadata_version import MetadataVersion
 from threadlog.models.owner import Owner
 from threadlog.models.schema_version import SchemaVersion
 from threadlog.models.store_item import StoreItem
 from threadlog.models.store_version import StoreVersion
 from threadlog.models.thread import Thread
 
-PartName: TypeAlias = Literal["messages", "graph", "store", "control"]
+PartName: TypeAlias = Literal["messages", "graph", "store", "control", "metadata"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ GRAPH: Final = SchemaPart(
     "threadlog_graph_alembic_version",
     Checkpoint,
 )
-"""Checkpoints of graphs, and the threads and runs of agent servers."""
+"""Checkpoints of graphs."""
 
 STORE: Final = SchemaPart(
     "store",
@@ -105,7 +108,17 @@ CONTROL: Final = SchemaPart(
 )
 """Owners of threads, leases of runs, keys of appends, and truncations; needs the message log."""
 
-PARTS: Final = (MESSAGES, GRAPH, STORE, CONTROL)
+METADATA: Final = SchemaPart(
+    "metadata",
+    server_metadata,
+    METADATA_SCHEMA_VERSION,
+    server_metadata.tables[MetadataVersion.__tablename__],
+    "threadlog_metadata_alembic_version",
+    AppThread,
+)
+"""The threads and runs of agent servers. The last part: an application may have such tables."""
+
+PARTS: Final = (MESSAGES, GRAPH, STORE, CONTROL, METADATA)
 
 
 def _write_version(version: int, table: Table, connection: Connection, **_: Any) -> None:

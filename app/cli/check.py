@@ -35,8 +35,8 @@ def check(
     """Check a database's server and schema, and show how to repair them.
 
     Changes nothing. Checks the parts of the schema that have tables:
-    messages, graph, store. The exit status is 1 if there is an error,
-    and 0 if there are only warnings.
+    messages, graph, store, control, metadata. The exit status is 1 if
+    there is an error, and 0 if there are only warnings.
 
     \b
     Example:

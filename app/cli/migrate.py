@@ -9,7 +9,7 @@ import typer
 from threadlog.cli.options import DEFAULT_URL, PartOption, UrlArgument, UrlOption, one_url
 from threadlog.cli.output import fail, stdout
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.models import CONTROL, GRAPH, MESSAGES, PARTS, STORE, PartName
+from threadlog.models import CONTROL, GRAPH, MESSAGES, METADATA, PARTS, STORE, PartName
 from threadlog.schema.verify import creation_directive
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ _SCHEMAS: Final[dict[PartName, str]] = {
     "graph": f"the graph state's schema of version {GRAPH.version}",
     "store": f"the memory store's schema of version {STORE.version}",
     "control": f"thread control's schema of version {CONTROL.version}",
+    "metadata": f"the server metadata's schema of version {METADATA.version}",
 }
 _TABLES: Final[dict[PartName, str]] = {
     "messages": "message tables",
     "graph": "graph tables",
     "store": "memory store's tables",
     "control": "tables of thread control",
+    "metadata": "server metadata's tables",
 }
 
 
@@ -49,7 +51,8 @@ def migrate(
     """Create threadlog's tables, or upgrade them.
 
     All parts of the schema: messages, the state of graphs, the memory
-    store, and thread control (owners, leases, append keys, truncations).
+    store, thread control (owners, leases, append keys, truncations), and
+    the metadata of an agent server (threads and runs).
     Run again, it creates only missing tables. If the database has an
     Alembic history of your application, add threadlog's tables to that
     history instead: there only a part that --part names is created.

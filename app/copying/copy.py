@@ -105,8 +105,7 @@ async def copy_database(
             with it.
         threads: copy only these, and no memories; their parents must be in the target, or among
             them.
-        part: ``messages``, ``graph``, ``store`` or ``control``; None for the parts that the
-            source has.
+        part: the name of a part, such as ``graph``; None for the parts that the source has.
         report: called with the progress.
 
     Returns:

@@ -9,7 +9,7 @@ from sqlalchemy import Table
 
 from threadlog.encoding.validation import check_uuid
 from threadlog.errors import InvalidIdError
-from threadlog.models import GRAPH, MESSAGES, STORE, SchemaPart, tables
+from threadlog.models import GRAPH, MESSAGES, METADATA, STORE, SchemaPart, tables
 from threadlog.repositories.transfer import RawRow
 
 GroupName: TypeAlias = Literal["messages", "checkpoints", "metadata", "memories"]
@@ -93,7 +93,7 @@ ROW_GROUPS: Final = (
     ),
     RowGroup(
         "metadata",
-        GRAPH,
+        METADATA,
         (tables.APP_THREADS, tables.APP_RUNS),
         head=tables.APP_THREADS,
         version_columns={tables.APP_THREADS: ("updated_at",), tables.APP_RUNS: ("updated_at",)},

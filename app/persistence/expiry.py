@@ -8,7 +8,7 @@ from uuid import UUID
 from threadlog.encoding.validation import check_count, check_one_of
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.graph.pruning import delete_all, prune_thread
-from threadlog.models import AppThread
+from threadlog.models import GRAPH, AppThread
 from threadlog.persistence.threads import delete_with_runs
 from threadlog.persistence.types import ExpiredThread, TtlStrategy
 from threadlog.persistence.validation import check_minutes, expires_at, time_text
@@ -46,11 +46,14 @@ def expire_thread(transactions: TransactionRunner, thread_id: UUID) -> ExpiredTh
         ttl = parse_ttl(name, parse_object(table, name, "ttl", stored))
         if ttl.end > now:
             return None
+        has_graphs = GRAPH.tables <= uow.catalogue.tables(GRAPH)
         if ttl.strategy == "delete":
-            delete_all(uow, str(thread_id))
+            if has_graphs:
+                delete_all(uow, str(thread_id))
             delete_with_runs(uow, thread_id)
         else:
-            prune_thread(uow, str(thread_id))
+            if has_graphs:
+                prune_thread(uow, str(thread_id))
             renewed = {**ttl.stored, "expires_at": expires_at(now, ttl.minutes)}
             uow.app_threads.write_ttl(thread_id, renewed)
         return ExpiredThread(thread_id, ttl.strategy)

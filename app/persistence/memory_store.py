@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import Table, insert, select
 
 from threadlog.graph.client import GraphClient, SyncGraphClient
+from threadlog.models import METADATA
 from threadlog.models.tables import APP_RUNS, APP_THREADS
 from threadlog.persistence.expire_threads import GraphState, expire_graph_state
 from threadlog.persistence.sql_store import MetadataStore
@@ -59,7 +60,7 @@ class _MemoryClient:
     """Runs operations on a database in memory, in place of a `GraphClient`."""
 
     def __init__(self) -> None:
-        self.database = SyncGraphClient("sqlite://", min_pool_size=0)
+        self.database = SyncGraphClient("sqlite://", min_pool_size=0, part=METADATA)
         self.database.open()
 
     def __repr__(self) -> str:

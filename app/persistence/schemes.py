@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError, MissingExtraError
 from threadlog.graph.client import GraphClient
-from threadlog.models import STORE
+from threadlog.models import GRAPH, METADATA, STORE, SchemaPart
 from threadlog.persistence.memory_store import InMemoryMetadataStore
 from threadlog.persistence.registry import (
     PERSISTENCES,
@@ -76,11 +76,13 @@ def database_url(spec: CheckpointerSpec) -> URL:
 
 
 @asynccontextmanager
-async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
-    """Open a database of threadlog's; create missing tables if `setup_schema` is set."""
+async def native_client(
+    spec: CheckpointerSpec, part: SchemaPart = GRAPH
+) -> AsyncIterator[GraphClient]:
+    """Open a database of threadlog's; create a part's missing tables if `setup_schema` is set."""
     options = spec.known_options(*_OPTIONS)
     options.pop("serde", None)
-    client = GraphClient(database_url(spec), **options)
+    client = GraphClient(database_url(spec), part=part, **options)
     await client.open()
     try:
         if spec.setup_schema:
@@ -88,6 +90,17 @@ async def native_client(spec: CheckpointerSpec) -> AsyncIterator[GraphClient]:
         yield client
     finally:
         await client.close()
+
+
+async def sharing_client(
+    client: GraphClient, spec: CheckpointerSpec, part: SchemaPart = METADATA
+) -> GraphClient:
+    """Open another part of a database on the connections of a client, as `native_client` does."""
+    shared = GraphClient(client=cast("EngineClient", client.operations), part=part)
+    await shared.open()
+    if spec.setup_schema:
+        await shared.setup()
+    return shared
 
 
 @asynccontextmanager
@@ -102,7 +115,7 @@ async def native_checkpointer(spec: CheckpointerSpec) -> AsyncIterator["BaseChec
 @asynccontextmanager
 async def native_metadata_store(spec: CheckpointerSpec) -> AsyncIterator[MetadataStore]:
     """Open threadlog's metadata store; the option ``serde`` is ignored."""
-    async with native_client(spec) as client:
+    async with native_client(spec, METADATA) as client:
         yield MetadataStore(client=client)
 
 
@@ -112,12 +125,10 @@ async def native_persistence(spec: CheckpointerSpec) -> AsyncIterator[Persistenc
     from threadlog.langgraph import Saver, Store  # noqa: PLC0415 - an extra
 
     async with native_client(spec) as client:
-        items = GraphClient(client=cast("EngineClient", client.operations), part=STORE)
-        await items.open()
-        if spec.setup_schema:
-            await items.setup()
+        rows = await sharing_client(client, spec)
+        items = await sharing_client(client, spec, STORE)
         saver = Saver(client=client, serde=spec.options.get("serde"))
-        yield Persistence(saver, MetadataStore(client=client), Store(client=items))
+        yield Persistence(saver, MetadataStore(client=rows), Store(client=items))
 
 
 register_checkpointer(*_DIALECTS)(native_checkpointer)

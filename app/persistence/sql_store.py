@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.graph.client import GraphClient
+from threadlog.models import METADATA
 from threadlog.persistence import expiry, runs, threads
 from threadlog.persistence.types import ExpiredThread
 from threadlog.runtime.external import check_one_source
@@ -65,7 +66,8 @@ class MetadataStore:
         Args:
             url: a database's URL, as for `Checkpointer`.
             engine: an engine of the application's, in place of a URL.
-            client: a client that its owner opens and closes, in place of a URL.
+            client: a client of the server metadata that its owner opens and closes, in place of
+                a URL.
             min_pool_size: connections to a URL that are opened at the start.
             max_pool_size: the most connections to a URL at once.
             retry_seconds: as for `Checkpointer`.
@@ -81,6 +83,7 @@ class MetadataStore:
             min_pool_size=min_pool_size,
             max_pool_size=max_pool_size,
             retry_seconds=retry_seconds,
+            part=METADATA,
         )
         self._client_is_external = client is not None
         self._opening = asyncio.Lock()
@@ -143,7 +146,8 @@ class MetadataStore:
     async def expire_threads(self, *, limit: int = 100) -> list[ExpiredThread]:
         """See `MetadataStoreProtocol.expire_threads`.
 
-        The expired threads are selected once, without a lock; then each is one transaction.
+        The expired threads are selected once, without a lock; then each is one transaction, with
+        its checkpoints if the database has the graph state.
 
         Raises:
             CheckpointCorruptionError: a thread's time to live cannot be decoded; the other

@@ -37,8 +37,8 @@ async def check_database(url: str | URL, *, part: PartName | None = None) -> lis
 
     Args:
         url: the database, as for `Checkpointer`.
-        part: ``messages``, ``graph``, ``store`` or ``control``; None for those that have a table
-            in the database, or for the messages if there is no table.
+        part: the name of a part, such as ``graph``; None for those that have a table in the
+            database, or for the messages if there is no table.
 
     Raises:
         ConfigurationError: the URL cannot be used.

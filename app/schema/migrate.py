@@ -48,6 +48,7 @@ _VERSIONS: Final[dict[PartName, str]] = {
     "graph": "graph_versions",
     "store": "store_versions",
     "control": "control_versions",
+    "metadata": "metadata_versions",
 }
 
 # Held while Alembic runs. The limit is long: another migration of this process may itself wait
@@ -101,7 +102,7 @@ async def upgrade(
     Args:
         url: the database, as for `Checkpointer`.
         revision: a revision's id, which needs `part` too, or ``head`` for the newest.
-        part: ``messages``, ``graph``, ``store`` or ``control``; None for all, in this order.
+        part: the name of a part, such as ``graph``; None for all.
         report: called with a part and its outcome when the part is done.
 
     Returns:
@@ -144,7 +145,7 @@ async def downgrade(
     Args:
         url: the database, as for `Checkpointer`.
         revision: a revision's id, which needs `part` too, or ``base`` for no schema.
-        part: ``messages``, ``graph``, ``store`` or ``control``; None for all, the last first.
+        part: the name of a part, such as ``graph``; None for all, the last first.
 
     Raises:
         CubepiSchemaError: thread control refers to the messages, and was not dropped before;
@@ -191,7 +192,7 @@ def upgrade_sql(url: str | URL, *, part: PartName | None = None) -> str:
 
     Args:
         url: the database, as for `Checkpointer`.
-        part: ``messages``, ``graph``, ``store`` or ``control``; None for all, in this order.
+        part: the name of a part, such as ``graph``; None for all.
 
     Raises:
         ConfigurationError: the URL cannot be used.

@@ -34,6 +34,7 @@ PART_SUFFIX: Final[dict[PartName, str]] = {
     "graph": " of the graph state",
     "store": " of the memory store",
     "control": " of thread control",
+    "metadata": " of the server metadata",
 }
 """Names the part in a message, unless it is the message log."""
 

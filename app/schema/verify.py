@@ -78,12 +78,14 @@ _CONTENT: Final = {
     "graph": "the state of graphs",
     "store": "the memory store",
     "control": "owners, leases, append keys and truncations",
+    "metadata": "the threads and runs of a server",
 }
 _VERSION_WRITERS: Final = {
     "messages": "write_schema_version_op()",
     "graph": "op.write_threadlog_graph_version()",
     "store": "op.write_threadlog_store_version()",
     "control": "op.write_threadlog_control_version()",
+    "metadata": "op.write_threadlog_metadata_version()",
 }
 
 

@@ -18,8 +18,8 @@ def create_all(bind: Engine | Connection, *parts: PartName) -> None:
     Args:
         bind: an engine, on which the tables are committed, or a connection, in whose
             transaction they are created (MySQL commits it).
-        parts: ``messages``, ``graph``, ``store`` and ``control``; all of them by default. The
-            tables of ``control`` refer to those of ``messages``.
+        parts: the names of parts, such as ``graph``; all of them by default. The tables of
+            ``control`` refer to those of ``messages``.
     """
     for part in PARTS:
         if not parts or part.name in parts:

@@ -27,6 +27,7 @@ from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
 from threadlog.migrations.history.message_log import MESSAGE_LOG
 from threadlog.migrations.history.schema_names import in_schema, schema_of
+from threadlog.migrations.history.server_metadata import SERVER_METADATA
 from threadlog.models import SchemaPart
 
 _APPLICATION_REVISION_TABLE: Final = "alembic_version"
@@ -35,6 +36,7 @@ _DEFINITIONS: Final = {
     "graph": GRAPH_STATE,
     "store": MEMORY_STORE,
     "control": CONTROL,
+    "metadata": SERVER_METADATA,
 }
 
 

@@ -32,6 +32,11 @@ from threadlog.migrations.history.definitions import (
 from threadlog.migrations.history.message_log import MESSAGE_LOG
 from threadlog.migrations.history.schema_names import in_schema, schema_of
 
+# An application may have tables of these names, which are in no namespace of threadlog's.
+_OWN_TABLES: Final = (
+    "If they are your own, create the other parts only, by --part or their directives. If not: "
+)
+
 _COLLATION: Final = sa.text(
     "SELECT collname FROM pg_attribute JOIN pg_collation ON pg_collation.oid = attcollation "
     "WHERE attrelid = to_regclass(:table) AND attname = 'thread_id'"
@@ -43,8 +48,9 @@ def create_schema(operations: Operations, version: int, part: Definitions = MESS
 
     The version table is created first and its row is written last. Data tables beside an
     *empty* version table come from an interrupted migration and are completed. Data tables
-    *without* a version table have an unknown version and are refused. Tables of this version
-    that another tool created are adopted: they stay as they are and get missing indexes.
+    *without* a version table have an unknown version and are refused, unless another part had
+    them before. Tables of this version that another tool created are adopted: they stay as they
+    are and get missing indexes.
 
     Args:
         operations: Alembic's operations of a migration.
@@ -62,11 +68,12 @@ def create_schema(operations: Operations, version: int, part: Definitions = MESS
     migration = _Migration(operations, part)
     migration.require_referred_table()
     found = migration.found
-    if found and part.version_table not in found:
+    if found and part.version_table not in found and not migration.may_be_adopted(version):
+        own = _OWN_TABLES if part.adopted_from else ""
         raise CubepiSchemaMismatch(
             expected=version,
             actual=0,
-            hint=f"There are data tables ({', '.join(sorted(found))}) but no version table. "
+            hint=f"There are data tables ({', '.join(sorted(found))}) but no version table. {own}"
             f"Upgrade them to version {version} with the migrations that created them, which "
             f"must also write {part.version_table}; nothing was changed.",
         )
@@ -150,6 +157,15 @@ class _Migration:
         self._existing = set() if self._offline else self._existing_tables()
         self.found = {} if self._offline else self._existing_columns()
         """The column names of each of the part's tables that exist; offline there are none."""
+
+    def may_be_adopted(self, version: int) -> bool:
+        """Return True if another part, which is there, may have created the existing tables."""
+        other, wanted = self._part.adopted_from, self.tables(version)
+        return (
+            other is not None
+            and other in self._existing
+            and all(columns(wanted[table]).keys() <= had for table, had in self.found.items())
+        )
 
     def tables(self, version: int) -> dict[str, Items]:
         """Return a version's tables; version 0 has none."""

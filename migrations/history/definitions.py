@@ -1,8 +1,8 @@
 """The tables, columns and indexes of each version of a part of the schema, frozen.
 
-The parts are defined in `message_log`, `graph_state`, `memory_store` and `control` in this
-package. A version that is defined there never changes, even if the models do: applications have run
-migrations of that version. A change of the schema is a new version.
+Each part is defined in a module of this package. A version that is defined there never changes,
+even if the models do: applications have run migrations of that version. A change of the schema
+is a new version.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +57,9 @@ class Definitions:
 
     upgraded_by: str
     """The way to upgrade tables of an older version, for error texts."""
+
+    adopted_from: str | None = None
+    """The version table of the part that had these tables before; None if there was none."""
 
     since: Mapping[str, int] = field(default_factory=dict)
     """The first version that has a ``table`` or a ``table.column``, where it is not 1."""

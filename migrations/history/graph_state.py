@@ -3,11 +3,8 @@
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql, postgresql
 
 from threadlog.migrations.history.definitions import (
-    MYSQL,
-    POSTGRESQL,
     Definitions,
     Index,
     Items,
@@ -32,10 +29,6 @@ _INDEXES: Final = (
         ("created_at", "thread_id"),
         since=1,
     ),
-    Index("idx_app_threads_updated_at", "app_threads", ("updated_at",), since=1),
-    Index("idx_app_threads_status_updated", "app_threads", ("status", "updated_at"), since=1),
-    Index("idx_app_runs_thread_created", "app_runs", ("thread_id", "created_at"), since=1),
-    Index("idx_app_runs_inflight_updated", "app_runs", ("status", "updated_at"), since=1),
 )
 
 
@@ -78,36 +71,7 @@ def _newest(_dialect: str) -> dict[str, Items]:
             sa.Column("type", sa.String(255), nullable=False),
             sa.Column("value", large_binary(), nullable=False),
         ],
-        "app_threads": [
-            sa.Column("thread_id", _uuid(), primary_key=True),
-            timestamp_column("created_at"),
-            timestamp_column("updated_at"),
-            timestamp_column("state_updated_at", nullable=True),
-            sa.Column("metadata", document(), nullable=False),
-            sa.Column("config", document(), nullable=False),
-            sa.Column("status", exact_text(32), nullable=False),
-            sa.Column("ttl", document(), nullable=True),
-        ],
-        "app_runs": [
-            sa.Column("run_id", _uuid(), primary_key=True),
-            sa.Column("thread_id", _uuid(), nullable=False),
-            sa.Column("assistant_id", exact_text(255), nullable=False),
-            timestamp_column("created_at"),
-            timestamp_column("updated_at"),
-            sa.Column("status", exact_text(32), nullable=False),
-            sa.Column("metadata", document(), nullable=False),
-            sa.Column("kwargs", document(), nullable=False),
-            sa.Column("multitask_strategy", exact_text(32), nullable=False),
-            sa.Column("error", long_text(), nullable=True),
-            sa.ForeignKeyConstraint(["thread_id"], ["app_threads.thread_id"], ondelete="CASCADE"),
-        ],
     }
-
-
-def _uuid() -> sa.String:
-    """Return the type of a UUID: PostgreSQL's own, elsewhere its 36 characters."""
-    kind = mysql.CHAR(36, charset="ascii", collation="ascii_bin")
-    return sa.String(36).with_variant(kind, *MYSQL).with_variant(postgresql.UUID(), POSTGRESQL)
 
 
 GRAPH_STATE: Final = Definitions(
@@ -117,4 +81,4 @@ GRAPH_STATE: Final = Definitions(
     all_indexes=_INDEXES,
     upgraded_by="the migrations that created the tables",
 )
-"""Checkpoints, and a server's threads and runs, of version 1."""
+"""Checkpoints, of version 1."""

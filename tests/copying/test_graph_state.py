@@ -9,11 +9,11 @@ from sqlalchemy import Connection, update
 
 from tests.graph.saver.making import checkpoint_of, config_for, metadata_of, put_chain
 from tests.support.databases import execute, on_connection
-from tests.support.ends import Ends, rows_of, say
+from tests.support.ends import Ends, Rows, rows_of, say
 from threadlog.copying import paging
 from threadlog.copying.copy import Copied, compare_databases, copy_database
 from threadlog.langgraph import Saver
-from threadlog.models import GRAPH, AppRun, AppThread
+from threadlog.models import GRAPH, METADATA, AppRun, AppThread
 from threadlog.persistence import MetadataStore
 
 THREAD = "7b0c3a52-2f6f-4d0e-9b3f-6f1f5a1b8c9d"
@@ -39,6 +39,11 @@ async def fill(url: str) -> None:
     await on_connection(url, lambda connection: connection.execute(age))
 
 
+async def state_of(url: str) -> Rows:
+    """Read all rows of the graph state and of a server's metadata."""
+    return {**await rows_of(url, GRAPH), **await rows_of(url, METADATA)}
+
+
 async def copied(ends: Ends, **options: Any) -> dict[str, Copied]:
     """Copy without a fault."""
     groups = await copy_database(*ends, **options)
@@ -48,24 +53,24 @@ async def copied(ends: Ends, **options: Any) -> dict[str, Copied]:
 
 async def test_all_of_it_arrives_as_it_is(every_graph_ends: Ends) -> None:
     await fill(every_graph_ends.source)
-    before = await rows_of(every_graph_ends.source, GRAPH)
+    before = await state_of(every_graph_ends.source)
     assert all(before.values())
     groups = await copied(every_graph_ends)
     assert {name: group.copied for name, group in groups.items()} == {
         "checkpoints": 3,
         "metadata": 1,
     }
-    assert await rows_of(every_graph_ends.target, GRAPH) == before
+    assert await state_of(every_graph_ends.target) == before
     groups = await copied(every_graph_ends)
     assert {name: group.rows for name, group in groups.items()} == {"checkpoints": 0, "metadata": 0}
-    assert await rows_of(every_graph_ends.source, GRAPH) == before
+    assert await state_of(every_graph_ends.source) == before
 
 
 async def test_it_goes_in_pages(graph_ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "PAGE_ROWS", 2)
     await fill(graph_ends.source)
     await copied(graph_ends)
-    assert await rows_of(graph_ends.target, GRAPH) == await rows_of(graph_ends.source, GRAPH)
+    assert await state_of(graph_ends.target) == await state_of(graph_ends.source)
 
 
 async def test_what_went_on_is_brought_by_the_next_copy(graph_ends: Ends) -> None:
@@ -86,7 +91,7 @@ async def test_what_went_on_is_brought_by_the_next_copy(graph_ends: Ends) -> Non
         "checkpoints": 1,
         "metadata": 1,
     }
-    assert await rows_of(graph_ends.target, GRAPH) == await rows_of(graph_ends.source, GRAPH)
+    assert await state_of(graph_ends.target) == await state_of(graph_ends.source)
 
 
 async def test_copy_of_error_with_nul_replaces_it_where_postgresql_has_none(
@@ -104,7 +109,7 @@ async def test_copy_of_error_with_nul_replaces_it_where_postgresql_has_none(
     await on_connection(graph_ends.source, store)
     for _ in range(2):  # the second finds no difference
         await copied(graph_ends)
-    runs = (await rows_of(graph_ends.target, GRAPH))["app_runs"].values()
+    runs = (await state_of(graph_ends.target))["app_runs"].values()
     to_postgres = graph_ends.target.startswith("postgresql")
     assert [run["error"] for run in runs] == [in_postgres if to_postgres else error]
     groups = await compare_databases(*graph_ends)
@@ -125,7 +130,7 @@ async def test_difference_in_each_table_is_reported_and_kept(graph_ends: Ends) -
     await fill(graph_ends.source)
     await copied(graph_ends)
     await execute(graph_ends.target, *(f"UPDATE {edit}" for edit, *_ in EDITS))
-    before = await rows_of(graph_ends.target, GRAPH)
+    before = await state_of(graph_ends.target)
     for act, kind in ((compare_databases, "different"), (copy_database, "conflict")):
         groups = await act(*graph_ends)
         assert {fault.kind for group in groups for fault in group.faults} == {kind}
@@ -136,7 +141,7 @@ async def test_difference_in_each_table_is_reported_and_kept(graph_ends: Ends) -
             for reason in fault.reasons
         }
         assert found == {(place, one, edit.split()[0], col) for edit, place, one, col in EDITS}
-    assert await rows_of(graph_ends.target, GRAPH) == before
+    assert await state_of(graph_ends.target) == before
 
 
 async def test_only_the_named_threads_are_copied(graph_ends: Ends) -> None:
@@ -156,6 +161,7 @@ async def test_both_parts_are_copied_unless_one_is_named(
     await say(ends.source, "t", "a")
     assert list(await copied(ends)) == ["messages"]
     await fill(ends.source)
-    assert list(await copied(ends, part="graph")) == ["checkpoints", "metadata"]
+    assert list(await copied(ends, part="graph")) == ["checkpoints"]
+    assert list(await copied(ends, part="metadata")) == ["metadata"]
     assert list(await copied(ends)) == ["messages", "checkpoints", "metadata"]
     assert list(await copied(ends, part="messages")) == ["messages"]

@@ -93,7 +93,7 @@ def their_database(
     """Create a database with the framework's tables, and drop it afterwards."""
     server_url = request.getfixturevalue(f"{backend}_server_url")
     create = partial(create_their_schema, framework, backend)
-    with closing(SharedDatabase(server_url, MESSAGES, create)) as shared:
+    with closing(SharedDatabase(server_url, MESSAGES, create=create)) as shared:
         yield shared
 
 

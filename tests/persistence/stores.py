@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Engine, QueuePool, Update, inspect, select, u
 
 from tests.support.databases import DATABASES, on_connection
 from tests.support.ways import host_engine
-from threadlog.models import GRAPH, AppRun, AppThread, graph_metadata
+from threadlog.models import GRAPH, METADATA, AppRun, AppThread, server_metadata
 from threadlog.persistence import InMemoryMetadataStore, MetadataStore
 from threadlog.persistence.mongodb_documents import changes
 from threadlog.persistence.mongodb_store import MongoMetadataStore
 
-THREADS: Final = graph_metadata.tables["app_threads"]
-RUNS: Final = graph_metadata.tables["app_runs"]
+THREADS: Final = server_metadata.tables["app_threads"]
+RUNS: Final = server_metadata.tables["app_runs"]
 
 
 class Behind(Protocol):
@@ -172,8 +172,9 @@ async def ensure_graph_schema(url: str) -> None:
     """Create the schema of an SQLite file, which an application's own engine does not get."""
 
     def create(connection: Connection) -> None:
-        if not inspect(connection).has_table(GRAPH.version_table.name):
-            graph_metadata.create_all(connection)
+        for part in (GRAPH, METADATA):
+            if not inspect(connection).has_table(part.version_table.name):
+                part.metadata.create_all(connection)
 
     if url.startswith("sqlite"):
         await on_connection(url, create)

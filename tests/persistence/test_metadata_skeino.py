@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from tests.persistence.stores import SHARED_KINDS, Opened, name, run, thread
 from tests.support.databases import on_connection
-from threadlog.models import AppRun, AppThread, graph_metadata
+from threadlog.models import AppRun, AppThread, server_metadata
 from threadlog.persistence import (
     InMemoryMetadataStore,
     MetadataStore,
@@ -220,7 +220,7 @@ async def test_a_file_of_skeinos_becomes_ours_with_what_is_missing(sqlite_url: s
     await theirs.aclose()
 
     def complete(connection: Any) -> None:
-        graph_metadata.create_all(connection)
+        server_metadata.create_all(connection)
 
     await on_connection(sqlite_url, complete)
     async with MetadataStore(sqlite_url) as ours:

@@ -30,6 +30,7 @@ from threadlog.errors import (
     TooLargeError,
 )
 from threadlog.graph.client import GraphClient
+from threadlog.models import METADATA
 from threadlog.persistence import InMemoryMetadataStore, MetadataStore, ThreadSearch, ThreadTtl
 
 
@@ -97,7 +98,7 @@ async def test_tables_that_are_missing(innodb_database: str) -> None:
 
 async def test_sharing_a_client(empty_url: str) -> None:
     """Setup() creates tables on it, and neither end of a block closes it."""
-    client = GraphClient(empty_url)
+    client = GraphClient(empty_url, part=METADATA)
     await client.open()
     store = MetadataStore(client=client)
     await store.setup()

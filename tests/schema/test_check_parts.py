@@ -30,8 +30,9 @@ def with_layout(layouts: dict[str, list[str]], url: str) -> list[str]:
 
 @pytest.fixture
 async def graph_url(innodb_database: str) -> str:
-    """Return the URL of a MySQL database with the graph state and without messages."""
+    """Return the URL of a MySQL database with graph state, a server's metadata and no messages."""
     await upgrade(innodb_database, part="graph")
+    await upgrade(innodb_database, part="metadata")
     return innodb_database
 
 
@@ -52,13 +53,14 @@ async def test_all_parts_are_looked_at_where_all_are(empty_url: str) -> None:
     findings = await check_database(empty_url)
     messages = with_layout(LAYOUT_OF_MESSAGES, empty_url)
     graph = with_layout(LAYOUT_OF_GRAPHS, empty_url)
-    assert checks(findings) == [*ONCE, *messages, *graph, *graph, *graph]
+    assert checks(findings) == [*ONCE, *messages, *graph, *graph, *graph, *graph]
     first = 2 + len(messages)
-    second, third = first + len(graph), first + 2 * len(graph)
+    second, third, fourth = (first + number * len(graph) for number in (1, 2, 3))
     for place, finding in enumerate(findings):
         assert (" of the graph state " in finding.message) is (first <= place < second)
         assert (" of the memory store " in finding.message) is (second <= place < third)
-        assert (" of thread control " in finding.message) is (third <= place)
+        assert (" of thread control " in finding.message) is (third <= place < fourth)
+        assert (" of the server metadata " in finding.message) is (fourth <= place)
 
 
 async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
@@ -200,11 +202,11 @@ async def test_beside_an_applications_history_its_own_migration_is_advised(
     assert fault.check == "schema"
     assert "op.create_threadlog_schema(version=5) in a migration of its own" in fault.message
     await upgrade(empty_url, part="graph")
-    await run(empty_url, "DROP TABLE app_runs")
+    await run(empty_url, "DROP TABLE threadlog_checkpoint_blobs")
     (missing,) = await faults(empty_url)
     assert "Run: threadlog migrate URL" in missing.message
     await run(empty_url, "DROP TABLE threadlog_graph_alembic_version")
     (missing,) = await faults(empty_url)
-    assert missing.message.startswith("The table app_runs is missing. The database has an Alembic")
+    assert missing.message.startswith("The table threadlog_checkpoint_blobs is missing. The data")
     assert "op.create_threadlog_graph_schema(version=1)" in missing.message
     assert "threadlog migrate" not in missing.message

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.databases import on_connection
 from tests.support.schemas import run, statements_of
-from threadlog.models import graph_metadata
+from threadlog.models import graph_metadata, server_metadata
 from threadlog.schema.check import CheckResult, check_database
 from threadlog.schema.migrate import upgrade, upgrade_sql
 
@@ -205,6 +205,7 @@ async def test_ids_that_fold_are_an_error(postgres_database: str) -> None:
 
 async def test_graph_faults_are_reported(postgres_database: str) -> None:
     await upgrade(postgres_database, part="graph")
+    await upgrade(postgres_database, part="metadata")
     assert await faults(postgres_database) == []
     await run(
         postgres_database,
@@ -212,7 +213,7 @@ async def test_graph_faults_are_reported(postgres_database: str) -> None:
         'ALTER TABLE threadlog_checkpoints ALTER checkpoint_id TYPE TEXT COLLATE "default"',
         "ALTER TABLE app_threads ALTER metadata TYPE JSON",
     )
-    types, keys, collation = await faults(postgres_database)
+    collation, types, keys = await faults(postgres_database)
     assert types.message == "app_threads.metadata is JSON; it must be JSONB."
     assert "app_runs lacks its foreign key (thread_id) REFERENCES app_threads" in keys.message
     assert "threadlog_checkpoints.checkpoint_id: the collation is default" in collation.message
@@ -223,7 +224,8 @@ async def test_graph_faults_are_reported(postgres_database: str) -> None:
         "ALTER TABLE app_threads ALTER metadata TYPE JSONB",
     )
     assert await faults(postgres_database) == []
-    await on_connection(postgres_database, graph_metadata.drop_all)
+    for metadata in (graph_metadata, server_metadata):
+        await on_connection(postgres_database, metadata.drop_all)
 
 
 async def test_an_empty_database_is_one_fault(postgres_database: str) -> None:

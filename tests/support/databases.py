@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from typing import Any, Final, TypeVar, cast
 from uuid import uuid4
 
@@ -27,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tests.support.fingerprints import fingerprint
 from tests.support.surroundings import allow_any_update
 from threadlog import Checkpointer
-from threadlog.models import GRAPH, MESSAGES, STORE, SchemaPart
+from threadlog.models import GRAPH, MESSAGES, METADATA, STORE, SchemaPart
 from threadlog.runtime.client import EngineClient
 
 T = TypeVar("T")
@@ -212,19 +211,19 @@ class SharedDatabase:
     def __init__(
         self,
         server_url: str,
-        part: SchemaPart,
+        *parts: SchemaPart,
         create: Callable[[Connection], None] | None = None,
     ) -> None:
         """Create the object; the database itself is created on first use.
 
         Args:
             server_url: the URL of the server.
-            part: the part whose tables are emptied.
+            parts: the parts whose tables are emptied.
             create: creates the tables; by default they are the models'.
         """
         self._server_url = server_url
-        self._part = part
-        self._create = create or partial(create_schema, part=part)
+        self._parts = parts
+        self._create = create or self._create_parts
         self._stack = ExitStack()
         self._url = ""
         self._engine: Engine | None = None
@@ -263,17 +262,22 @@ class SharedDatabase:
         allow_any_update(connection)
         if connection.dialect.name in _CHECK_EACH_ROW:
             connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
-        for table in reversed(self._part.metadata.sorted_tables):
-            connection.execute(delete(table))
-        _write_version(connection, self._part)
+        for part in self._parts:
+            for table in reversed(part.metadata.sorted_tables):
+                connection.execute(delete(table))
+            _write_version(connection, part)
+
+    def _create_parts(self, connection: Connection) -> None:
+        for part in self._parts:
+            create_schema(connection, part)
 
 
 class SharedDatabases:
-    """The databases of a server that tests use in turn, one for each part of the schema."""
+    """The databases of a server that tests use in turn; that of graphs has a server's metadata."""
 
     def __init__(self, server_url: str) -> None:
         self.messages = SharedDatabase(server_url, MESSAGES)
-        self.graph = SharedDatabase(server_url, GRAPH)
+        self.graph = SharedDatabase(server_url, GRAPH, METADATA)
         self.store = SharedDatabase(server_url, STORE)
 
     def close(self) -> None:

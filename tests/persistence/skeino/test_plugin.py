@@ -94,7 +94,7 @@ async def test_an_application_has_one_engine(innodb_database: str) -> None:
     threadlog.skeino.register()
     app = application(innodb_database, max_pool_size=3)
     async with started(app) as (checkpoints, rows):
-        assert checkpoints is rows
+        assert checkpoints.operations is rows.operations
         own = cast("EngineClient", checkpoints._client)
         assert own.writing_size.most + own.reading_size.most == 3
     assert not checkpoints.is_open
@@ -105,8 +105,9 @@ async def test_each_application_has_its_own_engine(innodb_database: str) -> None
     first, second = application(innodb_database), application(innodb_database)
     async with started(first) as (one, rows_of_one):
         async with started(second) as (two, rows_of_two):
-            assert one is not two
-            assert (rows_of_one, rows_of_two) == (one, two)
+            assert one.operations is not two.operations
+            assert rows_of_one.operations is one.operations
+            assert rows_of_two.operations is two.operations
         assert one.is_open
 
 

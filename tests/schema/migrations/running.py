@@ -20,6 +20,12 @@ ROWS: Final[dict[PartName, list[str]]] = {
     ],
     "graph": [
         (
+            "INSERT INTO threadlog_checkpoint_blobs (thread_id, ns_digest, blob_key, channel, "
+            "version, type, value) VALUES ('t', 'a', 'b', 'c', '1', 'null', '')"
+        ),
+    ],
+    "metadata": [
+        (
             "INSERT INTO app_threads (thread_id, created_at, updated_at, metadata, config, status) "
             f"VALUES ('{_UUID}', '2026-01-01', '2026-01-01', "
             "'{}', '{}', 'idle')"

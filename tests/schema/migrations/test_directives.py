@@ -32,7 +32,7 @@ from tests.support.schemas import (
     version_rows,
 )
 from threadlog.errors import CubepiSchemaError
-from threadlog.models import GRAPH, MESSAGES
+from threadlog.models import GRAPH, MESSAGES, METADATA, SchemaPart
 
 
 async def test_created_at_version_5_it_is_what_the_models_say(empty_url: str) -> None:
@@ -47,20 +47,22 @@ async def test_created_at_version_5_it_is_what_the_models_say(empty_url: str) ->
     assert await tables(empty_url) == set()
 
 
-async def test_the_graph_state_is_what_the_models_say(empty_url: str) -> None:
-    wanted = await expected(empty_url, GRAPH)
-    create = ("create_threadlog_graph_schema", 1)
+@pytest.mark.parametrize("part", [GRAPH, METADATA], ids=lambda part: part.name)
+async def test_another_part_is_what_the_models_say(empty_url: str, part: SchemaPart) -> None:
+    wanted = await expected(empty_url, part)
+    create = (f"create_threadlog_{part.name}_schema", 1)
     killed = await migrate_killed_after_each_statement(empty_url, *create)
-    assert len(killed) == 15
-    assert await definitions(empty_url, GRAPH) == wanted
-    assert await version_rows(empty_url, GRAPH) == [1]
-    assert await differences(empty_url, GRAPH) == []
-    assert await tables(empty_url) == GRAPH.tables
-    await run(empty_url, *ROWS["graph"])
+    assert len(killed) == 9
+    assert await definitions(empty_url, part) == wanted
+    assert await version_rows(empty_url, part) == [1]
+    assert await differences(empty_url, part) == []
+    assert await tables(empty_url) == part.tables
+    await run(empty_url, *ROWS[part.name])
     await migrate(empty_url, *create)
-    await opens(empty_url, GRAPH)
-    killed = await migrate_killed_after_each_statement(empty_url, "drop_threadlog_graph_schema", 1)
-    assert len(killed) == 6
+    await opens(empty_url, part)
+    drop = (f"drop_threadlog_{part.name}_schema", 1)
+    killed = await migrate_killed_after_each_statement(empty_url, *drop)
+    assert len(killed) == len(part.tables)
     assert await tables(empty_url) == set()
 
 

@@ -71,7 +71,10 @@ async def test_another_version_is_refused(
     [
         (["UPDATE threadlog_graph_version SET version = 2"], "version 2; 1 is needed"),
         (["DROP TABLE threadlog_graph_version"], "no version table"),
-        (["ALTER TABLE app_runs DROP COLUMN error"], "app_runs lacks error"),
+        (
+            ["ALTER TABLE threadlog_checkpoint_blobs DROP COLUMN value"],
+            "threadlog_checkpoint_blobs lacks value",
+        ),
     ],
 )
 async def test_another_version_of_the_graph_state_is_refused(

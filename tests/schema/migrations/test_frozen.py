@@ -27,7 +27,7 @@ from tests.support.schemas import (
 )
 from tests.unit.test_architecture import ROOT, imports
 from threadlog import migrating
-from threadlog.models import CONTROL, GRAPH, STORE, PartName, SchemaPart
+from threadlog.models import CONTROL, GRAPH, METADATA, STORE, PartName, SchemaPart
 
 FROZEN: Final = Path(__file__).parent
 
@@ -56,11 +56,16 @@ CONTROL_HISTORY: Final[tuple[Call, ...]] = (
     ("create_threadlog_control_schema", 1),
     ("drop_threadlog_control_schema", 1),
 )
+METADATA_HISTORY: Final[tuple[Call, ...]] = (
+    ("create_threadlog_metadata_schema", 1),
+    ("drop_threadlog_metadata_schema", 1),
+)
 HISTORIES: Final = [
     ("frozen", HISTORY),
     ("frozen_graph", GRAPH_HISTORY),
     ("frozen_store", STORE_HISTORY),
     ("frozen_control", CONTROL_HISTORY),
+    ("frozen_metadata", METADATA_HISTORY),
 ]
 
 
@@ -91,6 +96,7 @@ def tidy(sql: str) -> list[str]:
         ("graph", ("create_threadlog_graph_schema", 1)),
         ("store", ("create_threadlog_store_schema", 1)),
         ("control", ("create_threadlog_control_schema", 1)),
+        ("metadata", ("create_threadlog_metadata_schema", 1)),
     ],
 )
 def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call) -> None:
@@ -107,6 +113,7 @@ def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call)
         "history/graph_state",
         "history/memory_store",
         "history/control",
+        "history/server_metadata",
         "history/schema_names",
         "history/hash_partitions",
         "alembic/steps",
@@ -120,7 +127,12 @@ def test_frozen_steps_never_read_the_models(name: str) -> None:
     assert [module for module in imported if module.startswith("threadlog.models")] == []
     revision = imports(ROOT / "migrations" / "alembic" / "versions" / "v5_message_log.py")
     assert set(revision) == {"threadlog.migrations.alembic.steps"}
-    modules = {"graph": "graph_state", "store": "memory_store", "control": "control"}
+    modules = {
+        "graph": "graph_state",
+        "store": "memory_store",
+        "control": "control",
+        "metadata": "server_metadata",
+    }
     for folder, module in modules.items():
         path = ROOT / "migrations" / "alembic" / f"{folder}_versions" / f"v1_{module}.py"
         assert set(imports(path)) == {
@@ -131,7 +143,12 @@ def test_frozen_steps_never_read_the_models(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("part", "history"),
-    [(GRAPH, GRAPH_HISTORY), (STORE, STORE_HISTORY), (CONTROL, CONTROL_HISTORY)],
+    [
+        (GRAPH, GRAPH_HISTORY),
+        (STORE, STORE_HISTORY),
+        (CONTROL, CONTROL_HISTORY),
+        (METADATA, METADATA_HISTORY),
+    ],
 )
 async def test_the_script_of_another_part_runs_as_it_is(
     empty_url: str, part: SchemaPart, history: Sequence[Call]

@@ -44,6 +44,7 @@ from threadlog.models import (
     CONTROL,
     GRAPH,
     MESSAGES,
+    METADATA,
     PARTS,
     STORE,
     PartName,
@@ -52,7 +53,13 @@ from threadlog.models import (
 )
 
 NOWHERE: Final = "postgresql://user:p%25w@nowhere.invalid/none"
-_STATEMENTS: Final[dict[PartName, int]] = {"messages": 16, "graph": 17, "store": 8, "control": 11}
+_STATEMENTS: Final[dict[PartName, int]] = {
+    "messages": 16,
+    "graph": 11,
+    "store": 8,
+    "control": 11,
+    "metadata": 11,
+}
 
 # What is ours alone: two indexes, the collation of ids, and how a default is written.
 _INDEXES: Final = "CREATE INDEX ix_cubepi_threads_"
@@ -71,6 +78,7 @@ def test_what_directives_do_is_frozen(name: str, history: Sequence[Call]) -> Non
         ("graph", ("create_threadlog_graph_schema", 1)),
         ("store", ("create_threadlog_store_schema", 1)),
         ("control", ("create_threadlog_control_schema", 1)),
+        ("metadata", ("create_threadlog_metadata_schema", 1)),
     ],
 )
 def test_the_revision_is_the_directive(part: PartName, call: Call) -> None:
@@ -107,9 +115,9 @@ async def test_tables_have_partitions_keys_and_collations(postgres_database: str
     assert "USING gin (metadata jsonb_path_ops)" in found["cubepi_messages"]
     assert "metadata jsonb NOT NULL '{}'::jsonb" in found["cubepi_messages"]
     assert "payload bytea NOT NULL" in found["cubepi_messages"]
-    graph = await definitions(postgres_database, GRAPH)
-    assert "thread_id uuid NOT NULL" in graph["app_runs"]
-    assert "created_at timestamp with time zone NOT NULL" in graph["app_runs"]
+    found = await definitions(postgres_database, METADATA)
+    assert "thread_id uuid NOT NULL" in found["app_runs"]
+    assert "created_at timestamp with time zone NOT NULL" in found["app_runs"]
 
 
 async def test_the_script_makes_the_same_tables(postgres_database: str, part: SchemaPart) -> None:
@@ -133,12 +141,8 @@ def test_the_script_runs_as_one_text(postgres_database: str) -> None:
         assert driver is not None
         driver.execute(migrating.upgrade_sql(NOWHERE))
     engine.dispose()
-    assert asyncio.run(migrating.upgrade(postgres_database)) == {
-        "messages": "unchanged",
-        "graph": "unchanged",
-        "store": "unchanged",
-        "control": "unchanged",
-    }
+    done = asyncio.run(migrating.upgrade(postgres_database))
+    assert done == {part.name: "unchanged" for part in PARTS}
 
 
 @pytest.mark.parametrize(
@@ -370,7 +374,8 @@ def _locks(connection: Connection) -> int:
     ("part", "dropped"),
     [
         (MESSAGES, ["cubepi_schema_version", "cubepi_hitl_answers"]),
-        (GRAPH, ["threadlog_graph_version", "app_runs"]),
+        (GRAPH, ["threadlog_graph_version", "threadlog_checkpoints"]),
+        (METADATA, ["threadlog_metadata_version", "app_runs"]),
         (STORE, ["threadlog_store_version"]),
         (CONTROL, ["threadlog_control_version", "threadlog_owners"]),
     ],

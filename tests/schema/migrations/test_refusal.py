@@ -18,7 +18,7 @@ from threadlog.errors import (
     CubepiSchemaMismatch,
     MissingExtraError,
 )
-from threadlog.models import GRAPH, MESSAGES, SchemaPart
+from threadlog.models import GRAPH, MESSAGES, METADATA, SchemaPart
 
 
 @pytest.mark.parametrize(
@@ -73,24 +73,34 @@ from threadlog.models import GRAPH, MESSAGES, SchemaPart
             "nothing was changed",
         ),
         (
-            GRAPH,
+            METADATA,
             ["CREATE TABLE app_threads (thread_id VARCHAR(36) PRIMARY KEY)"],
             0,
             r"data tables \(app_threads\) but no version table",
         ),
         (
-            GRAPH,
+            METADATA,
             [
-                "CREATE TABLE threadlog_graph_version (version INT PRIMARY KEY)",
+                "CREATE TABLE threadlog_metadata_version (version INT PRIMARY KEY)",
                 "CREATE TABLE app_threads (thread_id VARCHAR(36) PRIMARY KEY, status INT)",
             ],
             0,
             "app_threads lacks config, created_at, metadata, state_updated_at, ttl, updated_at",
         ),
+        (
+            METADATA,
+            [
+                "CREATE TABLE threadlog_graph_version (version INT PRIMARY KEY)",
+                "CREATE TABLE app_runs (id INT PRIMARY KEY)",
+            ],
+            0,
+            r"data tables \(app_runs\) but no version table. If they are your own, .* --part",
+        ),
     ],
     ids=[
         *("older", "newer beside ours", "no version table", "columns lacking", "malformed"),
-        *("graph newer", "graph without version table", "graph columns lacking"),
+        *("graph newer", "metadata without version table", "metadata columns lacking"),
+        "an application's own",
     ],
 )
 async def test_what_is_of_another_version_is_refused(
@@ -119,7 +129,7 @@ async def test_revisions_of_one_part_are_no_other_s(empty_url: str) -> None:
     for call, revision in ((migrating.upgrade, "0005"), (migrating.downgrade, "-1")):
         with pytest.raises(ConfigurationError, match=f"{revision}.*part='messages'"):
             await call(empty_url, revision)
-    with pytest.raises(ConfigurationError, match="'graph', 'store', 'control', not 'graphs'"):
+    with pytest.raises(ConfigurationError, match=r"'messages', 'graph', .*, not 'graphs'"):
         await migrating.upgrade(empty_url, part="graphs")  # type: ignore[arg-type]  # mistaken
     assert await tables(empty_url) == set()
     assert await migrating.upgrade(empty_url, "0005", part="messages") == {"messages": "created"}

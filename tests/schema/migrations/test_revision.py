@@ -22,7 +22,16 @@ from threadlog import Checkpointer, migrating
 from threadlog.errors import CubepiSchemaError, CubepiSchemaUninitialized
 from threadlog.messages import TextContent, UserMessage
 from threadlog.migrations import write_schema_version_op
-from threadlog.models import CONTROL, GRAPH, MESSAGES, PARTS, STORE, SchemaPart, cubepi_metadata
+from threadlog.models import (
+    CONTROL,
+    GRAPH,
+    MESSAGES,
+    METADATA,
+    PARTS,
+    STORE,
+    SchemaPart,
+    cubepi_metadata,
+)
 
 # Of text: JSON is text too on MariaDB, with a check.
 _BYTEWISE = re.compile(r"COLLATE utf8mb4_bin(?!.*CHECK \(json_valid)")
@@ -57,6 +66,7 @@ async def test_a_migrated_database_opens(empty_url: str) -> None:
     await opens(empty_url, GRAPH)
     await opens(empty_url, STORE)
     await opens(empty_url, CONTROL)
+    await opens(empty_url, METADATA)
 
 
 async def test_tables_have_partitions_and_collations(innodb_database: str) -> None:
@@ -76,8 +86,10 @@ async def test_tables_have_partitions_and_collations(innodb_database: str) -> No
 
 
 async def test_graph_tables_have_collations_and_times(innodb_database: str) -> None:
-    await upgrade(innodb_database, GRAPH)
-    found = await definitions(innodb_database, GRAPH)
+    found: dict[str, str] = {}
+    for part in (GRAPH, METADATA):
+        await upgrade(innodb_database, part)
+        found |= await definitions(innodb_database, part)
     counts = {
         "threadlog_checkpoints": (5, 1, 1),
         "threadlog_checkpoint_blobs": (3, 2, 0),
@@ -95,9 +107,9 @@ async def test_graph_tables_have_collations_and_times(innodb_database: str) -> N
 
 async def test_runs_are_deleted_with_their_thread(empty_url: str) -> None:
     """The database does it, whoever deletes the thread."""
-    await upgrade(empty_url, GRAPH)
+    await upgrade(empty_url, METADATA)
     enforced = ["PRAGMA foreign_keys = ON"] if empty_url.startswith("sqlite") else []
-    await run(empty_url, *enforced, *ROWS["graph"], "DELETE FROM app_threads")
+    await run(empty_url, *enforced, *ROWS["metadata"], "DELETE FROM app_threads")
     left = await on_connection(
         empty_url,
         lambda connection: connection.exec_driver_sql("SELECT COUNT(*) FROM app_runs").scalar(),

@@ -43,11 +43,13 @@ def test_the_command_says_it_for_each_part(empty_url: str) -> None:
         ("Created what was missing", "of version 1."),
         ("Created the tables", "of version 1."),
         ("Created the tables", "of version 1."),
+        ("Created the tables", "of version 1."),
         ("Nothing to do", "of version 5."),
     ]
     assert "graph state's schema" in first.stdout
     assert "memory store's schema" in every.stdout
     assert "thread control's schema" in every.stdout
+    assert "server metadata's schema" in every.stdout
 
 
 def test_what_was_done_is_said_before_an_error(empty_url: str) -> None:
@@ -77,7 +79,7 @@ async def test_migrating_prints_and_logs_nothing(
     await migrating.upgrade(empty_url)
     await run(empty_url, f"DROP TABLE {OWN_TABLE}", "DROP TABLE cubepi_runs")
     await migrating.upgrade(empty_url)
-    await run(empty_url, f"DROP TABLE {GRAPH.revision_table}", "DROP TABLE app_runs")
+    await run(empty_url, f"DROP TABLE {GRAPH.revision_table}", "DROP TABLE threadlog_checkpoints")
     await migrating.upgrade(empty_url)
     await run(empty_url, "DROP TABLE cubepi_runs")
     await migrating.downgrade(empty_url)

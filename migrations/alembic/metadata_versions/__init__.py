@@ -1,0 +1,1 @@
+"""Frozen revisions of the server metadata. A released revision never changes."""
