@@ -205,7 +205,7 @@ class _Migration:
         if there and self._dialect.name == POSTGRESQL:
             name = name_in_schema(self._operations, there[0])
             collation = self._operations.get_bind().scalar(_COLLATION, {"table": name})
-            for items in tables.values():
+            for items in tables.values() if collation else ():  # a UUID has none
                 collate(items, self._dialect, collation)
         return tables
 
