@@ -14,7 +14,14 @@ from threadlog.errors import ThreadlogError
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.log.message_codec import MESSAGE_CODEC, MessageCodec
-from threadlog.log.results import CheckpointData, RunSummary, StoredMessage, ThreadSummary
+from threadlog.log.reading import END_OF_THREAD
+from threadlog.log.results import (
+    CheckpointData,
+    RunSummary,
+    StoredMessage,
+    ThreadSummary,
+    TruncationSummary,
+)
 from threadlog.observing import observe
 from threadlog.sync_checkpointer import (
     SyncBoundCheckpointer,
@@ -26,6 +33,7 @@ Vocabulary = FrameworkTypes
 """The former name of `FrameworkTypes`."""
 
 __all__ = [
+    "END_OF_THREAD",
     "MESSAGE_CODEC",
     "BoundCheckpointer",
     "CheckpointData",
@@ -46,6 +54,7 @@ __all__ = [
     "SyncMessageLog",
     "ThreadSummary",
     "ThreadlogError",
+    "TruncationSummary",
     "Vocabulary",
     "follow_primary",
     "observe",

@@ -11,13 +11,27 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 from threadlog.databases.base import PoolSize
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
-from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads
+from threadlog.log import (
+    forks,
+    hitl_answers,
+    pending_requests,
+    reading,
+    runs,
+    threads,
+    truncations,
+)
 from threadlog.log.append import append_messages, encode_append
 from threadlog.log.append_batcher import AppendBatcher
 from threadlog.log.conditions import NO_CONDITIONS, AppendConditions
 from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT, SeqsT
 from threadlog.log.message_codec import MessageT
-from threadlog.log.results import Claim, RunSummary, StoredMessage, ThreadSummary
+from threadlog.log.results import (
+    Claim,
+    RunSummary,
+    StoredMessage,
+    ThreadSummary,
+    TruncationSummary,
+)
 from threadlog.models import MESSAGES
 from threadlog.repositories.log.thread import ThreadOrder
 from threadlog.runtime.client import (
@@ -114,8 +128,9 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             if_last_seq: the seq of the last message that the caller knows; 0 for no message.
                 Nothing is stored if the thread ends elsewhere.
             key: a name for this append, unique in its thread. Called again with it, by whatever
-                process, the messages are not stored again, and the seqs are those of the
-                first call.
+                process, the same messages are not stored again, and the seqs are those of the
+                first call. Keys are kept until `threadlog prune` removes them, after 30 days if
+                nothing else is asked for.
             claim: a claim with a lease. Nothing is stored if the lease was taken over.
 
         Returns:
@@ -172,13 +187,20 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         await self._write(threads.save_extra, thread_id, extra)
 
     async def read(
-        self, thread_id: str, *, after_seq: int = 0, limit: int | None = None
+        self,
+        thread_id: str,
+        *,
+        after_seq: int = 0,
+        before_seq: int | None = None,
+        limit: int | None = None,
     ) -> list[StoredMessage[MessageT]]:
         """Read messages with their seq and time, to page or to follow a thread.
 
         Args:
             thread_id: the thread.
             after_seq: read only messages with a higher seq.
+            before_seq: read only messages with a lower seq, and with `limit` the last of them: the
+                page before the message of that seq. `threadlog.END_OF_THREAD` for the newest page.
             limit: read at most this many.
 
         Returns:
@@ -188,7 +210,12 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             CheckpointCorruptionError: a row cannot be read.
         """
         return await self._read(
-            reading.read, self.vocabulary, thread_id, after_seq=after_seq, limit=limit
+            reading.read,
+            self.vocabulary,
+            thread_id,
+            after_seq=after_seq,
+            before_seq=before_seq,
+            limit=limit,
         )
 
     async def stream(
@@ -326,15 +353,19 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         """
         return await self._read(runs.stale_runs, older_than)
 
-    async def snapshot(self, thread_id: str, *, after_run_id: str) -> list[MessageT]:
+    async def snapshot(
+        self, thread_id: str, *, after_run_id: str | None = None, at_seq: int | None = None
+    ) -> list[MessageT]:
         """Read the messages that a fork would copy, all of one point in time.
 
-        These are the messages without a run id, and those of runs completed at or before
-        `after_run_id`. Messages of other runs in between are not included.
+        With `after_run_id` these are the messages without a run id, and those of runs completed
+        at or before that run; messages of other runs in between are not included. With `at_seq`
+        they are all messages up to that seq.
 
         Args:
             thread_id: the thread.
             after_run_id: the last run to include.
+            at_seq: the seq of the last message to include, in place of `after_run_id`.
 
         Returns:
             The messages in seq order.
@@ -342,10 +373,11 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         Raises:
             ThreadNotFoundError: there is no such thread.
             RunNotCompletedError: `after_run_id` is open, or unknown.
+            InvalidInputError: not exactly one of `after_run_id` and `at_seq` is given.
             CheckpointCorruptionError: a row cannot be read.
         """
         return await self._read(
-            forks.snapshot, self.vocabulary, thread_id, after_run_id=after_run_id
+            forks.snapshot, self.vocabulary, thread_id, after_run_id=after_run_id, at_seq=at_seq
         )
 
     async def fork(
@@ -353,24 +385,31 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         src_thread_id: str,
         new_thread_id: str,
         *,
-        after_run_id: str,
+        after_run_id: str | None = None,
+        at_seq: int | None = None,
         metadata: dict[str, Any] | None = None,
     ) -> None:
-        """Copy the finished part of a thread to a new one, in one transaction.
+        """Copy a part of a thread to a new one, in one transaction.
 
         The copy is made inside the database. It has the messages that `snapshot` returns, with
-        their seqs and times, the runs completed up to there, and `extra`; not the pending
-        question and no answers. The source is locked against appends meanwhile.
+        their seqs and times, the runs completed up to there, `extra` and the owner; not the
+        pending question and no answers. The source is locked against appends meanwhile.
+
+        With `at_seq` a run is copied as completed if it is completed and has no message after
+        `at_seq`. Messages of other runs keep their run id: in the fork nobody has claimed these
+        runs, and `claim_run` can.
 
         Args:
             src_thread_id: the thread to fork.
             new_thread_id: the fork's id; no such thread may exist.
-            after_run_id: the last run to copy.
+            after_run_id: the last run to copy; only finished runs are copied.
+            at_seq: the seq of the last message to copy, in place of `after_run_id`; 0 copies none.
             metadata: a dict of JSON values that the fork's ``extra["fork"]`` is set to.
 
         Raises:
             ThreadNotFoundError: there is no source.
             RunNotCompletedError: `after_run_id` is open, or unknown.
+            InvalidInputError: not exactly one of `after_run_id` and `at_seq` is given.
             ThreadAlreadyExistsError: there is a thread `new_thread_id`; of simultaneous forks
                 to one id, one succeeds.
             InvalidJsonError: `metadata` is not a JSON object that every database can store.
@@ -382,8 +421,57 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             src_thread_id,
             new_thread_id,
             after_run_id=after_run_id,
+            at_seq=at_seq,
             metadata=metadata,
         )
+
+    async def truncate(
+        self,
+        thread_id: str,
+        *,
+        after_seq: int,
+        run_id: str | None = None,
+        ignore_open_runs: bool = False,
+    ) -> TruncationSummary | None:
+        """Remove the newest messages of a thread, in one transaction.
+
+        Their seqs are never allocated again, and `truncations` lists the removal. Runs and
+        answers stay: a completed run whose messages are removed accepts no more messages. So do
+        keys of appends: an append that is repeated with its key stores nothing.
+
+        It needs the tables of thread control (`threadlog migrate --part control`). A writer that
+        does not know of them allocates the seqs again: an agent framework's own backend, and a
+        checkpointer that was opened before the tables were created.
+
+        Args:
+            thread_id: the thread.
+            after_seq: the seq of the last message to keep; 0 removes all.
+            run_id: the run that removes them, for the trace. It may be open.
+            ignore_open_runs: remove the messages even if another run is open or a question waits
+                for an answer.
+
+        Returns:
+            The trace of the removal; None if the thread has no such messages, or does not exist.
+
+        Raises:
+            ThreadInUseError: a run is open, or a question waits.
+            CubepiSchemaUninitialized: the database has no tables of thread control.
+        """
+        return await self._write(
+            truncations.truncate,
+            thread_id,
+            after_seq=after_seq,
+            run_id=run_id,
+            ignore_open_runs=ignore_open_runs,
+        )
+
+    async def truncations(self, thread_id: str) -> list[TruncationSummary]:
+        """List the removals of a thread's messages by `truncate`, first removed first.
+
+        Raises:
+            CubepiSchemaUninitialized: the database has no tables of thread control.
+        """
+        return await self._read(truncations.truncations, thread_id)
 
     async def save_pending_request(
         self, thread_id: str, request: RequestT | None, *, run_id: str | None = None

@@ -281,6 +281,21 @@ class ThreadChangedError(CheckpointerError):
         self.actual = actual
 
 
+class ThreadInUseError(CheckpointerError):
+    """Messages were to be removed while a run is open or a question waits. Nothing was removed."""
+
+    def __init__(self, *, thread_id: str, run_id: str | None) -> None:
+        """Create from the thread, and the open run; None if a question waits for an answer."""
+        found = "A question" if run_id is None else f"Run {run_id!r}"
+        state = "waits for an answer. Answer it" if run_id is None else "is open. Complete it"
+        super().__init__(
+            f"{found} of thread {thread_id!r} {state} first, or pass ignore_open_runs=True to "
+            "remove the messages all the same."
+        )
+        self.thread_id = thread_id
+        self.run_id = run_id
+
+
 class AppendKeyReusedError(CheckpointerError):
     """A key was used for an append of other messages. Nothing was written."""
 

@@ -10,7 +10,15 @@ from sqlalchemy.orm import Session, scoped_session
 from threadlog.databases.base import PoolSize
 from threadlog.encoding.validation import check_count
 from threadlog.errors import ConfigurationError, ThreadlogError
-from threadlog.log import forks, hitl_answers, pending_requests, reading, runs, threads
+from threadlog.log import (
+    forks,
+    hitl_answers,
+    pending_requests,
+    reading,
+    runs,
+    threads,
+    truncations,
+)
 from threadlog.log.append import append_messages, encode_append
 from threadlog.log.conditions import NO_CONDITIONS, AppendConditions
 from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT
@@ -141,7 +149,10 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     save_hitl_answer = _method(hitl_answers.save_hitl_answer, writes=True)
     load_hitl_answer = _method(hitl_answers.load_hitl_answer)
     clear_hitl_answers = _method(hitl_answers.clear_hitl_answers, writes=True)
-    runs = _method(runs.runs)  # the last: in the class the name is no longer the module's
+    truncate = _method(truncations.truncate, writes=True)
+    # The last: in the class these names are no longer the modules'.
+    truncations = _method(truncations.truncations)
+    runs = _method(runs.runs)
 
     def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:

@@ -49,6 +49,7 @@ from threadlog.repositories.log.message import MessageRepository
 from threadlog.repositories.log.pending_request import PendingRequestRepository
 from threadlog.repositories.log.run import RunRepository
 from threadlog.repositories.log.thread import ThreadRepository
+from threadlog.repositories.log.truncation import TruncationRepository
 from threadlog.repositories.metadata.run import AppRunRepository
 from threadlog.repositories.metadata.thread import AppThreadRepository
 from threadlog.repositories.transfer import RawRowRepository, count_rows
@@ -159,6 +160,9 @@ class UnitOfWork(ABC):
 
     append_keys = cached_property(AppendKeyRepository)
     """Keys of appends."""
+
+    truncations = cached_property(TruncationRepository)
+    """Removals of threads' newest messages."""
 
     pending_requests = cached_property(PendingRequestRepository)
     """Questions that wait for a person."""

@@ -169,7 +169,7 @@ class AppendTransaction:
         self._find_stored(uow)
         self._after_seqs = {}
         if self._requests[0].conditions is not None:
-            self._check_conditions(tails)
+            self._check_conditions(uow, tails)
         ends = {thread_id: tail.allocated_seq for thread_id, tail in tails.items()}
         outcomes = [self._place(number, ends, completed) for number in range(len(self._requests))]
         self._insert(uow)
@@ -218,14 +218,20 @@ class AppendTransaction:
                 self._stored[number] = _seqs_after(after_seq, request)
         self._doubtful = {}
 
-    def _check_conditions(self, tails: Mapping[str, ThreadTail]) -> None:
-        """Check the conditions of the only request, or find that its messages are stored."""
+    def _check_conditions(self, uow: UnitOfWork, tails: Mapping[str, ThreadTail]) -> None:
+        """Check the conditions of the only request, or find that its messages are stored.
+
+        Not if they were stored by an attempt whose COMMIT was lost: then its own messages and key
+        would fail the conditions.
+        """
         (request,) = self._requests
         if request.conditions is None or self._stored:
             return
         tail = tails[request.thread_id]
         stored = request.conditions.check_tail(request.thread_id, tail, len(request.messages))
         if stored is not None:
+            placed = PlacedMessages(request.thread_id, stored[0] - 1, request.messages)
+            request.conditions.check_replay(uow, placed)
             self._stored[0] = stored
 
     def _store_conditions(

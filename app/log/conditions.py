@@ -14,6 +14,7 @@ from threadlog.errors import (
 )
 from threadlog.log.results import Claim
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.message import PlacedMessages
 from threadlog.repositories.log.thread import ControlKeys, ThreadTail
 
 
@@ -81,6 +82,17 @@ class AppendConditions:
                 thread_id=thread_id, expected=self.if_last_seq, actual=tail.last_seq
             )
         return None
+
+    def check_replay(self, uow: UnitOfWork, placed: PlacedMessages) -> None:
+        """Check that the messages which an earlier call with the key stored are these.
+
+        Messages that were truncated since cannot be compared.
+
+        Raises:
+            AppendKeyReusedError: another message is at the seq of one of them.
+        """
+        if uow.messages.differ(placed):
+            raise AppendKeyReusedError(thread_id=placed.thread_id, key=self.key or "")
 
     def store(self, uow: UnitOfWork, thread_id: str, tail: ThreadTail, seqs: range) -> None:
         """Store the owner and the key, together with the messages."""

@@ -1,10 +1,11 @@
-"""Read or copy the finished part of a thread."""
+"""Read or copy a part of a thread."""
 
 from typing import Any
 
 from threadlog.encoding.statement_size import check_size
-from threadlog.encoding.validation import check_id, check_json, check_json_object
+from threadlog.encoding.validation import check_count, check_id, check_json, check_json_object
 from threadlog.errors import (
+    InvalidInputError,
     RunNotCompletedError,
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
@@ -21,15 +22,18 @@ def snapshot(
     vocabulary: FrameworkTypes[MessageT, Any, Any],
     thread_id: str,
     *,
-    after_run_id: str,
+    after_run_id: str | None = None,
+    at_seq: int | None = None,
 ) -> list[MessageT]:
     """Read what a fork would copy; see `Checkpointer.snapshot`."""
     check_id(thread_id)
-    check_id(after_run_id, "after_run_id")
-    found = transactions.read(lambda uow: uow.forks.snapshot(thread_id, after_run_id))
+    _check_end(after_run_id, at_seq)
+    found = transactions.read(
+        lambda uow: uow.forks.snapshot(thread_id, after_run_id=after_run_id, at_seq=at_seq)
+    )
     if found is None:
         raise ThreadNotFoundError(thread_id=thread_id)
-    if not found.completed:
+    if after_run_id is not None and not found.completed:
         raise RunNotCompletedError(thread_id=thread_id, run_id=after_run_id)
     return vocabulary.messages.decode_all(thread_id, found.messages)
 
@@ -39,13 +43,14 @@ def fork(
     src_thread_id: str,
     new_thread_id: str,
     *,
-    after_run_id: str,
+    after_run_id: str | None = None,
+    at_seq: int | None = None,
     metadata: dict[str, Any] | None = None,
 ) -> None:
-    """Copy the finished part of a thread; see `Checkpointer.fork`."""
+    """Copy a part of a thread; see `Checkpointer.fork`."""
     check_id(src_thread_id, "src_thread_id")
     check_id(new_thread_id, "new_thread_id")
-    check_id(after_run_id, "after_run_id")
+    _check_end(after_run_id, at_seq)
     if metadata is not None:
         check_json_object(metadata, "metadata")
         check_json({"fork": metadata}, "extra")  # a level deeper
@@ -56,7 +61,7 @@ def fork(
             raise uow.outcome_unknown()  # made by this call, or by another since
         if source is None:
             raise ThreadNotFoundError(thread_id=src_thread_id)
-        if source.cutoff is None:
+        if after_run_id is not None and source.cutoff is None:
             raise RunNotCompletedError(thread_id=src_thread_id, run_id=after_run_id)
         if source.new_is_taken:
             raise ThreadAlreadyExistsError(thread_id=new_thread_id)
@@ -64,6 +69,24 @@ def fork(
         if metadata is not None:
             extra["fork"] = metadata
         check_size(extra, "extra", transactions.statement_limit)
-        uow.forks.copy(src_thread_id, new_thread_id, source.cutoff, extra)
+        if at_seq is not None:
+            uow.forks.copy_first(src_thread_id, new_thread_id, at_seq, extra)
+        elif source.cutoff is not None:
+            uow.forks.copy_finished(src_thread_id, new_thread_id, source.cutoff, extra)
 
     transactions.write(copy, idempotent=True)
+
+
+def _check_end(after_run_id: str | None, at_seq: int | None) -> None:
+    """Check the two arguments that say where a fork ends.
+
+    Raises:
+        InvalidInputError: not exactly one is given, or the seq is no seq.
+        InvalidIdError: the run's id cannot be a key.
+    """
+    if (after_run_id is None) == (at_seq is None):
+        raise InvalidInputError("A fork needs either after_run_id or at_seq. Pass one of them.")
+    if after_run_id is None:
+        check_count(at_seq, "at_seq", least=0)
+    else:
+        check_id(after_run_id, "after_run_id")

@@ -1,6 +1,6 @@
 """Read the messages of a thread."""
 
-from typing import Any
+from typing import Any, Final
 
 from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id
@@ -11,6 +11,9 @@ from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.message import LogRows
 from threadlog.repositories.log.thread import parse_extra
 from threadlog.runtime.transactions import TransactionRunner
+
+END_OF_THREAD: Final = 2**63 - 1
+"""A seq after all messages, for ``read(…, before_seq=)``: the page before it is the newest."""
 
 
 def load(
@@ -58,15 +61,20 @@ def read(
     thread_id: str,
     *,
     after_seq: int = 0,
+    before_seq: int | None = None,
     limit: int | None = None,
 ) -> list[StoredMessage[MessageT]]:
     """Read messages with their places; see `Checkpointer.read`."""
     check_id(thread_id)
     check_count(after_seq, "after_seq", least=0)
+    if before_seq is not None:
+        check_count(before_seq, "before_seq", least=1)
     if limit is not None:
         check_count(limit, "limit", least=1)
     rows = transactions.read(
-        lambda uow: uow.messages.page(thread_id, after_seq=after_seq, limit=limit)
+        lambda uow: uow.messages.page(
+            thread_id, after_seq=after_seq, before_seq=before_seq, limit=limit
+        )
     )
     decode = vocabulary.messages.decode
     with gc_paused():

@@ -45,6 +45,27 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class TruncationSummary:
+    """A removal of a thread's newest messages."""
+
+    thread_id: str
+    after_seq: int
+    """The seq after which all messages were removed."""
+
+    last_seq: int
+    """The seq of the last removed message."""
+
+    message_count: int
+    """The number of removed messages."""
+
+    run_id: str | None
+    """The run that removed them, as the caller named it."""
+
+    truncated_at: datetime
+    """Time of the removal, in UTC, by the database's clock."""
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadSummary:
     """A thread in a list."""
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     exists,
     func,
+    literal_column,
     select,
     true,
     update,
@@ -71,6 +72,15 @@ def subquery_lock(dialect: str) -> Lock:
     PostgreSQL has no such subqueries: all of a statement reads one snapshot.
     """
     return _plain if dialect == "postgresql" else Select.with_for_update
+
+
+def may_miss_commits(dialect: str) -> bool:
+    """Return True if a read under a lock may miss commits from before the lock.
+
+    True of PostgreSQL's transactions with a single snapshot. On MySQL a DELETE and a locking read
+    see the latest commits.
+    """
+    return dialect == "postgresql"
 
 
 def _plain(subquery: Select[Any]) -> Select[Any]:
@@ -134,6 +144,26 @@ def try_advisory_lock(key: ColumnElement[str], dialect: str, *, wait: bool) -> C
     if wait:
         return func.pg_advisory_xact_lock(thread).is_not(None)
     return func.pg_try_advisory_xact_lock(thread)
+
+
+def is_version_read(row: Table, key: ColumnElement[Any], dialect: str) -> ColumnElement[bool]:
+    """Return the condition that the locked row is the version in the statement's snapshot.
+
+    On PostgreSQL a statement that locks a row which was changed since its snapshot checks its
+    conditions again on the newest version, but reads all other rows from the snapshot. Row locks
+    alone change no version. On other servers the condition is always true.
+
+    Args:
+        row: the table of the row, which the statement selects from.
+        key: the value of the row's primary key.
+        dialect: the name of the session's dialect.
+    """
+    if dialect != "postgresql":
+        return true()
+    read = row.alias("as_read")
+    version: Select[Any] = select(literal_column("as_read.xmin")).select_from(read)
+    is_row = next(iter(read.primary_key)) == key
+    return literal_column(f"{row.name}.xmin") == version.where(is_row).scalar_subquery()
 
 
 @cache

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from sqlalchemy import (
     BindParameter,
@@ -22,6 +22,7 @@ from sqlalchemy import (
 from threadlog.errors import StorageError
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import (
+    is_version_read,
     subquery_lock,
     try_advisory_lock,
     unless_under_lock,
@@ -85,7 +86,7 @@ _TURN: Final = (
     .limit(1)
 )
 _STORED: Final = (
-    select(MESSAGES.c.role, MESSAGES.c.payload, MESSAGES.c.run_id)
+    select(MESSAGES.c.seq, MESSAGES.c.role, MESSAGES.c.payload, MESSAGES.c.run_id)
     .where(_OF_THREAD, MESSAGES.c.seq > bindparam("after"), MESSAGES.c.seq <= bindparam("last"))
     .order_by(MESSAGES.c.seq)
 )
@@ -102,6 +103,13 @@ _PAGE: Final = (
 )
 _WHOLE_PAGE: Final = Statement(_PAGE)
 _LIMITED_PAGE: Final = Statement(_PAGE.limit(bindparam("limit")))
+_PAGE_BEFORE: Final = (
+    _PAGE.where(MESSAGES.c.seq < bindparam("before_seq"))
+    .order_by(None)
+    .order_by(MESSAGES.c.seq.desc())
+)
+_WHOLE_PAGE_BEFORE: Final = Statement(_PAGE_BEFORE)
+_LIMITED_PAGE_BEFORE: Final = Statement(_PAGE_BEFORE.limit(bindparam("limit")))
 
 
 _GIVEN: Final = [MESSAGES.c[name] for name in ("role", "metadata", "payload", "run_id")]
@@ -142,6 +150,9 @@ def _lock_and_append(dialect: str, count: int, *, of_run: bool, has_control: boo
         .where(THREADS.c.thread_id == key, try_advisory_lock(key, dialect, wait=False))
         .with_for_update()
     )
+    if has_control:
+        # After an append and its truncation the key from the snapshot is no duplicate, but given.
+        rows = rows.where(is_version_read(THREADS, key, dialect))
     if of_run:
         is_completed = RUNS.c.completed_at.is_not(None)
         rows = unless_under_lock(rows, RUNS, _IS_RUN, is_completed, dialect)
@@ -178,6 +189,17 @@ class PlacedMessages(NamedTuple):
     """The seq before the first message."""
 
     messages: Sequence[NewMessage]
+
+
+_MessageKey: TypeAlias = tuple[int, str, bytes, str | None]
+"""Seq, role, payload and run id of a message."""
+
+
+def _keys_at(placed: PlacedMessages) -> set[_MessageKey]:
+    return {
+        (seq, new.role, new.payload, new.run_id)
+        for seq, new in enumerate(placed.messages, placed.after_seq + 1)
+    }
 
 
 class MessageRow(NamedTuple):
@@ -252,8 +274,9 @@ class MessageRepository(Repository):
 
         Returns:
             The end of the thread before the messages, with the lock held; None if the thread
-            does not exist or the run is completed, on PostgreSQL also if the thread is locked
-            or the run is not claimed: then nothing was inserted.
+            does not exist or the run is completed, on PostgreSQL also if the thread is locked,
+            its row was written to in this moment, or the run is not claimed: then nothing was
+            inserted.
 
         Raises:
             StorageError: the server does not return the seqs of the messages.
@@ -285,10 +308,16 @@ class MessageRepository(Repository):
 
     def are_stored(self, placed: PlacedMessages) -> bool:
         """Return True if exactly these messages are at their seqs: role, payload and run id."""
+        return self._found_at(placed) == _keys_at(placed)
+
+    def differ(self, placed: PlacedMessages) -> bool:
+        """Return True if another message is at one of the seqs; removed messages do not count."""
+        return not self._found_at(placed) <= _keys_at(placed)
+
+    def _found_at(self, placed: PlacedMessages) -> set[_MessageKey]:
         thread_id, after, messages = placed
         keys = {"thread_id": thread_id, "after": after, "last": after + len(messages)}
-        stored = [tuple(row) for row in self.uow.execute(_STORED, keys)]
-        return stored == [(new.role, new.payload, new.run_id) for new in messages]
+        return {cast("_MessageKey", tuple(row)) for row in self.uow.execute(_STORED, keys)}
 
     def turn_start(self, thread_id: str, before_seq: int) -> int:
         """Return the seq of the last user message before a seq. Return 1 if not found."""
@@ -325,11 +354,20 @@ class MessageRepository(Repository):
             return LogRows(None, None, rows)
         return LogRows(first[2], first[4], rows[1:])
 
-    def page(self, thread_id: str, *, after_seq: int, limit: int | None) -> list[DatedMessageRow]:
-        """Return up to `limit` messages after `after_seq`, in seq order."""
+    def page(
+        self, thread_id: str, *, after_seq: int, limit: int | None, before_seq: int | None = None
+    ) -> list[DatedMessageRow]:
+        """Return up to `limit` messages between two seqs, in seq order.
+
+        They are the first after `after_seq`, or with `before_seq` the last before it.
+        """
         parameters: dict[str, Any] = {"thread_id": thread_id, "after_seq": after_seq}
-        statement = _WHOLE_PAGE
+        whole, limited = _WHOLE_PAGE, _LIMITED_PAGE
+        if before_seq is not None:
+            whole, limited = _WHOLE_PAGE_BEFORE, _LIMITED_PAGE_BEFORE
+            parameters["before_seq"] = before_seq
         if limit is not None:
-            statement, parameters = _LIMITED_PAGE, {**parameters, "limit": limit}
-        rows = self.uow.run(statement, parameters)
-        return [DatedMessageRow(*row) for row in rows]
+            parameters["limit"] = limit
+        rows = self.uow.run(whole if limit is None else limited, parameters)
+        found = [DatedMessageRow(*row) for row in rows]
+        return found if before_seq is None else found[::-1]

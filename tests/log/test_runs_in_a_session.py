@@ -98,7 +98,7 @@ async def test_a_fork_sees_what_was_committed_behind_the_snapshot(
         source = uow.forks.lock_source("t", "r", "f")
         assert source is not None
         assert source.cutoff is not None
-        uow.forks.copy("t", "f", source.cutoff, {})
+        uow.forks.copy_finished("t", "f", source.cutoff, {})
         return source.cutoff
 
     assert await joined(session, work) == 1

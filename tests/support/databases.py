@@ -262,7 +262,7 @@ class SharedDatabase:
         allow_any_update(connection)
         if connection.dialect.name in _CHECK_EACH_ROW:
             connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
-        for part in self._parts:
+        for part in reversed(self._parts):
             for table in reversed(part.metadata.sorted_tables):
                 connection.execute(delete(table))
             _write_version(connection, part)

@@ -1,0 +1,1 @@
+"""Tests of conditional appends, pages, forks at a message, and truncations."""
