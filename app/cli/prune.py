@@ -17,7 +17,8 @@ from threadlog.errors import CubepiSchemaUninitialized
 from threadlog.graph import memories, pruning
 from threadlog.graph.client import GraphClient
 from threadlog.graph.pruning import Pruned, Strategy
-from threadlog.models import STORE
+from threadlog.log import append_keys
+from threadlog.models import CONTROL, STORE
 
 # Threads in a page.
 _THREADS = 500
@@ -43,14 +44,23 @@ def prune(
             "delete: delete whole threads if all of their checkpoints are old.",
         ),
     ] = "keep_latest",
+    keep_keys: Annotated[
+        timedelta,
+        typer.Option(
+            parser=age,
+            metavar="AGE",
+            help="Keep keys of appends that are younger than this.",
+        ),
+    ] = "30d",  # type: ignore[assignment]  # as it would be typed; the parser converts it
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Delete nothing; count what would be deleted.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Delete old checkpoints of graphs, and expired items of the memory store.
+    """Delete old checkpoints of graphs, expired memories, and old keys of appends.
 
-    The message log is not changed. Checkpoints that the values of delta
+    Messages are not changed; an append that is repeated with a deleted key
+    is stored again. Checkpoints that the values of delta
     channels are computed from are kept. Each thread is one transaction: if
     interrupted, run it again to continue. Do not prune a thread while a run
     continues from one of its old checkpoints.
@@ -61,28 +71,50 @@ def prune(
       threadlog prune --older-than 90d --url mysql://user:password@localhost/app
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     url = one_url(context, argument, url)
-    found, expired = asyncio.run(_prune(url, older_than, strategy, dry_run=dry_run))
+    found, expired, keys = asyncio.run(
+        _prune(url, older_than, strategy, keep_keys, dry_run=dry_run)
+    )
     with suppress(ReaderLeft):
         if json:
-            print_json({**asdict(found), "expired_items": expired or 0, "dry_run": dry_run})
+            others = {"expired_items": expired or 0, "append_keys": keys or 0}
+            print_json({**asdict(found), **others, "dry_run": dry_run})
         else:
-            _print(found, expired, dry_run=dry_run)
+            _print(found, expired, keys, dry_run=dry_run)
 
 
 async def _prune(
-    url: str, older_than: timedelta, strategy: Strategy, *, dry_run: bool
-) -> tuple[Pruned, int | None]:
-    """Prune both parts; return the number of expired items, or None if there is no store."""
+    url: str, older_than: timedelta, strategy: Strategy, keep_keys: timedelta, *, dry_run: bool
+) -> tuple[Pruned, int | None, int | None]:
+    """Prune all parts; return also the numbers of expired items and of old keys.
+
+    A number is None if the database has no such part.
+    """
     expired: int | None = None
+    keys: int | None = None
     with suppress(CubepiSchemaUninitialized):
         expired = await _sweep(existing_graphs(url, STORE), dry_run=dry_run)
+    with suppress(CubepiSchemaUninitialized):
+        keys = await _prune_keys(existing_graphs(url, CONTROL), keep_keys, dry_run=dry_run)
     try:
         found = await _prune_graphs(existing_graphs(url), older_than, strategy, dry_run=dry_run)
     except CubepiSchemaUninitialized:
-        if expired is None:
+        if expired is None and keys is None:
             raise
         found = Pruned()
-    return found, expired
+    return found, expired, keys
+
+
+async def _prune_keys(client: GraphClient, keep: timedelta, *, dry_run: bool) -> int:
+    await client.open()
+    try:
+        if dry_run:
+            return await client.read(append_keys.count_old_keys, keep)
+        total = 0
+        while pruned := await client.write(append_keys.prune_keys, keep):
+            total += pruned
+        return total
+    finally:
+        await client.close()
 
 
 async def _sweep(client: GraphClient, *, dry_run: bool) -> int:
@@ -124,9 +156,10 @@ async def _old_threads(client: GraphClient, older_than: timedelta) -> list[str]:
     return threads
 
 
-def _print(found: Pruned, expired: int | None, *, dry_run: bool) -> None:
+def _print(found: Pruned, expired: int | None, keys: int | None, *, dry_run: bool) -> None:
     counts = f"{found.checkpoints:,} checkpoints of {found.threads:,} threads"
     items = "" if expired is None else f", and {expired:,} expired items of the memory store"
+    items += f", and {keys:,} keys of appends" if keys else ""
     if dry_run:
         line = f"{counts}{items} would be deleted. Nothing was deleted."
     else:

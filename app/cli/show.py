@@ -3,7 +3,7 @@
 import asyncio
 import json as json_module
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Final
 
 import typer
@@ -24,7 +24,7 @@ from threadlog.cli.output import (
 from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadNotFoundError
 from threadlog.log.hitl_request import HitlRequest
-from threadlog.log.results import StoredMessage
+from threadlog.log.results import StoredMessage, TruncationSummary
 from threadlog.messages import (
     AssistantContent,
     AssistantMessage,
@@ -57,6 +57,7 @@ class _Head:
     pending: HitlRequest | None
     pending_run_id: str | None
     after_seq: int
+    truncations: list[TruncationSummary]
 
 
 def show(
@@ -82,6 +83,7 @@ async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) ->
         log = await checkpointer.client.read(_read_log, thread_id, last or 1)
         if log is None:
             raise ThreadNotFoundError(thread_id=thread_id)
+        has_control = checkpointer.client.facts.has_control
         pending, pending_run_id = await checkpointer.load_pending(thread_id) or (None, None)
         head = _Head(
             thread_id,
@@ -90,6 +92,7 @@ async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) ->
             pending=pending,
             pending_run_id=pending_run_id,
             after_seq=log.messages[0][0] - 1 if last and log.messages else 0,
+            truncations=await checkpointer.truncations(thread_id) if has_control else [],
         )
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)
         if as_json:
@@ -116,6 +119,13 @@ async def _write_json(head: _Head, messages: AsyncIterator[StoredMessage[Message
         "parent_thread_id": head.parent_thread_id,
         "pending_request": None if pending is None else pending.model_dump(mode="json"),
         "pending_run_id": head.pending_run_id,
+        "truncations": [
+            {
+                **asdict(each),
+                "truncated_at": each.truncated_at.isoformat(),
+            }
+            for each in head.truncations
+        ],
     }
     typer.echo(json_text(fields).removesuffix("}") + ', "messages": [', nl=False)
     separator = "\n"
@@ -154,6 +164,8 @@ def _print_head(console: Console, head: _Head) -> None:
         console.print(Text.assemble(("forked from ", "dim"), in_one_line(head.parent_thread_id)))
     if head.pending is not None:
         _print_pending(console, head.pending, head.pending_run_id)
+    for each in head.truncations:
+        console.print(_removal(each), soft_wrap=True)
     for key, value in head.extra.items():
         text = value if isinstance(value, str) else json_module.dumps(value, ensure_ascii=False)
         name = Text(f"{in_one_line(key)}:", style="magenta")
@@ -173,6 +185,16 @@ def _print_pending(console: Console, pending: HitlRequest, run_id: str | None) -
     console.print(line, soft_wrap=True)
     payload = json_module.dumps(pending.payload, ensure_ascii=False)
     _print_block(console, Text(printable(shorten(payload, _EXTRA_LENGTH)), style="dim"))
+
+
+def _removal(truncation: TruncationSummary) -> Text:
+    count = truncation.message_count
+    line = (
+        f"removed {count:,} message{'' if count == 1 else 's'} after seq {truncation.after_seq}, "
+        f"up to seq {truncation.last_seq}, on {time_text(truncation.truncated_at)}"
+    )
+    by = "" if truncation.run_id is None else f" by run {in_one_line(truncation.run_id)}"
+    return Text(line + by, style="dim")
 
 
 def _title(stored: StoredMessage[Message]) -> Text:

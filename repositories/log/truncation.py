@@ -121,5 +121,8 @@ class TruncationRepository(Repository):
 
     def of_thread(self, thread_id: str) -> list[TruncationRow]:
         """Return a thread's truncations, first removed first."""
-        rows = self.uow.execute(_ALL.order_by(TRUNCATIONS.c.last_seq), {"thread_id": thread_id})
+        rows = self.uow.execute(
+            _ALL.order_by(TRUNCATIONS.c.truncated_at, TRUNCATIONS.c.last_seq.desc()),
+            {"thread_id": thread_id},
+        )
         return [TruncationRow(*row) for row in rows]

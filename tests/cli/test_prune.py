@@ -10,6 +10,7 @@ from tests.cli.helpers import SAMPLE, as_process, threadlog
 from tests.graph.saver.making import config_for, put_chain
 from tests.support.databases import execute
 from threadlog.langgraph import Saver, Store
+from threadlog.models import CONTROL
 
 # The command line does not know the databases apart.
 pytestmark = pytest.mark.one_database
@@ -65,7 +66,7 @@ def test_prune_writes_json(empty_url: str) -> None:
     fill(empty_url, "a")
     command = ["prune", "--url", empty_url, "--older-than", "39d", "--json"]
     dry = json.loads(threadlog(*command, "--dry-run").stdout)
-    found = {"threads": 1, "checkpoints": 2, "expired_items": 0}
+    found = {"threads": 1, "checkpoints": 2, "expired_items": 0, "append_keys": 0}
     assert dry == {**found, "writes": 0, "blobs": 0, "dry_run": True}
     done = json.loads(threadlog(*command).stdout)
     assert done == {**found, "writes": 2, "blobs": 2, "dry_run": False}
@@ -81,6 +82,9 @@ def test_prune_keeps_what_is_younger(empty_url: str) -> None:
 def test_prune_leaves_the_message_log_alone(sqlite_url: str) -> None:
     """Conversations outlive it, and it makes no tables where there are none."""
     threadlog("import", str(SAMPLE), "--url", sqlite_url)
+    done = threadlog("prune", sqlite_url, "--older-than", "0m")
+    assert done.stdout.startswith("0 checkpoints of 0 threads deleted")
+    asyncio.run(execute(sqlite_url, *(f"DROP TABLE {table}" for table in CONTROL.tables)))
     refused = threadlog("prune", sqlite_url, "--older-than", "0m")
     assert refused.exit_code == 1
     assert "none of threadlog's tables for the state of graphs" in refused.stderr

@@ -60,6 +60,7 @@ def test_show_writes_json_for_programs(filled_url: str) -> None:
         "parent_thread_id",
         "pending_request",
         "pending_run_id",
+        "truncations",
         "messages",
     }
     assert found["thread_id"] == "sample/two-calls"
@@ -102,6 +103,7 @@ def test_show_of_a_thread_without_messages(database_url: str, tmp_path: Path) ->
         "parent_thread_id": None,
         "pending_request": None,
         "pending_run_id": None,
+        "truncations": [],
         "messages": [],
     }
 

@@ -55,9 +55,13 @@ async def test_truncate_removes_the_tail_and_never_allocates_its_seqs_again(
     assert await checkpointer.truncations("t") == [first, second]
     assert await checkpointer.append("t", [UserFactory()]) == [11]
     assert await seqs(checkpointer) == [1, 2, 11]
+    third = await checkpointer.truncate("t", after_seq=2)
+    fourth = await checkpointer.truncate("t", after_seq=1)  # whose last seq is lower
+    assert await checkpointer.truncations("t") == [first, second, third, fourth]
+    assert await checkpointer.append("t", said[1:2]) == [12]
     data = await checkpointer.load("t")
     assert data is not None
-    assert data.messages[:2] == said[:2]
+    assert data.messages == said[:2]
     assert await seqs(checkpointer, "other") == [1, 2, 3, 4, 5, 6, 7]
     assert await checkpointer.truncations("other") == []
 
