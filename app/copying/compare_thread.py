@@ -130,7 +130,7 @@ class ThreadPair:
                     is_head = page.table is self.group.head
                     found.source_is_newer |= difference.kind == "earlier" and is_head
         for table in tables:
-            if counts[table]:
+            if counts[table] and table not in self.group.prunable:
                 self._find_extra(found, table)
         return found
 

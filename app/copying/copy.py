@@ -13,11 +13,18 @@ from sqlalchemy.util import greenlet_spawn
 from threadlog.copying.copy_items import copy_page
 from threadlog.copying.copy_thread import Outcome, compare_thread, copy_thread
 from threadlog.copying.end import CopyEnd, is_same_database
-from threadlog.copying.row_groups import GroupName, RowGroup, groups_of
+from threadlog.copying.row_groups import (
+    ROW_GROUPS,
+    GroupName,
+    RowGroup,
+    groups_of,
+    with_control,
+)
 from threadlog.databases.urls import parse_url, show_url
 from threadlog.encoding.validation import check_ids
 from threadlog.errors import ConfigurationError
-from threadlog.models import MESSAGES, PARTS, STORE, PartName
+from threadlog.models import CONTROL, MESSAGES, PARTS, STORE, PartName
+from threadlog.models.tables import APPEND_KEYS, OWNERS, TRUNCATIONS
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import RowKey
 from threadlog.runtime.client import shield_with_grace
@@ -97,7 +104,8 @@ async def copy_database(
     when run again: rows in the target are compared, never duplicated. A thread that the source
     continued since is updated; a thread with other content in the target is left unchanged.
     Threads that only the target has are ignored. The same holds for each item of the memory
-    store; expired ones are not copied.
+    store; expired ones are not copied. Owners, keys of appends and truncations are copied with
+    their threads, so that the target does not allocate a removed seq either; leases are not.
 
     Args:
         source: the database to read, as for `Checkpointer`.
@@ -172,6 +180,10 @@ class _Copier:
             raise ConfigurationError(
                 "Items of the memory store belong to no thread. Copy them without naming threads."
             )
+        if parts == [CONTROL]:
+            raise ConfigurationError(
+                "Thread control is copied with the messages. Use --part messages."
+            )
         # The target last: its file may have to be created.
         await greenlet_spawn(self._source.verify_server)
         if part is None:
@@ -184,7 +196,18 @@ class _Copier:
         await greenlet_spawn(self._target.verify_server)
         for one in parts:
             await greenlet_spawn(self._target.verify, one, creates=self._writes)
-        return groups_of(parts)
+        groups = groups_of(parts)
+        return list(map(with_control, groups)) if await self._has_control() else groups
+
+    async def _has_control(self) -> bool:
+        """Return True if thread control is copied; the target must then have its tables."""
+        if not self._source.facts.has_control:
+            return False
+        if not self._target.facts.has_control:
+            if not await self._read(ROW_GROUPS[0], _has_control_rows):
+                return False
+            await greenlet_spawn(self._target.verify, CONTROL, creates=self._writes)
+        return True
 
     async def _run_group(self, group: RowGroup) -> Copied:
         """Copy or compare the threads of a group."""
@@ -300,6 +323,10 @@ class _Copier:
             copied.faults.append(fault)
         self._seen.add(thread_id)
         self._report(copied, fault)
+
+
+def _has_control_rows(uow: UnitOfWork) -> bool:
+    return any(uow.raw_rows(table).has_any() for table in (OWNERS, APPEND_KEYS, TRUNCATIONS))
 
 
 def _page(tables: Sequence[Table], place: int, after: Any, uow: UnitOfWork) -> list[Any]:

@@ -1,7 +1,7 @@
 """The tables that are copied together, and the order of two versions of a row."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -37,6 +37,9 @@ class RowGroup:
     deletable: frozenset[Table] = frozenset()
     """Tables whose rows may be deleted while a thread is in use."""
 
+    prunable: frozenset[Table] = frozenset()
+    """Tables whose old rows are pruned: rows that only the target has are no difference."""
+
     by_uuid: bool = False
     """True if the tables' thread ids are UUIDs."""
 
@@ -56,6 +59,8 @@ class RowGroup:
             return bool(source["idx"] < 0)
         if table is tables.ITEMS and has_expired(target, source["created_at"]):
             return True
+        if table in self.prunable:  # an old row was pruned, and its key used again
+            return _times(source, ("created_at",)) > _times(target, ("created_at",))
         if source.get("created_at") != target.get("created_at"):
             return False
         times = self.version_columns.get(table, ())
@@ -108,6 +113,21 @@ ROW_GROUPS: Final = (
     ),
 )
 """All tables that a copy transfers; the tables of schema versions are not copied."""
+
+
+def with_control(group: RowGroup) -> RowGroup:
+    """Return the message log's group with thread control; other groups as they are.
+
+    Leases are not copied: the workers write to the source.
+    """
+    if group.part is not MESSAGES:
+        return group
+    return replace(
+        group,
+        tables=(*group.tables, tables.OWNERS, tables.APPEND_KEYS, tables.TRUNCATIONS),
+        version_columns={**group.version_columns, tables.TRUNCATIONS: ("truncated_at",)},
+        prunable=frozenset({tables.APPEND_KEYS}),
+    )
 
 
 def groups_of(parts: Collection[SchemaPart]) -> list[RowGroup]:

@@ -14,8 +14,13 @@ from threadlog import SyncCheckpointer
 from threadlog.models import CONTROL, MESSAGES
 
 
-def _product_fixtures(name: str) -> dict[str, Any]:
-    """Create the fixtures of one server: its shared database, and the URL of it, emptied."""
+def _product_fixtures(name: str, place: str) -> dict[str, Any]:
+    """Create the fixtures of one server: its shared database, and the URL of it, emptied.
+
+    Args:
+        name: the server.
+        place: empty, or the beginning of the names for a second database.
+    """
 
     def shared(request: pytest.FixtureRequest) -> Iterator[SharedDatabase]:
         url = request.getfixturevalue(f"{name}_server_url")
@@ -23,18 +28,18 @@ def _product_fixtures(name: str) -> dict[str, Any]:
             yield database
 
     def url(request: pytest.FixtureRequest) -> str:
-        return str(request.getfixturevalue(f"{name}_with_control").empty())
+        return str(request.getfixturevalue(f"{place}{name}_with_control").empty())
 
+    database_name, url_name = f"{place}{name}_with_control", f"{place}{name}_url"
     return {
-        f"{name}_with_control": pytest.fixture(scope="session", name=f"{name}_with_control")(
-            shared
-        ),
-        f"{name}_url": pytest.fixture(name=f"{name}_url")(url),
+        database_name: pytest.fixture(scope="session", name=database_name)(shared),
+        url_name: pytest.fixture(name=url_name)(url),
     }
 
 
 for _name in PRODUCTS:
-    globals().update(_product_fixtures(_name))
+    globals().update(_product_fixtures(_name, ""))
+    globals().update(_product_fixtures(_name, "second_"))
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from tests.support.commits import lost_commits
-from tests.support.databases import engine_for, engines_of, execute, pools_of
+from tests.support.counting import StatementCount
+from tests.support.databases import engine_for, engines_of, execute, on_connection, pools_of
 from tests.support.factories import AssistantFactory, HitlRequestFactory, UserFactory
+from tests.support.plans import analyze, explain, recorded
 from tests.support.ways import host_engine
 from threadlog import Checkpointer, TruncationSummary
 from threadlog.errors import (
@@ -337,3 +339,29 @@ async def test_an_old_snapshot_leaves_no_message_behind_and_allocates_no_seq_aga
         assert not {5, 6} & {*await seqs(other)}
         assert await seqs(other, "f") in ([], [1, 2, 3, 4])
     await hosts.dispose()
+
+
+async def test_truncate_sends_few_statements_that_read_the_tail_only(
+    server_url: str, count: StatementCount
+) -> None:
+    """Lock and read, delete, insert, touch, read the trace, commit; of 3,000 messages three."""
+    async with Checkpointer(server_url) as checkpointer:
+        for _ in range(3):
+            await checkpointer.append("t", UserFactory.build_batch(1000))
+        await checkpointer.truncate("t", after_seq=2999)
+        await on_connection(server_url, lambda c: analyze(c, "cubepi_messages"))
+        end = iter(range(2990, 2900, -3))
+        figure = count.figure(6, postgresql=8)
+        assert await count.of(lambda: checkpointer.truncate("t", after_seq=next(end))) == figure
+        assert await count.of(lambda: checkpointer.truncations("t")) == 1
+        nothing = count.figure(2, postgresql=4)
+        assert await count.of(lambda: checkpointer.truncate("t", after_seq=5000)) == nothing
+        with recorded(engines_of(checkpointer)) as sent:
+            await checkpointer.truncate("t", after_seq=next(end))
+    sent = [each for each in sent if each[0].startswith(("SELECT", "DELETE"))]
+    plans = await on_connection(server_url, lambda c: explain(c, sent, small=True))
+    steps = [step for plan in plans for step in plan.steps if "messages" in step.table]
+    assert steps
+    for step in steps:
+        assert len(step.partitions) <= 1, step
+        assert str(step.key).endswith(("PRIMARY", "_pkey")), step
