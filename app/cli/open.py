@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import URL
 
-from threadlog.checkpointer import Checkpointer
+from threadlog.checkpointer import Checkpointer, ScopedCheckpointer
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import ConfigurationError
@@ -22,6 +22,11 @@ def existing(url: str) -> Checkpointer:
         ConfigurationError: the URL is not valid, or its file does not exist.
     """
     return Checkpointer(_existing(url))
+
+
+def scoped(checkpointer: Checkpointer, owner: str | None) -> Checkpointer | ScopedCheckpointer:
+    """Return a checkpointer, or the one of an owner's threads."""
+    return checkpointer if owner is None else checkpointer.scoped(owner)
 
 
 def existing_graphs(url: str, part: SchemaPart = GRAPH) -> GraphClient:

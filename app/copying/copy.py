@@ -13,11 +13,12 @@ from sqlalchemy.util import greenlet_spawn
 from threadlog.copying.copy_items import copy_page
 from threadlog.copying.copy_thread import Outcome, compare_thread, copy_thread
 from threadlog.copying.end import CopyEnd, is_same_database
-from threadlog.copying.row_groups import GroupName, RowGroup, groups_of
+from threadlog.copying.row_groups import GroupName, RowGroup, groups_of, with_owners
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.encoding.validation import check_ids
+from threadlog.encoding.validation import check_id, check_ids
 from threadlog.errors import ConfigurationError
-from threadlog.models import MESSAGES, PARTS, STORE, PartName
+from threadlog.models import CONTROL, MESSAGES, PARTS, STORE, PartName, SchemaPart
+from threadlog.models.tables import OWNERS
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import RowKey
 from threadlog.runtime.client import shield_with_grace
@@ -86,6 +87,7 @@ async def copy_database(
     target: str | URL,
     *,
     threads: Sequence[str] | None = None,
+    owner: str | None = None,
     part: PartName | None = None,
     report: Report | None = None,
 ) -> list[Copied]:
@@ -97,7 +99,8 @@ async def copy_database(
     when run again: rows in the target are compared, never duplicated. A thread that the source
     continued since is updated; a thread with other content in the target is left unchanged.
     Threads that only the target has are ignored. The same holds for each item of the memory
-    store; expired ones are not copied.
+    store; expired ones are not copied. Owners are copied with their threads; a thread that has
+    another owner in the target is left unchanged.
 
     Args:
         source: the database to read, as for `Checkpointer`.
@@ -105,8 +108,8 @@ async def copy_database(
             with it.
         threads: copy only these, and no memories; their parents must be in the target, or among
             them.
-        part: ``messages``, ``graph``, ``store`` or ``control``; None for the parts that the
-            source has.
+        owner: copy only the threads of this owner, and no memories.
+        part: ``messages``, ``graph`` or ``store``; None for the parts that the source has.
         report: called with the progress.
 
     Returns:
@@ -117,7 +120,7 @@ async def copy_database(
         ConfigurationError: both URLs lead to the same database, or a URL is not valid.
         InvalidInputError: an id is not valid.
     """
-    return await _Copier(source, target, threads, report, writes=True).run(part)
+    return await _Copier(source, target, threads, owner, report, writes=True).run(part)
 
 
 async def compare_databases(
@@ -125,11 +128,12 @@ async def compare_databases(
     target: str | URL,
     *,
     threads: Sequence[str] | None = None,
+    owner: str | None = None,
     part: PartName | None = None,
     report: Report | None = None,
 ) -> list[Copied]:
     """Compare the threads that a copy would copy, and write nothing; see `copy_database`."""
-    return await _Copier(source, target, threads, report, writes=False).run(part)
+    return await _Copier(source, target, threads, owner, report, writes=False).run(part)
 
 
 class _Copier:
@@ -140,11 +144,18 @@ class _Copier:
         source: str | URL,
         target: str | URL,
         threads: Sequence[str] | None,
+        owner: str | None,
         report: Report | None,
         *,
         writes: bool,
     ) -> None:
+        if threads is not None and owner is not None:
+            raise ConfigurationError("Name threads or an owner, not both.")
+        if owner is not None:
+            check_id(owner, "owner")
         self._named = None if threads is None else check_ids(threads, "threads")
+        self._owner = owner
+        self._is_partial = threads is not None or owner is not None
         urls = parse_url(source), parse_url(target)
         if is_same_database(*urls):
             raise ConfigurationError(
@@ -169,15 +180,17 @@ class _Copier:
     async def _begin(self, part: PartName | None) -> list[RowGroup]:
         """Verify both databases. Return the groups of rows to copy or compare."""
         parts = [one for one in PARTS if part == one.name]
-        if parts == [STORE] and self._named is not None:
+        if parts == [STORE] and self._is_partial:
             raise ConfigurationError(
                 "Items of the memory store belong to no thread. Copy them without naming threads."
             )
+        if parts == [CONTROL]:
+            raise ConfigurationError("Owners are copied with their threads. Use --part messages.")
         # The target last: its file may have to be created.
         await greenlet_spawn(self._source.verify_server)
         if part is None:
             parts = [one for one in PARTS if await greenlet_spawn(self._source.has_rows, one)]
-            if self._named is not None and STORE in parts:
+            if self._is_partial and STORE in parts:
                 parts.remove(STORE)
         parts = parts or [MESSAGES]
         for one in parts:
@@ -185,7 +198,20 @@ class _Copier:
         await greenlet_spawn(self._target.verify_server)
         for one in parts:
             await greenlet_spawn(self._target.verify, one, creates=self._writes)
-        return groups_of(parts)
+        groups = groups_of(parts)
+        return list(map(with_owners, groups)) if await self._has_owners() else groups
+
+    async def _has_owners(self) -> bool:
+        """Return True if owners are copied; the target must then have a table for them."""
+        if self._owner is not None:
+            await greenlet_spawn(self._source.verify, CONTROL, creates=False)
+        if not self._source.facts.has_control:
+            return False
+        if not self._target.facts.has_control:
+            if not await self._read(CONTROL, lambda uow: uow.raw_rows(OWNERS).has_any()):
+                return False
+            await greenlet_spawn(self._target.verify, CONTROL, creates=self._writes)
+        return True
 
     async def _run_group(self, group: RowGroup) -> Copied:
         """Copy or compare the threads of a group."""
@@ -202,7 +228,7 @@ class _Copier:
             while pending:
                 outcome = await self._process(group, pending[-1], copied)
                 parent = outcome.parent
-                if parent is not None and parent not in tried and self._named is None:
+                if parent is not None and parent not in tried and not self._is_partial:
                     pending.append(parent)
                     tried.add(parent)
                     continue
@@ -260,28 +286,43 @@ class _Copier:
 
     async def _thread_ids(self, group: RowGroup) -> AsyncIterator[Any]:
         """Yield the ids of the requested threads, or of all of the source's."""
-        if self._named is not None:
-            for name in self._named:
+        if self._is_partial:
+            async for name in self._requested():
                 if (key := group.parse(name)) is not None:
                     yield key
             return
         for place in range(len(group.tables)):
             after = None
-            while ids := await self._read(group, partial(_page, group.tables, place, after)):
+            while ids := await self._read(group.part, partial(_page, group.tables, place, after)):
                 for thread_id in ids:
                     yield thread_id
                 after = ids[-1]
 
+    async def _requested(self) -> AsyncIterator[str]:
+        """Yield the threads that were named, or those of the owner."""
+        for name in self._named or ():
+            yield name
+        page: list[str] = []
+        while self._owner is not None:
+            read = partial(_owned, self._owner, page[-1] if page else None)
+            page = await self._read(CONTROL, read)
+            for name in page:
+                yield name
+            if len(page) < _THREADS_AT_ONCE:
+                return
+
     async def _count(self, group: RowGroup) -> int:
         if self._named is not None:
             return len(self._named)
+        if (owner := self._owner) is not None:
+            return await self._read(CONTROL, lambda uow: uow.owners.count(owner))
         table = group.head if group.head is not None else group.tables[-1]
         if group.part is STORE:
-            return await self._read(group, lambda uow: uow.raw_rows(table).count())
-        return await self._read(group, lambda uow: uow.raw_rows(table).count_threads())
+            return await self._read(group.part, lambda uow: uow.raw_rows(table).count())
+        return await self._read(group.part, lambda uow: uow.raw_rows(table).count_threads())
 
-    async def _read(self, group: RowGroup, work: Callable[[UnitOfWork], T]) -> T:
-        read = self._source.transactions(group.part).read
+    async def _read(self, part: SchemaPart, work: Callable[[UnitOfWork], T]) -> T:
+        read = self._source.transactions(part).read
         return await shield_with_grace(greenlet_spawn(read, work))
 
     def _add(self, copied: Copied, thread_id: str, outcome: Outcome) -> None:
@@ -301,6 +342,10 @@ class _Copier:
             copied.faults.append(fault)
         self._seen.add(thread_id)
         self._report(copied, fault)
+
+
+def _owned(owner: str, after: str | None, uow: UnitOfWork) -> list[str]:
+    return uow.owners.threads(owner, after=after, limit=_THREADS_AT_ONCE)
 
 
 def _page(tables: Sequence[Table], place: int, after: Any, uow: UnitOfWork) -> list[Any]:

@@ -1,7 +1,7 @@
 """The tables that are copied together, and the order of two versions of a row."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -108,6 +108,13 @@ ROW_GROUPS: Final = (
     ),
 )
 """All tables that a copy transfers; the tables of schema versions are not copied."""
+
+
+def with_owners(group: RowGroup) -> RowGroup:
+    """Return the message log's group with the owners of threads; other groups as they are."""
+    if group.part is not MESSAGES:
+        return group
+    return replace(group, tables=(*group.tables, tables.OWNERS))
 
 
 def groups_of(parts: Collection[SchemaPart]) -> list[RowGroup]:

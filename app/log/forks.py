@@ -11,6 +11,7 @@ from threadlog.errors import (
 )
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
+from threadlog.log.owners import owner_of_fork, resolve_owner
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.thread import parse_extra
 from threadlog.runtime.transactions import TransactionRunner
@@ -41,11 +42,13 @@ def fork(
     *,
     after_run_id: str,
     metadata: dict[str, Any] | None = None,
+    owner: str | None = None,
 ) -> None:
     """Copy the finished part of a thread; see `Checkpointer.fork`."""
     check_id(src_thread_id, "src_thread_id")
     check_id(new_thread_id, "new_thread_id")
     check_id(after_run_id, "after_run_id")
+    _, owner = resolve_owner(transactions, owner)
     if metadata is not None:
         check_json_object(metadata, "metadata")
         check_json({"fork": metadata}, "extra")  # a level deeper
@@ -60,10 +63,13 @@ def fork(
             raise RunNotCompletedError(thread_id=src_thread_id, run_id=after_run_id)
         if source.new_is_taken:
             raise ThreadAlreadyExistsError(thread_id=new_thread_id)
+        of_fork = owner_of_fork(uow, src_thread_id, owner)
         extra = parse_extra(src_thread_id, source.extra)
         if metadata is not None:
             extra["fork"] = metadata
         check_size(extra, "extra", transactions.statement_limit)
         uow.forks.copy(src_thread_id, new_thread_id, source.cutoff, extra)
+        if of_fork is not None:
+            uow.owners.insert(new_thread_id, of_fork)
 
     transactions.write(copy, idempotent=True)

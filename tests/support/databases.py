@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -214,17 +214,23 @@ class SharedDatabase:
         server_url: str,
         part: SchemaPart,
         create: Callable[[Connection], None] | None = None,
+        *,
+        also: Sequence[SchemaPart] = (),
     ) -> None:
         """Create the object; the database itself is created on first use.
 
         Args:
             server_url: the URL of the server.
             part: the part whose tables are emptied.
-            create: creates the tables; by default they are the models'.
+            create: creates the part's tables; by default they are the models'.
+            also: further parts, whose tables refer to those of the first.
         """
         self._server_url = server_url
-        self._part = part
-        self._create = create or partial(create_schema, part=part)
+        self._parts = (part, *also)
+        self._creations = [
+            create or partial(create_schema, part=part),
+            *(partial(create_schema, part=each) for each in also),
+        ]
         self._stack = ExitStack()
         self._url = ""
         self._engine: Engine | None = None
@@ -241,8 +247,9 @@ class SharedDatabase:
             self._url = self._stack.enter_context(fresh_database(self._server_url))
             self._engine = create_engine(_synchronous(self._url), pool_size=1, pool_pre_ping=True)
             self._stack.callback(self._engine.dispose)
-            with self._engine.begin() as connection:
-                self._create(connection)
+            for create in self._creations:
+                with self._engine.begin() as connection:
+                    create(connection)
             with self._engine.begin() as connection:
                 self._fingerprint = fingerprint(connection)
         return self._url
@@ -263,9 +270,10 @@ class SharedDatabase:
         allow_any_update(connection)
         if connection.dialect.name in _CHECK_EACH_ROW:
             connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
-        for table in reversed(self._part.metadata.sorted_tables):
-            connection.execute(delete(table))
-        _write_version(connection, self._part)
+        for part in reversed(self._parts):
+            for table in reversed(part.metadata.sorted_tables):
+                connection.execute(delete(table))
+            _write_version(connection, part)
 
 
 class SharedDatabases:
