@@ -61,9 +61,13 @@ def in_scope(
     *args: P.args,
     **kwargs: P.kwargs,
 ) -> T:
-    """Run an operation that sees the threads of one owner only."""
+    """Run an operation that sees the threads of one owner only.
+
+    Its thread is an argument ``thread_id`` or ``src_thread_id``, or that of the argument ``claim``.
+    """
     given = _signature(operation).bind(transactions, *args, **kwargs).arguments
-    thread_id = given.get("thread_id", given.get("src_thread_id"))
+    of_claim = getattr(given.get("claim"), "thread_id", None)
+    thread_id = given.get("thread_id", given.get("src_thread_id", of_claim))
     return operation(ScopedRunner(transactions, owner, thread_id), *args, **kwargs)
 
 
