@@ -7,6 +7,7 @@ from threadlog.checkpointer import (
     MessageLog,
     MySQLCheckpointer,
     PostgresCheckpointer,
+    ScopedCheckpointer,
 )
 from threadlog.database import Database, SyncDatabase
 from threadlog.databases.mysql.failover import follow_primary
@@ -27,6 +28,7 @@ from threadlog.sync_checkpointer import (
     SyncBoundCheckpointer,
     SyncCheckpointer,
     SyncMessageLog,
+    SyncScopedCheckpointer,
 )
 
 Vocabulary = FrameworkTypes
@@ -47,11 +49,13 @@ __all__ = [
     "MySQLCheckpointer",
     "PostgresCheckpointer",
     "RunSummary",
+    "ScopedCheckpointer",
     "StoredMessage",
     "SyncBoundCheckpointer",
     "SyncCheckpointer",
     "SyncDatabase",
     "SyncMessageLog",
+    "SyncScopedCheckpointer",
     "ThreadSummary",
     "ThreadlogError",
     "TruncationSummary",

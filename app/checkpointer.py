@@ -9,7 +9,7 @@ from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
 
 from threadlog.databases.base import PoolSize
-from threadlog.encoding.validation import check_count
+from threadlog.encoding.validation import check_count, check_id
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import (
     forks,
@@ -43,6 +43,7 @@ from threadlog.runtime.client import (
 )
 from threadlog.runtime.transactions import Operation, ping
 from threadlog.schema.opening import open_client, verify_log
+from threadlog.scoped_client import ScopedClient
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,10 +59,11 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
     vocabulary: FrameworkTypes[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
     """The classes of messages, questions and threads; a subclass may set those of a framework."""
 
-    client: AsyncClient
+    client: AsyncClient | ScopedClient
     """Runs the operations on the database."""
 
     _batcher: AppendBatcher | None = None
+    _scope: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -150,7 +152,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             CommitOutcomeUnknownError: the connection was lost during COMMIT, and again
                 in each attempt to find the messages.
         """
-        given = (owner, if_last_seq, key, claim)
+        given = (owner, if_last_seq, key, claim, self._scope)
         conditions = None if given == NO_CONDITIONS else AppendConditions(*given)
         batcher = self._batcher
         if batcher is None:
@@ -169,7 +171,9 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             raise
         return cast("SeqsT", seqs)
 
-    async def save_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
+    async def save_extra(
+        self, thread_id: str, extra: dict[str, Any], *, owner: str | None = None
+    ) -> None:
         """Merge values into a thread's `extra`; the thread is created if it does not exist.
 
         The merge is that of ``dict.update``, under a lock on the thread's row: top-level
@@ -178,13 +182,15 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         Args:
             thread_id: the thread.
             extra: a dict of JSON values.
+            owner: the owner of the thread, which a thread without an owner gets.
 
         Raises:
+            ThreadOwnedError: the thread belongs to another owner.
             InvalidIdError: `thread_id` cannot be a key.
             InvalidJsonError: `extra` is not a JSON object that every database can store.
             TooLargeError: `extra` does not fit into a statement.
         """
-        await self._write(threads.save_extra, thread_id, extra)
+        await self._write(threads.save_extra, thread_id, extra, owner=owner)
 
     async def read(
         self,
@@ -244,6 +250,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
     async def list_threads(
         self,
         *,
+        owner: str | None = None,
+        waiting: bool = False,
         after: ThreadSummary | str | None = None,
         limit: int = 100,
         order: ThreadOrder = "id",
@@ -251,6 +259,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         """List threads, a page at a time, without counting messages.
 
         Args:
+            owner: list only the threads of this owner.
+            waiting: list only threads with a pending question.
             after: the last summary of the previous page; with ``order="id"`` its thread id
                 is enough.
             limit: the length of a page.
@@ -260,7 +270,14 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         Returns:
             Up to `limit` threads; fewer mean that there are no more.
         """
-        return await self._read(threads.list_threads, after=after, limit=limit, order=order)
+        return await self._read(
+            threads.list_threads,
+            owner=owner,
+            waiting=waiting,
+            after=after,
+            limit=limit,
+            order=order,
+        )
 
     async def delete_thread(self, thread_id: str, *, detach_forks: bool = False) -> bool:
         """Delete a thread with its messages, runs and answers, in one transaction.
@@ -278,7 +295,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         """
         return await self._write(threads.delete_thread, thread_id, detach_forks=detach_forks)
 
-    async def claim_run(self, thread_id: str, run_id: str) -> None:
+    async def claim_run(self, thread_id: str, run_id: str, *, owner: str | None = None) -> None:
         """Claim a run: of any number of callers that claim it at once, one succeeds.
 
         The claim stays open until `mark_run_complete`, in whatever process; the thread is
@@ -287,14 +304,16 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         Args:
             thread_id: the thread.
             run_id: a name for the run, unique in its thread; compared byte by byte.
+            owner: the owner of the thread, which a thread without an owner gets.
 
         Raises:
+            ThreadOwnedError: the thread belongs to another owner.
             RunAlreadyClaimedError: the run is open.
             RunAlreadyCompletedError: it is completed.
             CommitOutcomeUnknownError: it may be claimed, by this call or by another: check
                 `runs`, and use ids that no other caller uses.
         """
-        await self._write(runs.claim_run, thread_id, run_id)
+        await self._write(runs.claim_run, thread_id, run_id, owner=owner)
 
     async def mark_run_complete(self, thread_id: str, run_id: str) -> None:
         """Complete a run, which becomes the last of its thread's completed runs.
@@ -338,7 +357,9 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         """List a thread's runs with their state and times, first claimed (to the second) first."""
         return await self._read(runs.runs, thread_id)
 
-    async def stale_runs(self, older_than: timedelta) -> list[RunSummary]:
+    async def stale_runs(
+        self, older_than: timedelta, *, owner: str | None = None
+    ) -> list[RunSummary]:
         """List the runs of all threads whose process seems dead, first claimed first.
 
         A run is listed if it is open, waits for no answer, and was neither claimed nor appended to
@@ -347,11 +368,12 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
 
         Args:
             older_than: the minimum time since the last claim or append; rounded up to seconds.
+            owner: list only runs of this owner's threads.
 
         Raises:
             InvalidInputError: `older_than` is not a timedelta, or is negative.
         """
-        return await self._read(runs.stale_runs, older_than)
+        return await self._read(runs.stale_runs, older_than, owner=owner)
 
     async def snapshot(
         self, thread_id: str, *, after_run_id: str | None = None, at_seq: int | None = None
@@ -388,6 +410,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         after_run_id: str | None = None,
         at_seq: int | None = None,
         metadata: dict[str, Any] | None = None,
+        owner: str | None = None,
     ) -> None:
         """Copy a part of a thread to a new one, in one transaction.
 
@@ -405,8 +428,10 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             after_run_id: the last run to copy; only finished runs are copied.
             at_seq: the seq of the last message to copy, in place of `after_run_id`; 0 copies none.
             metadata: a dict of JSON values that the fork's ``extra["fork"]`` is set to.
+            owner: the owner of the source; of the fork too, if the source has no owner.
 
         Raises:
+            ThreadOwnedError: the source belongs to another owner.
             ThreadNotFoundError: there is no source.
             RunNotCompletedError: `after_run_id` is open, or unknown.
             InvalidInputError: not exactly one of `after_run_id` and `at_seq` is given.
@@ -423,6 +448,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             after_run_id=after_run_id,
             at_seq=at_seq,
             metadata=metadata,
+            owner=owner,
         )
 
     async def truncate(
@@ -474,7 +500,12 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         return await self._read(truncations.truncations, thread_id)
 
     async def save_pending_request(
-        self, thread_id: str, request: RequestT | None, *, run_id: str | None = None
+        self,
+        thread_id: str,
+        request: RequestT | None,
+        *,
+        run_id: str | None = None,
+        owner: str | None = None,
     ) -> None:
         """Save the question that waits for a person's answer, or remove it.
 
@@ -485,8 +516,10 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             thread_id: the thread.
             request: the question; None removes what is pending, with its run id.
             run_id: the run that asks.
+            owner: with a question, the owner of the thread, which a thread without an owner gets.
 
         Raises:
+            ThreadOwnedError: the thread belongs to another owner.
             InvalidInputError: `request` cannot be stored.
         """
         await self._write(
@@ -495,6 +528,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             thread_id,
             request,
             run_id=run_id,
+            owner=owner,
         )
 
     async def load_pending(self, thread_id: str) -> tuple[RequestT, str | None] | None:
@@ -542,7 +576,13 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         )
 
     async def save_hitl_answer(
-        self, thread_id: str, question_id: str, answer: Any, *, run_id: str | None = None
+        self,
+        thread_id: str,
+        question_id: str,
+        answer: Any,
+        *,
+        run_id: str | None = None,
+        owner: str | None = None,
     ) -> None:
         """Save a person's answer, so that a resumed run does not ask again.
 
@@ -553,12 +593,19 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             question_id: the question.
             answer: any JSON value; Pydantic models in it are stored as objects.
             run_id: the run that asked; None for none.
+            owner: the owner of the thread, which a thread without an owner gets.
 
         Raises:
+            ThreadOwnedError: the thread belongs to another owner.
             InvalidInputError: `answer` is not JSON that every database can store.
         """
         await self._write(
-            hitl_answers.save_hitl_answer, thread_id, question_id, answer, run_id=run_id
+            hitl_answers.save_hitl_answer,
+            thread_id,
+            question_id,
+            answer,
+            run_id=run_id,
+            owner=owner,
         )
 
     async def load_hitl_answer(
@@ -628,6 +675,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
 class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
     """The operations of a `Checkpointer` in a session of the application; see its ``bind()``."""
 
+    client: ExternalClient
+
     def __init__(
         self, client: ExternalClient, vocabulary: FrameworkTypes[MessageT, RequestT, DataT]
     ) -> None:
@@ -638,6 +687,34 @@ class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
     def __repr__(self) -> str:
         """Show the class, and the engine's URL without its password."""
         return f"<{type(self).__name__} {self.client}>"
+
+    def scoped(self, owner: str) -> "ScopedCheckpointer[MessageT, RequestT, DataT, SeqsT]":
+        """Return the same methods for the threads of one owner; see `Checkpointer.scoped`."""
+        return ScopedCheckpointer(self, owner)
+
+
+class ScopedCheckpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
+    """The operations of a checkpointer on the threads of one owner; see its ``scoped()``."""
+
+    def __init__(
+        self,
+        log: "Checkpointer[MessageT, RequestT, DataT, SeqsT] | "
+        "BoundCheckpointer[MessageT, RequestT, DataT, SeqsT]",
+        owner: str,
+    ) -> None:
+        """Create the operations of a checkpointer; `Checkpointer.scoped` does."""
+        check_id(owner, "owner")
+        self._log, self._scope = log, owner
+        self.client = ScopedClient(log.client, owner)
+        self.vocabulary = log.vocabulary
+
+    def __repr__(self) -> str:
+        """Show the class, the engine's URL without its password, and the owner."""
+        return f"<{type(self).__name__} {self.client}>"
+
+    @property
+    def _batcher(self) -> AppendBatcher | None:  # type: ignore[override]  # set on opening
+        return self._log._batcher  # noqa: SLF001 - of the same class
 
 
 class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
@@ -798,6 +875,26 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
             )
         client = ExternalClient(session.sync_session, self.client, MESSAGES)
         return BoundCheckpointer(client, self.vocabulary)
+
+    def scoped(self, owner: str) -> "ScopedCheckpointer[MessageT, RequestT, DataT, SeqsT]":
+        """Return the same methods for the threads of one owner.
+
+        Threads of other owners, and threads without an owner, are as absent as unknown ones:
+        `load` returns None, `delete_thread` False, `mark_run_complete` raises
+        `RunNotClaimedError`. A method that would create the thread raises `ThreadOwnedError`, as
+        the id is taken. A thread that it creates belongs to the owner. The owner is checked in
+        the transaction that reads or writes. ``bind(session).scoped(owner)`` does the same in
+        a session of the application.
+
+        Needs the tables of thread control (``threadlog migrate --part control``).
+
+        Args:
+            owner: the owner.
+
+        Raises:
+            InvalidIdError: `owner` cannot be a key.
+        """
+        return ScopedCheckpointer(self, owner)
 
 
 class _OfOneKind(Checkpointer[MessageT, RequestT, DataT, SeqsT]):

@@ -14,15 +14,22 @@ from threadlog.runtime.external import not_open
 _LOG: Final = logging.getLogger(__name__)
 
 # They send nothing, or only begin what other methods do.
-_NOT_CALLS: Final = {"bind", "get_next_version", "start_ttl_sweeper", "stop_ttl_sweeper", "setup"}
+_NOT_CALLS: Final = {
+    "bind",
+    "scoped",
+    "get_next_version",
+    "start_ttl_sweeper",
+    "stop_ttl_sweeper",
+    "setup",
+}
 
 
 def observe(target: Any, on_event: OnEvent) -> None:
     """Report what an open object does to a function, for metrics and traces.
 
-    The events are those of `threadlog.events`; what ``bind()`` returns afterwards reports its
-    calls too. Several functions may observe one object; `threadlog.otel.instrument` is one of
-    them. Call it inside the block::
+    The events are those of `threadlog.events`; what ``bind()`` and ``scoped()`` return afterwards
+    reports its calls too. Several functions may observe one object; `threadlog.otel.instrument` is
+    one of them. Call it inside the block::
 
         async with Checkpointer(url) as checkpointer:
             observe(checkpointer, on_event)
@@ -49,8 +56,6 @@ def observe(target: Any, on_event: OnEvent) -> None:
     client.on_event = Observers(known if on_event in known else (*known, on_event))
     report = Observers((on_event,))
     _time_calls(target, report)
-    if hasattr(target, "bind"):
-        _time_calls_of_bound(target, report)
 
 
 class Observers:
@@ -98,18 +103,21 @@ def _time_calls(target: Any, report: OnEvent) -> None:
         method = getattr(target, name)
         wrap = _timed_async if inspect.iscoroutinefunction(method) else _timed
         setattr(target, name, wrap(name, method, report))
+    for name in ("bind", "scoped"):
+        if hasattr(target, name):
+            setattr(target, name, _timed_result(getattr(target, name), report))
 
 
-def _time_calls_of_bound(target: Any, report: OnEvent) -> None:
-    bind = target.bind
+def _timed_result(make: Callable[[Any], Any], report: OnEvent) -> Callable[[Any], Any]:
+    """Return a function that returns an object like `make`, whose calls are reported too."""
 
-    @wraps(bind)
-    def bind_and_time(session: Any) -> Any:
-        bound = bind(session)
-        _time_calls(bound, report)
-        return bound
+    @wraps(make)
+    def make_and_time(argument: Any) -> Any:
+        made = make(argument)
+        _time_calls(made, report)
+        return made
 
-    target.bind = bind_and_time
+    return make_and_time
 
 
 def _methods(class_: type) -> Iterator[str]:

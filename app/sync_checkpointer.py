@@ -8,7 +8,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.databases.base import PoolSize
-from threadlog.encoding.validation import check_count
+from threadlog.encoding.validation import check_count, check_id
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import (
     forks,
@@ -36,6 +36,7 @@ from threadlog.runtime.sync_client import (
 )
 from threadlog.runtime.transactions import Operation, TransactionRunner, ping
 from threadlog.schema.opening import open_sync_client, verify_log
+from threadlog.scoped_client import ScopedSyncClient
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,10 +80,11 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     vocabulary: FrameworkTypes[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
     """The classes of messages, questions and threads; a subclass may set those of a framework."""
 
-    client: SyncClient
+    client: SyncClient | ScopedSyncClient
     """Runs the operations on the database."""
 
     _batcher: SyncAppendBatcher | None = None
+    _scope: str | None = None
 
     @property
     def is_open(self) -> bool:
@@ -100,7 +102,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         claim: Claim | None = None,
     ) -> list[int]:
         """See `Checkpointer.append`."""
-        given = (owner, if_last_seq, key, claim)
+        given = (owner, if_last_seq, key, claim, self._scope)
         conditions = None if given == NO_CONDITIONS else AppendConditions(*given)
         batcher = self._batcher
         if batcher is None:
@@ -176,6 +178,8 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
 class SyncBoundCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
     """The operations of a `SyncCheckpointer` in a session of the application."""
 
+    client: SyncExternalClient
+
     def __init__(
         self, client: SyncExternalClient, vocabulary: FrameworkTypes[MessageT, RequestT, DataT]
     ) -> None:
@@ -186,6 +190,34 @@ class SyncBoundCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
     def __repr__(self) -> str:
         """Show the class, and the engine's URL without its password."""
         return f"<{type(self).__name__} {self.client}>"
+
+    def scoped(self, owner: str) -> "SyncScopedCheckpointer[MessageT, RequestT, DataT]":
+        """Return the same methods for the threads of one owner; see `Checkpointer.scoped`."""
+        return SyncScopedCheckpointer(self, owner)
+
+
+class SyncScopedCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
+    """The operations of a `SyncCheckpointer` on the threads of one owner; see its ``scoped()``."""
+
+    def __init__(
+        self,
+        log: "SyncCheckpointer[MessageT, RequestT, DataT] | "
+        "SyncBoundCheckpointer[MessageT, RequestT, DataT]",
+        owner: str,
+    ) -> None:
+        """Create the operations of a checkpointer; `SyncCheckpointer.scoped` does."""
+        check_id(owner, "owner")
+        self._log, self._scope = log, owner
+        self.client = ScopedSyncClient(log.client, owner)
+        self.vocabulary = log.vocabulary
+
+    def __repr__(self) -> str:
+        """Show the class, the engine's URL without its password, and the owner."""
+        return f"<{type(self).__name__} {self.client}>"
+
+    @property
+    def _batcher(self) -> SyncAppendBatcher | None:  # type: ignore[override]  # set on opening
+        return self._log._batcher  # noqa: SLF001 - of the same class
 
 
 class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
@@ -279,3 +311,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             )
         client = SyncExternalClient(session, self.client, MESSAGES)
         return SyncBoundCheckpointer(client, self.vocabulary)
+
+    def scoped(self, owner: str) -> "SyncScopedCheckpointer[MessageT, RequestT, DataT]":
+        """Return the same methods for the threads of one owner; see `Checkpointer.scoped`."""
+        return SyncScopedCheckpointer(self, owner)

@@ -10,7 +10,7 @@ import typer
 from rich.progress import MofNCompleteColumn, TaskID, TextColumn
 from rich.text import Text
 
-from threadlog.cli.options import JsonOption, PartOption
+from threadlog.cli.options import JsonOption, OwnerOption, PartOption
 from threadlog.cli.output import (
     ReaderLeft,
     fail,
@@ -54,6 +54,7 @@ def copy(
         list[str] | None,
         typer.Option(metavar="THREAD", help="Only the thread with this id; may be repeated."),
     ] = None,
+    owner: OwnerOption = None,
     part: PartOption = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Only compare the databases; copy nothing.")
@@ -63,8 +64,8 @@ def copy(
     """Copy threads and memories from one database to another of any kind.
 
     Copies whole threads unchanged: messages, runs, forks, questions, answers,
-    times, the state of graphs and items of the memory store if the source has
-    them. The source is only read. The target must have the tables (threadlog
+    times, owners, the state of graphs and items of the memory store if the
+    source has them. The source is only read. The target must have the tables (threadlog
     migrate); an SQLite file is created. Each thread and item is compared in
     both databases after the copy.
 
@@ -78,6 +79,7 @@ def copy(
       threadlog migrate mysql://user:password@localhost:3306/app
       threadlog copy sqlite:///threadlog.db mysql://user:password@localhost/app
       threadlog copy sqlite:///a.db sqlite:///b.db --thread order-17
+      threadlog copy sqlite:///a.db sqlite:///b.db --owner ann
       threadlog copy sqlite:///a.db sqlite:///b.db --compare
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     operation = compare_databases if compare else copy_database
@@ -85,7 +87,9 @@ def copy(
     bars = _Bars()
     try:
         with bars.progress:
-            work = operation(source, target, threads=threads, part=part, report=bars.report)
+            work = operation(
+                source, target, threads=threads, owner=owner, part=part, report=bars.report
+            )
             groups = asyncio.run(work)
     except KeyboardInterrupt:
         advice = "" if compare else " Run it again to continue."
@@ -108,7 +112,7 @@ def copy(
         else:
             _print(groups, compare=compare)
             if same:
-                conclusion = _conclusion(groups, threads, compare=compare)
+                conclusion = _conclusion(groups, compare=compare, partial=bool(threads or owner))
                 stdout().print(Text(conclusion, style="green"), soft_wrap=True)
     if not same:
         raise typer.Exit(1)
@@ -161,11 +165,11 @@ def _print(groups: Sequence[Copied], *, compare: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def _conclusion(groups: Sequence[Copied], threads: list[str] | None, *, compare: bool) -> str:
+def _conclusion(groups: Sequence[Copied], *, compare: bool, partial: bool) -> str:
     if not any(group.threads for group in groups):
         return "The source has no threads."
     whats = ["items" if group.group == "memories" else "threads" for group in groups]
-    what = f"{'these' if threads else 'all'} {' and '.join(dict.fromkeys(whats))}"
+    what = f"{'these' if partial else 'all'} {' and '.join(dict.fromkeys(whats))}"
     if not compare and not any(group.copied for group in groups):
         return f"Nothing to do: the target has {what} already."
     return f"Compared: the target has {what} as in the source."

@@ -21,7 +21,7 @@ from threadlog.cli.output import (
     stderr,
     stdout,
 )
-from threadlog.errors import InvalidInputError
+from threadlog.errors import InvalidInputError, ThreadOwnedError
 from threadlog.importing.import_log import import_into, parse_line
 
 
@@ -53,6 +53,9 @@ def import_file(
         typer.FileBinaryRead, typer.Argument(help="JSON Lines file, or - for standard input.")
     ],
     url: UrlOption = DEFAULT_URL,
+    owner: Annotated[
+        str | None, typer.Option(show_default=False, help="The owner of the threads.")
+    ] = None,
     *,
     json: JsonOption = False,
 ) -> None:
@@ -71,7 +74,7 @@ def import_file(
     Example:
       threadlog import conversations.jsonl --url sqlite:///threadlog.db
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    summary = asyncio.run(_import(file, url))
+    summary = asyncio.run(_import(file, url, owner))
     if summary.unnamed:
         stderr().print(Text(_hint(file, summary.unnamed), style="dim"), soft_wrap=True)
     with suppress(ReaderLeft):  # the exit status still matters
@@ -83,15 +86,15 @@ def import_file(
         raise typer.Exit(1)
 
 
-async def _import(file: BinaryIO, url: str) -> _Summary:
+async def _import(file: BinaryIO, url: str, owner: str | None) -> _Summary:
     name = _name(file)
     summary = _Summary(str(name))
     async with Checkpointer(url) as checkpointer:
         with _progress(file) as progress:
             for number, line in enumerate(file, start=1):
                 try:
-                    await _import_line(checkpointer, name.stem, number, line, summary)
-                except InvalidInputError as error:
+                    await _import_line(checkpointer, name.stem, number, line, summary, owner)
+                except (InvalidInputError, ThreadOwnedError) as error:
                     summary.bad.append({"line": number, "reason": str(error)})
                     fault = in_one_line(f"{name}:{number}: {error}")
                     progress.console.print(Text(fault), soft_wrap=True)
@@ -101,14 +104,19 @@ async def _import(file: BinaryIO, url: str) -> _Summary:
 
 
 async def _import_line(
-    checkpointer: Checkpointer, stem: str, number: int, line: bytes, summary: _Summary
+    checkpointer: Checkpointer,
+    stem: str,
+    number: int,
+    line: bytes,
+    summary: _Summary,
+    owner: str | None,
 ) -> None:
     if not line.strip():
         return
     summary.conversations += 1
     line_name = f"{stem}:{number}"
     conversation = parse_line(line, line_name)
-    appended = await import_into(checkpointer, conversation)
+    appended = await import_into(checkpointer, conversation, owner=owner)
     summary.unnamed += conversation.thread_id == line_name
     if appended:
         summary.imported += 1

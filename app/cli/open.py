@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import URL
 
-from threadlog.checkpointer import Checkpointer
+from threadlog.checkpointer import Checkpointer, ScopedCheckpointer
 from threadlog.databases.base import PoolSize
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
@@ -35,6 +35,11 @@ async def existing(url: str) -> AsyncIterator[Checkpointer]:
             yield checkpointer
     finally:
         await client.close()
+
+
+def scoped(checkpointer: Checkpointer, owner: str | None) -> Checkpointer | ScopedCheckpointer:
+    """Return a checkpointer, or the one of an owner's threads."""
+    return checkpointer if owner is None else checkpointer.scoped(owner)
 
 
 def existing_graphs(url: str, part: SchemaPart = GRAPH) -> GraphClient:

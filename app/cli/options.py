@@ -24,6 +24,10 @@ JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Write JSON to standard output.")
 ]
 
+OwnerOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--owner", show_default=False, help="Only threads of this owner."),
+]
 PartOption: TypeAlias = Annotated[
     PartName | None,
     typer.Option("--part", show_default=False, help="Only this part of the schema."),

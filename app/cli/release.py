@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from threadlog.cli.open import existing
-from threadlog.cli.options import DEFAULT_URL, ThreadArgument, UrlOption
+from threadlog.cli.open import existing, scoped
+from threadlog.cli.options import DEFAULT_URL, OwnerOption, ThreadArgument, UrlOption
 from threadlog.cli.output import fail, in_one_line, stdout
 from threadlog.errors import RunAlreadyClaimedError, RunAlreadyCompletedError, RunNotClaimedError
 
@@ -16,6 +16,7 @@ def release(
     thread: ThreadArgument,
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="The run's id.")],
     url: UrlOption = DEFAULT_URL,
+    owner: OwnerOption = None,
     *,
     force: Annotated[
         bool,
@@ -35,16 +36,18 @@ def release(
       threadlog runs --stale 2h
       threadlog release airline/0/0 run-1 --url sqlite:///threadlog.db
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    asyncio.run(_release(url, thread, run_id, force=force))
+    asyncio.run(_release(url, thread, run_id, owner, force=force))
     done = f"Released run {in_one_line(run_id)} of thread {in_one_line(thread)}."
     stdout().print(done, markup=False, soft_wrap=True)
 
 
-async def _release(url: str, thread_id: str, run_id: str, *, force: bool) -> None:
+async def _release(
+    url: str, thread_id: str, run_id: str, owner: str | None, *, force: bool
+) -> None:
     name = f"Run {run_id!r} of thread {thread_id!r}"
     async with existing(url) as checkpointer:
         try:
-            await checkpointer.release_run(
+            await scoped(checkpointer, owner).release_run(
                 thread_id, run_id, older_than=None if force else timedelta(0)
             )
         # The library's own advice is for processes that claim runs.

@@ -11,8 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from threadlog.cli.open import existing
-from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption, age
+from threadlog.cli.open import existing, scoped
+from threadlog.cli.options import DEFAULT_URL, JsonOption, OwnerOption, UrlOption, age
 from threadlog.cli.output import in_one_line, print_json, stderr, stdout, time_text
 from threadlog.errors import ThreadNotFoundError
 from threadlog.log.results import RunSummary
@@ -34,6 +34,7 @@ def runs(
             help="List runs of all threads without a sign of life for this long: 30m, 1h, 2d.",
         ),
     ] = None,
+    owner: OwnerOption = None,
     *,
     json: JsonOption = False,
 ) -> None:
@@ -50,9 +51,9 @@ def runs(
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     match thread, stale:
         case str(thread_id), None:
-            found = asyncio.run(_of_thread(url, thread_id))
+            found = asyncio.run(_of_thread(url, thread_id, owner))
         case None, timedelta() as older_than:
-            found = asyncio.run(_stale(url, older_than))
+            found = asyncio.run(_stale(url, older_than, owner))
         case _:
             raise typer.BadParameter(
                 "name a thread, or use --stale AGE for all threads, but not both.",
@@ -66,17 +67,18 @@ def runs(
         stdout().print(_table(found) if stale is None else _stale_table(found))
 
 
-async def _of_thread(url: str, thread_id: str) -> list[RunSummary]:
+async def _of_thread(url: str, thread_id: str, owner: str | None) -> list[RunSummary]:
     async with existing(url) as checkpointer:
-        found = await checkpointer.runs(thread_id)
-        if not found and await checkpointer.load(thread_id, last=1) is None:
+        log = scoped(checkpointer, owner)
+        found = await log.runs(thread_id)
+        if not found and await log.load(thread_id, last=1) is None:
             raise ThreadNotFoundError(thread_id=thread_id)
         return found
 
 
-async def _stale(url: str, older_than: timedelta) -> list[RunSummary]:
+async def _stale(url: str, older_than: timedelta, owner: str | None) -> list[RunSummary]:
     async with existing(url) as checkpointer:
-        return await checkpointer.stale_runs(older_than)
+        return await checkpointer.stale_runs(older_than, owner=owner)
 
 
 def _table(found: Sequence[RunSummary]) -> Table:

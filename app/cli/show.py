@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from threadlog.cli.open import existing
-from threadlog.cli.options import DEFAULT_URL, JsonOption, ThreadArgument, UrlOption
+from threadlog.cli.open import existing, scoped
+from threadlog.cli.options import DEFAULT_URL, JsonOption, OwnerOption, ThreadArgument, UrlOption
 from threadlog.cli.output import (
     in_one_line,
     indented,
@@ -66,6 +66,7 @@ def show(
     last: Annotated[
         int | None, typer.Option(min=1, help="Show only this many of the newest messages.")
     ] = None,
+    owner: OwnerOption = None,
     *,
     json: JsonOption = False,
 ) -> None:
@@ -75,15 +76,18 @@ def show(
     Example:
       threadlog show airline/0/0 --url sqlite:///threadlog.db --last 10
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    asyncio.run(_show(thread, url, last, as_json=json))
+    asyncio.run(_show(thread, url, last, owner, as_json=json))
 
 
-async def _show(thread_id: str, url: str, last: int | None, *, as_json: bool) -> None:
-    async with existing(url) as checkpointer:
+async def _show(
+    thread_id: str, url: str, last: int | None, owner: str | None, *, as_json: bool
+) -> None:
+    async with existing(url) as opened:
+        checkpointer = scoped(opened, owner)
         log = await checkpointer.client.read(_read_log, thread_id, last or 1)
         if log is None:
             raise ThreadNotFoundError(thread_id=thread_id)
-        has_control = checkpointer.client.facts.has_control
+        has_control = opened.client.facts.has_control
         pending, pending_run_id = await checkpointer.load_pending(thread_id) or (None, None)
         head = _Head(
             thread_id,

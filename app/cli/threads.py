@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from threadlog.cli.open import existing
-from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlOption
+from threadlog.cli.options import DEFAULT_URL, JsonOption, OwnerOption, UrlOption
 from threadlog.cli.output import in_one_line, print_json, stderr, stdout, time_text
 from threadlog.log.results import ThreadSummary
 from threadlog.repositories.log.thread import ThreadOrder
@@ -27,7 +27,11 @@ def threads(
     order: Annotated[
         ThreadOrder, typer.Option(help="Most recently written first, or by id.")
     ] = "recent",
+    owner: OwnerOption = None,
     *,
+    waiting: Annotated[
+        bool, typer.Option("--waiting", help="Only threads with a question to a person.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """List threads.
@@ -36,10 +40,11 @@ def threads(
     Example:
       threadlog threads --url sqlite:///threadlog.db --limit 50
       threadlog threads --order id --after airline/7/1
+      threadlog threads --owner ann --waiting
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     if after is not None and order != "id":
         raise typer.BadParameter("requires --order id.", param_hint="--after")
-    found = asyncio.run(_list(url, limit, after, order))
+    found = asyncio.run(_list(url, owner, after, limit, order, waiting=waiting))
     if json:
         print_json([asdict(summary) for summary in found])
     elif not found:
@@ -50,9 +55,19 @@ def threads(
             stderr().print(Text(_hint(found[-1], order), style="dim"), soft_wrap=True)
 
 
-async def _list(url: str, limit: int, after: str | None, order: ThreadOrder) -> list[ThreadSummary]:
+async def _list(
+    url: str,
+    owner: str | None,
+    after: str | None,
+    limit: int,
+    order: ThreadOrder,
+    *,
+    waiting: bool,
+) -> list[ThreadSummary]:
     async with existing(url) as checkpointer:
-        return await checkpointer.list_threads(limit=limit, after=after, order=order)
+        return await checkpointer.list_threads(
+            owner=owner, waiting=waiting, after=after, limit=limit, order=order
+        )
 
 
 def _table(found: Sequence[ThreadSummary]) -> Table:
@@ -61,12 +76,16 @@ def _table(found: Sequence[ThreadSummary]) -> Table:
     table.add_column("Messages", justify="right")
     table.add_column("Last activity (UTC)", no_wrap=True)
     table.add_column("Parent", overflow="fold", style="dim")
+    owned = any(summary.owner is not None for summary in found)
+    if owned:
+        table.add_column("Owner", overflow="fold")
     for summary in found:
         table.add_row(
             Text(in_one_line(summary.thread_id)),
             f"{summary.last_seq:,}",
             time_text(summary.updated_at),
             Text(in_one_line(summary.parent_thread_id or "")),
+            *([Text(in_one_line(summary.owner or ""))] if owned else []),
         )
     return table
 

@@ -14,16 +14,15 @@ from threadlog.copying.copy_items import copy_page
 from threadlog.copying.copy_thread import Outcome, compare_thread, copy_thread
 from threadlog.copying.end import CopyEnd, is_same_database
 from threadlog.copying.row_groups import (
-    ROW_GROUPS,
     GroupName,
     RowGroup,
     groups_of,
     with_control,
 )
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.encoding.validation import check_ids
+from threadlog.encoding.validation import check_id, check_ids
 from threadlog.errors import ConfigurationError
-from threadlog.models import CONTROL, MESSAGES, PARTS, STORE, PartName
+from threadlog.models import CONTROL, MESSAGES, PARTS, STORE, PartName, SchemaPart
 from threadlog.models.tables import APPEND_KEYS, OWNERS, TRUNCATIONS
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import RowKey
@@ -93,6 +92,7 @@ async def copy_database(
     target: str | URL,
     *,
     threads: Sequence[str] | None = None,
+    owner: str | None = None,
     part: PartName | None = None,
     report: Report | None = None,
 ) -> list[Copied]:
@@ -105,7 +105,8 @@ async def copy_database(
     continued since is updated; a thread with other content in the target is left unchanged.
     Threads that only the target has are ignored. The same holds for each item of the memory
     store; expired ones are not copied. Owners, keys of appends and truncations are copied with
-    their threads, so that the target does not allocate a removed seq either; leases are not.
+    their threads, so that the target does not allocate a removed seq either; leases are not. A
+    thread that has another owner in the target is left unchanged.
 
     Args:
         source: the database to read, as for `Checkpointer`.
@@ -113,6 +114,7 @@ async def copy_database(
             with it.
         threads: copy only these, and no memories; their parents must be in the target, or among
             them.
+        owner: copy only the threads of this owner, and no memories.
         part: the name of a part, such as ``graph``; None for the parts that the source has.
         report: called with the progress.
 
@@ -124,7 +126,7 @@ async def copy_database(
         ConfigurationError: both URLs lead to the same database, or a URL is not valid.
         InvalidInputError: an id is not valid.
     """
-    return await _Copier(source, target, threads, report, writes=True).run(part)
+    return await _Copier(source, target, threads, owner, report, writes=True).run(part)
 
 
 async def compare_databases(
@@ -132,11 +134,12 @@ async def compare_databases(
     target: str | URL,
     *,
     threads: Sequence[str] | None = None,
+    owner: str | None = None,
     part: PartName | None = None,
     report: Report | None = None,
 ) -> list[Copied]:
     """Compare the threads that a copy would copy, and write nothing; see `copy_database`."""
-    return await _Copier(source, target, threads, report, writes=False).run(part)
+    return await _Copier(source, target, threads, owner, report, writes=False).run(part)
 
 
 class _Copier:
@@ -147,11 +150,18 @@ class _Copier:
         source: str | URL,
         target: str | URL,
         threads: Sequence[str] | None,
+        owner: str | None,
         report: Report | None,
         *,
         writes: bool,
     ) -> None:
+        if threads is not None and owner is not None:
+            raise ConfigurationError("Name threads or an owner, not both.")
+        if owner is not None:
+            check_id(owner, "owner")
         self._named = None if threads is None else check_ids(threads, "threads")
+        self._owner = owner
+        self._is_partial = threads is not None or owner is not None
         urls = parse_url(source), parse_url(target)
         if is_same_database(*urls):
             raise ConfigurationError(
@@ -176,7 +186,7 @@ class _Copier:
     async def _begin(self, part: PartName | None) -> list[RowGroup]:
         """Verify both databases. Return the groups of rows to copy or compare."""
         parts = [one for one in PARTS if part == one.name]
-        if parts == [STORE] and self._named is not None:
+        if parts == [STORE] and self._is_partial:
             raise ConfigurationError(
                 "Items of the memory store belong to no thread. Copy them without naming threads."
             )
@@ -188,7 +198,7 @@ class _Copier:
         await greenlet_spawn(self._source.verify_server)
         if part is None:
             parts = [one for one in PARTS if await greenlet_spawn(self._source.has_rows, one)]
-            if self._named is not None and STORE in parts:
+            if self._is_partial and STORE in parts:
                 parts.remove(STORE)
         parts = parts or [MESSAGES]
         for one in parts:
@@ -201,10 +211,12 @@ class _Copier:
 
     async def _has_control(self) -> bool:
         """Return True if thread control is copied; the target must then have its tables."""
+        if self._owner is not None:
+            await greenlet_spawn(self._source.verify, CONTROL, creates=False)
         if not self._source.facts.has_control:
             return False
         if not self._target.facts.has_control:
-            if not await self._read(ROW_GROUPS[0], _has_control_rows):
+            if not await self._read(CONTROL, _has_control_rows):
                 return False
             await greenlet_spawn(self._target.verify, CONTROL, creates=self._writes)
         return True
@@ -224,7 +236,7 @@ class _Copier:
             while pending:
                 outcome = await self._process(group, pending[-1], copied)
                 parent = outcome.parent
-                if parent is not None and parent not in tried and self._named is None:
+                if parent is not None and parent not in tried and not self._is_partial:
                     pending.append(parent)
                     tried.add(parent)
                     continue
@@ -282,28 +294,43 @@ class _Copier:
 
     async def _thread_ids(self, group: RowGroup) -> AsyncIterator[Any]:
         """Yield the ids of the requested threads, or of all of the source's."""
-        if self._named is not None:
-            for name in self._named:
+        if self._is_partial:
+            async for name in self._requested():
                 if (key := group.parse(name)) is not None:
                     yield key
             return
         for place in range(len(group.tables)):
             after = None
-            while ids := await self._read(group, partial(_page, group.tables, place, after)):
+            while ids := await self._read(group.part, partial(_page, group.tables, place, after)):
                 for thread_id in ids:
                     yield thread_id
                 after = ids[-1]
 
+    async def _requested(self) -> AsyncIterator[str]:
+        """Yield the threads that were named, or those of the owner."""
+        for name in self._named or ():
+            yield name
+        page: list[str] = []
+        while self._owner is not None:
+            read = partial(_owned, self._owner, page[-1] if page else None)
+            page = await self._read(CONTROL, read)
+            for name in page:
+                yield name
+            if len(page) < _THREADS_AT_ONCE:
+                return
+
     async def _count(self, group: RowGroup) -> int:
         if self._named is not None:
             return len(self._named)
+        if (owner := self._owner) is not None:
+            return await self._read(CONTROL, lambda uow: uow.owners.count(owner))
         table = group.head if group.head is not None else group.tables[-1]
         if group.part is STORE:
-            return await self._read(group, lambda uow: uow.raw_rows(table).count())
-        return await self._read(group, lambda uow: uow.raw_rows(table).count_threads())
+            return await self._read(group.part, lambda uow: uow.raw_rows(table).count())
+        return await self._read(group.part, lambda uow: uow.raw_rows(table).count_threads())
 
-    async def _read(self, group: RowGroup, work: Callable[[UnitOfWork], T]) -> T:
-        read = self._source.transactions(group.part).read
+    async def _read(self, part: SchemaPart, work: Callable[[UnitOfWork], T]) -> T:
+        read = self._source.transactions(part).read
         return await shield_with_grace(greenlet_spawn(read, work))
 
     def _add(self, copied: Copied, thread_id: str, outcome: Outcome) -> None:
@@ -327,6 +354,10 @@ class _Copier:
 
 def _has_control_rows(uow: UnitOfWork) -> bool:
     return any(uow.raw_rows(table).has_any() for table in (OWNERS, APPEND_KEYS, TRUNCATIONS))
+
+
+def _owned(owner: str, after: str | None, uow: UnitOfWork) -> list[str]:
+    return uow.owners.threads(owner, after=after, limit=_THREADS_AT_ONCE)
 
 
 def _page(tables: Sequence[Table], place: int, after: Any, uow: UnitOfWork) -> list[Any]:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from threadlog.checkpointer import Checkpointer
+from threadlog.checkpointer import Checkpointer, ScopedCheckpointer
 from threadlog.encoding.statement_size import in_batches
 from threadlog.encoding.validation import check_id, check_json_object
 from threadlog.errors import ConversationError, InvalidMessageError, TooLargeError
 from threadlog.importing.chat_completions import parse_json, read_transcript
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageCodec
+from threadlog.log.owners import write_thread
 from threadlog.log.threads import merge_extra
 from threadlog.messages import Message
 from threadlog.repositories import UnitOfWork
@@ -66,10 +67,15 @@ def parse_line(line: bytes, thread_id: str) -> Conversation:
     )
 
 
-async def import_into(checkpointer: Checkpointer, conversation: Conversation) -> int:
+async def import_into(
+    checkpointer: Checkpointer | ScopedCheckpointer,
+    conversation: Conversation,
+    *,
+    owner: str | None = None,
+) -> int:
     """Import a conversation through a checkpointer; see `import_conversation`."""
     return await checkpointer.client.write(
-        import_conversation, checkpointer.vocabulary, conversation
+        import_conversation, checkpointer.vocabulary, conversation, owner=owner
     )
 
 
@@ -77,6 +83,8 @@ def import_conversation(
     transactions: TransactionRunner,
     vocabulary: FrameworkTypes[Message, Any, Any],
     conversation: Conversation,
+    *,
+    owner: str | None = None,
 ) -> int:
     """Append the messages of a conversation that a thread lacks, in one unit of work.
 
@@ -84,10 +92,17 @@ def import_conversation(
     unchanged. `extra` is merged only if messages are appended or the thread had none, so that
     the application's later changes to it survive a second import.
 
+    Args:
+        transactions: runs the transaction.
+        vocabulary: the classes of messages.
+        conversation: the conversation.
+        owner: the owner of the thread, which a thread without an owner gets.
+
     Returns:
         The number of messages appended.
 
     Raises:
+        ThreadOwnedError: the thread belongs to another owner.
         InvalidInputError: it cannot be stored, or the thread contains another conversation.
     """
     check_id(conversation.thread_id)
@@ -97,7 +112,13 @@ def import_conversation(
         _encode(codec, message, place, limit)
         for place, message in enumerate(conversation.messages, start=conversation.skipped)
     ]
-    return transactions.write(lambda uow: _append_missing(uow, conversation, rows, limit))
+    return write_thread(
+        transactions,
+        conversation.thread_id,
+        owner,
+        lambda uow: _append_missing(uow, conversation, rows, limit),
+        idempotent=False,
+    )
 
 
 def _encode(codec: MessageCodec[Message], message: Message, place: int, limit: int) -> NewMessage:

@@ -19,6 +19,7 @@ from threadlog.events import BatchSent
 from threadlog.log.conditions import AppendConditions, require_control
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
+from threadlog.log.owners import lock_for, resolve_owner
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.message import NewMessage, PlacedMessages
 from threadlog.repositories.log.thread import ThreadTail
@@ -106,7 +107,8 @@ def append_messages(
     request = encode_append(types, thread_id, messages, transactions.statement_limit, conditions)
     if request is None:
         return []
-    (outcome,) = append_together(transactions, [request])
+    runner, _ = resolve_owner(transactions, None)  # the scope is among the conditions
+    (outcome,) = append_together(runner, [request])
     if isinstance(outcome, RunAlreadyCompletedError):
         raise outcome
     return list(cast("range", outcome))
@@ -278,6 +280,8 @@ def _lock_one(
     control = None if request.conditions is None else request.conditions.keys
     if control is not None:
         require_control(uow)
+    if request.conditions is not None and request.conditions.scope is not None:
+        lock_for(uow, request.thread_id, request.conditions.scope, adopt=False)
     tail = uow.threads.lock_tail(
         request.thread_id, run_ids[:_RUNS_AT_ONCE], is_new=is_new, control=control
     )

@@ -26,6 +26,8 @@ class AppendConditions:
     if_last_seq: int | None = None
     key: str | None = None
     claim: Claim | None = None
+    scope: str | None = None
+    """The only owner whose threads are written to; a new thread gets it."""
 
     @property
     def keys(self) -> ControlKeys | None:
@@ -39,7 +41,8 @@ class AppendConditions:
 
         Raises:
             InvalidIdError: the owner or the key cannot be a key.
-            InvalidInputError: the seq is no seq, or the claim is of another thread.
+            InvalidInputError: the seq is no seq, the claim is of another thread, or the owner is
+                not that of the scope.
         """
         if self.owner is not None:
             check_id(self.owner, "owner")
@@ -49,6 +52,8 @@ class AppendConditions:
             check_count(self.if_last_seq, "if_last_seq", least=0)
         if self.claim is not None:
             check_claim(self.claim, thread_id)
+        if self.scope is not None:
+            check_in_scope(self.scope, self.owner)
 
     def check_tail(self, thread_id: str, tail: ThreadTail, count: int) -> range | None:
         """Check the conditions against a locked thread.
@@ -102,7 +107,7 @@ class AppendConditions:
             uow.append_keys.insert(thread_id, self.key, seqs[0], seqs[-1])
 
 
-NO_CONDITIONS: Final = (None, None, None, None)
+NO_CONDITIONS: Final = (None, None, None, None, None)
 """The arguments of `AppendConditions` that an ordinary append has."""
 
 
@@ -118,6 +123,19 @@ def check_claim(claim: Claim, thread_id: str) -> None:
         raise InvalidInputError(
             f"The claim is of thread {claim.thread_id!r}, not of {thread_id!r}. Use it for its "
             "own thread."
+        )
+
+
+def check_in_scope(scope: str, owner: str | None) -> None:
+    """Check that a scoped call names no other owner.
+
+    Raises:
+        InvalidInputError: it does.
+    """
+    if owner not in {None, scope}:
+        raise InvalidInputError(
+            f"owner is {owner!r}, but the checkpointer is scoped to {scope!r}. Leave owner out, or "
+            "use scoped() with the other owner."
         )
 
 

@@ -9,10 +9,14 @@ from threadlog.errors import (
     RunNotCompletedError,
     ThreadAlreadyExistsError,
     ThreadNotFoundError,
+    ThreadOwnedError,
 )
+from threadlog.log.conditions import require_control
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
+from threadlog.log.owners import resolve_owner
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.fork import ForkSource
 from threadlog.repositories.log.thread import parse_extra
 from threadlog.runtime.transactions import TransactionRunner
 
@@ -46,25 +50,23 @@ def fork(
     after_run_id: str | None = None,
     at_seq: int | None = None,
     metadata: dict[str, Any] | None = None,
+    owner: str | None = None,
 ) -> None:
     """Copy a part of a thread; see `Checkpointer.fork`."""
     check_id(src_thread_id, "src_thread_id")
     check_id(new_thread_id, "new_thread_id")
     _check_end(after_run_id, at_seq)
+    _, owner = resolve_owner(transactions, owner)
     if metadata is not None:
         check_json_object(metadata, "metadata")
         check_json({"fork": metadata}, "extra")  # a level deeper
 
     def copy(uow: UnitOfWork) -> None:
-        source = uow.forks.lock_source(src_thread_id, after_run_id, new_thread_id)
-        if uow.lost_commits and (source is None or source.new_is_taken):
+        found = uow.forks.lock_source(src_thread_id, after_run_id, new_thread_id)
+        if uow.lost_commits and (found is None or found.new_is_taken):
             raise uow.outcome_unknown()  # made by this call, or by another since
-        if source is None:
-            raise ThreadNotFoundError(thread_id=src_thread_id)
-        if after_run_id is not None and source.cutoff is None:
-            raise RunNotCompletedError(thread_id=src_thread_id, run_id=after_run_id)
-        if source.new_is_taken:
-            raise ThreadAlreadyExistsError(thread_id=new_thread_id)
+        source = _checked(found, src_thread_id, new_thread_id, after_run_id)
+        of_fork = _owner_of_fork(uow, source, src_thread_id, owner)
         extra = parse_extra(src_thread_id, source.extra)
         if metadata is not None:
             extra["fork"] = metadata
@@ -73,8 +75,44 @@ def fork(
             uow.forks.copy_first(src_thread_id, new_thread_id, at_seq, extra)
         elif source.cutoff is not None:
             uow.forks.copy_finished(src_thread_id, new_thread_id, source.cutoff, extra)
+        if of_fork is not None:
+            uow.owners.insert(new_thread_id, of_fork)
 
     transactions.write(copy, idempotent=True)
+
+
+def _checked(
+    source: ForkSource | None, src_thread_id: str, new_thread_id: str, after_run_id: str | None
+) -> ForkSource:
+    """Return the source of a fork if it can be forked.
+
+    Raises:
+        ThreadNotFoundError: there is no source.
+        RunNotCompletedError: the last run to copy is open, or unknown.
+        ThreadAlreadyExistsError: rows of the new thread exist.
+    """
+    if source is None:
+        raise ThreadNotFoundError(thread_id=src_thread_id)
+    if after_run_id is not None and source.cutoff is None:
+        raise RunNotCompletedError(thread_id=src_thread_id, run_id=after_run_id)
+    if source.new_is_taken:
+        raise ThreadAlreadyExistsError(thread_id=new_thread_id)
+    return source
+
+
+def _owner_of_fork(
+    uow: UnitOfWork, source: ForkSource, src_thread_id: str, owner: str | None
+) -> str | None:
+    """Return the owner of a fork: its source's, or the given one if the source has none.
+
+    Raises:
+        ThreadOwnedError: the source belongs to another owner.
+    """
+    if owner is not None:
+        require_control(uow)
+        if source.owner not in {None, owner}:
+            raise ThreadOwnedError(thread_id=src_thread_id)
+    return source.owner or owner
 
 
 def _check_end(after_run_id: str | None, at_seq: int | None) -> None:

@@ -8,6 +8,7 @@ from threadlog.encoding.json_value import to_json_value
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_ids
 from threadlog.errors import CheckpointCorruptionError
+from threadlog.log.owners import write_thread
 from threadlog.models import HitlAnswer
 from threadlog.repositories import UnitOfWork
 from threadlog.runtime.transactions import TransactionRunner
@@ -20,6 +21,7 @@ def save_hitl_answer(
     answer: Any,
     *,
     run_id: str | None = None,
+    owner: str | None = None,
 ) -> None:
     """Save an answer; see `Checkpointer.save_hitl_answer`."""
 
@@ -31,7 +33,7 @@ def save_hitl_answer(
     check_id(question_id, "question_id")
     value = to_json_value(answer, "answer")
     check_size(value, "answer", transactions.statement_limit)
-    transactions.write(save, idempotent=True)
+    write_thread(transactions, thread_id, owner, save)
 
 
 def load_hitl_answer(

@@ -11,6 +11,7 @@ from threadlog.errors import (
     InvalidInputError,
 )
 from threadlog.log.framework_types import FrameworkTypes, RequestT
+from threadlog.log.owners import write_thread
 from threadlog.models import Thread
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.pending_request import PendingRequestRow
@@ -24,6 +25,7 @@ def save_pending_request(
     request: RequestT | None,
     *,
     run_id: str | None = None,
+    owner: str | None = None,
 ) -> None:
     """Save a question, or remove it; see `Checkpointer.save_pending_request`."""
     check_id(thread_id)
@@ -34,8 +36,11 @@ def save_pending_request(
         check_id(run_id, "run_id")
     content = _encode(vocabulary, request)
     check_size(content, "request", transactions.statement_limit)
-    transactions.write(
-        lambda uow: uow.pending_requests.save(thread_id, content, run_id), idempotent=True
+    write_thread(
+        transactions,
+        thread_id,
+        owner,
+        lambda uow: uow.pending_requests.save(thread_id, content, run_id),
     )
 
 

@@ -79,6 +79,12 @@ class ThreadSummary:
     updated_at: datetime
     """Time of the last write, in UTC, to the second."""
 
+    owner: str | None = None
+    """None if the thread has no owner."""
+
+    waiting: bool = False
+    """True if the thread has a pending question."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:

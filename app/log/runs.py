@@ -15,6 +15,8 @@ from threadlog.errors import (
     RunIdCollisionError,
     RunNotClaimedError,
 )
+from threadlog.log.conditions import require_control
+from threadlog.log.owners import resolve_owner, write_thread
 from threadlog.log.results import RunState, RunSummary
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.run import RunSummaryRow
@@ -23,7 +25,9 @@ from threadlog.runtime.transactions import TransactionRunner
 _LOG: Final = logging.getLogger(__name__)
 
 
-def claim_run(transactions: TransactionRunner, thread_id: str, run_id: str) -> None:
+def claim_run(
+    transactions: TransactionRunner, thread_id: str, run_id: str, *, owner: str | None = None
+) -> None:
     """Claim a run; see `Checkpointer.claim_run`."""
     _check(thread_id, run_id)
 
@@ -39,7 +43,7 @@ def claim_run(transactions: TransactionRunner, thread_id: str, run_id: str) -> N
         refused = RunAlreadyCompletedError if completed else RunAlreadyClaimedError
         raise refused(thread_id=thread_id, run_id=run_id)
 
-    transactions.write(claim, idempotent=True)
+    write_thread(transactions, thread_id, owner, claim)
 
 
 def mark_run_complete(transactions: TransactionRunner, thread_id: str, run_id: str) -> None:
@@ -92,10 +96,19 @@ def runs(transactions: TransactionRunner, thread_id: str) -> list[RunSummary]:
     return _summaries(transactions.read(lambda uow: uow.runs.of_thread(thread_id)))
 
 
-def stale_runs(transactions: TransactionRunner, older_than: timedelta) -> list[RunSummary]:
+def stale_runs(
+    transactions: TransactionRunner, older_than: timedelta, *, owner: str | None = None
+) -> list[RunSummary]:
     """List runs whose process seems dead; see `Checkpointer.stale_runs`."""
     seconds = _seconds(older_than)
-    return _summaries(transactions.read(lambda uow: uow.runs.stale(seconds)))
+    runner, owner = resolve_owner(transactions, owner)
+
+    def read(uow: UnitOfWork) -> list[RunSummaryRow]:
+        if owner is not None:
+            require_control(uow)
+        return uow.runs.stale(seconds, owner)
+
+    return _summaries(runner.read(read))
 
 
 def _seconds(older_than: timedelta) -> int:

@@ -10,18 +10,28 @@ from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id, check_json_object, check_text
 from threadlog.errors import InvalidInputError, ThreadReferencedError
+from threadlog.log.conditions import require_control
+from threadlog.log.owners import resolve_owner, write_thread
 from threadlog.log.results import ThreadSummary
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadSummaryRow
 from threadlog.runtime.transactions import TransactionRunner
 
 
-def save_extra(transactions: TransactionRunner, thread_id: str, extra: dict[str, Any]) -> None:
+def save_extra(
+    transactions: TransactionRunner,
+    thread_id: str,
+    extra: dict[str, Any],
+    *,
+    owner: str | None = None,
+) -> None:
     """Merge `extra` into the thread's; see `Checkpointer.save_extra`."""
     check_id(thread_id)
     check_json_object(extra, "extra")
     limit = transactions.statement_limit
-    transactions.write(lambda uow: merge_extra(uow, thread_id, extra, limit), idempotent=True)
+    write_thread(
+        transactions, thread_id, owner, lambda uow: merge_extra(uow, thread_id, extra, limit)
+    )
 
 
 def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: int) -> None:
@@ -37,6 +47,8 @@ def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: i
 def list_threads(
     transactions: TransactionRunner,
     *,
+    owner: str | None = None,
+    waiting: bool = False,
     after: ThreadSummary | str | None = None,
     limit: int = 100,
     order: ThreadOrder = "id",
@@ -46,8 +58,14 @@ def list_threads(
     if order not in get_args(ThreadOrder):
         raise InvalidInputError(f"order must be 'id' or 'recent', not {order!r}.")
     key = _key(after, order)
-    rows = transactions.read(lambda uow: uow.threads.page(after=key, limit=limit, order=order))
-    return [_summary(row) for row in rows]
+    runner, owner = resolve_owner(transactions, owner)
+
+    def read(uow: UnitOfWork) -> list[ThreadSummaryRow]:
+        if owner is not None:
+            require_control(uow)
+        return uow.threads.page(owner=owner, waiting=waiting, after=key, limit=limit, order=order)
+
+    return [_summary(row) for row in runner.read(read)]
 
 
 def delete_thread(
@@ -95,4 +113,6 @@ def _summary(row: ThreadSummaryRow) -> ThreadSummary:
         forked_at_seq=row.forked_at_seq,
         created_at=from_epoch(row.created_at),
         updated_at=from_epoch(row.updated_at),
+        owner=row.owner,
+        waiting=bool(row.waiting),
     )

@@ -99,6 +99,9 @@ _FIRST_SNAPSHOT: Final = _snapshot(_AT_SEQ, _FIRST)
 _NEWS: Final = THREADS.alias("new_thread")
 
 
+_OWNER: Final = select(OWNERS.c.owner).where(OWNERS.c.thread_id == _SOURCE)
+
+
 def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
     tables = (_NEWS, MESSAGES.alias("remains"), RUNS.alias("remains_of_runs"))
     taken = (
@@ -108,7 +111,12 @@ def _source(lock: Lock) -> Sequence[ColumnElement[Any]]:
     return lock(_CUTOFF).scalar_subquery(), as_text(THREADS.c.extra), or_(*taken)
 
 
+def _source_and_owner(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    return (*_source(lock), lock(_OWNER).scalar_subquery())
+
+
 _LOCK_SOURCE: Final = LockingRead(THREADS, _SOURCE, _source)
+_LOCK_SOURCE_AND_OWNER: Final = LockingRead(THREADS, _SOURCE, _source_and_owner)
 
 _NEW: Final[BindParameter[str]] = bindparam("new", type_=THREADS.c.thread_id.type)
 _UP_TO: Final = bindparam("cutoff", type_=BigInteger)
@@ -139,7 +147,6 @@ def _copy(table: Table, rows: Select[Any]) -> Insert:
 _COPY_FINISHED: Final = _copies(_finished(_UP_TO), RUNS.c.completion_seq <= _UP_TO)
 # A run with a message after the seq is not complete in the fork.
 _COPY_FIRST: Final = _copies(_FIRST, and_(RUNS.c.completed_at.is_not(None), ~exists(_LATER_OF_RUN)))
-_COPY_OWNER: Final = _copy(OWNERS, select(OWNERS.c.owner).where(OWNERS.c.thread_id == _SOURCE))
 
 
 class Snapshot(NamedTuple):
@@ -166,6 +173,9 @@ class ForkSource(NamedTuple):
     new_is_taken: bool
     """Whether rows of the new thread exist already."""
 
+    owner: str | None = None
+    """The source's owner; None if it has none, or the database has no thread control."""
+
 
 class ForkRepository(Repository):
     """Statements that read or copy a part of a thread, bound to one session."""
@@ -190,9 +200,9 @@ class ForkRepository(Repository):
         Until the transaction ends no other one appends to it, or claims or completes its runs.
         """
         key = {"source": thread_id, "after_run_id": after_run_id or "", "new": new}
-        statements = locking_statements(_LOCK_SOURCE, self.uow.dialect)
-        row = execute_in_order(self.uow, statements, key)
-        return None if row is None else ForkSource(row[0], row[1], bool(row[2]))
+        read = _LOCK_SOURCE_AND_OWNER if self.uow.has_control else _LOCK_SOURCE
+        row = execute_in_order(self.uow, locking_statements(read, self.uow.dialect), key)
+        return None if row is None else ForkSource(row[0], row[1], bool(row[2]), *row[3:])
 
     def copy_finished(self, source: str, new: str, cutoff: int, extra: dict[str, Any]) -> None:
         """Copy the finished part of a locked thread to a new one, inside the database.
@@ -219,8 +229,6 @@ class ForkRepository(Repository):
         self, copies: Sequence[Insert], values: dict[str, Any], extra: dict[str, Any]
     ) -> None:
         thread, *rest = copies
-        if self.uow.has_control:
-            rest.append(_COPY_OWNER)
         try:
             self.uow.execute(thread, {**values, "extra": extra})
             for each in rest:

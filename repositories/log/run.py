@@ -23,7 +23,7 @@ from sqlalchemy import (
 from threadlog.models.dialects.locking import Lock, LockingRead, bump_row_version
 from threadlog.models.dialects.time import age, statement_time, to_epoch
 from threadlog.models.dialects.types import id_equals
-from threadlog.models.tables import MESSAGES, RUNS, THREADS
+from threadlog.models.tables import MESSAGES, OWNERS, RUNS, THREADS
 from threadlog.repositories.base import (
     Repository,
     Statement,
@@ -125,6 +125,9 @@ def _stale(*, locking: bool) -> Select[Any]:
 
 
 _STALE: Final = _stale(locking=False)
+_STALE_OF_OWNER: Final = _STALE.where(
+    RUNS.c.thread_id.in_(select(OWNERS.c.thread_id).where(OWNERS.c.owner == bindparam("owner")))
+)
 _IS_STALE: Final = _stale(locking=True)
 
 
@@ -210,12 +213,16 @@ class RunRepository(Repository):
         key = {"thread_id": thread_id, "run_id": run_id, "seconds": seconds}
         return self.uow.execute(_IS_STALE, key).first() is not None
 
-    def stale(self, seconds: int) -> list[RunSummaryRow]:
+    def stale(self, seconds: int, owner: str | None) -> list[RunSummaryRow]:
         """Return open runs that were inactive for `seconds` and do not wait for a person.
 
-        The claim and each message of the run count as activity. Reads all runs.
+        The claim and each message of the run count as activity. Reads all runs, or those of the
+        owner's threads.
         """
-        return _rows(self.uow.execute(_STALE, {"seconds": seconds}).all())
+        if owner is None:
+            return _rows(self.uow.execute(_STALE, {"seconds": seconds}).all())
+        values = {"seconds": seconds, "owner": owner}
+        return _rows(self.uow.execute(_STALE_OF_OWNER, values).all())
 
 
 @cache

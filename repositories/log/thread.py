@@ -143,7 +143,13 @@ _SUMMARY: Final = select(
     THREADS.c.forked_at_seq,
     to_epoch(THREADS.c.created_at).label("created_at"),
     to_epoch(THREADS.c.updated_at).label("updated_at"),
+    THREADS.c.pending_request.is_not(None).label("waiting"),
 )
+# A subquery and no join, which could change how the page is found.
+_OWNER_OF_THREAD: Final = (
+    select(OWNERS.c.owner).where(OWNERS.c.thread_id == THREADS.c.thread_id).scalar_subquery()
+)
+_THREADS_OF_OWNER: Final = OWNERS.join(THREADS, OWNERS.c.thread_id == THREADS.c.thread_id)
 
 # Subqueries in one statement: below every server's limit, and few enough for a cached plan.
 _LAST_SEQS_AT_ONCE: Final = 100
@@ -195,7 +201,9 @@ class ThreadSummaryRow(NamedTuple):
     forked_at_seq: int | None
     created_at: float
     updated_at: float
+    waiting: int
     last_seq: int
+    owner: str | None = None
 
 
 class ThreadKey(NamedTuple):
@@ -291,16 +299,33 @@ class ThreadRepository(Repository):
         self.uow.run(_WRITE_EXTRA, {"id": thread_id, "new": extra})
 
     def page(
-        self, *, after: ThreadKey | None, limit: int, order: ThreadOrder
+        self,
+        *,
+        owner: str | None,
+        waiting: bool,
+        after: ThreadKey | None,
+        limit: int,
+        order: ThreadOrder,
     ) -> list[ThreadSummaryRow]:
         """Return up to `limit` threads after `after`, each with its last seq.
 
         Costs one statement, and one more for every hundred threads; the length of the
-        threads does not matter.
+        threads does not matter. Of an owner's threads the rows are read, and no others.
         """
-        statement = _SUMMARY.order_by(*_ordering(order)).limit(limit)
+        key = THREADS.c.thread_id
+        statement = _SUMMARY.limit(limit)
+        if owner is not None:
+            key = OWNERS.c.thread_id  # the order of the owner's index
+            is_owned = OWNERS.c.owner == owner
+            statement = statement.add_columns(OWNERS.c.owner).select_from(_THREADS_OF_OWNER)
+            statement = statement.where(is_owned)
+        elif self.uow.has_control:
+            statement = statement.add_columns(_OWNER_OF_THREAD.label("owner"))
+        if waiting:
+            statement = statement.where(THREADS.c.pending_request.is_not(None))
         if after is not None:
-            statement = statement.where(_after(after, order))
+            statement = statement.where(_after(key, after, order))
+        statement = statement.order_by(*_ordering(key, order))
         rows = self.uow.execute(statement).mappings().all()
         last = self._last_seqs([row["thread_id"] for row in rows])
         return [ThreadSummaryRow(**row, last_seq=last[row["thread_id"]]) for row in rows]
@@ -433,17 +458,17 @@ def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:
     return parse_object(THREADS.name, thread_id, "extra", stored)
 
 
-def _ordering(order: ThreadOrder) -> Sequence[ColumnElement[Any]]:
+def _ordering(key: ColumnElement[str], order: ThreadOrder) -> Sequence[ColumnElement[Any]]:
     if order == "id":
-        return (THREADS.c.thread_id.asc(),)
-    return (THREADS.c.updated_at.desc(), THREADS.c.thread_id.desc())
+        return (key.asc(),)
+    return (THREADS.c.updated_at.desc(), key.desc())
 
 
-def _after(after: ThreadKey, order: ThreadOrder) -> ColumnElement[bool]:
+def _after(key: ColumnElement[str], after: ThreadKey, order: ThreadOrder) -> ColumnElement[bool]:
     if order == "id":
-        return THREADS.c.thread_id > after.thread_id
+        return key > after.thread_id
     # The second condition implies the first, which makes it a range scan of the index.
     return and_(
         THREADS.c.updated_at <= after.updated_at,
-        or_(THREADS.c.updated_at < after.updated_at, THREADS.c.thread_id < after.thread_id),
+        or_(THREADS.c.updated_at < after.updated_at, key < after.thread_id),
     )

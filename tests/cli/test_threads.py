@@ -37,6 +37,8 @@ def test_threads_can_be_paged_by_id(filled_url: str) -> None:
         "forked_at_seq",
         "created_at",
         "updated_at",
+        "owner",
+        "waiting",
     }
     hint = threadlog("threads", "--url", filled_url, "--order", "id", "--limit", "2").stderr
     assert "--after sample/two-calls" in hint

@@ -24,7 +24,8 @@ from tests.frameworks.agents import (
 from tests.frameworks.backends import BACKENDS, create_their_schema
 from tests.frameworks.framework import Framework
 from tests.frameworks.messages import conversation, request
-from tests.support.databases import SharedDatabase, on_connection
+from tests.support.databases import SharedDatabase, execute, on_connection
+from threadlog import migrating
 from threadlog.errors import InvalidInputError
 from threadlog.models import MESSAGES
 
@@ -393,3 +394,30 @@ async def test_ids_are_bytes_on_either_schema(framework: Framework, pair: Pair) 
     await ours.append("t", conversation(framework, "r1"))
     assert await states(ours, "t") == {"R1": "completed"}
     assert await ours.snapshot("t", after_run_id="R1") == []
+
+
+async def test_a_thread_with_an_owner_is_the_frameworks_too(
+    framework: Framework, backend: str, url: str
+) -> None:
+    """The framework reads and continues it; the owner is deleted with the thread's row."""
+    await migrating.upgrade(url, part="control")
+    name = BACKENDS[backend].checkpointer
+    messages = conversation(framework)
+    async with (
+        getattr(framework.client, name)(url) as ours,
+        getattr(framework.module("checkpointer"), name)(url) as theirs,
+    ):
+        anns = ours.scoped("ann")
+        await anns.append("t", messages)
+        assert (await theirs.load("t")).messages == messages
+        await theirs.append("t", messages)
+        await theirs.append("theirs", messages)
+        assert (await anns.load("t")).messages == messages * 2
+        assert await anns.load("theirs") is None
+        await theirs.save_pending_request("t", request(framework))
+        assert [t.thread_id for t in await anns.list_threads(waiting=True)] == ["t"]
+    tables = ("hitl_answers", "runs", "messages", "threads")
+    deletions = (f"DELETE FROM cubepi_{table} WHERE thread_id = 't'" for table in tables)
+    await execute(url, *deletions)
+    owners = text("SELECT COUNT(*) FROM threadlog_owners")
+    assert await on_connection(url, lambda connection: connection.scalar(owners)) == 0

@@ -87,6 +87,22 @@ async def test_two_observers_get_the_same_events(sqlite_url: str) -> None:
     assert kinds == [type(event) for event in second] == [BatchSent, CallEnded]
 
 
+async def test_calls_in_a_scope_are_events(sqlite_url: str) -> None:
+    events: list[Event] = []
+    async with Checkpointer(sqlite_url) as checkpointer:
+        observe(checkpointer, events.append)
+        await checkpointer.scoped("ann").append("t", [UserFactory()])
+        assert await checkpointer.scoped("bob").load("t") is None
+    assert calls(events) == [("append", "t", None), ("load", "t", None)]
+    async with open_engine(sqlite_url) as engine, AsyncSession(engine) as session:
+        events.clear()
+        async with Checkpointer(engine=engine) as checkpointer:
+            observe(checkpointer, events.append)
+            await checkpointer.bind(session).scoped("ann").read("t")
+            await session.rollback()
+    assert calls(events) == [("read", "t", None)]
+
+
 async def test_what_the_objects_of_a_database_share_is_reported_once(sqlite_url: str) -> None:
     events: list[Event] = []
     async with Database(sqlite_url) as database:

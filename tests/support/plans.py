@@ -12,12 +12,15 @@ _EXPLAIN: Final = {
     "mysql": "EXPLAIN FORMAT=TRADITIONAL",
     "mariadb": "EXPLAIN PARTITIONS",
     "postgresql": "EXPLAIN (FORMAT JSON)",
+    "sqlite": "EXPLAIN QUERY PLAN",
 }
 _ANALYZE: Final = {
     "mysql": "ANALYZE TABLE {}",
     "mariadb": "ANALYZE TABLE {}",
     "postgresql": "ANALYZE {}",
+    "sqlite": "ANALYZE",
 }
+_SQLITE_STEP: Final = re.compile(r"(SCAN|SEARCH) (\S+)(?: USING (?:COVERING )?INDEX (\S+))?")
 _READ: Final = "SHOW SESSION STATUS WHERE variable_name LIKE 'Handler_read%%'"
 _PARTITION: Final = re.compile(r".+_p\d\d")
 
@@ -104,6 +107,11 @@ def _explain(connection: Connection, statement: str, parameters: Any) -> Plan:
         nodes = list(_nodes((json.loads(found) if isinstance(found, str) else found)[0]["Plan"]))
         steps = [_step_of_node(node) for node in nodes if _reads(node)]
         return Plan(statement, steps, any(node["Node Type"] == "Sort" for node in nodes))
+    if name == "sqlite":
+        details = [row[-1] for row in result]
+        found = [match for detail in details if (match := _SQLITE_STEP.match(detail))]
+        steps = [Step(each[2], (), each[3], each[1] == "SCAN") for each in found]
+        return Plan(statement, steps, any("TEMP B-TREE" in detail for detail in details))
     rows = [dict(row) for row in result.mappings()]
     steps = [_step_of_row(row) for row in rows if _is_read(row)]
     return Plan(statement, steps, any("filesort" in (row["Extra"] or "") for row in rows))

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
+from copy import copy
 from functools import cached_property, partial
 from typing import Any, Final, NoReturn, cast
 
@@ -87,6 +88,16 @@ class _Each:
 
     _call: Callable[..., Any]
     _stream: Callable[..., Any]
+    _owner: str | None = None
+
+    def scoped(self, owner: str) -> Any:
+        """Return the same for the threads of one owner."""
+        copied = copy(self)
+        copied._owner = owner
+        return copied
+
+    def _scope(self, log: Any) -> Any:
+        return log if self._owner is None else log.scoped(self._owner)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method."""
@@ -108,15 +119,18 @@ class EachInASession(_Each):
         while True:
             try:
                 async with self._factory.begin() as session:
-                    return await getattr(self._checkpointer.bind(session), name)(*args, **kwargs)
+                    return await getattr(self._bound(session), name)(*args, **kwargs)
             except StorageError as error:
                 if not error.retryable:
                     raise
 
     async def _stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         async with self._factory.begin() as session:
-            async for item in self._checkpointer.bind(session).stream(*args, **kwargs):
+            async for item in self._bound(session).stream(*args, **kwargs):
                 yield item
+
+    def _bound(self, session: AsyncSession) -> Any:
+        return self._scope(self._checkpointer.bind(session))
 
 
 class EachInAPlainSession(_Each):
@@ -130,14 +144,17 @@ class EachInAPlainSession(_Each):
         while True:
             try:
                 with self._factory.begin() as session:
-                    return getattr(self._checkpointer.bind(session), name)(*args, **kwargs)
+                    return getattr(self._bound(session), name)(*args, **kwargs)
             except StorageError as error:
                 if not error.retryable:
                     raise
 
     def _stream(self, name: str, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
         with self._factory.begin() as session:
-            yield from self._checkpointer.bind(session).stream(*args, **kwargs)
+            yield from self._bound(session).stream(*args, **kwargs)
+
+    def _bound(self, session: Session) -> Any:
+        return self._scope(self._checkpointer.bind(session))
 
 
 class EachInAThread(_Each):
@@ -147,10 +164,11 @@ class EachInAThread(_Each):
         self._checkpointer = checkpointer
 
     async def _call(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        return await asyncio.to_thread(getattr(self._checkpointer, name), *args, **kwargs)
+        log = self._scope(self._checkpointer)
+        return await asyncio.to_thread(getattr(log, name), *args, **kwargs)
 
     async def _stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        items, end = self._checkpointer.stream(*args, **kwargs), object()
+        items, end = self._scope(self._checkpointer).stream(*args, **kwargs), object()
         while (item := await asyncio.to_thread(next, items, end)) is not end:
             yield item
 

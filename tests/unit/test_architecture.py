@@ -43,8 +43,9 @@ MAY_IMPORT = {
     "pytest_plugin": {"testing", "threadlog", "langgraph"},
     "persistence": TRANSACTIONS | {"graph", "langgraph"},
     "copying": TRANSACTIONS | {"schema"},
-    "checkpointer": TRANSACTIONS | {"log", "schema"},
-    "sync_checkpointer": TRANSACTIONS | {"log", "schema"},
+    "scoped_client": TRANSACTIONS | {"log"},
+    "checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
+    "sync_checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
     "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer"},
     "migrating": {"schema"},
     "database": TRANSACTIONS

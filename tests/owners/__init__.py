@@ -1,0 +1,1 @@
+"""Owners of threads, and checkpointers of one owner."""
