@@ -44,8 +44,8 @@ async def test_a_write_in_a_scope_reads_the_owner_first(
     usual = await count.of(lambda: opened.save_extra("t", {"a": next(values)}))
     more = count.figure(1, postgresql=2)
     assert await count.of(lambda: anns.save_extra("t", {"a": next(values)})) == usual + more
-    usual = await count.of(lambda: opened.append("t", UserFactory.build_batch(2)))
-    assert await count.of(lambda: anns.append("t", UserFactory.build_batch(2))) == usual + more
+    usual = await count.of(lambda: opened.append("t", UserFactory.build_batch(40)))
+    assert await count.of(lambda: anns.append("t", UserFactory.build_batch(40))) == usual + more
 
 
 async def test_a_foreign_thread_costs_a_write_the_look_alone(
