@@ -206,13 +206,15 @@ class _Copier:
         await greenlet_spawn(self._target.verify_server)
         for one in parts:
             await greenlet_spawn(self._target.verify, one, creates=self._writes)
+        if self._owner is not None:
+            await greenlet_spawn(self._source.verify, CONTROL, creates=False)
         groups = groups_of(parts)
-        return list(map(with_control, groups)) if await self._has_control() else groups
+        if MESSAGES in parts and await self._has_control():
+            return list(map(with_control, groups))
+        return groups
 
     async def _has_control(self) -> bool:
         """Return True if thread control is copied; the target must then have its tables."""
-        if self._owner is not None:
-            await greenlet_spawn(self._source.verify, CONTROL, creates=False)
         if not self._source.facts.has_control:
             return False
         if not self._target.facts.has_control:
