@@ -14,7 +14,13 @@ from threadlog.errors import ThreadlogError
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.log.message_codec import MESSAGE_CODEC, MessageCodec
-from threadlog.log.results import CheckpointData, RunSummary, StoredMessage, ThreadSummary
+from threadlog.log.results import (
+    CheckpointData,
+    Claim,
+    RunSummary,
+    StoredMessage,
+    ThreadSummary,
+)
 from threadlog.observing import observe
 from threadlog.sync_checkpointer import (
     SyncBoundCheckpointer,
@@ -30,6 +36,7 @@ __all__ = [
     "BoundCheckpointer",
     "CheckpointData",
     "Checkpointer",
+    "Claim",
     "Database",
     "FrameworkTypes",
     "HitlRequest",

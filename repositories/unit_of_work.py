@@ -45,6 +45,7 @@ from threadlog.repositories.graph.store_item import StoreItemRepository
 from threadlog.repositories.log.control import AppendKeyRepository, OwnerRepository
 from threadlog.repositories.log.fork import ForkRepository
 from threadlog.repositories.log.hitl_answer import HitlAnswerRepository
+from threadlog.repositories.log.lease import LeaseRepository
 from threadlog.repositories.log.message import MessageRepository
 from threadlog.repositories.log.pending_request import PendingRequestRepository
 from threadlog.repositories.log.run import RunRepository
@@ -159,6 +160,9 @@ class UnitOfWork(ABC):
 
     append_keys = cached_property(AppendKeyRepository)
     """Keys of appends."""
+
+    leases = cached_property(LeaseRepository)
+    """Leases of runs."""
 
     pending_requests = cached_property(PendingRequestRepository)
     """Questions that wait for a person."""

@@ -49,6 +49,7 @@ SECTIONS: Final[dict[str, list[str]]] = {
         "threadlog.StoredMessage",
         "threadlog.ThreadSummary",
         "threadlog.RunSummary",
+        "threadlog.Claim",
         "threadlog.HitlRequest",
     ],
     "Messages": [
