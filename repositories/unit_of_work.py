@@ -42,6 +42,7 @@ from threadlog.repositories.graph.checkpoint import CheckpointRepository
 from threadlog.repositories.graph.checkpoint_blob import CheckpointBlobRepository
 from threadlog.repositories.graph.checkpoint_write import CheckpointWriteRepository
 from threadlog.repositories.graph.store_item import StoreItemRepository
+from threadlog.repositories.graph.write_owner import WriteOwnerRepository
 from threadlog.repositories.log.control import AppendKeyRepository, OwnerRepository
 from threadlog.repositories.log.fork import ForkRepository
 from threadlog.repositories.log.hitl_answer import HitlAnswerRepository
@@ -178,6 +179,9 @@ class UnitOfWork(ABC):
 
     checkpoint_writes = cached_property(CheckpointWriteRepository)
     """Writes of graphs' tasks."""
+
+    write_owners = cached_property(WriteOwnerRepository)
+    """Owners of the writes of threads' graphs."""
 
     store_items = cached_property(StoreItemRepository)
     """Items of the memory store."""

@@ -91,6 +91,7 @@ SECTIONS: Final[dict[str, list[str]]] = {
         "threadlog.models.Checkpoint",
         "threadlog.models.CheckpointBlob",
         "threadlog.models.CheckpointWrite",
+        "threadlog.models.WriteOwner",
         "threadlog.models.AppThread",
         "threadlog.models.AppRun",
         "threadlog.models.GraphVersion",
