@@ -9,6 +9,7 @@ import pytest
 
 from tests.leases.expiring import MINUTE, end_leases
 from tests.leases.writing import CHANGES_NOTHING, REQUEST, WRITES, prepare, stored
+from tests.support.databases import create_schema, engine_for, on_connection
 from tests.support.factories import UserFactory
 from threadlog import Checkpointer, Claim
 from threadlog.errors import (
@@ -280,9 +281,9 @@ async def test_renew_beside_take_over_has_one_winner(
 
 async def test_leases_need_thread_control(sqlite_url: str) -> None:
     claim = Claim("t", "r", 1, datetime.now(UTC))
-    async with Checkpointer(sqlite_url) as log:
-        if log.client.facts.has_control:
-            pytest.fail("threadlog creates thread control by itself: drop its tables here")
+    await on_connection(sqlite_url, create_schema)
+    engine = engine_for(sqlite_url)
+    async with Checkpointer(engine=engine) as log:
         await log.claim_run("t", "r")
         with pytest.raises(CubepiSchemaUninitialized, match="--part control"):
             await log.claim_run("t", "s", lease=MINUTE)
@@ -295,3 +296,4 @@ async def test_leases_need_thread_control(sqlite_url: str) -> None:
             await log.release(claim)
         assert [run.run_id for run in await log.runs("t")] == ["r"]
         assert await log.read("t") == []
+    await engine.dispose()
