@@ -18,6 +18,7 @@ from threadlog.log.message_codec import MESSAGE_CODEC, MessageCodec
 from threadlog.log.reading import END_OF_THREAD
 from threadlog.log.results import (
     CheckpointData,
+    Claim,
     RunSummary,
     StoredMessage,
     ThreadSummary,
@@ -40,6 +41,7 @@ __all__ = [
     "BoundCheckpointer",
     "CheckpointData",
     "Checkpointer",
+    "Claim",
     "Database",
     "FrameworkTypes",
     "HitlRequest",

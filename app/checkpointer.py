@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
@@ -14,6 +14,7 @@ from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import (
     forks,
     hitl_answers,
+    leases,
     pending_requests,
     reading,
     runs,
@@ -172,7 +173,12 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         return cast("SeqsT", seqs)
 
     async def save_extra(
-        self, thread_id: str, extra: dict[str, Any], *, owner: str | None = None
+        self,
+        thread_id: str,
+        extra: dict[str, Any],
+        *,
+        owner: str | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """Merge values into a thread's `extra`; the thread is created if it does not exist.
 
@@ -183,14 +189,16 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             thread_id: the thread.
             extra: a dict of JSON values.
             owner: the owner of the thread, which a thread without an owner gets.
+            claim: a claim with a lease. Nothing is stored if the lease was taken over.
 
         Raises:
             ThreadOwnedError: the thread belongs to another owner.
+            LeaseLostError: the claim's lease was taken over.
             InvalidIdError: `thread_id` cannot be a key.
             InvalidJsonError: `extra` is not a JSON object that every database can store.
             TooLargeError: `extra` does not fit into a statement.
         """
-        await self._write(threads.save_extra, thread_id, extra, owner=owner)
+        await self._write(threads.save_extra, thread_id, extra, owner=owner, claim=claim)
 
     async def read(
         self,
@@ -295,27 +303,90 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         """
         return await self._write(threads.delete_thread, thread_id, detach_forks=detach_forks)
 
-    async def claim_run(self, thread_id: str, run_id: str, *, owner: str | None = None) -> None:
+    @overload
+    async def claim_run(self, thread_id: str, run_id: str, *, owner: str | None = None) -> None: ...
+
+    @overload
+    async def claim_run(
+        self, thread_id: str, run_id: str, *, owner: str | None = None, lease: timedelta
+    ) -> Claim: ...
+
+    async def claim_run(
+        self,
+        thread_id: str,
+        run_id: str,
+        *,
+        owner: str | None = None,
+        lease: timedelta | None = None,
+    ) -> Claim | None:
         """Claim a run: of any number of callers that claim it at once, one succeeds.
 
         The claim stays open until `mark_run_complete`, in whatever process; the thread is
         created if it does not exist.
 
+        With `lease` it also ends by itself. After that time another caller may claim the run,
+        which takes it over: writes with the earlier claim raise `LeaseLostError`. Until then the
+        earlier claim may still write, as nobody else works on the run. The time is that of the
+        database's clock. A run that was claimed without a lease is never taken over.
+
         Args:
             thread_id: the thread.
             run_id: a name for the run, unique in its thread; compared byte by byte.
             owner: the owner of the thread, which a thread without an owner gets.
+            lease: how long the claim lasts unless it is renewed; needs the tables of thread
+                control (`threadlog migrate --part control`).
+
+        Returns:
+            With `lease` the claim, to pass to the methods that write; None without.
 
         Raises:
             ThreadOwnedError: the thread belongs to another owner.
-            RunAlreadyClaimedError: the run is open.
+            RunAlreadyClaimedError: the run is open, and its lease, if it has one, has not ended.
             RunAlreadyCompletedError: it is completed.
+            InvalidInputError: `lease` is not a timedelta of more than 0 and at most 365 days.
+            CubepiSchemaUninitialized: the database has no tables of thread control.
             CommitOutcomeUnknownError: it may be claimed, by this call or by another: check
-                `runs`, and use ids that no other caller uses.
+                `runs`, and use ids that no other caller uses. Not with a lease, of which threadlog
+                finds out whose it is.
         """
-        await self._write(runs.claim_run, thread_id, run_id, owner=owner)
+        return await self._write(runs.claim_run, thread_id, run_id, owner=owner, lease=lease)
 
-    async def mark_run_complete(self, thread_id: str, run_id: str) -> None:
+    async def renew(self, claim: Claim, *, lease: timedelta) -> Claim:
+        """Renew a claim's lease, which then lasts for `lease` from now on.
+
+        Also a lease that has ended, as long as nobody took the run over.
+
+        Args:
+            claim: a claim from `claim_run` with a lease, or from `renew`.
+            lease: how long the claim lasts from now on, by the database's clock.
+
+        Returns:
+            The claim with its new end. The earlier one has the same token and still works.
+
+        Raises:
+            LeaseLostError: the run was taken over or released.
+            InvalidInputError: `claim` is no claim, or `lease` is not a timedelta of more than 0
+                and at most 365 days.
+        """
+        return await self._write(leases.renew, claim, lease=lease)
+
+    async def release(self, claim: Claim) -> None:
+        """End a claim, so that the run can be claimed again at once; its messages stay.
+
+        Does nothing if the run is completed, or was taken over or released: a worker can call it
+        whatever happened.
+
+        Args:
+            claim: a claim from `claim_run` with a lease, or from `renew`.
+
+        Raises:
+            InvalidInputError: `claim` is no claim.
+        """
+        await self._write(leases.release, claim)
+
+    async def mark_run_complete(
+        self, thread_id: str, run_id: str, *, claim: Claim | None = None
+    ) -> None:
         """Complete a run, which becomes the last of its thread's completed runs.
 
         Nothing can be added to it afterwards. On a completed run it does nothing.
@@ -323,35 +394,46 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         Args:
             thread_id: the thread.
             run_id: the run.
+            claim: a claim of the run with a lease.
 
         Raises:
             RunNotClaimedError: the run is not claimed.
+            LeaseLostError: the claim's lease was taken over.
         """
-        await self._write(runs.mark_run_complete, thread_id, run_id)
+        await self._write(runs.mark_run_complete, thread_id, run_id, claim=claim)
 
     async def release_run(
-        self, thread_id: str, run_id: str, *, older_than: timedelta | None = None
+        self,
+        thread_id: str,
+        run_id: str,
+        *,
+        older_than: timedelta | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """Release the claim of a run whose process died, so that it can be claimed again.
 
         The run's messages stay; claim it next, as nothing lists it in between. A process that
-        is alive after all gets `RunNotClaimedError` when it completes the run.
+        is alive after all gets `RunNotClaimedError` when it completes the run; if it has a lease,
+        `LeaseLostError` when it writes.
 
         Args:
             thread_id: the thread.
             run_id: the run.
             older_than: release it only if `stale_runs` would list it for the same age: not if
-                it waits for an answer, and not if another process has recovered it meanwhile. None
-                releases any open run.
+                it waits for an answer or has a lease that lasts, and not if another process has
+                recovered it meanwhile. None releases any open run.
+            claim: a claim of the run with a lease. See `release`, which raises nothing if the
+                claim has ended already.
 
         Raises:
             RunNotClaimedError: the run is not claimed.
             RunAlreadyCompletedError: it is completed.
             RunAlreadyClaimedError: it is not as old as that.
+            LeaseLostError: the claim's lease was taken over.
             InvalidInputError: `older_than` is not a timedelta, or is negative.
             CommitOutcomeUnknownError: the run is claimed: still, or again by another call.
         """
-        await self._write(runs.release_run, thread_id, run_id, older_than=older_than)
+        await self._write(runs.release_run, thread_id, run_id, older_than=older_than, claim=claim)
 
     async def runs(self, thread_id: str) -> list[RunSummary]:
         """List a thread's runs with their state and times, first claimed (to the second) first."""
@@ -363,11 +445,12 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         """List the runs of all threads whose process seems dead, first claimed first.
 
         A run is listed if it is open, waits for no answer, and was neither claimed nor appended to
-        within `older_than`.
+        within `older_than`. A run with a lease is listed once its lease has ended, and not before.
         Reads all runs: for operators and nightly jobs.
 
         Args:
-            older_than: the minimum time since the last claim or append; rounded up to seconds.
+            older_than: the minimum time since the last claim or append of a run without a lease;
+                rounded up to seconds.
             owner: list only runs of this owner's threads.
 
         Raises:
@@ -506,6 +589,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         *,
         run_id: str | None = None,
         owner: str | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """Save the question that waits for a person's answer, or remove it.
 
@@ -517,9 +601,11 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             request: the question; None removes what is pending, with its run id.
             run_id: the run that asks.
             owner: with a question, the owner of the thread, which a thread without an owner gets.
+            claim: a claim with a lease. Nothing is changed if the lease was taken over.
 
         Raises:
             ThreadOwnedError: the thread belongs to another owner.
+            LeaseLostError: the claim's lease was taken over.
             InvalidInputError: `request` cannot be stored.
         """
         await self._write(
@@ -529,6 +615,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             request,
             run_id=run_id,
             owner=owner,
+            claim=claim,
         )
 
     async def load_pending(self, thread_id: str) -> tuple[RequestT, str | None] | None:
@@ -553,7 +640,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         return await self._read(pending_requests.load_pending_run_id, thread_id)
 
     async def clear_pending_request_if_matches(
-        self, thread_id: str, *, question_id: str, run_id: str
+        self, thread_id: str, *, question_id: str, run_id: str, claim: Claim | None = None
     ) -> bool:
         """Remove a thread's pending question if it is still this one, of this run.
 
@@ -564,15 +651,20 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             thread_id: the thread.
             question_id: the question.
             run_id: the run that asked.
+            claim: a claim with a lease. Nothing is changed if the lease was taken over.
 
         Returns:
             True if it was pending and is now removed.
+
+        Raises:
+            LeaseLostError: the claim's lease was taken over.
         """
         return await self._write(
             pending_requests.clear_pending_request_if_matches,
             thread_id,
             question_id=question_id,
             run_id=run_id,
+            claim=claim,
         )
 
     async def save_hitl_answer(
@@ -583,6 +675,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         *,
         run_id: str | None = None,
         owner: str | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """Save a person's answer, so that a resumed run does not ask again.
 
@@ -594,9 +687,11 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             answer: any JSON value; Pydantic models in it are stored as objects.
             run_id: the run that asked; None for none.
             owner: the owner of the thread, which a thread without an owner gets.
+            claim: a claim with a lease. Nothing is changed if the lease was taken over.
 
         Raises:
             ThreadOwnedError: the thread belongs to another owner.
+            LeaseLostError: the claim's lease was taken over.
             InvalidInputError: `answer` is not JSON that every database can store.
         """
         await self._write(
@@ -606,6 +701,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             answer,
             run_id=run_id,
             owner=owner,
+            claim=claim,
         )
 
     async def load_hitl_answer(
@@ -642,6 +738,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         question_ids: Iterable[str] | None = None,
         *,
         run_id: str | None = None,
+        claim: Claim | None = None,
     ) -> None:
         """Delete answers of one run, or of questions that no run asked.
 
@@ -650,8 +747,14 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             question_ids: whose answers to delete: an empty list deletes nothing, None all
                 of the run.
             run_id: the run; None for questions that no run asked.
+            claim: a claim with a lease. Nothing is changed if the lease was taken over.
+
+        Raises:
+            LeaseLostError: the claim's lease was taken over.
         """
-        await self._write(hitl_answers.clear_hitl_answers, thread_id, question_ids, run_id=run_id)
+        await self._write(
+            hitl_answers.clear_hitl_answers, thread_id, question_ids, run_id=run_id, claim=claim
+        )
 
     async def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:

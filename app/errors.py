@@ -254,6 +254,24 @@ class LeaseLostError(RunError):
     )
 
 
+class WriteOwnershipLostError(CheckpointerError):
+    """Another saver claimed the writes of a thread's graph state, or the thread was deleted.
+
+    Nothing was written. The attribute `is_stale_write_owner_error` is that of LangGraph's
+    conformance suite.
+    """
+
+    is_stale_write_owner_error: ClassVar[bool] = True
+
+    def __init__(self, *, thread_id: str) -> None:
+        super().__init__(
+            f"This saver no longer owns the writes of thread {thread_id!r}: another worker claimed "
+            "them, or the thread was deleted. Stop the run; to go on, claim the writes again and "
+            "run the graph from the newest checkpoint."
+        )
+        self.thread_id = thread_id
+
+
 class RunNotCompletedError(RunError):
     """The run at which a fork was to end is not completed."""
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast
+from datetime import timedelta
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session, scoped_session
@@ -13,12 +14,13 @@ from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import (
     forks,
     hitl_answers,
+    leases,
     pending_requests,
     reading,
-    runs,
     threads,
     truncations,
 )
+from threadlog.log import runs as run_operations
 from threadlog.log.append import append_messages, encode_append
 from threadlog.log.conditions import NO_CONDITIONS, AppendConditions
 from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT
@@ -131,6 +133,25 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         pending = self.load_pending(thread_id)
         return None if pending is None else pending[0]
 
+    @overload
+    def claim_run(self, thread_id: str, run_id: str, *, owner: str | None = None) -> None: ...
+
+    @overload
+    def claim_run(
+        self, thread_id: str, run_id: str, *, owner: str | None = None, lease: timedelta
+    ) -> Claim: ...
+
+    def claim_run(
+        self,
+        thread_id: str,
+        run_id: str,
+        *,
+        owner: str | None = None,
+        lease: timedelta | None = None,
+    ) -> Claim | None:
+        """See `Checkpointer.claim_run`."""
+        return self._write(run_operations.claim_run, thread_id, run_id, owner=owner, lease=lease)
+
     load = _method_with_types(reading.load)
     read = _method_with_types(reading.read)
     snapshot = _method_with_types(forks.snapshot)
@@ -139,10 +160,11 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     save_extra = _method(threads.save_extra, writes=True)
     list_threads = _method(threads.list_threads)
     delete_thread = _method(threads.delete_thread, writes=True)
-    claim_run = _method(runs.claim_run, writes=True)
-    mark_run_complete = _method(runs.mark_run_complete, writes=True)
-    release_run = _method(runs.release_run, writes=True)
-    stale_runs = _method(runs.stale_runs)
+    renew = _method(leases.renew, writes=True)
+    release = _method(leases.release, writes=True)
+    mark_run_complete = _method(run_operations.mark_run_complete, writes=True)
+    release_run = _method(run_operations.release_run, writes=True)
+    stale_runs = _method(run_operations.stale_runs)
     fork = _method(forks.fork, writes=True)
     load_pending_run_id = _method(pending_requests.load_pending_run_id)
     clear_pending_request_if_matches = _method(
@@ -151,10 +173,10 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     save_hitl_answer = _method(hitl_answers.save_hitl_answer, writes=True)
     load_hitl_answer = _method(hitl_answers.load_hitl_answer)
     clear_hitl_answers = _method(hitl_answers.clear_hitl_answers, writes=True)
+    runs = _method(run_operations.runs)
     truncate = _method(truncations.truncate, writes=True)
-    # The last: in the class these names are no longer the modules'.
+    # The last: in the class the name is no longer the module's.
     truncations = _method(truncations.truncations)
-    runs = _method(runs.runs)
 
     def _write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:

@@ -55,6 +55,7 @@ from threadlog.models.store_item import StoreItem
 from threadlog.models.store_version import StoreVersion
 from threadlog.models.thread import Thread
 from threadlog.models.truncation import Truncation
+from threadlog.models.write_owner import WriteOwner
 
 __all__ = [
     "CONTROL",
@@ -95,6 +96,7 @@ __all__ = [
     "StoreVersion",
     "Thread",
     "Truncation",
+    "WriteOwner",
     "control_metadata",
     "cubepi_metadata",
     "graph_metadata",

@@ -24,7 +24,7 @@ cubepi_metadata: Final = MetaData()
 """The five tables of the message log, for ``target_metadata`` of an Alembic environment."""
 
 graph_metadata: Final = MetaData()
-"""The four tables of the graph state, for ``target_metadata`` too."""
+"""The five tables of the graph state, for ``target_metadata`` too."""
 
 store_metadata: Final = MetaData()
 """The two tables of the memory store, for ``target_metadata`` too."""

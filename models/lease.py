@@ -24,7 +24,11 @@ class Lease(ControlBase):
     """The run."""
 
     token: Mapped[int] = mapped_column(BigInteger)
-    """Number of the lease: higher with each worker that takes the run over."""
+    """Number of the lease: higher with each worker that takes the run over, and when it is
+    released. The steps are random, so that no other lease ever has the number.
+    """
 
-    expires_at: Mapped[datetime] = mapped_column(UtcTime())
-    """Time from which on another worker may take the run over, by the database's clock."""
+    expires_at: Mapped[datetime | None] = mapped_column(UtcTime())
+    """Time from which on another worker may take the run over, by the database's clock; NULL if
+    the run was released.
+    """

@@ -18,6 +18,7 @@ from threadlog.models.run import Run
 from threadlog.models.store_item import StoreItem
 from threadlog.models.thread import Thread
 from threadlog.models.truncation import Truncation
+from threadlog.models.write_owner import WriteOwner
 
 THREADS: Final = cast("Table", Thread.__table__)
 MESSAGES: Final = cast("Table", Message.__table__)
@@ -29,6 +30,7 @@ OF_THREAD: Final = (MESSAGES, RUNS, ANSWERS)
 CHECKPOINTS: Final = cast("Table", Checkpoint.__table__)
 BLOBS: Final = cast("Table", CheckpointBlob.__table__)
 WRITES: Final = cast("Table", CheckpointWrite.__table__)
+WRITE_OWNERS: Final = cast("Table", WriteOwner.__table__)
 
 APP_THREADS: Final = cast("Table", AppThread.__table__)
 APP_RUNS: Final = cast("Table", AppRun.__table__)

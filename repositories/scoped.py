@@ -71,12 +71,18 @@ class OwnedReads(_OtherUnitOfWork):
         return self._uow.run(_restricted(statement), {**given, **self._scope})
 
 
+class _EmptyResult(IteratorResult[Any]):
+    """The result of a statement that was not sent."""
+
+    rowcount = 0
+
+
 class NoRows(_OtherUnitOfWork):
     """A unit of work that sends nothing, as if the database had no rows."""
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Return no rows."""
-        return IteratorResult(SimpleResultMetaData(()), iter(()))
+        return _EmptyResult(SimpleResultMetaData(()), iter(()))
 
     def run(self, statement: Statement, parameters: GivenParameters) -> FetchedRows:
         """Return no rows."""

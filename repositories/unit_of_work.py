@@ -42,9 +42,11 @@ from threadlog.repositories.graph.checkpoint import CheckpointRepository
 from threadlog.repositories.graph.checkpoint_blob import CheckpointBlobRepository
 from threadlog.repositories.graph.checkpoint_write import CheckpointWriteRepository
 from threadlog.repositories.graph.store_item import StoreItemRepository
+from threadlog.repositories.graph.write_owner import WriteOwnerRepository
 from threadlog.repositories.log.control import AppendKeyRepository, OwnerRepository
 from threadlog.repositories.log.fork import ForkRepository
 from threadlog.repositories.log.hitl_answer import HitlAnswerRepository
+from threadlog.repositories.log.lease import LeaseRepository
 from threadlog.repositories.log.message import MessageRepository
 from threadlog.repositories.log.pending_request import PendingRequestRepository
 from threadlog.repositories.log.run import RunRepository
@@ -164,6 +166,9 @@ class UnitOfWork(ABC):
     truncations = cached_property(TruncationRepository)
     """Removals of threads' newest messages."""
 
+    leases = cached_property(LeaseRepository)
+    """Leases of runs."""
+
     pending_requests = cached_property(PendingRequestRepository)
     """Questions that wait for a person."""
 
@@ -178,6 +183,9 @@ class UnitOfWork(ABC):
 
     checkpoint_writes = cached_property(CheckpointWriteRepository)
     """Writes of graphs' tasks."""
+
+    write_owners = cached_property(WriteOwnerRepository)
+    """Owners of the writes of threads' graphs."""
 
     store_items = cached_property(StoreItemRepository)
     """Items of the memory store."""

@@ -21,15 +21,18 @@ def release(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Also if the run waits for a person's answer; the question stays."
+            "--force",
+            help="Also if the run waits for a person's answer (the question stays), or is leased.",
         ),
     ] = False,
 ) -> None:
     """Release the claim of a run whose process died, so that it can be claimed again.
 
     The run's messages stay. Make sure that the process is dead: a live
-    process could no longer complete the run. A run that waits for a person's
-    answer needs no process, and is not released without --force.
+    process could no longer complete the run, and with a lease could no longer
+    write. A run that waits for a person's answer needs no process, and the
+    process of a run whose lease lasts is alive: neither is released without
+    --force.
 
     \b
     Example:
@@ -55,7 +58,8 @@ async def _release(
             raise fail(f"{name} is not claimed. See: threadlog runs THREAD") from error
         except RunAlreadyCompletedError as error:
             raise fail(f"{name} is completed and cannot be released.") from error
-        except RunAlreadyClaimedError as error:  # with age 0 only a waiting run is refused
+        except RunAlreadyClaimedError as error:  # with age 0 no other run is refused
             raise fail(
-                f"{name} is waiting for a person's answer. Use --force to release it anyway."
+                f"{name} is waiting for a person's answer, or its lease has not ended. Use "
+                "--force to release it anyway."
             ) from error

@@ -42,7 +42,8 @@ def runs(
 
     A run is open, waiting (open, with a question to a person) or completed;
     its place is its number among the thread's completed runs. Signs of life
-    are the claim and the messages of the run. A waiting run is never stale.
+    are the claim and the messages of the run. A run with a lease is stale when
+    its lease has ended, whatever AGE is. A waiting run is never stale.
 
     \b
     Example:

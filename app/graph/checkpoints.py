@@ -13,6 +13,7 @@ from threadlog.encoding.statement_size import (
     row_size,
 )
 from threadlog.errors import StorageError, ThreadAlreadyExistsError
+from threadlog.graph.ownership import check_owner
 from threadlog.graph.pruning import delete_all
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.graph.checkpoint import CheckpointQuery, NewCheckpoint, StoredCheckpoint
@@ -37,11 +38,15 @@ _WALKS: Final = 5
 
 
 def put_checkpoint(
-    transactions: TransactionRunner, new: NewCheckpoint, blobs: Sequence[NewBlob]
+    transactions: TransactionRunner,
+    new: NewCheckpoint,
+    blobs: Sequence[NewBlob],
+    owner_token: int | None = None,
 ) -> None:
     """Store a checkpoint and the values that have a new version, in one transaction.
 
     Raises:
+        WriteOwnershipLostError: `owner_token` is not that of the thread's owner.
         TooLargeError: a row does not fit into a statement.
     """
     limit = transactions.statement_limit
@@ -52,6 +57,8 @@ def put_checkpoint(
     single = not blobs or (transactions.backend.joins_inserts and len(blob_batches) == 1)
 
     def put(uow: UnitOfWork) -> None:
+        if owner_token is not None:
+            check_owner(uow, new.thread_id, owner_token)
         if single:
             uow.checkpoints.put(new, blobs)
             return
@@ -59,7 +66,7 @@ def put_checkpoint(
             uow.checkpoint_blobs.put(new.thread_id, digest, batch.rows)
         uow.checkpoints.put(new)
 
-    transactions.write(put, idempotent=True, single=single)
+    transactions.write(put, idempotent=True, single=single and owner_token is None)
 
 
 def put_writes(
@@ -68,10 +75,12 @@ def put_writes(
     checkpoint_ns: str,
     checkpoint_id: str,
     writes: Sequence[NewWrite],
+    owner_token: int | None = None,
 ) -> None:
     """Store a task's writes, in one transaction.
 
     Raises:
+        WriteOwnershipLostError: `owner_token` is not that of the thread's owner.
         TooLargeError: a row does not fit into a statement.
     """
     write_batches = _divide_writes(thread_id, checkpoint_id, writes, transactions.statement_limit)
@@ -82,13 +91,16 @@ def put_writes(
     }
 
     def put(uow: UnitOfWork) -> None:
+        if owner_token is not None:
+            check_owner(uow, thread_id, owner_token)
         for batch in write_batches:
             uow.checkpoint_writes.put(key, batch.rows)
 
     if write_batches:
         # SQLite inserts row by row.
         single = len(writes) == 1 or not transactions.backend.embedded
-        transactions.write(put, idempotent=True, single=single and len(write_batches) == 1)
+        single = single and len(write_batches) == 1 and owner_token is None
+        transactions.write(put, idempotent=True, single=single)
 
 
 def read_checkpoint(

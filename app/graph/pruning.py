@@ -109,10 +109,11 @@ def threads_of_runs(transactions: TransactionRunner, run_ids: Sequence[str]) -> 
 
 
 def delete_all(uow: UnitOfWork, thread_id: str) -> Pruned:
-    """Delete all graph state of a thread."""
+    """Delete all graph state of a thread; whoever owned its writes loses them."""
     checkpoints = uow.checkpoints.delete_thread(thread_id)
     writes = uow.checkpoint_writes.delete_thread(thread_id)
     blobs = uow.checkpoint_blobs.delete_thread(thread_id)
+    uow.write_owners.delete_thread(thread_id)
     return Pruned(1 if checkpoints or writes or blobs else 0, checkpoints, writes, blobs)
 
 

@@ -7,8 +7,10 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from copy import copy
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -24,6 +26,7 @@ from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from threadlog.encoding.validation import check_ids
+from threadlog.errors import InvalidInputError
 from threadlog.graph import pruning
 from threadlog.graph.checkpoints import (
     copy_thread,
@@ -35,6 +38,7 @@ from threadlog.graph.checkpoints import (
     read_history,
 )
 from threadlog.graph.client import Facade, GraphClient, SyncGraphClient
+from threadlog.graph.ownership import claim_writes
 from threadlog.graph.pruning import Pruned, Strategy, check_strategy
 from threadlog.langgraph.serialization import (
     Target,
@@ -52,6 +56,23 @@ from threadlog.repositories.graph.checkpoint import CheckpointQuery
 
 # Threads that are read at a time.
 _THREADS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """The thread whose writes a saver owns, and its token."""
+
+    thread_id: str
+    token: int
+
+    def token_for(self, thread_id: str) -> int:
+        """Return the token for a write to a thread, which must be the owned one."""
+        if thread_id != self.thread_id:
+            raise InvalidInputError(
+                f"This saver owns the writes of thread {self.thread_id!r} and cannot write to "
+                f"{thread_id!r}. Claim the writes of that thread, or use the saver without a claim."
+            )
+        return self.token
 
 
 class Saver(Facade, BaseCheckpointSaver[str]):
@@ -80,6 +101,8 @@ class Saver(Facade, BaseCheckpointSaver[str]):
     is, `CheckpointCorruptionError` if something stored cannot be read, `StorageError`, and
     `NotOpenError` outside the block.
     """
+
+    _owned: _Owned | None = None
 
     def __init__(
         self,
@@ -120,6 +143,39 @@ class Saver(Facade, BaseCheckpointSaver[str]):
             retry_seconds=retry_seconds,
         )
 
+    # --- Write ownership -------------------------------------------------------------
+
+    def claim_write_ownership(self, thread_id: str) -> Self:
+        """Claim the writes of a thread, and return a saver of their owner to run a graph on.
+
+        From now on `put` and `put_writes` of every earlier owner of the thread raise
+        `WriteOwnershipLostError`, whatever they were about to do. The name and the rules are
+        those proposed for LangGraph's conformance suite. A saver that claimed nothing writes to
+        every thread, as without this method: all writers of a thread have to claim it.
+
+        Owners have no lease: who may take a thread over is for the application to decide, such
+        as by `threadlog.Checkpointer.claim_run` with a lease.
+
+        Args:
+            thread_id: the thread, which need not exist.
+
+        Returns:
+            A saver with the same connections. It writes to this thread only, and reads, deletes
+            and copies as any other; deleting the thread ends the ownership.
+        """
+        key = checked_thread_id(thread_id)
+        return self._owning(key, self._write(claim_writes, key))
+
+    async def aclaim_write_ownership(self, thread_id: str) -> Self:
+        """See `claim_write_ownership`."""
+        key = checked_thread_id(thread_id)
+        return self._owning(key, await self._async_client().write(claim_writes, key))
+
+    def _owning(self, thread_id: str, token: int) -> Self:
+        owned = copy(self)
+        owned._owned = _Owned(thread_id, token)  # noqa: SLF001 - of the copy
+        return owned
+
     # --- Writing ---------------------------------------------------------------------
 
     def put(
@@ -144,7 +200,9 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         """
         client = self._opened()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        if client.joins_inserts:
+        if self._owned is not None:
+            self._write(put_checkpoint, row, blobs, self._owned.token_for(row.thread_id))
+        elif client.joins_inserts:
             self._write_statement(put_checkpoint, row, blobs)
         else:
             self._write(put_checkpoint, row, blobs)
@@ -160,7 +218,9 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         """See `put`."""
         client = self._async_client()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        if client.joins_inserts:
+        if self._owned is not None:
+            await client.write(put_checkpoint, row, blobs, self._owned.token_for(row.thread_id))
+        elif client.joins_inserts:
             await client.write_statement(put_checkpoint, row, blobs)
         else:
             await client.write(put_checkpoint, row, blobs)
@@ -187,7 +247,10 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         self._opened()
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
-        self._write_statement(put_writes, *key, rows)
+        if self._owned is not None:
+            self._write(put_writes, *key, rows, self._owned.token_for(key[0]))
+        else:
+            self._write_statement(put_writes, *key, rows)
 
     async def aput_writes(
         self,
@@ -200,7 +263,10 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         client = self._async_client()
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
-        await client.write_statement(put_writes, *key, rows)
+        if self._owned is not None:
+            await client.write(put_writes, *key, rows, self._owned.token_for(key[0]))
+        else:
+            await client.write_statement(put_writes, *key, rows)
 
     # --- Reading ---------------------------------------------------------------------
 

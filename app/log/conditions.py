@@ -10,10 +10,12 @@ from threadlog.errors import (
     InvalidInputError,
     LeaseLostError,
     ThreadChangedError,
+    ThreadlogError,
     ThreadOwnedError,
 )
 from threadlog.log.results import Claim
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.lease import Fence
 from threadlog.repositories.log.message import PlacedMessages
 from threadlog.repositories.log.thread import ControlKeys, ThreadTail
 
@@ -111,19 +113,55 @@ NO_CONDITIONS: Final = (None, None, None, None, None)
 """The arguments of `AppendConditions` that an ordinary append has."""
 
 
-def check_claim(claim: Claim, thread_id: str) -> None:
-    """Check that an argument is a claim of a thread.
+def check_claim(claim: Claim, thread_id: str | None = None, run_id: str | None = None) -> None:
+    """Check that an argument is a claim, and is of the thread and the run that are given.
 
     Raises:
         InvalidInputError: it is not.
     """
     if not isinstance(claim, Claim):
         raise InvalidInputError(f"claim must be a Claim that claim_run() returned, not {claim!r}.")
-    if claim.thread_id != thread_id:
+    if thread_id not in {None, claim.thread_id}:
         raise InvalidInputError(
             f"The claim is of thread {claim.thread_id!r}, not of {thread_id!r}. Use it for its "
             "own thread."
         )
+    if run_id not in {None, claim.run_id}:
+        raise InvalidInputError(
+            f"The claim is of run {claim.run_id!r}, not of {run_id!r}. Use it for its own run."
+        )
+
+
+def fence_of(uow: UnitOfWork, claim: Claim | None) -> Fence | None:
+    """Return the parameters of statements that check a claim's lease; None without a claim.
+
+    Raises:
+        CubepiSchemaUninitialized: the database has no thread control.
+    """
+    if claim is None:
+        return None
+    require_control(uow)
+    return Fence(claim.run_id, claim.token)
+
+
+def check_held(uow: UnitOfWork, claim: Claim) -> None:
+    """Check the lease of a claim with which a statement changed nothing.
+
+    Raises:
+        LeaseLostError: it was taken over.
+    """
+    if not uow.leases.lock_held(claim.thread_id, Fence(claim.run_id, claim.token)):
+        raise lease_lost(uow, claim)
+
+
+def lease_lost(uow: UnitOfWork, claim: Claim) -> ThreadlogError:
+    """Return the error to raise for a claim whose lease was taken over.
+
+    After a lost COMMIT the lease may have been taken over after that COMMIT.
+    """
+    if uow.lost_commits:
+        return uow.outcome_unknown()
+    return LeaseLostError(thread_id=claim.thread_id, run_id=claim.run_id)
 
 
 def check_in_scope(scope: str, owner: str | None) -> None:

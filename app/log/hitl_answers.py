@@ -8,7 +8,9 @@ from threadlog.encoding.json_value import to_json_value
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_ids
 from threadlog.errors import CheckpointCorruptionError
+from threadlog.log.conditions import check_claim, check_held, fence_of, lease_lost
 from threadlog.log.owners import write_thread
+from threadlog.log.results import Claim
 from threadlog.models import HitlAnswer
 from threadlog.repositories import UnitOfWork
 from threadlog.runtime.transactions import TransactionRunner
@@ -22,14 +24,19 @@ def save_hitl_answer(
     *,
     run_id: str | None = None,
     owner: str | None = None,
+    claim: Claim | None = None,
 ) -> None:
     """Save an answer; see `Checkpointer.save_hitl_answer`."""
 
     def save(uow: UnitOfWork) -> None:
-        uow.threads.lock(thread_id)
+        fence = fence_of(uow, claim)
+        if claim is None or fence is None:
+            uow.threads.lock(thread_id)
+        elif not uow.leases.lock_thread(thread_id, fence):
+            raise lease_lost(uow, claim)
         uow.hitl_answers.save(thread_id, run_id, question_id, value)
 
-    _check(thread_id, run_id)
+    _check(thread_id, run_id, claim)
     check_id(question_id, "question_id")
     value = to_json_value(answer, "answer")
     check_size(value, "answer", transactions.statement_limit)
@@ -66,20 +73,27 @@ def clear_hitl_answers(
     question_ids: Iterable[str] | None = None,
     *,
     run_id: str | None = None,
+    claim: Claim | None = None,
 ) -> None:
     """Delete answers; see `Checkpointer.clear_hitl_answers`."""
-    _check(thread_id, run_id)
+
+    def clear(uow: UnitOfWork) -> None:
+        deleted = uow.hitl_answers.clear(thread_id, run_id, questions, fence_of(uow, claim))
+        if claim is not None and not deleted:
+            check_held(uow, claim)
+
+    _check(thread_id, run_id, claim)
     questions = None
     if question_ids is not None:
         questions = check_ids(question_ids, "question_ids")
         if not questions:
             return
-    transactions.write(
-        lambda uow: uow.hitl_answers.clear(thread_id, run_id, questions), idempotent=True
-    )
+    transactions.write(clear, idempotent=True)
 
 
-def _check(thread_id: str, run_id: str | None) -> None:
+def _check(thread_id: str, run_id: str | None, claim: Claim | None = None) -> None:
     check_id(thread_id)
+    if claim is not None:
+        check_claim(claim, thread_id)
     if run_id is not None:
         check_id(run_id, "run_id")

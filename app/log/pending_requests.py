@@ -10,8 +10,10 @@ from threadlog.errors import (
     CheckpointCorruptionError,
     InvalidInputError,
 )
+from threadlog.log.conditions import check_claim, check_held, fence_of, lease_lost
 from threadlog.log.framework_types import FrameworkTypes, RequestT
 from threadlog.log.owners import write_thread
+from threadlog.log.results import Claim
 from threadlog.models import Thread
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.pending_request import PendingRequestRow
@@ -26,22 +28,32 @@ def save_pending_request(
     *,
     run_id: str | None = None,
     owner: str | None = None,
+    claim: Claim | None = None,
 ) -> None:
     """Save a question, or remove it; see `Checkpointer.save_pending_request`."""
     check_id(thread_id)
-    if request is None:
-        transactions.write(lambda uow: uow.pending_requests.clear(thread_id), idempotent=True)
-        return
-    if run_id is not None:
-        check_id(run_id, "run_id")
-    content = _encode(vocabulary, request)
-    check_size(content, "request", transactions.statement_limit)
-    write_thread(
-        transactions,
-        thread_id,
-        owner,
-        lambda uow: uow.pending_requests.save(thread_id, content, run_id),
-    )
+    if claim is not None:
+        check_claim(claim, thread_id)
+    content: dict[str, Any] | None = None
+    if request is not None:
+        if run_id is not None:
+            check_id(run_id, "run_id")
+        content = _encode(vocabulary, request)
+        check_size(content, "request", transactions.statement_limit)
+
+    def save(uow: UnitOfWork) -> None:
+        fence = fence_of(uow, claim)
+        if content is None:
+            written = uow.pending_requests.clear(thread_id, fence)
+        else:
+            written = uow.pending_requests.save(thread_id, content, run_id, fence)
+        if claim is not None and not written:
+            raise lease_lost(uow, claim)
+
+    if content is None:  # no thread is created
+        transactions.write(save, idempotent=True)
+    else:
+        write_thread(transactions, thread_id, owner, save)
 
 
 def load_pending(
@@ -61,20 +73,30 @@ def load_pending_run_id(transactions: TransactionRunner, thread_id: str) -> str 
 
 
 def clear_pending_request_if_matches(
-    transactions: TransactionRunner, thread_id: str, *, question_id: str, run_id: str
+    transactions: TransactionRunner,
+    thread_id: str,
+    *,
+    question_id: str,
+    run_id: str,
+    claim: Claim | None = None,
 ) -> bool:
     """Remove a certain question; see `Checkpointer.clear_pending_request_if_matches`."""
     check_id(thread_id)
     check_id(question_id, "question_id")
     check_id(run_id, "run_id")
+    if claim is not None:
+        check_claim(claim, thread_id)
     removed = False
 
     def clear(uow: UnitOfWork) -> bool:
         nonlocal removed
         was_removed = removed
-        removed = uow.pending_requests.clear_if_same(thread_id, question_id, run_id)
+        fence = fence_of(uow, claim)
+        removed = uow.pending_requests.clear_if_same(thread_id, question_id, run_id, fence)
         if uow.lost_commits and was_removed and not removed:
             raise uow.outcome_unknown()  # removed by this call, or by another since
+        if claim is not None and not removed:
+            check_held(uow, claim)
         return removed
 
     return transactions.write(clear, idempotent=True)

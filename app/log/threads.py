@@ -10,9 +10,9 @@ from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id, check_json_object, check_text
 from threadlog.errors import InvalidInputError, ThreadReferencedError
-from threadlog.log.conditions import require_control
+from threadlog.log.conditions import check_claim, fence_of, lease_lost, require_control
 from threadlog.log.owners import resolve_owner, write_thread
-from threadlog.log.results import ThreadSummary
+from threadlog.log.results import Claim, ThreadSummary
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadSummaryRow
 from threadlog.runtime.transactions import TransactionRunner
@@ -24,24 +24,46 @@ def save_extra(
     extra: dict[str, Any],
     *,
     owner: str | None = None,
+    claim: Claim | None = None,
 ) -> None:
     """Merge `extra` into the thread's; see `Checkpointer.save_extra`."""
     check_id(thread_id)
     check_json_object(extra, "extra")
+    if claim is not None:
+        check_claim(claim, thread_id)
     limit = transactions.statement_limit
     write_thread(
-        transactions, thread_id, owner, lambda uow: merge_extra(uow, thread_id, extra, limit)
+        transactions,
+        thread_id,
+        owner,
+        lambda uow: merge_extra(uow, thread_id, extra, limit, claim),
     )
 
 
-def merge_extra(uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: int) -> None:
-    """Lock a thread and merge `extra` into its own, as long as both fit into a statement."""
-    stored = uow.threads.lock_extra(thread_id)
+def merge_extra(
+    uow: UnitOfWork, thread_id: str, extra: dict[str, Any], limit: int, claim: Claim | None = None
+) -> None:
+    """Lock a thread and merge `extra` into its own, as long as both fit into a statement.
+
+    Raises:
+        LeaseLostError: the claim's lease was taken over.
+    """
+    stored = _lock_extra(uow, thread_id, claim)
     merged = {**stored, **extra}
     if json.dumps(merged, sort_keys=True) == json.dumps(stored, sort_keys=True):
         return  # compared as text, since True equals 1
     check_size(merged, "extra", limit)
     uow.threads.write_extra(thread_id, merged)
+
+
+def _lock_extra(uow: UnitOfWork, thread_id: str, claim: Claim | None) -> dict[str, Any]:
+    fence = fence_of(uow, claim)
+    if claim is None or fence is None:
+        return uow.threads.lock_extra(thread_id)
+    stored = uow.threads.lock_extra_if_held(thread_id, fence)
+    if stored is None:
+        raise lease_lost(uow, claim)
+    return stored
 
 
 def list_threads(

@@ -29,7 +29,7 @@ def _newest(_dialect: str) -> dict[str, Items]:
             *_thread(),
             sa.Column("run_id", identifier(), primary_key=True),
             sa.Column("token", sa.BigInteger, nullable=False),
-            timestamp_column("expires_at"),
+            timestamp_column("expires_at", nullable=True),
         ],
         "threadlog_append_keys": [
             *_thread(),

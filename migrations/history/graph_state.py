@@ -36,6 +36,10 @@ def _newest(_dialect: str) -> dict[str, Items]:
     """Return the tables of the newest version."""
     return {
         _VERSION_TABLE: [version_column()],
+        "threadlog_write_owners": [
+            sa.Column("thread_id", identifier(), primary_key=True),
+            sa.Column("token", sa.BigInteger, nullable=False),
+        ],
         # A namespace is too long for a key, so its hash is in the key.
         "threadlog_checkpoints": [
             sa.Column("thread_id", identifier(), primary_key=True),

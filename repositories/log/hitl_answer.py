@@ -1,19 +1,22 @@
 """People's answers, stored by thread, run and question."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import BindParameter, Delete, bindparam, delete, select
 
 from threadlog.models.dialects.json import as_text, exact_json
 from threadlog.models.dialects.time import statement_time
 from threadlog.models.dialects.types import as_bytes, id_equals
 from threadlog.models.dialects.upsert import insert_or_replace
 from threadlog.models.tables import ANSWERS
-from threadlog.repositories.base import Repository, Statement, chunks
+from threadlog.repositories.base import Repository, Statement, chunks, rowcount
+from threadlog.repositories.log.lease import Fence, where_held
 
+_THREAD_ID: Final[BindParameter[str]] = bindparam("thread_id", type_=ANSWERS.c.thread_id.type)
 _OF_RUN: Final = (
-    ANSWERS.c.thread_id == bindparam("thread_id"),
+    ANSWERS.c.thread_id == _THREAD_ID,
     id_equals(ANSWERS.c.run_id, bindparam("run_id")),
 )
 _IS_QUESTION: Final = id_equals(ANSWERS.c.question_id, bindparam("question_id"))
@@ -63,11 +66,33 @@ class HitlAnswerRepository(Repository):
         row = self.uow.run(_LOAD, key).first()
         return None if row is None else row[1]
 
-    def clear(self, thread_id: str, run_id: str | None, question_ids: Sequence[str] | None) -> None:
-        """Delete a run's answers to `question_ids`, or all its answers if that is None."""
+    def clear(
+        self,
+        thread_id: str,
+        run_id: str | None,
+        question_ids: Sequence[str] | None,
+        fence: Fence | None,
+    ) -> int:
+        """Delete a run's answers to `question_ids`, or all its answers if that is None.
+
+        Returns:
+            How many were deleted: none if the lease was taken over.
+        """
         key: dict[str, Any] = {"thread_id": thread_id, "run_id": run_id or _NO_RUN}
         if question_ids is None:
-            self.uow.execute(_CLEAR, key)
-        else:
-            for some in chunks(question_ids, _AT_ONCE):
-                self.uow.execute(_CLEAR_SOME, {**key, "question_ids": some})
+            return self._delete(_CLEAR, key, fence)
+        return sum(
+            self._delete(_CLEAR_SOME, {**key, "question_ids": some}, fence)
+            for some in chunks(question_ids, _AT_ONCE)
+        )
+
+    def _delete(self, statement: Delete, key: dict[str, Any], fence: Fence | None) -> int:
+        if fence is not None:
+            statement = _fenced(statement, self.uow.dialect)
+            key = {**key, **fence._asdict()}
+        return rowcount(self.uow.execute(statement, key))
+
+
+@cache
+def _fenced(statement: Delete, dialect: str) -> Delete:
+    return where_held(statement, _THREAD_ID, dialect)

@@ -1,8 +1,8 @@
 """Runs: claiming, completing, releasing and listing them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -21,9 +21,9 @@ from sqlalchemy import (
 )
 
 from threadlog.models.dialects.locking import Lock, LockingRead, bump_row_version
-from threadlog.models.dialects.time import age, statement_time, to_epoch
+from threadlog.models.dialects.time import age, statement_time, to_epoch, utc_now
 from threadlog.models.dialects.types import id_equals
-from threadlog.models.tables import MESSAGES, OWNERS, RUNS, THREADS
+from threadlog.models.tables import LEASES, MESSAGES, OWNERS, RUNS, THREADS
 from threadlog.repositories.base import (
     Repository,
     Statement,
@@ -31,6 +31,9 @@ from threadlog.repositories.base import (
     execute_in_order,
     locking_statements,
 )
+
+if TYPE_CHECKING:
+    from threadlog.repositories.base import Rows
 
 _THREAD_ID: Final = bindparam("thread_id", type_=THREADS.c.thread_id.type)
 _IS_THREAD: Final = THREADS.c.thread_id == _THREAD_ID
@@ -62,7 +65,14 @@ def _completion(lock: Lock) -> Sequence[ColumnElement[Any]]:
     return completed.scalar_subquery(), last_seq.scalar_subquery()
 
 
+def _completion_with_lease(lock: Lock) -> Sequence[ColumnElement[Any]]:
+    of_run = id_equals(LEASES.c.run_id, bindparam("run_id"))
+    token = select(LEASES.c.token).where(LEASES.c.thread_id == bindparam("thread_id"), of_run)
+    return *_completion(lock), lock(token).scalar_subquery()
+
+
 _LOCK_COMPLETION: Final = LockingRead(THREADS, _THREAD_ID, _completion)
+_LOCK_COMPLETION_AND_LEASE: Final = LockingRead(THREADS, _THREAD_ID, _completion_with_lease)
 _COMPLETE: Final = (
     update(RUNS)
     .where(
@@ -106,29 +116,32 @@ def _summaries() -> Select[Any]:
 _LIST: Final = _summaries().where(_OF_THREAD)
 
 
-def _stale(*, locking: bool) -> Select[Any]:
+_IS_OWNED: Final = RUNS.c.thread_id.in_(
+    select(OWNERS.c.thread_id).where(OWNERS.c.owner == bindparam("owner"))
+)
+
+
+@cache
+def _stale(dialect: str, *, locking: bool, has_control: bool) -> Select[Any]:
     recent_message = select(MESSAGES.c.seq).where(
         MESSAGES.c.thread_id == RUNS.c.thread_id,
         id_equals(MESSAGES.c.run_id, RUNS.c.run_id),
         age(MESSAGES.c.created_at) < bindparam("seconds"),
     )
+    lease = select(LEASES.c.run_id).where(
+        LEASES.c.thread_id == RUNS.c.thread_id, id_equals(LEASES.c.run_id, RUNS.c.run_id)
+    )
+    now = utc_now(dialect, seconds_ago=bindparam("no_seconds"))
+    lasting, ended = lease.where(LEASES.c.expires_at > now), lease.where(LEASES.c.expires_at <= now)
     statement = _summaries()
     if locking:
         recent_message = recent_message.with_for_update()
+        lasting, ended = lasting.with_for_update(), ended.with_for_update()
         statement = statement.where(_IS_RUN).with_for_update()
-    return statement.where(
-        RUNS.c.completed_at.is_(None),
-        age(RUNS.c.claimed_at) >= bindparam("seconds"),
-        ~_WAITS,
-        ~exists(recent_message),
-    )
-
-
-_STALE: Final = _stale(locking=False)
-_STALE_OF_OWNER: Final = _STALE.where(
-    RUNS.c.thread_id.in_(select(OWNERS.c.thread_id).where(OWNERS.c.owner == bindparam("owner")))
-)
-_IS_STALE: Final = _stale(locking=True)
+    is_old = and_(age(RUNS.c.claimed_at) >= bindparam("seconds"), ~exists(recent_message))
+    if has_control:
+        is_old = or_(exists(ended), and_(is_old, ~exists(lasting)))
+    return statement.where(RUNS.c.completed_at.is_(None), ~_WAITS, is_old)
 
 
 class RunSummaryRow(NamedTuple):
@@ -151,6 +164,9 @@ class Completion(NamedTuple):
 
     last_seq: int
     """The highest completion_seq of the thread, 0 if no run is completed."""
+
+    lease_token: int | None = None
+    """The token of the run's latest lease; None if it was never leased, or was not asked for."""
 
 
 class RunRepository(Repository):
@@ -185,15 +201,17 @@ class RunRepository(Repository):
             found.update((row[0], row[1]) for row in rows)
         return found
 
-    def lock_completion(self, thread_id: str, run_id: str) -> Completion:
-        """Lock a thread, and return the state of one of its runs."""
+    def lock_completion(
+        self, thread_id: str, run_id: str, *, with_lease: bool = False
+    ) -> Completion:
+        """Lock a thread, and return the state of one of its runs, and of the run's lease."""
         key = {"thread_id": thread_id, "run_id": run_id}
-        row = execute_in_order(
-            self.uow, locking_statements(_LOCK_COMPLETION, self.uow.dialect), key
-        )
-        if row is None or row[0] is None:
+        read = _LOCK_COMPLETION_AND_LEASE if with_lease else _LOCK_COMPLETION
+        row = execute_in_order(self.uow, locking_statements(read, self.uow.dialect), key)
+        if row is None:
             return Completion(None, 0)
-        return Completion(bool(row[0]), row[1])
+        completed, *rest = row
+        return Completion(None if completed is None else bool(completed), *rest)
 
     def complete(self, thread_id: str, run_id: str, completion_seq: int) -> None:
         """Mark a run as completed now; the caller holds the thread's lock."""
@@ -210,19 +228,26 @@ class RunRepository(Repository):
 
     def is_stale(self, thread_id: str, run_id: str, seconds: int) -> bool:
         """Return True if `stale` would return the run; the caller holds the thread's lock."""
-        key = {"thread_id": thread_id, "run_id": run_id, "seconds": seconds}
-        return self.uow.execute(_IS_STALE, key).first() is not None
+        key = {"thread_id": thread_id, "run_id": run_id}
+        return self._execute_stale(seconds, key, locking=True).first() is not None
 
     def stale(self, seconds: int, owner: str | None) -> list[RunSummaryRow]:
-        """Return open runs that were inactive for `seconds` and do not wait for a person.
+        """Return open runs whose process seems dead, and which do not wait for a person.
 
-        The claim and each message of the run count as activity. Reads all runs, or those of the
+        A run with a lease: whose lease has ended. Another run: which was inactive for `seconds`;
+        the claim and each message of the run count as activity. Reads all runs, or those of the
         owner's threads.
         """
-        if owner is None:
-            return _rows(self.uow.execute(_STALE, {"seconds": seconds}).all())
-        values = {"seconds": seconds, "owner": owner}
-        return _rows(self.uow.execute(_STALE_OF_OWNER, values).all())
+        key = {} if owner is None else {"owner": owner}
+        return _rows(self._execute_stale(seconds, key, locking=False).all())
+
+    def _execute_stale(self, seconds: int, key: Mapping[str, str], *, locking: bool) -> "Rows":
+        has_control = self.uow.has_control
+        statement = _stale(self.uow.dialect, locking=locking, has_control=has_control)
+        if "owner" in key:
+            statement = statement.where(_IS_OWNED)
+        given = {"no_seconds": 0} if has_control else {}
+        return self.uow.execute(statement, {**key, "seconds": seconds, **given})
 
 
 @cache

@@ -52,6 +52,7 @@ from threadlog.repositories.base import (
     locking_statements,
     parse_object,
 )
+from threadlog.repositories.log.lease import OF_LEASED_RUN, Fence, if_held
 
 ThreadOrder: TypeAlias = Literal["id", "recent"]
 
@@ -112,10 +113,7 @@ def _tail(*of_run: ColumnElement[bool], has_control: bool, conditions: bool = Fa
     return LockingRead(THREADS, _THREAD_ID, columns)
 
 
-_OF_LEASE: Final = and_(
-    LEASES.c.thread_id == bindparam("thread_id"),
-    id_equals(LEASES.c.run_id, bindparam("leased_run_id")),
-)
+_OF_LEASE: Final = and_(LEASES.c.thread_id == bindparam("thread_id"), OF_LEASED_RUN)
 _OF_KEY: Final = and_(
     APPEND_KEYS.c.thread_id == bindparam("thread_id"),
     id_equals(APPEND_KEYS.c.append_key, bindparam("append_key")),
@@ -127,9 +125,11 @@ _CONTROL: Final = (
     select(APPEND_KEYS.c.last_seq).where(_OF_KEY),
 )
 # The key first: asyncmy reads a row that begins with a value of 16 MiB as the end of the rows.
-_LOCK_EXTRA: Final = Statement(
+_EXTRA: Final = (
     select(THREADS.c.thread_id, as_text(THREADS.c.extra)).where(_IS_THREAD).with_for_update()
 )
+_LOCK_EXTRA: Final = Statement(_EXTRA)
+_LOCK_EXTRA_IF_HELD: Final = Statement(if_held(_EXTRA))
 _OF_ID: Final = update(THREADS).where(THREADS.c.thread_id == bindparam("id"))
 _WRITE_EXTRA: Final = Statement(_OF_ID.values(extra=bindparam("new", type_=THREADS.c.extra.type)))
 _TOUCH: Final = Statement(_OF_ID)
@@ -293,6 +293,12 @@ class ThreadRepository(Repository):
             CheckpointCorruptionError: the stored `extra` is not a JSON object.
         """
         return parse_extra(thread_id, self._lock_or_create([_LOCK_EXTRA], thread_id)[1])
+
+    def lock_extra_if_held(self, thread_id: str, fence: Fence) -> dict[str, Any] | None:
+        """Lock a thread and a lease of it, and return its `extra`; None if it was taken over."""
+        key = {"thread_id": thread_id, **fence._asdict()}
+        row = self.uow.run(_LOCK_EXTRA_IF_HELD, key).first()
+        return None if row is None else parse_extra(thread_id, row[1])
 
     def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Replace the thread's `extra`; the caller holds its lock."""

@@ -50,8 +50,8 @@ def test_release_of_a_run_that_waits_is_to_be_forced(database_url: str, asking: 
     refused = threadlog("release", "t", "r", "--url", database_url)
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert refused.stderr == (
-        "Error: Run 'r' of thread 't' is waiting for a person's answer. "
-        "Use --force to release it anyway.\n"
+        "Error: Run 'r' of thread 't' is waiting for a person's answer, or its lease has not "
+        "ended. Use --force to release it anyway.\n"
     )
     assert states(database_url) == {"r": "waiting"}
     forced = threadlog("release", "t", "r", "--url", database_url, "--force")

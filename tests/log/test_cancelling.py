@@ -54,8 +54,8 @@ VERBS: Final[dict[str, Callable[[Checkpointer, str], Awaitable[object]]]] = {
     "clear_hitl_answers": lambda c, t: c.clear_hitl_answers(t, ["q"]),
 }
 
-OF_CONTROL: Final = {"truncate", "truncations"}
-"""The methods that need thread control: tests/editing cancels them."""
+OF_CONTROL: Final = {"renew", "release", "truncate", "truncations"}
+"""The methods that need thread control; tests/editing cancels the last two."""
 
 
 async def prepare(checkpointer: Checkpointer, thread_id: str) -> None:

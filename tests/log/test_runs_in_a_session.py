@@ -72,9 +72,9 @@ async def test_a_completion_is_seen_behind_the_snapshot(
         await other.claim_run("t", run_id)
         await other.mark_run_complete("t", run_id)
     found = await joined(session, lambda uow: uow.runs.lock_completion("t", "r"))
-    assert found == (False, 2)
+    assert found[:2] == (False, 2)
     found = await joined(session, lambda uow: uow.runs.lock_completion("t", "a"))
-    assert found == (True, 2)
+    assert found[:2] == (True, 2)
 
 
 async def test_an_append_sees_a_completion_behind_the_snapshot(

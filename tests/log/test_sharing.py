@@ -481,7 +481,12 @@ def surface(client: type) -> dict[str, str]:
             found[name] = found[name].replace("threadlog.runtime.sync_client.Sync", "")
             found[name] = found[name].replace("threadlog.runtime.client.", "")
             found[name] = found[name].replace("~SeqsT", "list[int]").replace(", SeqsT]", "]")
-            found[name] = found[name].replace("Async", "").replace("SyncBound", "Bound")
+            found[name] = (
+                found[name]
+                .replace("Async", "")
+                .replace("SyncBound", "Bound")
+                .replace("SyncScoped", "Scoped")
+            )
     return found
 
 

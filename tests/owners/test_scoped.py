@@ -1,7 +1,7 @@
 """Scoped checkpointers: threads of other owners are as absent as unknown ones, for every method."""
 
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from inspect import isfunction
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from threadlog.errors import (
     ThreadlogError,
     ThreadOwnedError,
 )
+from threadlog.log.results import Claim
 from threadlog.models import CONTROL, MESSAGES
 from threadlog.sync_checkpointer import (
     SyncBoundCheckpointer,
@@ -60,6 +61,20 @@ async def _truncate(log: Any, thread_id: str) -> tuple[int, int] | None:
     return None if removed is None else (removed.after_seq, removed.last_seq)
 
 
+_CLAIMS: Final[dict[str, Claim]] = {}
+"""By thread: what `_fill` got from `claim_run`."""
+
+
+def _claim(thread_id: str) -> Claim:
+    never = Claim(thread_id, "leased", token=1, expires_at=datetime.now(UTC))
+    return _CLAIMS.get(thread_id, never)
+
+
+async def _renew(log: Any, thread_id: str) -> bool:
+    claim = await log.renew(_claim(thread_id), lease=timedelta(hours=1))
+    return bool(claim.token == _claim(thread_id).token)
+
+
 MESSAGE: Final = UserFactory()
 QUESTION: Final = HitlRequestFactory(question_id="q2")
 
@@ -88,6 +103,8 @@ CALLS: Final[dict[str, Call]] = {  # those that read, then the others; the last 
     "save_pending_request": lambda log, t: log.save_pending_request(t, QUESTION),
     "save_hitl_answer": lambda log, t: log.save_hitl_answer(t, "q2", "no"),
     "clear_hitl_answers": lambda log, t: log.clear_hitl_answers(t, ["q2"]),
+    "renew": _renew,
+    "release": lambda log, t: log.release(_claim(t)),
     "truncate": _truncate,
     "delete_thread": lambda log, t: log.delete_thread(t, detach_forks=True),
 }
@@ -98,7 +115,7 @@ CREATING: Final = {
     "save_pending_request",
     "save_hitl_answer",
 }
-SILENT: Final = {"clear_hitl_answers"}
+SILENT: Final = {"clear_hitl_answers", "release"}
 """Methods that return the same for an unknown thread; their effect is compared."""
 
 
@@ -109,6 +126,8 @@ async def _fill(log: Any, thread_id: str) -> None:
     await log.truncate(thread_id, after_seq=2, ignore_open_runs=True)
     await log.mark_run_complete(thread_id, "done")
     await log.claim_run(thread_id, "open")
+    hour = timedelta(hours=1)
+    _CLAIMS[thread_id] = await log.claim_run(thread_id, "leased", lease=hour)
     await log.claim_run(thread_id, "asks")
     await log.save_extra(thread_id, {"a": 1})
     await log.save_hitl_answer(thread_id, "q", "yes")

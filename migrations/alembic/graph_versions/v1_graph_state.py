@@ -16,7 +16,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create those of the four tables that are missing, then write the version row.
+    """Create those of the five tables that are missing, then write the version row.
 
     Raises:
         CubepiSchemaMismatch: the database has tables that are not of version 1; nothing was
@@ -26,5 +26,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop the four tables and all their rows."""
+    """Drop the five tables and all their rows."""
     drop_schema(Operations(op.get_context()), 1, GRAPH_STATE)

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS threadlog_leases (
     thread_id VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
     run_id VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
     token BIGINT NOT NULL,
-    expires_at DATETIME(6) NOT NULL,
+    expires_at DATETIME(6),
     PRIMARY KEY (thread_id, run_id),
     FOREIGN KEY(thread_id) REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE
 )ENGINE=InnoDB;

@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS threadlog_leases (
     thread_id TEXT COLLATE "C" NOT NULL,
     run_id TEXT COLLATE "C" NOT NULL,
     token BIGINT NOT NULL,
-    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE,
     PRIMARY KEY (thread_id, run_id),
     FOREIGN KEY(thread_id) REFERENCES cubepi_threads (thread_id) ON DELETE CASCADE
 );

@@ -4,6 +4,11 @@ CREATE TABLE IF NOT EXISTS threadlog_graph_version (
     version INTEGER NOT NULL,
     PRIMARY KEY (version)
 )ENGINE=InnoDB;
+CREATE TABLE IF NOT EXISTS threadlog_write_owners (
+    thread_id VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
+    token BIGINT NOT NULL,
+    PRIMARY KEY (thread_id)
+)ENGINE=InnoDB;
 CREATE TABLE IF NOT EXISTS threadlog_checkpoints (
     thread_id VARCHAR(255) COLLATE utf8mb4_bin NOT NULL,
     ns_digest CHAR(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
@@ -49,3 +54,4 @@ DROP TABLE IF EXISTS threadlog_graph_version;
 DROP TABLE IF EXISTS threadlog_checkpoint_writes;
 DROP TABLE IF EXISTS threadlog_checkpoint_blobs;
 DROP TABLE IF EXISTS threadlog_checkpoints;
+DROP TABLE IF EXISTS threadlog_write_owners;

@@ -4,6 +4,11 @@ CREATE TABLE IF NOT EXISTS threadlog_graph_version (
     version INTEGER NOT NULL,
     PRIMARY KEY (version)
 );
+CREATE TABLE IF NOT EXISTS threadlog_write_owners (
+    thread_id TEXT COLLATE "C" NOT NULL,
+    token BIGINT NOT NULL,
+    PRIMARY KEY (thread_id)
+);
 CREATE TABLE IF NOT EXISTS threadlog_checkpoints (
     thread_id TEXT COLLATE "C" NOT NULL,
     ns_digest TEXT COLLATE "C" NOT NULL,
@@ -49,3 +54,4 @@ DROP TABLE IF EXISTS threadlog_graph_version;
 DROP TABLE IF EXISTS threadlog_checkpoint_writes;
 DROP TABLE IF EXISTS threadlog_checkpoint_blobs;
 DROP TABLE IF EXISTS threadlog_checkpoints;
+DROP TABLE IF EXISTS threadlog_write_owners;

@@ -4,6 +4,11 @@ CREATE TABLE IF NOT EXISTS threadlog_graph_version (
     version INTEGER NOT NULL,
     PRIMARY KEY (version) ON CONFLICT IGNORE
 );
+CREATE TABLE IF NOT EXISTS threadlog_write_owners (
+    thread_id VARCHAR(255) NOT NULL,
+    token BIGINT NOT NULL,
+    PRIMARY KEY (thread_id)
+);
 CREATE TABLE IF NOT EXISTS threadlog_checkpoints (
     thread_id VARCHAR(255) NOT NULL,
     ns_digest VARCHAR(32) NOT NULL,
@@ -49,3 +54,4 @@ DROP TABLE IF EXISTS threadlog_graph_version;
 DROP TABLE IF EXISTS threadlog_checkpoint_writes;
 DROP TABLE IF EXISTS threadlog_checkpoint_blobs;
 DROP TABLE IF EXISTS threadlog_checkpoints;
+DROP TABLE IF EXISTS threadlog_write_owners;

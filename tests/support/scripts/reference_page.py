@@ -49,6 +49,7 @@ SECTIONS: Final[dict[str, list[str]]] = {
         "threadlog.StoredMessage",
         "threadlog.ThreadSummary",
         "threadlog.RunSummary",
+        "threadlog.Claim",
         "threadlog.HitlRequest",
     ],
     "Messages": [
@@ -90,6 +91,7 @@ SECTIONS: Final[dict[str, list[str]]] = {
         "threadlog.models.Checkpoint",
         "threadlog.models.CheckpointBlob",
         "threadlog.models.CheckpointWrite",
+        "threadlog.models.WriteOwner",
         "threadlog.models.AppThread",
         "threadlog.models.AppRun",
         "threadlog.models.GraphVersion",
