@@ -118,7 +118,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         at the seqs that they had been given, under the thread's lock: they are stored once.
         Two cases look the same: identical messages that another writer put
         at those very seqs in the moment between, which are taken for these; and a thread that
-        was deleted in that moment, which is created again with them.
+        was deleted in that moment, which is created again with them. Messages that were truncated
+        in that moment are appended again, unless the append has a `key`.
 
         The keyword arguments are conditions, checked under the same lock; the append then has a
         transaction of its own. `owner`, `key` and `claim` need the tables of thread control
