@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "copying": TRANSACTIONS | {"schema"},
     "checkpointer": TRANSACTIONS | {"log", "schema"},
     "sync_checkpointer": TRANSACTIONS | {"log", "schema"},
-    "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer"},
+    "formats": {"encoding"},
+    "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer", "formats"},
     "migrating": {"schema"},
     "database": TRANSACTIONS
     | {"checkpointer", "sync_checkpointer", "graph", "langgraph", "schema"},
@@ -62,7 +63,8 @@ MAY_IMPORT = {
     "cubeloop": {"threadlog", "log"},
     "cubepi": {"threadlog", "log"},
     "skeino": {"graph", "langgraph", "persistence"},
-    "cli": TRANSACTIONS | {"checkpointer", "copying", "graph", "importing", "log", "schema"},
+    "cli": TRANSACTIONS
+    | {"checkpointer", "copying", "formats", "graph", "importing", "log", "schema"},
     "__main__": {"cli"},
 }
 """The rooms that a room may import: docs/architecture.md draws them."""
