@@ -243,7 +243,7 @@ def _content(entry: Entry, part: object, path: tuple[str | int, ...]) -> list[Co
         } if not rest and ":" not in data:
             entry.keep_others(others, set(), path)
             return [ImageContent(source=data, media_type=media_type)]
-    entry.keep(path, entry.as_object(part, path))
+    entry.keep_part(part, path, "text", "thinking")
     return []
 
 

@@ -57,7 +57,7 @@ def detect_format(raw: object) -> FormatName:
     if isinstance(raw, dict):
         if isinstance(raw.get("system"), list):
             return "anthropic"
-        if isinstance(raw.get("instructions"), str) or isinstance(raw.get("input"), str):
+        if "input" in raw and raw.keys() & {"instructions", "model"}:
             return "openai_responses"
         raw = next((raw[key] for key in LISTS if key in raw), None)
     for item in raw if isinstance(raw, list) else []:

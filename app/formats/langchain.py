@@ -271,7 +271,7 @@ def _part(entry: Entry, part: object, path: tuple[str | int, ...]) -> list[Conte
             entry.note((*path, "image_url"), url)
             entry.keep_others(others, set(), path)
             return [image_of(url)]
-    entry.keep(path, entry.as_object(part, path))
+    entry.keep_part(part, path, "text", "thinking")
     return []
 
 

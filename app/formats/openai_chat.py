@@ -184,7 +184,7 @@ def _content(entry: Entry, raw: object) -> list[Content]:
                 entry.keep_others(options, set(), (*path, "image_url"))
                 entry.keep_others(others, set(), path)
             case _:
-                entry.keep(path, entry.as_object(part, path))
+                entry.keep_part(part, path, "text", "image_url")
     return blocks
 
 

@@ -185,7 +185,7 @@ def _output_content(entry: Entry) -> list[AssistantContent]:
                 blocks.append(TextContent(text=text))
                 entry.keep_others(others, set(), ("content", place))
             case _:
-                entry.keep(("content", place), entry.as_object(part, ("content", place)))
+                entry.keep_part(part, ("content", place), "text", "input_text", "output_text")
     return blocks
 
 
@@ -218,7 +218,7 @@ def _input_content(entry: Entry, key: str) -> list[Content]:
                 blocks.append(image_of(url, **options))
                 entry.keep_others(others, set(), path)
             case _:
-                entry.keep(path, entry.as_object(part, path))
+                entry.keep_part(part, path, "text", "input_text", "output_text")
     return blocks
 
 

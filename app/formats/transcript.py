@@ -85,6 +85,20 @@ class Entry:
             )
         self.note(path, value)
 
+    def keep_part(self, part: object, path: _Path, *fields: str) -> None:
+        """Keep a part of a content that has a type which threadlog has no block for.
+
+        Raises:
+            ConversationError: the part has no type, or is of a type that is a field of it, as a
+                text is, and that is not read because it lacks the field.
+        """
+        name = self.as_object(part, path).get("type")
+        if not isinstance(name, str):
+            raise self.fault(path, "has no type")
+        if name in fields:
+            raise self.fault(path, f"has the type {name!r} and lacks its value")
+        self.keep(path, part)
+
     def keep_others(self, raw: Mapping[Any, Any], known: set[str], path: _Path = ()) -> None:
         """Keep the values of an object except those that are known, null or an empty list."""
         for key, value in raw.items():
@@ -138,9 +152,13 @@ class Entry:
 
     def arguments(self, value: object, path: _Path) -> JsonObject:
         """Return the arguments of a tool call, an object or its JSON text."""
+        text = value
         if isinstance(value, str):
             # Providers write the arguments of a call without parameters as "".
             value = parse_json(value, self.place_of(path)) if value.strip() else {}
+        if isinstance(value, str):  # some files have the text of a text
+            value = parse_json(value, self.place_of(path))
+            self.keep(path, text, "is the JSON of a text")
         if not isinstance(value, dict):
             raise self.fault(path, f"must be a JSON object, not {kind(value)}")
         return value
@@ -222,7 +240,9 @@ class Draft:
             else:
                 self._refuse_or(name)
                 self._extra[name] = value
-        return [{"role": "user", "content": raw[key]}] if isinstance(raw[key], str) else raw[key]
+        if self.format == "openai_responses" and isinstance(raw[key], str):
+            return [{"role": "user", "content": raw[key]}]
+        return raw[key]
 
     def _set_top_system(self, name: str, value: object) -> None:
         parts = value if isinstance(value, list) else [{"text": value}]

@@ -49,6 +49,16 @@ def test_call_without_parameters_has_no_arguments(arguments: str) -> None:
     assert message.content == [ToolCall(id="c1", name="f", arguments={})]
 
 
+def test_from_openai_chat_keeps_arguments_that_are_the_text_of_a_text() -> None:
+    """A file of OpenAI's cookbook has such lines."""
+    raw = [call(json.dumps('{"a": 1}'))]
+    messages = from_openai_chat(raw).messages
+    assert messages[0].content == [ToolCall(id="c1", name="f", arguments={"a": 1})]
+    assert to_openai_chat(messages) == raw
+    with pytest.raises(ConversationError, match="arguments is the JSON of a text"):
+        from_openai_chat(raw, unknown="refuse")
+
+
 def test_call_with_index_of_stream_is_read() -> None:
     _, (message,), _ = from_openai_chat([call(index=0)])
     assert message.content == [ToolCall(id="c1", name="f", arguments={})]
@@ -200,6 +210,11 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
         ),
         ([{"role": "robot"}], "messages[0] has the unknown role 'robot'."),
         (["hello"], "messages[0] must be an object, not str."),
+        (
+            [{"role": "user", "content": [{"type": "text", "value": "a"}]}],
+            "messages[0].content[0] has the type 'text' and lacks its value.",
+        ),
+        ([{"role": "user", "content": [{"text": "a"}]}], "messages[0].content[0] has no type."),
         ([{"role": "user", "content": 3}], "messages[0].content must be a list, not int."),
         (
             [{"role": "user", "content": [{"type": "input_audio"}]}],

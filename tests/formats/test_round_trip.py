@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.formats import raw as strategies
 from threadlog import MESSAGE_CODEC
+from threadlog.errors import ConversationError
 from threadlog.formats import (
     from_anthropic,
     from_langchain,
@@ -82,6 +83,12 @@ def test_conversation_of_a_format_is_told_from_the_others(name: str, data: st.Da
             or {part["type"] for part in item["content"]} == {"text"}
             for item in raw
         )
+
+
+def test_read_conversation_refuses_an_instruction_with_an_input() -> None:
+    """Alpaca's form is no conversation, though it has an input as a request of Responses has."""
+    with pytest.raises(ConversationError, match="input must be a list, not str"):
+        read_conversation({"instruction": "Add.", "input": "1 and 2", "output": "3"})
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -95,7 +95,7 @@ def test_to_sharegpt_of_a_text_with_calls_writes_two_turns() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        ({"conversations": "a"}, "conversations[0].value must be a string, not null."),
+        ({"conversations": "a"}, "conversations must be a list, not str."),
         ([{"from": "robot", "value": ""}], "messages[0].from is the unknown role 'robot'."),
         ([{"from": "human", "value": None}], "messages[0].value must be a string, not null."),
         ([{"from": "function_call", "value": "f()"}], "messages[0].value is not JSON: "),
