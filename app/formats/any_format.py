@@ -1,15 +1,16 @@
-"""Read a conversation in any of the formats."""
+"""Read and write a conversation in any of the formats."""
 
 from collections.abc import Callable
 from typing import Any, Final, get_args
 
 from threadlog.encoding.validation import check_one_of
-from threadlog.formats.anthropic import from_anthropic
-from threadlog.formats.langchain import from_langchain
-from threadlog.formats.openai_chat import from_openai_chat
-from threadlog.formats.openai_responses import from_openai_responses
-from threadlog.formats.sharegpt import from_sharegpt
+from threadlog.formats.anthropic import from_anthropic, to_anthropic
+from threadlog.formats.langchain import from_langchain, to_langchain
+from threadlog.formats.openai_chat import from_openai_chat, to_openai_chat
+from threadlog.formats.openai_responses import from_openai_responses, to_openai_responses
+from threadlog.formats.sharegpt import from_sharegpt, to_sharegpt
 from threadlog.formats.transcript import LISTS, FormatName, Transcript, Unknown
+from threadlog.messages import JsonObject, Message
 
 _READERS: Final[dict[FormatName, Callable[..., Transcript]]] = {
     "openai_chat": from_openai_chat,
@@ -17,6 +18,14 @@ _READERS: Final[dict[FormatName, Callable[..., Transcript]]] = {
     "anthropic": from_anthropic,
     "sharegpt": from_sharegpt,
     "langchain": from_langchain,
+}
+
+WRITERS: Final[dict[FormatName, Callable[[list[Message]], list[JsonObject]]]] = {
+    "openai_chat": to_openai_chat,
+    "openai_responses": to_openai_responses,
+    "anthropic": to_anthropic,
+    "sharegpt": to_sharegpt,
+    "langchain": to_langchain,
 }
 
 _ANTHROPIC_PARTS: Final = {

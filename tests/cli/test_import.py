@@ -143,6 +143,21 @@ def test_import_tells_the_formats_of_a_files_conversations_apart(
     assert shown[0]["extra"]["parallel_tool_calls"] is False
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_import_reads_what_show_writes_in_a_format(
+    database_url: str, tmp_path: Path, name: str
+) -> None:
+    other = f"sqlite:///{tmp_path}/other.db"
+    file = write_lines(tmp_path / "a.jsonl", FILES["openai_chat"])
+    threadlog("import", str(file), "--url", database_url)
+    shown = threadlog("show", "a:1", "--url", database_url, "--format", name).stdout
+    assert shown.count("\n") == 1
+    file.write_text(shown, encoding="utf-8")
+    for url, expected in ((database_url, "0 imported"), (other, "1 imported")):
+        assert threadlog("import", str(file), "--url", url).stdout.startswith(expected)
+    assert threadlog("show", "a:1", "--url", other, "--format", name).stdout == shown
+
+
 @pytest.mark.parametrize("indent", [None, 1])
 def test_import_reads_a_json_array_of_conversations(
     database_url: str, tmp_path: Path, indent: int | None
