@@ -1,6 +1,7 @@
 """Messages of Anthropic's API: a tool's result is a block of the user's next message."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any, Final
 
 from threadlog.formats.transcript import (
@@ -42,7 +43,7 @@ _STOP_REASONS: Final = {
     "max_tokens": "length",
 }
 
-# What only an answer of the API has; it is stored in fields, and is no input of a model.
+# Keys that only an answer of the API has. They are stored in fields, and are no input of a model.
 _ANSWER: Final = {"id", "type", "model", "stop_reason", "usage"}
 
 
@@ -288,7 +289,7 @@ def _write_block(block: AssistantContent) -> JsonObject:
                 "type": "tool_use",
                 "id": block.id,
                 "name": block.name,
-                "input": block.arguments,
+                "input": deepcopy(block.arguments),
             }
         case ImageContent():
             return {"type": "image", "source": _write_source(block)}

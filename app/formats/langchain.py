@@ -1,6 +1,7 @@
 """Dumps of LangChain's messages, in the form of `messages_to_dict`."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any, Final
 
 from threadlog.formats.transcript import (
@@ -295,7 +296,7 @@ def _write(message: Message) -> JsonObject:
             written["data"] |= {
                 "name": message.tool_name,
                 "tool_call_id": message.tool_call_id,
-                "artifact": message.details,
+                "artifact": deepcopy(message.details),
                 "status": "error" if message.is_error else "success",
             }
     restore(written, message.metadata, _FORMAT)
@@ -333,7 +334,7 @@ def _write_part(block: AssistantContent) -> JsonObject:
 
 
 def _write_call(call: ToolCall) -> JsonObject:
-    return {"name": call.name, "args": call.arguments, "id": call.id, "type": "tool_call"}
+    return {"name": call.name, "args": deepcopy(call.arguments), "id": call.id, "type": "tool_call"}
 
 
 def _write_usage(usage: Usage) -> JsonObject:
