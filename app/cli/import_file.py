@@ -5,7 +5,7 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, TypedDict
 
 import typer
 from rich.progress import Progress, TaskProgressColumn, TextColumn
@@ -21,8 +21,17 @@ from threadlog.cli.output import (
     stderr,
     stdout,
 )
-from threadlog.errors import InvalidInputError, ThreadOwnedError
-from threadlog.importing.import_log import import_into, parse_line
+from threadlog.errors import ConversationError, InvalidInputError, ThreadOwnedError
+from threadlog.formats.transcript import FormatName, Unknown
+from threadlog.importing import import_into, parse_conversation, read_file
+from threadlog.importing.read_file import FileItem
+
+
+class _Reading(TypedDict):
+    """The options of reading conversations."""
+
+    format_name: FormatName | None
+    unknown: Unknown
 
 
 @dataclass(slots=True)
@@ -31,7 +40,7 @@ class _Summary:
 
     file: str
     conversations: int = 0
-    """Lines that are not empty."""
+    """Conversations of the file, bad ones included."""
 
     imported: int = 0
     """Conversations of which messages were appended."""
@@ -50,21 +59,32 @@ class _Summary:
 
 def import_file(
     file: Annotated[
-        typer.FileBinaryRead, typer.Argument(help="JSON Lines file, or - for standard input.")
+        typer.FileBinaryRead,
+        typer.Argument(help="JSON Lines or JSON file, or - for standard input."),
     ],
     url: UrlOption = DEFAULT_URL,
     owner: Annotated[
         str | None, typer.Option(show_default=False, help="The owner of the threads.")
     ] = None,
     *,
+    format_name: Annotated[
+        FormatName | None,
+        typer.Option(
+            "--format", show_default=False, help="Told from each conversation if not set."
+        ),
+    ] = None,
+    unknown: Annotated[
+        Unknown, typer.Option(help="Values that messages have no field for: keep in metadata.")
+    ] = "keep",
     json: JsonOption = False,
 ) -> None:
-    """Import conversations in chat-completions form from a JSON Lines file.
+    """Import conversations of any of the formats from a file.
 
-    Each line is {"thread_id": …, "extra": …, "messages": […]},
-    {"messages": […]} or a list of messages. Without thread_id the id is the
-    file's name (or "stdin") and the line's number. The text of an initial
-    system message is stored as "system" in the thread's extra.
+    Each line is {"thread_id": …, "extra": …, "messages": […]} or a list of
+    messages; the file may also be one JSON array of such conversations.
+    Other values of a conversation, such as "tools", go into the thread's
+    extra, and the text of an initial system message as "system". Without
+    thread_id the id is the file's name (or "stdin") and the line's number.
 
     Importing again duplicates nothing: only missing messages are appended,
     and a thread that was continued since is left unchanged. Invalid lines
@@ -74,7 +94,8 @@ def import_file(
     Example:
       threadlog import conversations.jsonl --url sqlite:///threadlog.db
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    summary = asyncio.run(_import(file, url, owner))
+    reading: _Reading = {"format_name": format_name, "unknown": unknown}
+    summary = asyncio.run(_import(file, url, owner, reading))
     if summary.unnamed:
         stderr().print(Text(_hint(file, summary.unnamed), style="dim"), soft_wrap=True)
     with suppress(ReaderLeft):  # the exit status still matters
@@ -86,38 +107,37 @@ def import_file(
         raise typer.Exit(1)
 
 
-async def _import(file: BinaryIO, url: str, owner: str | None) -> _Summary:
+async def _import(file: BinaryIO, url: str, owner: str | None, reading: _Reading) -> _Summary:
     name = _name(file)
     summary = _Summary(str(name))
     async with Checkpointer(url) as checkpointer:
         with _progress(file) as progress:
-            for number, line in enumerate(file, start=1):
+            for item in read_file(file):
                 try:
-                    await _import_line(checkpointer, name.stem, number, line, summary, owner)
+                    await _import_item(checkpointer, name.stem, item, owner, reading, summary)
                 except (InvalidInputError, ThreadOwnedError) as error:
-                    summary.bad.append({"line": number, "reason": str(error)})
-                    fault = in_one_line(f"{name}:{number}: {error}")
+                    summary.bad.append({"line": item.number, "reason": str(error)})
+                    fault = in_one_line(f"{name}:{item.number}: {error}")
                     progress.console.print(Text(fault), soft_wrap=True)
                 counts = f"{summary.imported:,} imported, {summary.unchanged:,} unchanged"
-                progress.update(progress.task_ids[0], advance=len(line), counts=counts)
+                progress.update(progress.task_ids[0], advance=item.size, counts=counts)
     return summary
 
 
-async def _import_line(
+async def _import_item(
     checkpointer: Checkpointer,
     stem: str,
-    number: int,
-    line: bytes,
-    summary: _Summary,
+    item: FileItem,
     owner: str | None,
+    reading: _Reading,
+    summary: _Summary,
 ) -> None:
-    if not line.strip():
-        return
     summary.conversations += 1
-    line_name = f"{stem}:{number}"
-    conversation = parse_line(line, line_name)
+    if isinstance(item.raw, ConversationError):
+        raise item.raw
+    conversation = parse_conversation(item.raw, f"{stem}:{item.number}", **reading)
     appended = await import_into(checkpointer, conversation, owner=owner)
-    summary.unnamed += conversation.thread_id == line_name
+    summary.unnamed += not conversation.is_named
     if appended:
         summary.imported += 1
         summary.messages += appended

@@ -23,6 +23,8 @@ from threadlog.cli.output import (
 )
 from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadNotFoundError
+from threadlog.formats.any_format import WRITERS
+from threadlog.formats.transcript import FormatName
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.log.results import StoredMessage, TruncationSummary
 from threadlog.messages import (
@@ -68,19 +70,32 @@ def show(
     ] = None,
     owner: OwnerOption = None,
     *,
+    format_name: Annotated[
+        FormatName | None,
+        typer.Option("--format", show_default=False, help="Write a line for import in a format."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Show a conversation: its messages with role and time, tool calls and tool results.
+
+    With --format it is one line of JSON, which import reads: the thread's id,
+    its extra, and the messages in that format.
 
     \b
     Example:
       threadlog show airline/0/0 --url sqlite:///threadlog.db --last 10
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
-    asyncio.run(_show(thread, url, last, owner, as_json=json))
+    asyncio.run(_show(thread, url, last, owner, format_name, as_json=json))
 
 
 async def _show(
-    thread_id: str, url: str, last: int | None, owner: str | None, *, as_json: bool
+    thread_id: str,
+    url: str,
+    last: int | None,
+    owner: str | None,
+    format_name: FormatName | None,
+    *,
+    as_json: bool,
 ) -> None:
     async with existing(url) as opened:
         checkpointer = scoped(opened, owner)
@@ -99,7 +114,11 @@ async def _show(
             truncations=await checkpointer.truncations(thread_id) if has_control else [],
         )
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)
-        if as_json:
+        if format_name is not None:
+            written = WRITERS[format_name]([stored.message async for stored in messages])
+            line = {"thread_id": thread_id, "extra": head.extra, "messages": written}
+            typer.echo(json_text(line))
+        elif as_json:
             await _write_json(head, messages)
         else:
             await _write_text(stdout(), head, messages)

@@ -1,14 +1,18 @@
 """Import conversations without ever duplicating a message."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Final
+
+import msgpack
 
 from threadlog.checkpointer import Checkpointer, ScopedCheckpointer
 from threadlog.encoding.statement_size import in_batches
 from threadlog.encoding.validation import check_id, check_json_object
 from threadlog.errors import ConversationError, InvalidMessageError, TooLargeError
-from threadlog.importing.chat_completions import parse_json, read_transcript
+from threadlog.formats import read_conversation
+from threadlog.formats.transcript import UNMODELED, FormatName, Unknown
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageCodec
 from threadlog.log.owners import write_thread
@@ -33,37 +37,45 @@ class Conversation:
     skipped: int
     """Number of messages that are in `extra` instead of `messages`: 1 for a system message."""
 
+    is_named: bool = True
+    """True if the id is the conversation's own, False if that of its place in a file."""
 
-def parse_line(line: bytes, thread_id: str) -> Conversation:
-    """Parse a line of a JSON Lines file: an object with ``messages``, or a list of messages.
+
+def parse_conversation(
+    raw: object, thread_id: str, *, format_name: FormatName | None = None, unknown: Unknown = "keep"
+) -> Conversation:
+    """Convert a conversation of a file: a list of messages, or an object that has the list.
+
+    The object may have ``thread_id`` and ``extra``. Its other values, such as ``tools``, go into
+    the thread's extra too.
 
     Args:
-        line: the line.
+        raw: the conversation.
         thread_id: the id of a conversation without its own id.
+        format_name: the format, if it is not to be told from the messages.
+        unknown: whether values that threadlog has no field for are kept or refused.
 
     Raises:
         ConversationError: it is not a conversation, or cannot be stored unchanged.
     """
-    raw = parse_json(line, "The line")
-    if isinstance(raw, list):
-        raw = {"messages": raw}
-    if not isinstance(raw, dict) or "messages" not in raw:
-        raise ConversationError("The line is neither a list of messages nor has 'messages'.")
-    if unknown := sorted(raw.keys() - {"thread_id", "extra", "messages"}):
-        raise ConversationError(f"The line has {unknown[0]!r}, which cannot be stored.")
-    extra = {} if raw.get("extra") is None else raw["extra"]
+    given: dict[str, Any] = raw if isinstance(raw, dict) else {"messages": raw}
+    own_id, extra = given.get("thread_id"), given.get("extra")
+    extra = {} if extra is None else extra
     check_json_object(extra, "extra")
-    system, messages = read_transcript(raw["messages"])
+    given = {key: value for key, value in given.items() if key not in ("thread_id", "extra")}
+    system, messages, others = read_conversation(given, format=format_name, unknown=unknown)
     if system is not None:
-        if extra.get(_SYSTEM, system) != system:
-            raise ConversationError("extra['system'] differs from the system message.")
-        extra = {**extra, _SYSTEM: system}
-    own_id = raw.get("thread_id")
+        others = {_SYSTEM: system, **others}
+    for key, value in others.items():
+        if extra.get(key, value) != value:
+            which = "the system message" if key == _SYSTEM else f"the conversation's {key!r}"
+            raise ConversationError(f"extra[{key!r}] differs from {which}.")
     return Conversation(
         thread_id=thread_id if own_id is None else own_id,
-        extra=extra,
+        extra={**extra, **others},
         messages=messages,
-        skipped=0 if system is None else 1,
+        is_named=own_id is not None,
+        skipped=int(system is not None and not given.keys() & {"system", "instructions"}),
     )
 
 
@@ -73,7 +85,26 @@ async def import_into(
     *,
     owner: str | None = None,
 ) -> int:
-    """Import a conversation through a checkpointer; see `import_conversation`."""
+    """Import a conversation through a checkpointer; see `import_conversation`.
+
+    A conversation without its own id whose place is that of another conversation, of another
+    file of the same name, gets an id with a digest of its messages.
+    """
+    try:
+        return await _import(checkpointer, conversation, owner)
+    except ConversationError:
+        if conversation.is_named:
+            raise
+    digest = sha256()
+    for message in conversation.messages:
+        digest.update(message.model_dump_json().encode())
+    thread_id = f"{conversation.thread_id}:{digest.hexdigest()[:16]}"
+    return await _import(checkpointer, replace(conversation, thread_id=thread_id), owner)
+
+
+async def _import(
+    checkpointer: Checkpointer | ScopedCheckpointer, conversation: Conversation, owner: str | None
+) -> int:
     return await checkpointer.client.write(
         import_conversation, checkpointer.vocabulary, conversation, owner=owner
     )
@@ -116,7 +147,7 @@ def import_conversation(
         transactions,
         conversation.thread_id,
         owner,
-        lambda uow: _append_missing(uow, conversation, rows, limit),
+        lambda uow: _append_missing(uow, conversation, codec, rows, limit),
         idempotent=False,
     )
 
@@ -135,11 +166,15 @@ def _encode(codec: MessageCodec[Message], message: Message, place: int, limit: i
 
 
 def _append_missing(
-    uow: UnitOfWork, conversation: Conversation, rows: Sequence[NewMessage], limit: int
+    uow: UnitOfWork,
+    conversation: Conversation,
+    codec: MessageCodec[Message],
+    rows: Sequence[NewMessage],
+    limit: int,
 ) -> int:
     thread_id = conversation.thread_id
     tail = uow.threads.lock_tail(thread_id)
-    existing = _count_existing(uow, thread_id, rows) if tail.last_seq else 0
+    existing = _count_existing(uow, conversation, codec, rows) if tail.last_seq else 0
     missing = rows[existing:]
     if missing or not tail.last_seq:
         batches = in_batches(missing, limit)
@@ -151,18 +186,40 @@ def _append_missing(
     return len(missing)
 
 
-def _count_existing(uow: UnitOfWork, thread_id: str, rows: Sequence[NewMessage]) -> int:
+def _count_existing(
+    uow: UnitOfWork,
+    conversation: Conversation,
+    codec: MessageCodec[Message],
+    rows: Sequence[NewMessage],
+) -> int:
     """Return how many of the rows the thread has already; it must begin with them.
 
     Compares the payload, not the column `metadata`, which the application may have edited.
     """
     if not rows:
         return 0
-    stored = uow.messages.page(thread_id, after_seq=0, limit=len(rows))
-    for row, new in zip(stored, rows, strict=False):
-        if (row.role, row.payload) != (new.role, new.payload):
+    stored = uow.messages.page(conversation.thread_id, after_seq=0, limit=len(rows))
+    for row, new, message in zip(stored, rows, conversation.messages, strict=False):
+        same = (row.role, row.payload) == (new.role, new.payload)
+        if not same and not _is_older_form(codec, row.payload, message):
             raise ConversationError(
-                f"Thread {thread_id!r} already contains another conversation. "
+                f"Thread {conversation.thread_id!r} already contains another conversation. "
                 "Use another thread_id."
             )
     return len(stored)
+
+
+def _is_older_form(codec: MessageCodec[Message], payload: bytes, message: Message) -> bool:
+    """Return True if a payload is the message as it was imported before `threadlog.formats`.
+
+    The values that a chat completion has beside threadlog's fields were then in the metadata by
+    their own names.
+    """
+    kept: Any = message.metadata.get(UNMODELED, {})
+    values = {name.removeprefix("/"): value for name, value in kept.get("openai_chat", {}).items()}
+    if not values or any("/" in name for name in values):
+        return False
+    own = {name: value for name, value in message.metadata.items() if name != UNMODELED}
+    (older,) = codec.encode([message.model_copy(update={"metadata": own | values})])
+    # The order of the keys was that of the file.
+    return bool(msgpack.unpackb(payload) == msgpack.unpackb(older.payload))

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,149 @@ def test_import_writes_json_for_programs(database_url: str, tmp_path: Path) -> N
         "bad": [{"line": 2, "reason": "The line is not JSON: Expecting value at character 1."}],
     }
     assert result.stderr.startswith(f"{file}:2: ")
+
+
+FILES: dict[str, dict[str, Any]] = {
+    "openai_chat": {
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "hi"},
+            {
+                "role": "assistant",
+                "tool_calls": [
+                    {
+                        "id": "call_1",
+                        "type": "function",
+                        "index": 0,
+                        "function": {"name": "time", "arguments": ""},
+                    }
+                ],
+            },
+        ],
+        "tools": [{"type": "function", "function": {"name": "time"}}],
+        "parallel_tool_calls": False,
+    },
+    "openai_responses": {
+        "instructions": "Be brief.",
+        "input": [
+            {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+            {"type": "function_call", "call_id": "call_1", "name": "time", "arguments": "{}"},
+        ],
+    },
+    "anthropic": {
+        "system": "Be brief.",
+        "messages": [
+            {"role": "user", "content": "hi"},
+            {
+                "role": "assistant",
+                "content": [{"type": "tool_use", "id": "call_1", "name": "time", "input": {}}],
+            },
+        ],
+    },
+    "sharegpt": {
+        "system": "Be brief.",
+        "conversations": [
+            {"from": "human", "value": "hi"},
+            {"from": "function_call", "value": '{"name": "time", "arguments": {}}'},
+        ],
+    },
+    "langchain": {
+        "messages": [
+            {"type": "system", "data": {"content": "Be brief."}},
+            {"type": "human", "data": {"content": "hi"}},
+            {
+                "type": "ai",
+                "data": {
+                    "content": "",
+                    "tool_calls": [{"id": "call_1", "name": "time", "args": {}}],
+                },
+            },
+        ],
+    },
+}
+
+
+def test_import_tells_the_formats_of_a_files_conversations_apart(
+    database_url: str, tmp_path: Path
+) -> None:
+    file = write_lines(tmp_path / "a.jsonl", *FILES.values())
+    assert threadlog("import", str(file), "--url", database_url).stdout == (
+        "5 imported (10 messages), 0 unchanged, 0 bad\n"
+    )
+    shown = [
+        json.loads(threadlog("show", f"a:{line}", "--url", database_url, "--json").stdout)
+        for line in range(1, 6)
+    ]
+    assert [thread["extra"]["system"] for thread in shown] == ["Be brief."] * 5
+    for entry in [entry for thread in shown for entry in thread["messages"]]:
+        del entry["created_at"]
+    assert [thread["messages"] for thread in shown[1:]] == [shown[0]["messages"]] * 4
+    assert shown[0]["extra"]["tools"] == FILES["openai_chat"]["tools"]
+    assert shown[0]["extra"]["parallel_tool_calls"] is False
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_import_reads_what_show_writes_in_a_format(
+    database_url: str, tmp_path: Path, name: str
+) -> None:
+    other = f"sqlite:///{tmp_path}/other.db"
+    file = write_lines(tmp_path / "a.jsonl", FILES["openai_chat"])
+    threadlog("import", str(file), "--url", database_url)
+    shown = threadlog("show", "a:1", "--url", database_url, "--format", name).stdout
+    assert shown.count("\n") == 1
+    file.write_text(shown, encoding="utf-8")
+    for url, expected in ((database_url, "0 imported"), (other, "1 imported")):
+        assert threadlog("import", str(file), "--url", url).stdout.startswith(expected)
+    assert threadlog("show", "a:1", "--url", other, "--format", name).stdout == shown
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_import_reads_a_json_array_of_conversations(
+    database_url: str, tmp_path: Path, indent: int | None
+) -> None:
+    file = tmp_path / "a.json"
+    bad = {"messages": [{"role": "robot"}]}
+    file.write_text(json.dumps([*FILES.values(), bad], indent=indent), encoding="utf-8")
+    result = threadlog("import", str(file), "--url", database_url)
+    assert result.stdout == "5 imported (10 messages), 0 unchanged, 1 bad\n"
+    assert result.stderr.splitlines()[0] == (f"{file}:6: messages[0] has the unknown role 'robot'.")
+
+
+def test_import_with_a_format_reads_no_other(database_url: str, tmp_path: Path) -> None:
+    file = write_lines(tmp_path / "a.jsonl", FILES["sharegpt"])
+    arguments = ("import", str(file), "--url", database_url, "--format")
+    result = threadlog(*arguments, "anthropic")
+    assert (result.exit_code, result.stdout.split(", ")[-1]) == (1, "1 bad\n")
+    assert "conversations[0] has the unknown role None." in result.stderr
+    assert threadlog(*arguments, "sharegpt").exit_code == 0
+    assert threadlog(*arguments, "word").exit_code == 2
+
+
+def test_import_refuses_what_has_no_field_if_told_so(database_url: str, tmp_path: Path) -> None:
+    file = write_lines(
+        tmp_path / "a.jsonl",
+        {"messages": [{"role": "user", "content": "a"}], "tools": []},
+        {"messages": [{"role": "user", "content": "a", "weight": 0}]},
+    )
+    refused = threadlog("import", str(file), "--url", database_url, "--unknown", "refuse")
+    assert [line.partition(" Use ")[0] for line in refused.stderr.splitlines()] == [
+        f"{file}:1: tools has no field in threadlog's messages.",
+        f"{file}:2: messages[0].weight has no field in threadlog's messages.",
+    ]
+    assert threadlog("import", str(file), "--url", database_url).exit_code == 0
+
+
+def test_import_of_a_set_whose_lines_have_a_system_imports_all(
+    database_url: str, tmp_path: Path
+) -> None:
+    lines = [
+        {"system": f"You are {n}.", "messages": [{"role": "user", "content": "hi"}]}
+        for n in range(500)
+    ]
+    result = threadlog(
+        "import", str(write_lines(tmp_path / "a.jsonl", *lines)), "--url", database_url
+    )
+    assert result.stdout == "500 imported (500 messages), 0 unchanged, 0 bad\n"
 
 
 @pytest.mark.processes

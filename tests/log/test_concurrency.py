@@ -28,7 +28,7 @@ from threadlog.databases.base import DatabaseFacts
 from threadlog.databases.registry import backend_of
 from threadlog.databases.urls import parse_url
 from threadlog.errors import DeadlockError, NotOpenError
-from threadlog.importing.import_log import parse_line
+from threadlog.importing import parse_conversation, read_file
 from threadlog.log.append import append_messages
 from threadlog.log.framework_types import VOCABULARY
 from threadlog.messages import Message, UserMessage
@@ -308,10 +308,11 @@ REPLAY = """
 import asyncio, sys
 from pathlib import Path
 from threadlog import Checkpointer
-from threadlog.importing.import_log import parse_line
+from threadlog.importing import parse_conversation, read_file
 
 async def main(url, file, writer):
-    conversations = [parse_line(line, f"t{n}") for n, line in enumerate(Path(file).open("rb"))]
+    items = read_file(Path(file).open("rb"))
+    conversations = [parse_conversation(item.raw, f"t{item.number}") for item in items]
     async with Checkpointer(url) as checkpointer:
         print("ready", flush=True)
         sys.stdin.readline()
@@ -336,7 +337,9 @@ async def test_four_processes_replay_real_conversations_into_the_same_threads(
     total = 0
     async with Checkpointer(database_url) as checkpointer:
         with file.open("rb") as lines:
-            replayed = [parse_line(line, f"t{n}") for n, line in enumerate(lines)]
+            replayed = [
+                parse_conversation(item.raw, f"t{item.number}") for item in read_file(lines)
+            ]
         for conversation in replayed:
             stored = await checkpointer.read(conversation.thread_id)
             total += len(stored)

@@ -1,6 +1,7 @@
 """Importing conversations: all of them, once, whatever happens meanwhile."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from sqlalchemy import text
 from tests.support.conversations import FILES, conversations
 from tests.support.databases import on_connection
 from tests.support.processes import PythonProcess
-from tests.support.transcripts import write_transcript
 from threadlog import Checkpointer
 from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import (
@@ -20,15 +20,16 @@ from threadlog.errors import (
     InvalidMessageError,
     TooLargeError,
 )
-from threadlog.importing.import_log import Conversation, import_into, parse_line
-from threadlog.messages import TextContent, UserMessage
+from threadlog.formats import to_openai_chat
+from threadlog.importing.import_log import Conversation, import_into, parse_conversation
+from threadlog.messages import JsonObject, TextContent, UserMessage
 
 
 def conversation(*texts: str, **extra: Any) -> Conversation:
     """Create a conversation of thread ``t`` with so many messages of a person."""
     messages = [{"role": "user", "content": said} for said in texts]
     line = {"thread_id": "t", "extra": extra, "messages": messages}
-    return parse_line(json.dumps(line).encode(), "unused")
+    return parse_conversation(line, "unused")
 
 
 def lines(file: Path) -> list[dict[str, Any]]:
@@ -58,7 +59,7 @@ async def assert_holds(url: str, expected: list[dict[str, Any]]) -> None:
             assert data is not None
             system = data.extra.pop("system", None)
             assert data.extra == line["extra"]
-            written: list[Any] = write_transcript(data.messages, system=system)
+            written: list[Any] = to_openai_chat(data.messages, system=system)
             assert comparable(written) == comparable(line["messages"])
 
 
@@ -157,6 +158,38 @@ async def test_another_conversation_is_refused(checkpointer: Checkpointer) -> No
     assert len(data.messages) == 2
 
 
+async def test_import_into_recognises_values_that_were_once_kept_by_their_own_names(
+    checkpointer: Checkpointer,
+) -> None:
+    """Files that were imported before `threadlog.formats` are imported again without doubles."""
+    metadata: JsonObject = {"reasoning": "b", "name": "ann"}
+    older = UserMessage(content=[TextContent(text="a")], metadata=metadata)
+    await checkpointer.append("t", [older])
+    first = {"role": "user", "content": "a", "name": "ann", "reasoning": "b"}
+    second = {"role": "assistant", "content": "c"}
+    grown = parse_conversation({"thread_id": "t", "messages": [first, second]}, "")
+    assert grown.messages[0] != older
+    assert await import_into(checkpointer, grown) == 1
+    other = parse_conversation({"thread_id": "t", "messages": [first | {"reasoning": "c"}]}, "")
+    with pytest.raises(ConversationError, match="already contains another conversation"):
+        await import_into(checkpointer, other)
+    assert [stored.message for stored in await checkpointer.read("t", limit=1)] == [older]
+
+
+async def test_import_into_of_two_files_of_one_name_keeps_them_apart(
+    checkpointer: Checkpointer,
+) -> None:
+    files = [[{"role": "user", "content": said}] for said in ("a", "b")]
+    for expected in ([1, 1], [0, 0]):
+        found = [
+            await import_into(checkpointer, parse_conversation(raw, "train:1")) for raw in files
+        ]
+        assert found == expected
+    ids = sorted(thread.thread_id for thread in await checkpointer.list_threads())
+    assert ids[0] == "train:1"
+    assert re.fullmatch("train:1:[0-9a-f]{16}", ids[1])
+
+
 async def test_metadata_that_was_edited_with_sql_does_not_matter(database_url: str) -> None:
     """The payload is compared, not the column that an application may edit."""
     async with Checkpointer(database_url) as checkpointer:
@@ -181,7 +214,7 @@ async def test_a_bad_message_leaves_nothing_behind(checkpointer: Checkpointer) -
         {"role": "user", "content": "a"},
         {"role": "user", "content": "\ud800"},
     ]
-    bad = parse_line(json.dumps({"thread_id": "t", "messages": messages}).encode(), "")
+    bad = parse_conversation({"thread_id": "t", "messages": messages}, "")
     with pytest.raises(InvalidMessageError, match=r"messages\[2\]"):
         await import_into(checkpointer, bad)
     assert await checkpointer.load("t") is None
@@ -207,10 +240,7 @@ async def test_a_thread_id_that_cannot_be_a_key_is_refused(checkpointer: Checkpo
 def test_a_line_may_have_any_of_three_forms() -> None:
     messages = [{"role": "user", "content": "a"}]
     full = {"thread_id": "own", "extra": {"a": 1}, "messages": messages}
-    read = [
-        parse_line(json.dumps(line).encode(), "file:7")
-        for line in (full, {"messages": messages}, messages)
-    ]
+    read = [parse_conversation(line, "file:7") for line in (full, {"messages": messages}, messages)]
     assert [(line.thread_id, line.extra) for line in read] == [
         ("own", {"a": 1}),
         ("file:7", {}),
@@ -220,25 +250,32 @@ def test_a_line_may_have_any_of_three_forms() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "reason"),
+    ("raw", "reason"),
     [
-        (b"nonsense", "The line is not JSON: Expecting value at character 1."),
-        (b"{}", "The line is neither a list of messages nor has 'messages'."),
-        (b"3", "The line is neither a list of messages nor has 'messages'."),
-        (b'{"messages": [], "tags": []}', "The line has 'tags', which cannot be stored."),
+        ({}, "The conversation has none of messages, conversations, input."),
+        (3, "messages must be a list, not int."),
         (
-            b'{"messages": [{"role": "system", "content": "a"}], "extra": {"system": "b"}}',
+            {"messages": [{"role": "system", "content": "a"}], "extra": {"system": "b"}},
             "extra['system'] differs from the system message.",
         ),
+        (
+            {"messages": [{"role": "system", "content": "a"}], "system": "b"},
+            "messages[0] differs from the conversation's system message.",
+        ),
+        (
+            {"messages": [], "extra": {"tools": []}, "tools": [{}]},
+            "extra['tools'] differs from the conversation's 'tools'.",
+        ),
+        ({"messages": [], "system": 1}, "system is not text, which cannot be stored."),
     ],
 )
-def test_a_line_that_is_no_conversation_is_refused(line: bytes, reason: str) -> None:
+def test_parse_conversation_that_is_none_is_refused(raw: object, reason: str) -> None:
     with pytest.raises(ConversationError) as caught:
-        parse_line(line, "file:1")
+        parse_conversation(raw, "file:1")
     assert str(caught.value) == reason
 
 
 def test_extra_must_be_an_object() -> None:
     """Extra is checked as that of the API."""
     with pytest.raises(InvalidJsonError, match="extra must be a dict, not list"):
-        parse_line(b'{"messages": [], "extra": [1]}', "file:1")
+        parse_conversation({"messages": [], "extra": [1]}, "file:1")

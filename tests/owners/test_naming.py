@@ -1,6 +1,5 @@
 """Naming the owner of a thread: by whatever creates it, by a fork, and by an import."""
 
-import json
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -12,7 +11,7 @@ from tests.support.factories import HitlRequestFactory, UserFactory
 from tests.support.ways import ensure_schema, host_engine
 from threadlog import Checkpointer
 from threadlog.errors import CubepiSchemaUninitialized, InvalidIdError, ThreadOwnedError
-from threadlog.importing.import_log import import_into, parse_line
+from threadlog.importing.import_log import import_into, parse_conversation
 
 pytestmark = pytest.mark.every_way
 
@@ -143,14 +142,13 @@ async def test_deleting_a_thread_deletes_its_owner(checkpointer: Checkpointer) -
     assert await _owners(checkpointer) == {"t": "bob"}
 
 
-def _conversation(thread_id: str) -> bytes:
-    messages = [{"role": "user", "content": "hi"}]
-    return json.dumps({"thread_id": thread_id, "messages": messages}).encode()
+def _conversation(thread_id: str) -> dict[str, Any]:
+    return {"thread_id": thread_id, "messages": [{"role": "user", "content": "hi"}]}
 
 
 async def test_importing_names_the_owner(database_url: str) -> None:
     async with Checkpointer(database_url) as checkpointer:
-        one = parse_line(_conversation("a"), "line")
+        one = parse_conversation(_conversation("a"), "line")
         assert await import_into(checkpointer, one, owner="ann") == 1
         assert await import_into(checkpointer, one, owner="ann") == 0
         with pytest.raises(ThreadOwnedError):
@@ -158,7 +156,7 @@ async def test_importing_names_the_owner(database_url: str) -> None:
         bobs = checkpointer.scoped("bob")
         with pytest.raises(ThreadOwnedError):
             await import_into(bobs, one)
-        assert await import_into(bobs, parse_line(_conversation("b"), "line")) == 1
+        assert await import_into(bobs, parse_conversation(_conversation("b"), "line")) == 1
         assert await _owners(checkpointer) == {"a": "ann", "b": "bob"}
 
 

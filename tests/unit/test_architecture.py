@@ -46,7 +46,8 @@ MAY_IMPORT = {
     "scoped_client": TRANSACTIONS | {"log"},
     "checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
     "sync_checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
-    "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer"},
+    "formats": {"encoding"},
+    "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer", "formats"},
     "migrating": {"schema"},
     "database": TRANSACTIONS
     | {"checkpointer", "sync_checkpointer", "graph", "langgraph", "schema"},
@@ -63,7 +64,8 @@ MAY_IMPORT = {
     "cubeloop": {"threadlog", "log"},
     "cubepi": {"threadlog", "log"},
     "skeino": {"graph", "langgraph", "persistence"},
-    "cli": TRANSACTIONS | {"checkpointer", "copying", "graph", "importing", "log", "schema"},
+    "cli": TRANSACTIONS
+    | {"checkpointer", "copying", "formats", "graph", "importing", "log", "schema"},
     "__main__": {"cli"},
 }
 """The rooms that a room may import: docs/architecture.md draws them."""

@@ -16,6 +16,7 @@ SURFACE: Final = Path(__file__).with_name("public_surface.txt")
 MODULES: Final = (
     "threadlog",
     "threadlog.messages",
+    "threadlog.formats",
     "threadlog.errors",
     "threadlog.events",
     "threadlog.otel",

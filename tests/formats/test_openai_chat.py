@@ -1,4 +1,4 @@
-"""Conversion between chat-completions form and threadlog's messages."""
+"""OpenAI's chat completions, and JSON that can be stored."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.transcripts import write_transcript
 from threadlog.errors import ConversationError
-from threadlog.importing.chat_completions import (
-    parse_json,
-    read_transcript,
-)
+from threadlog.formats import from_openai_chat, to_openai_chat
+from threadlog.formats.json_text import parse_json
 from threadlog.messages import (
     AssistantMessage,
     ImageContent,
@@ -37,8 +34,8 @@ def call(arguments: str = "{}", **changes: Any) -> dict[str, Any]:
 def test_what_was_read_is_written_back_equal(line: str) -> None:
     """Reading loses nothing of the sample."""
     raw = json.loads(line)["messages"]
-    system, messages = read_transcript(raw)
-    written = write_transcript(messages, system=system)
+    system, messages, _ = from_openai_chat(raw)
+    written = to_openai_chat(messages, system=system)
     for message in [*raw, *written]:
         for made in message.get("tool_calls", []):
             made["function"]["arguments"] = json.loads(made["function"]["arguments"])
@@ -48,19 +45,29 @@ def test_what_was_read_is_written_back_equal(line: str) -> None:
 @pytest.mark.parametrize("arguments", ["", " ", "{}"])
 def test_call_without_parameters_has_no_arguments(arguments: str) -> None:
     """Providers write "" where the function has no parameters."""
-    _, (message,) = read_transcript([call(arguments)])
+    _, (message,), _ = from_openai_chat([call(arguments)])
     assert message.content == [ToolCall(id="c1", name="f", arguments={})]
+
+
+def test_from_openai_chat_keeps_arguments_that_are_the_text_of_a_text() -> None:
+    """A file of OpenAI's cookbook has such lines."""
+    raw = [call(json.dumps('{"a": 1}'))]
+    messages = from_openai_chat(raw).messages
+    assert messages[0].content == [ToolCall(id="c1", name="f", arguments={"a": 1})]
+    assert to_openai_chat(messages) == raw
+    with pytest.raises(ConversationError, match="arguments is the JSON of a text"):
+        from_openai_chat(raw, unknown="refuse")
 
 
 def test_call_with_index_of_stream_is_read() -> None:
-    _, (message,) = read_transcript([call(index=0)])
+    _, (message,), _ = from_openai_chat([call(index=0)])
     assert message.content == [ToolCall(id="c1", name="f", arguments={})]
-    with pytest.raises(ConversationError, match="'index', which cannot be stored"):
-        read_transcript([call(index="0")])
+    with pytest.raises(ConversationError, match=r"tool_calls\[0\].index has no field"):
+        from_openai_chat([call(index=1)], unknown="refuse")
 
 
 def test_each_role_becomes_its_message() -> None:
-    system, messages = read_transcript(
+    system, messages, _ = from_openai_chat(
         [
             {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
             USER | {"name": "ann"},
@@ -84,9 +91,9 @@ def test_each_role_becomes_its_message() -> None:
 def test_nothing_and_empty_text_are_kept_apart() -> None:
     """Null gives no block and an empty string an empty block."""
     raw = [{"role": "assistant", "content": None}, {"role": "assistant", "content": ""}]
-    messages = read_transcript(raw).messages
+    messages = from_openai_chat(raw).messages
     assert [message.content for message in messages] == [[], [TextContent(text="")]]
-    assert write_transcript(messages) == raw
+    assert to_openai_chat(messages) == raw
 
 
 def test_images_keep_their_url_and_media_type() -> None:
@@ -95,18 +102,18 @@ def test_images_keep_their_url_and_media_type() -> None:
         {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}},
     ]
     raw = [{"role": "user", "content": parts}]
-    (message,) = read_transcript(raw).messages
+    (message,) = from_openai_chat(raw).messages
     first, second = message.content
     assert isinstance(first, ImageContent)
     assert isinstance(second, ImageContent)
     assert (first.source, first.media_type) == ("data:image/webp;base64,AAAA", "image/webp")
     assert (second.source, second.media_type) == ("https://example.com/a.png", "")
-    assert write_transcript([message]) == raw
+    assert to_openai_chat([message]) == raw
 
 
 def test_refusals_go_into_metadata() -> None:
     part = [{"type": "text", "text": "Sorry."}, {"type": "refusal", "refusal": "No."}]
-    messages = read_transcript(
+    messages = from_openai_chat(
         [
             {"role": "assistant", "content": None, "refusal": "Never."},
             {"role": "assistant", "content": part},
@@ -116,49 +123,120 @@ def test_refusals_go_into_metadata() -> None:
     assert messages[1].content == [TextContent(text="Sorry.")]
 
 
-def test_fields_that_have_no_place_go_into_metadata() -> None:
-    """An unknown field is kept under its own name."""
-    raw = [{"role": "assistant", "content": "a", "reasoning_content": "because", "audio": None}]
-    (message,) = read_transcript(raw).messages
-    assert message.metadata == {"reasoning_content": "because"}
+def test_from_openai_chat_keeps_unknown_values_under_one_key_and_writes_them_back() -> None:
+    raw: list[Any] = [
+        {
+            "role": "user",
+            "name": "ann",
+            "content": [
+                {"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}},
+                {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}},
+                {"type": "image_url", "image_url": {"url": "https://a.b", "a/b~c": 1}},
+            ],
+        },
+        {"role": "assistant", "content": "a", "reasoning_content": "because", "audio": None},
+        {"role": "assistant", "content": None, "tool_calls": [{"type": "custom", "custom": {}}]},
+        {"role": "system", "content": "late"},
+    ]
+    messages = from_openai_chat(raw).messages
+    assert [message.metadata for message in messages] == [
+        {
+            "name": "ann",
+            "unmodeled": {
+                "openai_chat": {
+                    "/content/0": raw[0]["content"][0],
+                    "/content/1/cache_control": {"type": "ephemeral"},
+                    "/content/2/image_url/a~1b~0c": 1,
+                }
+            },
+        },
+        {"unmodeled": {"openai_chat": {"/reasoning_content": "because"}}},
+        {"unmodeled": {"openai_chat": {"/tool_calls/0": {"type": "custom", "custom": {}}}}},
+        {"unmodeled": {"openai_chat": {"/role": "system"}}},
+    ]
+    del raw[1]["audio"]
+    assert to_openai_chat(messages) == raw
+
+
+def test_to_openai_chat_ignores_the_order_of_kept_values() -> None:
+    """A JSON column of MySQL and PostgreSQL orders its keys anew."""
+    parts = [{"type": "audio" if n % 2 else "text", "text": f"{n}"} for n in range(12)]
+    (message,) = from_openai_chat([{"role": "user", "content": parts}]).messages
+    kept: Any = message.metadata["unmodeled"]
+    kept["openai_chat"] = dict(reversed(kept["openai_chat"].items()))
+    assert to_openai_chat([message]) == [{"role": "user", "content": parts}]
+
+
+def test_to_openai_chat_of_a_message_that_was_changed_leaves_out_what_has_no_place() -> None:
+    parts = [{"type": "text", "text": "a", "cache_control": {}}]
+    (message,) = from_openai_chat([{"role": "user", "content": parts}]).messages
+    assert to_openai_chat([message.model_copy(update={"content": []})]) == [
+        {"role": "user", "content": None}
+    ]
+
+
+def test_from_openai_chat_keeps_the_other_values_of_a_conversation_in_extra() -> None:
+    """The line of a fine-tuning file has tools beside its messages."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {}}}]
+    raw = {"system": "s", "messages": [USER], "tools": tools, "parallel_tool_calls": False}
+    system, messages, extra = from_openai_chat(raw)
+    assert (system, len(messages)) == ("s", 1)
+    assert extra == {"tools": tools, "parallel_tool_calls": False}
+    with pytest.raises(ConversationError, match="tools has no field in threadlog's messages"):
+        from_openai_chat(raw, unknown="refuse")
+
+
+def test_from_openai_chat_keeps_the_other_values_of_a_system_message_in_extra() -> None:
+    raw = [{"role": "system", "content": "a", "name": "b"}]
+    system, _, extra = from_openai_chat(raw)
+    assert system == "a"
+    assert extra == {"unmodeled": {"openai_chat": {"/messages/0/name": "b"}}}
 
 
 def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
     message = AssistantMessage(
         content=[ThinkingContent(thinking="hm"), TextContent(text="a")], metadata={"private": 1}
     )
-    assert write_transcript([message]) == [{"role": "assistant", "content": "a"}]
+    assert to_openai_chat([message]) == [{"role": "assistant", "content": "a"}]
 
 
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
         ("text", "messages must be a list, not str."),
-        ([USER, {"role": "system", "content": "late"}], "messages[1] is a system message, which"),
+        (
+            [USER, {"role": "system", "content": "late"}],
+            "messages[1].role is a system message after the first",
+        ),
         ([{"role": "robot"}], "messages[0] has the unknown role 'robot'."),
         (["hello"], "messages[0] must be an object, not str."),
+        (
+            [{"role": "user", "content": [{"type": "text", "value": "a"}]}],
+            "messages[0].content[0] has the type 'text' and lacks its value.",
+        ),
+        ([{"role": "user", "content": [{"text": "a"}]}], "messages[0].content[0] has no type."),
         ([{"role": "user", "content": 3}], "messages[0].content must be a list, not int."),
         (
             [{"role": "user", "content": [{"type": "input_audio"}]}],
-            "messages[0].content[0] is a part that cannot be stored (type 'input_audio').",
+            "messages[0].content[0] has no field in threadlog's messages. Use unknown=",
         ),
         (
             [{"role": "user", "content": [{"type": "text", "text": "a", "cache_control": {}}]}],
-            "messages[0].content[0] is a part that cannot be stored",
+            "messages[0].content[0].cache_control has no field",
         ),
-        ([{"role": "system", "content": "a", "name": "b"}], "the 'name' of a system message"),
+        ([{"role": "system", "content": "a", "name": "b"}], "messages[0].name has no field"),
         (
             [{"role": "system", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}],
-            "a system message can be stored only if it is text",
+            "messages[0] is a system message that is not text, which cannot be stored.",
         ),
         ([call("{")], "messages[0].tool_calls[0].function.arguments is not JSON: "),
         ([call("[1]")], "function.arguments must be a JSON object, not list."),
         ([call('{"a": NaN}')], "function.arguments is not JSON that can be stored: NaN is"),
         ([call('{"a": 1e999}')], "a number is too large"),
         ([call('{"a": 1, "a": 2}')], "an object has the same key twice"),
-        ([call(type="custom")], "messages[0].tool_calls[0] has the unknown type 'custom'."),
+        ([call(type="custom")], "messages[0].tool_calls[0] has no field"),
         ([call(function=None)], "messages[0].tool_calls[0] has no function."),
-        ([call(index=True)], "messages[0].tool_calls[0] has 'index', which cannot be stored."),
+        ([call(index=True)], "messages[0].tool_calls[0].index has no field"),
         ([call(id=None)], "messages[0].tool_calls[0].id must be a string, not null."),
         ([{"role": "tool", "content": "a"}], "messages[0].tool_call_id must be a string, not null"),
         (
@@ -181,7 +259,7 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
 def test_what_cannot_be_kept_is_refused(raw: object, reason: str) -> None:
     """Reading drops nothing silently, and names the place."""
     with pytest.raises(ConversationError) as caught:
-        read_transcript(raw)
+        from_openai_chat(raw, unknown="refuse")
     assert reason in str(caught.value)
 
 
