@@ -32,7 +32,7 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
 
 
 def test_check_looks_at_the_parts_that_are_there(server_database: str) -> None:
-    graph, every, messages = (9, 25, 11) if server_database.startswith("postgresql") else (8, 21, 9)
+    graph, every, messages = (9, 39, 11) if server_database.startswith("postgresql") else (8, 33, 9)
     threadlog("migrate", server_database, "--part", "graph")
     assert len(threadlog("check", server_database).stdout.splitlines()) == graph
     threadlog("migrate", server_database)
