@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, Final, TypeAlias, cast
 
 from threadlog.encoding.statement_size import (
@@ -33,6 +34,8 @@ _IDS: Final = 8_000
 
 # Run ids in one statement: few enough for every server.
 _RUNS_AT_ONCE: Final = 500
+
+_ROWS: Final = attrgetter("rows")
 
 
 @dataclass
@@ -261,12 +264,12 @@ class AppendTransaction:
         return _seqs_after(self._after_seqs[number], request)
 
     def _insert(self, uow: UnitOfWork) -> None:
-        placed = [(self._requests[number], seq) for number, seq in self._after_seqs.items()]
         if len(self._requests) == 1:
-            for request, seq in placed:
-                batches = (batch.rows for batch in request.batches)
-                uow.messages.insert(request.thread_id, seq, batches)
-        elif placed:
+            for number, seq in self._after_seqs.items():
+                request = self._requests[number]
+                uow.messages.insert(request.thread_id, seq, map(_ROWS, request.batches))
+        elif self._after_seqs:
+            placed = [(self._requests[number], seq) for number, seq in self._after_seqs.items()]
             uow.messages.insert_together(
                 PlacedMessages(request.thread_id, seq, request.messages) for request, seq in placed
             )
