@@ -317,7 +317,9 @@ class MessageRepository(Repository):
     def _found_at(self, placed: PlacedMessages) -> set[_MessageKey]:
         thread_id, after, messages = placed
         keys = {"thread_id": thread_id, "after": after, "last": after + len(messages)}
-        return {cast("_MessageKey", tuple(row)) for row in self.uow.execute(_STORED, keys)}
+        # Committed rows, as under REPEATABLE READ the snapshot may be older than the lock.
+        stored = subquery_lock(self.uow.dialect)(_STORED)
+        return {cast("_MessageKey", tuple(row)) for row in self.uow.execute(stored, keys)}
 
     def turn_start(self, thread_id: str, before_seq: int) -> int:
         """Return the seq of the last user message before a seq. Return 1 if not found."""

@@ -330,6 +330,23 @@ async def test_a_key_is_seen_behind_an_old_snapshot(server_name: str, server_url
     await hosts.dispose()
 
 
+async def test_a_key_behind_an_old_snapshot_is_refused_for_other_messages(
+    server_name: str, server_url: str
+) -> None:
+    """At REPEATABLE READ the messages of the key are compared, though the snapshot has none."""
+    hosts = host_engine(server_url, isolation_level="REPEATABLE READ")
+    async with Checkpointer(engine=hosts) as own, Checkpointer(server_url) as other:
+        await own.append("t", said("first"))
+        async with AsyncSession(hosts) as session:
+            await own.bind(session).load("t")
+            assert await other.append("t", said("a"), key="k") == [2]
+            with pytest.raises((AppendKeyReusedError, DeadlockError)) as caught:
+                await own.bind(session).append("t", said("b"), key="k")
+            assert caught.type is AppendKeyReusedError or server_name != "mysql"
+            await session.rollback()
+    await hosts.dispose()
+
+
 # --- Statements --------------------------------------------------------------------
 
 
