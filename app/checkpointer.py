@@ -601,7 +601,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             thread_id: the thread.
             request: the question; None removes what is pending, with its run id.
             run_id: the run that asks.
-            owner: with a question, the owner of the thread, which a thread without an owner gets.
+            owner: the owner of the thread. A question gives it to a thread without an owner.
             claim: a claim with a lease. Nothing is changed if the lease was taken over.
 
         Raises:

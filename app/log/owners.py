@@ -139,6 +139,18 @@ def lock_for(uow: UnitOfWork, thread_id: str, owner: str, *, adopt: bool) -> Non
         raise ThreadOwnedError(thread_id=thread_id)
 
 
+def check_thread_owner(uow: UnitOfWork, thread_id: str, owner: str) -> None:
+    """Lock a thread if it exists, and check that it belongs to no other owner.
+
+    Raises:
+        ThreadOwnedError: the thread belongs to another owner.
+    """
+    require_control(uow)
+    found = uow.owners.lock(thread_id)
+    if found is not None and found.owner not in {None, owner}:
+        raise ThreadOwnedError(thread_id=thread_id)
+
+
 @cache
 def _signature(operation: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(operation)

@@ -12,7 +12,7 @@ from threadlog.errors import (
 )
 from threadlog.log.conditions import check_claim, check_held, fence_of, lease_lost
 from threadlog.log.framework_types import FrameworkTypes, RequestT
-from threadlog.log.owners import write_thread
+from threadlog.log.owners import check_thread_owner, resolve_owner, write_thread
 from threadlog.log.results import Claim
 from threadlog.models import Thread
 from threadlog.repositories import UnitOfWork
@@ -34,6 +34,7 @@ def save_pending_request(
     check_id(thread_id)
     if claim is not None:
         check_claim(claim, thread_id)
+    resolve_owner(transactions, owner)  # checks it
     content: dict[str, Any] | None = None
     if request is not None:
         if run_id is not None:
@@ -44,6 +45,8 @@ def save_pending_request(
     def save(uow: UnitOfWork) -> None:
         fence = fence_of(uow, claim)
         if content is None:
+            if owner is not None:
+                check_thread_owner(uow, thread_id, owner)
             written = uow.pending_requests.clear(thread_id, fence)
         else:
             written = uow.pending_requests.save(thread_id, content, run_id, fence)

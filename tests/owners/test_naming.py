@@ -10,7 +10,12 @@ from tests.support.databases import execute
 from tests.support.factories import HitlRequestFactory, UserFactory
 from tests.support.ways import ensure_schema, host_engine
 from threadlog import Checkpointer
-from threadlog.errors import CubepiSchemaUninitialized, InvalidIdError, ThreadOwnedError
+from threadlog.errors import (
+    CubepiSchemaUninitialized,
+    InvalidIdError,
+    InvalidInputError,
+    ThreadOwnedError,
+)
 from threadlog.importing.import_log import import_into, parse_conversation
 
 pytestmark = pytest.mark.every_way
@@ -53,6 +58,26 @@ async def test_a_thread_without_an_owner_gets_the_named_one(
     await FIRST_WRITES["append"](checkpointer)
     await FIRST_WRITES["append"](checkpointer, owner="ann")
     assert await _owners(checkpointer) == {"t": "ann"}
+
+
+async def test_a_question_is_not_removed_for_another_owner(checkpointer: Checkpointer) -> None:
+    await checkpointer.save_pending_request("t", HitlRequestFactory(), owner="ann")
+    with pytest.raises(ThreadOwnedError) as caught:
+        await checkpointer.save_pending_request("t", None, owner="bob")
+    assert caught.value.thread_id == "t"
+    assert await checkpointer.load_pending_request("t") is not None
+    await checkpointer.save_pending_request("t", None, owner="ann")
+    assert await checkpointer.load_pending_request("t") is None
+
+
+async def test_removing_a_question_names_no_owner(checkpointer: Checkpointer) -> None:
+    await checkpointer.save_pending_request("nobodys", HitlRequestFactory())
+    for thread_id in ("nobodys", "unknown"):
+        await checkpointer.save_pending_request(thread_id, None, owner="ann")
+    assert await _owners(checkpointer) == {"nobodys": None}
+    assert await checkpointer.load_pending_request("nobodys") is None
+    with pytest.raises(InvalidInputError):
+        await checkpointer.scoped("bob").save_pending_request("nobodys", None, owner="ann")
 
 
 async def _talk(checkpointer: Checkpointer, thread_id: str, owner: str | None) -> None:
