@@ -23,7 +23,7 @@ from threadlog.log.message_codec import MessageT
 from threadlog.log.owners import lock_for, resolve_owner
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.message import NewMessage, PlacedMessages
-from threadlog.repositories.log.thread import ThreadTail
+from threadlog.repositories.log.thread import NO_TAIL, ThreadTail
 from threadlog.runtime.transactions import TransactionRunner
 
 # Messages that are appended in one statement, and bytes of their rows: its text differs with their
@@ -279,14 +279,24 @@ def _lock_one(
     uow: UnitOfWork, request: AppendRequest, *, is_new: bool
 ) -> tuple[Mapping[str, ThreadTail], set[tuple[str, str]]]:
     """Lock one thread, creating it if need be, and look for completed runs."""
-    run_ids = request.run_ids
-    control = None if request.conditions is None else request.conditions.keys
+    run_ids, conditions = request.run_ids, request.conditions
+    control = None if conditions is None else conditions.keys
     if control is not None:
         require_control(uow)
-    if request.conditions is not None and request.conditions.scope is not None:
-        lock_for(uow, request.thread_id, request.conditions.scope, adopt=False)
+    # In a session of the application a refused append would leave a new thread behind.
+    creates = conditions is None or not conditions.needs_thread
+    if (
+        conditions is not None
+        and conditions.scope is not None
+        and not lock_for(uow, request.thread_id, conditions.scope, adopt=False, creates=creates)
+    ):
+        return {request.thread_id: NO_TAIL}, set()
     tail = uow.threads.lock_tail(
-        request.thread_id, run_ids[:_RUNS_AT_ONCE], is_new=is_new, control=control
+        request.thread_id,
+        run_ids[:_RUNS_AT_ONCE],
+        is_new=is_new,
+        control=control,
+        creates=creates,
     )
     completed = tail.completed_run
     for start in range(_RUNS_AT_ONCE, len(run_ids), _RUNS_AT_ONCE):

@@ -38,6 +38,11 @@ class AppendConditions:
             return None
         return ControlKeys(self.claim.run_id if self.claim else "", self.key or "")
 
+    @property
+    def needs_thread(self) -> bool:
+        """True if the conditions fail on a thread that does not exist."""
+        return self.claim is not None or bool(self.if_last_seq)
+
     def check_arguments(self, thread_id: str) -> None:
         """Check what the caller passed.
 

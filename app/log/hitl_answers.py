@@ -40,7 +40,7 @@ def save_hitl_answer(
     check_id(question_id, "question_id")
     value = to_json_value(answer, "answer")
     check_size(value, "answer", transactions.statement_limit)
-    write_thread(transactions, thread_id, owner, save)
+    write_thread(transactions, thread_id, owner, save, claim=claim)
 
 
 def load_hitl_answer(

@@ -7,7 +7,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadOwnedError
-from threadlog.log.conditions import check_in_scope, require_control
+from threadlog.log.conditions import check_in_scope, fence_of, lease_lost, require_control
+from threadlog.log.results import Claim
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.scoped import NoRows, OwnedReads
 from threadlog.runtime.transactions import TransactionRunner
@@ -94,6 +95,7 @@ def write_thread(
     owner: str | None,
     work: Callable[[UnitOfWork], T],
     *,
+    claim: Claim | None = None,
     idempotent: bool = True,
 ) -> T:
     """Run a unit of work on a thread that is created if it does not exist.
@@ -103,23 +105,30 @@ def write_thread(
         thread_id: the thread.
         owner: the owner of the thread; None for the scope's, or for no owner.
         work: the unit of work.
+        claim: a claim with a lease. If it was taken over the thread gets no owner.
         idempotent: see `TransactionRunner.write`.
 
     Raises:
         ThreadOwnedError: the thread belongs to another owner, or in a scope to none.
+        LeaseLostError: the claim's lease was taken over.
     """
     runner, named = resolve_owner(transactions, owner)
     if named is None:
         return runner.write(work, idempotent=idempotent)
 
     def owned(uow: UnitOfWork) -> T:
+        fence = fence_of(uow, claim)
+        if claim is not None and fence is not None and not uow.leases.lock_thread(thread_id, fence):
+            raise lease_lost(uow, claim)
         lock_for(uow, thread_id, named, adopt=runner is transactions)
         return work(uow)
 
     return runner.write(owned, idempotent=idempotent)
 
 
-def lock_for(uow: UnitOfWork, thread_id: str, owner: str, *, adopt: bool) -> None:
+def lock_for(
+    uow: UnitOfWork, thread_id: str, owner: str, *, adopt: bool, creates: bool = True
+) -> bool:
     """Lock a thread of an owner; a thread that does not exist is created for the owner.
 
     Args:
@@ -127,16 +136,23 @@ def lock_for(uow: UnitOfWork, thread_id: str, owner: str, *, adopt: bool) -> Non
         thread_id: the thread.
         owner: the owner.
         adopt: whether a thread without an owner gets this one.
+        creates: whether a thread that does not exist is created.
+
+    Returns:
+        True if the thread exists now.
 
     Raises:
         ThreadOwnedError: the thread belongs to another owner, or to none without `adopt`.
     """
     require_control(uow)
-    found = uow.owners.lock_or_create(thread_id)
+    found = uow.owners.lock_or_create(thread_id) if creates else uow.owners.lock(thread_id)
+    if found is None:
+        return False
     if found.owner is None and (adopt or found.is_new):
         uow.owners.insert(thread_id, owner)
     elif found.owner != owner:
         raise ThreadOwnedError(thread_id=thread_id)
+    return True
 
 
 def check_thread_owner(uow: UnitOfWork, thread_id: str, owner: str) -> None:

@@ -56,7 +56,7 @@ def save_pending_request(
     if content is None:  # no thread is created
         transactions.write(save, idempotent=True)
     else:
-        write_thread(transactions, thread_id, owner, save)
+        write_thread(transactions, thread_id, owner, save, claim=claim)
 
 
 def load_pending(

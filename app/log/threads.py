@@ -37,6 +37,7 @@ def save_extra(
         thread_id,
         owner,
         lambda uow: merge_extra(uow, thread_id, extra, limit, claim),
+        claim=claim,
     )
 
 

@@ -186,6 +186,10 @@ class ThreadTail(NamedTuple):
         return max(self.last_seq, self.truncated_seq)
 
 
+NO_TAIL: Final = ThreadTail(0, needs_touch=False, completed_run=None)
+"""The end of a thread that does not exist."""
+
+
 class ControlKeys(NamedTuple):
     """Keys of the rows of thread control to read together with the end of a thread."""
 
@@ -230,6 +234,7 @@ class ThreadRepository(Repository):
         *,
         is_new: bool = False,
         control: ControlKeys | None = None,
+        creates: bool = True,
     ) -> ThreadTail:
         """Lock a thread, creating it if need be, and return the end of its log.
 
@@ -242,6 +247,7 @@ class ThreadRepository(Repository):
             run_ids: runs among which to find a completed one.
             is_new: whether the thread was missing a moment ago.
             control: rows of thread control to read too, which the database must have.
+            creates: False to return `NO_TAIL` if the thread is missing.
         """
         more: dict[str, Any]
         has_control = self.uow.has_control
@@ -255,7 +261,14 @@ class ThreadRepository(Repository):
         else:
             read, more = _tail(*_IS_ANY_RUN, has_control=has_control), {"run_ids": run_ids}
         statements = locking_statements(read, self.uow.dialect)
-        seq, needs_touch, *rest = self._lock_or_create(statements, thread_id, more, is_new=is_new)
+        row = (
+            self._lock_or_create(statements, thread_id, more, is_new=is_new)
+            if creates
+            else execute_in_order(self.uow, statements, {"thread_id": thread_id, **more})
+        )
+        if row is None:
+            return NO_TAIL
+        seq, needs_touch, *rest = row
         return ThreadTail(seq, bool(needs_touch), *rest)
 
     def lock_tails(self, thread_ids: Iterable[str], *, wait: bool) -> dict[str, ThreadTail]:

@@ -4,21 +4,33 @@ import asyncio
 import random
 from collections import Counter
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.leases.expiring import MINUTE, end_leases
-from tests.leases.writing import CHANGES_NOTHING, WRITES, prepare, stored
+from tests.leases.writing import CHANGES_NOTHING, REQUEST, WRITES, Write, prepare, stored
 from tests.support.databases import engine_for
 from tests.support.factories import UserFactory
 from tests.support.seeds import FRESH
 from threadlog import Checkpointer, Claim
-from threadlog.errors import LeaseLostError, StorageError
+from threadlog.errors import LeaseLostError, StorageError, ThreadChangedError
 
 ROUNDS = 200
 AT_ONCE = 4
+
+OWNING: Final[tuple[Write, ...]] = (
+    lambda log, claim, **given: log.append(
+        claim.thread_id, [UserFactory(run_id="r")], claim=claim, **given
+    ),
+    lambda log, claim, **given: log.save_extra(claim.thread_id, {"b": 2}, claim=claim, **given),
+    lambda log, claim, **given: log.save_pending_request(
+        claim.thread_id, REQUEST, claim=claim, **given
+    ),
+    lambda log, claim, **given: log.save_hitl_answer(claim.thread_id, "q", 1, claim=claim, **given),
+)
+"""The methods that take a claim and an owner."""
 
 
 async def test_worker_that_wakes_up_beside_a_take_over_writes_before_it_or_nothing(
@@ -127,4 +139,29 @@ async def test_take_over_waits_for_the_write_of_an_open_transaction(server_url: 
             seen = await stored(log)
             await end_leases(server_url)
             assert await stored(log) == seen
+    await engine.dispose()
+
+
+async def test_a_refused_write_in_a_session_leaves_neither_thread_nor_owner(
+    server_url: str,
+) -> None:
+    """The application may commit what else it did."""
+    engine = engine_for(server_url)
+    async with Checkpointer(server_url) as log, Checkpointer(engine=engine) as other:
+        gone = await prepare(log, "gone")
+        await log.delete_thread("gone")
+        lost = await prepare(log, "lost")
+        await log.release(lost)
+        async with AsyncSession(engine) as session:
+            for bound in (other.bind(session), other.bind(session).scoped("ann")):
+                with pytest.raises(ThreadChangedError):
+                    await bound.append("new", [UserFactory()], if_last_seq=5)
+                for write in OWNING:
+                    with pytest.raises(LeaseLostError):
+                        await write(bound, gone, owner="ann")
+            for write in OWNING:
+                with pytest.raises(LeaseLostError):
+                    await write(other.bind(session), lost, owner="ann")
+            await session.commit()
+        assert [(t.thread_id, t.owner) for t in await log.list_threads()] == [("lost", None)]
     await engine.dispose()
