@@ -912,8 +912,8 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
         """
         try:
             if self._client_is_external:
-                has_control = await self.client.read(verify_log)
-                self.client.facts = replace(self.client.facts, has_control=has_control)
+                found = await self.client.read(verify_log)
+                self.client.facts = replace(self.client.facts, **found)
             else:
                 await open_client(self.client, only=self.server)
         except ThreadlogError as error:

@@ -297,8 +297,8 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         """Connect, and verify server and schema; see `Checkpointer.__aenter__`."""
         try:
             if self._client_is_external:
-                has_control = self.client.read(verify_log)
-                self.client.facts = replace(self.client.facts, has_control=has_control)
+                found = self.client.read(verify_log)
+                self.client.facts = replace(self.client.facts, **found)
             else:
                 open_sync_client(self.client)
         except ThreadlogError as error:

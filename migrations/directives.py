@@ -17,6 +17,7 @@ from threadlog.migrations.autogenerate import rendering
 from threadlog.migrations.history.control import CONTROL
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
+from threadlog.migrations.history.search import SEARCH
 from threadlog.migrations.history.server_metadata import SERVER_METADATA
 
 rendering.register()
@@ -96,8 +97,9 @@ class SchemaDirectives(MigrateOperation):
     def drop_threadlog_schema(cls, operations: Operations, version: int) -> None:
         """Drop the tables of a schema version and all conversations in them.
 
-        After `ControlDirectives.drop_threadlog_control_schema`, if the database has thread
-        control. Safe to run again after a failure, and on a database that has none of the tables.
+        After `ControlDirectives.drop_threadlog_control_schema` and
+        `SearchDirectives.drop_threadlog_search_schema`, if the database has these parts.
+        Safe to run again after a failure, and on a database that has none of the tables.
 
         Args:
             operations: passed by Alembic.
@@ -105,7 +107,7 @@ class SchemaDirectives(MigrateOperation):
 
         Raises:
             ConfigurationError: the version is unknown.
-            CubepiSchemaError: the database has tables of thread control; nothing was changed.
+            CubepiSchemaError: the database has tables of those parts; nothing was changed.
         """
         steps.drop_schema(operations, version)
 
@@ -351,3 +353,61 @@ class MetadataDirectives(MigrateOperation):
             ConfigurationError: the version is unknown.
         """
         steps.write_version(operations, version, SERVER_METADATA)
+
+
+@Operations.register_operation("create_threadlog_search_schema")
+@Operations.register_operation("drop_threadlog_search_schema")
+@Operations.register_operation("write_threadlog_search_version")
+class SearchDirectives(MigrateOperation):
+    """The ``op.`` directives of the search index."""
+
+    @classmethod
+    def create_threadlog_search_schema(cls, operations: Operations, version: int) -> None:
+        """Create the search index's tables of a schema version, and write the version.
+
+        After `SchemaDirectives.create_threadlog_schema`: they refer to the message log. Safe to
+        run again after a failure: missing tables and indexes are created, as by
+        `SchemaDirectives.create_threadlog_schema`.
+
+        Args:
+            operations: passed by Alembic.
+            version: 1 for this release.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+            CubepiSchemaMismatch: the database has tables of another version, or without a
+                version; nothing was changed.
+            CubepiSchemaUninitialized: the database lacks the message log; nothing was changed.
+        """
+        steps.create_schema(operations, version, SEARCH)
+
+    @classmethod
+    def drop_threadlog_search_schema(cls, operations: Operations, version: int) -> None:
+        """Drop the search index's tables of a schema version and all rows in them.
+
+        Safe to run again after a failure, and on a database that has none of the tables.
+
+        Args:
+            operations: passed by Alembic.
+            version: the version whose tables are dropped.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+        """
+        steps.drop_schema(operations, version, SEARCH)
+
+    @classmethod
+    def write_threadlog_search_version(cls, operations: Operations, version: int) -> None:
+        """Write a schema version to the search index's version table, replacing any other.
+
+        For a migration that autogenerate wrote from ``search_metadata``, which creates tables
+        but no rows.
+
+        Args:
+            operations: passed by Alembic.
+            version: the version that the tables have.
+
+        Raises:
+            ConfigurationError: the version is unknown.
+        """
+        steps.write_version(operations, version, SEARCH)

@@ -1,7 +1,8 @@
-"""The ORM classes of the parts of the schema, from the message log to the server metadata.
+"""The ORM classes of the parts of the schema, from the message log to the search index.
 
 Applications query these classes with their own sessions, and pass `cubepi_metadata`,
-`graph_metadata`, `store_metadata`, `control_metadata`, `server_metadata` or several of them to
+`graph_metadata`, `store_metadata`, `control_metadata`, `server_metadata`, `search_metadata` or
+several of them to
 Alembic::
 
     select(Message).where(Message.metadata_["user"].as_string() == "u1")
@@ -15,15 +16,18 @@ from threadlog.models.base import (
     EXPECTED_SCHEMA_VERSION,
     GRAPH_SCHEMA_VERSION,
     METADATA_SCHEMA_VERSION,
+    SEARCH_SCHEMA_VERSION,
     STORE_SCHEMA_VERSION,
     Base,
     ControlBase,
     GraphBase,
+    SearchBase,
     ServerBase,
     StoreBase,
     control_metadata,
     cubepi_metadata,
     graph_metadata,
+    search_metadata,
     server_metadata,
     store_metadata,
 )
@@ -32,6 +36,7 @@ from threadlog.models.checkpoint_blob import CheckpointBlob
 from threadlog.models.checkpoint_write import CheckpointWrite
 from threadlog.models.control_version import ControlVersion
 from threadlog.models.dialects.ddl import PARTITION_COUNT
+from threadlog.models.dialects.full_text import matches
 from threadlog.models.graph_version import GraphVersion
 from threadlog.models.hitl_answer import HitlAnswer
 from threadlog.models.lease import Lease
@@ -40,17 +45,21 @@ from threadlog.models.metadata_column import metadata_column
 from threadlog.models.metadata_version import MetadataVersion
 from threadlog.models.owner import Owner
 from threadlog.models.part import (
+    ALL_PARTS,
     CONTROL,
     GRAPH,
     MESSAGES,
     METADATA,
     PARTS,
+    SEARCH,
     STORE,
     PartName,
     SchemaPart,
 )
 from threadlog.models.run import Run
 from threadlog.models.schema_version import SchemaVersion
+from threadlog.models.search_row import SearchMessage, SearchRow, SearchToolCall
+from threadlog.models.search_version import SearchVersion
 from threadlog.models.store_item import StoreItem
 from threadlog.models.store_version import StoreVersion
 from threadlog.models.thread import Thread
@@ -58,6 +67,7 @@ from threadlog.models.truncation import Truncation
 from threadlog.models.write_owner import WriteOwner
 
 __all__ = [
+    "ALL_PARTS",
     "CONTROL",
     "CONTROL_SCHEMA_VERSION",
     "EXPECTED_SCHEMA_VERSION",
@@ -68,6 +78,8 @@ __all__ = [
     "METADATA_SCHEMA_VERSION",
     "PARTITION_COUNT",
     "PARTS",
+    "SEARCH",
+    "SEARCH_SCHEMA_VERSION",
     "STORE",
     "STORE_SCHEMA_VERSION",
     "AppRun",
@@ -90,6 +102,11 @@ __all__ = [
     "Run",
     "SchemaPart",
     "SchemaVersion",
+    "SearchBase",
+    "SearchMessage",
+    "SearchRow",
+    "SearchToolCall",
+    "SearchVersion",
     "ServerBase",
     "StoreBase",
     "StoreItem",
@@ -100,7 +117,9 @@ __all__ = [
     "control_metadata",
     "cubepi_metadata",
     "graph_metadata",
+    "matches",
     "metadata_column",
+    "search_metadata",
     "server_metadata",
     "store_metadata",
 ]

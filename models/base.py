@@ -19,6 +19,8 @@ CONTROL_SCHEMA_VERSION: Final = 1
 
 METADATA_SCHEMA_VERSION: Final = 1
 """The schema version of the server metadata that this release reads and writes."""
+SEARCH_SCHEMA_VERSION: Final = 1
+"""The schema version of the search index that this release reads and writes."""
 
 cubepi_metadata: Final = MetaData()
 """The five tables of the message log, for ``target_metadata`` of an Alembic environment."""
@@ -34,6 +36,8 @@ control_metadata: Final = MetaData()
 
 server_metadata: Final = MetaData()
 """The three tables of an agent server's threads and runs, for ``target_metadata`` too."""
+search_metadata: Final = MetaData()
+"""The two tables of the search index, for ``target_metadata`` too."""
 
 
 class _KeyRepr:
@@ -73,3 +77,9 @@ class ServerBase(_KeyRepr, DeclarativeBase):
     """Base of the server metadata's mapped classes."""
 
     metadata = server_metadata
+
+
+class SearchBase(_KeyRepr, DeclarativeBase):
+    """Base of the search index's mapped classes."""
+
+    metadata = search_metadata

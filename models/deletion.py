@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, event, inspect
 from threadlog.models.dialects.ddl import enforces_foreign_keys
 from threadlog.models.dialects.locking import lock_thread
 from threadlog.models.dialects.names import dialect_name
-from threadlog.models.tables import OF_CONTROL, OF_THREAD, THREADS
+from threadlog.models.tables import OF_CONTROL, OF_THREAD, SEARCH, THREADS
 from threadlog.models.thread import Thread
 
 _THREAD_ID: Final = bindparam("thread_id", type_=THREADS.c.thread_id.type)
@@ -21,14 +21,14 @@ for _table in OF_THREAD:
 def tables_of_thread(connection: Connection) -> Sequence[Table]:
     """Return the tables whose rows are to be deleted before their thread.
 
-    The database deletes the rows of thread control, unless the connection enforces no foreign
-    keys: then the tables of thread control that exist are among them.
+    The database deletes the rows of thread control and of the search index, unless the connection
+    enforces no foreign keys: then those of their tables that exist are among them.
     """
     if enforces_foreign_keys(connection.dialect.name):
         return OF_THREAD
     schemas = connection.get_execution_options().get("schema_translate_map") or {}
     existing = inspect(connection).get_table_names(schemas.get(None))
-    return (*(table for table in OF_CONTROL if table.name in existing), *OF_THREAD)
+    return (*(table for table in (*OF_CONTROL, SEARCH) if table.name in existing), *OF_THREAD)
 
 
 @event.listens_for(Thread, "before_delete", propagate=True)

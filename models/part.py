@@ -20,10 +20,12 @@ from threadlog.models.base import (
     EXPECTED_SCHEMA_VERSION,
     GRAPH_SCHEMA_VERSION,
     METADATA_SCHEMA_VERSION,
+    SEARCH_SCHEMA_VERSION,
     STORE_SCHEMA_VERSION,
     control_metadata,
     cubepi_metadata,
     graph_metadata,
+    search_metadata,
     server_metadata,
     store_metadata,
 )
@@ -33,11 +35,13 @@ from threadlog.models.graph_version import GraphVersion
 from threadlog.models.metadata_version import MetadataVersion
 from threadlog.models.owner import Owner
 from threadlog.models.schema_version import SchemaVersion
+from threadlog.models.search_row import SearchRow
+from threadlog.models.search_version import SearchVersion
 from threadlog.models.store_item import StoreItem
 from threadlog.models.store_version import StoreVersion
 from threadlog.models.thread import Thread
 
-PartName: TypeAlias = Literal["messages", "graph", "store", "control", "metadata"]
+PartName: TypeAlias = Literal["messages", "graph", "store", "control", "metadata", "search"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,21 @@ METADATA: Final = SchemaPart(
 )
 """The threads and runs of agent servers. The last part: an application may have such tables."""
 
+SEARCH: Final = SchemaPart(
+    "search",
+    search_metadata,
+    SEARCH_SCHEMA_VERSION,
+    search_metadata.tables[SearchVersion.__tablename__],
+    "threadlog_search_alembic_version",
+    SearchRow,
+)
+"""Text, tools and tokens of messages, for queries; needs the message log."""
+
 PARTS: Final = (MESSAGES, GRAPH, STORE, CONTROL, METADATA)
+"""The parts that a migration creates unless it is asked for one."""
+
+ALL_PARTS: Final = (*PARTS, SEARCH)
+"""All parts; the last is created only if it is asked for by name."""
 
 
 def _write_version(version: int, table: Table, connection: Connection, **_: Any) -> None:
@@ -138,5 +156,5 @@ def _version_at_creation(part: SchemaPart) -> None:
     event.listen(part.version_table, "after_create", write, propagate=True)  # to copies
 
 
-for _part in PARTS:
+for _part in ALL_PARTS:
     _version_at_creation(_part)

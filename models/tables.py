@@ -15,6 +15,7 @@ from threadlog.models.lease import Lease
 from threadlog.models.message import Message
 from threadlog.models.owner import Owner
 from threadlog.models.run import Run
+from threadlog.models.search_row import SearchRow
 from threadlog.models.store_item import StoreItem
 from threadlog.models.thread import Thread
 from threadlog.models.truncation import Truncation
@@ -43,3 +44,6 @@ APPEND_KEYS: Final = cast("Table", AppendKey.__table__)
 TRUNCATIONS: Final = cast("Table", Truncation.__table__)
 OF_CONTROL: Final = (OWNERS, LEASES, APPEND_KEYS, TRUNCATIONS)
 """The tables of thread control, whose rows a foreign key to `THREADS` deletes."""
+
+SEARCH: Final = cast("Table", SearchRow.__table__)
+"""The search index, whose rows a foreign key to `THREADS` deletes."""

@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index
+from sqlalchemy import BigInteger, ColumnElement, ForeignKey, Index
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from threadlog.models.base import Base
@@ -56,6 +57,16 @@ class Thread(Base):
 
     run_id: Mapped[str | None] = mapped_column(identifier())
     """The run that asked the pending question."""
+
+    @hybrid_property
+    def waiting(self) -> bool:
+        """Whether a question waits for a person's answer, also in conditions of a query."""
+        return self.pending_request is not None
+
+    @waiting.inplace.expression
+    @classmethod
+    def _waiting(cls) -> ColumnElement[bool]:
+        return cls.pending_request.is_not(None)
 
     created_at: Mapped[datetime] = mapped_column(Timestamp(), server_default=NOW)
     """Time of the first write to the thread."""

@@ -72,6 +72,10 @@ class Executor(Protocol):
     def has_control(self) -> bool:
         """Whether the database has the tables of thread control."""
 
+    @property
+    def has_search(self) -> bool:
+        """Whether the database has the search index."""
+
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the transaction."""
 

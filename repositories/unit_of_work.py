@@ -50,6 +50,7 @@ from threadlog.repositories.log.lease import LeaseRepository
 from threadlog.repositories.log.message import MessageRepository
 from threadlog.repositories.log.pending_request import PendingRequestRepository
 from threadlog.repositories.log.run import RunRepository
+from threadlog.repositories.log.search import SearchRepository
 from threadlog.repositories.log.thread import ThreadRepository
 from threadlog.repositories.log.truncation import TruncationRepository
 from threadlog.repositories.metadata.run import AppRunRepository
@@ -105,6 +106,9 @@ class UnitOfWork(ABC):
     has_control: bool = False
     """Whether the database has the tables of thread control."""
 
+    has_search: bool = False
+    """Whether the database has the search index."""
+
     def outcome_unknown(self) -> CommitOutcomeUnknownError:
         """Return the public error of the last of `lost_commits`."""
         return CommitOutcomeUnknownError(self.lost_commits[-1].reason)
@@ -159,6 +163,9 @@ class UnitOfWork(ABC):
 
     owners = cached_property(OwnerRepository)
     """Owners of threads."""
+
+    search = cached_property(SearchRepository)
+    """The search index."""
 
     append_keys = cached_property(AppendKeyRepository)
     """Keys of appends."""

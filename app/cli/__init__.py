@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from threadlog.cli.check import check
 from threadlog.cli.copy import copy
 from threadlog.cli.import_file import import_file
+from threadlog.cli.index import index
 from threadlog.cli.migrate import migrate
 from threadlog.cli.output import error_text, fail, prepare_stdout, without_password
 from threadlog.cli.prune import prune
@@ -59,7 +60,7 @@ app = typer.Typer(
 )
 
 app.command("import")(import_file)
-for _command in (threads, show, runs, release, prune, copy, check, migrate):
+for _command in (threads, show, runs, release, prune, copy, check, migrate, index):
     app.command()(_command)
 
 

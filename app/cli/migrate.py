@@ -9,7 +9,16 @@ import typer
 from threadlog.cli.options import DEFAULT_URL, PartOption, UrlArgument, UrlOption, one_url
 from threadlog.cli.output import fail, stdout
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.models import CONTROL, GRAPH, MESSAGES, METADATA, PARTS, STORE, PartName
+from threadlog.models import (
+    ALL_PARTS,
+    CONTROL,
+    GRAPH,
+    MESSAGES,
+    METADATA,
+    SEARCH,
+    STORE,
+    PartName,
+)
 from threadlog.schema.verify import creation_directive
 
 if TYPE_CHECKING:
@@ -27,6 +36,7 @@ _SCHEMAS: Final[dict[PartName, str]] = {
     "store": f"the memory store's schema of version {STORE.version}",
     "control": f"thread control's schema of version {CONTROL.version}",
     "metadata": f"the server metadata's schema of version {METADATA.version}",
+    "search": f"the search index's schema of version {SEARCH.version}",
 }
 _TABLES: Final[dict[PartName, str]] = {
     "messages": "message tables",
@@ -34,6 +44,7 @@ _TABLES: Final[dict[PartName, str]] = {
     "store": "memory store's tables",
     "control": "tables of thread control",
     "metadata": "server metadata's tables",
+    "search": "tables of the search index",
 }
 
 
@@ -53,9 +64,11 @@ def migrate(
     All parts of the schema: messages, the state of graphs, the memory
     store, thread control (owners, leases, append keys, truncations), and
     the metadata of an agent server (threads and runs).
-    Run again, it creates only missing tables. If the database has an
-    Alembic history of your application, add threadlog's tables to that
-    history instead: there only a part that --part names is created.
+    The search index is created only with --part search; fill it with
+    threadlog index. Run again, the command creates only missing tables.
+    If the database has an Alembic history of your application, add
+    threadlog's tables to that history instead: there only a part that
+    --part names is created.
 
     \b
     Example:
@@ -76,7 +89,7 @@ def migrate(
 
 
 def _directive(name: PartName) -> str:
-    (part,) = (part for part in PARTS if part.name == name)
+    (part,) = (part for part in ALL_PARTS if part.name == name)
     return creation_directive(part)
 
 

@@ -22,7 +22,16 @@ from threadlog.copying.row_groups import (
 from threadlog.databases.urls import parse_url, show_url
 from threadlog.encoding.validation import check_id, check_ids
 from threadlog.errors import ConfigurationError
-from threadlog.models import CONTROL, MESSAGES, PARTS, STORE, PartName, SchemaPart
+from threadlog.models import (
+    ALL_PARTS,
+    CONTROL,
+    MESSAGES,
+    PARTS,
+    SEARCH,
+    STORE,
+    PartName,
+    SchemaPart,
+)
 from threadlog.models.tables import APPEND_KEYS, OWNERS, TRUNCATIONS
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import RowKey
@@ -185,7 +194,7 @@ class _Copier:
 
     async def _begin(self, part: PartName | None) -> list[RowGroup]:
         """Verify both databases. Return the groups of rows to copy or compare."""
-        parts = [one for one in PARTS if part == one.name]
+        parts = [one for one in ALL_PARTS if part == one.name]
         if parts == [STORE] and self._is_partial:
             raise ConfigurationError(
                 "Items of the memory store belong to no thread. Copy them without naming threads."
@@ -193,6 +202,11 @@ class _Copier:
         if parts == [CONTROL]:
             raise ConfigurationError(
                 "Thread control is copied with the messages. Use --part messages."
+            )
+        if parts == [SEARCH]:
+            raise ConfigurationError(
+                "The search index is not copied: a target that has it adds the messages that it "
+                "is given. Use --part messages."
             )
         # The target last: its file may have to be created.
         await greenlet_spawn(self._source.verify_server)

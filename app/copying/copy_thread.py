@@ -13,6 +13,8 @@ from threadlog.copying.paging import Page, batches_of_pages, size_in_statement
 from threadlog.copying.row_groups import RowGroup
 from threadlog.encoding.statement_size import batches
 from threadlog.errors import ColumnTooShortError, CopyEndError, StorageError, TooLargeError
+from threadlog.log.search_rows import index_missing
+from threadlog.models import tables
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.transfer import RawRow, RowKey
 from threadlog.runtime.transactions import TransactionRunner
@@ -208,6 +210,9 @@ def _put(
         if any(difference.kind == "different" for difference in found.values()):
             raise _ConflictError
         changed += write_differences(uow, page, found, pair.target.facts.statement_limit)
+    if uow.has_search and pair.group.head is tables.THREADS:
+        while index_missing(uow, pair.thread_id, pair.target.facts.statement_limit):
+            pass
     return changed
 
 

@@ -46,6 +46,9 @@ class DatabaseFacts:
     has_control: bool = False
     """Whether the database has the tables of thread control."""
 
+    has_search: bool = False
+    """Whether the database has the search index."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolSize:

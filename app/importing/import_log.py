@@ -16,6 +16,7 @@ from threadlog.formats.transcript import UNMODELED, FormatName, Unknown
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageCodec
 from threadlog.log.owners import write_thread
+from threadlog.log.search_rows import index_new
 from threadlog.log.threads import merge_extra
 from threadlog.messages import Message
 from threadlog.repositories import UnitOfWork
@@ -179,6 +180,8 @@ def _append_missing(
     if missing or not tail.last_seq:
         batches = in_batches(missing, limit)
         uow.messages.insert(thread_id, tail.allocated_seq, (batch.rows for batch in batches))
+        if uow.has_search:
+            index_new(uow, thread_id, tail.allocated_seq, missing, limit)
         if tail.needs_touch:
             uow.threads.touch(thread_id)
         if conversation.extra:

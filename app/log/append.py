@@ -21,8 +21,10 @@ from threadlog.log.conditions import AppendConditions, require_control
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
 from threadlog.log.owners import lock_for, resolve_owner
+from threadlog.log.search_rows import insert_search_rows, search_rows
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.message import NewMessage, PlacedMessages
+from threadlog.repositories.log.search import SearchValues
 from threadlog.repositories.log.thread import NO_TAIL, ThreadTail
 from threadlog.runtime.transactions import TransactionRunner
 
@@ -128,7 +130,8 @@ def append_together(
     Returns:
         The outcome of each. One alone is never `ThreadBusy`: it waits for its thread.
     """
-    transaction = AppendTransaction(requests, transactions.facts.statement_limit)
+    facts = transactions.facts
+    transaction = AppendTransaction(requests, facts.statement_limit, has_search=facts.has_search)
     if transactions.on_event is not None:
         transactions.on_event(BatchSent(len(requests)))
     return transactions.write(transaction, idempotent=True)
@@ -143,9 +146,23 @@ class AppendTransaction:
     taken for these.
     """
 
-    def __init__(self, requests: Sequence[AppendRequest], statement_limit: int) -> None:
+    def __init__(
+        self,
+        requests: Sequence[AppendRequest],
+        statement_limit: int,
+        *,
+        has_search: bool = False,
+    ) -> None:
         """Create the unit of work; see `append_together`."""
         self._requests = requests
+        self._statement_limit = statement_limit
+        self._search: list[list[list[SearchValues]]] | None = None
+        """The rows of the search index, by request and message; None if the database has none."""
+        if has_search:
+            self._search = [
+                [search_rows(message, statement_limit) for message in request.messages]
+                for request in requests
+            ]
         self._is_short = (
             len(requests) == 1
             and len(requests[0].messages) <= _FEW
@@ -169,6 +186,8 @@ class AppendTransaction:
         # One statement cannot look for messages of a lost COMMIT.
         in_one = self._is_short and not uow.lost_commits and uow.can_lock_and_append
         if in_one and (seqs := self._lock_and_append(uow)):
+            if self._search is not None:
+                self._insert_search(uow, self._search)
             return [seqs]
         tails, completed = self._lock(uow, is_new=in_one)
         self._find_stored(uow)
@@ -178,6 +197,8 @@ class AppendTransaction:
         ends = {thread_id: tail.allocated_seq for thread_id, tail in tails.items()}
         outcomes = [self._place(number, ends, completed) for number in range(len(self._requests))]
         self._insert(uow)
+        if self._search is not None:
+            self._insert_search(uow, self._search)
         written = (self._requests[number].thread_id for number in self._after_seqs)
         if touched := {thread_id for thread_id in written if tails[thread_id].needs_touch}:
             uow.threads.touch(*touched)
@@ -273,6 +294,17 @@ class AppendTransaction:
             uow.messages.insert_together(
                 PlacedMessages(request.thread_id, seq, request.messages) for request, seq in placed
             )
+
+    def _insert_search(
+        self, uow: UnitOfWork, found: Sequence[Sequence[Sequence[SearchValues]]]
+    ) -> None:
+        """Insert the rows of the search index for the messages that were inserted."""
+        placed = (
+            (self._requests[number].thread_id, after_seq + place, rows)
+            for number, after_seq in self._after_seqs.items()
+            for place, rows in enumerate(found[number], start=1)
+        )
+        insert_search_rows(uow, placed, self._statement_limit)
 
 
 def _lock_one(

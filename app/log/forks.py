@@ -75,6 +75,8 @@ def fork(
             uow.forks.copy_first(src_thread_id, new_thread_id, at_seq, extra)
         elif source.cutoff is not None:
             uow.forks.copy_finished(src_thread_id, new_thread_id, source.cutoff, extra)
+        if uow.has_search:
+            uow.search.copy(src_thread_id, new_thread_id)
         if of_fork is not None:
             uow.owners.insert(new_thread_id, of_fork)
 

@@ -38,6 +38,8 @@ def truncate(
             raise ThreadInUseError(thread_id=thread_id, run_id=state.open_run)
         last_seq = state.last_seq
         uow.truncations.remove(thread_id, after_seq, run_id, state)
+        if uow.has_search:
+            uow.search.delete_after(thread_id, after_seq)
         uow.threads.touch(thread_id)  # also so that older snapshots cannot lock the row
         return _get(uow, thread_id, last_seq)
 

@@ -290,6 +290,7 @@ class OwnedRunner(TransactionRunner):
             uow = OwnedUnitOfWork(self._source, writes=writes, part=self.part)
         uow.lost_commits = lost_commits
         uow.has_control = self.facts.has_control
+        uow.has_search = self.facts.has_search
         try:
             with uow:
                 if waiting_since is not None:
@@ -335,6 +336,7 @@ class JoinedRunner(TransactionRunner):
         """Run a block in the application's transaction."""
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             uow.has_control = self.facts.has_control
+            uow.has_search = self.facts.has_search
             return work(uow)
 
     def write(
@@ -343,6 +345,7 @@ class JoinedRunner(TransactionRunner):
         """Run a block in the application's transaction, which the application commits."""
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             uow.has_control = self.facts.has_control
+            uow.has_search = self.facts.has_search
             self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)

@@ -19,7 +19,7 @@ from threadlog.errors import (
     TooManyConnectionsError,
     UnsupportedServerError,
 )
-from threadlog.models import MESSAGES, PARTS, PartName, SchemaPart
+from threadlog.models import ALL_PARTS, MESSAGES, PartName, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.runtime.client import sleep
 from threadlog.runtime.engines import open_engine
@@ -75,8 +75,8 @@ def _inspect(transactions: TransactionRunner, name: PartName | None) -> list[Che
 def _parts(uow: UnitOfWork, name: PartName | None) -> list[SchemaPart]:
     """Return the parts to check."""
     if name is not None:
-        return [part for part in PARTS if part.name == name]
-    return [part for part in PARTS if uow.catalogue.tables(part)] or [MESSAGES]
+        return [part for part in ALL_PARTS if part.name == name]
+    return [part for part in ALL_PARTS if uow.catalogue.tables(part)] or [MESSAGES]
 
 
 def _attempt(

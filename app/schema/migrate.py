@@ -15,7 +15,7 @@ from io import StringIO
 from threading import Lock
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, inspect
 from sqlalchemy.orm import Session
 
 from threadlog.databases.base import Backend, EngineUse, PoolSize
@@ -28,7 +28,7 @@ from threadlog.errors import (
     CubepiSchemaUninitialized,
     MissingExtraError,
 )
-from threadlog.models import PARTS, PartName, SchemaPart
+from threadlog.models import ALL_PARTS, PARTS, PartName, SchemaPart
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES_OPTION
 from threadlog.runtime.client import sleep
@@ -49,6 +49,7 @@ _VERSIONS: Final[dict[PartName, str]] = {
     "store": "store_versions",
     "control": "control_versions",
     "metadata": "metadata_versions",
+    "search": "search_versions",
 }
 
 # Held while Alembic runs. The limit is long: another migration of this process may itself wait
@@ -102,7 +103,8 @@ async def upgrade(
     Args:
         url: the database, as for `Checkpointer`.
         revision: a revision's id, which needs `part` too, or ``head`` for the newest.
-        part: the name of a part, such as ``graph``; None for all.
+        part: the name of a part, such as ``graph``; None for all, except that ``search`` is only
+            completed if the database has it.
         report: called with a part and its outcome when the part is done.
 
     Returns:
@@ -114,8 +116,8 @@ async def upgrade(
         UnsupportedServerError: the server is of the wrong kind or too old.
         CubepiSchemaMismatch: the database has another version, or tables without a version;
             nothing of that part was changed.
-        CubepiSchemaUninitialized: ``control`` was named, and the database lacks the messages,
-            to which it refers; nothing was changed.
+        CubepiSchemaUninitialized: ``control`` or ``search`` was named, and the database lacks
+            the messages, to which they refer; nothing was changed.
         CubepiSchemaError: the revision is unknown to this release, or left the schema incomplete.
         CheckpointerLockTimeoutError: another migration of the database ran for too long.
         StorageError: the database refused or failed.
@@ -125,6 +127,8 @@ async def upgrade(
     def work(connection: Connection, backend: Backend) -> dict[PartName, Outcome]:
         outcomes: dict[PartName, Outcome] = {}
         for one in parts:
+            if one.name != part and one not in PARTS and not _has_tables(connection, one):
+                continue
             config = _config(one, "upgrade", chosen=part is not None)
             _run(connection, backend, config, revision, sleep)
             outcome = outcomes[one.name] = Outcome(config.attributes["outcome"])
@@ -148,14 +152,14 @@ async def downgrade(
         part: the name of a part, such as ``graph``; None for all, the last first.
 
     Raises:
-        CubepiSchemaError: thread control refers to the messages, and was not dropped before;
-            nothing was changed.
+        CubepiSchemaError: thread control or the search index refers to the messages, and was
+            not dropped before; nothing was changed.
         ThreadlogError: otherwise as `upgrade`.
     """
     parts = _parts(part, revision, common="base")
 
     def work(connection: Connection, backend: Backend) -> None:
-        for one in reversed(parts):  # thread control refers to the messages
+        for one in reversed(parts):  # the last ones refer to the messages
             _run(connection, backend, _config(one, "downgrade"), revision, sleep)
 
     await _on_connection(url, work)
@@ -192,7 +196,7 @@ def upgrade_sql(url: str | URL, *, part: PartName | None = None) -> str:
 
     Args:
         url: the database, as for `Checkpointer`.
-        part: the name of a part, such as ``graph``; None for all.
+        part: the name of a part, such as ``graph``; None for all but ``search``.
 
     Raises:
         ConfigurationError: the URL cannot be used.
@@ -202,6 +206,8 @@ def upgrade_sql(url: str | URL, *, part: PartName | None = None) -> str:
     backend_of(parsed)
     text = StringIO()
     for one in _parts(part, "head", common="head"):
+        if one.name != part and one not in PARTS:
+            continue
         config = _config(one, "upgrade", text)
         from alembic import command  # noqa: PLC0415 - Alembic is optional
 
@@ -227,11 +233,17 @@ def _parts(name: PartName | None, revision: str, *, common: str) -> list[SchemaP
             f"The revision {revision!r} belongs to one part of the schema. Name the part, such as "
             "part='messages'."
         )
-    parts = [part for part in PARTS if name in {None, part.name}]
+    parts = [part for part in ALL_PARTS if name in {None, part.name}]
     if not parts:
-        known = ", ".join(repr(part.name) for part in PARTS)
+        known = ", ".join(repr(part.name) for part in ALL_PARTS)
         raise ConfigurationError(f"The part must be one of {known}, not {name!r}.")
     return parts
+
+
+def _has_tables(connection: Connection, part: SchemaPart) -> bool:
+    """Return True if a table of a part exists; the connection has no transaction afterwards."""
+    with connection.begin():
+        return not part.tables.isdisjoint(inspect(connection).get_table_names())
 
 
 async def _on_connection(url: str | URL, work: Callable[[Connection, Backend], T]) -> T:

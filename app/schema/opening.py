@@ -10,7 +10,7 @@ from threadlog.repositories import UnitOfWork
 from threadlog.runtime.client import EngineClient, FactoryClient
 from threadlog.runtime.sync_client import SyncEngineClient, SyncFactoryClient
 from threadlog.runtime.transactions import TransactionRunner
-from threadlog.schema.verify import has_control, verify_schema
+from threadlog.schema.verify import additions, verify_schema
 
 
 async def open_client(
@@ -93,7 +93,7 @@ def open_database(
             backend.initialise_schema(uow, part)
         if verify:
             verify_schema(uow, part)
-        return DatabaseFacts(backend.statement_limit(uow), has_control(uow))
+        return DatabaseFacts(backend.statement_limit(uow), **additions(uow))
 
     changes = initialise and not engine_is_external
     return transactions.write(look) if changes else transactions.read(look)
@@ -105,17 +105,17 @@ def initialise_schema(transactions: TransactionRunner, part: SchemaPart) -> None
         transactions.write(lambda uow: transactions.backend.initialise_schema(uow, part))
 
 
-def verify_log(transactions: TransactionRunner) -> bool:
-    """Verify the message log; return True if the database has thread control too.
+def verify_log(transactions: TransactionRunner) -> dict[str, bool]:
+    """Verify the message log; return what else the database has, see `additions`.
 
     Raises:
         CubepiSchemaUninitialized: the tables or their version are missing.
         CubepiSchemaMismatch: the schema has another version.
     """
 
-    def look(uow: UnitOfWork) -> bool:
+    def look(uow: UnitOfWork) -> dict[str, bool]:
         verify_schema(uow, MESSAGES)
-        return has_control(uow)
+        return additions(uow)
 
     return transactions.read(look)
 

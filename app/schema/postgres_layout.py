@@ -4,7 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Final
 
-from threadlog.models import CONTROL, MESSAGES, PARTITION_COUNT, Message, SchemaPart
+from threadlog.models import (
+    CONTROL,
+    MESSAGES,
+    PARTITION_COUNT,
+    SEARCH,
+    Message,
+    SchemaPart,
+)
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.catalog.postgres import Collation, PostgresCatalogue
 from threadlog.schema.result import (
@@ -108,8 +115,8 @@ def _collations(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     collations = catalogue.collations(part)
     if not collations:
         return
-    # The tables of thread control are compared with those of the messages.
-    base = _base(catalogue.collations(MESSAGES) if part is CONTROL else collations)
+    # Their tables are compared with those of the messages.
+    base = _base(catalogue.collations(MESSAGES) if part in {CONTROL, SEARCH} else collations)
     wrong: defaultdict[str, dict[str, Collation]] = defaultdict(dict)
     for (table, column), collation in collations.items():
         if collation.name != base.name:

@@ -35,6 +35,7 @@ PART_SUFFIX: Final[dict[PartName, str]] = {
     "store": " of the memory store",
     "control": " of thread control",
     "metadata": " of the server metadata",
+    "search": " of the search index",
 }
 """Names the part in a message, unless it is the message log."""
 

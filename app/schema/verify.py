@@ -3,7 +3,7 @@
 from typing import Final
 
 from threadlog.errors import CubepiSchemaMismatch, CubepiSchemaUninitialized
-from threadlog.models import CONTROL, MESSAGES, SchemaPart
+from threadlog.models import CONTROL, MESSAGES, PARTS, SEARCH, SchemaPart
 from threadlog.repositories import UnitOfWork
 
 
@@ -41,15 +41,22 @@ def verify_schema(uow: UnitOfWork, part: SchemaPart) -> None:
         raise _mismatch(versions, part)
 
 
-def has_control(uow: UnitOfWork) -> bool:
-    """Return True if the database has thread control, which the message log does not need.
+def additions(uow: UnitOfWork) -> dict[str, bool]:
+    """Return whether the database has the parts that the message log can use without needing them.
+
+    Returns:
+        The fields ``has_control`` and ``has_search`` of `DatabaseFacts`.
 
     Raises:
-        CubepiSchemaMismatch: it has another version.
+        CubepiSchemaMismatch: such a part has another version.
     """
-    if not uow.catalogue.has_version_table(CONTROL):
+    return {"has_control": _has(uow, CONTROL), "has_search": _has(uow, SEARCH)}
+
+
+def _has(uow: UnitOfWork, part: SchemaPart) -> bool:
+    if not uow.catalogue.has_version_table(part):
         return False
-    verify_schema(uow, CONTROL)
+    verify_schema(uow, part)
     return True
 
 
@@ -64,7 +71,7 @@ def how_to_create(uow: UnitOfWork, part: SchemaPart) -> str:
             "The database has an Alembic history of the application's: execute "
             f"{creation_directive(part)} in a migration of its own."
         )
-    return "Run: threadlog migrate URL"
+    return "Run: threadlog migrate URL" + ("" if part in PARTS else f" --part {part.name}")
 
 
 def creation_directive(part: SchemaPart) -> str:
@@ -79,6 +86,7 @@ _CONTENT: Final = {
     "store": "the memory store",
     "control": "owners, leases, append keys and truncations",
     "metadata": "the threads and runs of a server",
+    "search": "the search index",
 }
 _VERSION_WRITERS: Final = {
     "messages": "write_schema_version_op()",
@@ -86,6 +94,7 @@ _VERSION_WRITERS: Final = {
     "store": "op.write_threadlog_store_version()",
     "control": "op.write_threadlog_control_version()",
     "metadata": "op.write_threadlog_metadata_version()",
+    "search": "op.write_threadlog_search_version()",
 }
 
 

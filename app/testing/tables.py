@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy import Column, Connection, Engine, Table, bindparam, inspect, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from threadlog.models import PARTS, PartName
+from threadlog.models import ALL_PARTS, PARTS, PartName
 from threadlog.models.dialects.names import schema_of
 from threadlog.models.dialects.time import Timestamp
 from threadlog.models.dialects.types import UtcTime
@@ -18,11 +18,11 @@ def create_all(bind: Engine | Connection, *parts: PartName) -> None:
     Args:
         bind: an engine, on which the tables are committed, or a connection, in whose
             transaction they are created (MySQL commits it).
-        parts: the names of parts, such as ``graph``; all of them by default. The tables of
-            ``control`` refer to those of ``messages``.
+        parts: the names of parts, such as ``graph``; all but ``search`` by default. The tables of
+            ``control`` and ``search`` refer to those of ``messages``.
     """
-    for part in PARTS:
-        if not parts or part.name in parts:
+    for part in ALL_PARTS:
+        if part.name in parts or (not parts and part in PARTS):
             part.metadata.create_all(bind)
 
 
@@ -48,7 +48,7 @@ def age_rows(connection: Connection, by: timedelta) -> None:
         by: how much time is to have passed.
     """
     existing = set(inspect(connection).get_table_names(schema_of(connection)))
-    for part in PARTS:
+    for part in ALL_PARTS:
         for table in part.metadata.sorted_tables:
             times = [each for each in table.columns if isinstance(each.type, Timestamp | UtcTime)]
             if times and table.name in existing:

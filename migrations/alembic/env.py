@@ -27,6 +27,7 @@ from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
 from threadlog.migrations.history.message_log import MESSAGE_LOG
 from threadlog.migrations.history.schema_names import in_schema, schema_of
+from threadlog.migrations.history.search import SEARCH
 from threadlog.migrations.history.server_metadata import SERVER_METADATA
 from threadlog.models import SchemaPart
 
@@ -37,6 +38,7 @@ _DEFINITIONS: Final = {
     "store": MEMORY_STORE,
     "control": CONTROL,
     "metadata": SERVER_METADATA,
+    "search": SEARCH,
 }
 
 
@@ -99,6 +101,8 @@ def _has_layout(part: SchemaPart, connection: Connection, inspector: Inspector) 
     """Return True if existing tables have the indexes and partitions that no model declares."""
     definitions = _DEFINITIONS[part.name]
     dialect = connection.dialect.name
+    if dialect == "sqlite" and not {*definitions.sqlite_tables} <= {*inspector.get_table_names()}:
+        return False
     indexes = [index for index in definitions.indexes(part.version, dialect) if index.dialect]
     schema = schema_of(connection)
     if any(index.name not in _index_names(inspector, schema, index.table) for index in indexes):
@@ -134,7 +138,8 @@ def _unstamp(part: SchemaPart, connection: Connection, tables: set[str]) -> None
                 "threadlog migrated this database, but only these tables are left: "
                 f"{', '.join(sorted(data_tables))}, as after an interrupted downgrade. If they "
                 f"contain all of the data, run the statements on {version_table} that "
-                "`threadlog migrate URL --sql` prints, then migrate again. Otherwise restore a "
+                f"`threadlog migrate URL --part {part.name} --sql` prints, then migrate again. "
+                "Otherwise restore a "
                 "backup, or drop these tables. Nothing was changed."
             ),
         )

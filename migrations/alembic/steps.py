@@ -128,6 +128,7 @@ def drop_schema(operations: Operations, version: int, part: Definitions = MESSAG
     _require_known_version(part, version)
     migration = _Migration(operations, part)
     migration.require_no_referring_table()
+    migration.drop_virtual_tables()
     for table in dict.fromkeys([part.version_table, *reversed(migration.tables(version))]):
         migration.drop_table(table)
 
@@ -187,7 +188,15 @@ class _Migration:
             for name, column in columns(items).items():
                 if name not in had:
                     self._operations.add_column(table, column, schema=self._schema)
+        self._create_missing_indexes(old, new)
+        if self._dialect.name == "sqlite":
+            for statement in self._part.sqlite_statements:
+                self._operations.execute(statement)
+
+    def _create_missing_indexes(self, old: int, new: int) -> None:
         for index in self._part.indexes(new, self._dialect.name):
+            if index.with_table and self._offline:
+                continue
             # MySQL has no CREATE INDEX IF NOT EXISTS.
             if index.since > old and index.name not in self._index_names(index.table):
                 names = list(index.columns)
@@ -231,6 +240,11 @@ class _Migration:
                 if name not in stay and (self._offline or name in self.found[table]):
                     self._operations.drop_column(table, name, schema=self._schema)
 
+    def drop_virtual_tables(self) -> None:
+        """Drop SQLite's virtual tables, if they exist."""
+        for table in self._part.sqlite_tables if self._dialect.name == "sqlite" else ():
+            self._operations.drop_table(table, if_exists=True)
+
     def drop_table(self, table: str) -> None:
         """Drop a table if it exists."""
         if self._offline or table in self.found:
@@ -241,7 +255,7 @@ class _Migration:
         needed = self._part.refers_to
         if needed and not self._offline and needed not in self._existing:
             raise CubepiSchemaUninitialized(
-                f"The tables of thread control refer to {needed}, which the database lacks. "
+                f"The tables to create refer to {needed}, which the database lacks. "
                 "Create the message log first: threadlog migrate URL --part messages, or "
                 "op.create_threadlog_schema() in a migration; nothing was changed."
             )
@@ -252,10 +266,12 @@ class _Migration:
         MySQL would refuse in the middle, and SQLite would leave them without threads.
         """
         if others := self._existing.intersection(self._part.referred_by):
+            search = others == {"threadlog_search"}
+            what, name = ("the search index", "search") if search else ("thread control", "control")
             raise CubepiSchemaError(
-                f"The tables {', '.join(sorted(others))} refer to the message log. Drop thread "
-                "control first: op.drop_threadlog_control_schema() in a migration, or "
-                'threadlog.migrating.downgrade(url, part="control"); nothing was changed.'
+                f"The tables {', '.join(sorted(others))} refer to the message log. Drop {what} "
+                f"first: op.drop_threadlog_{name}_schema() in a migration, or "
+                f'threadlog.migrating.downgrade(url, part="{name}"); nothing was changed.'
             )
 
     def require_one_of(self, from_version: int, to_version: int) -> None:

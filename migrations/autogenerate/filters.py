@@ -5,10 +5,12 @@ from typing import Final
 
 from threadlog.migrations.history import hash_partitions
 from threadlog.migrations.history.message_log import MESSAGE_LOG
-from threadlog.models import PARTS
+from threadlog.migrations.history.search import FULL_TEXT_TABLES
+from threadlog.models import ALL_PARTS
 
 _NAMES: Final = frozenset(
-    [name for part in PARTS for name in (*part.tables, part.revision_table)]
+    [name for part in ALL_PARTS for name in (*part.tables, part.revision_table)]
+    + [*FULL_TEXT_TABLES]
     + [name for table in MESSAGE_LOG.hash_partitioned for name in hash_partitions.names(table)]
 )
 

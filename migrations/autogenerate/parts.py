@@ -12,6 +12,7 @@ from threadlog.migrations.history.definitions import Definitions
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
 from threadlog.migrations.history.message_log import MESSAGE_LOG
+from threadlog.migrations.history.search import SEARCH
 from threadlog.migrations.history.server_metadata import SERVER_METADATA
 from threadlog.models import PartName, SchemaPart
 
@@ -21,6 +22,7 @@ DEFINITIONS: Final[dict[PartName, Definitions]] = {
     "store": MEMORY_STORE,
     "control": CONTROL,
     "metadata": SERVER_METADATA,
+    "search": SEARCH,
 }
 """The versions of each part."""
 
@@ -30,6 +32,7 @@ _SCHEMAS: Final[dict[PartName, str]] = {
     "store": "threadlog_store_schema",
     "control": "threadlog_control_schema",
     "metadata": "threadlog_metadata_schema",
+    "search": "threadlog_search_schema",
 }
 
 

@@ -47,17 +47,18 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.schema import CreateIndex
 from sqlalchemy.types import TypeEngine
 
-from threadlog.migrations.autogenerate import postgres_autogenerate
+from threadlog.migrations.autogenerate import postgres_autogenerate, search_autogenerate
 from threadlog.migrations.autogenerate.metadata_columns import AddMetadataColumnOp, index_name
 from threadlog.migrations.autogenerate.parts import DEFINITIONS, CreatePartOp
 from threadlog.migrations.autogenerate.postgres_autogenerate import PartsOfNewTable
 from threadlog.migrations.history.definitions import POSTGRESQL, columns
-from threadlog.models import CONTROL, PARTS, SchemaPart, Thread
+from threadlog.models import ALL_PARTS, CONTROL, SEARCH, SchemaPart, Thread
 from threadlog.models.dialects.names import dialect_name
 from threadlog.models.dialects.types import BytewiseText, SentAsText
 from threadlog.models.metadata_column import DEFINITION
 
-_TABLES: Final = frozenset(name for part in PARTS for name in part.tables)
+_TABLES: Final = frozenset(name for part in ALL_PARTS for name in part.tables)
+_REFERRING: Final = (CONTROL, SEARCH)
 _REFERENCED: Final = ("cubepi_threads", "app_threads")
 # A JSON path of MySQL and SQLite, or an array of keys of PostgreSQL.
 _PATH: Final = r"'([${][^']*)'"
@@ -102,6 +103,7 @@ def register() -> None:
     if priorities:
         first = {"priority": priorities.FIRST}
         comparators.dispatch_for("schema", **first)(postgres_autogenerate.skip_partitions)
+        comparators.dispatch_for("schema", **first)(search_autogenerate.skip_full_text)
         compare_default = comparators.dispatch_for("column", subgroup="server_default", **first)
         compare_default(_compare_computed)
 
@@ -135,7 +137,7 @@ def _keys(computed: Computed, dialect: Dialect | None) -> set[str]:
 
 def _rewrite_operations(context: AutogenContext, upgrade_ops: UpgradeOps, schemas: object) -> None:
     """Rewrite operations with threadlog's tables or types, after all comparisons."""
-    for part in reversed(PARTS):
+    for part in reversed(ALL_PARTS):
         upgrade_ops.ops[:] = _with_directive(upgrade_ops.ops, part)
     upgrade_ops.ops[:] = map(_with_metadata_columns, upgrade_ops.ops)
     created = {op.table_name for op in upgrade_ops.ops if _creates_own_table(op)}
@@ -146,6 +148,7 @@ def _rewrite_operations(context: AutogenContext, upgrade_ops: UpgradeOps, schema
     ops = [_rewrite_operation(op, created, dialect, on_postgresql=on_postgresql) for op in first]
     if on_postgresql:
         ops = postgres_autogenerate.with_postgres_parts(ops)
+    ops = search_autogenerate.with_full_text(ops, dialect)
     # Alembic drops tables in any order.
     upgrade_ops.ops[:] = sorted(ops, key=_drops_referenced_table)
     if dialect is not None and dialect_name(dialect) == "mariadb":
@@ -222,9 +225,9 @@ def _place(op: MigrateOperation) -> int:
     would deadlock with appends if it altered messages first.
     """
     if isinstance(op, CreatePartOp):
-        return int(op.part is CONTROL)  # it refers to the messages, which may have no directive
+        return int(op.part in _REFERRING)  # to the messages, which may have no directive
     if _creates_own_table(op):
-        return int(op.table_name in CONTROL.tables)
+        return int(any(op.table_name in part.tables for part in _REFERRING))
     return 2 if getattr(op, "table_name", None) == Thread.__tablename__ else 3
 
 

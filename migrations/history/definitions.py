@@ -28,7 +28,7 @@ class Index:
 
     name: str
     table: str
-    columns: tuple[str, ...]
+    columns: tuple[str | sa.TextClause, ...]
     since: int
     """The first version that has it."""
 
@@ -37,6 +37,9 @@ class Index:
 
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options for ``op.create_index``."""
+
+    with_table: bool = False
+    """True if the table is created with it; by itself it is created only if it was dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,12 @@ class Definitions:
 
     referred_by: tuple[str, ...] = ()
     """The tables of other parts that refer to this one, which must be dropped before."""
+
+    sqlite_tables: tuple[str, ...] = ()
+    """The virtual tables of the newest version on SQLite, which are dropped before the others."""
+
+    sqlite_statements: tuple[str, ...] = ()
+    """The statements that create these on SQLite, and fill them; each may be run again."""
 
     def tables(self, version: int, dialect: str) -> dict[str, Items]:
         """Return a version's tables with columns and constraints, in the order of creation.

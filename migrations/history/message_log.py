@@ -157,6 +157,7 @@ MESSAGE_LOG: Final = Definitions(
         "threadlog_leases",
         "threadlog_append_keys",
         "threadlog_truncations",
+        "threadlog_search",
     ),
     upgraded_by="the migrations that created the tables, or with op.upgrade_threadlog_schema() "
     "in a migration of your own",

@@ -127,6 +127,12 @@ def long_text() -> Text:
     return Text().with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
 
 
+def searchable_text() -> Text:
+    """Return the type of text of any length for full text search, which ignores case."""
+    kind = mysql.LONGTEXT(collation="utf8mb4_unicode_ci")
+    return Text().with_variant(kind, *MYSQL).with_variant(BytewiseText(), "postgresql")
+
+
 def digest(length: int) -> String:
     """Return the type of a hash in a key, written in hexadecimal digits.
 

@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
+    Column,
     ColumnElement,
     Insert,
     Table,
+    TableValuedAlias,
     bindparam,
     case,
     false,
@@ -127,9 +129,22 @@ def insert_rows_if_absent(
     if dialect != "postgresql":
         return insert, ()
     columns = [column for column in table.columns if column.name not in key]
-    names = [f"all_{column.name}" for column in columns]
-    lists = (bindparam(name, type_=ARRAY(c.type)) for name, c in zip(names, columns, strict=True))
-    rows = func.unnest(*lists).table_valued(*(c.name for c in columns)).render_derived("rows")
+    rows, names = _rows_of_lists(columns)
     same = (bindparam(name, type_=table.c[name].type) for name in key)
     into = [*key, *(column.name for column in columns)]
     return insert.from_select(into, select(*same, *rows.c)), names
+
+
+def insert_of_lists(table: Table, columns: Sequence[Column[Any]]) -> tuple[Insert, Sequence[str]]:
+    """Return an INSERT of any number of rows for PostgreSQL; see `insert_rows_if_absent`."""
+    rows, names = _rows_of_lists(columns)
+    into = [column.name for column in columns]
+    return postgresql.insert(table).from_select(into, select(*rows.c)), names
+
+
+def _rows_of_lists(columns: Sequence[Column[Any]]) -> tuple[TableValuedAlias, Sequence[str]]:
+    """Return PostgreSQL's rows of lists with a value of a column each, and the lists' names."""
+    lists = {f"all_{column.name}": ARRAY(column.type) for column in columns}
+    given = (bindparam(name, type_=type_) for name, type_ in lists.items())
+    names = (column.name for column in columns)
+    return func.unnest(*given).table_valued(*names).render_derived("rows"), [*lists]

@@ -227,6 +227,10 @@ class ThreadRepository(Repository):
             return
         self._create(thread_id)
 
+    def lock_existing(self, thread_id: str) -> bool:
+        """Lock a thread; return False if it does not exist."""
+        return bool(self.uow.run(_lock(self.uow.dialect), {"thread_id": thread_id}))
+
     def lock_tail(
         self,
         thread_id: str,
@@ -362,7 +366,7 @@ class ThreadRepository(Repository):
         Raises:
             ThreadHasForksError: the thread has forks, and `detach_forks` is False.
         """
-        if not self.uow.run(_lock(self.uow.dialect), {"thread_id": thread_id}):
+        if not self.lock_existing(thread_id):
             return False
         is_fork = THREADS.c.parent_thread_id == thread_id
         if detach_forks:

@@ -12,7 +12,8 @@ from tests.support.databases import on_connection
 from tests.support.postgres_schemas import described, partitions
 from threadlog import Checkpointer
 from threadlog.graph.client import GraphClient
-from threadlog.models import CONTROL, MESSAGES, PARTS, SchemaPart, cubepi_metadata
+from threadlog.migrations.history.search import FULL_TEXT_TABLES
+from threadlog.models import ALL_PARTS, CONTROL, MESSAGES, SEARCH, SchemaPart, cubepi_metadata
 
 TABLES: Final = sorted(cubepi_metadata.tables)
 OWN_TABLE: Final = "threadlog_alembic_version"
@@ -138,11 +139,11 @@ def _tidy(sql: str) -> str:
 
 def needed_by(part: SchemaPart) -> list[SchemaPart]:
     """Return the other parts that a part refers to."""
-    return [MESSAGES] if part is CONTROL else []
+    return [MESSAGES] if part in {CONTROL, SEARCH} else []
 
 
 async def tables(url: str, part: SchemaPart | None = None) -> set[str]:
-    """Return the names of a database's tables, without partitions.
+    """Return the names of a database's tables, without partitions and full text indexes.
 
     Args:
         url: the database.
@@ -156,7 +157,7 @@ async def tables(url: str, part: SchemaPart | None = None) -> set[str]:
 
     def work(connection: Connection) -> set[str]:
         found = set(inspect(connection).get_table_names())
-        return found - partitions(connection) - needed
+        return found - partitions(connection) - FULL_TEXT_TABLES - needed
 
     return await on_connection(url, work)
 
@@ -174,7 +175,7 @@ async def differences(url: str, part: SchemaPart = MESSAGES) -> list[Any]:
     """
     others = {
         name
-        for other in PARTS
+        for other in ALL_PARTS
         if other is not part
         for name in (*other.tables, other.revision_table)
     }
@@ -209,7 +210,7 @@ def statements_of(sql: str) -> list[str]:
     Comments are left out, and what begins and ends transactions: drivers do that themselves.
     """
     plain = re.sub(r"^--.*$", "", sql, flags=re.MULTILINE)
-    parts = re.findall(r"(?:\$\$.*?\$\$|[^;])+", plain, flags=re.DOTALL)
+    parts = re.findall(r"(?:\$\$.*?\$\$|\bBEGIN INSERT .*?; END|[^;])+", plain, flags=re.DOTALL)
     return [part.strip() for part in parts if part.strip() not in {"", "BEGIN", "COMMIT"}]
 
 

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "testing": {"databases", "models"},
     "pytest_plugin": {"testing", "threadlog", "langgraph"},
     "persistence": TRANSACTIONS | {"graph", "langgraph"},
-    "copying": TRANSACTIONS | {"schema"},
+    "copying": TRANSACTIONS | {"log", "schema"},
     "scoped_client": TRANSACTIONS | {"log"},
     "checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
     "sync_checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},

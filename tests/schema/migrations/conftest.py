@@ -2,10 +2,10 @@
 
 import pytest
 
-from threadlog.models import PARTS, SchemaPart
+from threadlog.models import ALL_PARTS, SchemaPart
 
 
-@pytest.fixture(params=PARTS, ids=lambda part: part.name)
+@pytest.fixture(params=ALL_PARTS, ids=lambda part: part.name)
 def part(request: pytest.FixtureRequest) -> SchemaPart:
     """Return one part of the schema after the other."""
     one: SchemaPart = request.param

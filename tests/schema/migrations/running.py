@@ -8,7 +8,7 @@ from sqlalchemy import Connection, make_url
 from tests.support.databases import on_connection
 from tests.support.schemas import needed_by
 from threadlog import migrating
-from threadlog.models import PARTS, PartName, SchemaPart
+from threadlog.models import ALL_PARTS, PartName, SchemaPart
 from threadlog.schema.migrate import Outcome
 
 _UUID: Final = "00000000-0000-4000-8000-000000000001"
@@ -51,12 +51,23 @@ ROWS: Final[dict[PartName, list[str]]] = {
         "INSERT INTO threadlog_append_keys VALUES ('a', 'k', 1, 2, '2026-01-01')",
         "INSERT INTO threadlog_truncations VALUES ('a', 2, 1, 1, NULL, '2026-01-01')",
     ],
+    "search": [
+        "INSERT INTO cubepi_threads (thread_id, extra) VALUES ('a', '{}')",
+        (
+            "INSERT INTO threadlog_search (thread_id, seq, place, kind, text) "
+            "VALUES ('a', 1, 0, 'message', 'refund')"
+        ),
+        (
+            "INSERT INTO threadlog_search (thread_id, seq, place, kind, tool_name) "
+            "VALUES ('a', 1, 1, 'tool_call', 'look')"
+        ),
+    ],
 }
 """Rows of each part, of which one needs another."""
 
 LOSSES: Final = [
     (part, lost)
-    for part in PARTS
+    for part in ALL_PARTS
     for lost in (
         "version row",
         *sorted(part.tables - {part.version_table.name}),

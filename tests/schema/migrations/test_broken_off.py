@@ -19,7 +19,17 @@ from tests.support.schemas import (
 )
 from threadlog import migrating
 from threadlog.errors import CubepiSchemaMismatch, CubepiSchemaUninitialized
-from threadlog.models import CONTROL, GRAPH, MESSAGES, METADATA, PARTS, STORE, PartName, SchemaPart
+from threadlog.models import (
+    ALL_PARTS,
+    CONTROL,
+    GRAPH,
+    MESSAGES,
+    METADATA,
+    PARTS,
+    STORE,
+    PartName,
+    SchemaPart,
+)
 from threadlog.schema import migrate
 
 _STATEMENTS: Final[dict[PartName, int]] = {
@@ -28,12 +38,13 @@ _STATEMENTS: Final[dict[PartName, int]] = {
     "store": 8,
     "control": 11,
     "metadata": 11,
+    "search": 9,
 }
 
 
 @pytest.mark.parametrize(
     ("part", "done"),
-    [(part, done) for part in PARTS for done in range(1, _STATEMENTS[part.name])],
+    [(part, done) for part in ALL_PARTS for done in range(1, _STATEMENTS[part.name])],
     ids=lambda of: getattr(of, "name", of),
 )
 async def test_a_run_that_broke_off_is_completed(

@@ -27,7 +27,7 @@ from tests.support.schemas import (
 )
 from tests.unit.test_architecture import ROOT, imports
 from threadlog import migrating
-from threadlog.models import CONTROL, GRAPH, METADATA, STORE, PartName, SchemaPart
+from threadlog.models import CONTROL, GRAPH, METADATA, SEARCH, STORE, PartName, SchemaPart
 
 FROZEN: Final = Path(__file__).parent
 
@@ -60,12 +60,17 @@ METADATA_HISTORY: Final[tuple[Call, ...]] = (
     ("create_threadlog_metadata_schema", 1),
     ("drop_threadlog_metadata_schema", 1),
 )
+SEARCH_HISTORY: Final[tuple[Call, ...]] = (
+    ("create_threadlog_search_schema", 1),
+    ("drop_threadlog_search_schema", 1),
+)
 HISTORIES: Final = [
     ("frozen", HISTORY),
     ("frozen_graph", GRAPH_HISTORY),
     ("frozen_store", STORE_HISTORY),
     ("frozen_control", CONTROL_HISTORY),
     ("frozen_metadata", METADATA_HISTORY),
+    ("frozen_search", SEARCH_HISTORY),
 ]
 
 
@@ -97,6 +102,7 @@ def tidy(sql: str) -> list[str]:
         ("store", ("create_threadlog_store_schema", 1)),
         ("control", ("create_threadlog_control_schema", 1)),
         ("metadata", ("create_threadlog_metadata_schema", 1)),
+        ("search", ("create_threadlog_search_schema", 1)),
     ],
 )
 def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call) -> None:
@@ -116,6 +122,7 @@ def test_the_revision_is_the_directive(dialect: str, part: PartName, call: Call)
         "history/server_metadata",
         "history/schema_names",
         "history/hash_partitions",
+        "history/search",
         "alembic/steps",
         "directives",
         "helpers",
@@ -132,6 +139,7 @@ def test_frozen_steps_never_read_the_models(name: str) -> None:
         "store": "memory_store",
         "control": "control",
         "metadata": "server_metadata",
+        "search": "search",
     }
     for folder, module in modules.items():
         path = ROOT / "migrations" / "alembic" / f"{folder}_versions" / f"v1_{module}.py"
@@ -148,6 +156,7 @@ def test_frozen_steps_never_read_the_models(name: str) -> None:
         (STORE, STORE_HISTORY),
         (CONTROL, CONTROL_HISTORY),
         (METADATA, METADATA_HISTORY),
+        (SEARCH, SEARCH_HISTORY),
     ],
 )
 async def test_the_script_of_another_part_runs_as_it_is(

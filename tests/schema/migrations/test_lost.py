@@ -43,7 +43,7 @@ async def test_a_lost_version_table_is_not_made_again(empty_url: str, part: Sche
     with pytest.raises(CubepiSchemaMismatch, match=r"interrupted downgrade.*--sql"):
         await upgrade(empty_url, part)
     assert await tables(empty_url) == before
-    script = statements_of(migrating.upgrade_sql(empty_url))
+    script = statements_of(migrating.upgrade_sql(empty_url, part=part.name))
     await run(empty_url, *(made for made in script if lost in made))
     assert await upgrade(empty_url, part) == "unchanged"
     await opens(empty_url, part)

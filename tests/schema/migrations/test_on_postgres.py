@@ -41,6 +41,7 @@ from threadlog.errors import CheckpointerLockTimeoutError, CubepiSchemaMismatch
 from threadlog.messages import TextContent, UserMessage
 from threadlog.migrations import postgres
 from threadlog.models import (
+    ALL_PARTS,
     CONTROL,
     GRAPH,
     MESSAGES,
@@ -59,6 +60,7 @@ _STATEMENTS: Final[dict[PartName, int]] = {
     "store": 8,
     "control": 11,
     "metadata": 11,
+    "search": 10,
 }
 
 # What is ours alone: two indexes, the collation of ids, and how a default is written.
@@ -79,6 +81,7 @@ def test_what_directives_do_is_frozen(name: str, history: Sequence[Call]) -> Non
         ("store", ("create_threadlog_store_schema", 1)),
         ("control", ("create_threadlog_control_schema", 1)),
         ("metadata", ("create_threadlog_metadata_schema", 1)),
+        ("search", ("create_threadlog_search_schema", 1)),
     ],
 )
 def test_the_revision_is_the_directive(part: PartName, call: Call) -> None:
@@ -147,7 +150,7 @@ def test_the_script_runs_as_one_text(postgres_database: str) -> None:
 
 @pytest.mark.parametrize(
     ("part", "done"),
-    [(part, done) for part in PARTS for done in range(1, _STATEMENTS[part.name], 2)],
+    [(part, done) for part in ALL_PARTS for done in range(1, _STATEMENTS[part.name], 2)],
     ids=lambda of: getattr(of, "name", of),
 )
 async def test_a_script_that_broke_off_is_completed(

@@ -52,7 +52,7 @@ def test_an_alembic_without_plugins_is_refused_by_name() -> None:
 
 def test_the_directives_are_documented() -> None:
     names = [name for name in vars(Operations) if "threadlog" in name]
-    assert len(names) == 19
+    assert len(names) == 22
     for name in names:
         word = "column" if "column" in name else "version"
         assert word in str(getattr(Operations, name).__doc__)

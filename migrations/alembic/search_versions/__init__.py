@@ -1,0 +1,1 @@
+"""Frozen revisions of the search index. A released revision never changes."""
