@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import Any, Final
 from uuid import uuid4
@@ -42,7 +43,7 @@ from threadlog.errors import (
     TooManyConnectionsError,
 )
 from threadlog.langgraph import Saver
-from threadlog.models import GRAPH
+from threadlog.models import GRAPH, METADATA
 from threadlog.persistence import MetadataStore
 from threadlog.runtime import client, transactions
 from threadlog.runtime.transactions import OwnedRunner
@@ -149,7 +150,8 @@ class Writers:
 async def graph_database(server: Server) -> str:
     """Create a database with the tables of the log and of graphs; return its URL."""
     url = await create_database(server.url, "threadlog")
-    await on_connection(url, lambda connection: create_schema(connection, GRAPH))
+    for part in (GRAPH, METADATA):
+        await on_connection(url, partial(create_schema, part=part))
     return url.render_as_string(hide_password=False)
 
 

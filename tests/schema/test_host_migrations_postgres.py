@@ -19,6 +19,7 @@ from threadlog.models import (
     control_metadata,
     cubepi_metadata,
     graph_metadata,
+    server_metadata,
     store_metadata,
 )
 
@@ -135,7 +136,7 @@ async def test_tables_that_a_host_gives_up_are_dropped_with_their_partitions(
     postgres_database: str,
 ) -> None:
     await migrating.upgrade(postgres_database)
-    kept = [graph_metadata, store_metadata]
+    kept = [graph_metadata, server_metadata, store_metadata]
     given_up = [cubepi_metadata, control_metadata]
     assert nothing(await generated(postgres_database, [*given_up, *kept]))
     up, _ = await generated(postgres_database, kept)

@@ -79,7 +79,7 @@ def error_type(error: DBAPIError) -> type[StorageError]:
     if code in {None, _POOLER}:
         lost = error.connection_invalidated or isinstance(error, OperationalError)
         return connecting_type(error.orig) if lost else StorageError
-    if code == _DUPLICATE and _UNDER_LOCK.match(error.statement or ""):
+    if code == _DUPLICATE and _UNDER_LOCK.search(error.statement or ""):
         return DeadlockError
     if code in _SESSION_ENDED or (error.connection_invalidated and code not in _ERRORS):
         return ConnectionLostError

@@ -34,7 +34,7 @@ from threadlog.schema import migrate
 
 _STATEMENTS: Final[dict[PartName, int]] = {
     "messages": 12,
-    "graph": 11,
+    "graph": 12,
     "store": 8,
     "control": 11,
     "metadata": 11,

@@ -56,7 +56,7 @@ from threadlog.models import (
 NOWHERE: Final = "postgresql://user:p%25w@nowhere.invalid/none"
 _STATEMENTS: Final[dict[PartName, int]] = {
     "messages": 16,
-    "graph": 11,
+    "graph": 12,
     "store": 8,
     "control": 11,
     "metadata": 11,
