@@ -91,9 +91,11 @@ def open_database(
             backend.verify_session(uow)
         elif initialise:
             backend.initialise_schema(uow, part)
-        if verify:
-            verify_schema(uow, part)
-        return DatabaseFacts(backend.statement_limit(uow), **additions(uow))
+        limit = backend.statement_limit(uow)
+        if not verify:
+            return DatabaseFacts(limit)
+        verify_schema(uow, part)
+        return DatabaseFacts(limit, **additions(uow))
 
     changes = initialise and not engine_is_external
     return transactions.write(look) if changes else transactions.read(look)
