@@ -108,6 +108,10 @@ def _time_calls(target: Any, report: OnEvent) -> None:
             setattr(target, name, _timed_result(getattr(target, name), report))
 
 
+_CLAIMS: Final = {"claim_write_ownership", "aclaim_write_ownership"}
+"""Calls whose result is an object whose calls are reported too."""
+
+
 def _timed_result(make: Callable[[Any], Any], report: OnEvent) -> Callable[[Any], Any]:
     """Return a function that returns an object like `make`, whose calls are reported too."""
 
@@ -135,13 +139,16 @@ def _timed(name: str, method: Callable[..., Any], report: OnEvent) -> Callable[.
     def call(*args: Any, **kwargs: Any) -> Any:
         began, error = time.perf_counter(), None
         try:
-            return method(*args, **kwargs)
+            result = method(*args, **kwargs)
         except BaseException as raised:
             error = raised
             raise
         finally:
             seconds = time.perf_counter() - began
             report(CallEnded(name, _thread_id(args, kwargs), seconds, error))
+        if name in _CLAIMS:
+            _time_calls(result, report)
+        return result
 
     return call
 
@@ -151,13 +158,16 @@ def _timed_async(name: str, method: Callable[..., Any], report: OnEvent) -> Call
     async def call(*args: Any, **kwargs: Any) -> Any:
         began, error = time.perf_counter(), None
         try:
-            return await method(*args, **kwargs)
+            result = await method(*args, **kwargs)
         except BaseException as raised:
             error = raised
             raise
         finally:
             seconds = time.perf_counter() - began
             report(CallEnded(name, _thread_id(args, kwargs), seconds, error))
+        if name in _CLAIMS:
+            _time_calls(result, report)
+        return result
 
     return call
 

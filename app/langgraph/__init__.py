@@ -12,7 +12,7 @@ The whole change for a graph that is to be kept::
 from threadlog.errors import MissingExtraError
 
 try:
-    from threadlog.langgraph.saver import Saver
+    from threadlog.langgraph.saver import OwningSaver, Saver
     from threadlog.langgraph.store import BoundStore, Store
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in {"langgraph", "langchain_core"}:
@@ -20,4 +20,4 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(error.name or "langgraph", "langgraph") from error
 from threadlog.graph.pruning import Pruned
 
-__all__ = ["BoundStore", "Pruned", "Saver", "Store"]
+__all__ = ["BoundStore", "OwningSaver", "Pruned", "Saver", "Store"]

@@ -7,10 +7,8 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from copy import copy
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -58,23 +56,6 @@ from threadlog.repositories.graph.checkpoint import CheckpointQuery
 _THREADS: Final = 100
 
 
-@dataclass(frozen=True, slots=True)
-class _Owned:
-    """The thread whose writes a saver owns, and its token."""
-
-    thread_id: str
-    token: int
-
-    def token_for(self, thread_id: str) -> int:
-        """Return the token for a write to a thread, which must be the owned one."""
-        if thread_id != self.thread_id:
-            raise InvalidInputError(
-                f"This saver owns the writes of thread {self.thread_id!r} and cannot write to "
-                f"{thread_id!r}. Claim the writes of that thread, or use the saver without a claim."
-            )
-        return self.token
-
-
 class Saver(Facade, BaseCheckpointSaver[str]):
     """Stores the checkpoints of LangGraph's graphs, with the guarantees of a `Checkpointer`.
 
@@ -101,8 +82,6 @@ class Saver(Facade, BaseCheckpointSaver[str]):
     is, `CheckpointCorruptionError` if something stored cannot be read, `StorageError`, and
     `NotOpenError` outside the block.
     """
-
-    _owned: _Owned | None = None
 
     def __init__(
         self,
@@ -145,7 +124,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
 
     # --- Write ownership -------------------------------------------------------------
 
-    def claim_write_ownership(self, thread_id: str) -> Self:
+    def claim_write_ownership(self, thread_id: str) -> "OwningSaver":
         """Claim the writes of a thread, and return a saver of their owner to run a graph on.
 
         From now on `put` and `put_writes` of every earlier owner of the thread raise
@@ -164,17 +143,12 @@ class Saver(Facade, BaseCheckpointSaver[str]):
             and copies as any other; deleting the thread ends the ownership.
         """
         key = checked_thread_id(thread_id)
-        return self._owning(key, self._write(claim_writes, key))
+        return OwningSaver(self._opened(), self.serde, key, self._write(claim_writes, key))
 
-    async def aclaim_write_ownership(self, thread_id: str) -> Self:
+    async def aclaim_write_ownership(self, thread_id: str) -> "OwningSaver":
         """See `claim_write_ownership`."""
-        key = checked_thread_id(thread_id)
-        return self._owning(key, await self._async_client().write(claim_writes, key))
-
-    def _owning(self, thread_id: str, token: int) -> Self:
-        owned = copy(self)
-        owned._owned = _Owned(thread_id, token)  # noqa: SLF001 - of the copy
-        return owned
+        client, key = self._async_client(), checked_thread_id(thread_id)
+        return OwningSaver(client, self.serde, key, await client.write(claim_writes, key))
 
     # --- Writing ---------------------------------------------------------------------
 
@@ -200,9 +174,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         """
         client = self._opened()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        if self._owned is not None:
-            self._write(put_checkpoint, row, blobs, self._owned.token_for(row.thread_id))
-        elif client.joins_inserts:
+        if client.joins_inserts:
             self._write_statement(put_checkpoint, row, blobs)
         else:
             self._write(put_checkpoint, row, blobs)
@@ -218,9 +190,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         """See `put`."""
         client = self._async_client()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        if self._owned is not None:
-            await client.write(put_checkpoint, row, blobs, self._owned.token_for(row.thread_id))
-        elif client.joins_inserts:
+        if client.joins_inserts:
             await client.write_statement(put_checkpoint, row, blobs)
         else:
             await client.write(put_checkpoint, row, blobs)
@@ -247,10 +217,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         self._opened()
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
-        if self._owned is not None:
-            self._write(put_writes, *key, rows, self._owned.token_for(key[0]))
-        else:
-            self._write_statement(put_writes, *key, rows)
+        self._write_statement(put_writes, *key, rows)
 
     async def aput_writes(
         self,
@@ -263,10 +230,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         client = self._async_client()
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
-        if self._owned is not None:
-            await client.write(put_writes, *key, rows, self._owned.token_for(key[0]))
-        else:
-            await client.write_statement(put_writes, *key, rows)
+        await client.write_statement(put_writes, *key, rows)
 
     # --- Reading ---------------------------------------------------------------------
 
@@ -475,3 +439,86 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         """
         count = int(str(current).partition(".")[0]) if current is not None else 0
         return f"{count + 1:032}.{random.random():016}"  # noqa: S311 - no secret
+
+
+class OwningSaver(Saver):
+    """A saver whose writes are those of a thread's owner; see `Saver.claim_write_ownership`.
+
+    It uses the connections of the saver that claimed, and works as long as that one is open.
+    """
+
+    def __init__(
+        self,
+        client: GraphClient | SyncGraphClient,
+        serde: SerializerProtocol,
+        thread_id: str,
+        token: int,
+    ) -> None:
+        """Create the saver; `Saver.claim_write_ownership` does."""
+        super().__init__(client=client, serde=serde)
+        self._thread_id, self._token = thread_id, token
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """See `Saver.put`; one statement more checks the owner, in the same transaction."""
+        self._opened()
+        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+        self._write(put_checkpoint, row, blobs, self._token_for(row.thread_id))
+        return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """See `put`."""
+        client = self._async_client()
+        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
+        await client.write(put_checkpoint, row, blobs, self._token_for(row.thread_id))
+        return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
+
+    def put_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """See `Saver.put_writes`; one statement more checks the owner, in a transaction."""
+        self._opened()
+        key = checkpoint_of_writes(config)
+        rows = encode_writes(self.serde, writes, task_id, task_path)
+        self._write(put_writes, *key, rows, self._token_for(key[0]))
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        """See `put_writes`."""
+        client = self._async_client()
+        key = checkpoint_of_writes(config)
+        rows = encode_writes(self.serde, writes, task_id, task_path)
+        await client.write(put_writes, *key, rows, self._token_for(key[0]))
+
+    def _token_for(self, thread_id: str) -> int:
+        """Return the token for a write to a thread.
+
+        Raises:
+            InvalidInputError: it is not the owned thread.
+        """
+        if thread_id != self._thread_id:
+            raise InvalidInputError(
+                f"This saver owns the writes of thread {self._thread_id!r} and cannot write to "
+                f"{thread_id!r}. Claim the writes of that thread, or use the saver without a claim."
+            )
+        return self._token

@@ -202,7 +202,7 @@ def test_a_call_without_asyncio_that_waits_for_nothing_is_an_event(database_url:
 
 @contextmanager
 def held_connections(checkpointer: SyncCheckpointer) -> Iterator[None]:
-    """Take the connections of a checkpointer in the block."""
+    """Hold the connections of a checkpointer in the block."""
     client = checkpointer.client
     assert isinstance(client, SyncEngineClient)
     with ExitStack() as held:

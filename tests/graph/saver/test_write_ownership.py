@@ -15,11 +15,13 @@ from tests.graph.ways import InThreads, Way
 from tests.support.commits import lost_commits
 from tests.support.counting import StatementCount
 from tests.support.databases import engine_for
+from threadlog import observe
 from threadlog.errors import (
     CommitOutcomeUnknownError,
     InvalidInputError,
     WriteOwnershipLostError,
 )
+from threadlog.events import CallEnded, Event
 from threadlog.graph.client import GraphClient
 from threadlog.langgraph import Saver
 from threadlog.runtime.client import EngineClient
@@ -243,3 +245,15 @@ async def test_lost_commit_of_an_owner(
         stored = 1 + (arrival == "done" or not is_taken_over)
         assert len(await ids(another.alist(config_for("t")))) == stored
     await engine.dispose()
+
+
+async def test_owner_of_an_observed_saver_is_superseded_too(way: Way) -> None:
+    """Observing replaces methods of the saver that claims."""
+    events: list[Event] = []
+    observe(way.saver, events.append)
+    first, second = await claim(way, "t"), await claim(way, "t")
+    with pytest.raises(WriteOwnershipLostError):
+        await put(first, "t")
+    await put(second, "t")
+    puts = [each.error for each in events if isinstance(each, CallEnded) and "put" in each.method]
+    assert [type(error) for error in puts] == [WriteOwnershipLostError, type(None)]

@@ -82,6 +82,7 @@ SECTIONS: Final[dict[str, list[str]]] = {
         "threadlog.langgraph.Pruned",
         "threadlog.langgraph.Store",
         "threadlog.langgraph.BoundStore",
+        "threadlog.langgraph.OwningSaver",
         "threadlog.testing.store_conformance",
         "threadlog.testing.RuleResult",
         "threadlog.persistence.open_persistence",
