@@ -317,12 +317,13 @@ def _lock_one(
         require_control(uow)
     # In a session of the application a refused append would leave a new thread behind.
     creates = conditions is None or not conditions.needs_thread
-    if (
-        conditions is not None
-        and conditions.scope is not None
-        and not lock_for(uow, request.thread_id, conditions.scope, adopt=False, creates=creates)
-    ):
-        return {request.thread_id: NO_TAIL}, set()
+    if conditions is not None and conditions.scope is not None:
+        scope = conditions.scope
+        locked = lock_for(uow, request.thread_id, scope, adopt=False, creates=creates)
+        if locked is None:
+            return {request.thread_id: NO_TAIL}, set()
+        if locked.owner is None:
+            uow.owners.insert(request.thread_id, scope)
     tail = uow.threads.lock_tail(
         request.thread_id,
         run_ids[:_RUNS_AT_ONCE],

@@ -7,9 +7,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from threadlog.encoding.validation import check_id
 from threadlog.errors import ThreadOwnedError
-from threadlog.log.conditions import check_in_scope, fence_of, lease_lost, require_control
+from threadlog.log.conditions import check_in_scope, require_control
 from threadlog.log.results import Claim
 from threadlog.repositories import UnitOfWork
+from threadlog.repositories.log.control import LockedOwner
 from threadlog.repositories.scoped import NoRows, OwnedReads
 from threadlog.runtime.transactions import TransactionRunner
 
@@ -105,7 +106,7 @@ def write_thread(
         thread_id: the thread.
         owner: the owner of the thread; None for the scope's, or for no owner.
         work: the unit of work.
-        claim: a claim with a lease. If it was taken over the thread gets no owner.
+        claim: a claim with a lease, which `work` checks: no thread is created then.
         idempotent: see `TransactionRunner.write`.
 
     Raises:
@@ -117,42 +118,41 @@ def write_thread(
         return runner.write(work, idempotent=idempotent)
 
     def owned(uow: UnitOfWork) -> T:
-        fence = fence_of(uow, claim)
-        if claim is not None and fence is not None and not uow.leases.lock_thread(thread_id, fence):
-            raise lease_lost(uow, claim)
-        lock_for(uow, thread_id, named, adopt=runner is transactions)
-        return work(uow)
+        # A claim is of a thread that exists: otherwise `work` refuses it.
+        creates = claim is None
+        found = lock_for(uow, thread_id, named, adopt=runner is transactions, creates=creates)
+        result = work(uow)
+        if found is not None and found.owner is None:  # after it, as `work` may refuse
+            uow.owners.insert(thread_id, named)
+        return result
 
     return runner.write(owned, idempotent=idempotent)
 
 
 def lock_for(
     uow: UnitOfWork, thread_id: str, owner: str, *, adopt: bool, creates: bool = True
-) -> bool:
-    """Lock a thread of an owner; a thread that does not exist is created for the owner.
+) -> LockedOwner | None:
+    """Lock a thread of an owner.
 
     Args:
         uow: the transaction.
         thread_id: the thread.
         owner: the owner.
-        adopt: whether a thread without an owner gets this one.
+        adopt: whether a thread without an owner may get this one.
         creates: whether a thread that does not exist is created.
 
     Returns:
-        True if the thread exists now.
+        The thread's owner, None if the thread is to get the owner; or None if the thread does
+        not exist.
 
     Raises:
         ThreadOwnedError: the thread belongs to another owner, or to none without `adopt`.
     """
     require_control(uow)
     found = uow.owners.lock_or_create(thread_id) if creates else uow.owners.lock(thread_id)
-    if found is None:
-        return False
-    if found.owner is None and (adopt or found.is_new):
-        uow.owners.insert(thread_id, owner)
-    elif found.owner != owner:
-        raise ThreadOwnedError(thread_id=thread_id)
-    return True
+    if found is None or found.owner == owner or (found.owner is None and (adopt or found.is_new)):
+        return found
+    raise ThreadOwnedError(thread_id=thread_id)
 
 
 def check_thread_owner(uow: UnitOfWork, thread_id: str, owner: str) -> None:

@@ -15,7 +15,12 @@ from tests.support.databases import engine_for
 from tests.support.factories import UserFactory
 from tests.support.seeds import FRESH
 from threadlog import Checkpointer, Claim
-from threadlog.errors import LeaseLostError, StorageError, ThreadChangedError
+from threadlog.errors import (
+    LeaseLostError,
+    RunAlreadyClaimedError,
+    StorageError,
+    ThreadChangedError,
+)
 
 ROUNDS = 200
 AT_ONCE = 4
@@ -152,6 +157,7 @@ async def test_a_refused_write_in_a_session_leaves_neither_thread_nor_owner(
         await log.delete_thread("gone")
         lost = await prepare(log, "lost")
         await log.release(lost)
+        await log.claim_run("lost", "claimed")
         async with AsyncSession(engine) as session:
             for bound in (other.bind(session), other.bind(session).scoped("ann")):
                 with pytest.raises(ThreadChangedError):
@@ -162,6 +168,9 @@ async def test_a_refused_write_in_a_session_leaves_neither_thread_nor_owner(
             for write in OWNING:
                 with pytest.raises(LeaseLostError):
                     await write(other.bind(session), lost, owner="ann")
+            for lease in ({}, {"lease": MINUTE}):
+                with pytest.raises(RunAlreadyClaimedError):
+                    await other.bind(session).claim_run("lost", "claimed", owner="ann", **lease)
             await session.commit()
         assert [(t.thread_id, t.owner) for t in await log.list_threads()] == [("lost", None)]
     await engine.dispose()
