@@ -1,5 +1,6 @@
 """A message log, the state of graphs and memories in one database, on one pool."""
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
@@ -15,7 +16,7 @@ from threadlog.runtime.client import EngineClient
 from threadlog.runtime.external import check_pool
 from threadlog.runtime.sync_client import SyncEngineClient
 from threadlog.runtime.transactions import ping
-from threadlog.schema.opening import open_client, open_sync_client
+from threadlog.schema.opening import open_client, open_sync_client, verify_log
 from threadlog.sync_checkpointer import SyncCheckpointer
 
 if TYPE_CHECKING:  # an extra
@@ -152,6 +153,9 @@ class Database(_SharedConnections[Checkpointer]):
             await client.setup()
         if self._refusal is not None:
             await self._enter_log()
+        else:  # thread control may be new
+            found = await self._client.read(verify_log)
+            self._client.facts = replace(self._client.facts, **found)
 
     async def __aenter__(self) -> Self:
         """Connect, and verify the server; tables may still be missing, see `setup`.
@@ -232,6 +236,9 @@ class SyncDatabase(_SharedConnections[SyncCheckpointer]):
             client.setup()
         if self._refusal is not None:
             self._enter_log()
+        else:  # thread control may be new
+            found = self._client.read(verify_log)
+            self._client.facts = replace(self._client.facts, **found)
 
     def __enter__(self) -> Self:
         """Connect, and verify the server; see `Database.__aenter__`."""

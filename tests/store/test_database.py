@@ -181,9 +181,9 @@ async def test_setup_does_not_disturb_appends_that_wait(empty_url: str) -> None:
         assert data is not None
         texts = [one.model_dump()["content"][0]["text"] for one in data.messages]
         assert texts == [f"{n}" for n in range(40)]
-        batcher = database.checkpointer._batcher
+        batcher = database.checkpointer.batcher
         await database.setup()
-        assert database.checkpointer._batcher is batcher
+        assert database.checkpointer.batcher is batcher
 
 
 @pytest.mark.one_database
@@ -236,3 +236,25 @@ async def test_a_database_without_langgraph_keeps_messages(
             assert database.saver
         with pytest.raises(MissingExtraError):
             assert database.store
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("synchronous", [False, True])
+async def test_setup_brings_thread_control_beside_messages(
+    server_url: str, *, synchronous: bool
+) -> None:
+    """The log that was opened without it uses it from then on."""
+
+    def run() -> None:
+        with SyncDatabase(server_url) as database:
+            database.checkpointer.append("t", [message("x")])
+            database.setup()
+            database.checkpointer.append("t", [message("y")], owner="ann")
+
+    if synchronous:
+        await asyncio.to_thread(run)
+        return
+    async with Database(server_url) as database:
+        await database.checkpointer.append("t", [message("x")])
+        await database.setup()
+        await database.checkpointer.append("t", [message("y")], owner="ann")
