@@ -63,7 +63,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
     client: AsyncClient | ScopedClient
     """Runs the operations on the database."""
 
-    _batcher: AppendBatcher | None = None
+    batcher: AppendBatcher | None = None
+    """Runs the appends; None while closed, and on sessions of an application."""
     _scope: str | None = None
 
     @property
@@ -156,7 +157,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         """
         given = (owner, if_last_seq, key, claim, self._scope)
         conditions = None if given == NO_CONDITIONS else AppendConditions(*given)
-        batcher = self._batcher
+        batcher = self.batcher
         if batcher is None:
             if isinstance(messages, list | tuple) and not messages:
                 return cast("SeqsT", [])
@@ -817,8 +818,9 @@ class ScopedCheckpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
         return f"<{type(self).__name__} {self.client}>"
 
     @property
-    def _batcher(self) -> AppendBatcher | None:  # type: ignore[override]  # set on opening
-        return self._log._batcher  # noqa: SLF001 - of the same class
+    def batcher(self) -> AppendBatcher | None:  # type: ignore[override]  # set on opening
+        """Runs the appends of the checkpointer; see `MessageLog.batcher`."""
+        return self._log.batcher
 
 
 class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
@@ -920,14 +922,14 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
             self._convert(error)
             raise
         if isinstance(self.client, EngineClient) and self.client.writing is not None:
-            self._batcher = AppendBatcher(self.client, self.client.writing)
+            self.batcher = AppendBatcher(self.client, self.client.writing)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Wait for running calls, for up to five seconds, and close own connections."""
-        if self._batcher is not None:
-            self._batcher.close()
-            self._batcher = None
+        if self.batcher is not None:
+            self.batcher.close()
+            self.batcher = None
         if not self._client_is_external:
             await self.client.close()
 

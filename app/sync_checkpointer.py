@@ -85,7 +85,8 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     client: SyncClient | ScopedSyncClient
     """Runs the operations on the database."""
 
-    _batcher: SyncAppendBatcher | None = None
+    batcher: SyncAppendBatcher | None = None
+    """Runs the appends; None while closed, and on sessions of an application."""
     _scope: str | None = None
 
     @property
@@ -106,7 +107,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         """See `Checkpointer.append`."""
         given = (owner, if_last_seq, key, claim, self._scope)
         conditions = None if given == NO_CONDITIONS else AppendConditions(*given)
-        batcher = self._batcher
+        batcher = self.batcher
         if batcher is None:
             if isinstance(messages, list | tuple) and not messages:
                 return []
@@ -238,8 +239,9 @@ class SyncScopedCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         return f"<{type(self).__name__} {self.client}>"
 
     @property
-    def _batcher(self) -> SyncAppendBatcher | None:  # type: ignore[override]  # set on opening
-        return self._log._batcher  # noqa: SLF001 - of the same class
+    def batcher(self) -> SyncAppendBatcher | None:  # type: ignore[override]  # set on opening
+        """Runs the appends of the checkpointer; see `SyncMessageLog.batcher`."""
+        return self._log.batcher
 
 
 class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
@@ -305,14 +307,14 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             self._convert(error)
             raise
         if isinstance(self.client, SyncEngineClient):
-            self._batcher = SyncAppendBatcher(self.client)
+            self.batcher = SyncAppendBatcher(self.client)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         """Close own connections; those in use when their call returns."""
-        if self._batcher is not None:
-            self._batcher.close()
-            self._batcher = None
+        if self.batcher is not None:
+            self.batcher.close()
+            self.batcher = None
         if not self._client_is_external:
             self.client.close()
 

@@ -37,6 +37,8 @@ def check_lease(lease: timedelta) -> timedelta:
 
 def renew(transactions: TransactionRunner, claim: Claim, *, lease: timedelta) -> Claim:
     """Renew a lease; see `Checkpointer.renew`."""
+    check_claim(claim)
+    check_lease(lease)
 
     def extend(uow: UnitOfWork) -> Claim:
         require_control(uow)
@@ -47,13 +49,12 @@ def renew(transactions: TransactionRunner, claim: Claim, *, lease: timedelta) ->
         uow.leases.extend(claim.thread_id, claim.run_id, expires_at)
         return Claim(claim.thread_id, claim.run_id, claim.token, expires_at)
 
-    check_claim(claim)
-    check_lease(lease)
     return transactions.write(extend, idempotent=True)
 
 
 def release(transactions: TransactionRunner, claim: Claim) -> None:
     """End a claim; see `Checkpointer.release`."""
+    check_claim(claim)
 
     def end(uow: UnitOfWork) -> None:
         require_control(uow)
@@ -61,7 +62,6 @@ def release(transactions: TransactionRunner, claim: Claim) -> None:
         if found.lease_token == claim.token and found.completed is False:
             release_locked(uow, claim.thread_id, claim.run_id, claim.token)
 
-    check_claim(claim)
     transactions.write(end, idempotent=True)
 
 

@@ -88,8 +88,8 @@ def said(number: int, size: int = 1) -> list[Message]:
 
 def queue_of(checkpointer: Checkpointer) -> AppendBatcher:
     """Return the append batcher of an open checkpointer."""
-    assert checkpointer._batcher is not None
-    return checkpointer._batcher
+    assert checkpointer.batcher is not None
+    return checkpointer.batcher
 
 
 def assert_idle(checkpointer: Checkpointer) -> None:

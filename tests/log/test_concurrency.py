@@ -423,7 +423,11 @@ async def test_closing_lets_what_runs_finish(server_url: str, size: int) -> None
     assert all(isinstance(outcome, NotOpenError) for outcome in refused)
     writing = 2  # of three connections one is for reading
     assert len(outcomes) - len(refused) == writing
-    assert await on_connection(server_url, connections) == others
+
+    async def all_others_are_closed() -> bool:  # by the server too, a moment later
+        return await on_connection(server_url, connections) == others
+
+    await until(all_others_are_closed)
     async with checkpointer:
         assert len(await checkpointer.list_threads()) == writing
 

@@ -49,8 +49,8 @@ def writers() -> Iterator[ThreadPoolExecutor]:
 
 def queue_of(checkpointer: SyncCheckpointer) -> AppendQueue[Any]:
     """Return the queue of an open checkpointer."""
-    assert checkpointer._batcher is not None
-    return checkpointer._batcher._shared().queue
+    assert checkpointer.batcher is not None
+    return checkpointer.batcher._shared().queue
 
 
 def waiting_in(checkpointer: SyncCheckpointer) -> int:

@@ -197,7 +197,7 @@ def _forker() -> socket.socket:
 
 
 def fork_from_here() -> None:
-    """Let `PythonProcess` fork from this process as it is now, with its imports.
+    """Make `PythonProcess` fork from this process as it is now, with its imports.
 
     Call it before anything else is done: the processes return from here, to end at once.
     """
