@@ -15,6 +15,7 @@ from alembic.operations import MigrateOperation, Operations
 from threadlog.migrations.alembic import steps
 from threadlog.migrations.autogenerate import rendering
 from threadlog.migrations.history.control import CONTROL
+from threadlog.migrations.history.definitions import Definitions
 from threadlog.migrations.history.graph_state import GRAPH_STATE
 from threadlog.migrations.history.memory_store import MEMORY_STORE
 from threadlog.migrations.history.search import SEARCH
@@ -97,8 +98,8 @@ class SchemaDirectives(MigrateOperation):
     def drop_threadlog_schema(cls, operations: Operations, version: int) -> None:
         """Drop the tables of a schema version and all conversations in them.
 
-        After `ControlDirectives.drop_threadlog_control_schema` and
-        `SearchDirectives.drop_threadlog_search_schema`, if the database has these parts.
+        After ``op.drop_threadlog_control_schema`` and ``op.drop_threadlog_search_schema``, if the
+        database has these parts.
         Safe to run again after a failure, and on a database that has none of the tables.
 
         Args:
@@ -128,286 +129,76 @@ class SchemaDirectives(MigrateOperation):
         steps.write_version(operations, version)
 
 
-@Operations.register_operation("create_threadlog_graph_schema")
-@Operations.register_operation("drop_threadlog_graph_schema")
-@Operations.register_operation("write_threadlog_graph_version")
-class GraphDirectives(MigrateOperation):
-    """The ``op.`` directives of the graph state: checkpoints."""
-
-    @classmethod
-    def create_threadlog_graph_schema(cls, operations: Operations, version: int) -> None:
-        """Create the graph state's tables of a schema version, and write the version.
-
-        Safe to run again after a failure: missing tables and indexes are created, as by
-        `SchemaDirectives.create_threadlog_schema`.
-
-        Args:
-            operations: passed by Alembic.
-            version: 1 for this release.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-            CubepiSchemaMismatch: the database has tables of another version, or without a
-                version; nothing was changed.
-        """
-        steps.create_schema(operations, version, GRAPH_STATE)
-
-    @classmethod
-    def drop_threadlog_graph_schema(cls, operations: Operations, version: int) -> None:
-        """Drop the graph state's tables of a schema version and all checkpoints in them.
-
-        Safe to run again after a failure, and on a database that has none of the tables.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version whose tables are dropped.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.drop_schema(operations, version, GRAPH_STATE)
-
-    @classmethod
-    def write_threadlog_graph_version(cls, operations: Operations, version: int) -> None:
-        """Write a schema version to the graph state's version table, replacing any other.
-
-        For a migration that autogenerate wrote from ``graph_metadata``, which creates tables
-        but no rows.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version that the tables have.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.write_version(operations, version, GRAPH_STATE)
-
-
-@Operations.register_operation("create_threadlog_store_schema")
-@Operations.register_operation("drop_threadlog_store_schema")
-@Operations.register_operation("write_threadlog_store_version")
-class StoreDirectives(MigrateOperation):
-    """The ``op.`` directives of the memory store."""
-
-    @classmethod
-    def create_threadlog_store_schema(cls, operations: Operations, version: int) -> None:
-        """Create the memory store's tables of a schema version, and write the version.
-
-        Safe to run again after a failure: missing tables and indexes are created, as by
-        `SchemaDirectives.create_threadlog_schema`.
-
-        Args:
-            operations: passed by Alembic.
-            version: 1 for this release.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-            CubepiSchemaMismatch: the database has tables of another version, or without a
-                version; nothing was changed.
-        """
-        steps.create_schema(operations, version, MEMORY_STORE)
-
-    @classmethod
-    def drop_threadlog_store_schema(cls, operations: Operations, version: int) -> None:
-        """Drop the memory store's tables of a schema version and all items in them.
-
-        Safe to run again after a failure, and on a database that has none of the tables.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version whose tables are dropped.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.drop_schema(operations, version, MEMORY_STORE)
-
-    @classmethod
-    def write_threadlog_store_version(cls, operations: Operations, version: int) -> None:
-        """Write a schema version to the memory store's version table, replacing any other.
-
-        For a migration that autogenerate wrote from ``store_metadata``, which creates tables
-        but no rows.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version that the tables have.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.write_version(operations, version, MEMORY_STORE)
-
-
-@Operations.register_operation("create_threadlog_control_schema")
-@Operations.register_operation("drop_threadlog_control_schema")
-@Operations.register_operation("write_threadlog_control_version")
-class ControlDirectives(MigrateOperation):
-    """The ``op.`` directives of thread control."""
-
-    @classmethod
-    def create_threadlog_control_schema(cls, operations: Operations, version: int) -> None:
-        """Create thread control's tables of a schema version, and write the version.
-
-        After `SchemaDirectives.create_threadlog_schema`: they refer to the message log. Safe to
-        run again after a failure: missing tables and indexes are created, as by
-        `SchemaDirectives.create_threadlog_schema`.
-
-        Args:
-            operations: passed by Alembic.
-            version: 1 for this release.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-            CubepiSchemaMismatch: the database has tables of another version, or without a
-                version; nothing was changed.
-            CubepiSchemaUninitialized: the database lacks the message log; nothing was changed.
-        """
-        steps.create_schema(operations, version, CONTROL)
-
-    @classmethod
-    def drop_threadlog_control_schema(cls, operations: Operations, version: int) -> None:
-        """Drop thread control's tables of a schema version and all rows in them.
-
-        Safe to run again after a failure, and on a database that has none of the tables.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version whose tables are dropped.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.drop_schema(operations, version, CONTROL)
-
-    @classmethod
-    def write_threadlog_control_version(cls, operations: Operations, version: int) -> None:
-        """Write a schema version to thread control's version table, replacing any other.
-
-        For a migration that autogenerate wrote from ``control_metadata``, which creates tables
-        but no rows.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version that the tables have.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.write_version(operations, version, CONTROL)
-
-
-@Operations.register_operation("create_threadlog_metadata_schema")
-@Operations.register_operation("drop_threadlog_metadata_schema")
-@Operations.register_operation("write_threadlog_metadata_version")
-class MetadataDirectives(MigrateOperation):
-    """The ``op.`` directives of the server metadata: an agent server's threads and runs."""
-
-    @classmethod
-    def create_threadlog_metadata_schema(cls, operations: Operations, version: int) -> None:
-        """Create the server metadata's tables of a schema version, and write the version.
-
-        Safe to run again after a failure: missing tables and indexes are created, as by
-        `SchemaDirectives.create_threadlog_schema`. Tables that an earlier threadlog created with
-        the graph state are adopted with their rows.
-
-        Args:
-            operations: passed by Alembic.
-            version: 1 for this release.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-            CubepiSchemaMismatch: the database has tables of another version, or without a
-                version; nothing was changed.
-        """
-        steps.create_schema(operations, version, SERVER_METADATA)
-
-    @classmethod
-    def drop_threadlog_metadata_schema(cls, operations: Operations, version: int) -> None:
-        """Drop the server metadata's tables of a schema version and all rows in them.
-
-        Safe to run again after a failure, and on a database that has none of the tables.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version whose tables are dropped.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.drop_schema(operations, version, SERVER_METADATA)
-
-    @classmethod
-    def write_threadlog_metadata_version(cls, operations: Operations, version: int) -> None:
-        """Write a schema version to the server metadata's version table, replacing any other.
-
-        For a migration that autogenerate wrote from ``server_metadata``, which creates tables
-        but no rows.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version that the tables have.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.write_version(operations, version, SERVER_METADATA)
-
-
-@Operations.register_operation("create_threadlog_search_schema")
-@Operations.register_operation("drop_threadlog_search_schema")
-@Operations.register_operation("write_threadlog_search_version")
-class SearchDirectives(MigrateOperation):
-    """The ``op.`` directives of the search index."""
-
-    @classmethod
-    def create_threadlog_search_schema(cls, operations: Operations, version: int) -> None:
-        """Create the search index's tables of a schema version, and write the version.
-
-        After `SchemaDirectives.create_threadlog_schema`: they refer to the message log. Safe to
-        run again after a failure: missing tables and indexes are created, as by
-        `SchemaDirectives.create_threadlog_schema`.
-
-        Args:
-            operations: passed by Alembic.
-            version: 1 for this release.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-            CubepiSchemaMismatch: the database has tables of another version, or without a
-                version; nothing was changed.
-            CubepiSchemaUninitialized: the database lacks the message log; nothing was changed.
-        """
-        steps.create_schema(operations, version, SEARCH)
-
-    @classmethod
-    def drop_threadlog_search_schema(cls, operations: Operations, version: int) -> None:
-        """Drop the search index's tables of a schema version and all rows in them.
-
-        Safe to run again after a failure, and on a database that has none of the tables.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version whose tables are dropped.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.drop_schema(operations, version, SEARCH)
-
-    @classmethod
-    def write_threadlog_search_version(cls, operations: Operations, version: int) -> None:
-        """Write a schema version to the search index's version table, replacing any other.
-
-        For a migration that autogenerate wrote from ``search_metadata``, which creates tables
-        but no rows.
-
-        Args:
-            operations: passed by Alembic.
-            version: the version that the tables have.
-
-        Raises:
-            ConfigurationError: the version is unknown.
-        """
-        steps.write_version(operations, version, SEARCH)
+def _register_part(name: str, definitions: Definitions) -> None:
+    """Register the directives of one of threadlog's own parts.
+
+    They are called ``op.create_threadlog_graph_schema``, ``op.drop_threadlog_graph_schema``,
+    ``op.write_threadlog_graph_version`` and so on. The class is made here, as Alembic writes to
+    the docstrings of a class that it registers.
+    """
+
+    class PartDirectives(MigrateOperation):
+        @classmethod
+        def create_schema(cls, operations: Operations, version: int) -> None:
+            """Create a part's tables of a schema version, and write the version.
+
+            Safe to run again after a failure: missing tables and indexes are created, as by
+            ``op.create_threadlog_schema``. Thread control and the search index refer to the
+            message log and are created after it. Tables of the server metadata that an earlier
+            threadlog created with the graph state are adopted with their rows.
+
+            Args:
+                operations: passed by Alembic.
+                version: 1 for this release.
+
+            Raises:
+                ConfigurationError: the version is unknown.
+                CubepiSchemaMismatch: the database has tables of another version, or without a
+                    version; nothing was changed.
+                CubepiSchemaUninitialized: the database lacks the message log that the part refers
+                    to; nothing was changed.
+            """
+            steps.create_schema(operations, version, definitions)
+
+        @classmethod
+        def drop_schema(cls, operations: Operations, version: int) -> None:
+            """Drop a part's tables of a schema version and all rows in them.
+
+            Safe to run again after a failure, and on a database that has none of the tables.
+
+            Args:
+                operations: passed by Alembic.
+                version: the version whose tables are dropped.
+
+            Raises:
+                ConfigurationError: the version is unknown.
+            """
+            steps.drop_schema(operations, version, definitions)
+
+        @classmethod
+        def write_version(cls, operations: Operations, version: int) -> None:
+            """Write a schema version to a part's version table, replacing any other.
+
+            For a migration that autogenerate wrote from the part's metadata, which creates tables
+            but no rows.
+
+            Args:
+                operations: passed by Alembic.
+                version: the version that the tables have.
+
+            Raises:
+                ConfigurationError: the version is unknown.
+            """
+            steps.write_version(operations, version, definitions)
+
+    register = Operations.register_operation
+    register(f"create_threadlog_{name}_schema", "create_schema")(PartDirectives)
+    register(f"drop_threadlog_{name}_schema", "drop_schema")(PartDirectives)
+    register(f"write_threadlog_{name}_version", "write_version")(PartDirectives)
+
+
+_register_part("graph", GRAPH_STATE)
+_register_part("store", MEMORY_STORE)
+_register_part("control", CONTROL)
+_register_part("metadata", SERVER_METADATA)
+_register_part("search", SEARCH)
