@@ -99,12 +99,14 @@ def create_hitl_answers_table_op() -> str:
 def upgrade_v4_to_v5_op() -> str:
     """Return the statements from version 4 to 5, without the version row's.
 
-    Unlike the framework's function of this name, it also adds the index that lists recent
-    threads.
+    Unlike the framework's function of this name, it also adds the indexes that list recent and
+    waiting threads.
     """
     return (
         f"{create_hitl_answers_table_op()}; "
-        "CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id);"
+        "CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id); "
+        "CREATE INDEX ix_cubepi_threads_waiting ON cubepi_threads "
+        "(/*!80013 (pending_request IS NOT NULL) */ /*M!100000 pending_request(1) */);"
     )
 
 

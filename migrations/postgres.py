@@ -5,7 +5,7 @@
 Names, separators and effects are those of ``cubeloop.checkpointer.postgres.alembic_helpers``
 (cubeloop 0.15.3), so that only the import of a migration changes. The texts are for tables that
 the framework's migrations created: ids have the database's collation, as in cubeloop.
-`upgrade_v4_to_v5_op` also adds the index that lists recent threads.
+`upgrade_v4_to_v5_op` also adds the indexes that list recent and waiting threads.
 
 A text may contain several statements separated by ``;``, but drivers run one at a time. The
 same loop runs every text::
@@ -97,6 +97,10 @@ def upgrade_v4_to_v5_op() -> str:
             (
                 f"{_CREATE_INDEX} ix_cubepi_threads_parent "
                 "ON cubepi_threads (parent_thread_id) WHERE parent_thread_id IS NOT NULL"
+            ),
+            (
+                f"{_CREATE_INDEX} ix_cubepi_threads_waiting "
+                "ON cubepi_threads (updated_at, thread_id) WHERE pending_request IS NOT NULL"
             ),
         ]
     )

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from threadlog.models.base import Base
 from threadlog.models.dialects.ddl import THREADS
 from threadlog.models.dialects.json import ExactJson, empty_object
+from threadlog.models.dialects.query_plans import IsWaiting
 from threadlog.models.dialects.time import (
     NOW,
     Timestamp,
@@ -66,7 +67,7 @@ class Thread(Base):
     @waiting.inplace.expression
     @classmethod
     def _waiting(cls) -> ColumnElement[bool]:
-        return cls.pending_request.is_not(None)
+        return IsWaiting(cls.pending_request)
 
     created_at: Mapped[datetime] = mapped_column(Timestamp(), server_default=NOW)
     """Time of the first write to the thread."""

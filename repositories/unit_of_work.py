@@ -149,6 +149,11 @@ class UnitOfWork(ABC):
         """Whether `MessageRepository.lock_and_append` can be used."""
         return self.read_committed and self.dialect in ONE_STATEMENT_DIALECTS
 
+    @property
+    def can_index_appended(self) -> bool:
+        """Whether `lock_and_append` can insert rows of the search index in its statement."""
+        return self.dialect == "postgresql"
+
     threads = cached_property(ThreadRepository)
     """Threads, and the lock under which a thread's seq is allocated."""
 

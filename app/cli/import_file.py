@@ -87,8 +87,9 @@ def import_file(
     thread_id the id is the file's name (or "stdin") and the line's number.
 
     Importing again duplicates nothing: only missing messages are appended,
-    and a thread that was continued since is left unchanged. Invalid lines
-    are reported and the others are imported; the exit status is then 1.
+    and a thread that was continued or truncated since is left unchanged.
+    Invalid lines are reported and the others are imported; the exit status
+    is then 1.
 
     \b
     Example:

@@ -121,8 +121,9 @@ def import_conversation(
     """Append the messages of a conversation that a thread lacks, in one unit of work.
 
     Repeated or concurrent imports duplicate nothing. A thread that was continued since is left
-    unchanged. `extra` is merged only if messages are appended or the thread had none, so that
-    the application's later changes to it survive a second import.
+    unchanged, as is one from which messages were removed: they are not to come back. `extra` is
+    merged only if messages are appended or the thread had none, so that the application's later
+    changes to it survive a second import.
 
     Args:
         transactions: runs the transaction.
@@ -175,6 +176,11 @@ def _append_missing(
 ) -> int:
     thread_id = conversation.thread_id
     tail = uow.threads.lock_tail(thread_id)
+    if tail.truncated_seq:
+        # Messages after those that were never removed may have been edited.
+        kept = min(removed.after_seq for removed in uow.truncations.of_thread(thread_id))
+        _count_existing(uow, conversation, codec, rows[:kept])
+        return 0
     existing = _count_existing(uow, conversation, codec, rows) if tail.last_seq else 0
     missing = rows[existing:]
     if missing or not tail.last_seq:

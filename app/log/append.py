@@ -186,8 +186,6 @@ class AppendTransaction:
         # One statement cannot look for messages of a lost COMMIT.
         in_one = self._is_short and not uow.lost_commits and uow.can_lock_and_append
         if in_one and (seqs := self._lock_and_append(uow)):
-            if self._search is not None:
-                self._insert_search(uow, self._search)
             return [seqs]
         tails, completed = self._lock(uow, is_new=in_one)
         self._find_stored(uow)
@@ -214,10 +212,13 @@ class AppendTransaction:
         """
         (request,) = self._requests
         run_id = next(iter(request.run_ids), None)
-        tail = uow.messages.lock_and_append(request.thread_id, request.messages, run_id)
+        search = self._search[0] if self._search and uow.can_index_appended else ()
+        tail = uow.messages.lock_and_append(request.thread_id, request.messages, run_id, search)
         if tail is None:
             return None
         self._after_seqs = {0: tail.last_seq}
+        if self._search is not None and not search:
+            self._insert_search(uow, self._search)
         if tail.needs_touch:
             uow.threads.touch(request.thread_id)
         return _seqs_after(tail.last_seq, request)

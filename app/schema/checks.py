@@ -6,7 +6,8 @@ from typing import Final
 
 from threadlog.databases.base import Backend
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
-from threadlog.models import MESSAGES, SchemaPart
+from threadlog.models import MESSAGES, SchemaPart, Thread
+from threadlog.models.dialects.ddl import WAITING_INDEX
 from threadlog.models.dialects.names import MYSQL
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import mysql_layout, postgres_layout
@@ -19,9 +20,12 @@ _LAYOUT_CHECKS: Final[dict[str, Callable[[SchemaPart], list[tuple[str, Check]]]]
     "postgresql": postgres_layout.layout_checks,
 }
 
-# The only index of the message log that is checked: the migration that creates the tables
-# creates the others with them.
-_RECENT: Final = "ix_cubepi_threads_recent"
+# The only indexes of the message log that are checked, with the listing that needs each: the
+# framework's migrations create the others with the tables.
+_LISTINGS: Final = {
+    "ix_cubepi_threads_recent": "recent threads",
+    WAITING_INDEX: "threads that wait for a person",
+}
 
 
 def checks_of(part: SchemaPart, backend: Backend) -> list[tuple[str, Check]]:
@@ -79,25 +83,29 @@ def _is_of_another_version(uow: UnitOfWork, part: SchemaPart) -> bool:
 
 def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     existing = uow.catalogue.tables(part)
-    wanted = sorted(
-        (table.name, str(index.name))
-        for table in part.metadata.tables.values()
-        for index in table.indexes
-        if table.name in existing and (part is not MESSAGES or index.name == _RECENT)
-    )
+    if part is MESSAGES:
+        wanted = [(Thread.__tablename__, index) for index in _LISTINGS]
+    else:
+        wanted = sorted(
+            (table.name, str(index.name))
+            for table in part.metadata.tables.values()
+            for index in table.indexes
+        )
+    wanted = [(table, index) for table, index in wanted if table in existing]
     faults = [
         _index_fault(uow, part, table, index)
         for table, index in wanted
         if index not in uow.catalogue.indexes(table)
     ]
     if wanted:
-        recent = f"{_RECENT} is there."
-        message = recent if part is MESSAGES else f"All indexes{PART_SUFFIX[part.name]} are there."
-        yield from faults or [CheckResult("index", "ok", message)]
+        listings = f"{' and '.join(_LISTINGS)} are there."
+        message = f"All indexes{PART_SUFFIX[part.name]} are there."
+        yield from faults or [CheckResult("index", "ok", listings if part is MESSAGES else message)]
 
 
 def _index_fault(uow: UnitOfWork, part: SchemaPart, table: str, index: str) -> CheckResult:
-    slow = "listing recent threads reads" if index == _RECENT else "queries that need it read"
+    listed = _LISTINGS.get(index)
+    slow = f"listing {listed} reads" if listed else "queries that need it read"
     return CheckResult(
         "index",
         "warning",

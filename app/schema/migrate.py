@@ -29,6 +29,7 @@ from threadlog.errors import (
     MissingExtraError,
 )
 from threadlog.models import ALL_PARTS, PARTS, PartName, SchemaPart
+from threadlog.models.dialects.names import schema_of
 from threadlog.repositories import JoinedUnitOfWork, UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES_OPTION
 from threadlog.runtime.client import sleep
@@ -243,7 +244,8 @@ def _parts(name: PartName | None, revision: str, *, common: str) -> list[SchemaP
 def _has_tables(connection: Connection, part: SchemaPart) -> bool:
     """Return True if a table of a part exists; the connection has no transaction afterwards."""
     with connection.begin():
-        return not part.tables.isdisjoint(inspect(connection).get_table_names())
+        names = inspect(connection).get_table_names(schema_of(connection))
+        return not part.tables.isdisjoint(names)
 
 
 async def _on_connection(url: str | URL, work: Callable[[Connection, Backend], T]) -> T:

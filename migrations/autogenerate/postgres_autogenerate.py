@@ -1,9 +1,9 @@
 """Autogenerate support for PostgreSQL's partitions, foreign keys to threads and indexes.
 
-Each partition is a table. The indexes are those of messages' metadata and of forks. None of
-these is in the models' metadata, because autogenerate would then create them on MySQL too. This
-module adds them to a migration that creates a table, and removes operations that would drop
-them from an existing table.
+Each partition is a table. The indexes are those of messages' metadata, of forks and of waiting
+threads. None of these is in the models' metadata, because autogenerate would then create them on
+MySQL too. This module adds them to a migration that creates a table, and removes operations that
+would drop them from an existing table.
 """
 
 from collections.abc import Iterable

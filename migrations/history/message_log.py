@@ -2,8 +2,8 @@
 
 The version numbers are the agent framework's. Version 1 has threads and messages; ``_SINCE``
 has the first version of everything else. Unlike in the framework's own helpers, every
-identifier has the collation ``utf8mb4_bin``, on PostgreSQL ``C``. Version 5 also has the index
-that lists recent threads and, on PostgreSQL, the index that finds forks.
+identifier has the collation ``utf8mb4_bin``, on PostgreSQL ``C``. Version 5 also has the indexes
+that list recent and waiting threads and, on PostgreSQL, the index that finds forks.
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,14 @@ from threadlog.migrations.history.definitions import (
 )
 
 _VERSION_TABLE: Final = "cubepi_schema_version"
+
+WAITING_INDEX: Final = "ix_cubepi_threads_waiting"
+"""The index of threads that wait for a person, whose form differs between databases."""
+
+# Each of the two servers ignores the other's comment.
+_WAITING_ON_MYSQL: Final = (
+    "/*!80013 (pending_request IS NOT NULL) */ /*M!100000 pending_request(1) */"
+)
 
 _SINCE: Final[Mapping[str, int]] = {
     "cubepi_threads.pending_request": 2,
@@ -58,6 +66,28 @@ _INDEXES: Final = (
         since=5,
         dialect=POSTGRESQL,
         options={"postgresql_where": sa.text("parent_thread_id IS NOT NULL")},
+    ),
+    # An index of an expression on MySQL, and of a prefix on MariaDB; partial on the others.
+    *(
+        Index(
+            WAITING_INDEX,
+            "cubepi_threads",
+            (sa.text(_WAITING_ON_MYSQL),),
+            since=5,
+            dialect=dialect,
+        )
+        for dialect in MYSQL
+    ),
+    *(
+        Index(
+            WAITING_INDEX,
+            "cubepi_threads",
+            ("updated_at", "thread_id"),
+            since=5,
+            dialect=dialect,
+            options={f"{dialect}_where": sa.text("pending_request IS NOT NULL")},
+        )
+        for dialect in (POSTGRESQL, "sqlite")
     ),
 )
 

@@ -25,8 +25,7 @@ _THREADS: Final = "cubepi_threads"
 _WORDS: Final = "threadlog_search_words"
 _TEXT_INDEX: Final = "ix_threadlog_search_text"
 _VECTOR: Final = (
-    "to_tsvector('simple'::regconfig, translate(text, "
-    "'!\"#$&''()*+,-./:<=>?@[\\]^_`{|}~', repeat(' ', 30)))"
+    "to_tsvector('simple'::regconfig, regexp_replace(text, '[!-/:-@[-`{-~]+', ' ', 'g'))"
 )
 
 

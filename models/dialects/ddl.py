@@ -7,6 +7,8 @@ from sqlalchemy import DDL, ColumnElement, Computed, ExecutableDDLElement, Table
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import DDLCompiler
 
+from threadlog.models.dialects.names import MYSQL
+
 PARTITION_COUNT: Final = 64
 """Partitions of the messages and runs tables, where the database partitions them."""
 
@@ -18,6 +20,9 @@ TABLE_OPTIONS: Final[dict[str, Any]] = {
 
 METADATA_INDEX: Final = "ix_cubepi_messages_metadata_gin"
 """PostgreSQL's index of all keys and values in messages' metadata."""
+
+WAITING_INDEX: Final = "ix_cubepi_threads_waiting"
+"""The index of the threads with a question that waits for a person."""
 
 # Not in the metadata, where an application's autogenerate would find these for MySQL too, which
 # forbids a foreign key on a partitioned table and has no such index.
@@ -56,6 +61,20 @@ def _parent_index(table: str) -> str:
     return f"CREATE INDEX ix_cubepi_threads_parent ON {table} (parent_thread_id) {where}"
 
 
+# MySQL has no partial index, and its JSON no index but one of an expression; MariaDB has none of
+# an expression. Each ignores the other's comment. Without the time, which each append changes.
+_WAITING_ON_MYSQL: Final = (
+    "(/*!80013 (pending_request IS NOT NULL) */ /*M!100000 pending_request(1) */)"
+)
+_WAITING: Final = "(updated_at, thread_id) WHERE pending_request IS NOT NULL"
+
+
+def waiting_index(table: str, dialect: str) -> str:
+    """Return the statement that creates the index of the few threads that wait for a person."""
+    keys = _WAITING_ON_MYSQL if dialect in MYSQL else _WAITING
+    return f"CREATE INDEX {WAITING_INDEX} ON {table} {keys}"
+
+
 def partition(table: str, place: int) -> str:
     """Return the statement that creates one of a table's partitions on PostgreSQL."""
     return (
@@ -76,7 +95,20 @@ def _on_postgresql(statements: Iterable[str | ExecutableDDLElement]) -> dict[str
     return {"listeners": [("after_create", listener) for listener in listeners]}
 
 
-THREADS: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_parent_index(_TABLE)])}
+class _WaitingIndex(ExecutableDDLElement):
+    """The index of waiting threads, on the table that was created."""
+
+
+@compiles(_WaitingIndex)
+def _create_waiting_index(element: _WaitingIndex, compiler: DDLCompiler, **_: Any) -> str:
+    table: Any = element.target
+    return waiting_index(compiler.preparer.format_table(table), compiler.dialect.name)
+
+
+_of_threads = _on_postgresql([_parent_index(_TABLE)])
+_of_threads["listeners"].append(("after_create", _WaitingIndex()))
+
+THREADS: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_of_threads}
 """Options of the threads table."""
 
 OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_ForeignKey()])}

@@ -15,9 +15,10 @@ from threadlog.models.dialects.template import Template
 
 # The parser of PostgreSQL keeps addresses, numbers with a sign and words with hyphens together.
 # The other databases divide them, so that here spaces take the place of ASCII punctuation.
-_PUNCTUATION: Final = "!\"#$&''()*+,-./:<=>?@[\\]^_`{{|}}~"  # braces for `format`
+# With translate(), which looks at each character thirty times, an index row takes thrice as long.
+_PUNCTUATION: Final = "[!-/:-@[-`{{-~]+"  # a brace for `format`
 _VECTOR: Final = (
-    f"to_tsvector('simple'::regconfig, translate({{0}}, '{_PUNCTUATION}', repeat(' ', 30)))"
+    f"to_tsvector('simple'::regconfig, regexp_replace({{0}}, '{_PUNCTUATION}', ' ', 'g'))"
 )
 
 SQLITE_INDEX: Final = "threadlog_search_words"

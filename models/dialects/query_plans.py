@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Select, Table, any_, func
+from sqlalchemy import BindParameter, Boolean, ColumnElement, Select, Table, any_, func
+
+from threadlog.models.dialects.template import Template
 
 
 def force_primary_key(rows: Select[Any], table: Table, dialect: str) -> Select[Any]:
@@ -31,6 +33,32 @@ def prevent_index_sort(text: ColumnElement[str], dialect: str) -> ColumnElement[
         dialect: the name of the session's dialect.
     """
     return text.concat("") if dialect == "postgresql" else text
+
+
+class IsWaiting(Template, mysql="(({0} IS NOT NULL) /*!80013 = 1 */)", other="({0} IS NOT NULL)"):
+    """The condition that a thread has a question, in the form of the index of such threads.
+
+    MySQL, not MariaDB, uses its index only where the expression is compared with a value.
+    """
+
+    type = Boolean()
+
+    def self_group(self, against: Any = None) -> Any:
+        """Return the condition as it is: compared with 1, no index would be used."""
+        return self
+
+
+def prevent_key_scan(text: ColumnElement[str], dialect: str) -> ColumnElement[str]:
+    """Return `text` as an expression that no index of SQLite has.
+
+    Without statistics SQLite prefers an index with the order of the page to a partial index
+    with the few rows of the condition. On other servers `text` itself is returned.
+
+    Args:
+        text: the column.
+        dialect: the name of the session's dialect.
+    """
+    return text.concat("") if dialect == "sqlite" else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ class Template(FunctionElement[Any]):
         """Keep the texts; ``other`` is that of the dialects without one."""
         super().__init_subclass__()
         cls.inherit_cache = True
-        cls._templates = templates
+        if templates:  # else of a class that the ORM derives for its annotations
+            cls._templates = templates
 
     def template(self, dialect: str) -> str:
         """Return the text for a dialect."""

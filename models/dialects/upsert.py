@@ -129,7 +129,7 @@ def insert_rows_if_absent(
     if dialect != "postgresql":
         return insert, ()
     columns = [column for column in table.columns if column.name not in key]
-    rows, names = _rows_of_lists(columns)
+    rows, names = rows_of_lists(columns)
     same = (bindparam(name, type_=table.c[name].type) for name in key)
     into = [*key, *(column.name for column in columns)]
     return insert.from_select(into, select(*same, *rows.c)), names
@@ -137,12 +137,12 @@ def insert_rows_if_absent(
 
 def insert_of_lists(table: Table, columns: Sequence[Column[Any]]) -> tuple[Insert, Sequence[str]]:
     """Return an INSERT of any number of rows for PostgreSQL; see `insert_rows_if_absent`."""
-    rows, names = _rows_of_lists(columns)
+    rows, names = rows_of_lists(columns)
     into = [column.name for column in columns]
     return postgresql.insert(table).from_select(into, select(*rows.c)), names
 
 
-def _rows_of_lists(columns: Sequence[Column[Any]]) -> tuple[TableValuedAlias, Sequence[str]]:
+def rows_of_lists(columns: Sequence[Column[Any]]) -> tuple[TableValuedAlias, Sequence[str]]:
     """Return PostgreSQL's rows of lists with a value of a column each, and the lists' names."""
     lists = {f"all_{column.name}": ARRAY(column.type) for column in columns}
     given = (bindparam(name, type_=type_) for name, type_ in lists.items())

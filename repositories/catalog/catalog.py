@@ -25,6 +25,7 @@ from sqlalchemy import table as table_clause
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
+from threadlog.models.dialects.ddl import WAITING_INDEX, waiting_index
 from threadlog.models.dialects.names import MYSQL, schema_of
 from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository
@@ -250,7 +251,9 @@ class CatalogueRepository(Repository):
         return f"GRANT {', '.join(rights)} ON {table} TO {account}"
 
     def index_statement(self, part: SchemaPart, table: str, name: str) -> str:
-        """Return the statement that creates an index of the models."""
+        """Return the statement that creates an index of the models, or that of waiting threads."""
+        if name == WAITING_INDEX:
+            return waiting_index(table, self.uow.dialect)
         indexes = part.metadata.tables[table].indexes
         (index,) = (index for index in indexes if index.name == name)
         return str(CreateIndex(index).compile(dialect=self.uow.connection.dialect))

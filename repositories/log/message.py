@@ -31,8 +31,9 @@ from threadlog.models.dialects.query_plans import LastRows
 from threadlog.models.dialects.returned_number import with_number_kept, with_number_returned
 from threadlog.models.dialects.time import to_epoch
 from threadlog.models.dialects.types import id_equals
-from threadlog.models.tables import MESSAGES, RUNS, THREADS
+from threadlog.models.tables import MESSAGES, RUNS, SEARCH, THREADS
 from threadlog.repositories.base import Repository, Row, Statement
+from threadlog.repositories.log.search import SearchValues, index_appended, lists_of_appended
 from threadlog.repositories.log.thread import NEEDS_TOUCH, ThreadTail, last_seq, truncated_seq
 
 _INSERT: Final = Statement(insert(MESSAGES))
@@ -128,7 +129,9 @@ def _given(place: int) -> list[ColumnElement[Any]]:
 
 
 @cache
-def _lock_and_append(dialect: str, count: int, *, of_run: bool, has_control: bool) -> Statement:
+def _lock_and_append(
+    dialect: str, count: int, *, of_run: bool, has_control: bool, has_search: bool
+) -> Statement:
     """Return the INSERT that locks a thread and adds messages after its last one.
 
     Args:
@@ -136,6 +139,7 @@ def _lock_and_append(dialect: str, count: int, *, of_run: bool, has_control: boo
         count: how many messages.
         of_run: whether messages belong to a run, which must not be completed.
         has_control: whether the database has thread control.
+        has_search: whether to add rows of the search index too.
     """
     # On MySQL all subqueries lock, so that the statement reads what was committed when it got
     # its lock. On PostgreSQL the key of a message that was committed meanwhile is a duplicate.
@@ -168,8 +172,12 @@ def _lock_and_append(dialect: str, count: int, *, of_run: bool, has_control: boo
     names = ["thread_id", "seq", *(column.name for column in _GIVEN)]
     statement = insert(MESSAGES).from_select(names, rows)
     needs_touch = select(NEEDS_TOUCH).where(THREADS.c.thread_id == key).scalar_subquery()
-    returning = with_number_returned(statement, MESSAGES.c.seq, needs_touch, dialect)
-    return Statement(returning.execution_options(preserve_rowcount=True))
+    number, lists = MESSAGES.c.seq, list[str]()
+    if has_search:
+        appended = statement.returning(MESSAGES.c.thread_id, number).cte("appended")
+        (statement, lists), number = index_appended(appended), SEARCH.c.seq
+    returning = with_number_returned(statement, number, needs_touch, dialect)
+    return Statement(returning.execution_options(preserve_rowcount=True), lists)
 
 
 class NewMessage(NamedTuple):
@@ -260,7 +268,11 @@ class MessageRepository(Repository):
         self.uow.run(_INSERT, rows)
 
     def lock_and_append(
-        self, thread_id: str, messages: Sequence[NewMessage], run_id: str | None
+        self,
+        thread_id: str,
+        messages: Sequence[NewMessage],
+        run_id: str | None,
+        search: Sequence[Sequence[SearchValues]] = (),
     ) -> ThreadTail | None:
         """Lock a thread, and insert messages after its last one, in one statement.
 
@@ -271,6 +283,8 @@ class MessageRepository(Repository):
             thread_id: the thread.
             messages: the messages in order.
             run_id: the run that messages belong to; None if they belong to none.
+            search: for each message its rows of the search index, to insert these too; only on
+                PostgreSQL.
 
         Returns:
             The end of the thread before the messages, with the lock held; None if the thread
@@ -292,7 +306,10 @@ class MessageRepository(Repository):
             len(messages),
             of_run=run_id is not None,
             has_control=self.uow.has_control,
+            has_search=bool(search),
         )
+        if search:
+            parameters |= lists_of_appended(statement.lists, search)
         inserted = self.uow.run(statement, parameters)
         if not inserted.rowcount:
             return None

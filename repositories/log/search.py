@@ -5,7 +5,11 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
+    CTE,
+    Column,
     ColumnElement,
+    Insert,
+    Integer,
     Select,
     and_,
     bindparam,
@@ -18,7 +22,7 @@ from sqlalchemy import (
 )
 
 from threadlog.models.dialects.json import as_text
-from threadlog.models.dialects.upsert import insert_of_lists
+from threadlog.models.dialects.upsert import insert_of_lists, rows_of_lists
 from threadlog.models.tables import MESSAGES, SEARCH, THREADS
 from threadlog.repositories.base import Repository, Statement
 
@@ -37,6 +41,40 @@ def _insert(dialect: str, *, dated: bool) -> Statement:
     # inline: SQLAlchemy is not to add RETURNING for the row's number
     values = {column.name: bindparam(column.name, type_=column.type) for column in columns}
     return Statement(insert(SEARCH).values(values).inline())
+
+
+_NUMBER: Final = Column("number", Integer())
+_OF_MESSAGE: Final = tuple(c for c in _GIVEN if c.name not in {"thread_id", "seq"})
+
+
+def index_appended(appended: CTE) -> tuple[Insert, list[str]]:
+    """Return PostgreSQL's INSERT of the rows of messages that the same statement inserts.
+
+    Args:
+        appended: the INSERT of the messages, which returns their ``thread_id`` and ``seq``.
+
+    Returns:
+        The INSERT, and the names of its parameters; see `lists_of_appended`.
+    """
+    rows, names = rows_of_lists((_NUMBER, *_OF_MESSAGE))
+    first = select(func.min(appended.c.seq)).scalar_subquery()
+    values = (rows.c[column.name] for column in _OF_MESSAGE)
+    selected = select(appended.c.thread_id, appended.c.seq, *values).join_from(
+        appended, rows, rows.c.number == appended.c.seq - first
+    )
+    into = ["thread_id", "seq", *(column.name for column in _OF_MESSAGE)]
+    return insert(SEARCH).from_select(into, selected), [*names]
+
+
+def lists_of_appended(
+    names: Sequence[str], rows: Sequence[Sequence[SearchValues]]
+) -> dict[str, list[Any]]:
+    """Return the parameters of `index_appended` for the rows of each message."""
+    placed = [(number, row) for number, found in enumerate(rows) for row in found]
+    lists: dict[str, list[Any]] = {names[0]: [number for number, _ in placed]}
+    for name, column in zip(names[1:], _OF_MESSAGE, strict=True):
+        lists[name] = [row[column.name] for _, row in placed]
+    return lists
 
 
 def _is_missing(thread_id: ColumnElement[Any]) -> ColumnElement[bool]:

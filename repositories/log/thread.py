@@ -31,6 +31,7 @@ from threadlog.models.dialects.locking import (
     try_advisory_lock,
     with_advisory_lock,
 )
+from threadlog.models.dialects.query_plans import IsWaiting, prevent_key_scan
 from threadlog.models.dialects.time import is_before_clock, to_epoch
 from threadlog.models.dialects.types import as_bytes, id_equals
 from threadlog.models.dialects.upsert import insert_if_absent
@@ -333,9 +334,10 @@ class ThreadRepository(Repository):
         """Return up to `limit` threads after `after`, each with its last seq.
 
         Costs one statement, and one more for every hundred threads; the length of the
-        threads does not matter. Of an owner's threads the rows are read, and no others.
+        threads does not matter. Of an owner's threads, and of those that wait, the rows are
+        read, and no others.
         """
-        key = THREADS.c.thread_id
+        key: ColumnElement[str] = THREADS.c.thread_id
         statement = _SUMMARY.limit(limit)
         if owner is not None:
             key = OWNERS.c.thread_id  # the order of the owner's index
@@ -345,7 +347,9 @@ class ThreadRepository(Repository):
         elif self.uow.has_control:
             statement = statement.add_columns(_OWNER_OF_THREAD.label("owner"))
         if waiting:
-            statement = statement.where(THREADS.c.pending_request.is_not(None))
+            statement = statement.where(IsWaiting(THREADS.c.pending_request))
+            if owner is None and order == "id":
+                key = prevent_key_scan(key, self.uow.dialect)
         if after is not None:
             statement = statement.where(_after(key, after, order))
         statement = statement.order_by(*_ordering(key, order))

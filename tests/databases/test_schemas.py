@@ -21,12 +21,12 @@ from threadlog.errors import CubepiSchemaUninitialized
 from threadlog.langgraph import Saver, Store
 from threadlog.migrating import upgrade
 from threadlog.migrations import directives  # noqa: F401 - makes op.create_threadlog_schema
-from threadlog.models import GRAPH, MESSAGES, PARTS, STORE
+from threadlog.models import GRAPH, MESSAGES, PARTS, SEARCH, STORE
 from threadlog.models.tables import RUNS, THREADS
 from threadlog.runtime.client import FactoryClient
 from threadlog.runtime.transactions import OwnedRunner, TransactionRunner
 from threadlog.schema.check import check_database
-from threadlog.schema.migrate import Outcome, upgrade_on
+from threadlog.schema.migrate import Outcome, _has_tables, upgrade_on
 from threadlog.testing import age_rows, create_all_async
 
 
@@ -107,6 +107,15 @@ async def names_in(engine: AsyncEngine, schema: str | None) -> set[str]:
         return await connection.run_sync(
             lambda sync: set(inspect(sync).get_table_names(schema=schema))
         )
+
+
+async def test_tables_of_a_part_are_found_in_the_schema_of_the_map(
+    translated: AsyncEngine, server_url: str
+) -> None:
+    await create_all_async(translated)
+    async with translated.connect() as connection:
+        assert await connection.run_sync(_has_tables, MESSAGES)
+        assert not await connection.run_sync(_has_tables, SEARCH)
 
 
 async def use_mapped(engine: AsyncEngine) -> None:

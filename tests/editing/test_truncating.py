@@ -365,3 +365,25 @@ async def test_truncate_sends_few_statements_that_read_the_tail_only(
     for step in steps:
         assert len(step.partitions) <= 1, step
         assert str(step.key).endswith(("PRIMARY", "_pkey")), step
+
+
+@pytest.mark.parametrize("then", ["complete", "release"])
+async def test_a_run_whose_messages_are_removed_stays_open_until_it_ends(
+    checkpointer: Checkpointer, then: str
+) -> None:
+    """Its worker goes on after the edit; if it is dead, the run is released as any other."""
+    await checkpointer.append("t", [UserFactory()])
+    await checkpointer.claim_run("t", "edit")
+    await checkpointer.append("t", [AssistantFactory(run_id="edit")])
+    assert await checkpointer.truncate("t", after_seq=1, run_id="edit") is not None
+    assert [run.state for run in await checkpointer.runs("t")] == ["open"]
+    if then == "complete":
+        assert await checkpointer.append("t", [AssistantFactory(run_id="edit")]) == [3]
+        await checkpointer.mark_run_complete("t", "edit")
+    else:
+        stale = await checkpointer.stale_runs(older_than=timedelta(0))
+        assert [run.run_id for run in stale] == ["edit"]
+        await checkpointer.release_run("t", "edit", older_than=timedelta(0))
+    assert not [run for run in await checkpointer.runs("t") if run.state == "open"]
+    assert await seqs(checkpointer) == ([1, 3] if then == "complete" else [1])
+    await checkpointer.truncate("t", after_seq=0)  # the thread is not in use

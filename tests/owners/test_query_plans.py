@@ -119,8 +119,7 @@ async def test_an_owners_threads_are_found_by_the_index(
 
 
 async def test_all_threads_are_listed_in_the_order_of_an_index(many_url: str) -> None:
-    """Also those that wait, of all owners: their rows are filtered."""
-    for options in ({}, {"order": "recent"}, {"waiting": True}):
+    for options in ({}, {"order": "recent"}):
         _, plans, read = await _plans(many_url, **options)
         for plan in plans:
             threads = [step for step in plan.steps if step.table == "cubepi_threads"]

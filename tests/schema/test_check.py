@@ -109,7 +109,13 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
             "DROP INDEX ix_cubepi_threads_recent ON cubepi_threads",
             "warning",
             "index",
-            "ix_cubepi_threads_recent is missing",
+            "ix_cubepi_threads_recent is missing: listing recent threads reads",
+        ),
+        (
+            "DROP INDEX ix_cubepi_threads_waiting ON cubepi_threads",
+            "warning",
+            "index",
+            "ix_cubepi_threads_waiting is missing: listing threads that wait for a person reads",
         ),
     ],
 )

@@ -105,6 +105,12 @@ async def test_a_good_database_is_ok(postgres_url: str) -> None:
             "ix_cubepi_threads_recent is missing",
         ),
         (
+            ["DROP INDEX ix_cubepi_threads_waiting"],
+            "warning",
+            "index",
+            "ix_cubepi_threads_waiting is missing",
+        ),
+        (
             [
                 (
                     "ALTER TABLE cubepi_threads "

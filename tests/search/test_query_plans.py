@@ -105,9 +105,11 @@ def _tokens_per_owner_and_day() -> Any:
     day = func.date(SearchMessage.created_at)
     until = LONG_AGO + timedelta(minutes=MESSAGES)
     return (
-        select(Owner.owner, day, func.sum(SearchMessage.output_tokens))
+        select(Owner.owner, day, func.sum(SearchMessage.input_tokens + SearchMessage.output_tokens))
         .join(SearchMessage, SearchMessage.thread_id == Owner.thread_id)
-        .where(SearchMessage.created_at >= until - timedelta(hours=10))
+        .where(
+            SearchMessage.created_at > until - timedelta(hours=10), SearchMessage.model.is_not(None)
+        )
         .group_by(Owner.owner, day)
     )
 

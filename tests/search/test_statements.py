@@ -1,6 +1,7 @@
-"""The statements of appends to a database with the search index: one more, and none without."""
+"""The statements of appends to a database with the search index: at most one more."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -13,7 +14,7 @@ from threadlog.models import SEARCH
 
 
 @pytest.mark.parametrize("indexed", [False, True])
-async def test_append_is_one_statement_more(
+async def test_append_is_at_most_one_statement_more(
     server_url: str, count: StatementCount, *, indexed: bool
 ) -> None:
     if indexed:
@@ -27,7 +28,8 @@ async def test_append_is_one_statement_more(
 
             await append()  # brings updated_at to this second
             figure = count.figure(mysql, mariadb=3, postgresql=postgresql)
-            assert await count.of(append) == figure + indexed
+            more = count.figure(1, postgresql=int(number > 8))  # a few are in the same statement
+            assert await count.of(append) == figure + more * indexed
 
 
 @pytest.mark.parametrize("indexed", [False, True])
@@ -38,6 +40,6 @@ async def test_appends_together_are_one_statement_more(server_url: str, *, index
         await asyncio.gather(*(log.append(f"t{n}", [question()]) for n in range(5)))
         sent = sent_by(log)
         await asyncio.gather(*(log.append(f"t{n}", [answer()]) for n in range(5)))
-    inserts = [statement.split()[2] for statement in sent if statement.startswith("INSERT")]
+    inserts = [table for each in sent for table in re.findall(r"INSERT INTO (\w+)", each)]
     assert inserts.count("cubepi_messages") == 2  # the first goes alone
     assert inserts.count("threadlog_search") == 2 * indexed

@@ -53,10 +53,12 @@ CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
     PRIMARY KEY (thread_id, run_id, question_id)
 )ENGINE=InnoDB;
 CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id);
+CREATE INDEX ix_cubepi_threads_waiting ON cubepi_threads (/*!80013 (pending_request IS NOT NULL) */ /*M!100000 pending_request(1) */);
 DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (5);
 DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (4);
+DROP INDEX ix_cubepi_threads_waiting ON cubepi_threads;
 DROP INDEX ix_cubepi_threads_recent ON cubepi_threads;
 DROP TABLE IF EXISTS cubepi_hitl_answers;
 DELETE FROM cubepi_schema_version WHERE version >= 0;
@@ -116,6 +118,7 @@ CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
 CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id);
 CREATE INDEX ix_cubepi_messages_thread_run ON cubepi_messages (thread_id, run_id);
 CREATE INDEX ix_cubepi_runs_thread_seq ON cubepi_runs (thread_id, completion_seq);
+CREATE INDEX ix_cubepi_threads_waiting ON cubepi_threads (/*!80013 (pending_request IS NOT NULL) */ /*M!100000 pending_request(1) */);
 DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (5);
 DROP TABLE IF EXISTS cubepi_schema_version;

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS threadlog_search (
 CREATE INDEX ix_threadlog_search_created ON threadlog_search (created_at);
 CREATE INDEX ix_threadlog_search_model ON threadlog_search (model, created_at);
 CREATE INDEX ix_threadlog_search_tool ON threadlog_search (tool_name, created_at);
-CREATE INDEX ix_threadlog_search_text ON threadlog_search USING gin (to_tsvector('simple'::regconfig, translate(text, '!"#$&''()*+,-./:<=>?@[\]^_`{|}~', repeat(' ', 30))));
+CREATE INDEX ix_threadlog_search_text ON threadlog_search USING gin (to_tsvector('simple'::regconfig, regexp_replace(text, '[!-/:-@[-`{-~]+', ' ', 'g')));
 DELETE FROM threadlog_search_version WHERE version >= 0;
 INSERT INTO threadlog_search_version (version) VALUES (1);
 DROP TABLE IF EXISTS threadlog_search_version;

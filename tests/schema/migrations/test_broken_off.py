@@ -33,7 +33,7 @@ from threadlog.models import (
 from threadlog.schema import migrate
 
 _STATEMENTS: Final[dict[PartName, int]] = {
-    "messages": 12,
+    "messages": 13,
     "graph": 12,
     "store": 8,
     "control": 11,

@@ -55,7 +55,7 @@ from threadlog.models import (
 
 NOWHERE: Final = "postgresql://user:p%25w@nowhere.invalid/none"
 _STATEMENTS: Final[dict[PartName, int]] = {
-    "messages": 16,
+    "messages": 17,
     "graph": 12,
     "store": 8,
     "control": 11,
@@ -271,7 +271,7 @@ async def test_a_database_of_the_framework_is_adopted(frameworks_database: str) 
         await checkpointer.append("t", [message])
     assert await upgrade(frameworks_database, MESSAGES) == "completed"
     after = await definitions(frameworks_database)
-    assert after["cubepi_threads"].count(_INDEXES) == 2
+    assert after["cubepi_threads"].count(_INDEXES) == 3
     assert before | {"cubepi_threads": ""} == after | {"cubepi_threads": ""}
     assert await version_rows(frameworks_database) == [5]
     assert await faults(frameworks_database) == []
@@ -320,7 +320,7 @@ async def test_the_texts_upgrade_as_the_framework_s_do(postgres_database: str) -
     ours = await definitions(postgres_database)
     lines = ours["cubepi_threads"].splitlines()
     theirs_too = [line for line in lines if not line.startswith(_INDEXES)]
-    assert len(lines) - len(theirs_too) == 2
+    assert len(lines) - len(theirs_too) == 3
     ours["cubepi_threads"] = "\n".join(theirs_too)
     assert ours == theirs
     names = [name for name in vars(alembic_helpers) if name.endswith("_op")]
