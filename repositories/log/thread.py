@@ -231,6 +231,12 @@ class ThreadRepository(Repository):
         """Lock a thread; return False if it does not exist."""
         return bool(self.uow.run(_lock(self.uow.dialect), {"thread_id": thread_id}))
 
+    def try_lock(self, thread_id: str) -> bool:
+        """Lock a thread without waiting; return False if it is locked, or does not exist."""
+        statement = _lock_several(self.uow.dialect, wait=False)
+        rows = self.uow.execute(statement, {"thread_ids": [thread_id]})
+        return any(row[2] for row in rows)
+
     def lock_tail(
         self,
         thread_id: str,
@@ -369,15 +375,27 @@ class ThreadRepository(Repository):
         if not self.lock_existing(thread_id):
             return False
         is_fork = THREADS.c.parent_thread_id == thread_id
-        if detach_forks:
-            self.uow.execute(
-                update(THREADS).where(is_fork).values(parent_thread_id=None, forked_at_seq=None)
-            )
-        elif self.uow.execute(select(THREADS.c.thread_id).where(is_fork)).first():
+        if (
+            not detach_forks
+            and self.uow.execute(select(THREADS.c.thread_id).where(is_fork)).first()
+        ):
             raise ThreadHasForksError(thread_id=thread_id)
+        self.delete_locked(thread_id, detach_forks=detach_forks)
+        return True
+
+    def delete_locked(self, thread_id: str, *, detach_forks: bool) -> None:
+        """Delete a locked thread with all that belongs to it; see `delete`."""
+        if detach_forks:
+            # A fork that loses its link was not written to.
+            values = {
+                THREADS.c.parent_thread_id: None,
+                THREADS.c.forked_at_seq: None,
+                THREADS.c.updated_at: THREADS.c.updated_at,
+            }
+            is_fork = THREADS.c.parent_thread_id == thread_id
+            self.uow.execute(update(THREADS).where(is_fork).values(values))
         for table in (*tables_of_thread(self.uow.connection), THREADS):
             self.uow.execute(delete(table).where(table.c.thread_id == thread_id))
-        return True
 
     def _lock_or_create(
         self,
