@@ -10,6 +10,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Select,
+    Table,
     and_,
     bindparam,
     delete,
@@ -233,9 +234,8 @@ class ThreadRepository(Repository):
 
     def try_lock(self, thread_id: str) -> bool:
         """Lock a thread without waiting; return False if it is locked, or does not exist."""
-        statement = _lock_several(self.uow.dialect, wait=False)
-        rows = self.uow.execute(statement, {"thread_ids": [thread_id]})
-        return any(row[2] for row in rows)
+        row = self.uow.run(_try_lock(self.uow.dialect), {"thread_id": thread_id}).first()
+        return row is not None and bool(row[1])
 
     def lock_tail(
         self,
@@ -395,7 +395,7 @@ class ThreadRepository(Repository):
             is_fork = THREADS.c.parent_thread_id == thread_id
             self.uow.execute(update(THREADS).where(is_fork).values(values))
         for table in (*tables_of_thread(self.uow.connection), THREADS):
-            self.uow.execute(delete(table).where(table.c.thread_id == thread_id))
+            self.uow.run(_delete(table), {"thread_id": thread_id})
 
     def _lock_or_create(
         self,
@@ -461,6 +461,21 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
 def _lock(dialect: str) -> Statement:
     """Return the SELECT that locks a thread."""
     return Statement(lock_thread(THREADS, _THREAD_ID, dialect))
+
+
+@cache
+def _try_lock(dialect: str) -> Statement:
+    """Return the SELECT that locks a thread unless another transaction has locked it."""
+    is_locked = try_advisory_lock(THREADS.c.thread_id, dialect, wait=False)
+    return Statement(
+        select(THREADS.c.thread_id, is_locked).where(_IS_THREAD).with_for_update(skip_locked=True)
+    )
+
+
+@cache
+def _delete(table: Table) -> Statement:
+    """Return the DELETE of a thread's rows in a table."""
+    return Statement(delete(table).where(table.c.thread_id == bindparam("thread_id")))
 
 
 @cache
