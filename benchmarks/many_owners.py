@@ -20,7 +20,7 @@ from threadlog.messages import (
     ToolResultMessage,
     UserMessage,
 )
-from threadlog.models.tables import MESSAGES, OWNERS, THREADS
+from threadlog.models.tables import MESSAGES, OWNERS, RUNS, THREADS
 
 MANY: Final = 10_000
 """Owners of the full data set."""
@@ -58,9 +58,14 @@ def fill(connection: Connection, owners: int = MANY) -> None:
 
 
 def fill_thread(connection: Connection, thread_id: str, length: int, time: datetime) -> None:
-    """Store one thread without owner."""
+    """Store one thread without owner, with a completed run for each turn."""
     row = {"thread_id": thread_id, "created_at": time, "updated_at": time}
     insert_rows(connection, THREADS, [row])
+    runs = (
+        {"thread_id": thread_id, "run_id": f"run-{number}", "completion_seq": number}
+        for number in range(1, length // len(_TURN) + 1)
+    )
+    insert_rows(connection, RUNS, ({**run, "completed_at": time} for run in runs))
     insert_rows(connection, MESSAGES, message_rows(thread_id, length, time))
 
 

@@ -38,6 +38,9 @@ class _Step(NamedTuple):
     """The last seq that was deleted."""
 
     deletes_thread: bool = False
+    parent_thread_id: str | None = None
+    """The thread that the deleted thread was forked from; only in a dry run."""
+
     goes_on: bool = False
     """Whether the thread has more messages to delete."""
 
@@ -217,9 +220,9 @@ class Pruning:
         state = state._replace(forks=state.forks - self._deleted_forks[thread_id])
         if reason := self._reason(state):
             return _Step(left_out=reason)
-        if self._keep_last is None and state.parent_thread_id is not None:
-            self._deleted_forks[state.parent_thread_id] += 1
-        return _Step(messages, size, deletes_thread=self._keep_last is None)
+        if self._keep_last is not None:
+            return _Step(messages, size)
+        return _Step(messages, size, deletes_thread=True, parent_thread_id=state.parent_thread_id)
 
     def _first_kept(self, uow: UnitOfWork, thread_id: str) -> int:
         """Return the seq of the first message to keep."""
@@ -247,6 +250,8 @@ class Pruning:
             self._begun = thread_id
         self._counts["messages"] += step.messages
         self._counts["bytes"] += step.bytes
+        if step.parent_thread_id is not None:
+            self._deleted_forks[step.parent_thread_id] += 1
         if step.left_out is not None:
             self._counts[step.left_out] += 1
         if not step.goes_on:
