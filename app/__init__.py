@@ -19,6 +19,7 @@ from threadlog.log.reading import END_OF_THREAD
 from threadlog.log.results import (
     CheckpointData,
     Claim,
+    PruneSummary,
     RunSummary,
     StoredMessage,
     ThreadSummary,
@@ -50,6 +51,7 @@ __all__ = [
     "MessageLog",
     "MySQLCheckpointer",
     "PostgresCheckpointer",
+    "PruneSummary",
     "RunSummary",
     "ScopedCheckpointer",
     "StoredMessage",

@@ -28,11 +28,13 @@ from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, Req
 from threadlog.log.message_codec import MessageT
 from threadlog.log.results import (
     Claim,
+    PruneSummary,
     RunSummary,
     StoredMessage,
     ThreadSummary,
     TruncationSummary,
 )
+from threadlog.log.retention import Pruning
 from threadlog.models import MESSAGES
 from threadlog.repositories.log.thread import ThreadOrder
 from threadlog.runtime.client import (
@@ -946,6 +948,66 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
             NotOpenError: the checkpointer is not open.
         """
         await self._read(ping)
+
+    async def prune_older_than(
+        self,
+        age: timedelta,
+        *,
+        owner: str | None = None,
+        keep_last: int | None = None,
+        dry_run: bool = False,
+        ignore_forks: bool = False,
+        ignore_open_runs: bool = False,
+        ignore_questions: bool = False,
+    ) -> PruneSummary:
+        """Delete threads that were last written to so long ago, or their oldest messages.
+
+        By the database's clock, to the second, and by ``updated_at`` of the thread; the clock is
+        read once. Each thread is a transaction, which locks it and checks everything again: a
+        thread that is written to meanwhile is left alone, and one that is locked is not waited
+        for. A thread that is kept keeps its ``updated_at`` and its seqs. Graph state, memories and
+        the rows of an agent server have an age of their own, and are not changed.
+
+        Of a thread of more than 2,000 messages, or 32 MiB, the oldest are deleted first, in
+        several transactions that each end before a user message. A writer between two of them
+        finds the thread without its oldest messages. The rest of the thread then stays, as it is
+        not old any more.
+
+        If it is interrupted, call it again: what was deleted is deleted.
+
+        Args:
+            age: how long ago.
+            owner: prune only the threads of this owner.
+            keep_last: keep the threads, and of each this many of the newest messages, and the
+                messages before them back to the nearest user message, as with
+                ``load(last=, whole_turns=True)``. Runs and answers stay.
+            dry_run: delete nothing, and count what would be deleted.
+            ignore_forks: prune also threads that have forks. A fork keeps its own messages; if the
+                thread is deleted it loses its link to it.
+            ignore_open_runs: prune also threads with a run that is claimed and not completed.
+            ignore_questions: prune also threads with a question that waits for an answer.
+
+        Returns:
+            The counts of what was deleted, and of the threads that were left out.
+
+        Raises:
+            InvalidInputError: `age` or `keep_last` is not valid.
+            InvalidIdError: `owner` cannot be a key.
+            CubepiSchemaUninitialized: with `owner`, the database has no tables of thread control.
+        """
+        pruning = Pruning(
+            age,
+            owner=owner,
+            keep_last=keep_last,
+            dry_run=dry_run,
+            ignore_forks=ignore_forks,
+            ignore_open_runs=ignore_open_runs,
+            ignore_questions=ignore_questions,
+        )
+        run = self._read if dry_run else self._write
+        while await run(pruning.step):
+            pass
+        return pruning.summary
 
     def bind(
         self, session: AsyncSession | async_scoped_session[AsyncSession]

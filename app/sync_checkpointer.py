@@ -25,7 +25,8 @@ from threadlog.log.append import append_messages, encode_append
 from threadlog.log.conditions import NO_CONDITIONS, AppendConditions
 from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT
 from threadlog.log.message_codec import MessageT
-from threadlog.log.results import Claim, StoredMessage
+from threadlog.log.results import Claim, PruneSummary, StoredMessage
+from threadlog.log.retention import Pruning
 from threadlog.log.sync_append_batcher import SyncAppendBatcher
 from threadlog.models import MESSAGES
 from threadlog.runtime.methods import as_method
@@ -321,6 +322,32 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
     def ping(self) -> None:
         """See `Checkpointer.ping`."""
         self._read(ping)
+
+    def prune_older_than(
+        self,
+        age: timedelta,
+        *,
+        owner: str | None = None,
+        keep_last: int | None = None,
+        dry_run: bool = False,
+        ignore_forks: bool = False,
+        ignore_open_runs: bool = False,
+        ignore_questions: bool = False,
+    ) -> PruneSummary:
+        """See `Checkpointer.prune_older_than`."""
+        pruning = Pruning(
+            age,
+            owner=owner,
+            keep_last=keep_last,
+            dry_run=dry_run,
+            ignore_forks=ignore_forks,
+            ignore_open_runs=ignore_open_runs,
+            ignore_questions=ignore_questions,
+        )
+        run = self._read if dry_run else self._write
+        while run(pruning.step):
+            pass
+        return pruning.summary
 
     def bind(
         self, session: Session | scoped_session[Session]

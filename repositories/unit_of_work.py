@@ -49,6 +49,7 @@ from threadlog.repositories.log.hitl_answer import HitlAnswerRepository
 from threadlog.repositories.log.lease import LeaseRepository
 from threadlog.repositories.log.message import MessageRepository
 from threadlog.repositories.log.pending_request import PendingRequestRepository
+from threadlog.repositories.log.retention import RetentionRepository
 from threadlog.repositories.log.run import RunRepository
 from threadlog.repositories.log.search import SearchRepository
 from threadlog.repositories.log.thread import ThreadRepository
@@ -177,6 +178,9 @@ class UnitOfWork(ABC):
 
     truncations = cached_property(TruncationRepository)
     """Removals of threads' newest messages."""
+
+    retention = cached_property(RetentionRepository)
+    """Threads that were not written to for long."""
 
     leases = cached_property(LeaseRepository)
     """Leases of runs."""

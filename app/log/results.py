@@ -66,6 +66,37 @@ class TruncationSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class PruneSummary:
+    """Counts of what was pruned, or with a dry run of what would be, and of what was left out."""
+
+    threads: int = 0
+    """Threads that were deleted, or with `keep_last` of which messages were."""
+
+    messages: int = 0
+    bytes: int = 0
+    """Bytes of the messages' payloads."""
+
+    with_forks: int = 0
+    """Old threads that were left out because they have forks. A thread is in one of these
+    counts, in their order."""
+
+    with_open_runs: int = 0
+    """Left out because a run is claimed and not completed."""
+
+    with_questions: int = 0
+    """Left out because a question waits for an answer."""
+
+    referenced: int = 0
+    """Left out because a foreign key of the application's leads to them; 0 in a dry run."""
+
+    in_use: int = 0
+    """Left alone because another transaction had locked, changed or deleted them."""
+
+    referring_tables: tuple[str, ...] = ()
+    """The tables with those foreign keys."""
+
+
+@dataclass(frozen=True, slots=True)
 class ThreadSummary:
     """A thread in a list."""
 

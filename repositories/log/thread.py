@@ -10,6 +10,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Select,
+    Table,
     and_,
     bindparam,
     delete,
@@ -232,6 +233,11 @@ class ThreadRepository(Repository):
         """Lock a thread; return False if it does not exist."""
         return bool(self.uow.run(_lock(self.uow.dialect), {"thread_id": thread_id}))
 
+    def try_lock(self, thread_id: str) -> bool:
+        """Lock a thread without waiting; return False if it is locked, or does not exist."""
+        row = self.uow.run(_try_lock(self.uow.dialect), {"thread_id": thread_id}).first()
+        return row is not None and bool(row[1])
+
     def lock_tail(
         self,
         thread_id: str,
@@ -373,15 +379,27 @@ class ThreadRepository(Repository):
         if not self.lock_existing(thread_id):
             return False
         is_fork = THREADS.c.parent_thread_id == thread_id
-        if detach_forks:
-            self.uow.execute(
-                update(THREADS).where(is_fork).values(parent_thread_id=None, forked_at_seq=None)
-            )
-        elif self.uow.execute(select(THREADS.c.thread_id).where(is_fork)).first():
+        if (
+            not detach_forks
+            and self.uow.execute(select(THREADS.c.thread_id).where(is_fork)).first()
+        ):
             raise ThreadHasForksError(thread_id=thread_id)
-        for table in (*tables_of_thread(self.uow.connection), THREADS):
-            self.uow.execute(delete(table).where(table.c.thread_id == thread_id))
+        self.delete_locked(thread_id, detach_forks=detach_forks)
         return True
+
+    def delete_locked(self, thread_id: str, *, detach_forks: bool) -> None:
+        """Delete a locked thread with all that belongs to it; see `delete`."""
+        if detach_forks:
+            # A fork that loses its link was not written to.
+            values = {
+                THREADS.c.parent_thread_id: None,
+                THREADS.c.forked_at_seq: None,
+                THREADS.c.updated_at: THREADS.c.updated_at,
+            }
+            is_fork = THREADS.c.parent_thread_id == thread_id
+            self.uow.execute(update(THREADS).where(is_fork).values(values))
+        for table in (*tables_of_thread(self.uow.connection), THREADS):
+            self.uow.run(_delete(table), {"thread_id": thread_id})
 
     def _lock_or_create(
         self,
@@ -447,6 +465,21 @@ def _lock_several(dialect: str, *, wait: bool) -> Select[Any]:
 def _lock(dialect: str) -> Statement:
     """Return the SELECT that locks a thread."""
     return Statement(lock_thread(THREADS, _THREAD_ID, dialect))
+
+
+@cache
+def _try_lock(dialect: str) -> Statement:
+    """Return the SELECT that locks a thread unless another transaction has locked it."""
+    is_locked = try_advisory_lock(THREADS.c.thread_id, dialect, wait=False)
+    return Statement(
+        select(THREADS.c.thread_id, is_locked).where(_IS_THREAD).with_for_update(skip_locked=True)
+    )
+
+
+@cache
+def _delete(table: Table) -> Statement:
+    """Return the DELETE of a thread's rows in a table."""
+    return Statement(delete(table).where(table.c.thread_id == bindparam("thread_id")))
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Tests of the retention of the message log."""
