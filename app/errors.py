@@ -365,7 +365,7 @@ class ErasureIncompleteError(CheckpointerError):
         shown = "; ".join(named[:_SHOWN]) + ("; …" if len(named) > _SHOWN else "")
         of = "" if owner is None else f" of owner {owner!r}"
         super().__init__(
-            f"{len(left):,} threads{of} were not erased: {shown}. Remove the reasons, and erase "
+            f"Threads{of} were not erased ({len(left):,}): {shown}. Remove the reasons, and erase "
             "again."
         )
         self.left = left

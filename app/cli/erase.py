@@ -10,7 +10,7 @@ import typer
 from rich.progress import MofNCompleteColumn, TextColumn
 from rich.text import Text
 
-from threadlog.cli.open import existing
+from threadlog.cli.open import existing_client
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, one_url
 from threadlog.cli.output import (
     ReaderLeft,
@@ -21,7 +21,8 @@ from threadlog.cli.output import (
     stdout,
 )
 from threadlog.erasing import Erased, Forks, OwnerErasure
-from threadlog.errors import ErasureIncompleteError
+from threadlog.erasing.erase import erase_thread
+from threadlog.errors import ErasureIncompleteError, ThreadHasForksError, ThreadlogError
 from threadlog.repositories.graph.store_item import SEPARATOR
 
 
@@ -81,26 +82,31 @@ def erase(
     prefixes = [tuple(prefix.split(SEPARATOR)) for prefix in memories or ()]
     options: dict[str, Any] = {"memories": prefixes, "forks": forks, "dry_run": dry_run}
     target = one_url(context, argument, url)
-    failed: ErasureIncompleteError | None = None
+    erasure = None if owner is None else OwnerErasure(owner, **options)
+    failure: ThreadlogError | None = None
     try:
-        if thread is not None:
-            erased = asyncio.run(_erase_thread(target, thread, options))
+        if erasure is None:
+            erased = asyncio.run(_erase_thread(target, str(thread), options))
         else:
-            erased = asyncio.run(_erase_owner(target, str(owner), options))
-    except ErasureIncompleteError as error:
-        if not isinstance(error.erased, Erased):
+            erased = asyncio.run(_erase_owner(target, erasure))
+    except ThreadHasForksError as error:
+        raise fail(
+            f"Thread {error.thread_id!r} has forks, which have copies of its messages. Use "
+            "--forks erase or --forks detach."
+        ) from error
+    except ThreadlogError as error:
+        incomplete = isinstance(error, ErasureIncompleteError)
+        if erasure is None or not (erasure.threads or incomplete):
             raise
-        failed, erased = error, error.erased
-    left = {} if failed is None else failed.left
+        failure, erased = error, erasure.erased  # what is erased is reported all the same
+    left = failure.left if isinstance(failure, ErasureIncompleteError) else {}
     with suppress(ReaderLeft):
         if json:
             print_json({**asdict(erased), "left": left})
         else:
-            _print(erased)
-    if failed is not None:
-        for thread_id, reason in left.items():
-            fail(f"Thread {thread_id!r} was not erased: {reason}.")
-        raise typer.Exit(1)
+            _print(erased, left)
+    if failure is not None:
+        raise failure
 
 
 def has_terminal() -> bool:
@@ -122,23 +128,23 @@ def _confirm(thread: str | None, owner: str | None) -> None:
 
 
 async def _erase_thread(url: str, thread_id: str, options: dict[str, Any]) -> Erased:
-    async with existing(url) as checkpointer:
-        return await checkpointer.erase_thread(thread_id, **options)
+    async with existing_client(url) as client:
+        return await client.write(erase_thread, thread_id, **options)
 
 
-async def _erase_owner(url: str, owner: str, options: dict[str, Any]) -> Erased:
-    erasure = OwnerErasure(owner, **options)
-    async with existing(url) as checkpointer:
-        with progress_bar(MofNCompleteColumn(), TextColumn("threads")) as progress:
+async def _erase_owner(url: str, erasure: OwnerErasure) -> Erased:
+    bar = progress_bar(MofNCompleteColumn(), TextColumn("threads"))
+    async with existing_client(url) as client:
+        with bar as progress:
             task = progress.add_task("Erasing", total=None)
             while not erasure.done:
-                await checkpointer.client.write(erasure.step)
+                await client.write(erasure.step)
                 total = max(erasure.total, erasure.threads)
                 progress.update(task, completed=erasure.threads, total=total)
     return erasure.erased
 
 
-def _print(erased: Erased) -> None:
+def _print(erased: Erased, left: dict[str, str]) -> None:
     rows = {name: count for name, count in erased.rows.items() if count}
     counts = f"{sum(rows.values()):,} rows of {len(erased.thread_ids):,} threads"
     if erased.dry_run:
@@ -151,3 +157,5 @@ def _print(erased: Erased) -> None:
         console.print(Text(f"  {name}: {count:,}"), soft_wrap=True)
     for fork in erased.detached_forks:
         console.print(Text(f"  kept, with copies: fork {in_one_line(fork)}"), soft_wrap=True)
+    for thread_id, reason in left.items():
+        console.print(Text(f"  not erased: {in_one_line(thread_id)}: {reason}"), soft_wrap=True)

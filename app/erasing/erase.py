@@ -199,8 +199,8 @@ class _Erasure:
         """Return the parts that the database has."""
         names = uow.catalogue.existing_tables()
         parts = [part for part in ALL_PARTS if part.version_table.name in names]
-        for part in parts:
-            if uow.schema_version(part).read() != [part.version]:
+        for part in parts or [MESSAGES]:  # of no part the error says how to create them
+            if not parts or uow.schema_version(part).read() != [part.version]:
                 verify_schema(uow, part)  # raises the error with its advice
         if self._owner is not None:
             uow.has_control = CONTROL in parts
@@ -268,6 +268,8 @@ class _Erasure:
             table = transactions.read(
                 lambda uow: transactions.backend.referring_table(uow, cause, names)
             )
+            if not table:  # a trigger refused, on SQLite
+                raise
             raise ThreadReferencedError(thread_id=self.pending[-1], table=table) from cause
         self._finished_at = found.finished_at
         return found

@@ -11,10 +11,12 @@ from langgraph.store.base import PutOp
 from typer.testing import CliRunner
 
 from tests.cli.helpers import threadlog
+from tests.graph.saver.making import put_chain
+from tests.support.databases import execute
 from tests.support.factories import UserFactory
 from threadlog import Checkpointer
 from threadlog.cli import app
-from threadlog.langgraph import Store
+from threadlog.langgraph import Saver, Store
 
 # The command line does not know the databases apart.
 pytestmark = pytest.mark.one_database
@@ -109,6 +111,7 @@ def test_erase_of_a_thread_with_forks_is_refused(url: str) -> None:
     result = threadlog("erase", url, "--thread", "b", "--yes")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "has forks" in result.stderr
+    assert "--forks erase" in result.stderr
     result = threadlog("erase", url, "--thread", "b", "--forks", "detach", "--yes")
     assert "kept, with copies: fork b-fork" in result.stdout
     assert left(url) == ["a1", "a2", "b-fork"]
@@ -127,7 +130,31 @@ def test_what_is_left_of_an_owner_is_named_and_the_status_is_one(url: str) -> No
     report = json.loads(result.stdout)
     assert report["thread_ids"] == ["a1", "a2"]
     assert list(report["left"]) == ["source"]
-    assert "'source' was not erased: it has forks" in result.stderr
+    assert "thread 'source': it has forks that are not erased" in result.stderr
+    text = threadlog("erase", url, "--owner", "alice", "--yes")
+    assert (text.exit_code, text.stdout.splitlines()) == (
+        1,
+        [
+            text.stdout.splitlines()[0],
+            "  not erased: source: it has forks that are not erased",
+        ],
+    )
+
+
+def test_what_was_erased_before_a_failure_is_reported(url: str) -> None:
+    async def refuse() -> None:
+        await execute(
+            url,
+            "CREATE TRIGGER refuse BEFORE DELETE ON cubepi_threads WHEN old.thread_id = 'a2' "
+            "BEGIN SELECT RAISE(ABORT, 'no deletion today'); END",
+        )
+
+    asyncio.run(refuse())
+    result = threadlog("erase", url, "--owner", "alice", "--yes", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["thread_ids"] == ["a1"]
+    assert "no deletion today" in result.stderr
+    assert left(url) == ["a2", "b", "b-fork"]
 
 
 @pytest.mark.parametrize("names", [(), ("--thread", "a1", "--owner", "alice")])
@@ -143,3 +170,23 @@ def test_the_namespace_of_all_memories_is_refused(url: str) -> None:
     assert result.exit_code == 1
     assert "label" in result.stderr
     assert len(left(url)) == 4
+
+
+def test_a_database_without_messages_is_enough_and_one_without_tables_is_refused(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/graphs.db"
+
+    async def fill() -> None:
+        async with Saver(url) as saver:
+            await saver.setup()
+            await put_chain(saver, "t", 2)
+
+    asyncio.run(fill())
+    done = threadlog("erase", url, "--thread", "t", "--yes")
+    assert "threadlog_checkpoints: 2" in done.stdout
+    assert threadlog("erase", url, "--owner", "alice", "--yes").exit_code == 1
+    (tmp_path / "empty.db").touch()
+    empty = threadlog("erase", f"sqlite:///{tmp_path}/empty.db", "--thread", "t", "--yes")
+    assert (empty.exit_code, empty.stdout) == (1, "")
+    assert "none of threadlog's tables" in empty.stderr

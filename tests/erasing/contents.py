@@ -31,10 +31,11 @@ NAMESPACES = UUID("00000000-0000-0000-0000-00000000feed")
 def fill(connection: Connection, thread_id: UUID, mark: str) -> None:
     """Insert a row of a thread into each table of all parts, with a marker wherever it fits."""
     for table in TABLES:
-        connection.execute(insert(table), _row(table, thread_id, mark))
+        connection.execute(insert(table), row_of(table, thread_id, mark))
 
 
-def _row(table: Table, thread_id: UUID, mark: str) -> dict[str, Any]:
+def row_of(table: Table, thread_id: UUID, mark: str) -> dict[str, Any]:
+    """Return a row of a table, with a marker wherever it fits."""
     row = {
         column.name: value
         for column in table.columns

@@ -1,6 +1,9 @@
 """Erasing threads and owners: forks, foreign keys, parts of the schema, and what is reported."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import uuid4
@@ -20,6 +23,7 @@ from tests.support.databases import (
     engines_of,
     execute,
     on_connection,
+    pools_of,
 )
 from tests.support.factories import UserFactory
 from tests.support.matrix import on_each
@@ -30,8 +34,11 @@ from threadlog.errors import (
     CubepiSchemaUninitialized,
     ErasureIncompleteError,
     InvalidInputError,
+    LeaseLostError,
+    ThreadChangedError,
     ThreadHasForksError,
     ThreadReferencedError,
+    WriteOwnershipLostError,
 )
 from threadlog.langgraph import Saver, Store
 
@@ -120,7 +127,9 @@ async def test_erase_owner_finishes_the_others_and_raises_with_what_is_left(
     log: Checkpointer,
 ) -> None:
     await foreign_fork(log)
-    with pytest.raises(ErasureIncompleteError, match="1 threads of owner 'alice'") as caught:
+    with pytest.raises(
+        ErasureIncompleteError, match=r"of owner 'alice' were not erased \(1\)"
+    ) as caught:
         await log.erase_owner("alice")
     assert list(caught.value.left) == ["a"]
     assert caught.value.erased.thread_ids == ("b",)
@@ -317,6 +326,37 @@ async def test_erase_thread_in_a_session_is_the_applications_transaction(full_ur
     await engine.dispose()
 
 
+@pytest.mark.parametrize("database_name", on_each(SERVERS))
+async def test_a_foreign_key_is_named_in_a_session_too(with_host_table: str) -> None:
+    """PostgreSQL runs nothing more in the transaction."""
+    engine = engine_for(with_host_table)
+    async with Checkpointer(with_host_table) as log, AsyncSession(engine) as session:
+        await append(log, "t")
+        await refer(with_host_table, "cubepi_threads", "t")
+        with pytest.raises(ThreadReferencedError) as caught:
+            await log.bind(session).erase_thread("t")
+        assert caught.value.table == BLOCKING
+        await session.rollback()
+        assert set(await threads(log)) == {"t"}
+    await engine.dispose()
+
+
+async def test_writers_that_check_are_refused_after_the_erasure(full_url: str) -> None:
+    async with Checkpointer(full_url) as log, Saver(full_url) as saver:
+        claim = await log.claim_run("t", "r", lease=timedelta(hours=1))
+        await append(log, "t")
+        owning = await saver.aclaim_write_ownership("t")
+        await put_chain(owning, "t", 1)
+        await log.erase_thread("t")
+        with pytest.raises(LeaseLostError):
+            await log.append("t", [UserFactory()], claim=claim)
+        with pytest.raises(ThreadChangedError):
+            await log.append("t", [UserFactory()], if_last_seq=1)
+        with pytest.raises(WriteOwnershipLostError):
+            await put_chain(owning, "t", 1)
+        assert (await log.erase_thread("t")).thread_ids == ()
+
+
 async def test_the_synchronous_checkpointer_erases_the_same(full_url: str) -> None:
     thread_id = uuid4()
     await on_connection(full_url, partial(fill, thread_id=thread_id, mark="m"))
@@ -362,3 +402,23 @@ async def test_a_thread_that_comes_back_is_erased_again_or_reported(log: Checkpo
     assert list(caught.value.left) == ["b"]
     assert caught.value.erased.rows["cubepi_threads"] == 4
     assert await threads(log) == {"b": None}
+
+
+async def test_a_cancelled_erasure_can_be_made_again(log: Checkpointer) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    names = [f"t{number}" for number in range(10)]
+    for name in names:
+        await append(log, name, "alice")
+    early = 0
+    while await log.list_threads(owner="alice"):
+        try:
+            async with asyncio.timeout(early and dice.random() * 0.05):
+                await log.erase_owner("alice")
+        except TimeoutError:
+            early += 1
+        for thread in await log.list_threads():
+            assert thread.last_seq == 1, "of a thread that is there nothing is missing"
+    assert early, "the first is cancelled before it begins"
+    assert not any(pool.checkedout() for pool in pools_of(log))
