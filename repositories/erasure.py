@@ -20,6 +20,15 @@ class ErasureRepository(Repository):
         found = self._owners(THREADS.c.thread_id == thread_id)
         return (found[thread_id],) if found else None
 
+    def owner_without_thread(self, thread_id: str) -> tuple[str] | None:
+        """Return the owner of a thread whose own row may be missing; None if not found.
+
+        On SQLite whatever enforces no foreign keys can delete the thread's row alone.
+        """
+        owner = select(OWNERS.c.owner).where(OWNERS.c.thread_id == thread_id)
+        found = self.uow.execute(owner).first()
+        return None if found is None else (found[0],)
+
     def forks(self, thread_id: str) -> dict[str, str | None]:
         """Return the forks of a thread, in the order of ids, each with its owner."""
         return self._owners(THREADS.c.parent_thread_id == thread_id)

@@ -113,8 +113,8 @@ def erase_thread(
     erasure.pending.append(thread_id)
     while not erasure.done:
         erasure.step(runner)
-    for error in erasure.left.values():
-        raise error
+        for error in erasure.left.values():
+            raise error
     return erasure.erased
 
 
@@ -294,11 +294,15 @@ class _Erasure:
     def _lock(self, uow: UnitOfWork, thread_id: str) -> tuple[str | None] | None:
         """Lock a thread unless nothing is erased; return its owner, None if not found."""
         if self._dry_run:
-            return uow.erasure.owner(thread_id)
-        if uow.has_control:
+            found = uow.erasure.owner(thread_id)
+        elif uow.has_control:
             locked = uow.owners.lock(thread_id)
-            return None if locked is None else (locked.owner,)
-        return (None,) if uow.threads.lock_existing(thread_id) else None
+            found = None if locked is None else (locked.owner,)
+        else:
+            found = (None,) if uow.threads.lock_existing(thread_id) else None
+        if found is None and uow.has_control:
+            found = uow.erasure.owner_without_thread(thread_id)
+        return found
 
     def _divide(
         self, thread_id: str, forks: Mapping[str, str | None]

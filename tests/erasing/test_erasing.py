@@ -95,6 +95,31 @@ async def test_erase_thread_with_forks_is_refused_unless_told_otherwise(log: Che
     assert await threads(log) == {"f1": None}
 
 
+async def test_nothing_is_erased_of_a_thread_that_is_refused(full_url: str) -> None:
+    async with Store(full_url) as store, Checkpointer(full_url) as log:
+        await store.aput(("users", "1"), "k", {})
+        await append(log, "t")
+        await fork(log, "t", "f")
+        with pytest.raises(ThreadHasForksError):
+            await log.erase_thread("t", memories=[("users", "1")])
+        assert len(await store.asearch(("users",))) == 1
+
+
+@pytest.mark.parametrize("database_name", on_each(["sqlite"]))
+async def test_rows_of_an_owner_without_the_threads_row_are_erased(full_url: str) -> None:
+    """SQLAlchemy's connections to SQLite enforce no foreign keys."""
+    thread_id = uuid4()
+    await on_connection(full_url, partial(fill, thread_id=thread_id, mark="m"))
+    await execute(full_url, "DELETE FROM cubepi_threads")
+    async with Checkpointer(full_url) as log:
+        counted = await log.erase_owner("m", dry_run=True)
+        erased = await log.erase_owner("m")
+    assert erased.thread_ids == counted.thread_ids == (str(thread_id),)
+    assert erased.rows == counted.rows
+    found = await on_connection(full_url, rows)
+    assert {name for name, each in found.items() if each} == {"threadlog_store"}
+
+
 async def test_erase_owner_erases_own_forks_first_and_leaves_others(log: Checkpointer) -> None:
     await append(log, "a", "alice")
     await fork(log, "a", "0-fork", "z-fork")
