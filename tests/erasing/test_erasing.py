@@ -249,6 +249,19 @@ async def test_a_database_with_messages_only_is_enough(database_url: str) -> Non
                 await log.erase_owner("alice")
 
 
+@pytest.mark.every_way
+async def test_a_thread_is_erased_in_every_way(checkpointer: Checkpointer) -> None:
+    await append(checkpointer, "t")
+    await append(checkpointer, "other")
+    await fork(checkpointer, "t", "f")
+    with pytest.raises(ThreadHasForksError):
+        await checkpointer.erase_thread("t")
+    erased = await checkpointer.erase_thread("t", forks="erase")
+    assert erased.thread_ids == ("f", "t")
+    assert (erased.rows["cubepi_threads"], erased.rows["cubepi_messages"]) == (2, 2)
+    assert await threads(checkpointer) == {"other": None}
+
+
 async def test_a_part_of_another_version_is_refused(full_url: str) -> None:
     async with Checkpointer(full_url) as log:
         await append(log, "t", "alice")
