@@ -117,7 +117,7 @@ def test_erase_of_a_thread_with_forks_is_refused(url: str) -> None:
     assert left(url) == ["a1", "a2", "b-fork"]
 
 
-def test_what_is_left_of_an_owner_is_named_and_the_status_is_one(url: str) -> None:
+def test_threads_that_are_left_are_named_and_the_status_is_one(url: str) -> None:
     async def give() -> None:
         async with Checkpointer(url) as log:
             await log.append("source", [UserFactory()])
@@ -141,7 +141,7 @@ def test_what_is_left_of_an_owner_is_named_and_the_status_is_one(url: str) -> No
     )
 
 
-def test_what_was_erased_before_a_failure_is_reported(url: str) -> None:
+def test_rows_that_were_erased_before_a_failure_are_reported(url: str) -> None:
     async def refuse() -> None:
         await execute(
             url,

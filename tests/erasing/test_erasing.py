@@ -17,8 +17,6 @@ from tests.erasing.contents import fill, rows
 from tests.graph.saver.making import put_chain
 from tests.support.commits import lost_commits
 from tests.support.databases import (
-    DATABASES,
-    SERVERS,
     engine_for,
     engines_of,
     execute,
@@ -27,6 +25,7 @@ from tests.support.databases import (
 )
 from tests.support.factories import UserFactory
 from tests.support.matrix import on_each
+from tests.support.servers.products import PRODUCTS
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.erasing import OwnerErasure
 from threadlog.errors import (
@@ -45,8 +44,6 @@ from threadlog.langgraph import Saver, Store
 Erase = Callable[..., Any]
 
 BLOCKING: Final = "test_blocking"
-
-_WITH_DEFERRED_KEYS: Final = [name for name in DATABASES if name in {"sqlite", "postgres"}]
 
 
 async def append(checkpointer: Checkpointer, thread_id: str, owner: str | None = None) -> None:
@@ -226,7 +223,7 @@ async def test_memories_are_erased_by_whole_labels(full_url: str) -> None:
 @pytest.mark.parametrize(
     "memories", ["users", [()], ["users", "4"], [("a.b",)], [("",)], [(1,)], None, [("a\0",)]]
 )
-async def test_what_is_no_namespace_is_refused(log: Checkpointer, memories: Any) -> None:
+async def test_memories_without_labels_are_refused(log: Checkpointer, memories: Any) -> None:
     with pytest.raises(InvalidInputError):
         await log.erase_thread("t", memories=memories)
     with pytest.raises(InvalidInputError):
@@ -334,7 +331,7 @@ async def test_a_foreign_key_of_the_application_is_named_and_nothing_is_erased(
         assert (await log.erase_owner("m")).thread_ids == (str(thread_id),)
 
 
-@pytest.mark.parametrize("database_name", on_each(_WITH_DEFERRED_KEYS))
+@pytest.mark.parametrize("database_name", on_each(["sqlite", "postgres"]))
 async def test_a_foreign_key_that_is_checked_at_the_commit_is_named(with_host_table: str) -> None:
     """Django creates all of its keys so."""
     url = with_host_table
@@ -365,7 +362,7 @@ async def test_erase_thread_in_a_session_is_the_applications_transaction(full_ur
     await engine.dispose()
 
 
-@pytest.mark.parametrize("database_name", on_each(SERVERS))
+@pytest.mark.parametrize("database_name", on_each(PRODUCTS))
 async def test_a_foreign_key_is_named_in_a_session_too(with_host_table: str) -> None:
     """PostgreSQL runs nothing more in the transaction."""
     engine = engine_for(with_host_table)
@@ -406,7 +403,7 @@ async def test_the_synchronous_checkpointer_erases_the_same(full_url: str) -> No
         assert log.erase_thread(str(thread_id)).thread_ids == ()
 
 
-@pytest.mark.parametrize("database_name", on_each(SERVERS))
+@pytest.mark.parametrize("database_name", on_each(PRODUCTS))
 @pytest.mark.parametrize("arrives", [True, False])
 async def test_a_lost_commit_is_counted_once(full_url: str, *, arrives: bool) -> None:
     thread_id = uuid4()
