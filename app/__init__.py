@@ -11,6 +11,7 @@ from threadlog.checkpointer import (
 )
 from threadlog.database import Database, SyncDatabase
 from threadlog.databases.mysql.failover import follow_primary
+from threadlog.erasing import Erased
 from threadlog.errors import ThreadlogError
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.hitl_request import HitlRequest
@@ -44,6 +45,7 @@ __all__ = [
     "Checkpointer",
     "Claim",
     "Database",
+    "Erased",
     "FrameworkTypes",
     "HitlRequest",
     "MariaDBCheckpointer",

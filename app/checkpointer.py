@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 
 from threadlog.databases.base import PoolSize
 from threadlog.encoding.validation import check_count, check_id
+from threadlog.erasing import Erased, Forks, NamespacePrefix, OwnerErasure, erase
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import (
     forks,
@@ -306,6 +307,52 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             ThreadReferencedError: a foreign key of the application's leads to it.
         """
         return await self._write(threads.delete_thread, thread_id, detach_forks=detach_forks)
+
+    async def erase_thread(
+        self,
+        thread_id: str,
+        *,
+        memories: Sequence[NamespacePrefix] = (),
+        forks: Forks = "refuse",
+        dry_run: bool = False,
+    ) -> Erased:
+        """Erase a thread from all parts of the schema that the database has, in one transaction.
+
+        Deleted are its messages, `extra`, question, runs and answers, its owner, leases, keys of
+        appends and truncations, its rows of the search index, the checkpoints, values, writes and
+        write owner of the graph with this thread id, and the thread and runs of a server with
+        this id. The transaction then counts the thread's rows in all these tables, and fails
+        unless there are none. An id of which only a graph or a server has rows is erased too.
+
+        A fork has copies of the thread's messages. By default a thread with forks is refused.
+
+        An append that waits for the thread meanwhile creates it again with its own messages, as
+        after `delete_thread`; one with a claim, or with ``if_last_seq`` above 0, is refused. So
+        is a saver that owns the writes of the graph; any other saver may store more. Stop the
+        thread's writers first.
+
+        Args:
+            thread_id: the thread.
+            memories: namespaces of the memory store, as ``[("users", "42")]``: their items, and
+                those of all namespaces below, are erased in another transaction.
+            forks: ``"refuse"`` raises; ``"erase"`` erases forks first, each in a transaction of
+                its own; ``"detach"`` keeps them, with their copies, without their link.
+            dry_run: erase nothing; count the rows.
+
+        Returns:
+            The ids of the erased threads, and the number of rows of each table.
+
+        Raises:
+            ThreadHasForksError: it has forks that are not to be erased or detached.
+            ThreadReferencedError: a foreign key of the application's leads to it; nothing of
+                the thread was erased.
+            ErasureIncompleteError: other transactions add rows as fast as they are deleted.
+            CubepiSchemaMismatch: a part of the schema has another version.
+            InvalidInputError: `memories` has something that is not a namespace.
+        """
+        return await self._write(
+            erase.erase_thread, thread_id, memories=memories, forks=forks, dry_run=dry_run
+        )
 
     @overload
     async def claim_run(self, thread_id: str, run_id: str, *, owner: str | None = None) -> None: ...
@@ -1008,6 +1055,52 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
         while await run(pruning.step):
             pass
         return pruning.summary
+
+    async def erase_owner(
+        self,
+        owner: str,
+        *,
+        memories: Sequence[NamespacePrefix] = (),
+        forks: Forks = "refuse",
+        dry_run: bool = False,
+    ) -> Erased:
+        """Erase all threads of an owner as `erase_thread` does, each in one transaction.
+
+        Forks come before the threads that they were forked from; forks of the same owner are
+        always erased. A thread that cannot be erased does not end the erasure of the others.
+
+        The owner's threads are listed again until there are none, as a writer may create more. An
+        append that names the owner and comes after the last list stays; an append that waited
+        for a thread, and names no owner, creates it without one, which is an error here. Stop the
+        owner's writers first.
+
+        If the call fails or is cancelled, call it again: what is erased stays erased. State of
+        graphs and rows of servers are found by the ids of the owner's threads.
+
+        Needs the tables of thread control (``threadlog migrate --part control``).
+
+        Args:
+            owner: the owner.
+            memories: namespaces of the memory store that belong to the owner, as
+                ``[("users", "42")]``; they are erased last, each in a transaction.
+            forks: treatment of the forks of other owners, and of none, as by `erase_thread`.
+            dry_run: erase nothing; count the rows.
+
+        Returns:
+            The ids of the erased threads, and the number of rows of each table.
+
+        Raises:
+            ErasureIncompleteError: threads could not be erased, because of forks or of foreign
+                keys of the application's. ``left`` has the reason for each, ``erased`` the
+                counts of the others.
+            CubepiSchemaUninitialized: the database has no tables of thread control.
+            CubepiSchemaMismatch: a part of the schema has another version.
+            InvalidInputError: `memories` has something that is not a namespace.
+        """
+        erasure = OwnerErasure(owner, memories=memories, forks=forks, dry_run=dry_run)
+        while not erasure.done:
+            await self._write(erasure.step)
+        return erasure.erased
 
     def bind(
         self, session: AsyncSession | async_scoped_session[AsyncSession]

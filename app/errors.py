@@ -5,7 +5,10 @@ next. An exception that caused the error is its ``__cause__``. The error's own t
 contains a password or the content of a message; its cause may quote what its library was given.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+# Threads in the text of an error; its attributes have all.
+_SHOWN: Final = 3
 
 
 class ThreadlogError(Exception):
@@ -332,7 +335,8 @@ class ThreadHasForksError(CheckpointerError):
     def __init__(self, *, thread_id: str) -> None:
         super().__init__(
             f"Thread {thread_id!r} has forks. Delete them first, or pass detach_forks=True to "
-            "keep them without their link to this thread."
+            "keep them without their link to this thread; to erase_thread() and erase_owner() "
+            "pass forks='erase' or forks='detach'."
         )
         self.thread_id = thread_id
 
@@ -348,6 +352,25 @@ class ThreadReferencedError(CheckpointerError):
         )
         self.thread_id = thread_id
         self.table = table
+
+
+class ErasureIncompleteError(CheckpointerError):
+    """Threads could not be erased; of these nothing was erased, and of the others everything."""
+
+    def __init__(
+        self, *, left: dict[str, str], owner: str | None = None, erased: Any = None
+    ) -> None:
+        """Create from the reason for each thread, the owner, and the counts of what was erased."""
+        named = [f"thread {thread_id!r}: {reason}" for thread_id, reason in left.items()]
+        shown = "; ".join(named[:_SHOWN]) + ("; …" if len(named) > _SHOWN else "")
+        of = "" if owner is None else f" of owner {owner!r}"
+        super().__init__(
+            f"Threads{of} were not erased ({len(left):,}): {shown}. Remove the reasons, and erase "
+            "again."
+        )
+        self.left = left
+        self.owner = owner
+        self.erased = erased
 
 
 # --- The database ------------------------------------------------------------------

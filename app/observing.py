@@ -145,7 +145,7 @@ def _timed(name: str, method: Callable[..., Any], report: OnEvent) -> Callable[.
             raise
         finally:
             seconds = time.perf_counter() - began
-            report(CallEnded(name, _thread_id(args, kwargs), seconds, error))
+            report(CallEnded(name, _thread_id(name, args, kwargs), seconds, error))
         if name in _CLAIMS:
             _time_calls(result, report)
         return result
@@ -164,7 +164,7 @@ def _timed_async(name: str, method: Callable[..., Any], report: OnEvent) -> Call
             raise
         finally:
             seconds = time.perf_counter() - began
-            report(CallEnded(name, _thread_id(args, kwargs), seconds, error))
+            report(CallEnded(name, _thread_id(name, args, kwargs), seconds, error))
         if name in _CLAIMS:
             _time_calls(result, report)
         return result
@@ -172,8 +172,14 @@ def _timed_async(name: str, method: Callable[..., Any], report: OnEvent) -> Call
     return call
 
 
-def _thread_id(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+_WITHOUT_THREAD: Final = {"erase_owner"}
+"""Calls whose first argument is a text and no thread's id."""
+
+
+def _thread_id(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """Return the thread of a call: an argument, or in a config of LangGraph's."""
+    if name in _WITHOUT_THREAD:
+        return None
     first = args[0] if args else kwargs.get("thread_id", kwargs.get("config"))
     if isinstance(first, dict):
         configurable = first.get("configurable")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.databases.base import PoolSize
 from threadlog.encoding.validation import check_count, check_id
+from threadlog.erasing import Erased, Forks, NamespacePrefix, OwnerErasure, erase
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.log import (
     forks,
@@ -162,6 +163,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
     save_extra = _method(threads.save_extra, writes=True)
     list_threads = _method(threads.list_threads)
     delete_thread = _method(threads.delete_thread, writes=True)
+    erase_thread = _method(erase.erase_thread, writes=True)
     renew = _method(leases.renew, writes=True)
     release = _method(leases.release, writes=True)
     mark_run_complete = _method(run_operations.mark_run_complete, writes=True)
@@ -348,6 +350,20 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         while run(pruning.step):
             pass
         return pruning.summary
+
+    def erase_owner(
+        self,
+        owner: str,
+        *,
+        memories: Sequence[NamespacePrefix] = (),
+        forks: Forks = "refuse",
+        dry_run: bool = False,
+    ) -> Erased:
+        """See `Checkpointer.erase_owner`."""
+        erasure = OwnerErasure(owner, memories=memories, forks=forks, dry_run=dry_run)
+        while not erasure.done:
+            self._write(erasure.step)
+        return erasure.erased
 
     def bind(
         self, session: Session | scoped_session[Session]

@@ -38,6 +38,7 @@ from threadlog.repositories.base import (
 )
 from threadlog.repositories.catalog.catalog import CatalogueRepository
 from threadlog.repositories.catalog.schema_version import SchemaVersionRepository
+from threadlog.repositories.erasure import ErasureRepository
 from threadlog.repositories.graph.checkpoint import CheckpointRepository
 from threadlog.repositories.graph.checkpoint_blob import CheckpointBlobRepository
 from threadlog.repositories.graph.checkpoint_write import CheckpointWriteRepository
@@ -211,6 +212,9 @@ class UnitOfWork(ABC):
 
     app_runs = cached_property(AppRunRepository)
     """Runs of an agent server."""
+
+    erasure = cached_property(ErasureRepository)
+    """All rows of a thread, in whatever table."""
 
     catalogue = cached_property(CatalogueRepository)
     """The server's version and settings, and the tables that exist."""

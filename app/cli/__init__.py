@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from threadlog.cli.check import check
 from threadlog.cli.copy import copy
+from threadlog.cli.erase import erase
 from threadlog.cli.import_file import import_file
 from threadlog.cli.index import index
 from threadlog.cli.migrate import migrate
@@ -60,7 +61,7 @@ app = typer.Typer(
 )
 
 app.command("import")(import_file)
-for _command in (threads, show, runs, release, prune, copy, check, migrate, index):
+for _command in (threads, show, runs, release, prune, erase, copy, check, migrate, index):
     app.command()(_command)
 
 

@@ -28,11 +28,21 @@ async def existing(url: str) -> AsyncIterator[Checkpointer]:
         ConfigurationError: the URL is not valid, or its file does not exist.
         CubepiSchemaUninitialized: the database has none of the tables.
     """
+    async with existing_client(url) as client, Checkpointer(client=client) as checkpointer:
+        yield checkpointer
+
+
+@asynccontextmanager
+async def existing_client(url: str) -> AsyncIterator[EngineClient]:
+    """Open a client of an existing database, whatever parts of the schema it has.
+
+    Raises:
+        ConfigurationError: the URL is not valid, or its file does not exist.
+    """
     client = EngineClient(_existing(url), PoolSize(0, 2), MESSAGES)
     await open_client(client, initialise=False, verify=False)
     try:
-        async with Checkpointer(client=client) as checkpointer:
-            yield checkpointer
+        yield client
     finally:
         await client.close()
 

@@ -240,8 +240,16 @@ class Backend:
         """Return True if an error of the driver means that the account lacks a right."""
         raise NotImplementedError
 
-    def referring_table(self, uow: UnitOfWork, error: IntegrityError) -> str:
-        """Return the table whose foreign key forbade a deletion."""
+    def referring_table(
+        self, uow: UnitOfWork, error: IntegrityError, referred: Collection[str]
+    ) -> str:
+        """Return the table whose foreign key forbade a deletion.
+
+        Args:
+            uow: a transaction.
+            error: the driver's error.
+            referred: the tables that rows were deleted from.
+        """
         raise NotImplementedError
 
     def refusal(self, error: Exception) -> ThreadlogError | None:

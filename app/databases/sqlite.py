@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -30,7 +31,7 @@ from threadlog.errors import (
     ConnectionFailedError,
     StorageError,
 )
-from threadlog.models import CONTROL, MESSAGES, SchemaPart, Thread
+from threadlog.models import CONTROL, MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.unit_of_work import WRITES_OPTION
 
@@ -188,9 +189,11 @@ class SQLiteBackend(Backend):
             return ConnectionFailedError
         return StorageError
 
-    def referring_table(self, uow: UnitOfWork, error: IntegrityError) -> str:
+    def referring_table(
+        self, uow: UnitOfWork, error: IntegrityError, referred: Collection[str]
+    ) -> str:
         """Look for the tables with such a key: SQLite's message does not name any."""
-        return " or ".join(uow.catalogue.tables_referring_to(Thread.__tablename__))
+        return " or ".join(uow.catalogue.tables_referring_to(referred))
 
     def is_denied(self, error: DBAPIError) -> bool:
         """Decide by SQLite's message: the file, its folder or the URL forbids writing."""

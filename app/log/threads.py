@@ -13,6 +13,7 @@ from threadlog.errors import InvalidInputError, ThreadReferencedError
 from threadlog.log.conditions import check_claim, fence_of, lease_lost, require_control
 from threadlog.log.owners import resolve_owner, write_thread
 from threadlog.log.results import Claim, ThreadSummary
+from threadlog.models.tables import THREADS
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadSummaryRow
 from threadlog.runtime.transactions import TransactionRunner
@@ -104,7 +105,7 @@ def delete_thread(
         try:
             found = uow.threads.delete(thread_id, detach_forks=detach_forks) or found
         except IntegrityError as error:
-            table = transactions.backend.referring_table(uow, error)
+            table = transactions.backend.referring_table(uow, error, [THREADS.name])
             raise ThreadReferencedError(thread_id=thread_id, table=table) from error
         return found
 

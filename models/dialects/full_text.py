@@ -3,7 +3,7 @@
 import re
 from typing import Any, Final
 
-from sqlalchemy import DDL, Boolean, ColumnElement, Text, and_, literal, true
+from sqlalchemy import DDL, Boolean, ColumnElement, Text, TextClause, and_, literal, text, true
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.schema import ColumnCollectionConstraint
@@ -44,6 +44,17 @@ _STATEMENTS: Final = {
         ),
     ],
 }
+
+
+def purge_index(dialect: str) -> TextClause | None:
+    """Return the statement that removes the words of deleted rows from the index.
+
+    None on servers. SQLite's index keeps the words of a deleted row, marked as deleted, until it
+    happens to merge the part that they are in.
+    """
+    if dialect != "sqlite":
+        return None
+    return text(f"INSERT INTO {SQLITE_INDEX} ({SQLITE_INDEX}) VALUES ('optimize')")
 
 
 class FullTextKey(ColumnCollectionConstraint):

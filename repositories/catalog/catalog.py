@@ -1,7 +1,7 @@
 """Queries to the server's catalog about its settings and threadlog's tables."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 
@@ -106,10 +106,13 @@ class CatalogueRepository(Repository):
         """Return True if the server is MariaDB, also under a URL of MySQL."""
         return self.uow.dialect == "mariadb"
 
+    def existing_tables(self) -> set[str]:
+        """Return the names of all tables, those of the application too."""
+        return set(inspect(self.uow.connection).get_table_names(self._schema))
+
     def tables(self, part: SchemaPart) -> set[str]:
         """Return the names of a part's existing tables."""
-        names = inspect(self.uow.connection).get_table_names(self._schema)
-        return set(part.tables.intersection(names))
+        return self.existing_tables().intersection(part.tables)
 
     @property
     def _schema(self) -> str | None:
@@ -127,15 +130,15 @@ class CatalogueRepository(Repository):
         names = inspect(self.uow.connection).get_table_names(self._schema)
         return "alembic_version" in names and part.revision_table not in names
 
-    def tables_referring_to(self, table: str) -> list[str]:
+    def tables_referring_to(self, tables: Collection[str]) -> list[str]:
         """Return the names of other tables with a foreign key that may block a deletion."""
         keys = inspect(self.uow.connection).get_multi_foreign_keys(self._schema)
         return sorted(
             name
             for (_, name), found in keys.items()
-            if name != table
+            if name not in tables
             and any(
-                key["referred_table"] == table
+                key["referred_table"] in tables
                 and key.get("options", {}).get("ondelete") not in {"CASCADE", "SET NULL"}
                 for key in found
             )

@@ -258,6 +258,15 @@ class StoreItemRepository(Repository):
         """Delete items by namespace and key."""
         self.uow.run(_DELETE, [{"digest": item_digest(*name)} for name in names])
 
+    def delete_below(self, prefix: str) -> int:
+        """Delete the items of a namespace and of all below it, and return their number."""
+        return rowcount(self.uow.execute(delete(ITEMS).where(*_begins_with(prefix))))
+
+    def count_below(self, prefix: str) -> int:
+        """Return the number of items of a namespace and of all below it, expired ones too."""
+        found = select(func.count()).select_from(ITEMS).where(*_begins_with(prefix))
+        return int(self.uow.execute(found).scalar() or 0)
+
     def search(
         self, query: ItemQuery, limit: int, *, offset: int = 0, after: StoredItem | None = None
     ) -> list[StoredItem]:

@@ -35,6 +35,7 @@ VERBS: Final[dict[str, Callable[[Checkpointer, str], Awaitable[object]]]] = {
     "stream": stream,
     "list_threads": lambda c, t: c.list_threads(),
     "delete_thread": lambda c, t: c.delete_thread(t),
+    "erase_thread": lambda c, t: c.erase_thread(t),
     "claim_run": lambda c, t: c.claim_run(t, "new"),
     "mark_run_complete": lambda c, t: c.mark_run_complete(t, "open"),
     "release_run": lambda c, t: c.release_run(t, "open"),

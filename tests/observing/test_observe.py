@@ -76,6 +76,15 @@ async def test_each_call_is_an_event_with_its_error(database_url: str) -> None:
     assert BatchSent(1) in events
 
 
+async def test_the_event_of_an_owners_erasure_does_not_name_the_owner(sqlite_url: str) -> None:
+    events: list[Event] = []
+    async with Checkpointer(sqlite_url) as checkpointer:
+        observe(checkpointer, events.append)
+        await checkpointer.erase_owner("ann")
+        await checkpointer.erase_thread("t")
+    assert calls(events) == [("erase_owner", None, None), ("erase_thread", "t", None)]
+
+
 async def test_two_observers_get_the_same_events(sqlite_url: str) -> None:
     first: list[Event] = []
     second: list[Event] = []

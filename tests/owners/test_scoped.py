@@ -61,6 +61,11 @@ async def _truncate(log: Any, thread_id: str) -> tuple[int, int] | None:
     return None if removed is None else (removed.after_seq, removed.last_seq)
 
 
+async def _erasable(log: Any, thread_id: str) -> list[int]:
+    erased = await log.erase_thread(thread_id, forks="detach", dry_run=True)
+    return list(erased.rows.values())
+
+
 _CLAIMS: Final[dict[str, Claim]] = {}
 """By thread: what `_fill` got from `claim_run`."""
 
@@ -106,6 +111,7 @@ CALLS: Final[dict[str, Call]] = {  # those that read, then the others; the last 
     "renew": _renew,
     "release": lambda log, t: log.release(_claim(t)),
     "truncate": _truncate,
+    "erase_thread": _erasable,
     "delete_thread": lambda log, t: log.delete_thread(t, detach_forks=True),
 }
 CREATING: Final = {
@@ -162,7 +168,7 @@ def test_every_public_method_has_a_case() -> None:
     assert _methods(MessageLog, ScopedCheckpointer) == set(CALLS)
     assert _methods(SyncMessageLog, SyncScopedCheckpointer) == set(CALLS)
     assert _methods(BoundCheckpointer, SyncBoundCheckpointer) == {"scoped"}
-    of_all_owners = {"ping", "prune_older_than"}
+    of_all_owners = {"ping", "prune_older_than", "erase_owner"}
     assert _methods(Checkpointer, SyncCheckpointer) == {"scoped", "bind"} | of_all_owners
 
 
@@ -183,6 +189,8 @@ async def test_foreign_threads_are_as_absent_as_unknown_ones(
             else:
                 assert outcome == await _outcome(call, scoped, "unknown"), (name, thread_id)
             assert await _rows(database_url) == before, (name, thread_id)
+    for thread_id in ("foreign", "ownerless"):
+        assert (await scoped.erase_thread(thread_id, forks="erase")).thread_ids == ()
     await scoped.save_pending_request("foreign", None)
     await scoped.clear_hitl_answers("foreign")
     await scoped.clear_hitl_answers("ownerless")

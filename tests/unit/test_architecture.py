@@ -43,9 +43,10 @@ MAY_IMPORT = {
     "pytest_plugin": {"testing", "threadlog", "langgraph"},
     "persistence": TRANSACTIONS | {"graph", "langgraph"},
     "copying": TRANSACTIONS | {"log", "schema"},
+    "erasing": TRANSACTIONS | {"log", "schema"},
     "scoped_client": TRANSACTIONS | {"log"},
-    "checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
-    "sync_checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
+    "checkpointer": TRANSACTIONS | {"erasing", "log", "schema", "scoped_client"},
+    "sync_checkpointer": TRANSACTIONS | {"erasing", "log", "schema", "scoped_client"},
     "formats": {"encoding"},
     "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer", "formats"},
     "migrating": {"schema"},
@@ -58,6 +59,7 @@ MAY_IMPORT = {
         "checkpointer",
         "sync_checkpointer",
         "database",
+        "erasing",
         "log",
         "databases",
     },
@@ -65,7 +67,7 @@ MAY_IMPORT = {
     "cubepi": {"threadlog", "log"},
     "skeino": {"graph", "langgraph", "persistence"},
     "cli": TRANSACTIONS
-    | {"checkpointer", "copying", "formats", "graph", "importing", "log", "schema"},
+    | {"checkpointer", "copying", "erasing", "formats", "graph", "importing", "log", "schema"},
     "__main__": {"cli"},
 }
 """The rooms that a room may import: docs/architecture.md draws them."""

@@ -16,6 +16,7 @@ GIVEN: dict[str, Any] = {
     "limit": 6,
     "expected": 5,
     "actual": 4,
+    "left": {"t": "a row refers to it"},
 }
 
 

@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any, Final
@@ -259,7 +259,9 @@ class MySQLBackend(Backend):
         """Decide by the server's error code."""
         return error_code(error.orig) in _DENIED
 
-    def referring_table(self, uow: UnitOfWork, error: IntegrityError) -> str:
+    def referring_table(
+        self, uow: UnitOfWork, error: IntegrityError, referred: Collection[str]
+    ) -> str:
         """Read the table from the server's message."""
         found = _REFERRING.search(str(error.orig))
         return found[1] if found else "another table"

@@ -1,7 +1,7 @@
 """PostgreSQL 13 and later."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -192,7 +192,9 @@ class PostgresBackend(Backend):
         """Decide by the server's error code."""
         return sqlstate_of(error.orig) == "42501"
 
-    def referring_table(self, uow: UnitOfWork, error: IntegrityError) -> str:
+    def referring_table(
+        self, uow: UnitOfWork, error: IntegrityError, referred: Collection[str]
+    ) -> str:
         """Read the table from the server's message, which quotes it last."""
         found = _QUOTED.findall(str(error.orig).partition("\n")[0])
         return found[-1] if found else "another table"

@@ -50,6 +50,7 @@ SECTIONS: Final[dict[str, list[str]]] = {
         "threadlog.ThreadSummary",
         "threadlog.RunSummary",
         "threadlog.Claim",
+        "threadlog.Erased",
         "threadlog.HitlRequest",
     ],
     "Messages": [

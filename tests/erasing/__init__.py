@@ -1,0 +1,1 @@
+"""Tests of erasing threads and owners."""
