@@ -318,6 +318,18 @@ class StoreItemRepository(Repository):
         names = (row.name for row in self.uow.execute(found, {"now": 0.0}))
         return [name.decode() if isinstance(name, bytes) else name for name in names]
 
+    def digests(self, prefix: str, *, after: str, limit: int) -> list[str]:
+        """Return a page of the primary keys of items below a namespace, in key order.
+
+        Args:
+            prefix: the labels that the namespace begins with, each with its separator.
+            after: the last key of the previous page; empty for the first page.
+            limit: the most keys.
+        """
+        keys = select(ITEMS.c.item_digest).where(*_begins_with(prefix))
+        keys = keys.where(ITEMS.c.item_digest > after).order_by(ITEMS.c.item_digest)
+        return list(self.uow.execute(keys.limit(limit)).scalars())
+
     def expired(self, limit: int) -> list[str]:
         """Return the digests of expired items."""
         found = select(ITEMS.c.item_digest).where(self._has_expired()).limit(limit)

@@ -19,7 +19,18 @@ from threadlog.__main__ import main
 # The command line does not know the databases apart.
 pytestmark = pytest.mark.one_database
 
-COMMANDS = ["import", "threads", "show", "runs", "release", "prune", "copy", "check", "migrate"]
+COMMANDS = [
+    "import",
+    "threads",
+    "show",
+    "runs",
+    "release",
+    "prune",
+    "copy",
+    "export",
+    "check",
+    "migrate",
+]
 
 EVIL_ID = "evil\x1b[31m[bold]id"
 EVIL = {

@@ -44,10 +44,11 @@ MAY_IMPORT = {
     "persistence": TRANSACTIONS | {"graph", "langgraph"},
     "copying": TRANSACTIONS | {"log", "schema"},
     "scoped_client": TRANSACTIONS | {"log"},
-    "checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
-    "sync_checkpointer": TRANSACTIONS | {"log", "schema", "scoped_client"},
+    "exporting": TRANSACTIONS | {"copying", "formats", "log", "schema"},
+    "checkpointer": TRANSACTIONS | {"exporting", "log", "schema", "scoped_client"},
+    "sync_checkpointer": TRANSACTIONS | {"exporting", "log", "schema", "scoped_client"},
     "formats": {"encoding"},
-    "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer", "formats"},
+    "importing": TRANSACTIONS | {"log", "checkpointer", "copying", "exporting", "formats"},
     "migrating": {"schema"},
     "database": TRANSACTIONS
     | {"checkpointer", "sync_checkpointer", "graph", "langgraph", "schema"},
@@ -65,7 +66,7 @@ MAY_IMPORT = {
     "cubepi": {"threadlog", "log"},
     "skeino": {"graph", "langgraph", "persistence"},
     "cli": TRANSACTIONS
-    | {"checkpointer", "copying", "formats", "graph", "importing", "log", "schema"},
+    | {"checkpointer", "copying", "exporting", "formats", "graph", "importing", "log", "schema"},
     "__main__": {"cli"},
 }
 """The rooms that a room may import: docs/architecture.md draws them."""
