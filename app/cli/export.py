@@ -1,9 +1,7 @@
 """``threadlog export``."""
 
 import asyncio
-import sys
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import suppress
 from typing import Annotated, BinaryIO
 
 import typer
@@ -12,7 +10,7 @@ from rich.text import Text
 
 from threadlog.cli.open import existing_client
 from threadlog.cli.options import DEFAULT_URL, OwnerOption, UrlArgument, UrlOption, one_url
-from threadlog.cli.output import ReaderLeft, progress_bar, stderr
+from threadlog.cli.output import ReaderLeft, escape_json, progress_bar, stderr
 from threadlog.exporting import Export, ExportFormat
 from threadlog.exporting.export import Exported
 
@@ -42,9 +40,9 @@ def export(
         ),
     ] = "jsonl",
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", show_default=False, help="Default: standard output."),
-    ] = None,
+        typer.FileBinaryWrite,
+        typer.Option("--output", "-o", help="File, or - for standard output."),
+    ] = "-",  # type: ignore[assignment]  # as it would be typed; Typer opens the file
 ) -> None:
     """Write threads and memories as JSON Lines, which threadlog import reads back equal.
 
@@ -61,24 +59,27 @@ def export(
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     url = one_url(context, argument, url)
     namespaces = [name.split(".") for name in memories] if memories else None
-    selected = Export(thread or None, owner, namespaces, format_name)
-    with suppress(ReaderLeft), ExitStack() as stack:
-        running = stack.enter_context(selected)
-        file = sys.stdout.buffer if output is None else stack.enter_context(output.open("wb"))
-        done = asyncio.run(_export(url, running, file))
-        file.flush()
-        _print_summary(done)
+    with suppress(ReaderLeft), Export(thread or None, owner, namespaces, format_name) as running:
+        asyncio.run(_export(url, running, output))
+        output.flush()
+        _print_summary(running.done)
 
 
-async def _export(url: str, running: Export, file: BinaryIO) -> Exported:
+async def _export(url: str, running: Export, file: BinaryIO) -> None:
     columns = (MofNCompleteColumn(), TextColumn("threads"))
     async with existing_client(url) as client:
-        with progress_bar(*columns) as progress:
+        progress = progress_bar(*columns)
+        progress.disable |= file.isatty()  # the lines would tear it
+        with progress:
             bar = progress.add_task("Exporting", total=await client.read(running.count))
             while await client.read(running.step):
-                file.writelines(running.lines())
+                lines = running.lines()
+                file.writelines(map(_for_terminal, lines) if file.isatty() else lines)
                 progress.update(bar, completed=running.done.threads)
-    return running.done
+
+
+def _for_terminal(line: bytes) -> bytes:
+    return f"{escape_json(line.decode().rstrip())}\n".encode()
 
 
 def _print_summary(done: Exported) -> None:

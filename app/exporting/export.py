@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
 from sqlalchemy import Table
 
-from threadlog.copying.paging import batches_of_pages
+from threadlog.copying.paging import batches_of_pages, page_of_rows
 from threadlog.copying.row_groups import RowGroup, groups_of, has_expired, with_control
 from threadlog.encoding.validation import (
     check_id,
@@ -258,25 +258,28 @@ class Export:
         if prefixes is None:
             prefixes = [""] if self._named is None and self._owner is None else []
         for prefix in prefixes:
-            after = ""
-            while page := self._runner.read(
-                lambda uow: uow.store_items.digests(
-                    prefix,  # noqa: B023 - called in this round
-                    after=after,  # noqa: B023
-                    limit=_ITEMS_AT_ONCE,
-                )
-            ):
-                self._clear()
-                yield self._runner.read(partial(self._write_items, page))
-                after = page[-1]
+            after: Any = None
+            while True:
+                after, found = self._runner.read(partial(self._write_items, prefix, after))
+                if after is None:
+                    break
+                yield found
 
-    def _write_items(self, digests: Sequence[str], uow: UnitOfWork) -> int:
+    def _write_items(self, prefix: str, after: Any, uow: UnitOfWork) -> tuple[Any, int]:
+        """Write a page of items; return the key of its last one, and the number of lines."""
         self._clear()  # of an earlier attempt
         now = uow.catalogue.now()
-        for row in uow.raw_rows(tables.ITEMS).get(None, [(one,) for one in digests]).values():
+        if prefix:
+            keys = uow.store_items.keys(prefix, after=after, limit=_ITEMS_AT_ONCE)
+            last: Any = keys[-1] if keys else None
+            rows = uow.raw_rows(tables.ITEMS).get(None, [(digest,) for _, digest in keys])
+        else:
+            rows = page_of_rows(uow, tables.ITEMS, after).rows
+            last = max(rows, default=None)
+        for row in rows.values():
             if not has_expired(row, now):
                 self._write(to_object(tables.ITEMS, row))
-        return self._lines
+        return last, self._lines
 
     def _write(self, line: Mapping[str, Any]) -> None:
         write = partial(json.dumps, line, allow_nan=False, separators=(",", ":"))
@@ -322,4 +325,5 @@ def _prefixes(memories: Sequence[Sequence[str]]) -> list[str]:
                 )
             check_text(label, f"memories[{place}]")
         found.append(namespace_text(labels))
-    return found
+    # An item that is below two of them is exported once.
+    return [one for one in set(found) if not any(one.startswith(o) for o in found if o != one)]

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pty
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from tests.cli.helpers import threadlog
 from tests.exporting.helpers import export, run_graph
 from tests.support.databases import execute
 from tests.support.ends import fill, said, say
+from tests.support.processes import run_python
 from tests.support.ways import WAYS
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.copying import paging
@@ -144,7 +147,11 @@ async def test_export_of_an_owner_has_only_the_owners_threads(
         assert len(ids(await read(checkpointer.export()))) == 7
 
 
-async def test_memories_are_those_below_the_namespaces(store_url: str) -> None:
+async def test_memories_are_those_below_the_namespaces(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_ITEMS_AT_ONCE", 2)
+    monkeypatch.setattr(paging, "PAGE_ROWS", 2)
     async with Store(store_url) as store:
         await store.setup()
         for namespace in (("users", "ann"), ("users", "ann", "x"), ("users", "anna"), ("other",)):
@@ -165,6 +172,9 @@ async def test_memories_are_those_below_the_namespaces(store_url: str) -> None:
     assert len(await asyncio.to_thread(_memories, store_url)) == 12
     two = ("--memories", "other", "--memories", "users.anna")
     assert len(await asyncio.to_thread(_memories, store_url, *two)) == 6
+    # An item that is below both of two namespaces is exported once.
+    both = ("--memories", "users.ann", "--memories", "users", "--memories", "users")
+    assert len(await asyncio.to_thread(_memories, store_url, *both)) == 9
 
 
 def _memories(url: str, *options: str) -> list[dict[str, Any]]:
@@ -250,6 +260,26 @@ def test_command_prints_lines_and_a_summary(sqlite_url: str) -> None:
     assert [line["type"] for line in lines] == ["threadlog_export", "thread", "message", "end"]
     size = len(result.stdout.encode())
     assert result.stderr == f"1 threads: 4 lines, {size:,} bytes.\n"
+
+
+@pytest.mark.processes
+def test_control_characters_are_escaped_on_a_terminal(sqlite_url: str) -> None:
+    asyncio.run(say(sqlite_url, "t", "ü\x1b[31m\x9b31m\u202e"))
+    ours, theirs = pty.openpty()
+    done = run_python("-m", "threadlog", "export", sqlite_url, stdout=theirs)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert "ü\\u001b[31m\\u009b31m\\u202e" in shown
+    assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
+
+
+def test_file_that_cannot_be_written_ends_the_command(sqlite_url: str, tmp_path: Path) -> None:
+    asyncio.run(say(sqlite_url, "t", "a"))
+    result = threadlog("export", sqlite_url, "--output", str(tmp_path / "none" / "a.jsonl"))
+    assert result.exit_code == 1
+    assert "No such file or directory" in result.stderr
 
 
 def test_export_of_no_database_creates_none(tmp_path: Path) -> None:
