@@ -20,7 +20,7 @@ from tests.support.processes import run_python
 from tests.support.ways import WAYS
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.copying import paging
-from threadlog.errors import InvalidInputError, ThreadNotFoundError
+from threadlog.errors import DeadlockError, InvalidInputError, ThreadNotFoundError
 from threadlog.exporting import export as exporting
 from threadlog.exporting.rows import to_object
 from threadlog.importing import parse_conversation
@@ -64,6 +64,29 @@ async def test_lines_of_a_thread_are_of_one_point_in_time(
         assert [line for line in lines if line["type"] == "run"] == []
         lines = await read(checkpointer.export())
     assert [line["seq"] for line in lines if line["type"] == "message"][:10] == list(range(1, 11))
+
+
+async def test_thread_that_is_read_again_after_a_deadlock_has_each_line_once(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await say(sqlite_url, "t", *"abc")
+    attempts = 0
+
+    def fail_once(table: Table, row: RawRow) -> dict[str, Any]:
+        nonlocal attempts
+        if row.get("seq") == 2:
+            attempts += 1
+            if attempts == 1:
+                raise DeadlockError("the first attempt")
+        return to_object(table, row)
+
+    monkeypatch.setattr(exporting, "to_object", fail_once)
+    async with Checkpointer(sqlite_url) as checkpointer:
+        lines = await read(checkpointer.export())
+    assert attempts == 2
+    types = ["threadlog_export", "thread", *["message"] * 3, "end"]
+    assert [line["type"] for line in lines] == types
+    assert lines[-1]["lines"] == 5
 
 
 async def test_lines_stay_readable_while_the_database_is_written_to(database_url: str) -> None:

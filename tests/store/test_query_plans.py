@@ -146,21 +146,20 @@ async def test_a_prefix_reads_the_rows_of_its_range_alone(
     assert read < 100
 
 
-@pytest.mark.parametrize("prefix", ["acme.", f"{_LONG}."], ids=["short", "long"])
-async def test_export_finds_a_namespace_by_its_range(among_others: str, prefix: str) -> None:
+async def test_export_finds_a_namespace_by_its_range(among_others: str) -> None:
     """On each page, the second of which begins after the last item of the first."""
     engine = host_engine(among_others)
 
     def read(session: Session) -> int:
         with JoinedUnitOfWork(session, part=STORE) as uow:
-            page = uow.store_items.keys(prefix, after=None, limit=15)
-            return len(page + uow.store_items.keys(prefix, after=page[-1], limit=15))
+            page = uow.store_items.keys("acme.", after=None, limit=15)
+            return len(page + uow.store_items.keys("acme.", after=page[-1], limit=15))
 
     with recorded([engine.sync_engine]) as sent:
         async with AsyncSession(engine) as session:
             found = await session.run_sync(read)
     await engine.dispose()
-    assert found == (20 if prefix == "acme." else 1)
+    assert found == 20
     pages = [one for one in sent if "FROM threadlog_store" in one[0]]
     assert len(pages) == 2
     for plan in await on_connection(among_others, lambda c: explain(c, pages, small=True)):
