@@ -12,6 +12,7 @@ from threadlog.databases.base import PoolSize
 from threadlog.encoding.validation import check_count, check_id
 from threadlog.erasing import Erased, Forks, NamespacePrefix, OwnerErasure, erase
 from threadlog.errors import ConfigurationError, ThreadlogError
+from threadlog.exporting import Export, ExportFormat
 from threadlog.log import (
     forks,
     hitl_answers,
@@ -291,6 +292,50 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             limit=limit,
             order=order,
         )
+
+    async def export(
+        self,
+        *,
+        threads: Sequence[str] | None = None,
+        owner: str | None = None,
+        memories: Sequence[Sequence[str]] | None = None,
+        format: ExportFormat = "jsonl",  # noqa: A002 - the name of the command line's option
+    ) -> AsyncIterator[bytes]:
+        """Iterate the lines of an export, for a copy of everything that is stored.
+
+        The lines of ``jsonl`` have every row of a thread, in all parts of the schema that the
+        database has: messages, runs, the open question, answers, times, owner, append keys,
+        truncations, checkpoints of graphs, and the rows of a server's threads and runs.
+        ``threadlog import`` reads them back equal. Leases are not exported. The other formats have
+        one conversation in each line, with ``thread_id`` and ``extra``.
+
+        Memory does not grow with the database, nor with the length of a thread: a thread that is
+        longer than a few megabytes goes through a temporary file. (The other formats hold one
+        thread.) Between threads no connection is held.
+
+        All rows of a thread are of one point in time. Messages that are appended meanwhile are in
+        the lines if their thread is read later. In a session of the application this is so if its
+        transaction reads at REPEATABLE READ or above.
+
+        Args:
+            threads: export only these.
+            owner: export only the threads of this owner.
+            memories: export the items of the memory store below these namespaces, such as
+                ``[("users", "ann")]``; None for all items if all threads are exported, else none.
+            format: ``jsonl``, or a format of `threadlog.formats` such as ``openai_chat``.
+
+        Returns:
+            Lines in UTF-8, each with its line feed.
+
+        Raises:
+            ThreadNotFoundError: one of `threads` does not exist.
+            InvalidInputError: memories are requested in the scope of an owner: they have none.
+            CheckpointCorruptionError: a message cannot be read, for another format than ``jsonl``.
+        """
+        with Export(threads, owner, memories, format) as running:
+            while await self._read(running.step):
+                for line in running.lines():
+                    yield line
 
     async def delete_thread(self, thread_id: str, *, detach_forks: bool = False) -> bool:
         """Delete a thread with its messages, runs and answers, in one transaction.

@@ -12,6 +12,7 @@ from threadlog.databases.base import PoolSize
 from threadlog.encoding.validation import check_count, check_id
 from threadlog.erasing import Erased, Forks, NamespacePrefix, OwnerErasure, erase
 from threadlog.errors import ConfigurationError, ThreadlogError
+from threadlog.exporting import Export, ExportFormat
 from threadlog.log import (
     forks,
     hitl_answers,
@@ -130,6 +131,19 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         while batch := self.read(thread_id, after_seq=after_seq, limit=batch_size):
             yield from batch
             after_seq = batch[-1].seq
+
+    def export(
+        self,
+        *,
+        threads: Sequence[str] | None = None,
+        owner: str | None = None,
+        memories: Sequence[Sequence[str]] | None = None,
+        format: ExportFormat = "jsonl",  # noqa: A002 - the name of the command line's option
+    ) -> Iterator[bytes]:
+        """See `Checkpointer.export`."""
+        with Export(threads, owner, memories, format) as running:
+            while self._read(running.step):
+                yield from running.lines()
 
     def load_pending_request(self, thread_id: str) -> RequestT | None:
         """See `Checkpointer.load_pending_request`."""

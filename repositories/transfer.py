@@ -223,5 +223,6 @@ def count_rows(uow: Executor, tables: Sequence[Table], thread_id: Any) -> dict[T
         select(func.count()).select_from(table).where(table.c.thread_id == thread_id)
         for table in map(transfer_table, tables)
     ]
-    found = uow.execute(select(*(count.scalar_subquery() for count in counts))).one()
-    return dict(zip(tables, found, strict=True))
+    found = uow.execute(select(*(count.scalar_subquery() for count in counts))).first()
+    # No row where the unit of work sees only threads of another owner.
+    return dict(zip(tables, found or [0] * len(tables), strict=True))

@@ -67,6 +67,9 @@ WRITES_OPTION: Final = "threadlog_writes"
 its write lock at the start (SQLite's BEGIN IMMEDIATE)."""
 
 
+# Until the connection returns to its pool.
+_SNAPSHOT: Final = {"isolation_level": "REPEATABLE READ"}
+
 # The attribute of a dialect with its compiled statements.
 _COMPILED: Final = "threadlog_statements"
 
@@ -104,6 +107,9 @@ class UnitOfWork(ABC):
     read_committed: bool = False
     """Whether the transaction is known to read at READ COMMITTED, where a locking read of a missing
     row locks nothing."""
+
+    snapshot: bool = False
+    """Whether the transaction is to read at REPEATABLE READ."""
 
     has_control: bool = False
     """Whether the database has the tables of thread control."""
@@ -428,6 +434,8 @@ class EngineUnitOfWork(UnitOfWork):
     def __enter__(self) -> Self:
         """Check out a connection; the first statement begins the transaction."""
         self.connection = self._engine.connect()
+        if self.snapshot:
+            self.connection = self.connection.execution_options(**_SNAPSHOT)
         return self
 
     def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:
@@ -475,9 +483,8 @@ class OwnedUnitOfWork(UnitOfWork):
 
     def __enter__(self) -> Self:
         """Begin the transaction."""
-        self.connection = self.session.connection(
-            self._bind_arguments, execution_options={WRITES_OPTION: self._writes}
-        )
+        options = {WRITES_OPTION: self._writes, **(_SNAPSHOT if self.snapshot else {})}
+        self.connection = self.session.connection(self._bind_arguments, execution_options=options)
         return self
 
     def __exit__(self, exc_type: object, exc: BaseException | None, traceback: object) -> None:

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from threadlog.cli.check import check
 from threadlog.cli.copy import copy
 from threadlog.cli.erase import erase
+from threadlog.cli.export import export
 from threadlog.cli.import_file import import_file
 from threadlog.cli.index import index
 from threadlog.cli.migrate import migrate
@@ -61,7 +62,7 @@ app = typer.Typer(
 )
 
 app.command("import")(import_file)
-for _command in (threads, show, runs, release, prune, erase, copy, check, migrate, index):
+for _command in (threads, show, runs, release, prune, erase, copy, export, check, migrate, index):
     app.command()(_command)
 
 
@@ -79,7 +80,7 @@ def _threadlog(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Import, show, copy and check the conversations of AI agents in a database.
+    """Import, show, copy, export and check the conversations of AI agents in a database.
 
     Commands take the database's URL, or use THREADLOG_URL (which keeps a
     password out of the shell's history), or the file threadlog.db in the

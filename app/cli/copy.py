@@ -1,7 +1,7 @@
 """``threadlog copy``."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Annotated, Any, Final
@@ -84,7 +84,7 @@ def copy(
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     operation = compare_databases if compare else copy_database
     threads = thread or None
-    bars = _Bars()
+    bars = Bars()
     try:
         with bars.progress:
             work = operation(
@@ -94,11 +94,7 @@ def copy(
     except KeyboardInterrupt:
         advice = "" if compare else " Run it again to continue."
         raise fail(f"Interrupted.{advice}") from None
-    kinds = {fault.kind for group in groups for fault in group.faults}
-    for kind in _ADVICE:
-        if kind in kinds:
-            stderr().print(Text(f"{kind}: {_ADVICE[kind]}", style="dim"), soft_wrap=True)
-    same = not kinds
+    same = not print_advice(groups, _ADVICE)
     with suppress(ReaderLeft):  # the exit status still matters
         if json:
             document = {
@@ -110,7 +106,7 @@ def copy(
             }
             print_json(document)
         else:
-            _print(groups, compare=compare)
+            print_groups(groups, compare=compare)
             if same:
                 conclusion = _conclusion(groups, compare=compare, partial=bool(threads or owner))
                 stdout().print(Text(conclusion, style="green"), soft_wrap=True)
@@ -118,7 +114,7 @@ def copy(
         raise typer.Exit(1)
 
 
-class _Bars:
+class Bars:
     """Progress bars of the groups of rows, and a line for each fault."""
 
     def __init__(self) -> None:
@@ -150,11 +146,21 @@ class _Bars:
         )
 
 
-def _print(groups: Sequence[Copied], *, compare: bool) -> None:
+def print_advice(groups: Sequence[Copied], advice: Mapping[FaultKind, str]) -> bool:
+    """Write what to do about each kind of fault; return True if there are faults."""
+    kinds = {fault.kind for group in groups for fault in group.faults}
+    for kind in advice:
+        if kind in kinds:
+            stderr().print(Text(f"{kind}: {advice[kind]}", style="dim"), soft_wrap=True)
+    return bool(kinds)
+
+
+def print_groups(groups: Sequence[Copied], *, compare: bool, verb: str = "copied") -> None:
+    """Write a line for each group of rows."""
     console = stdout()
     for group in groups:
         bad = len(group.faults)
-        counts = f"{group.copied:,} copied ({group.rows:,} rows), {group.unchanged:,} unchanged"
+        counts = f"{group.copied:,} {verb} ({group.rows:,} rows), {group.unchanged:,} unchanged"
         if compare:
             counts = f"{group.unchanged:,} the same"
         line = Text.assemble(

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import URL
@@ -14,7 +15,7 @@ from threadlog.errors import ConfigurationError
 from threadlog.graph.client import GraphClient
 from threadlog.models import GRAPH, MESSAGES, SchemaPart
 from threadlog.runtime.client import EngineClient
-from threadlog.schema.opening import open_client
+from threadlog.schema.opening import find_additions, open_client
 
 # A person waits for the answer.
 _RETRY_SECONDS: Final = "2"
@@ -34,7 +35,7 @@ async def existing(url: str) -> AsyncIterator[Checkpointer]:
 
 @asynccontextmanager
 async def existing_client(url: str) -> AsyncIterator[EngineClient]:
-    """Open a client of an existing database, whatever parts of the schema it has.
+    """Open a client of an existing database, whichever parts of the schema it has.
 
     Raises:
         ConfigurationError: the URL is not valid, or its file does not exist.
@@ -42,6 +43,7 @@ async def existing_client(url: str) -> AsyncIterator[EngineClient]:
     client = EngineClient(_existing(url), PoolSize(0, 2), MESSAGES)
     await open_client(client, initialise=False, verify=False)
     try:
+        client.facts = replace(client.facts, **await client.read(find_additions))
         yield client
     finally:
         await client.close()

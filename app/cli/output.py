@@ -121,6 +121,11 @@ def json_text(value: object, *, indent: int | None = None) -> str:
         text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
         text = encode()
+    return escape_json(text)
+
+
+def escape_json(text: str) -> str:
+    """Escape control characters of a JSON document, so that it cannot control the terminal."""
     return _UNUSUAL.sub(lambda found: _escaped(found[0]), text)
 
 

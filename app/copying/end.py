@@ -112,9 +112,9 @@ class _EndRunner(OwnedRunner):
         )
         self._end = end
 
-    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+    def read(self, work: Callable[[UnitOfWork], T], *, snapshot: bool = False) -> T:
         with self._end.raise_named(StorageError):
-            return super().read(work)
+            return super().read(work, snapshot=snapshot)
 
     def write(
         self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False

@@ -203,6 +203,12 @@ class Backend:
         The schema of a server is created by migrations alone, so the default does nothing.
         """
 
+    def begin_snapshot(self, connection: Connection) -> None:
+        """Begin a transaction that reads one point in time, unless it has begun already.
+
+        Servers have it from the isolation level.
+        """
+
     def migration_lock(self, connection: Connection) -> AbstractContextManager[None]:
         """Keep other migrations of the database out of the block.
 

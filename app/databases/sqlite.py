@@ -157,6 +157,13 @@ class SQLiteBackend(Backend):
         if part is MESSAGES and (is_missing or not uow.catalogue.is_in_another_history(CONTROL)):
             self.initialise_schema(uow, CONTROL)
 
+    def begin_snapshot(self, connection: Connection) -> None:
+        """Begin it in SQLite: the driver of an application's engine does so for writing alone."""
+        if not connection.in_transaction():
+            connection.begin()
+        if not getattr(connection.connection.driver_connection, "in_transaction", False):
+            connection.exec_driver_sql("BEGIN")
+
     def begin_migration(self, connection: Connection) -> None:
         """Lock the file for writing, unless the transaction locked it when it began.
 

@@ -33,14 +33,14 @@ class ScopedRunner(TransactionRunner):
         self.on_event = runner.on_event
         self.runner, self.owner, self._thread_id = runner, owner, thread_id
 
-    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+    def read(self, work: Callable[[UnitOfWork], T], *, snapshot: bool = False) -> T:
         """Run a block that reads, with the owner as a condition of each statement."""
 
         def scoped(uow: UnitOfWork) -> T:
             require_control(uow)
             return work(OwnedReads(uow, self._thread_id, self.owner))
 
-        return self.runner.read(scoped)
+        return self.runner.read(scoped, snapshot=snapshot)
 
     def write(
         self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False

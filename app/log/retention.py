@@ -14,6 +14,7 @@ from threadlog.errors import InvalidInputError, ThreadReferencedError
 from threadlog.log.conditions import require_control
 from threadlog.log.reading import END_OF_THREAD
 from threadlog.log.results import PruneSummary
+from threadlog.models.tables import THREADS
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.retention import OldMessage, OldThreadState
 from threadlog.repositories.log.thread import ThreadKey, ThreadOrder, ThreadSummaryRow
@@ -195,7 +196,7 @@ class Pruning:
                 else:
                     uow.retention.delete_messages(thread_id, last_seq=batch[-1].seq)
             except IntegrityError as error:
-                table = transactions.backend.referring_table(uow, error)
+                table = transactions.backend.referring_table(uow, error, [THREADS.name])
                 raise ThreadReferencedError(thread_id=thread_id, table=table) from error
             attempted = _Step(
                 messages=len(batch),

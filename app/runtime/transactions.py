@@ -84,8 +84,13 @@ class TransactionRunner(ABC):
         return self.facts.statement_limit
 
     @abstractmethod
-    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+    def read(self, work: Callable[[UnitOfWork], T], *, snapshot: bool = False) -> T:
         """Run a block that only reads, in one transaction.
+
+        Args:
+            work: the block.
+            snapshot: whether all statements read the same point in time, unless the transaction
+                is the application's.
 
         Raises:
             StorageError: the database refused or failed.
@@ -154,10 +159,17 @@ class OwnedRunner(TransactionRunner):
         self._retry_seconds = retry_seconds
         self._dialect: str | None = None
 
-    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+    def read(self, work: Callable[[UnitOfWork], T], *, snapshot: bool = False) -> T:
         """Run a block in one transaction and end it; see `TransactionRunner.read`."""
-        attempt = partial(self._attempt, work, writes=False, single=self._autocommit)
+        if snapshot:
+            work = partial(self._in_snapshot, work)
+        single = self._autocommit and not snapshot
+        attempt = partial(self._attempt, work, writes=False, single=single, snapshot=snapshot)
         return self._run(attempt, idempotent=False)
+
+    def _in_snapshot(self, work: Callable[[UnitOfWork], T], uow: UnitOfWork) -> T:
+        self.backend.begin_snapshot(uow.connection)
+        return work(uow)
 
     def write(
         self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
@@ -264,6 +276,7 @@ class OwnedRunner(TransactionRunner):
         *,
         writes: bool,
         single: bool,
+        snapshot: bool = False,
     ) -> T:
         """Run the block once.
 
@@ -291,6 +304,7 @@ class OwnedRunner(TransactionRunner):
         uow.lost_commits = lost_commits
         uow.has_control = self.facts.has_control
         uow.has_search = self.facts.has_search
+        uow.snapshot = snapshot and not self.backend.embedded  # SQLite has no other transactions
         try:
             with uow:
                 if waiting_since is not None:
@@ -332,7 +346,7 @@ class JoinedRunner(TransactionRunner):
         super().__init__(backend, part, facts)
         self._session = session
 
-    def read(self, work: Callable[[UnitOfWork], T]) -> T:
+    def read(self, work: Callable[[UnitOfWork], T], *, snapshot: bool = False) -> T:
         """Run a block in the application's transaction."""
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             uow.has_control = self.facts.has_control

@@ -122,6 +122,11 @@ def verify_log(transactions: TransactionRunner) -> dict[str, bool]:
     return transactions.read(look)
 
 
+def find_additions(transactions: TransactionRunner) -> dict[str, bool]:
+    """Return what the database has beside the message log, or without it; see `additions`."""
+    return transactions.read(additions)
+
+
 def verify_part(transactions: TransactionRunner, part: SchemaPart) -> None:
     """Check that the tables of a part are of this release's version.
 

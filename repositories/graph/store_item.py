@@ -327,6 +327,26 @@ class StoreItemRepository(Repository):
         names = (row.name for row in self.uow.execute(found, {"now": 0.0}))
         return [name.decode() if isinstance(name, bytes) else name for name in names]
 
+    def keys(
+        self, prefix: str, *, after: tuple[bytes, str] | None, limit: int
+    ) -> list[tuple[bytes, str]]:
+        """Return a page of items below a namespace: `namespace_start` and primary key, in order.
+
+        In the order of the index of namespaces: in that of the primary key MySQL would rather read
+        the whole table than sort.
+
+        Args:
+            prefix: the labels that the namespace begins with, each with its separator.
+            after: the last item of the previous page; None for the first page.
+            limit: the most items.
+        """
+        start, digest = ITEMS.c.namespace_start, ITEMS.c.item_digest
+        found = select(start, digest).where(*_begins_with(prefix)).order_by(start, digest)
+        if after is not None:
+            is_later = or_(start > after[0], and_(start == after[0], digest > after[1]))
+            found = found.where(start >= after[0], is_later)
+        return [(bytes(row[0]), row[1]) for row in self.uow.execute(found.limit(limit))]
+
     def expired(self, limit: int) -> list[str]:
         """Return the digests of expired items."""
         found = select(ITEMS.c.item_digest).where(self._has_expired()).limit(limit)

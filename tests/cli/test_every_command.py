@@ -28,6 +28,7 @@ COMMANDS = [
     "prune",
     "erase",
     "copy",
+    "export",
     "check",
     "migrate",
 ]

@@ -27,12 +27,18 @@ async def stream(checkpointer: Checkpointer, thread_id: str) -> list[object]:
     return [stored async for stored in checkpointer.stream(thread_id, batch_size=1)]
 
 
+async def export(checkpointer: Checkpointer, thread_id: str) -> list[object]:
+    """Read a thread in several steps."""
+    return [line async for line in checkpointer.export(threads=[thread_id])]
+
+
 VERBS: Final[dict[str, Callable[[Checkpointer, str], Awaitable[object]]]] = {
     "load": lambda c, t: c.load(t),
     "append": lambda c, t: c.append(t, MESSAGES),
     "save_extra": lambda c, t: c.save_extra(t, {"key": 2, "other": None}),
     "read": lambda c, t: c.read(t),
     "stream": stream,
+    "export": export,
     "list_threads": lambda c, t: c.list_threads(),
     "delete_thread": lambda c, t: c.delete_thread(t),
     "erase_thread": lambda c, t: c.erase_thread(t),
@@ -107,7 +113,7 @@ async def cancelled(call: Awaitable[object], seconds: float, *, by_timeout: bool
 def test_no_method_is_forgotten() -> None:
     """The tests below cover the API."""
     public = {name for name in vars(MessageLog) if not name.startswith("_")}
-    assert public - {"is_open", "vocabulary"} - OF_CONTROL == set(VERBS)
+    assert public - {"is_open", "vocabulary", "batcher"} - OF_CONTROL == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -118,6 +118,24 @@ async def test_an_owners_threads_are_found_by_the_index(
     assert max(read, default=0) < 100
 
 
+async def test_export_of_an_owner_reads_that_owners_rows_alone(many_url: str) -> None:
+    async with Checkpointer(many_url) as checkpointer:
+        with recorded(engines_of(checkpointer)) as sent:
+            lines = [line async for line in checkpointer.scoped("o4321").export()]
+    assert len(lines) == 2 + 2 * 10  # the thread, and its owner
+    reads = [each for each in sent if "FROM threadlog_owners" in each[0] or "cubepi_t" in each[0]]
+    assert len(reads) > 20
+    for plan in await on_connection(many_url, lambda connection: explain(connection, reads)):
+        # Other tables are empty, and may be scanned.
+        steps = [
+            s for s in plan.steps if s.table in {"cubepi_threads", "threadlog_owners", "scope"}
+        ]
+        assert not any(step.whole for step in steps), plan
+    if many_url.startswith(("mysql", "mariadb")):
+        read = await on_connection(many_url, lambda c: [rows_read(c, *each) for each in reads])
+        assert max(read) < 100
+
+
 async def test_all_threads_are_listed_in_the_order_of_an_index(many_url: str) -> None:
     for options in ({}, {"order": "recent"}):
         _, plans, read = await _plans(many_url, **options)

@@ -1,5 +1,6 @@
 """Scoped checkpointers: threads of other owners are as absent as unknown ones, for every method."""
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from inspect import isfunction
@@ -32,6 +33,11 @@ Call = Callable[[Any, str], Awaitable[Any]]
 
 async def _streamed(log: Any, thread_id: str) -> list[Any]:
     return [stored.message async for stored in log.stream(thread_id)]
+
+
+async def _exported(log: Any, thread_id: str) -> list[str]:
+    lines = [json.loads(line) async for line in log.export(threads=[thread_id])]
+    return [line["type"] for line in lines if line["type"] != "owner"]
 
 
 async def _read(log: Any, thread_id: str) -> list[Any]:
@@ -87,6 +93,7 @@ CALLS: Final[dict[str, Call]] = {  # those that read, then the others; the last 
     "load": lambda log, t: log.load(t),
     "read": _read,
     "stream": _streamed,
+    "export": _exported,
     "list_threads": _listed,
     "runs": _runs,
     "stale_runs": _stale,

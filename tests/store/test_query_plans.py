@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import pytest
 from sqlalchemy import Connection, insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from tests.support.databases import SERVERS, create_schema, fresh_database, on_connection
 from tests.support.matrix import on_each
@@ -15,6 +17,7 @@ from tests.support.plans import Plan, Sent, analyze, explain, recorded, rows_rea
 from tests.support.ways import host_engine, open_engine
 from threadlog.langgraph import Store
 from threadlog.models import STORE, StoreItem
+from threadlog.repositories import JoinedUnitOfWork
 
 _ITEMS: Final = StoreItem.metadata.tables[StoreItem.__tablename__]
 _NAMESPACES: Final = 10_000
@@ -141,6 +144,30 @@ async def test_a_prefix_reads_the_rows_of_its_range_alone(
     read = await on_connection(among_others, lambda c: rows_read(c, statement, parameters))
     print(f"{read} rows read")
     assert read < 100
+
+
+async def test_export_finds_a_namespace_by_its_range(among_others: str) -> None:
+    """On each page, the second of which begins after the last item of the first."""
+    engine = host_engine(among_others)
+
+    def read(session: Session) -> int:
+        with JoinedUnitOfWork(session, part=STORE) as uow:
+            page = uow.store_items.keys("acme.", after=None, limit=15)
+            return len(page + uow.store_items.keys("acme.", after=page[-1], limit=15))
+
+    with recorded([engine.sync_engine]) as sent:
+        async with AsyncSession(engine) as session:
+            found = await session.run_sync(read)
+    await engine.dispose()
+    assert found == 20
+    pages = [one for one in sent if "FROM threadlog_store" in one[0]]
+    assert len(pages) == 2
+    for plan in await on_connection(among_others, lambda c: explain(c, pages, small=True)):
+        (step,) = plan.steps
+        assert (step.key, step.whole) == ("ix_threadlog_store_namespace", False), plan
+    if not among_others.startswith("postgresql"):
+        rows = await on_connection(among_others, lambda c: [rows_read(c, *one) for one in pages])
+        assert max(rows) < 100
 
 
 @pytest.mark.parametrize(("name", "options"), READINGS)

@@ -103,7 +103,7 @@ class _Each:
         """Return a method."""
         if name.startswith("_"):
             raise AttributeError(name)
-        return partial(self._stream if name == "stream" else self._call, name)
+        return partial(self._stream if name in {"stream", "export"} else self._call, name)
 
 
 class EachInASession(_Each):
@@ -126,7 +126,7 @@ class EachInASession(_Each):
 
     async def _stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         async with self._factory.begin() as session:
-            async for item in self._bound(session).stream(*args, **kwargs):
+            async for item in getattr(self._bound(session), name)(*args, **kwargs):
                 yield item
 
     def _bound(self, session: AsyncSession) -> Any:
@@ -151,7 +151,7 @@ class EachInAPlainSession(_Each):
 
     def _stream(self, name: str, /, *args: Any, **kwargs: Any) -> Iterator[Any]:
         with self._factory.begin() as session:
-            yield from self._bound(session).stream(*args, **kwargs)
+            yield from getattr(self._bound(session), name)(*args, **kwargs)
 
     def _bound(self, session: Session) -> Any:
         return self._scope(self._checkpointer.bind(session))
@@ -168,7 +168,8 @@ class EachInAThread(_Each):
         return await asyncio.to_thread(getattr(log, name), *args, **kwargs)
 
     async def _stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        items, end = self._scope(self._checkpointer).stream(*args, **kwargs), object()
+        log = self._scope(self._checkpointer)
+        items, end = getattr(log, name)(*args, **kwargs), object()
         while (item := await asyncio.to_thread(next, items, end)) is not end:
             yield item
 
@@ -193,7 +194,7 @@ class EachInAFork(_Each):
                 name, args, kwargs = call
                 try:
                     found = getattr(self._checkpointer, name)(*args, **kwargs)
-                    self._there.send((list(found) if name == "stream" else found, None))
+                    self._there.send((list(found) if name in {"stream", "export"} else found, None))
                 except Exception as error:  # noqa: BLE001 - raised in the parent
                     self._there.send((None, error))
         finally:

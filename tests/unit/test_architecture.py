@@ -45,10 +45,11 @@ MAY_IMPORT = {
     "copying": TRANSACTIONS | {"log", "schema"},
     "erasing": TRANSACTIONS | {"log", "schema"},
     "scoped_client": TRANSACTIONS | {"log"},
-    "checkpointer": TRANSACTIONS | {"erasing", "log", "schema", "scoped_client"},
-    "sync_checkpointer": TRANSACTIONS | {"erasing", "log", "schema", "scoped_client"},
+    "exporting": TRANSACTIONS | {"copying", "formats", "log", "schema"},
+    "checkpointer": TRANSACTIONS | {"erasing", "exporting", "log", "schema", "scoped_client"},
+    "sync_checkpointer": TRANSACTIONS | {"erasing", "exporting", "log", "schema", "scoped_client"},
     "formats": {"encoding"},
-    "importing": TRANSACTIONS - {"databases"} | {"log", "checkpointer", "formats"},
+    "importing": TRANSACTIONS | {"log", "checkpointer", "copying", "exporting", "formats"},
     "migrating": {"schema"},
     "database": TRANSACTIONS
     | {"checkpointer", "sync_checkpointer", "graph", "langgraph", "schema"},
@@ -67,7 +68,8 @@ MAY_IMPORT = {
     "cubepi": {"threadlog", "log"},
     "skeino": {"graph", "langgraph", "persistence"},
     "cli": TRANSACTIONS
-    | {"checkpointer", "copying", "erasing", "formats", "graph", "importing", "log", "schema"},
+    | {"checkpointer", "copying", "erasing", "exporting", "formats", "graph", "importing"}
+    | {"log", "schema"},
     "__main__": {"cli"},
 }
 """The rooms that a room may import: docs/architecture.md draws them."""

@@ -1,0 +1,1 @@
+"""Tests of exports, and of reading them back."""
