@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from threadlog.databases.timeouts import TimeLimits
+from threadlog.encryption import Encryption
 from threadlog.errors import (
     ConfigurationError,
     StorageError,
@@ -48,6 +49,9 @@ class DatabaseFacts:
 
     has_search: bool = False
     """Whether the database has the search index."""
+
+    encryption: Encryption | None = None
+    """The application's encryption of the message log; None if it is in plain text."""
 
 
 @dataclass(frozen=True, slots=True)

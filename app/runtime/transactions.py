@@ -291,6 +291,7 @@ class OwnedRunner(TransactionRunner):
         uow.lost_commits = lost_commits
         uow.has_control = self.facts.has_control
         uow.has_search = self.facts.has_search
+        uow.encryption = self.facts.encryption
         try:
             with uow:
                 if waiting_since is not None:
@@ -337,6 +338,7 @@ class JoinedRunner(TransactionRunner):
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             uow.has_control = self.facts.has_control
             uow.has_search = self.facts.has_search
+            uow.encryption = self.facts.encryption
             return work(uow)
 
     def write(
@@ -346,6 +348,7 @@ class JoinedRunner(TransactionRunner):
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             uow.has_control = self.facts.has_control
             uow.has_search = self.facts.has_search
+            uow.encryption = self.facts.encryption
             self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)

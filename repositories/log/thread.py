@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from threadlog.encryption import Place, from_json, refuse_encrypted
 from threadlog.errors import ThreadHasForksError
 from threadlog.models.deletion import tables_of_thread
 from threadlog.models.dialects.json import as_text
@@ -309,16 +310,24 @@ class ThreadRepository(Repository):
         Raises:
             CheckpointCorruptionError: the stored `extra` is not a JSON object.
         """
-        return parse_extra(thread_id, self._lock_or_create([_LOCK_EXTRA], thread_id)[1])
+        return self._parse_extra(thread_id, self._lock_or_create([_LOCK_EXTRA], thread_id)[1])
 
     def lock_extra_if_held(self, thread_id: str, fence: Fence) -> dict[str, Any] | None:
         """Lock a thread and a lease of it, and return its `extra`; None if it was taken over."""
         key = {"thread_id": thread_id, **fence._asdict()}
         row = self.uow.run(_LOCK_EXTRA_IF_HELD, key).first()
-        return None if row is None else parse_extra(thread_id, row[1])
+        return None if row is None else self._parse_extra(thread_id, row[1])
+
+    def _parse_extra(self, thread_id: str, stored: str) -> dict[str, Any]:
+        if self.uow.encryption is not None:
+            place = Place("extra", thread_id)
+            stored = self.uow.encrypted_values.decrypt_json(stored, place)
+        return parse_extra(thread_id, stored)
 
     def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Replace the thread's `extra`; the caller holds its lock."""
+        if self.uow.encryption is not None:
+            extra = self.uow.encrypted_values.encrypt_json(extra, Place("extra", thread_id))
         self.uow.run(_WRITE_EXTRA, {"id": thread_id, "new": extra})
 
     def page(
@@ -477,8 +486,11 @@ def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:
 
     Raises:
         CheckpointCorruptionError: the text is not a JSON object.
+        EncryptedRowError: it is encrypted.
     """
-    return parse_object(THREADS.name, thread_id, "extra", stored)
+    extra = parse_object(THREADS.name, thread_id, "extra", stored)
+    refuse_encrypted(from_json(extra), Place("extra", thread_id))
+    return extra
 
 
 def _ordering(key: ColumnElement[str], order: ThreadOrder) -> Sequence[ColumnElement[Any]]:

@@ -61,6 +61,10 @@ async def _truncate(log: Any, thread_id: str) -> tuple[int, int] | None:
     return None if removed is None else (removed.after_seq, removed.last_seq)
 
 
+async def _reencrypt_all(log: Any, thread_id: str) -> list[Any]:
+    return [each async for each in log.reencrypt_all()]
+
+
 _CLAIMS: Final[dict[str, Claim]] = {}
 """By thread: what `_fill` got from `claim_run`."""
 
@@ -106,6 +110,8 @@ CALLS: Final[dict[str, Call]] = {  # those that read, then the others; the last 
     "renew": _renew,
     "release": lambda log, t: log.release(_claim(t)),
     "truncate": _truncate,
+    "reencrypt": lambda log, t: log.reencrypt(t),
+    "reencrypt_all": _reencrypt_all,
     "delete_thread": lambda log, t: log.delete_thread(t, detach_forks=True),
 }
 CREATING: Final = {
@@ -115,8 +121,11 @@ CREATING: Final = {
     "save_pending_request",
     "save_hitl_answer",
 }
-SILENT: Final = {"clear_hitl_answers", "release"}
-"""Methods that return the same for an unknown thread; their effect is compared."""
+SILENT: Final = {"clear_hitl_answers", "release", "reencrypt", "reencrypt_all"}
+"""Methods that do the same for an unknown thread; their effect is compared.
+
+Without an encryption two of them raise an error; tests/encryption has their scopes.
+"""
 
 
 async def _fill(log: Any, thread_id: str) -> None:

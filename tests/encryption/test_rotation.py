@@ -1,0 +1,240 @@
+"""Encrypting anew: idempotent, invisible to readers, and beside writers."""
+
+import asyncio
+import random
+from typing import Any, Final
+
+import pytest
+from sqlalchemy import Connection, select
+
+from tests.encryption.keys import Keys, everything, stored
+from tests.encryption.test_storing import (
+    MARKER,
+    assert_filled,
+    assert_hidden,
+    fill,
+    said,
+)
+from tests.support.databases import on_connection
+from threadlog import Checkpointer
+from threadlog.errors import ConfigurationError, DecryptionError, PlainRowError
+from threadlog.log import reencryption
+from threadlog.models import tables
+
+WRITERS: Final = 4
+EACH: Final = 25
+
+
+async def rows(url: str) -> list[Any]:
+    """Return all rows of threads and messages but for their encrypted values."""
+
+    def read(connection: Connection) -> list[Any]:
+        found: list[Any] = []
+        for table in (tables.THREADS, tables.MESSAGES, tables.ANSWERS):
+            hidden = {"payload", "extra", "pending_request", "answer"}
+            columns = [column for column in table.columns if column.name not in hidden]
+            found += map(tuple, connection.execute(select(*columns).order_by(*table.primary_key)))
+        return found
+
+    return await on_connection(url, read)
+
+
+async def test_a_new_key_leaves_everything_as_it_is(database_url: str, keys: Keys) -> None:
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        await fill(checkpointer, owner="ann")
+        await fill(checkpointer, "other")
+        before = await rows(database_url)
+        keys.generation = 2
+        await asyncio.sleep(1.1)  # times are to the second
+        assert await checkpointer.reencrypt("t") == 6
+        assert await checkpointer.reencrypt("t") == 0
+        assert [each async for each in checkpointer.reencrypt_all()] == [("other", 6), ("t", 0)]
+        assert await rows(database_url) == before
+        assert await checkpointer.reencrypt("unknown") == 0
+    for old in ("ann-1", "nobody-1"):
+        del keys.by_id[old]
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        await assert_filled(checkpointer)
+        await assert_filled(checkpointer, "other")
+
+
+async def test_encryption_is_switched_on(database_url: str, keys: Keys) -> None:
+    async with Checkpointer(database_url) as plain:
+        await fill(plain)
+        await plain.append("t2", [said(metadata={"a": MARKER})], owner="ann")
+    assert MARKER.encode() in await everything(database_url)
+    async with Checkpointer(database_url, encryption=keys.encryption()) as strict:
+        with pytest.raises(PlainRowError):
+            await strict.reencrypt("t")
+    moving = keys.encryption(allow_plain=True, metadata=True)
+    async with Checkpointer(database_url, encryption=moving) as checkpointer:
+        assert dict([each async for each in checkpointer.reencrypt_all()]) == {"t": 6, "t2": 1}
+    await assert_hidden(database_url)
+    async with Checkpointer(database_url, encryption=keys.encryption(metadata=True)) as strict:
+        await assert_filled(strict)
+        (found,) = await strict.read("t2")
+        assert found.message.metadata == {"a": MARKER}
+        assert b"ann-1" in (await stored(database_url, tables.MESSAGES, "payload"))[-1]
+
+
+async def test_metadata_moves_into_the_payload(sqlite_url: str, keys: Keys) -> None:
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        await checkpointer.append("t", [said(metadata={"a": MARKER}), said()])
+    hiding = keys.encryption(metadata=True)
+    async with Checkpointer(sqlite_url, encryption=hiding) as checkpointer:
+        assert await checkpointer.reencrypt("t") == 2
+        await assert_hidden(sqlite_url)
+    keys.generation = 2
+    # Without the option they stay inside.
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        assert await checkpointer.reencrypt("t") == 2
+        first, second = await checkpointer.read("t")
+        assert (first.message.metadata, second.message.metadata) == ({"a": MARKER}, {})
+    await assert_hidden(sqlite_url)
+
+
+async def test_a_thread_that_gets_an_owner_gets_its_key(database_url: str, keys: Keys) -> None:
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        await fill(checkpointer)
+        await checkpointer.save_extra("t", {"b": MARKER}, owner="ann")
+        assert await checkpointer.reencrypt("t") == 5
+        await checkpointer.fork("t", "fork", at_seq=2)
+        assert await checkpointer.reencrypt("fork") == 0
+    del keys.by_id["nobody-1"]
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        data = await checkpointer.load("fork")
+        assert data is not None
+        assert data.messages[0] == said()
+
+
+async def test_long_threads_are_done_in_batches(
+    database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reencryption, "_LOOKED_AT", 7)
+    monkeypatch.setattr(reencryption, "_WRITTEN", 3)
+    expected = [said(str(n)) for n in range(23)]
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        await checkpointer.append("t", expected)
+        keys.generation = 2
+        await checkpointer.append("t", expected[:1])
+        assert await checkpointer.reencrypt("t") == 23
+        await checkpointer.fork("t", "fork", at_seq=23)
+        for thread_id, count in (("t", 24), ("fork", 23)):
+            data = await checkpointer.load(thread_id)
+            assert data is not None
+            assert data.messages == (expected + expected[:1])[:count]
+        assert await checkpointer.reencrypt("fork") == 0
+
+
+async def test_large_messages_are_divided_by_size(database_url: str, keys: Keys) -> None:
+    expected = [said("x" * 400_000) for _ in range(5)]
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        for message in expected:
+            await checkpointer.append("t", [message])
+        keys.generation = 2
+        assert await checkpointer.reencrypt("t") == 5
+        data = await checkpointer.load("t")
+        assert data is not None
+        assert data.messages == expected
+
+
+async def test_a_thread_that_cannot_be_read_stays_as_it_is(sqlite_url: str, keys: Keys) -> None:
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        await fill(checkpointer)
+    before = await everything(sqlite_url)
+    keys.by_id["nobody-1"] = bytes(32)
+    keys.generation = 2
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        with pytest.raises(DecryptionError):
+            await checkpointer.reencrypt("t")
+    assert await everything(sqlite_url) == before
+
+
+async def test_a_scope_encrypts_its_own_threads_anew(database_url: str, keys: Keys) -> None:
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        for owner in ("ann", "bob"):
+            await checkpointer.append(owner, [said()], owner=owner)
+        keys.generation = 2
+        scoped = checkpointer.scoped("ann")
+        assert await scoped.reencrypt("bob") == 0
+        assert [each async for each in scoped.reencrypt_all()] == [("ann", 1)]
+        assert [each async for each in checkpointer.reencrypt_all()] == [("ann", 0), ("bob", 1)]
+
+
+async def test_a_cancelled_rotation_loses_nothing(
+    database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    monkeypatch.setattr(reencryption, "_WRITTEN", 2)
+    expected = [said(str(n)) for n in range(40)]
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        await checkpointer.append("t", expected)
+        for _ in range(8):
+            keys.generation += 1
+            task = asyncio.ensure_future(checkpointer.reencrypt("t"))
+            await asyncio.sleep(dice.uniform(0, 0.05))
+            task.cancel()
+            await asyncio.wait({task})
+            data = await checkpointer.load("t")
+            assert data is not None
+            assert data.messages == expected
+        await checkpointer.reencrypt("t")
+        assert await checkpointer.reencrypt("t") == 0
+
+
+async def test_a_checkpointer_without_encryption_refuses(sqlite_url: str) -> None:
+    async with Checkpointer(sqlite_url) as checkpointer:
+        with pytest.raises(ConfigurationError, match="no encryption"):
+            await checkpointer.reencrypt("t")
+
+
+async def test_rotation_beside_writers_loses_nothing(database_url: str, keys: Keys) -> None:
+    """Appends, forks, extra and answers of two checkpointers, while keys are exchanged."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    done: list[str] = []
+    reached: list[bool] = []
+
+    async def write(checkpointer: Checkpointer, writer: int) -> None:
+        for number in range(EACH):
+            name = f"{writer}/{number}"
+            thread_id = f"t{dice.randrange(2)}"
+            await checkpointer.append(thread_id, [said(id=name)] * dice.randint(1, 2))
+            done.append(name)
+            match dice.randrange(8):
+                case 0:
+                    await checkpointer.save_extra(thread_id, {name: MARKER})
+                case 1:
+                    await checkpointer.save_hitl_answer(thread_id, name, MARKER)
+                case 2:
+                    await checkpointer.fork(thread_id, f"fork {name}", at_seq=3)
+
+    async def rotate(checkpointer: Checkpointer) -> None:
+        while len(done) < WRITERS * EACH:
+            keys.generation += 1
+            counts = [count async for _, count in checkpointer.reencrypt_all()]
+            reached.append(any(counts))
+
+    async with (
+        Checkpointer(database_url, encryption=keys.encryption()) as first,
+        Checkpointer(database_url, encryption=keys.encryption()) as second,
+    ):
+        await asyncio.gather(
+            rotate(second), *(write((first, second)[n % 2], n) for n in range(WRITERS))
+        )
+        keys.generation += 1
+        assert all([count async for _, count in first.reencrypt_all()])
+    assert any(reached)
+    for old in [key for key in keys.by_id if key != f"nobody-{keys.generation}"]:
+        del keys.by_id[old]
+    found: set[str] = set()
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        for thread in await checkpointer.list_threads():
+            read = await checkpointer.read(thread.thread_id)
+            assert [each.seq for each in read] == list(range(1, len(read) + 1))
+            found |= {each.message.id for each in read}
+    assert found == set(done)
+    await assert_hidden(database_url)
