@@ -25,7 +25,7 @@ from threadlog.log.search_rows import insert_search_rows, search_rows
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.message import NewMessage, PlacedMessages
 from threadlog.repositories.log.search import SearchValues
-from threadlog.repositories.log.thread import NO_TAIL, ControlKeys, ThreadTail
+from threadlog.repositories.log.thread import NO_TAIL, ThreadTail
 from threadlog.runtime.transactions import TransactionRunner
 
 # Messages that are appended in one statement, and bytes of their rows: its text differs with their
@@ -315,8 +315,6 @@ def _lock_one(
     control = None if conditions is None else conditions.keys
     if control is not None:
         require_control(uow)
-    elif uow.encryption is not None and uow.has_control:
-        control = ControlKeys()  # reads the owner, whose key the messages get
     # In a session of the application a refused append would leave a new thread behind.
     creates = conditions is None or not conditions.needs_thread
     if conditions is not None and conditions.scope is not None:
@@ -331,6 +329,8 @@ def _lock_one(
         run_ids[:_RUNS_AT_ONCE],
         is_new=is_new,
         control=control,
+        # Its key encrypts the messages.
+        with_owner=uow.encryption is not None and uow.has_control,
         creates=creates,
     )
     if uow.encryption is not None:

@@ -20,8 +20,9 @@ from threadlog.encryption import (
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import subquery_lock
 from threadlog.models.tables import ANSWERS, MESSAGES, OWNERS, THREADS
-from threadlog.repositories.base import Repository, Row, chunks
+from threadlog.repositories.base import Repository, Row, Statement, chunks
 
+_OWNER: Final = select(OWNERS.c.owner).where(OWNERS.c.thread_id == bindparam("thread_id"))
 _OWNERS: Final = select(OWNERS.c.thread_id, OWNERS.c.owner).where(
     OWNERS.c.thread_id.in_(bindparam("thread_ids", expanding=True))
 )
@@ -224,16 +225,29 @@ class EncryptedValueRepository(Repository):
         """Return the id of the current key of each thread's owner."""
         owners = self.uow.key_owners
         missing = sorted(set(thread_ids) - owners.keys())
-        for some in chunks(missing, _AT_ONCE):
-            owners.update(dict.fromkeys(some))
-            if self.uow.has_control:
-                rows = self.uow.execute(self._current(_OWNERS), {"thread_ids": some})
-                owners.update({row[0]: row[1] for row in rows})
+        owners.update(dict.fromkeys(missing))
+        if missing and self.uow.has_control:
+            self._read_owners(missing)
         return {key: self.encryption.current_key_id(owners[key]) for key in thread_ids}
+
+    def _read_owners(self, thread_ids: Sequence[str]) -> None:
+        if len(thread_ids) == 1:
+            key = {"thread_id": thread_ids[0]}
+            row = self.uow.run(_select_owner(self.uow.dialect), key).first()
+            self.uow.key_owners[thread_ids[0]] = None if row is None else row[0]
+            return
+        for some in chunks(thread_ids, _AT_ONCE):
+            found = self.uow.execute(self._current(_OWNERS), {"thread_ids": some})
+            self.uow.key_owners.update({row[0]: row[1] for row in found})
 
     def _current(self, statement: Select[Any]) -> Select[Any]:
         """Return a SELECT of committed rows: a snapshot may be older than the thread's lock."""
         return subquery_lock(self.uow.dialect)(statement)
+
+
+@cache
+def _select_owner(dialect: str) -> Statement:
+    return Statement(subquery_lock(dialect)(_OWNER))
 
 
 @cache

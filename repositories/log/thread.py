@@ -90,13 +90,15 @@ _IS_ANY_RUN: Final = (
 
 
 @cache
-def _tail(*of_run: ColumnElement[bool], has_control: bool, conditions: bool = False) -> LockingRead:
+def _tail(
+    *of_run: ColumnElement[bool], has_control: bool, more: tuple[Select[Any], ...] = ()
+) -> LockingRead:
     """Return the read of a thread's end.
 
     Args:
         *of_run: the conditions on the runs among which to find a completed one.
         has_control: whether the database has thread control.
-        conditions: whether to read the owner, a lease and a key too.
+        more: what to read too.
     """
 
     def columns(lock: Lock) -> Sequence[ColumnElement[Any]]:
@@ -108,7 +110,7 @@ def _tail(*of_run: ColumnElement[bool], has_control: bool, conditions: bool = Fa
             NEEDS_TOUCH,
             lock(completed).scalar_subquery() if of_run else null(),
             truncated_seq(lock) if has_control else literal_column("0"),
-            *(lock(each).scalar_subquery() for each in (_CONTROL if conditions else ())),
+            *(lock(each).scalar_subquery() for each in more),
         )
 
     return LockingRead(THREADS, _THREAD_ID, columns)
@@ -119,8 +121,9 @@ _OF_KEY: Final = and_(
     APPEND_KEYS.c.thread_id == bindparam("thread_id"),
     id_equals(APPEND_KEYS.c.append_key, bindparam("append_key")),
 )
+_OWNER: Final = (select(OWNERS.c.owner).where(OWNERS.c.thread_id == bindparam("thread_id")),)
 _CONTROL: Final = (
-    select(OWNERS.c.owner).where(OWNERS.c.thread_id == bindparam("thread_id")),
+    *_OWNER,
     select(LEASES.c.token).where(_OF_LEASE),
     select(APPEND_KEYS.c.first_seq).where(_OF_KEY),
     select(APPEND_KEYS.c.last_seq).where(_OF_KEY),
@@ -172,7 +175,7 @@ class ThreadTail(NamedTuple):
     """The highest seq that was removed from the thread, 0 if none was."""
 
     owner: str | None = None
-    """The thread's owner; this and the next fields are read with `ControlKeys` only."""
+    """The thread's owner; read if asked for, and the next fields with `ControlKeys` only."""
 
     lease_token: int | None = None
     """The token of the latest lease of a run; None if the run was never leased."""
@@ -239,6 +242,7 @@ class ThreadRepository(Repository):
         *,
         is_new: bool = False,
         control: ControlKeys | None = None,
+        with_owner: bool = False,
         creates: bool = True,
     ) -> ThreadTail:
         """Lock a thread, creating it if need be, and return the end of its log.
@@ -252,19 +256,23 @@ class ThreadRepository(Repository):
             run_ids: runs among which to find a completed one.
             is_new: whether the thread was missing a moment ago.
             control: rows of thread control to read too, which the database must have.
+            with_owner: whether to read the owner, without the others of these rows.
             creates: False to return `NO_TAIL` if the thread is missing.
         """
         more: dict[str, Any]
         has_control = self.uow.has_control
+        owner = _OWNER if with_owner else ()
         if control is not None:
-            read = _tail(*_IS_ANY_RUN, has_control=has_control, conditions=True)
+            read = _tail(*_IS_ANY_RUN, has_control=has_control, more=_CONTROL)
             more = {"run_ids": run_ids, **control._asdict()}
         elif not run_ids:
-            read, more = _tail(has_control=has_control), {}
+            read, more = _tail(has_control=has_control, more=owner), {}
         elif len(run_ids) == 1:
-            read, more = _tail(*_IS_RUN, has_control=has_control), {"run_id": run_ids[0]}
+            read = _tail(*_IS_RUN, has_control=has_control, more=owner)
+            more = {"run_id": run_ids[0]}
         else:
-            read, more = _tail(*_IS_ANY_RUN, has_control=has_control), {"run_ids": run_ids}
+            read = _tail(*_IS_ANY_RUN, has_control=has_control, more=owner)
+            more = {"run_ids": run_ids}
         statements = locking_statements(read, self.uow.dialect)
         row = (
             self._lock_or_create(statements, thread_id, more, is_new=is_new)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 from sqlalchemy import Connection, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from tests.encryption.keys import Keys, everything, stored
 from tests.encryption.test_storing import (
@@ -16,6 +17,7 @@ from tests.encryption.test_storing import (
     said,
 )
 from tests.support.databases import on_connection
+from tests.support.ways import open_engine
 from threadlog import Checkpointer
 from threadlog.errors import ConfigurationError, DecryptionError, PlainRowError
 from threadlog.log import reencryption
@@ -107,6 +109,27 @@ async def test_a_thread_that_gets_an_owner_gets_its_key(database_url: str, keys:
         assert data.messages[0] == said()
 
 
+async def test_a_write_that_is_not_committed_yet_is_waited_for(server_url: str, keys: Keys) -> None:
+    """Otherwise the value from before it would be written over it."""
+    async with (
+        open_engine(server_url) as engine,
+        Checkpointer(engine=engine, encryption=keys.encryption()) as writing,
+        Checkpointer(server_url, encryption=keys.encryption()) as rotating,
+    ):
+        await fill(writing)
+        keys.generation = 2
+        async with AsyncSession(engine) as session, session.begin():
+            await writing.bind(session).save_extra("t", {"late": MARKER})
+            await writing.bind(session).save_hitl_answer("t", "q", "late")
+            rotation = asyncio.create_task(rotating.reencrypt("t"))
+            await asyncio.wait({rotation}, timeout=0.5)
+        assert await rotation == 4  # the extra and the answer are new
+        data = await rotating.load("t")
+        assert data is not None
+        assert data.extra == {"title": MARKER, "late": MARKER}
+        assert await rotating.load_hitl_answer("t", "q") == "late"
+
+
 async def test_long_threads_are_done_in_batches(
     database_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,51 +213,71 @@ async def test_a_checkpointer_without_encryption_refuses(sqlite_url: str) -> Non
             await checkpointer.reencrypt("t")
 
 
+class Writers:
+    """Writers who note what they have written."""
+
+    def __init__(self, seed: int) -> None:
+        self._dice = random.Random(seed)
+        self.messages: list[str] = []
+        self.extras: set[tuple[str, str]] = set()
+        self.answers: set[tuple[str, str]] = set()
+
+    async def write(self, checkpointer: Checkpointer, writer: int) -> None:
+        """Append to two threads, and sometimes write something else."""
+        for number in range(EACH):
+            name, thread_id = f"{writer}/{number}", f"t{self._dice.randrange(2)}"
+            await checkpointer.append(thread_id, [said(id=name)] * self._dice.randint(1, 2))
+            self.messages.append(name)
+            choice = self._dice.randrange(8)
+            if choice < 3:
+                await checkpointer.save_extra(thread_id, {name: MARKER})
+                self.extras.add((thread_id, name))
+            elif choice < 5:
+                await checkpointer.save_hitl_answer(thread_id, name, MARKER)
+                self.answers.add((thread_id, name))
+            elif choice < 6:
+                await checkpointer.fork(thread_id, f"fork {name}", at_seq=3)
+
+    async def assert_nothing_is_lost(self, checkpointer: Checkpointer) -> None:
+        """Read everything that was written."""
+        found: set[str] = set()
+        for thread in await checkpointer.list_threads(limit=1_000):
+            read = await checkpointer.read(thread.thread_id)
+            assert [each.seq for each in read] == list(range(1, len(read) + 1))
+            found |= {each.message.id for each in read}
+        assert found == set(self.messages)
+        for thread_id, name in self.extras:
+            data = await checkpointer.load(thread_id, last=1)
+            assert data is not None
+            assert data.extra[name] == MARKER
+        for thread_id, name in self.answers:
+            assert await checkpointer.load_hitl_answer(thread_id, name) == MARKER
+
+
 async def test_rotation_beside_writers_loses_nothing(database_url: str, keys: Keys) -> None:
     """Appends, forks, extra and answers of two checkpointers, while keys are exchanged."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    dice = random.Random(seed)
-    done: list[str] = []
-    reached: list[bool] = []
-
-    async def write(checkpointer: Checkpointer, writer: int) -> None:
-        for number in range(EACH):
-            name = f"{writer}/{number}"
-            thread_id = f"t{dice.randrange(2)}"
-            await checkpointer.append(thread_id, [said(id=name)] * dice.randint(1, 2))
-            done.append(name)
-            match dice.randrange(8):
-                case 0:
-                    await checkpointer.save_extra(thread_id, {name: MARKER})
-                case 1:
-                    await checkpointer.save_hitl_answer(thread_id, name, MARKER)
-                case 2:
-                    await checkpointer.fork(thread_id, f"fork {name}", at_seq=3)
+    writers = Writers(seed)
+    counts: list[int] = []
 
     async def rotate(checkpointer: Checkpointer) -> None:
-        while len(done) < WRITERS * EACH:
+        while len(writers.messages) < WRITERS * EACH:
             keys.generation += 1
-            counts = [count async for _, count in checkpointer.reencrypt_all()]
-            reached.append(any(counts))
+            counts.extend([count async for _, count in checkpointer.reencrypt_all()])
 
     async with (
         Checkpointer(database_url, encryption=keys.encryption()) as first,
         Checkpointer(database_url, encryption=keys.encryption()) as second,
     ):
-        await asyncio.gather(
-            rotate(second), *(write((first, second)[n % 2], n) for n in range(WRITERS))
-        )
+        both = (first, second)
+        writing = (writers.write(both[n % 2], n) for n in range(WRITERS))
+        await asyncio.gather(rotate(second), *writing)
         keys.generation += 1
         assert all([count async for _, count in first.reencrypt_all()])
-    assert any(reached)
+    assert any(counts)
     for old in [key for key in keys.by_id if key != f"nobody-{keys.generation}"]:
         del keys.by_id[old]
-    found: set[str] = set()
     async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
-        for thread in await checkpointer.list_threads():
-            read = await checkpointer.read(thread.thread_id)
-            assert [each.seq for each in read] == list(range(1, len(read) + 1))
-            found |= {each.message.id for each in read}
-    assert found == set(done)
+        await writers.assert_nothing_is_lost(checkpointer)
     await assert_hidden(database_url)

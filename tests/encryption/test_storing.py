@@ -10,18 +10,20 @@ from typing import Any, Final
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
+from tests.cli.helpers import threadlog
 from tests.encryption.keys import Keys, change, everything, in_base64, stored
 from tests.log.test_roundtrip import column_objects, column_text, messages, values
 from tests.support.databases import on_connection
 from tests.support.factories import HitlRequestFactory
 from tests.support.ways import open_engine, open_sync_engine
-from threadlog import Checkpointer, Database, SyncCheckpointer, SyncDatabase
+from threadlog import Checkpointer, Database, SyncCheckpointer, SyncDatabase, encryption
 from threadlog.errors import ConfigurationError, TooLargeError
 from threadlog.messages import Message, TextContent, UserMessage
-from threadlog.models import SEARCH, tables
+from threadlog.models import SEARCH, Thread, tables
 
 MARKER: Final = "the secret of the sphinx"
 
@@ -107,8 +109,8 @@ async def test_metadata_is_encrypted_on_demand(database_url: str, keys: Keys) ->
     assert await stored(database_url, tables.MESSAGES, "metadata") == [{}, {}]
     await assert_hidden(database_url)
     # A row says itself which copy counts.
-    for encryption in (hiding, keys.encryption()):
-        async with Checkpointer(database_url, encryption=encryption) as checkpointer:
+    for either in (hiding, keys.encryption()):
+        async with Checkpointer(database_url, encryption=either) as checkpointer:
             for thread_id in ("t", "fork"):
                 (found,) = await checkpointer.read(thread_id)
                 assert found.message.metadata == metadata
@@ -176,14 +178,14 @@ async def test_synchronous_ways_encrypt(sqlite_url: str, keys: Keys) -> None:
         assert (data.messages, data.extra) == ([said()], {"title": MARKER})
         assert [key for key, count in checkpointer.reencrypt_all() if count] != []
 
-    encryption = keys.encryption()
-    with SyncCheckpointer(sqlite_url, encryption=encryption) as checkpointer:
+    given = keys.encryption()
+    with SyncCheckpointer(sqlite_url, encryption=given) as checkpointer:
         use(checkpointer, "url")
-    with SyncDatabase(sqlite_url, encryption=encryption) as database:
+    with SyncDatabase(sqlite_url, encryption=given) as database:
         database.setup()
         use(database.checkpointer, "database")
     async with open_sync_engine(sqlite_url) as engine:
-        with SyncCheckpointer(engine=engine, encryption=encryption) as checkpointer:
+        with SyncCheckpointer(engine=engine, encryption=given) as checkpointer:
             use(checkpointer, "engine")
             with sessionmaker(engine).begin() as session:
                 use(checkpointer.bind(session), "session")
@@ -283,6 +285,45 @@ async def test_a_long_value_is_refused_before_it_is_sent(mysql_url: str, keys: K
         with pytest.raises(TooLargeError):
             await checkpointer.save_extra("t", {"text": text})
         await checkpointer.save_extra("t", {"text": text[: limit // 2]})
+
+
+async def test_keys_are_kept_for_a_while_and_not_all(
+    sqlite_url: str, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        for owner in ("ann", "bob", "cid"):
+            await checkpointer.append(owner, [said()], owner=owner)
+    keys.asked.clear()
+    monkeypatch.setattr(encryption, "_KEPT", 2)
+    limited = keys.encryption()
+    async with Checkpointer(sqlite_url, encryption=limited) as checkpointer:
+        for thread_id in ("ann", "bob", "cid", "cid", "bob", "ann"):
+            await checkpointer.load(thread_id)
+    assert keys.asked == ["ann-1", "bob-1", "cid-1", "ann-1"]
+    keys.asked.clear()
+    monkeypatch.setattr(encryption, "_KEPT_SECONDS", 0.0)
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        await checkpointer.load("ann")
+        await checkpointer.load("ann")
+    assert keys.asked == ["ann-1", "ann-1"]
+
+
+async def test_nothing_is_found_in_what_is_encrypted(database_url: str, keys: Keys) -> None:
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        await fill(checkpointer)
+    title = Thread.extra["title"].as_string()
+    named = select(Thread.thread_id, title)
+    assert await on_connection(database_url, lambda c: list(c.execute(named))) == [("t", None)]
+
+
+def test_a_search_index_that_is_created_later_stays_empty(sqlite_url: str, keys: Keys) -> None:
+    with SyncCheckpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        asyncio.run(on_connection(sqlite_url, SEARCH.metadata.create_all))
+        checkpointer.append("t", [said()])
+    result = threadlog("index", "--url", sqlite_url)
+    assert result.exit_code != 0
+    assert "is encrypted" in result.output + result.stderr
+    assert asyncio.run(stored(sqlite_url, tables.SEARCH, "text")) == []
 
 
 async def test_the_search_index_is_refused(sqlite_url: str, keys: Keys) -> None:
