@@ -539,12 +539,11 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         )
 
     async def reencrypt(self, thread_id: str) -> int:
-        """Encrypt what is stored of a thread anew that a new value would not be encrypted like.
+        """Encrypt the values of a thread anew that are not encrypted with the current key.
 
-        That is what has another key than the owner's current one, and with `allow_plain` what is
-        in plain text; with `metadata` also metadata that is in its column. Each batch is a
-        transaction under the thread's lock, so others may write to the thread meanwhile. Times
-        do not change. Called again after an interruption it continues.
+        With `allow_plain` also those in plain text, and with `metadata` the messages whose metadata
+        is in its column. Each batch is a transaction under the thread's lock, so others may write
+        to the thread meanwhile. Times do not change. After an interruption another call continues.
 
         Args:
             thread_id: the thread.

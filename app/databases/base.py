@@ -39,7 +39,7 @@ _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """Facts about a database that are read when it is opened."""
+    """Facts about a database that are known when it is open."""
 
     statement_limit: int = 0
     """The most bytes that one statement may have; 0 before it is known."""

@@ -1,4 +1,4 @@
-"""Encrypting and decrypting the values of the log, in the transaction that writes or reads them."""
+"""Encrypted values of the log: encrypting, decrypting and re-encrypting them in a transaction."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -17,6 +17,7 @@ from threadlog.encryption import (
     is_encrypted,
     to_json,
 )
+from threadlog.errors import CheckpointCorruptionError
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import subquery_lock
 from threadlog.models.tables import ANSWERS, MESSAGES, OWNERS, THREADS
@@ -57,7 +58,7 @@ QUESTION_ID: Final = "question_id"
 
 
 class Head(NamedTuple):
-    """What is known of a payload from its first bytes."""
+    """A payload's size, and its state, which its first bytes tell."""
 
     seq: int
     size: int
@@ -189,13 +190,12 @@ class EncryptedValueRepository(Repository):
         if row is None:
             return 0
         changed: dict[str, Any] = {}
-        if row[1] != "{}" and self._is_stale(row[1], Place("extra", thread_id)):
-            text = self.decrypt_json(row[1], Place("extra", thread_id))
-            changed["extra"] = self.encrypt_json(json.loads(text), Place("extra", thread_id))
-        place = Place("pending_request", thread_id)
-        if row[2] is not None and self._is_stale(row[2], place):
-            request = json.loads(self.decrypt_json(row[2], place))
-            changed["pending_request"] = self.encrypt_request(thread_id, request)
+        extra, request = Place("extra", thread_id), Place("pending_request", thread_id)
+        if row[1] != "{}" and self._is_stale(row[1], extra):
+            changed["extra"] = self.encrypt_json(self._decrypted(row[1], extra), extra)
+        if row[2] is not None and self._is_stale(row[2], request):
+            question = self._decrypted(row[2], request)
+            changed["pending_request"] = self.encrypt_request(thread_id, question)
         if changed:
             same = {"updated_at": THREADS.c.updated_at}
             of_thread = update(THREADS).where(THREADS.c.thread_id == thread_id)
@@ -209,7 +209,7 @@ class EncryptedValueRepository(Repository):
         place = Place("answer", thread_id, ids=(run_id, question_id))
         if not self._is_stale(stored, place):
             return False
-        answer = self.encrypt_json(json.loads(self.decrypt_json(stored, place)), place)
+        answer = self.encrypt_json(self._decrypted(stored, place), place)
         key = {"thread_id": thread_id, "run_id": run_id, "question_id": question_id}
         of_key = (ANSWERS.c[name] == value for name, value in key.items())
         self.uow.execute(update(ANSWERS).where(*of_key).values(answer=answer))
@@ -217,9 +217,12 @@ class EncryptedValueRepository(Repository):
 
     def _is_stale(self, stored: str | bytes, place: Place) -> bool:
         """Return True if the text of a JSON column is not encrypted with the current key."""
-        encrypted = from_json(json.loads(stored))
+        encrypted = from_json(_parse(stored, place))
         key_id = self._key_ids({place.thread_id})[place.thread_id]
         return encrypted is None or not self.encryption.is_current(encrypted, key_id, place)
+
+    def _decrypted(self, stored: str | bytes, place: Place) -> Any:
+        return _parse(self.decrypt_json(stored, place), place)
 
     def _key_ids(self, thread_ids: Iterable[str]) -> dict[str, str]:
         """Return the id of the current key of each thread's owner."""
@@ -266,6 +269,21 @@ def _replace(count: int, *, with_metadata: bool) -> Update:
         changes["metadata"] = {}
     is_thread = MESSAGES.c.thread_id == bindparam("of_thread", type_=MESSAGES.c.thread_id.type)
     return update(MESSAGES).where(is_thread, MESSAGES.c.seq.in_(seqs)).values(changes)
+
+
+def _parse(text: str | bytes, place: Place) -> Any:
+    """Return the JSON value of a text.
+
+    Raises:
+        CheckpointCorruptionError: it is not JSON.
+    """
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError) as error:
+        table = (ANSWERS if place.value == "answer" else THREADS).name
+        raise CheckpointCorruptionError(
+            table=table, thread_id=place.thread_id, reason=f"{place.value} is not JSON"
+        ) from error
 
 
 def _with_metadata(payload: bytes, metadata: str) -> bytes:

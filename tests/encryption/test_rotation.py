@@ -16,10 +16,16 @@ from tests.encryption.test_storing import (
     fill,
     said,
 )
-from tests.support.databases import on_connection
+from tests.support.databases import execute, on_connection
 from tests.support.ways import open_engine
 from threadlog import Checkpointer
-from threadlog.errors import ConfigurationError, DecryptionError, PlainRowError
+from threadlog.errors import (
+    CheckpointCorruptionError,
+    ConfigurationError,
+    DecryptionError,
+    PlainRowError,
+)
+from threadlog.importing import import_into, parse_conversation
 from threadlog.log import reencryption
 from threadlog.models import tables
 
@@ -77,6 +83,40 @@ async def test_encryption_is_switched_on(database_url: str, keys: Keys) -> None:
         (found,) = await strict.read("t2")
         assert found.message.metadata == {"a": MARKER}
         assert b"ann-1" in (await stored(database_url, tables.MESSAGES, "payload"))[-1]
+
+
+@pytest.mark.parametrize("answer", [17, 0.1, 2**63, 1e23, True, None, "", [], {"a": {}}])
+async def test_answers_of_any_kind_are_encrypted(
+    database_url: str, keys: Keys, answer: Any
+) -> None:
+    async with Checkpointer(database_url) as plain:
+        await plain.save_hitl_answer("t", "q", answer)
+    moving = keys.encryption(allow_plain=True)
+    async with Checkpointer(database_url, encryption=moving) as checkpointer:
+        assert await checkpointer.load_hitl_answer("t", "q", default="none") == answer
+        assert await checkpointer.reencrypt("t") == 1
+    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+        assert await checkpointer.load_hitl_answer("t", "q", default="none") == answer
+
+
+async def test_what_is_no_json_is_named(sqlite_url: str, keys: Keys) -> None:
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        await fill(checkpointer)
+        await execute(sqlite_url, "UPDATE cubepi_hitl_answers SET answer = 'no'")
+        keys.generation = 2
+        with pytest.raises(CheckpointCorruptionError, match="answer is not JSON"):
+            await checkpointer.reencrypt("t")
+
+
+async def test_an_import_is_encrypted_and_recognised(sqlite_url: str, keys: Keys) -> None:
+    given = {"extra": {"title": MARKER}, "messages": [{"role": "user", "content": MARKER}] * 3}
+    conversation = parse_conversation(given, "t")
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        assert await import_into(checkpointer, conversation) == 3
+        keys.generation = 2
+        assert await checkpointer.reencrypt("t") == 4
+        assert await import_into(checkpointer, conversation) == 0
+    await assert_hidden(sqlite_url)
 
 
 async def test_metadata_moves_into_the_payload(sqlite_url: str, keys: Keys) -> None:

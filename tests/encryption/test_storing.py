@@ -153,21 +153,19 @@ async def in_database(url: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("way", [on_engine, on_factory, in_session, in_database])
 async def test_every_way_encrypts(
-    sqlite_url: str, keys: Keys, way: Callable[..., AbstractAsyncContextManager[Any]]
+    database_url: str, keys: Keys, way: Callable[..., AbstractAsyncContextManager[Any]]
 ) -> None:
-    async with Checkpointer(sqlite_url):
-        pass  # creates the tables
-    async with way(sqlite_url, encryption=keys.encryption()) as checkpointer:
+    async with way(database_url, encryption=keys.encryption()) as checkpointer:
         await fill(checkpointer, owner="ann")
         await assert_filled(checkpointer)
         await fill(checkpointer.scoped("ann"), "scoped")
         await assert_filled(checkpointer.scoped("ann"), "scoped")
         assert await checkpointer.scoped("bob").load("scoped") is None
-    await assert_hidden(sqlite_url)
+    await assert_hidden(database_url)
     assert set(keys.by_id) == {"ann-1"}
 
 
-async def test_synchronous_ways_encrypt(sqlite_url: str, keys: Keys) -> None:
+async def test_synchronous_ways_encrypt(database_url: str, keys: Keys) -> None:
     def use(checkpointer: Any, thread_id: str) -> None:
         checkpointer.append(thread_id, [said()])
         checkpointer.save_extra(thread_id, {"title": MARKER})
@@ -179,17 +177,17 @@ async def test_synchronous_ways_encrypt(sqlite_url: str, keys: Keys) -> None:
         assert [key for key, count in checkpointer.reencrypt_all() if count] != []
 
     given = keys.encryption()
-    with SyncCheckpointer(sqlite_url, encryption=given) as checkpointer:
+    with SyncCheckpointer(database_url, encryption=given) as checkpointer:
         use(checkpointer, "url")
-    with SyncDatabase(sqlite_url, encryption=given) as database:
+    with SyncDatabase(database_url, encryption=given) as database:
         database.setup()
         use(database.checkpointer, "database")
-    async with open_sync_engine(sqlite_url) as engine:
+    async with open_sync_engine(database_url) as engine:
         with SyncCheckpointer(engine=engine, encryption=given) as checkpointer:
             use(checkpointer, "engine")
             with sessionmaker(engine).begin() as session:
                 use(checkpointer.bind(session), "session")
-    await assert_hidden(sqlite_url)
+    await assert_hidden(database_url)
 
 
 def test_generated_messages_come_back_equal(database_url: str, keys: Keys) -> None:
