@@ -42,10 +42,22 @@ COLUMNS: dict[str, tuple[Table, dict[str, Any]]] = {
 @pytest.fixture
 async def filled_url(database_url: str, keys: Keys) -> str:
     """Return the URL of a database with two threads that hold one of everything."""
-    async with Checkpointer(database_url, encryption=keys.encryption()) as checkpointer:
+    await fill_two(database_url, keys)
+    return database_url
+
+
+@pytest.fixture
+async def filled_file(sqlite_url: str, keys: Keys) -> str:
+    """Return the same on SQLite, for what no other database could do differently."""
+    await fill_two(sqlite_url, keys)
+    return sqlite_url
+
+
+async def fill_two(url: str, keys: Keys) -> None:
+    """Store one of everything in two threads."""
+    async with Checkpointer(url, encryption=keys.encryption()) as checkpointer:
         await fill(checkpointer)
         await fill(checkpointer, "other")
-    return database_url
 
 
 async def refused(
@@ -100,34 +112,34 @@ async def test_two_exchanged_messages_are_refused(filled_url: str, keys: Keys) -
     await refused(filled_url, keys.encryption(), "payload", DecryptionError)
 
 
-async def test_an_answer_to_another_question_is_refused(filled_url: str, keys: Keys) -> None:
-    of_run = await stored(filled_url, tables.ANSWERS, "answer", thread_id="t", run_id="r")
-    await replace(filled_url, "answer", of_run[0])
-    await refused(filled_url, keys.encryption(), "answer", DecryptionError)
+async def test_an_answer_to_another_question_is_refused(filled_file: str, keys: Keys) -> None:
+    of_run = await stored(filled_file, tables.ANSWERS, "answer", thread_id="t", run_id="r")
+    await replace(filled_file, "answer", of_run[0])
+    await refused(filled_file, keys.encryption(), "answer", DecryptionError)
 
 
-async def test_another_question_id_is_refused(filled_url: str, keys: Keys) -> None:
-    question = await the_value(filled_url, "pending_request")
-    await replace(filled_url, "pending_request", {**question, "question_id": "other"})
-    await refused(filled_url, keys.encryption(), "pending_request", DecryptionError)
+async def test_another_question_id_is_refused(filled_file: str, keys: Keys) -> None:
+    question = await the_value(filled_file, "pending_request")
+    await replace(filled_file, "pending_request", {**question, "question_id": "other"})
+    await refused(filled_file, keys.encryption(), "pending_request", DecryptionError)
 
 
 @pytest.mark.parametrize("place", [1, 2, 5, 20, -20, -1])
-async def test_each_changed_byte_is_refused(filled_url: str, keys: Keys, place: int) -> None:
+async def test_each_changed_byte_is_refused(filled_file: str, keys: Keys, place: int) -> None:
     """Of the format, the flags, the key's id, the nonce, the ciphertext and the tag."""
-    payload = bytearray(await the_value(filled_url, "payload"))
+    payload = bytearray(await the_value(filled_file, "payload"))
     payload[place] ^= 1
-    await replace(filled_url, "payload", bytes(payload))
-    async with Checkpointer(filled_url, encryption=keys.encryption()) as checkpointer:
+    await replace(filled_file, "payload", bytes(payload))
+    async with Checkpointer(filled_file, encryption=keys.encryption()) as checkpointer:
         with pytest.raises((DecryptionError, KeyForgottenError)):
             await checkpointer.load("t")
 
 
 @pytest.mark.parametrize("length", [1, 3, 10, 17, 30, -1])
-async def test_a_truncated_payload_is_refused(filled_url: str, keys: Keys, length: int) -> None:
-    payload = await the_value(filled_url, "payload")
-    await replace(filled_url, "payload", payload[:length])
-    error = await refused(filled_url, keys.encryption(), "payload", TruncatedRowError)
+async def test_a_truncated_payload_is_refused(filled_file: str, keys: Keys, length: int) -> None:
+    payload = await the_value(filled_file, "payload")
+    await replace(filled_file, "payload", payload[:length])
+    error = await refused(filled_file, keys.encryption(), "payload", TruncatedRowError)
     assert isinstance(error, CheckpointCorruptionError)
     assert error.table == "cubepi_messages"
 
@@ -135,12 +147,12 @@ async def test_a_truncated_payload_is_refused(filled_url: str, keys: Keys, lengt
 @pytest.mark.parametrize("value", ["extra", "pending_request", "answer"])
 @pytest.mark.parametrize("removed", [1, 40])
 async def test_a_truncated_json_value_is_refused(
-    filled_url: str, keys: Keys, value: str, removed: int
+    filled_file: str, keys: Keys, value: str, removed: int
 ) -> None:
-    found = await the_value(filled_url, value)
+    found = await the_value(filled_file, value)
     found["threadlog.encrypted"] = found["threadlog.encrypted"][:-removed]
-    await replace(filled_url, value, found)
-    await refused(filled_url, keys.encryption(), value, TruncatedRowError)
+    await replace(filled_file, value, found)
+    await refused(filled_file, keys.encryption(), value, TruncatedRowError)
 
 
 @pytest.mark.parametrize("value", READS)
@@ -157,16 +169,16 @@ async def test_plain_text_is_refused_unless_allowed(
 
 
 @pytest.mark.parametrize("value", READS)
-async def test_a_forgotten_key_is_named(filled_url: str, keys: Keys, value: str) -> None:
+async def test_a_forgotten_key_is_named(filled_file: str, keys: Keys, value: str) -> None:
     encryption = keys.encryption()
-    async with Checkpointer(filled_url, encryption=encryption) as checkpointer:
+    async with Checkpointer(filled_file, encryption=encryption) as checkpointer:
         await READS[value](checkpointer)
         del keys.by_id["nobody-1"]
         await READS[value](checkpointer)  # kept for a while
         encryption.forget("nobody-1")
         with pytest.raises(KeyForgottenError, match="nobody-1"):
             await READS[value](checkpointer)
-    error = await refused(filled_url, keys.encryption(), value, KeyForgottenError)
+    error = await refused(filled_file, keys.encryption(), value, KeyForgottenError)
     assert error.key_id == "nobody-1"
 
 
@@ -260,8 +272,5 @@ def test_commands_name_the_encryption(sqlite_url: str, keys: Keys, tmp_path: Any
 
 def test_no_payload_in_plain_text_looks_encrypted() -> None:
     """0xc1 begins no value of MessagePack."""
-    for first in range(256):
-        if msgpack.Unpacker is not None and first != 0xC1:
-            continue
-        with pytest.raises(msgpack.FormatError):
-            msgpack.unpackb(bytes((first, 0)))
+    with pytest.raises(msgpack.FormatError):
+        msgpack.unpackb(b"\xc1\x01")
