@@ -217,9 +217,9 @@ lock: UPGRADE ?= --upgrade
 lock: $(VENV)/installed  ## Resolve requirements/*.txt again, with hashes; UPGRADE= keeps versions
 	@$(BIN)/pip install --quiet uv
 	@$(COMPILE) --extra mariadb --extra postgres --extra cli --extra langgraph --extra skeino \
-		--extra mongodb --extra redis --group dev --output-file requirements/dev.txt
+		--extra mongodb --extra redis --extra encryption --group dev --output-file requirements/dev.txt
 	@for framework in $(FRAMEWORKS); do \
-		$(COMPILE) --extra postgres --group $$framework --output-file requirements/$$framework.txt || exit 1; \
+		$(COMPILE) --extra postgres --extra encryption --group $$framework --output-file requirements/$$framework.txt || exit 1; \
 	done
 	@$(COMPILE) --extra langgraph --extra postgres --group bench --output-file requirements/bench.txt
 	@for group in docs $(WITHOUT_SQL:%=%-server); do \

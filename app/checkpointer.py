@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 
 from threadlog.databases.base import PoolSize
 from threadlog.encoding.validation import check_count, check_id
+from threadlog.encryption import Encryption
 from threadlog.erasing import Erased, Forks, NamespacePrefix, OwnerErasure, erase
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.exporting import Export, ExportFormat
@@ -19,6 +20,7 @@ from threadlog.log import (
     leases,
     pending_requests,
     reading,
+    reencryption,
     runs,
     threads,
     truncations,
@@ -47,7 +49,7 @@ from threadlog.runtime.client import (
     client_of,
 )
 from threadlog.runtime.transactions import Operation, ping
-from threadlog.schema.opening import open_client, verify_log
+from threadlog.schema.opening import open_client, verify_log, with_encryption
 from threadlog.scoped_client import ScopedClient
 
 P = ParamSpec("P")
@@ -630,6 +632,49 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             owner=owner,
         )
 
+    async def reencrypt(self, thread_id: str) -> int:
+        """Encrypt the values of a thread anew that are not encrypted with the current key.
+
+        With `allow_plain` also those in plain text, and with `metadata` the messages whose metadata
+        is in its column. Each batch is a transaction under the thread's lock, so others may write
+        to the thread meanwhile. Times do not change. After an interruption another call continues.
+
+        Args:
+            thread_id: the thread.
+
+        Returns:
+            The number of values that were encrypted.
+
+        Raises:
+            ConfigurationError: the checkpointer has no encryption.
+            EncryptionError: a value cannot be decrypted.
+        """
+        count = 0
+        after_seq: int | None = 0
+        while after_seq is not None:
+            written, after_seq = await self._write(
+                reencryption.reencrypt_page, thread_id, after_seq=after_seq
+            )
+            count += written
+        return count
+
+    async def reencrypt_all(self, *, after: str | None = None) -> AsyncIterator[tuple[str, int]]:
+        """Call `reencrypt` for each thread, in the order of the ids.
+
+        Args:
+            after: start after this thread id.
+
+        Yields:
+            A thread's id, and the number of its values that were encrypted.
+
+        Raises:
+            EncryptionError: a value of a thread cannot be decrypted; those before it are done.
+        """
+        while page := await self.list_threads(after=after):
+            for thread in page:
+                yield thread.thread_id, await self.reencrypt(thread.thread_id)
+            after = page[-1].thread_id
+
     async def truncate(
         self,
         thread_id: str,
@@ -953,6 +998,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         """Create a checkpointer; nothing connects before the block.
 
@@ -979,6 +1025,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
             retry_seconds: how long a transaction is run again after a deadlock, or while the server
                 is away, also on entering; 0 for one attempt. None for ``retry_seconds`` in the
                 URL, or 30.
+            encryption: encrypts messages, extra, questions and answers with the application's keys.
 
         Raises:
             ConfigurationError: none or several of the first four are given, or one cannot
@@ -988,6 +1035,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
         source = (url, engine, session_factory, client)
         self.client = client_of(MESSAGES, *source, size, retry_seconds)
         self._client_is_external = client is not None
+        self._encryption = encryption
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
@@ -1001,7 +1049,8 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
             UnsupportedServerError: the server is of the wrong kind or too old.
             ConfigurationError: the application's engine has settings that would lose data:
                 AUTOCOMMIT, another character set than utf8mb4, or NO_BACKSLASH_ESCAPES with a
-                driver that ignores it.
+                driver that ignores it. Or there is an encryption, and the database has the search
+                index, which is in plain text.
             CubepiSchemaUninitialized: the tables, or the row with their version, are
                 missing. (They are created in an SQLite database of a URL.)
             CubepiSchemaMismatch: the tables are of another version.
@@ -1009,9 +1058,10 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
         try:
             if self._client_is_external:
                 found = await self.client.read(verify_log)
-                self.client.facts = replace(self.client.facts, **found)
+                facts = replace(self.client.facts, **found)
+                self.client.facts = with_encryption(facts, self._encryption)
             else:
-                await open_client(self.client, only=self.server)
+                await open_client(self.client, only=self.server, encryption=self._encryption)
         except ThreadlogError as error:
             self._convert(error)
             raise
@@ -1218,6 +1268,7 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT, SeqsT]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         """Create a checkpointer; see `Checkpointer`.
 
@@ -1231,6 +1282,7 @@ class _OfOneKind(Checkpointer[MessageT, RequestT, DataT, SeqsT]):
             min_pool_size=min_pool_size,
             max_pool_size=max_pool_size,
             retry_seconds=retry_seconds,
+            encryption=encryption,
         )
         if self.client.backend.name not in {self.server, *self.also}:
             raise ConfigurationError(

@@ -9,6 +9,7 @@ from sqlalchemy import URL
 from threadlog.checkpointer import Checkpointer
 from threadlog.databases.base import PoolSize
 from threadlog.databases.urls import parse_url
+from threadlog.encryption import Encryption
 from threadlog.errors import CubepiSchemaError
 from threadlog.graph.client import GraphClient, SyncGraphClient
 from threadlog.models import CONTROL, GRAPH, MESSAGES, STORE
@@ -16,7 +17,7 @@ from threadlog.runtime.client import EngineClient
 from threadlog.runtime.external import check_pool
 from threadlog.runtime.sync_client import SyncEngineClient
 from threadlog.runtime.transactions import ping
-from threadlog.schema.opening import open_client, open_sync_client, verify_log
+from threadlog.schema.opening import open_client, open_sync_client, verify_log, with_encryption
 from threadlog.sync_checkpointer import SyncCheckpointer
 
 if TYPE_CHECKING:  # an extra
@@ -114,6 +115,7 @@ class Database(_SharedConnections[Checkpointer]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         """Choose a database; nothing connects before the block.
 
@@ -127,6 +129,7 @@ class Database(_SharedConnections[Checkpointer]):
             min_pool_size: connections that are opened on entering.
             max_pool_size: the most connections at once, of all three together.
             retry_seconds: as for `Checkpointer`.
+            encryption: as for `Checkpointer`; for the message log only.
 
         Raises:
             ConfigurationError: an argument cannot be used.
@@ -135,7 +138,7 @@ class Database(_SharedConnections[Checkpointer]):
         size = PoolSize(min_pool_size, max_pool_size)
         check_pool(size)
         self._client = EngineClient(parse_url(url), size, MESSAGES, retry_seconds)
-        self._log = Checkpointer(client=self._client)
+        self._log = Checkpointer(client=self._client, encryption=encryption)
         self._graph = GraphClient(client=self._client, part=GRAPH)
         self._items = GraphClient(client=self._client, part=STORE)
 
@@ -154,8 +157,8 @@ class Database(_SharedConnections[Checkpointer]):
         if self._refusal is not None:
             await self._enter_log()
         else:  # thread control may be new
-            found = await self._client.read(verify_log)
-            self._client.facts = replace(self._client.facts, **found)
+            facts = replace(self._client.facts, **await self._client.read(verify_log))
+            self._client.facts = with_encryption(facts, facts.encryption)
 
     async def __aenter__(self) -> Self:
         """Connect, and verify the server; tables may still be missing, see `setup`.
@@ -219,13 +222,14 @@ class SyncDatabase(_SharedConnections[SyncCheckpointer]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         """Choose a database; see `Database`."""
         super().__init__(serde, ttl, index)
         size = PoolSize(min_pool_size, max_pool_size)
         check_pool(size)
         self._client = SyncEngineClient(parse_url(url), size, MESSAGES, retry_seconds)
-        self._log = SyncCheckpointer(client=self._client)
+        self._log = SyncCheckpointer(client=self._client, encryption=encryption)
         self._graph = SyncGraphClient(client=self._client, part=GRAPH)
         self._items = SyncGraphClient(client=self._client, part=STORE)
 
@@ -237,8 +241,8 @@ class SyncDatabase(_SharedConnections[SyncCheckpointer]):
         if self._refusal is not None:
             self._enter_log()
         else:  # thread control may be new
-            found = self._client.read(verify_log)
-            self._client.facts = replace(self._client.facts, **found)
+            facts = replace(self._client.facts, **self._client.read(verify_log))
+            self._client.facts = with_encryption(facts, facts.encryption)
 
     def __enter__(self) -> Self:
         """Connect, and verify the server; see `Database.__aenter__`."""

@@ -185,6 +185,79 @@ class CheckpointCorruptionError(CheckpointerError):
         self.reason = reason
 
 
+_TABLES: Final = {"payload": "cubepi_messages", "answer": "cubepi_hitl_answers"}
+
+
+class EncryptionError(CheckpointerError):
+    """An encrypted value of the log cannot be read, or a value cannot be encrypted."""
+
+    problem: ClassVar[str] = "cannot be read."
+
+    def __init__(
+        self, *, value: str, thread_id: str, seq: int | None = None, key_id: str | None = None
+    ) -> None:
+        """Create an error about a value.
+
+        Args:
+            value: ``payload``, ``extra``, ``pending_request`` or ``answer``.
+            thread_id: the thread.
+            seq: the seq of the message.
+            key_id: the id of the key, if it is known.
+        """
+        place = f"thread {thread_id!r}" + ("" if seq is None else f", seq {seq}")
+        key = "" if key_id is None else f" (key {key_id!r})"
+        # Not super(): one subclass has a second base, whose arguments are others.
+        Exception.__init__(self, f"The {value} of {place}{key} {self.problem}")
+        self.table = _TABLES.get(value, "cubepi_threads")
+        self.value = value
+        self.thread_id = thread_id
+        self.seq = seq
+        self.key_id = key_id
+        self.reason = self.problem
+
+
+class EncryptedRowError(EncryptionError):
+    """A value is encrypted, and the checkpointer has no encryption."""
+
+    problem = (
+        "is encrypted. Read it in the application that has the keys, by a checkpointer with "
+        "encryption=. The command line has no keys."
+    )
+
+
+class PlainRowError(EncryptionError):
+    """A value is in plain text, and the checkpointer's encryption does not allow that."""
+
+    problem = (
+        "is in plain text. If the thread was stored before encryption was switched on, use "
+        "Encryption(allow_plain=True) and reencrypt(). If not, find out who wrote it."
+    )
+
+
+class DecryptionError(EncryptionError):
+    """A value was encrypted with another key, was changed, or was moved from another row."""
+
+    problem = (
+        "does not decrypt: it was encrypted with another key of this id, or was changed or moved. "
+        "Check what key() returns for the id. If that is right, restore the row from a backup."
+    )
+
+
+class TruncatedRowError(EncryptionError, CheckpointCorruptionError):
+    """The end of an encrypted value is missing."""
+
+    problem = "is truncated. Restore the row from a backup."
+
+
+class KeyForgottenError(EncryptionError):
+    """The key of a value was forgotten: nobody can read the value any more."""
+
+    problem = (
+        "cannot be used without its key, which the application no longer has. If the key was "
+        "forgotten to erase the data, delete the thread."
+    )
+
+
 class ThreadNotFoundError(CheckpointerError):
     """The thread does not exist."""
 

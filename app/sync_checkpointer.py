@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from threadlog.databases.base import PoolSize
 from threadlog.encoding.validation import check_count, check_id
+from threadlog.encryption import Encryption
 from threadlog.erasing import Erased, Forks, NamespacePrefix, OwnerErasure, erase
 from threadlog.errors import ConfigurationError, ThreadlogError
 from threadlog.exporting import Export, ExportFormat
@@ -19,6 +20,7 @@ from threadlog.log import (
     leases,
     pending_requests,
     reading,
+    reencryption,
     threads,
     truncations,
 )
@@ -40,7 +42,7 @@ from threadlog.runtime.sync_client import (
     client_of,
 )
 from threadlog.runtime.transactions import Operation, TransactionRunner, ping
-from threadlog.schema.opening import open_sync_client, verify_log
+from threadlog.schema.opening import open_sync_client, verify_log, with_encryption
 from threadlog.scoped_client import ScopedSyncClient
 
 P = ParamSpec("P")
@@ -144,6 +146,24 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         with Export(threads, owner, memories, format) as running:
             while self._read(running.step):
                 yield from running.lines()
+
+    def reencrypt(self, thread_id: str) -> int:
+        """See `Checkpointer.reencrypt`."""
+        count = 0
+        after_seq: int | None = 0
+        while after_seq is not None:
+            written, after_seq = self._write(
+                reencryption.reencrypt_page, thread_id, after_seq=after_seq
+            )
+            count += written
+        return count
+
+    def reencrypt_all(self, *, after: str | None = None) -> Iterator[tuple[str, int]]:
+        """See `Checkpointer.reencrypt_all`."""
+        while page := self.list_threads(after=after):
+            for thread in page:
+                yield thread.thread_id, self.reencrypt(thread.thread_id)
+            after = page[-1].thread_id
 
     def load_pending_request(self, thread_id: str) -> RequestT | None:
         """See `Checkpointer.load_pending_request`."""
@@ -286,6 +306,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         min_pool_size: int = 1,
         max_pool_size: int = 10,
         retry_seconds: float | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         """Create a checkpointer; nothing connects before the block.
 
@@ -298,6 +319,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             min_pool_size: as for `Checkpointer`.
             max_pool_size: as for `Checkpointer`.
             retry_seconds: as for `Checkpointer`.
+            encryption: as for `Checkpointer`.
 
         Raises:
             ConfigurationError: none or several of the first four are given, or one cannot
@@ -307,6 +329,7 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         source = (url, engine, session_factory, client)
         self.client = client_of(MESSAGES, *source, size, retry_seconds)
         self._client_is_external = client is not None
+        self._encryption = encryption
 
     def __repr__(self) -> str:
         """Show the class, the URL without its password, and the state."""
@@ -317,9 +340,10 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
         try:
             if self._client_is_external:
                 found = self.client.read(verify_log)
-                self.client.facts = replace(self.client.facts, **found)
+                facts = replace(self.client.facts, **found)
+                self.client.facts = with_encryption(facts, self._encryption)
             else:
-                open_sync_client(self.client)
+                open_sync_client(self.client, encryption=self._encryption)
         except ThreadlogError as error:
             self._convert(error)
             raise

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, CursorResult, Executable, Result
 
+from threadlog.encryption import Encryption
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.models.dialects.locking import LockingRead
+
+if TYPE_CHECKING:
+    from threadlog.repositories.log.encryption import EncryptedValueRepository
+    from threadlog.repositories.log.lease import LeaseRepository
+    from threadlog.repositories.log.thread import ThreadRepository
 
 if TYPE_CHECKING:  # before SQLAlchemy 2.1 a result has one parameter
     Rows: TypeAlias = Result[*tuple[Any, ...]]
@@ -75,6 +81,26 @@ class Executor(Protocol):
     @property
     def has_search(self) -> bool:
         """Whether the database has the search index."""
+
+    @property
+    def encryption(self) -> Encryption | None:
+        """The encryption of the message log; None if it is in plain text."""
+
+    @property
+    def key_owners(self) -> dict[str, str | None]:
+        """By thread: the owner whose key new values get, as far as it is known."""
+
+    @property
+    def threads(self) -> "ThreadRepository":
+        """Threads, and the lock under which a thread's seq is allocated."""
+
+    @property
+    def leases(self) -> "LeaseRepository":
+        """Leases of runs."""
+
+    @property
+    def encrypted_values(self) -> "EncryptedValueRepository":
+        """Values of the log, encrypted and decrypted."""
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the transaction."""

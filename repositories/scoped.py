@@ -38,7 +38,7 @@ class _OtherUnitOfWork(UnitOfWork):
     def __init__(self, uow: UnitOfWork) -> None:
         self.connection, self.dialect = uow.connection, uow.dialect
         self.lost_commits, self.has_control = uow.lost_commits, uow.has_control
-        self.read_committed = uow.read_committed
+        self.read_committed, self.encryption = uow.read_committed, uow.encryption
         self._uow = uow
 
 

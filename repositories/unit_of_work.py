@@ -26,6 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from threadlog.encryption import Encryption
 from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.models.dialects.names import MYSQL, TRANSLATE_MAP, dialect_name
@@ -45,6 +46,7 @@ from threadlog.repositories.graph.checkpoint_write import CheckpointWriteReposit
 from threadlog.repositories.graph.store_item import StoreItemRepository
 from threadlog.repositories.graph.write_owner import WriteOwnerRepository
 from threadlog.repositories.log.control import AppendKeyRepository, OwnerRepository
+from threadlog.repositories.log.encryption import EncryptedValueRepository
 from threadlog.repositories.log.fork import ForkRepository
 from threadlog.repositories.log.hitl_answer import HitlAnswerRepository
 from threadlog.repositories.log.lease import LeaseRepository
@@ -117,6 +119,9 @@ class UnitOfWork(ABC):
     has_search: bool = False
     """Whether the database has the search index."""
 
+    encryption: Encryption | None = None
+    """The encryption of the message log; None if it is in plain text."""
+
     def outcome_unknown(self) -> CommitOutcomeUnknownError:
         """Return the public error of the last of `lost_commits`."""
         return CommitOutcomeUnknownError(self.lost_commits[-1].reason)
@@ -155,7 +160,19 @@ class UnitOfWork(ABC):
     @property
     def can_lock_and_append(self) -> bool:
         """Whether `MessageRepository.lock_and_append` can be used."""
-        return self.read_committed and self.dialect in ONE_STATEMENT_DIALECTS
+        return (
+            self.read_committed
+            and self.dialect in ONE_STATEMENT_DIALECTS
+            and self.encryption is None  # a ciphertext depends on the seq
+        )
+
+    @cached_property
+    def key_owners(self) -> dict[str, str | None]:
+        """By thread: the owner whose key new values get, as far as it is known.
+
+        Set also before the owner is stored.
+        """
+        return {}
 
     @property
     def can_index_appended(self) -> bool:
@@ -173,6 +190,9 @@ class UnitOfWork(ABC):
 
     forks = cached_property(ForkRepository)
     """The finished part of a thread."""
+
+    encrypted_values = cached_property(EncryptedValueRepository)
+    """Values of the log, encrypted and decrypted."""
 
     owners = cached_property(OwnerRepository)
     """Owners of threads."""

@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from threadlog.databases.timeouts import TimeLimits
+from threadlog.encryption import Encryption
 from threadlog.errors import (
     ConfigurationError,
     StorageError,
@@ -38,7 +39,7 @@ _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class DatabaseFacts:
-    """Facts about a database that are read when it is opened."""
+    """Facts about a database that are known when it is open."""
 
     statement_limit: int = 0
     """The most bytes that one statement may have; 0 before it is known."""
@@ -48,6 +49,9 @@ class DatabaseFacts:
 
     has_search: bool = False
     """Whether the database has the search index."""
+
+    encryption: Encryption | None = None
+    """The application's encryption of the message log; None if it is in plain text."""
 
 
 @dataclass(frozen=True, slots=True)

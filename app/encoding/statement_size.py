@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from threadlog.encryption import OVERHEAD
 from threadlog.errors import TooLargeError
 from threadlog.repositories.log.message import NewMessage
 
@@ -97,9 +98,11 @@ def _message_size(message: NewMessage) -> int:
     return row_size(message.payload, metadata) + ROW_OVERHEAD
 
 
-def check_size(value: object, what: str, limit: int) -> None:
-    """Raise TooLargeError if a JSON value does not fit into one statement."""
-    _check_total(what, _literal_size(json.dumps(value).encode()) + ROW_OVERHEAD, limit)
+def check_size(value: object, what: str, limit: int, *, encrypted: bool = False) -> None:
+    """Raise TooLargeError if a JSON value does not fit into a statement, perhaps encrypted."""
+    text = json.dumps(value, ensure_ascii=not encrypted).encode()
+    size = row_size(bytes(OVERHEAD) + text) if encrypted else _literal_size(text)
+    _check_total(what, size + ROW_OVERHEAD, limit)
 
 
 def _check_total(what: str, size: int, limit: int) -> None:

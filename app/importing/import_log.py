@@ -10,6 +10,7 @@ import msgpack
 from threadlog.checkpointer import Checkpointer, ScopedCheckpointer
 from threadlog.encoding.statement_size import in_batches
 from threadlog.encoding.validation import check_id, check_json_object
+from threadlog.encryption import Place, refuse_encrypted
 from threadlog.errors import ConversationError, InvalidMessageError, TooLargeError
 from threadlog.formats import read_conversation
 from threadlog.formats.transcript import UNMODELED, FormatName, Unknown
@@ -209,6 +210,7 @@ def _count_existing(
         return 0
     stored = uow.messages.page(conversation.thread_id, after_seq=0, limit=len(rows))
     for row, new, message in zip(stored, rows, conversation.messages, strict=False):
+        refuse_encrypted(row.payload, Place("payload", conversation.thread_id, row.seq))
         same = (row.role, row.payload) == (new.role, new.payload)
         if not same and not _is_older_form(codec, row.payload, message):
             raise ConversationError(

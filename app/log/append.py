@@ -330,8 +330,13 @@ def _lock_one(
         run_ids[:_RUNS_AT_ONCE],
         is_new=is_new,
         control=control,
+        # Its key encrypts the messages.
+        with_owner=uow.encryption is not None and uow.has_control,
         creates=creates,
     )
+    if uow.encryption is not None:
+        named = None if conditions is None else conditions.owner
+        uow.key_owners.setdefault(request.thread_id, tail.owner or named)
     completed = tail.completed_run
     for start in range(_RUNS_AT_ONCE, len(run_ids), _RUNS_AT_ONCE):
         some = run_ids[start : start + _RUNS_AT_ONCE]

@@ -15,6 +15,7 @@ from threadlog.log.conditions import require_control
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageT
 from threadlog.log.owners import resolve_owner
+from threadlog.log.reencryption import reencrypt_copied
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.fork import ForkSource
 from threadlog.repositories.log.thread import parse_extra
@@ -61,20 +62,25 @@ def fork(
         check_json_object(metadata, "metadata")
         check_json({"fork": metadata}, "extra")  # a level deeper
 
+    limit = transactions.statement_limit
+
     def copy(uow: UnitOfWork) -> None:
         found = uow.forks.lock_source(src_thread_id, after_run_id, new_thread_id)
         if uow.lost_commits and (found is None or found.new_is_taken):
             raise uow.outcome_unknown()  # made by this call, or by another since
         source = _checked(found, src_thread_id, new_thread_id, after_run_id)
         of_fork = _owner_of_fork(uow, source, src_thread_id, owner)
+        uow.key_owners[new_thread_id] = of_fork
         extra = parse_extra(src_thread_id, source.extra)
         if metadata is not None:
             extra["fork"] = metadata
-        check_size(extra, "extra", transactions.statement_limit)
+        check_size(extra, "extra", limit, encrypted=uow.encryption is not None)
         if at_seq is not None:
             uow.forks.copy_first(src_thread_id, new_thread_id, at_seq, extra)
         elif source.cutoff is not None:
             uow.forks.copy_finished(src_thread_id, new_thread_id, source.cutoff, extra)
+        if uow.encryption is not None:
+            reencrypt_copied(uow, new_thread_id, src_thread_id, limit)
         if uow.has_search:
             uow.search.copy(src_thread_id, new_thread_id)
         if of_fork is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from threadlog.encoding.json_value import to_json_value
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_ids
+from threadlog.encryption import Place, from_json, refuse_encrypted
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.log.conditions import check_claim, check_held, fence_of, lease_lost
 from threadlog.log.owners import write_thread
@@ -39,7 +40,8 @@ def save_hitl_answer(
     _check(thread_id, run_id, claim)
     check_id(question_id, "question_id")
     value = to_json_value(answer, "answer")
-    check_size(value, "answer", transactions.statement_limit)
+    encrypted = transactions.facts.encryption is not None
+    check_size(value, "answer", transactions.statement_limit, encrypted=encrypted)
     write_thread(transactions, thread_id, owner, save, claim=claim)
 
 
@@ -58,13 +60,15 @@ def load_hitl_answer(
     if text is None:
         return default
     try:
-        return json.loads(text)
+        answer = json.loads(text)
     except (TypeError, ValueError) as error:
         raise CheckpointCorruptionError(
             table=HitlAnswer.__tablename__,
             thread_id=thread_id,
             reason=f"the answer to question {question_id!r} is not JSON",
         ) from error
+    refuse_encrypted(from_json(answer), Place("answer", thread_id))
+    return answer
 
 
 def clear_hitl_answers(

@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError
 from typing_extensions import TypeVar
 
 from threadlog.encoding.validation import check_id, check_json_object, holds_surrogate
+from threadlog.encryption import Place, refuse_encrypted
 from threadlog.errors import (
     CheckpointCorruptionError,
     InvalidIdError,
@@ -80,23 +81,33 @@ class MessageCodec(Generic[MessageT]):
         return rows
 
     def decode(
-        self, thread_id: str, seq: int, role: str, metadata: str | dict[str, Any], payload: bytes
+        self,
+        thread_id: str,
+        seq: int,
+        role: str,
+        metadata: str | dict[str, Any] | None,
+        payload: bytes,
     ) -> MessageT:
         """Decode the columns of a row, `metadata` as JSON text or parsed, to its message.
 
         The column `role` chooses the class, and the column `metadata` replaces the copy in
-        the payload: the application may have edited it with SQL.
+        the payload: the application may have edited it with SQL. With None the copy counts, as of
+        a row whose metadata was encrypted.
 
         Raises:
             CheckpointCorruptionError: the row cannot be decoded.
+            EncryptedRowError: the payload is encrypted.
         """
         try:
             data = msgpack.unpackb(payload, raw=False)
-            # Nearly every row has none.
-            data["metadata"] = {} if metadata == "{}" else _json_object(metadata)
+            if metadata == "{}":  # nearly every row has none
+                data["metadata"] = {}
+            elif metadata is not None:
+                data["metadata"] = _json_object(metadata)
             # What model_validate() calls; without it a tenth of the time is saved.
             message: MessageT = self._by_role[role].__pydantic_validator__.validate_python(data)
         except Exception as error:
+            refuse_encrypted(payload, Place("payload", thread_id, seq))
             raise CheckpointCorruptionError(
                 table=StoredRow.__tablename__,
                 thread_id=thread_id,

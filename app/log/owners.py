@@ -151,6 +151,7 @@ def lock_for(
     require_control(uow)
     found = uow.owners.lock_or_create(thread_id) if creates else uow.owners.lock(thread_id)
     if found is None or found.owner == owner or (found.owner is None and (adopt or found.is_new)):
+        uow.key_owners[thread_id] = owner
         return found
     raise ThreadOwnedError(thread_id=thread_id)
 

@@ -6,6 +6,7 @@ from typing import Any
 from threadlog.encoding.json_value import to_json_value
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id
+from threadlog.encryption import Place, from_json, refuse_encrypted
 from threadlog.errors import (
     CheckpointCorruptionError,
     InvalidInputError,
@@ -40,7 +41,8 @@ def save_pending_request(
         if run_id is not None:
             check_id(run_id, "run_id")
         content = _encode(vocabulary, request)
-        check_size(content, "request", transactions.statement_limit)
+        encrypted = transactions.facts.encryption is not None
+        check_size(content, "request", transactions.statement_limit, encrypted=encrypted)
 
     def save(uow: UnitOfWork) -> None:
         fence = fence_of(uow, claim)
@@ -121,7 +123,9 @@ def _decode(
     vocabulary: FrameworkTypes[Any, RequestT, Any], thread_id: str, row: PendingRequestRow
 ) -> RequestT:
     try:
-        return vocabulary.request.model_validate(json.loads(row.request))
+        content = json.loads(row.request)
+        refuse_encrypted(from_json(content), Place("pending_request", thread_id))
+        return vocabulary.request.model_validate(content)
     except (TypeError, ValueError) as error:
         raise CheckpointCorruptionError(
             table=Thread.__tablename__,

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgpack
 
 from threadlog.encoding.statement_size import ROW_OVERHEAD, batches
+from threadlog.encryption import Place, refuse_encrypted
 from threadlog.errors import CheckpointCorruptionError, CubepiSchemaUninitialized
 from threadlog.models import Message
 from threadlog.repositories import UnitOfWork
@@ -153,6 +154,7 @@ def index_missing(uow: UnitOfWork, thread_id: str, statement_limit: int) -> int:
                 new = NewMessage(role, json.loads(metadata), payload, run_id)
                 rows = search_rows(new, statement_limit)
             except Exception as error:
+                refuse_encrypted(payload, Place("payload", thread_id, seq))
                 raise CheckpointCorruptionError(
                     table=Message.__tablename__,
                     thread_id=thread_id,

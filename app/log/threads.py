@@ -54,7 +54,7 @@ def merge_extra(
     merged = {**stored, **extra}
     if json.dumps(merged, sort_keys=True) == json.dumps(stored, sort_keys=True):
         return  # compared as text, since True equals 1
-    check_size(merged, "extra", limit)
+    check_size(merged, "extra", limit, encrypted=uow.encryption is not None)
     uow.threads.write_extra(thread_id, merged)
 
 

@@ -305,6 +305,7 @@ class OwnedRunner(TransactionRunner):
         uow.has_control = self.facts.has_control
         uow.has_search = self.facts.has_search
         uow.snapshot = snapshot and not self.backend.embedded  # SQLite has no other transactions
+        uow.encryption = self.facts.encryption
         try:
             with uow:
                 if waiting_since is not None:
@@ -351,6 +352,7 @@ class JoinedRunner(TransactionRunner):
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             uow.has_control = self.facts.has_control
             uow.has_search = self.facts.has_search
+            uow.encryption = self.facts.encryption
             return work(uow)
 
     def write(
@@ -360,6 +362,7 @@ class JoinedRunner(TransactionRunner):
         with translate_errors(self.backend), JoinedUnitOfWork(self._session, part=self.part) as uow:
             uow.has_control = self.facts.has_control
             uow.has_search = self.facts.has_search
+            uow.encryption = self.facts.encryption
             self.backend.verify_transaction(uow)
             self.backend.lock_for_writing(uow, self.part)
             return work(uow)

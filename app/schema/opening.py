@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 from threadlog.databases.base import DatabaseFacts
+from threadlog.encryption import Encryption
 from threadlog.errors import ConfigurationError, ThreadlogError, UnsupportedServerError
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.repositories import UnitOfWork
@@ -19,6 +22,7 @@ async def open_client(
     initialise: bool = True,
     verify: bool = True,
     only: str | None = None,
+    encryption: Encryption | None = None,
 ) -> None:
     """Open a client and verify its database; after an error the client is closed.
 
@@ -27,6 +31,7 @@ async def open_client(
         initialise: whether an embedded database without tables is given them.
         verify: whether the schema is verified too.
         only: the one kind of server that is accepted; None for each that the backend knows.
+        encryption: the application's encryption of the message log.
     """
     await client.open()
     try:
@@ -38,13 +43,19 @@ async def open_client(
                 verify=verify,
                 only=only,
             )
+            client.facts = with_encryption(client.facts, encryption)
             await client.open_minimum()
     except BaseException:
         await client.close()
         raise
 
 
-def open_sync_client(client: SyncEngineClient | SyncFactoryClient, *, verify: bool = True) -> None:
+def open_sync_client(
+    client: SyncEngineClient | SyncFactoryClient,
+    *,
+    verify: bool = True,
+    encryption: Encryption | None = None,
+) -> None:
     """Open a synchronous client and verify its database; see `open_client`."""
     client.open()
     try:
@@ -52,10 +63,26 @@ def open_sync_client(client: SyncEngineClient | SyncFactoryClient, *, verify: bo
             client.facts = client.write(
                 open_database, engine_is_external=client.engine_is_external, verify=verify
             )
+            client.facts = with_encryption(client.facts, encryption)
             client.open_minimum()
     except BaseException:
         client.close()
         raise
+
+
+def with_encryption(facts: DatabaseFacts, encryption: Encryption | None) -> DatabaseFacts:
+    """Return facts about a database with the application's encryption of the message log.
+
+    Raises:
+        ConfigurationError: the database has the search index, which is in plain text.
+    """
+    if encryption is not None and facts.has_search:
+        raise ConfigurationError(
+            "The database has the search index, which holds the text of messages unencrypted. Drop "
+            "its table and version with op.drop_threadlog_search_schema(), or open the database "
+            "without encryption."
+        )
+    return replace(facts, encryption=encryption)
 
 
 def open_database(
@@ -107,7 +134,7 @@ def initialise_schema(transactions: TransactionRunner, part: SchemaPart) -> None
         transactions.write(lambda uow: transactions.backend.initialise_schema(uow, part))
 
 
-def verify_log(transactions: TransactionRunner) -> dict[str, bool]:
+def verify_log(transactions: TransactionRunner) -> dict[str, Any]:
     """Verify the message log; return what else the database has, see `additions`.
 
     Raises:
@@ -115,14 +142,14 @@ def verify_log(transactions: TransactionRunner) -> dict[str, bool]:
         CubepiSchemaMismatch: the schema has another version.
     """
 
-    def look(uow: UnitOfWork) -> dict[str, bool]:
+    def look(uow: UnitOfWork) -> dict[str, Any]:
         verify_schema(uow, MESSAGES)
         return additions(uow)
 
     return transactions.read(look)
 
 
-def find_additions(transactions: TransactionRunner) -> dict[str, bool]:
+def find_additions(transactions: TransactionRunner) -> dict[str, Any]:
     """Return what the database has beside the message log, or without it; see `additions`."""
     return transactions.read(additions)
 

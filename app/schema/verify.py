@@ -1,6 +1,6 @@
 """Check that the database has the schema that this release reads and writes."""
 
-from typing import Final
+from typing import Any, Final
 
 from threadlog.errors import CubepiSchemaMismatch, CubepiSchemaUninitialized
 from threadlog.models import CONTROL, MESSAGES, PARTS, SEARCH, SchemaPart
@@ -41,7 +41,7 @@ def verify_schema(uow: UnitOfWork, part: SchemaPart) -> None:
         raise _mismatch(versions, part)
 
 
-def additions(uow: UnitOfWork) -> dict[str, bool]:
+def additions(uow: UnitOfWork) -> dict[str, Any]:
     """Return whether the database has the parts that the message log can use without needing them.
 
     Returns:

@@ -29,12 +29,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from threadlog.encryption import Place
 from threadlog.errors import ThreadAlreadyExistsError
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import Lock, LockingRead
 from threadlog.models.dialects.types import id_equals
 from threadlog.models.tables import MESSAGES, OWNERS, RUNS, THREADS
-from threadlog.repositories.base import Repository, execute_in_order, locking_statements
+from threadlog.repositories.base import Repository, Row, execute_in_order, locking_statements
 from threadlog.repositories.log.message import THREAD_ROW, MessageRow
 
 _SOURCE: Final[BindParameter[str]] = bindparam("source", type_=THREADS.c.thread_id.type)
@@ -192,7 +193,10 @@ class ForkRepository(Repository):
         rows = sorted(found.all(), key=lambda row: row[0])
         if not rows or rows[0][0] != THREAD_ROW:
             return None
-        return Snapshot(rows[0][4] is not None, [MessageRow(*row[:4]) for row in rows[1:]])
+        messages: Sequence[Row] = [row[:4] for row in rows[1:]]
+        if self.uow.encryption is not None:
+            messages = self.uow.encrypted_values.decrypt_rows(thread_id, messages)
+        return Snapshot(rows[0][4] is not None, [MessageRow(*row) for row in messages])
 
     def lock_source(self, thread_id: str, after_run_id: str | None, new: str) -> ForkSource | None:
         """Lock the source of a fork, and return its data; None if not found.
@@ -202,10 +206,19 @@ class ForkRepository(Repository):
         key = {"source": thread_id, "after_run_id": after_run_id or "", "new": new}
         read = _LOCK_SOURCE_AND_OWNER if self.uow.has_control else _LOCK_SOURCE
         row = execute_in_order(self.uow, locking_statements(read, self.uow.dialect), key)
-        return None if row is None else ForkSource(row[0], row[1], bool(row[2]), *row[3:])
+        if row is None:
+            return None
+        cutoff, extra, new_is_taken, *owner = row
+        if self.uow.encryption is not None:
+            place = Place("extra", thread_id)
+            extra = self.uow.encrypted_values.decrypt_json(extra, place)
+        return ForkSource(cutoff, extra, bool(new_is_taken), *owner)
 
     def copy_finished(self, source: str, new: str, cutoff: int, extra: dict[str, Any]) -> None:
         """Copy the finished part of a locked thread to a new one, inside the database.
+
+        The payloads are copied as they are stored: those that are encrypted must be encrypted anew
+        in the same transaction.
 
         Args:
             source: the thread that is forked.
@@ -229,6 +242,9 @@ class ForkRepository(Repository):
         self, copies: Sequence[Insert], values: dict[str, Any], extra: dict[str, Any]
     ) -> None:
         thread, *rest = copies
+        if self.uow.encryption is not None:
+            place = Place("extra", values["new"])
+            extra = self.uow.encrypted_values.encrypt_json(extra, place)
         try:
             self.uow.execute(thread, {**values, "extra": extra})
             for each in rest:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import BindParameter, Delete, bindparam, delete, select
 
+from threadlog.encryption import Place
 from threadlog.models.dialects.json import as_text, exact_json
 from threadlog.models.dialects.time import statement_time
 from threadlog.models.dialects.types import as_bytes, id_equals
@@ -38,6 +39,11 @@ _NO_RUN: Final = ""
 """The run id in the key of a question without a run."""
 
 
+def answer_place(thread_id: str, run_id: str | None, question_id: str) -> Place:
+    """Return the place of an answer for its encryption."""
+    return Place("answer", thread_id, ids=(run_id or _NO_RUN, question_id))
+
+
 class HitlAnswerRepository(Repository):
     """Statements on answers, bound to one session."""
 
@@ -51,6 +57,9 @@ class HitlAnswerRepository(Repository):
             answer: a JSON value.
         """
         dialect = self.uow.dialect
+        if self.uow.encryption is not None:
+            place = answer_place(thread_id, run_id, question_id)
+            answer = self.uow.encrypted_values.encrypt_json(answer, place)
         row = {
             "thread_id": thread_id,
             "run_id": run_id or _NO_RUN,
@@ -64,7 +73,11 @@ class HitlAnswerRepository(Repository):
         """Return an answer's JSON text; None if not found."""
         key = {"thread_id": thread_id, "run_id": run_id or _NO_RUN, "question_id": question_id}
         row = self.uow.run(_LOAD, key).first()
-        return None if row is None else row[1]
+        answer: str | bytes | None = None if row is None else row[1]
+        if answer is None or self.uow.encryption is None:
+            return answer
+        place = answer_place(thread_id, run_id, question_id)
+        return self.uow.encrypted_values.decrypt_json(answer, place)
 
     def clear(
         self,

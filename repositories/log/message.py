@@ -19,6 +19,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from threadlog.encryption import Place, refuse_encrypted
 from threadlog.errors import StorageError
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.locking import (
@@ -215,7 +216,9 @@ class MessageRow(NamedTuple):
 
     seq: int
     role: str
-    metadata: str
+    metadata: str | None
+    """As JSON text; None if the copy in the payload counts."""
+
     payload: bytes
 
 
@@ -225,7 +228,9 @@ class DatedMessageRow(NamedTuple):
     seq: int
     created_at: int
     role: str
-    metadata: str
+    metadata: str | None
+    """See `MessageRow`."""
+
     payload: bytes
 
 
@@ -265,6 +270,8 @@ class MessageRepository(Repository):
             for thread_id, after_seq, messages in placed
             for place, message in enumerate(messages, start=1)
         ]
+        if self.uow.encryption is not None:
+            self.uow.encrypted_values.encrypt_rows(rows)
         self.uow.run(_INSERT, rows)
 
     def lock_and_append(
@@ -336,7 +343,17 @@ class MessageRepository(Repository):
         keys = {"thread_id": thread_id, "after": after, "last": after + len(messages)}
         # Committed rows, as under REPEATABLE READ the snapshot may be older than the lock.
         stored = subquery_lock(self.uow.dialect)(_STORED)
-        return {cast("_MessageKey", tuple(row)) for row in self.uow.execute(stored, keys)}
+        found = {cast("_MessageKey", tuple(row)) for row in self.uow.execute(stored, keys)}
+        if self.uow.encryption is None:
+            for seq, _, payload, _ in found:
+                refuse_encrypted(payload, Place("payload", thread_id, seq))
+            return found
+        # The stored bytes differ from attempt to attempt, and a rotation changes them.
+        decrypt = self.uow.encrypted_values.decrypt_payload
+        return {
+            (seq, role, decrypt(thread_id, seq, payload), run_id)
+            for seq, role, payload, run_id in found
+        }
 
     def turn_start(self, thread_id: str, before_seq: int) -> int:
         """Return the seq of the last user message before a seq. Return 1 if not found."""
@@ -370,8 +387,16 @@ class MessageRepository(Repository):
             return None
         first = rows[0]
         if first[0] != THREAD_ROW:
-            return LogRows(None, None, rows)
-        return LogRows(first[2], first[4], rows[1:])
+            found = LogRows(None, None, rows)
+        else:
+            found = LogRows(first[2], first[4], rows[1:])
+        return found if self.uow.encryption is None else self._decrypt(thread_id, found)
+
+    def _decrypt(self, thread_id: str, log: LogRows) -> LogRows:
+        decrypt = self.uow.encrypted_values
+        extra = log.extra and decrypt.decrypt_json(log.extra, Place("extra", thread_id))
+        rows = decrypt.decrypt_rows(thread_id, (row[:4] for row in log.messages))
+        return LogRows(extra, log.parent_thread_id, rows)
 
     def page(
         self, thread_id: str, *, after_seq: int, limit: int | None, before_seq: int | None = None
@@ -387,6 +412,8 @@ class MessageRepository(Repository):
             parameters["before_seq"] = before_seq
         if limit is not None:
             parameters["limit"] = limit
-        rows = self.uow.run(whole if limit is None else limited, parameters)
+        rows: Sequence[Row] = self.uow.run(whole if limit is None else limited, parameters)
+        if self.uow.encryption is not None:
+            rows = self.uow.encrypted_values.decrypt_rows(thread_id, rows)
         found = [DatedMessageRow(*row) for row in rows]
         return found if before_seq is None else found[::-1]

@@ -5,6 +5,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import BindParameter, Update, bindparam, select, update
 
+from threadlog.encryption import Place
 from threadlog.models.dialects.json import as_text
 from threadlog.models.dialects.types import as_bytes
 from threadlog.models.dialects.upsert import insert_if_absent
@@ -52,6 +53,13 @@ class PendingRequestRepository(Repository):
         Returns:
             False if the lease was taken over, and nothing was written.
         """
+        if self.uow.encryption is not None:
+            # The thread first: its owner, whose key is needed, is read under the thread's lock.
+            if fence is None:
+                self.uow.threads.lock(thread_id)
+            elif not self.uow.leases.lock_thread(thread_id, fence):
+                return False
+            request = self.uow.encrypted_values.encrypt_request(thread_id, request)
         values = {"id": thread_id, "request": request, "of_run": run_id}
         if fence is not None or self.uow.read_committed:
             written = self._run(_SAVE, values, fence)
@@ -84,7 +92,13 @@ class PendingRequestRepository(Repository):
     def load(self, thread_id: str) -> PendingRequestRow | None:
         """Return a thread's pending request with its run id; None if not found."""
         row = self.uow.run(_LOAD, {"thread_id": thread_id}).first()
-        return None if row is None else PendingRequestRow(*row)
+        if row is None:
+            return None
+        run_id, request = row
+        if self.uow.encryption is not None:
+            place = Place("pending_request", thread_id)
+            request = self.uow.encrypted_values.decrypt_json(request, place)
+        return PendingRequestRow(run_id, request)
 
     def _run(self, statement: Update, values: dict[str, Any], fence: Fence | None) -> bool:
         """Run an UPDATE of the thread's row, and return True if it matched."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
     update,
 )
 
+from threadlog.encryption import Place, from_json, refuse_encrypted
 from threadlog.errors import ThreadHasForksError
 from threadlog.models.deletion import tables_of_thread
 from threadlog.models.dialects.json import as_text
@@ -91,13 +92,15 @@ _IS_ANY_RUN: Final = (
 
 
 @cache
-def _tail(*of_run: ColumnElement[bool], has_control: bool, conditions: bool = False) -> LockingRead:
+def _tail(
+    *of_run: ColumnElement[bool], has_control: bool, more: tuple[Select[Any], ...] = ()
+) -> LockingRead:
     """Return the read of a thread's end.
 
     Args:
         *of_run: the conditions on the runs among which to find a completed one.
         has_control: whether the database has thread control.
-        conditions: whether to read the owner, a lease and a key too.
+        more: what to read too.
     """
 
     def columns(lock: Lock) -> Sequence[ColumnElement[Any]]:
@@ -109,7 +112,7 @@ def _tail(*of_run: ColumnElement[bool], has_control: bool, conditions: bool = Fa
             NEEDS_TOUCH,
             lock(completed).scalar_subquery() if of_run else null(),
             truncated_seq(lock) if has_control else literal_column("0"),
-            *(lock(each).scalar_subquery() for each in (_CONTROL if conditions else ())),
+            *(lock(each).scalar_subquery() for each in more),
         )
 
     return LockingRead(THREADS, _THREAD_ID, columns)
@@ -120,8 +123,9 @@ _OF_KEY: Final = and_(
     APPEND_KEYS.c.thread_id == bindparam("thread_id"),
     id_equals(APPEND_KEYS.c.append_key, bindparam("append_key")),
 )
+_OWNER: Final = (select(OWNERS.c.owner).where(OWNERS.c.thread_id == bindparam("thread_id")),)
 _CONTROL: Final = (
-    select(OWNERS.c.owner).where(OWNERS.c.thread_id == bindparam("thread_id")),
+    *_OWNER,
     select(LEASES.c.token).where(_OF_LEASE),
     select(APPEND_KEYS.c.first_seq).where(_OF_KEY),
     select(APPEND_KEYS.c.last_seq).where(_OF_KEY),
@@ -173,7 +177,7 @@ class ThreadTail(NamedTuple):
     """The highest seq that was removed from the thread, 0 if none was."""
 
     owner: str | None = None
-    """The thread's owner; this and the next fields are read with `ControlKeys` only."""
+    """The thread's owner; read if asked for, and the next fields with `ControlKeys` only."""
 
     lease_token: int | None = None
     """The token of the latest lease of a run; None if the run was never leased."""
@@ -245,6 +249,7 @@ class ThreadRepository(Repository):
         *,
         is_new: bool = False,
         control: ControlKeys | None = None,
+        with_owner: bool = False,
         creates: bool = True,
     ) -> ThreadTail:
         """Lock a thread, creating it if need be, and return the end of its log.
@@ -258,19 +263,23 @@ class ThreadRepository(Repository):
             run_ids: runs among which to find a completed one.
             is_new: whether the thread was missing a moment ago.
             control: rows of thread control to read too, which the database must have.
+            with_owner: whether to read the owner, without the others of these rows.
             creates: False to return `NO_TAIL` if the thread is missing.
         """
         more: dict[str, Any]
         has_control = self.uow.has_control
+        owner = _OWNER if with_owner else ()
         if control is not None:
-            read = _tail(*_IS_ANY_RUN, has_control=has_control, conditions=True)
+            read = _tail(*_IS_ANY_RUN, has_control=has_control, more=_CONTROL)
             more = {"run_ids": run_ids, **control._asdict()}
         elif not run_ids:
-            read, more = _tail(has_control=has_control), {}
+            read, more = _tail(has_control=has_control, more=owner), {}
         elif len(run_ids) == 1:
-            read, more = _tail(*_IS_RUN, has_control=has_control), {"run_id": run_ids[0]}
+            read = _tail(*_IS_RUN, has_control=has_control, more=owner)
+            more = {"run_id": run_ids[0]}
         else:
-            read, more = _tail(*_IS_ANY_RUN, has_control=has_control), {"run_ids": run_ids}
+            read = _tail(*_IS_ANY_RUN, has_control=has_control, more=owner)
+            more = {"run_ids": run_ids}
         statements = locking_statements(read, self.uow.dialect)
         row = (
             self._lock_or_create(statements, thread_id, more, is_new=is_new)
@@ -316,16 +325,24 @@ class ThreadRepository(Repository):
         Raises:
             CheckpointCorruptionError: the stored `extra` is not a JSON object.
         """
-        return parse_extra(thread_id, self._lock_or_create([_LOCK_EXTRA], thread_id)[1])
+        return self._parse_extra(thread_id, self._lock_or_create([_LOCK_EXTRA], thread_id)[1])
 
     def lock_extra_if_held(self, thread_id: str, fence: Fence) -> dict[str, Any] | None:
         """Lock a thread and a lease of it, and return its `extra`; None if it was taken over."""
         key = {"thread_id": thread_id, **fence._asdict()}
         row = self.uow.run(_LOCK_EXTRA_IF_HELD, key).first()
-        return None if row is None else parse_extra(thread_id, row[1])
+        return None if row is None else self._parse_extra(thread_id, row[1])
+
+    def _parse_extra(self, thread_id: str, stored: str) -> dict[str, Any]:
+        if self.uow.encryption is not None:
+            place = Place("extra", thread_id)
+            stored = self.uow.encrypted_values.decrypt_json(stored, place)
+        return parse_extra(thread_id, stored)
 
     def write_extra(self, thread_id: str, extra: dict[str, Any]) -> None:
         """Replace the thread's `extra`; the caller holds its lock."""
+        if self.uow.encryption is not None:
+            extra = self.uow.encrypted_values.encrypt_json(extra, Place("extra", thread_id))
         self.uow.run(_WRITE_EXTRA, {"id": thread_id, "new": extra})
 
     def page(
@@ -514,8 +531,11 @@ def parse_extra(thread_id: str, stored: str) -> dict[str, Any]:
 
     Raises:
         CheckpointCorruptionError: the text is not a JSON object.
+        EncryptedRowError: it is encrypted.
     """
-    return parse_object(THREADS.name, thread_id, "extra", stored)
+    extra = parse_object(THREADS.name, thread_id, "extra", stored)
+    refuse_encrypted(from_json(extra), Place("extra", thread_id))
+    return extra
 
 
 def _ordering(key: ColumnElement[str], order: ThreadOrder) -> Sequence[ColumnElement[Any]]:

@@ -83,6 +83,10 @@ def _assert_none_in_use(pool: Any) -> None:
     assert cast("QueuePool", pool).checkedout() == 0, "a connection was not given back"
 
 
+ITERATORS: Final = frozenset({"stream", "export", "reencrypt_all"})
+"""The methods that return an iterator."""
+
+
 class _Each:
     """Calls each method of a checkpointer in a certain way."""
 
@@ -103,7 +107,7 @@ class _Each:
         """Return a method."""
         if name.startswith("_"):
             raise AttributeError(name)
-        return partial(self._stream if name in {"stream", "export"} else self._call, name)
+        return partial(self._stream if name in ITERATORS else self._call, name)
 
 
 class EachInASession(_Each):
@@ -168,8 +172,8 @@ class EachInAThread(_Each):
         return await asyncio.to_thread(getattr(log, name), *args, **kwargs)
 
     async def _stream(self, name: str, /, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        log = self._scope(self._checkpointer)
-        items, end = getattr(log, name)(*args, **kwargs), object()
+        log, end = self._scope(self._checkpointer), object()
+        items = getattr(log, name)(*args, **kwargs)
         while (item := await asyncio.to_thread(next, items, end)) is not end:
             yield item
 
@@ -194,7 +198,7 @@ class EachInAFork(_Each):
                 name, args, kwargs = call
                 try:
                     found = getattr(self._checkpointer, name)(*args, **kwargs)
-                    self._there.send((list(found) if name in {"stream", "export"} else found, None))
+                    self._there.send((list(found) if name in ITERATORS else found, None))
                 except Exception as error:  # noqa: BLE001 - raised in the parent
                     self._there.send((None, error))
         finally:

@@ -19,6 +19,7 @@ MODULES: Final = (
     "threadlog.formats",
     "threadlog.errors",
     "threadlog.events",
+    "threadlog.encryption",
     "threadlog.otel",
     "threadlog.models",
     "threadlog.repositories",

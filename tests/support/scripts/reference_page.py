@@ -44,6 +44,7 @@ SECTIONS: Final[dict[str, list[str]]] = {
         "threadlog.events.ConnectionAwaited",
         "threadlog.otel.instrument",
     ],
+    "Encryption": ["threadlog.encryption.Encryption", "threadlog.encryption.Place"],
     "Results": [
         "threadlog.CheckpointData",
         "threadlog.StoredMessage",
