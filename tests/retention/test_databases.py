@@ -254,6 +254,22 @@ async def test_nothing_newer_is_lost_beside_writers(
         await assert_complete(full_url, rows=len((await rows(full_url))["threadlog_search"]))
 
 
+async def test_runs_at_once_delete_and_count_each_thread_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 3)
+    async with Checkpointer(database_url) as log, Checkpointer(database_url) as other:
+        for number in range(30):
+            await log.append(f"t{number}", messages("uaua"))
+        await age(database_url)
+        async with patience():
+            found = await asyncio.gather(*(each.prune_older_than(AGE) for each in (log, other)))
+        found.append(await log.prune_older_than(AGE))  # what both had left to the other
+        assert await log.list_threads() == []
+        assert sum(each.messages for each in found) == 120
+        assert found[-1].in_use == 0
+
+
 async def test_cancelled_run_leaves_whole_threads(database_url: str) -> None:
     print(f"seed {FRESH}")
     chance = random.Random(FRESH)
