@@ -254,6 +254,49 @@ async def test_nothing_newer_is_lost_beside_writers(
         await assert_complete(full_url, rows=len((await rows(full_url))["threadlog_search"]))
 
 
+async def test_application_s_engine_with_lasting_snapshots_prunes_beside_a_writer(
+    server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot that misses the writer's message must not delete it."""
+    monkeypatch.setattr(retention, "BATCH", 10)
+    engine = engine_for(server_url, isolation_level="REPEATABLE READ")
+    async with Checkpointer(engine=engine) as log, Checkpointer(server_url) as writer:
+        threads = [f"t{number}" for number in range(12)]
+        for thread_id in threads:
+            await writer.append(thread_id, messages("ucra" * 5))
+        await age(server_url)
+
+        async def write() -> None:
+            for thread_id in threads[::2]:
+                await writer.append(thread_id, messages("u"))
+
+        async with patience():
+            found, _ = await asyncio.gather(log.prune_older_than(AGE), write())
+        assert found.threads >= len(threads) // 2
+        for thread_id in threads:
+            left = [stored.seq for stored in await writer.read(thread_id)]
+            # 21, or 1 if the thread was deleted before
+            assert bool(left) is (thread_id in threads[::2])
+            assert not left or left[-1] in {1, 21}
+    await engine.dispose()
+
+
+async def test_runs_at_once_delete_and_count_each_thread_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 3)
+    async with Checkpointer(database_url) as log, Checkpointer(database_url) as other:
+        for number in range(30):
+            await log.append(f"t{number}", messages("uaua"))
+        await age(database_url)
+        async with patience():
+            found = await asyncio.gather(*(each.prune_older_than(AGE) for each in (log, other)))
+        found.append(await log.prune_older_than(AGE))  # what both had left to the other
+        assert await log.list_threads() == []
+        assert sum(each.messages for each in found) == 120
+        assert found[-1].in_use == 0
+
+
 async def test_cancelled_run_leaves_whole_threads(database_url: str) -> None:
     print(f"seed {FRESH}")
     chance = random.Random(FRESH)
