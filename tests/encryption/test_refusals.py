@@ -1,6 +1,7 @@
 """Rows that cannot be decrypted are refused by name, and never read as something else."""
 
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from threadlog.errors import (
     EncryptedRowError,
     EncryptionError,
     KeyForgottenError,
+    MissingExtraError,
     PlainRowError,
     TruncatedRowError,
 )
@@ -255,6 +257,12 @@ async def test_without_encryption_nothing_is_mixed_in_silently(filled_url: str, 
         ):
             with pytest.raises(EncryptedRowError):
                 await call
+
+
+def test_a_missing_package_is_named(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(MissingExtraError, match=r"threadlog\[encryption\]"):
+        keys.encryption()
 
 
 def test_commands_name_the_encryption(sqlite_url: str, keys: Keys, tmp_path: Any) -> None:

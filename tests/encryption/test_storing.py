@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from base64 import b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
@@ -252,6 +253,19 @@ async def test_a_key_is_asked_for_once(sqlite_url: str, keys: Keys) -> None:
             await checkpointer.append("t", [said()])
             await checkpointer.load("t")
     assert keys.asked == ["nobody-1"]
+
+
+def test_threads_share_an_encryption(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encryption, "_KEPT", 2)  # fewer than are used, so that keys come and go
+    shared = keys.encryption()
+
+    def use(number: int) -> bool:
+        place, value = encryption.Place("payload", "t", number), str(number).encode() * 100
+        key_id = keys.key_id(f"owner {number % 3}")
+        return shared.decrypt(shared.encrypt(value, key_id, place), place) == value
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(use, range(2_000)))
 
 
 async def test_an_append_key_finds_its_messages(database_url: str, keys: Keys) -> None:
