@@ -7,6 +7,7 @@ from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final, Literal, Self, TypeAlias, get_args
 
+import msgpack
 from sqlalchemy import Table
 
 from threadlog.copying.paging import batches_of_pages, page_of_rows
@@ -18,6 +19,7 @@ from threadlog.encoding.validation import (
     check_one_of,
     check_text,
 )
+from threadlog.encryption import Place, ValueName
 from threadlog.errors import InvalidInputError, ThreadNotFoundError
 from threadlog.exporting.rows import to_object
 from threadlog.formats.any_format import WRITERS
@@ -29,6 +31,7 @@ from threadlog.log.reading import load
 from threadlog.models import CONTROL, MESSAGES, PARTS, STORE, SchemaPart, tables
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.graph.store_item import SEPARATOR, namespace_text
+from threadlog.repositories.transfer import RawRow
 from threadlog.runtime.transactions import TransactionRunner
 from threadlog.schema.verify import verify_schema
 
@@ -239,7 +242,7 @@ class Export:
             for batch in batches_of_pages(uow, group.tables, key):
                 for page in batch:
                     for row in page.rows.values():
-                        self._write(to_object(page.table, row))
+                        self._write(to_object(page.table, _in_plain_text(uow, page.table, row)))
 
     def _write_conversation(self, runner: TransactionRunner, thread_id: str) -> bool:
         data = load(runner, VOCABULARY, thread_id)
@@ -294,6 +297,32 @@ class Export:
         self._spool.seek(0)
         self._spool.truncate()
         self._lines = 0
+
+
+def _in_plain_text(uow: UnitOfWork, table: Table, row: RawRow) -> RawRow:
+    """Return a row of the log with its values decrypted, if the unit of work has the keys.
+
+    Raises:
+        EncryptionError: a value cannot be decrypted.
+    """
+    if uow.encryption is None:
+        return row
+    values, thread_id = uow.encrypted_values, row["thread_id"]
+    if table is tables.MESSAGES:
+        given = (row["seq"], row["metadata"], row["payload"])
+        ((_, metadata, payload),) = values.decrypt_rows(thread_id, [given])
+        if metadata is None:  # the copy in the payload counts
+            metadata = json.dumps(msgpack.unpackb(payload, raw=False)["metadata"])
+        return {**row, "metadata": metadata, "payload": payload}
+    places: dict[str, Place] = {}
+    if table is tables.THREADS:
+        names: tuple[ValueName, ...] = ("extra", "pending_request")
+        places = {name: Place(name, thread_id) for name in names}
+    elif table is tables.ANSWERS:
+        places["answer"] = Place("answer", thread_id, ids=(row["run_id"], row["question_id"]))
+    found = ((name, row[name], place) for name, place in places.items())
+    plain = {n: values.decrypt_json(text, place) for n, text, place in found if text is not None}
+    return {**row, **plain}
 
 
 def _parts(uow: UnitOfWork) -> list[SchemaPart]:
