@@ -10,9 +10,11 @@ import pytest
 from tests.cli.helpers import threadlog
 from tests.encryption.keys import Keys
 from tests.encryption.test_storing import assert_filled, assert_hidden, fill
+from tests.support.databases import on_connection
 from threadlog import Checkpointer
 from threadlog.copying.copy import copy_database
-from threadlog.errors import KeyForgottenError
+from threadlog.errors import EncryptedRowError, KeyForgottenError
+from threadlog.models import SEARCH
 
 
 async def test_a_copy_is_read_with_the_same_keys(
@@ -82,3 +84,18 @@ async def test_an_export_names_the_value_whose_key_is_gone(
     with pytest.raises(KeyForgottenError) as raised:
         await _export(database_url, tmp_path / "export.jsonl", keys)
     assert raised.value.thread_id == "t"
+
+
+async def test_a_target_with_the_search_index_is_refused(
+    sqlite_url: str, tmp_path: Path, keys: Keys
+) -> None:
+    target = f"sqlite:///{tmp_path}/target.db"
+    async with Checkpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        await fill(checkpointer)
+    async with Checkpointer(target):
+        pass
+    await on_connection(target, SEARCH.metadata.create_all)
+    with pytest.raises(EncryptedRowError):
+        await copy_database(sqlite_url, target, part="messages")
+    async with Checkpointer(target) as plain:
+        assert await plain.load("t") is None
