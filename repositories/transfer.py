@@ -9,8 +9,10 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     LargeBinary,
+    Select,
     Table,
     and_,
+    bindparam,
     delete,
     exists,
     func,
@@ -219,10 +221,16 @@ def _after(columns: Sequence[Column[Any]], key: RowKey) -> ColumnElement[bool]:
 
 def count_rows(uow: Executor, tables: Sequence[Table], thread_id: Any) -> dict[Table, int]:
     """Return the number of a thread's rows in each of several tables, in one statement."""
-    counts = [
-        select(func.count()).select_from(table).where(table.c.thread_id == thread_id)
-        for table in map(transfer_table, tables)
-    ]
-    found = uow.execute(select(*(count.scalar_subquery() for count in counts))).first()
+    found = uow.execute(_counts(tuple(tables)), {"counted": thread_id}).first()
     # No row where the unit of work sees only threads of another owner.
     return dict(zip(tables, found or [0] * len(tables), strict=True))
+
+
+@cache
+def _counts(tables: tuple[Table, ...]) -> Select[Any]:
+    """Return the statement, which takes longer to create than to run."""
+    counts = [
+        select(func.count()).select_from(table).where(table.c.thread_id == bindparam("counted"))
+        for table in map(transfer_table, tables)
+    ]
+    return select(*(count.scalar_subquery() for count in counts))

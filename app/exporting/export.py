@@ -102,7 +102,7 @@ class Export:
         self._spool.close()
 
     def count(self, transactions: TransactionRunner) -> int:
-        """Return the number of threads to export, without those that only have state of graphs.
+        """Return the approximate number of threads to export.
 
         Raises:
             CubepiSchemaUninitialized: the database has none of the tables.
