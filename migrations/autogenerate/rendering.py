@@ -51,7 +51,7 @@ from threadlog.migrations.autogenerate import postgres_autogenerate, search_auto
 from threadlog.migrations.autogenerate.metadata_columns import AddMetadataColumnOp, index_name
 from threadlog.migrations.autogenerate.parts import DEFINITIONS, CreatePartOp
 from threadlog.migrations.autogenerate.postgres_autogenerate import PartsOfNewTable
-from threadlog.migrations.autogenerate.waiting_index import with_waiting_index
+from threadlog.migrations.autogenerate.thread_indexes import with_thread_indexes
 from threadlog.migrations.history.definitions import POSTGRESQL, columns
 from threadlog.models import ALL_PARTS, CONTROL, SEARCH, SchemaPart, Thread
 from threadlog.models.dialects.names import dialect_name
@@ -150,7 +150,7 @@ def _rewrite_operations(context: AutogenContext, upgrade_ops: UpgradeOps, schema
     if on_postgresql:
         ops = postgres_autogenerate.with_postgres_parts(ops)
     elif dialect is not None:
-        ops = with_waiting_index(ops, dialect.name)
+        ops = with_thread_indexes(ops, dialect.name)
     ops = search_autogenerate.with_full_text(ops, dialect)
     # Alembic drops tables in any order.
     upgrade_ops.ops[:] = sorted(ops, key=_drops_referenced_table)

@@ -3,7 +3,7 @@
 The version numbers are the agent framework's. Version 1 has threads and messages; ``_SINCE``
 has the first version of everything else. Unlike in the framework's own helpers, every
 identifier has the collation ``utf8mb4_bin``, on PostgreSQL ``C``. Version 5 also has the indexes
-that list recent and waiting threads and, on PostgreSQL, the index that finds forks.
+that list recent and waiting threads and, on PostgreSQL and SQLite, the index that finds forks.
 """
 
 from collections.abc import Mapping
@@ -26,6 +26,9 @@ from threadlog.migrations.history.definitions import (
 )
 
 _VERSION_TABLE: Final = "cubepi_schema_version"
+
+PARENT_INDEX: Final = "ix_cubepi_threads_parent"
+"""The index of the threads that are forks, where a foreign key has none of its own."""
 
 WAITING_INDEX: Final = "ix_cubepi_threads_waiting"
 """The index of threads that wait for a person, whose form differs between databases."""
@@ -59,13 +62,16 @@ _INDEXES: Final = (
         },
     ),
     # MySQL creates an index for a foreign key itself. Partial, because few threads are forks.
-    Index(
-        "ix_cubepi_threads_parent",
-        "cubepi_threads",
-        ("parent_thread_id",),
-        since=5,
-        dialect=POSTGRESQL,
-        options={"postgresql_where": sa.text("parent_thread_id IS NOT NULL")},
+    *(
+        Index(
+            PARENT_INDEX,
+            "cubepi_threads",
+            ("parent_thread_id",),
+            since=5,
+            dialect=dialect,
+            options={f"{dialect}_where": sa.text("parent_thread_id IS NOT NULL")},
+        )
+        for dialect in (POSTGRESQL, "sqlite")
     ),
     # An index of an expression on MySQL, and of a prefix on MariaDB; partial on the others.
     *(

@@ -53,9 +53,9 @@ def metadata_index(table: str) -> str:
 
 
 def _parent_index(table: str) -> str:
-    """Return the statement that creates PostgreSQL's index of the few threads that are forks.
+    """Return the statement that creates the index of the few threads that are forks.
 
-    Other servers index a foreign key automatically.
+    For PostgreSQL and SQLite: MySQL and MariaDB index a foreign key automatically.
     """
     where = "WHERE parent_thread_id IS NOT NULL"
     return f"CREATE INDEX ix_cubepi_threads_parent ON {table} (parent_thread_id) {where}"
@@ -87,11 +87,11 @@ _TABLE: Final = "%(fullname)s"
 _PARTITIONS: Final = tuple(partition(_TABLE, place) for place in range(PARTITION_COUNT))
 
 
-def _on_postgresql(statements: Iterable[str | ExecutableDDLElement]) -> dict[str, Any]:
-    """Return the option that executes statements on PostgreSQL after the table was created."""
+def _after_create(dialect: str, statements: Iterable[str | ExecutableDDLElement]) -> dict[str, Any]:
+    """Return the option that executes statements on a dialect after the table was created."""
     make: Callable[[str], Any] = DDL  # DDL has no types in SQLAlchemy 2.1
     elements = [make(each) if isinstance(each, str) else each for each in statements]
-    listeners = [element.execute_if(dialect="postgresql") for element in elements]
+    listeners = [element.execute_if(dialect=dialect) for element in elements]
     return {"listeners": [("after_create", listener) for listener in listeners]}
 
 
@@ -105,13 +105,16 @@ def _create_waiting_index(element: _WaitingIndex, compiler: DDLCompiler, **_: An
     return waiting_index(compiler.preparer.format_table(table), compiler.dialect.name)
 
 
-_of_threads = _on_postgresql([_parent_index(_TABLE)])
-_of_threads["listeners"].append(("after_create", _WaitingIndex()))
+_on_threads = [
+    *_after_create("postgresql", [_parent_index(_TABLE)])["listeners"],
+    *_after_create("sqlite", [_parent_index(_TABLE)])["listeners"],
+    ("after_create", _WaitingIndex()),
+]
 
-THREADS: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_of_threads}
+THREADS: Final[dict[str, Any]] = {**TABLE_OPTIONS, "listeners": _on_threads}
 """Options of the threads table."""
 
-OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_on_postgresql([_ForeignKey()])}
+OF_THREAD: Final[dict[str, Any]] = {**TABLE_OPTIONS, **_after_create("postgresql", [_ForeignKey()])}
 """Options of a table whose rows belong to threads; PostgreSQL deletes them with the thread."""
 
 _PARTITIONED: Final[dict[str, Any]] = {
@@ -126,13 +129,13 @@ _PARTITIONED: Final[dict[str, Any]] = {
 
 PARTITIONED_BY_THREAD: Final[dict[str, Any]] = {
     **_PARTITIONED,
-    **_on_postgresql([_ForeignKey(), *_PARTITIONS]),
+    **_after_create("postgresql", [_ForeignKey(), *_PARTITIONS]),
 }
 """Options of a table like `OF_THREAD` that is partitioned by thread_id."""
 
 MESSAGES_BY_THREAD: Final[dict[str, Any]] = {
     **_PARTITIONED,
-    **_on_postgresql([_ForeignKey(), metadata_index(_TABLE), *_PARTITIONS]),
+    **_after_create("postgresql", [_ForeignKey(), metadata_index(_TABLE), *_PARTITIONS]),
 }
 """Options of the messages table: partitioned by thread_id; PostgreSQL indexes all metadata."""
 

@@ -105,8 +105,7 @@ async def _plans(url: str, sent: Sent) -> list[Plan]:
 def _assert_by_index(plans: list[Plan]) -> None:
     for plan in plans:
         for step in plan.steps:
-            # SQLite has no index of parents, and few threads are forks elsewhere.
-            if step.table in {"fork", "CONSTANT"} or "parent_thread_id =" in plan.statement:
+            if step.table == "CONSTANT":
                 continue
             assert step.key is not None, plan
             assert not step.whole, plan

@@ -99,7 +99,7 @@ HELPERS: Final = {
     "create_runs_table_op": 1,
     "upgrade_v3_to_v4_op": 3,
     "create_hitl_answers_table_op": 1,
-    "upgrade_v4_to_v5_op": 2,
+    "upgrade_v4_to_v5_op": 3,
     "write_schema_version_op": 2,
 }
 

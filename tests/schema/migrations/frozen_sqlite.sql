@@ -53,12 +53,14 @@ CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
     PRIMARY KEY (thread_id, run_id, question_id)
 );
 CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id);
+CREATE INDEX ix_cubepi_threads_parent ON cubepi_threads (parent_thread_id) WHERE parent_thread_id IS NOT NULL;
 CREATE INDEX ix_cubepi_threads_waiting ON cubepi_threads (updated_at, thread_id) WHERE pending_request IS NOT NULL;
 DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (5);
 DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (4);
 DROP INDEX ix_cubepi_threads_waiting;
+DROP INDEX ix_cubepi_threads_parent;
 DROP INDEX ix_cubepi_threads_recent;
 DROP TABLE IF EXISTS cubepi_hitl_answers;
 DELETE FROM cubepi_schema_version WHERE version >= 0;
@@ -118,6 +120,7 @@ CREATE TABLE IF NOT EXISTS cubepi_hitl_answers (
 CREATE INDEX ix_cubepi_threads_recent ON cubepi_threads (updated_at, thread_id);
 CREATE INDEX ix_cubepi_messages_thread_run ON cubepi_messages (thread_id, run_id);
 CREATE INDEX ix_cubepi_runs_thread_seq ON cubepi_runs (thread_id, completion_seq);
+CREATE INDEX ix_cubepi_threads_parent ON cubepi_threads (parent_thread_id) WHERE parent_thread_id IS NOT NULL;
 CREATE INDEX ix_cubepi_threads_waiting ON cubepi_threads (updated_at, thread_id) WHERE pending_request IS NOT NULL;
 DELETE FROM cubepi_schema_version WHERE version >= 0;
 INSERT INTO cubepi_schema_version (version) VALUES (5);

@@ -1,7 +1,7 @@
-"""Autogenerate support for the index of waiting threads, which no metadata declares.
+"""Autogenerate support for the indexes of forks and waiting threads, which no metadata declares.
 
-Each database has another form of it. This module adds it to a migration that creates the table of
-threads, and removes operations that would drop it from an existing table. On PostgreSQL
+Databases differ in them. This module adds them to a migration that creates the table of threads,
+and removes operations that would drop them from an existing table. On PostgreSQL
 `threadlog.migrations.autogenerate.postgres_autogenerate` does so.
 """
 
@@ -17,14 +17,19 @@ from alembic.operations.ops import (
 )
 
 from threadlog.migrations.autogenerate.postgres_autogenerate import PartsOfNewTable
-from threadlog.migrations.history.message_log import MESSAGE_LOG, WAITING_INDEX
+from threadlog.migrations.history.message_log import (
+    MESSAGE_LOG,
+    PARENT_INDEX,
+    WAITING_INDEX,
+)
 
 _VERSION: Final = MESSAGE_LOG.versions[-1]
 _TABLE: Final = "cubepi_threads"
+_NAMES: Final = (PARENT_INDEX, WAITING_INDEX)
 
 
-def with_waiting_index(ops: Iterable[MigrateOperation], dialect: str) -> list[MigrateOperation]:
-    """Return a migration's operations, extended by the index of waiting threads.
+def with_thread_indexes(ops: Iterable[MigrateOperation], dialect: str) -> list[MigrateOperation]:
+    """Return a migration's operations, extended by the indexes of forks and waiting threads.
 
     Args:
         ops: the operations that autogenerate derived from the metadata.
@@ -36,7 +41,7 @@ def with_waiting_index(ops: Iterable[MigrateOperation], dialect: str) -> list[Mi
             op.ops[:] = [
                 part
                 for part in op.ops
-                if not (isinstance(part, DropIndexOp) and part.index_name == WAITING_INDEX)
+                if not (isinstance(part, DropIndexOp) and part.index_name in _NAMES)
             ]
             if not op.ops:
                 continue
@@ -47,6 +52,6 @@ def with_waiting_index(ops: Iterable[MigrateOperation], dialect: str) -> list[Mi
                     _TABLE, [CreateIndexOp(index.name, _TABLE, [*index.columns], **index.options)]
                 )
                 for index in MESSAGE_LOG.indexes(_VERSION, dialect)
-                if index.name == WAITING_INDEX
+                if index.name in _NAMES
             ]
     return kept
