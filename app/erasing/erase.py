@@ -10,7 +10,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from sqlalchemy import Table
 from sqlalchemy.exc import IntegrityError
 
-from threadlog.encoding.validation import check_id, check_name, check_one_of, check_uuid
+from threadlog.encoding.namespaces import stored_prefixes
+from threadlog.encoding.validation import check_id, check_one_of, check_uuid
 from threadlog.errors import (
     CheckpointerError,
     ErasureIncompleteError,
@@ -26,7 +27,6 @@ from threadlog.models import ALL_PARTS, CONTROL, GRAPH, MESSAGES, METADATA, SEAR
 from threadlog.models.part import SchemaPart
 from threadlog.repositories import UnitOfWork
 from threadlog.repositories.base import chunks
-from threadlog.repositories.graph.store_item import SEPARATOR, namespace_text
 from threadlog.runtime.transactions import TransactionRunner
 from threadlog.schema.verify import verify_schema
 
@@ -146,7 +146,7 @@ class _Erasure:
         """Threads that were not erased, with the reason."""
 
         self._owner, self._forks, self._dry_run = owner, forks, dry_run
-        self._prefixes = _prefixes_of(memories)
+        self._prefixes = stored_prefixes(memories, "memories")
         self._parts: list[SchemaPart] | None = None
         self._threads: dict[str, None] = {}
         self._detached: dict[str, None] = {}
@@ -496,28 +496,3 @@ def _key(table: Table, thread_id: str) -> Any | None:
         return check_uuid(thread_id, "thread_id")
     except InvalidIdError:
         return None
-
-
-def _prefixes_of(memories: object) -> list[str]:
-    """Return prefixes of namespaces as they are stored.
-
-    Raises:
-        InvalidInputError: one is not a list of labels, or is empty: all memories are below it.
-    """
-    if isinstance(memories, str) or not isinstance(memories, Sequence):
-        raise InvalidInputError("memories must be a list of namespaces, such as [('users', '42')].")
-    found: list[str] = []
-    for labels in memories:
-        if isinstance(labels, str) or not isinstance(labels, Sequence) or not labels:
-            raise InvalidInputError(
-                f"memories has {labels!r}, which is not a namespace. Write it as a tuple of its "
-                "first labels, such as ('users', '42')."
-            )
-        for label in labels:
-            check_name(label, "a namespace's label")
-            if not label or SEPARATOR in label:
-                raise InvalidInputError(
-                    f"A namespace's label must be text without {SEPARATOR!r}, not {label!r}."
-                )
-        found.append(namespace_text(labels))
-    return found

@@ -12,12 +12,11 @@ from sqlalchemy import Table
 
 from threadlog.copying.paging import batches_of_pages, page_of_rows
 from threadlog.copying.row_groups import RowGroup, groups_of, has_expired, with_control
+from threadlog.encoding.namespaces import stored_prefixes
 from threadlog.encoding.validation import (
     check_id,
     check_ids,
-    check_iterable,
     check_one_of,
-    check_text,
 )
 from threadlog.encryption import Place, ValueName
 from threadlog.errors import InvalidInputError, ThreadNotFoundError
@@ -30,7 +29,6 @@ from threadlog.log.owners import ScopedRunner, resolve_owner
 from threadlog.log.reading import load
 from threadlog.models import CONTROL, MESSAGES, PARTS, STORE, SchemaPart, tables
 from threadlog.repositories import UnitOfWork
-from threadlog.repositories.graph.store_item import SEPARATOR, namespace_text
 from threadlog.repositories.transfer import RawRow
 from threadlog.runtime.transactions import TransactionRunner
 from threadlog.schema.verify import verify_schema
@@ -87,7 +85,7 @@ class Export:
             check_id(owner, "owner")
         self._named = None if threads is None else check_ids(threads, "threads")
         self._owner = owner
-        self._prefixes = None if memories is None else _prefixes(memories)
+        self._prefixes = None if memories is None else stored_prefixes(memories, "memories")
         self._format: ExportFormat = format_name
         self._groups: list[RowGroup] = []
         self._lines = 0
@@ -336,23 +334,3 @@ def _parts(uow: UnitOfWork) -> list[SchemaPart]:
     for part in parts or [MESSAGES]:
         verify_schema(uow, part)
     return parts
-
-
-def _prefixes(memories: Sequence[Sequence[str]]) -> list[str]:
-    """Return namespaces as they are stored.
-
-    Raises:
-        InvalidInputError: a namespace is not a list of labels.
-    """
-    found = []
-    for place, labels in enumerate(check_iterable(memories, "memories")):
-        for label in check_iterable(labels, f"memories[{place}]"):
-            if not isinstance(label, str) or not label or SEPARATOR in label:
-                raise InvalidInputError(
-                    f"memories[{place}] must have labels that are strings, not empty and without "
-                    f"{SEPARATOR!r}."
-                )
-            check_text(label, f"memories[{place}]")
-        found.append(namespace_text(labels))
-    # An item that is below two of them is exported once.
-    return [one for one in set(found) if not any(one.startswith(o) for o in found if o != one)]
