@@ -139,7 +139,11 @@ RECIPES: Final = [
     # SQLite, which cannot know how short the time is, reads the messages of each owner.
     (
         _tokens_per_owner_and_day,
-        {"ix_threadlog_search_created", "sqlite_autoindex_threadlog_search_1"},
+        {
+            "ix_threadlog_search_created",
+            "ix_threadlog_search_model",
+            "sqlite_autoindex_threadlog_search_1",
+        },
         None,
     ),
     (_messages_that_called, {"ix_threadlog_search_tool"}, MESSAGES // 1_000),
