@@ -66,7 +66,7 @@ def empty(value: Any) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_conversation_of_a_format_comes_back_equal(name: str, data: st.DataObject) -> None:
     raw = data.draw(getattr(strategies, name)())
     before = json.dumps(raw)
@@ -82,7 +82,7 @@ def test_conversation_of_a_format_comes_back_equal(name: str, data: st.DataObjec
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_conversation_of_a_format_is_told_from_the_others(name: str, data: st.DataObject) -> None:
     """A conversation that says nothing of its format is the same in those that it may have."""
     raw = data.draw(getattr(strategies, name)())
