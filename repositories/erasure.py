@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Table, delete, select, update
+from sqlalchemy import Table, delete, select
 
 from threadlog.models.dialects.full_text import purge_index
 from threadlog.models.tables import OWNERS, THREADS
@@ -42,11 +42,6 @@ class ErasureRepository(Repository):
         if self.uow.has_control:
             found = found.add_columns(OWNERS.c.owner).select_from(_WITH_OWNERS)
         return {row[0]: row[1] if len(row) > 1 else None for row in self.uow.execute(found)}
-
-    def detach_forks(self, thread_id: str) -> None:
-        """Remove the links of a thread's forks to it; the caller holds the thread's lock."""
-        forks = update(THREADS).where(THREADS.c.parent_thread_id == thread_id)
-        self.uow.execute(forks.values(parent_thread_id=None, forked_at_seq=None))
 
     def delete(self, table: Table, thread_id: Any) -> int:
         """Delete a thread's rows of a table, and return their number."""

@@ -287,7 +287,7 @@ class _Erasure:
                 if found.forks:
                     return found
                 if found.detached and not self._dry_run:
-                    uow.erasure.detach_forks(thread_id)
+                    uow.threads.detach_forks(thread_id)
         found.rows = (self._count if self._dry_run else self._delete)(uow, thread_id)
         return found
 

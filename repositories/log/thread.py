@@ -407,16 +407,19 @@ class ThreadRepository(Repository):
     def delete_locked(self, thread_id: str, *, detach_forks: bool) -> None:
         """Delete a locked thread with all that belongs to it; see `delete`."""
         if detach_forks:
-            # A fork that loses its link was not written to.
-            values = {
-                THREADS.c.parent_thread_id: None,
-                THREADS.c.forked_at_seq: None,
-                THREADS.c.updated_at: THREADS.c.updated_at,
-            }
-            is_fork = THREADS.c.parent_thread_id == thread_id
-            self.uow.execute(update(THREADS).where(is_fork).values(values))
+            self.detach_forks(thread_id)
         for table in (*tables_of_thread(self.uow.connection), THREADS):
             self.uow.run(_delete(table), {"thread_id": thread_id})
+
+    def detach_forks(self, thread_id: str) -> None:
+        """Remove the links of a locked thread's forks to it; their times do not change."""
+        values = {
+            THREADS.c.parent_thread_id: None,
+            THREADS.c.forked_at_seq: None,
+            THREADS.c.updated_at: THREADS.c.updated_at,
+        }
+        is_fork = THREADS.c.parent_thread_id == thread_id
+        self.uow.execute(update(THREADS).where(is_fork).values(values))
 
     def _lock_or_create(
         self,

@@ -40,6 +40,7 @@ from threadlog.errors import (
     WriteOwnershipLostError,
 )
 from threadlog.langgraph import Saver, Store
+from threadlog.testing import age_rows
 
 Erase = Callable[..., Any]
 
@@ -90,6 +91,18 @@ async def test_erase_thread_with_forks_is_refused_unless_told_otherwise(log: Che
     assert erased.thread_ids == counted.thread_ids == ("ff", "f2")
     assert erased.rows == counted.rows
     assert await threads(log) == {"f1": None}
+
+
+async def test_detached_fork_keeps_its_time(full_url: str) -> None:
+    """Else no run of pruning would find it old."""
+    async with Checkpointer(full_url) as log:
+        await append(log, "t")
+        await fork(log, "t", "f")
+        await on_connection(full_url, partial(age_rows, by=timedelta(days=100)))
+        (before, _) = await log.list_threads()
+        await log.erase_thread("t", forks="detach")
+        (after,) = await log.list_threads()
+    assert (after.thread_id, after.updated_at) == ("f", before.updated_at)
 
 
 async def test_nothing_is_erased_of_a_thread_that_is_refused(full_url: str) -> None:
