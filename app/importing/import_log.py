@@ -122,9 +122,9 @@ def import_conversation(
     """Append the messages of a conversation that a thread lacks, in one unit of work.
 
     Repeated or concurrent imports duplicate nothing. A thread that was continued since is left
-    unchanged, as is one from which messages were removed: they are not to come back. `extra` is
-    merged only if messages are appended or the thread had none, so that the application's later
-    changes to it survive a second import.
+    unchanged, as is one from which messages were removed: they are not to come back. Pruned
+    messages count as stored. `extra` is merged only if messages are appended or the thread had
+    none, so that the application's later changes to it survive a second import.
 
     Args:
         transactions: runs the transaction.
@@ -180,10 +180,11 @@ def _append_missing(
     if tail.truncated_seq:
         # Messages after those that were never removed may have been edited.
         kept = min(removed.after_seq for removed in uow.truncations.of_thread(thread_id))
-        _count_existing(uow, conversation, codec, rows[:kept])
+        _check_stored(uow, conversation, codec, rows[:kept])
         return 0
-    existing = _count_existing(uow, conversation, codec, rows) if tail.last_seq else 0
-    missing = rows[existing:]
+    if tail.last_seq:
+        _check_stored(uow, conversation, codec, rows)
+    missing = rows[tail.last_seq :]
     if missing or not tail.last_seq:
         batches = in_batches(missing, limit)
         uow.messages.insert(thread_id, tail.allocated_seq, (batch.rows for batch in batches))
@@ -196,20 +197,24 @@ def _append_missing(
     return len(missing)
 
 
-def _count_existing(
+def _check_stored(
     uow: UnitOfWork,
     conversation: Conversation,
     codec: MessageCodec[Message],
     rows: Sequence[NewMessage],
-) -> int:
-    """Return how many of the rows the thread has already; it must begin with them.
+) -> None:
+    """Check that a thread has the rows at its first seqs, but for those that were pruned.
 
     Compares the payload, not the column `metadata`, which the application may have edited.
+
+    Raises:
+        ConversationError: the thread contains another message there.
     """
-    if not rows:
-        return 0
-    stored = uow.messages.page(conversation.thread_id, after_seq=0, limit=len(rows))
-    for row, new, message in zip(stored, rows, conversation.messages, strict=False):
+    stored = uow.messages.page(
+        conversation.thread_id, after_seq=0, before_seq=len(rows) + 1, limit=None
+    )
+    for row in stored:
+        new, message = rows[row.seq - 1], conversation.messages[row.seq - 1]
         refuse_encrypted(row.payload, Place("payload", conversation.thread_id, row.seq))
         same = (row.role, row.payload) == (new.role, new.payload)
         if not same and not _is_older_form(codec, row.payload, message):
@@ -217,7 +222,6 @@ def _count_existing(
                 f"Thread {conversation.thread_id!r} already contains another conversation. "
                 "Use another thread_id."
             )
-    return len(stored)
 
 
 def _is_older_form(codec: MessageCodec[Message], payload: bytes, message: Message) -> bool:
