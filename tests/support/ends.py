@@ -12,6 +12,7 @@ from tests.support.databases import DATABASES, on_connection
 from tests.support.factories import (
     AssistantFactory,
     HitlRequestFactory,
+    ToolCallFactory,
     ToolResultFactory,
     UserFactory,
 )
@@ -173,8 +174,10 @@ async def fill(url: str) -> None:
     async with Checkpointer(url) as checkpointer:
         for thread_id in ("m", "M"):
             await checkpointer.claim_run(thread_id, "r")
-            factories = (UserFactory, AssistantFactory, ToolResultFactory)
-            await checkpointer.append(thread_id, [make(run_id="r") for make in factories])
+            # The result is the call's: other tests count the two ids up separately.
+            result = ToolResultFactory(tool_call_id="call", run_id="r")
+            call = AssistantFactory(content=[ToolCallFactory(id="call")], run_id="r")
+            await checkpointer.append(thread_id, [UserFactory(run_id="r"), call, result])
             await checkpointer.mark_run_complete(thread_id, "r")
             await checkpointer.claim_run(thread_id, "R")
         await checkpointer.fork("m", "z", after_run_id="r")
