@@ -503,7 +503,9 @@ class OwnedUnitOfWork(UnitOfWork):
 
     def __enter__(self) -> Self:
         """Begin the transaction."""
-        options = {WRITES_OPTION: self._writes, **(_SNAPSHOT if self.snapshot else {})}
+        options: dict[str, Any] = {WRITES_OPTION: self._writes}
+        if self.snapshot and not self._is_nested():
+            options |= _SNAPSHOT
         self.connection = self.session.connection(self._bind_arguments, execution_options=options)
         return self
 
@@ -518,6 +520,11 @@ class OwnedUnitOfWork(UnitOfWork):
                 _commit(self.session, self.connection)
         finally:
             self.session.close()  # rolls back an open transaction
+
+    def _is_nested(self) -> bool:
+        """Return True if the session is part of a transaction of its connection's, as in tests."""
+        bind = self.session.get_bind(**self._bind_arguments)
+        return isinstance(bind, Connection) and bind.in_transaction()
 
 
 class JoinedUnitOfWork(UnitOfWork):

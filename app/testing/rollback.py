@@ -132,6 +132,7 @@ class _OuterTransaction:
         methods["do_begin"] = self._begin
         methods["do_commit"] = self._commit
         methods["do_rollback"] = self._rollback
+        methods["set_isolation_level"] = self._keep_isolation_level
 
     def _begin(self, connection: PoolProxiedConnection) -> None:
         _execute(connection, f"SAVEPOINT {_SAVEPOINT}")
@@ -142,6 +143,9 @@ class _OuterTransaction:
     def _rollback(self, connection: PoolProxiedConnection) -> None:
         _execute(connection, f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         self._commit(connection)
+
+    def _keep_isolation_level(self, connection: object, level: str) -> None:
+        """Do nothing: drivers end the transaction in which the level is set."""
 
     def run(self) -> None:
         """Roll the transaction back."""

@@ -8,7 +8,7 @@ import pytest
 from langgraph.store.base import BaseStore
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from tests.support.ways import host_engine, sync_host_engine
 from threadlog import Checkpointer, SyncCheckpointer
@@ -111,6 +111,27 @@ def test_a_synchronous_session_that_rolls_back_undoes_its_own_rows_only(threadlo
             session.flush()
         with Session(engine) as session:
             assert session.scalars(select(Thread.thread_id)).all() == ["kept"]
+
+
+async def test_an_export_reads_the_transaction_and_does_not_end_it(threadlog_url: str) -> None:
+    """Else MySQL would commit it, and PostgreSQL's driver roll it back."""
+    async with rolled_back_engine(threadlog_url) as engine, Checkpointer(engine=engine) as log:
+        for length in (1, 2):
+            await log.append("t", [UserMessageFactory()])
+            lines = [line async for line in log.export(threads=["t"])]
+            assert sum(b'"type":"message"' in line for line in lines) == length
+
+
+def test_an_export_reads_the_transaction_of_a_connection(threadlog_url: str) -> None:
+    """SQLAlchemy's recipe for tests: sessions that join a transaction which is rolled back."""
+    engine = sync_host_engine(threadlog_url)
+    with engine.connect() as connection, connection.begin() as transaction:
+        factory = sessionmaker(connection, join_transaction_mode="create_savepoint")
+        with SyncCheckpointer(session_factory=factory) as log:
+            log.append("t", [UserMessageFactory()])
+            assert sum(b'"type":"message"' in line for line in log.export()) == 1
+        transaction.rollback()
+    engine.dispose()
 
 
 @pytest.mark.one_database
