@@ -27,7 +27,12 @@ from threadlog.cli.output import (
 )
 from threadlog.copying.copy import FaultKind, copy_database
 from threadlog.databases.urls import parse_url, show_url
-from threadlog.errors import ConversationError, InvalidInputError, ThreadOwnedError
+from threadlog.errors import (
+    ConversationError,
+    EncryptedRowError,
+    InvalidInputError,
+    ThreadOwnedError,
+)
 from threadlog.formats.transcript import FormatName, Unknown
 from threadlog.importing import (
     import_into,
@@ -198,7 +203,7 @@ async def _import(
             for item in items:
                 try:
                     await _import_item(checkpointer, name.stem, item, owner, reading, summary)
-                except (InvalidInputError, ThreadOwnedError) as error:
+                except (InvalidInputError, ThreadOwnedError, EncryptedRowError) as error:
                     summary.bad.append({"line": item.number, "reason": str(error)})
                     fault = in_one_line(f"{name}:{item.number}: {error}")
                     progress.console.print(Text(fault), soft_wrap=True)

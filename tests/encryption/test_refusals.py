@@ -1,5 +1,6 @@
 """Rows that cannot be decrypted are refused by name, and never read as something else."""
 
+import json
 import pickle
 import sys
 from collections.abc import Callable
@@ -276,6 +277,20 @@ def test_commands_name_the_encryption(sqlite_url: str, keys: Keys, tmp_path: Any
         assert result.exit_code != 0
         assert "is encrypted" in result.output + result.stderr
         assert "orrupt" not in result.output + result.stderr
+
+
+def test_import_reports_an_encrypted_thread_and_imports_the_other_lines(
+    sqlite_url: str, keys: Keys, tmp_path: Any
+) -> None:
+    with SyncCheckpointer(sqlite_url, encryption=keys.encryption()) as checkpointer:
+        checkpointer.append("t", [said()])
+    file = tmp_path / "file.jsonl"
+    line = '{"thread_id": "%s", "messages": [{"role": "user", "content": "other"}]}\n'
+    file.write_text("".join(line % thread_id for thread_id in ("t", "u")))
+    result = threadlog("import", str(file), "--url", sqlite_url, "--json")
+    assert result.exit_code == 1
+    counts = json.loads(result.stdout)
+    assert (counts["imported"], [bad["line"] for bad in counts["bad"]]) == (1, [1])
 
 
 def test_no_payload_in_plain_text_looks_encrypted() -> None:
