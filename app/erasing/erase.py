@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from sqlalchemy import Table
-from sqlalchemy.exc import IntegrityError
 
 from threadlog.encoding.namespaces import stored_prefixes
 from threadlog.encoding.validation import check_id, check_one_of, check_uuid
@@ -17,12 +16,12 @@ from threadlog.errors import (
     ErasureIncompleteError,
     InvalidIdError,
     InvalidInputError,
-    StorageError,
     ThreadHasForksError,
     ThreadReferencedError,
 )
 from threadlog.log.conditions import require_control
 from threadlog.log.owners import resolve_owner
+from threadlog.log.references import name_referring_table
 from threadlog.models import ALL_PARTS, CONTROL, GRAPH, MESSAGES, METADATA, SEARCH, STORE, tables
 from threadlog.models.part import SchemaPart
 from threadlog.repositories import UnitOfWork
@@ -221,7 +220,8 @@ class _Erasure:
             return
         self._visits[thread_id] += 1
         try:
-            found = self._run(transactions, partial(self._erase, thread_id))
+            with name_referring_table(transactions, thread_id, self._tables):
+                found = self._run(transactions, partial(self._erase, thread_id))
         except (ThreadHasForksError, ThreadReferencedError, ErasureIncompleteError) as error:
             self.left[thread_id] = error
             self.pending.pop()
@@ -236,12 +236,7 @@ class _Erasure:
             self._threads[thread_id] = None
 
     def _run(self, transactions: TransactionRunner, work: Callable[[UnitOfWork], _Found]) -> _Found:
-        """Run the transaction of a thread, or of memories, and translate its errors.
-
-        Raises:
-            ThreadReferencedError: a foreign key of the application's forbids it, also one that
-                is checked at the COMMIT.
-        """
+        """Run the transaction of a thread, or of memories."""
         lost = _Found()
 
         def attempt(uow: UnitOfWork) -> _Found:
@@ -255,22 +250,10 @@ class _Erasure:
             found.finished_at = uow.catalogue.now()
             return found
 
-        try:
-            if self._dry_run:
-                found = transactions.read(attempt)
-            else:
-                found = transactions.write(attempt, idempotent=True)
-        except StorageError as error:
-            cause = error.__cause__
-            if not isinstance(cause, IntegrityError) or not self.pending:
-                raise
-            names = [table.name for table in self._tables]
-            table = transactions.read(
-                lambda uow: transactions.backend.referring_table(uow, cause, names)
-            )
-            if not table:  # a trigger refused, on SQLite
-                raise
-            raise ThreadReferencedError(thread_id=self.pending[-1], table=table) from cause
+        if self._dry_run:
+            found = transactions.read(attempt)
+        else:
+            found = transactions.write(attempt, idempotent=True)
         self._finished_at = found.finished_at
         return found
 

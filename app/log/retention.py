@@ -6,13 +6,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
-from sqlalchemy.exc import IntegrityError
-
 from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id
 from threadlog.errors import InvalidInputError, ThreadReferencedError
 from threadlog.log.conditions import require_control
 from threadlog.log.reading import END_OF_THREAD
+from threadlog.log.references import name_referring_table
 from threadlog.log.results import PruneSummary
 from threadlog.models.tables import THREADS
 from threadlog.repositories import UnitOfWork
@@ -190,14 +189,10 @@ class Pruning:
             batch = _first_batch(rows)
             goes_on = len(batch) < len(rows)
             deletes_thread = self._keep_last is None and not goes_on
-            try:
-                if deletes_thread:
-                    uow.threads.delete_locked(thread_id, detach_forks=state.forks > 0)
-                else:
-                    uow.retention.delete_messages(thread_id, last_seq=batch[-1].seq)
-            except IntegrityError as error:
-                table = transactions.backend.referring_table(uow, error, [THREADS.name])
-                raise ThreadReferencedError(thread_id=thread_id, table=table) from error
+            if deletes_thread:
+                uow.threads.delete_locked(thread_id, detach_forks=state.forks > 0)
+            else:
+                uow.retention.delete_messages(thread_id, last_seq=batch[-1].seq)
             attempted = _Step(
                 messages=len(batch),
                 bytes=sum(row.size for row in batch),
@@ -207,7 +202,8 @@ class Pruning:
             )
             return attempted
 
-        return transactions.write(prune, idempotent=True)
+        with name_referring_table(transactions, thread_id, [THREADS]):
+            return transactions.write(prune, idempotent=True)
 
     def _count(self, thread_id: str, cutoff: datetime, uow: UnitOfWork) -> _Step:
         """Return what `_prune` would do with a thread, in all of its transactions."""

@@ -4,14 +4,13 @@ import json
 from datetime import UTC
 from typing import Any, get_args
 
-from sqlalchemy.exc import IntegrityError
-
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id, check_json_object, check_text
-from threadlog.errors import InvalidInputError, ThreadReferencedError
+from threadlog.errors import InvalidInputError
 from threadlog.log.conditions import check_claim, fence_of, lease_lost, require_control
 from threadlog.log.owners import resolve_owner, write_thread
+from threadlog.log.references import name_referring_table
 from threadlog.log.results import Claim, ThreadSummary
 from threadlog.models.tables import THREADS
 from threadlog.repositories import UnitOfWork
@@ -102,15 +101,12 @@ def delete_thread(
         nonlocal found
         # The thread also existed if an attempt found it whose COMMIT was lost.
         found = found and bool(uow.lost_commits)
-        try:
-            found = uow.threads.delete(thread_id, detach_forks=detach_forks) or found
-        except IntegrityError as error:
-            table = transactions.backend.referring_table(uow, error, [THREADS.name])
-            raise ThreadReferencedError(thread_id=thread_id, table=table) from error
+        found = uow.threads.delete(thread_id, detach_forks=detach_forks) or found
         return found
 
     check_id(thread_id)
-    return transactions.write(delete, idempotent=True)
+    with name_referring_table(transactions, thread_id, [THREADS]):
+        return transactions.write(delete, idempotent=True)
 
 
 def _key(after: ThreadSummary | str | None, order: ThreadOrder) -> ThreadKey | None:

@@ -13,11 +13,12 @@ from tests.log.test_application_keys import Base, Ticket
 from tests.retention.helpers import AGE, age, fill, messages, of_thread, payloads, rows
 from tests.search.helpers import assert_complete
 from tests.support.commits import lost_commits
-from tests.support.databases import engine_for, engines_of, on_connection, pools_of
+from tests.support.databases import engine_for, engines_of, execute, on_connection, pools_of
+from tests.support.matrix import on_each
 from tests.support.patience import patience
 from tests.support.seeds import FRESH
 from threadlog import Checkpointer, PruneSummary
-from threadlog.errors import CubepiSchemaUninitialized
+from threadlog.errors import CubepiSchemaUninitialized, ThreadReferencedError
 from threadlog.log import retention
 from threadlog.log.retention import Pruning
 from threadlog.messages import Message, TextContent, UserMessage
@@ -91,6 +92,29 @@ async def test_referenced_thread_is_left_out_and_the_run_goes_on(database_url: s
         assert len(await log.read("b")) == 4
         kept = await log.prune_older_than(AGE, keep_last=1)
         assert (kept.messages, kept.referenced) == (2, 0)
+
+
+@pytest.mark.parametrize("database_name", on_each(["sqlite", "postgres"]))
+async def test_thread_whose_foreign_key_is_checked_at_the_commit_is_left_out(full_url: str) -> None:
+    """Django creates all of its keys so."""
+    async with Checkpointer(full_url) as log:
+        for thread_id in ("a", "b", "c"):
+            await log.append(thread_id, messages("u"))
+        await execute(
+            full_url,
+            "CREATE TABLE test_late (thread_id varchar(255) REFERENCES cubepi_threads "
+            "DEFERRABLE INITIALLY DEFERRED)",
+        )
+        try:
+            await execute(full_url, "INSERT INTO test_late VALUES ('b')")
+            await age(full_url)
+            found = await log.prune_older_than(AGE)
+            assert (found.threads, found.referring_tables) == (2, ("test_late",))
+            with pytest.raises(ThreadReferencedError) as caught:
+                await log.delete_thread("b")
+            assert (caught.value.table, len(await log.read("b"))) == ("test_late", 1)
+        finally:
+            await execute(full_url, "DROP TABLE test_late")
 
 
 async def test_long_thread_goes_in_several_transactions_that_end_before_a_user_message(
