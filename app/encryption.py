@@ -18,6 +18,7 @@ from threadlog.errors import (
     ConfigurationError,
     DecryptionError,
     EncryptedRowError,
+    InvalidInputError,
     KeyForgottenError,
     MissingExtraError,
     PlainRowError,
@@ -261,6 +262,16 @@ def from_json(value: Any) -> bytes | None:
         return b64decode(text, validate=True)
     except ValueError:
         return _FORMAT  # is refused as truncated
+
+
+def check_is_plain(value: object, what: str) -> None:
+    """Check that a new JSON value could not be taken for an encrypted one.
+
+    Raises:
+        InvalidInputError: it could; threadlog would refuse to read it.
+    """
+    if from_json(value) is not None:
+        raise InvalidInputError(f"{what} has the key {_MEMBER!r} of encrypted values. Rename it.")
 
 
 def refuse_encrypted(stored: bytes | None, place: Place) -> None:

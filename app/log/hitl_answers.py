@@ -7,7 +7,7 @@ from typing import Any
 from threadlog.encoding.json_value import to_json_value
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_ids
-from threadlog.encryption import Place, from_json, refuse_encrypted
+from threadlog.encryption import Place, check_is_plain, from_json, refuse_encrypted
 from threadlog.errors import CheckpointCorruptionError
 from threadlog.log.conditions import check_claim, check_held, fence_of, lease_lost
 from threadlog.log.owners import write_thread
@@ -40,6 +40,7 @@ def save_hitl_answer(
     _check(thread_id, run_id, claim)
     check_id(question_id, "question_id")
     value = to_json_value(answer, "answer")
+    check_is_plain(value, "answer")
     encrypted = transactions.facts.encryption is not None
     check_size(value, "answer", transactions.statement_limit, encrypted=encrypted)
     write_thread(transactions, thread_id, owner, save, claim=claim)

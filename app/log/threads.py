@@ -7,6 +7,7 @@ from typing import Any, get_args
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.times import from_epoch
 from threadlog.encoding.validation import check_count, check_id, check_json_object, check_text
+from threadlog.encryption import check_is_plain
 from threadlog.errors import InvalidInputError
 from threadlog.log.conditions import check_claim, fence_of, lease_lost, require_control
 from threadlog.log.owners import resolve_owner, write_thread
@@ -53,6 +54,7 @@ def merge_extra(
     merged = {**stored, **extra}
     if json.dumps(merged, sort_keys=True) == json.dumps(stored, sort_keys=True):
         return  # compared as text, since True equals 1
+    check_is_plain(merged, "extra")
     check_size(merged, "extra", limit, encrypted=uow.encryption is not None)
     uow.threads.write_extra(thread_id, merged)
 

@@ -14,13 +14,14 @@ from tests.cli.helpers import threadlog
 from tests.encryption.keys import Keys, change, stored
 from tests.encryption.test_storing import MARKER, assert_filled, fill, said
 from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.encryption import Encryption
+from threadlog.encryption import Encryption, Place, to_json
 from threadlog.errors import (
     CheckpointCorruptionError,
     ConfigurationError,
     DecryptionError,
     EncryptedRowError,
     EncryptionError,
+    InvalidInputError,
     KeyForgottenError,
     MissingExtraError,
     PlainRowError,
@@ -291,6 +292,27 @@ def test_import_reports_an_encrypted_thread_and_imports_the_other_lines(
     assert result.exit_code == 1
     counts = json.loads(result.stdout)
     assert (counts["imported"], [bad["line"] for bad in counts["bad"]]) == (1, [1])
+
+
+@pytest.mark.parametrize("is_encrypted", [False, True])
+def test_values_that_look_encrypted_are_not_stored(
+    sqlite_url: str, keys: Keys, *, is_encrypted: bool
+) -> None:
+    """Else a person could answer so that the answer can never be read."""
+    value = to_json(keys.encryption().encrypt(b"1", keys.key_id(None), Place("answer", "t")))
+    encryption = keys.encryption() if is_encrypted else None
+    with SyncCheckpointer(sqlite_url, encryption=encryption) as checkpointer:
+        with pytest.raises(InvalidInputError, match=r"answer has the key 'threadlog\.encrypted'"):
+            checkpointer.save_hitl_answer("t", "q", value)
+        with pytest.raises(InvalidInputError, match=r"extra has the key 'threadlog\.encrypted'"):
+            checkpointer.save_extra("t", value)
+        nested = {"a": value, "threadlog.encrypted": "no"}
+        checkpointer.save_hitl_answer("t", "q", nested)
+        checkpointer.save_extra("t", nested)
+        assert checkpointer.load_hitl_answer("t", "q") == nested
+        data = checkpointer.load("t")
+        assert data is not None
+        assert data.extra == nested
 
 
 def test_no_payload_in_plain_text_looks_encrypted() -> None:
