@@ -333,6 +333,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             ThreadNotFoundError: one of `threads` does not exist.
             InvalidInputError: memories are requested in the scope of an owner: they have none.
             CheckpointCorruptionError: a message cannot be read, for another format than ``jsonl``.
+            EncryptionError: a value cannot be decrypted; its thread and those after it are missing.
         """
         with Export(threads, owner, memories, format) as running:
             while await self._read(running.step):
