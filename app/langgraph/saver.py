@@ -174,10 +174,11 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         """
         client = self._opened()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        if client.joins_inserts:
+        token = self._token_for(row.thread_id)
+        if client.joins_inserts and token is None:
             self._write_statement(put_checkpoint, row, blobs)
         else:
-            self._write(put_checkpoint, row, blobs)
+            self._write(put_checkpoint, row, blobs, token)
         return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
 
     async def aput(
@@ -190,10 +191,11 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         """See `put`."""
         client = self._async_client()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        if client.joins_inserts:
+        token = self._token_for(row.thread_id)
+        if client.joins_inserts and token is None:
             await client.write_statement(put_checkpoint, row, blobs)
         else:
-            await client.write(put_checkpoint, row, blobs)
+            await client.write(put_checkpoint, row, blobs, token)
         return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
 
     def put_writes(
@@ -217,7 +219,11 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         self._opened()
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
-        self._write_statement(put_writes, *key, rows)
+        token = self._token_for(key[0])
+        if token is None:
+            self._write_statement(put_writes, *key, rows)
+        else:
+            self._write(put_writes, *key, rows, token)
 
     async def aput_writes(
         self,
@@ -230,7 +236,15 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         client = self._async_client()
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
-        await client.write_statement(put_writes, *key, rows)
+        token = self._token_for(key[0])
+        if token is None:
+            await client.write_statement(put_writes, *key, rows)
+        else:
+            await client.write(put_writes, *key, rows, token)
+
+    def _token_for(self, thread_id: str) -> int | None:
+        """Return the token of a thread's owner for a write to it; None without ownership."""
+        return None
 
     # --- Reading ---------------------------------------------------------------------
 
@@ -444,7 +458,8 @@ class Saver(Facade, BaseCheckpointSaver[str]):
 class OwningSaver(Saver):
     """A saver whose writes are those of a thread's owner; see `Saver.claim_write_ownership`.
 
-    It uses the connections of the saver that claimed, and works as long as that one is open.
+    It uses the connections of the saver that claimed, and works as long as that one is open. With
+    each `put` and `put_writes` one statement more checks the owner, in the same transaction.
     """
 
     def __init__(
@@ -458,59 +473,7 @@ class OwningSaver(Saver):
         super().__init__(client=client, serde=serde)
         self._thread_id, self._token = thread_id, token
 
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """See `Saver.put`; one statement more checks the owner, in the same transaction."""
-        self._opened()
-        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        self._write(put_checkpoint, row, blobs, self._token_for(row.thread_id))
-        return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
-
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """See `put`."""
-        client = self._async_client()
-        row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
-        await client.write(put_checkpoint, row, blobs, self._token_for(row.thread_id))
-        return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
-
-    def put_writes(
-        self,
-        config: RunnableConfig,
-        writes: Sequence[tuple[str, Any]],
-        task_id: str,
-        task_path: str = "",
-    ) -> None:
-        """See `Saver.put_writes`; one statement more checks the owner, in a transaction."""
-        self._opened()
-        key = checkpoint_of_writes(config)
-        rows = encode_writes(self.serde, writes, task_id, task_path)
-        self._write(put_writes, *key, rows, self._token_for(key[0]))
-
-    async def aput_writes(
-        self,
-        config: RunnableConfig,
-        writes: Sequence[tuple[str, Any]],
-        task_id: str,
-        task_path: str = "",
-    ) -> None:
-        """See `put_writes`."""
-        client = self._async_client()
-        key = checkpoint_of_writes(config)
-        rows = encode_writes(self.serde, writes, task_id, task_path)
-        await client.write(put_writes, *key, rows, self._token_for(key[0]))
-
-    def _token_for(self, thread_id: str) -> int:
+    def _token_for(self, thread_id: str) -> int | None:
         """Return the token for a write to a thread.
 
         Raises:
