@@ -6,32 +6,24 @@ start a server whose commits are durable. --owners 1000 makes it shorter.
 Also erases one thread of 100,000 messages, which is locked for as long as its transaction takes.
 """
 
-import argparse
 import asyncio
-import tempfile
 import time
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
 
 from sqlalchemy import Connection, insert
 
-from benchmarks.many_owners import MANY, fill, fill_thread, owner_name
-from tests.support.databases import create_schema, fresh_database, on_connection
-from tests.support.servers.products import MARIADB, MYSQL, POSTGRES
-from tests.support.servers.server import running_server
+from benchmarks.many_owners import LONG, chosen_database, fill, fill_thread, owner_name
+from tests.support.databases import create_schema, on_connection
 from threadlog import Checkpointer
 from threadlog.erasing import OwnerErasure
 from threadlog.models import CONTROL, MESSAGES
 from threadlog.models.tables import OWNERS
 
-_SERVERS: Final = {"mysql": MYSQL, "postgres": POSTGRES, "mariadb": MARIADB}
-_LONG: Final = 100_000
-
 
 def _fill(connection: Connection, owners: int) -> None:
     fill(connection, owners)
-    fill_thread(connection, "long", _LONG, datetime.now(UTC).replace(microsecond=0))
+    fill_thread(connection, "long", LONG, datetime.now(UTC).replace(microsecond=0))
     connection.execute(insert(OWNERS), {"thread_id": "long", "owner": "long"})
 
 
@@ -57,19 +49,8 @@ async def measure(url: str, owners: int) -> None:
 
 def main() -> None:
     """Measure on one database."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.erasure")
-    parser.add_argument("--database", choices=["sqlite", *_SERVERS], default="sqlite")
-    parser.add_argument("--owners", type=int, default=MANY)
-    options = parser.parse_args()
-    if options.database == "sqlite":
-        with tempfile.TemporaryDirectory(prefix="threadlog-bench-") as folder:
-            asyncio.run(measure(f"sqlite:///{folder}/threadlog.db", options.owners))
-        return
-    with (
-        running_server(_SERVERS[options.database], durable=True) as server,
-        fresh_database(server.url) as url,
-    ):
-        asyncio.run(measure(url, options.owners))
+    with chosen_database("python -m benchmarks.erasure") as (url, owners):
+        asyncio.run(measure(url, owners))
 
 
 if __name__ == "__main__":

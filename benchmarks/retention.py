@@ -7,10 +7,8 @@ Also prunes one thread of 100,000 messages. The time of a transaction is that fr
 statement until its connection is returned, at least as long as the thread is locked.
 """
 
-import argparse
 import asyncio
 import resource
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,16 +20,12 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
-from benchmarks.many_owners import MANY, OLD, fill, fill_thread
-from tests.support.databases import create_schema, engines_of, fresh_database, on_connection
-from tests.support.servers.products import MARIADB, MYSQL, POSTGRES
-from tests.support.servers.server import running_server
+from benchmarks.many_owners import LONG, OLD, chosen_database, fill, fill_thread
+from tests.support.databases import create_schema, engines_of, on_connection
 from threadlog import Checkpointer
 from threadlog.models import CONTROL, MESSAGES
 
-_SERVERS: Final = {"mysql": MYSQL, "postgres": POSTGRES, "mariadb": MARIADB}
 _AGE: Final = timedelta(days=90)
-_LONG: Final = 100_000
 
 
 @dataclass
@@ -70,7 +64,7 @@ async def measure(url: str, owners: int) -> None:
     print(f"filled in {time.perf_counter() - began:.0f} s", flush=True)
     await _prune(url, f"a tenth of the messages of {owners:,} owners")
     await asyncio.to_thread(_in_process, _fill_long, url)
-    await _prune(url, f"a thread of {_LONG:,} messages")
+    await _prune(url, f"a thread of {LONG:,} messages")
 
 
 def _in_process(work: Callable[..., None], *args: object) -> None:
@@ -88,7 +82,7 @@ def _fill(url: str, owners: int) -> None:
 
 def _fill_long(url: str) -> None:
     old = datetime.now(UTC).replace(microsecond=0) - OLD
-    asyncio.run(on_connection(url, partial(fill_thread, thread_id="long", length=_LONG, time=old)))
+    asyncio.run(on_connection(url, partial(fill_thread, thread_id="long", length=LONG, time=old)))
 
 
 def _peak() -> int:
@@ -121,19 +115,8 @@ async def _prune(url: str, name: str) -> None:
 
 def main() -> None:
     """Measure on one database."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.retention")
-    parser.add_argument("--database", choices=["sqlite", *_SERVERS], default="sqlite")
-    parser.add_argument("--owners", type=int, default=MANY)
-    options = parser.parse_args()
-    if options.database == "sqlite":
-        with tempfile.TemporaryDirectory(prefix="threadlog-bench-") as folder:
-            asyncio.run(measure(f"sqlite:///{folder}/threadlog.db", options.owners))
-        return
-    with (
-        running_server(_SERVERS[options.database], durable=True) as server,
-        fresh_database(server.url) as url,
-    ):
-        asyncio.run(measure(url, options.owners))
+    with chosen_database("python -m benchmarks.retention") as (url, owners):
+        asyncio.run(measure(url, owners))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Final
 from threadlog.databases.base import Backend
 from threadlog.errors import CubepiSchemaError, CubepiSchemaMismatch
 from threadlog.models import MESSAGES, SchemaPart, Thread
-from threadlog.models.dialects.ddl import WAITING_INDEX
+from threadlog.models.dialects.ddl import PARENT_INDEX, WAITING_INDEX
 from threadlog.models.dialects.names import MYSQL
 from threadlog.repositories import UnitOfWork
 from threadlog.schema import mysql_layout, postgres_layout
@@ -20,11 +20,12 @@ _LAYOUT_CHECKS: Final[dict[str, Callable[[SchemaPart], list[tuple[str, Check]]]]
     "postgresql": postgres_layout.layout_checks,
 }
 
-# The only indexes of the message log that are checked, with the listing that needs each: the
-# framework's migrations create the others with the tables.
-_LISTINGS: Final = {
-    "ix_cubepi_threads_recent": "recent threads",
-    WAITING_INDEX: "threads that wait for a person",
+# The only indexes of the message log that are checked, with what needs each: the framework's
+# migrations create the others with the tables.
+_NEEDED_BY: Final = {
+    "ix_cubepi_threads_recent": "listing recent threads",
+    WAITING_INDEX: "listing threads that wait for a person",
+    PARENT_INDEX: "deleting a thread",
 }
 
 
@@ -84,7 +85,10 @@ def _is_of_another_version(uow: UnitOfWork, part: SchemaPart) -> bool:
 def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
     existing = uow.catalogue.tables(part)
     if part is MESSAGES:
-        wanted = [(Thread.__tablename__, index) for index in _LISTINGS]
+        # MySQL indexes the foreign key of forks itself.
+        has_parent_index = uow.dialect not in MYSQL
+        names = [name for name in _NEEDED_BY if name != PARENT_INDEX or has_parent_index]
+        wanted = [(Thread.__tablename__, name) for name in names]
     else:
         wanted = sorted(
             (table.name, str(index.name))
@@ -98,14 +102,16 @@ def _indexes(uow: UnitOfWork, part: SchemaPart) -> Iterator[CheckResult]:
         if index not in uow.catalogue.indexes(table)
     ]
     if wanted:
-        listings = f"{' and '.join(_LISTINGS)} are there."
         message = f"All indexes{PART_SUFFIX[part.name]} are there."
-        yield from faults or [CheckResult("index", "ok", listings if part is MESSAGES else message)]
+        if part is MESSAGES:
+            *others, last = (index for _, index in wanted)
+            message = f"{', '.join(others)} and {last} are there."
+        yield from faults or [CheckResult("index", "ok", message)]
 
 
 def _index_fault(uow: UnitOfWork, part: SchemaPart, table: str, index: str) -> CheckResult:
-    listed = _LISTINGS.get(index)
-    slow = f"listing {listed} reads" if listed else "queries that need it read"
+    needed_by = _NEEDED_BY.get(index)
+    slow = f"{needed_by} reads" if needed_by else "queries that need it read"
     return CheckResult(
         "index",
         "warning",

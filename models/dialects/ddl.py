@@ -21,6 +21,9 @@ TABLE_OPTIONS: Final[dict[str, Any]] = {
 METADATA_INDEX: Final = "ix_cubepi_messages_metadata_gin"
 """PostgreSQL's index of all keys and values in messages' metadata."""
 
+PARENT_INDEX: Final = "ix_cubepi_threads_parent"
+"""The index of the threads that are forks, on PostgreSQL and SQLite."""
+
 WAITING_INDEX: Final = "ix_cubepi_threads_waiting"
 """The index of the threads with a question that waits for a person."""
 
@@ -52,13 +55,13 @@ def metadata_index(table: str) -> str:
     return f"CREATE INDEX {METADATA_INDEX} ON {table} USING gin (metadata jsonb_path_ops)"
 
 
-def _parent_index(table: str) -> str:
+def parent_index(table: str) -> str:
     """Return the statement that creates the index of the few threads that are forks.
 
     For PostgreSQL and SQLite: MySQL and MariaDB index a foreign key automatically.
     """
     where = "WHERE parent_thread_id IS NOT NULL"
-    return f"CREATE INDEX ix_cubepi_threads_parent ON {table} (parent_thread_id) {where}"
+    return f"CREATE INDEX {PARENT_INDEX} ON {table} (parent_thread_id) {where}"
 
 
 # MySQL has no partial index, and its JSON no index but one of an expression; MariaDB has none of
@@ -106,8 +109,8 @@ def _create_waiting_index(element: _WaitingIndex, compiler: DDLCompiler, **_: An
 
 
 _on_threads = [
-    *_after_create("postgresql", [_parent_index(_TABLE)])["listeners"],
-    *_after_create("sqlite", [_parent_index(_TABLE)])["listeners"],
+    *_after_create("postgresql", [parent_index(_TABLE)])["listeners"],
+    *_after_create("sqlite", [parent_index(_TABLE)])["listeners"],
     ("after_create", _WaitingIndex()),
 ]
 

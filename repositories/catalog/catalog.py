@@ -25,7 +25,12 @@ from sqlalchemy import table as table_clause
 from sqlalchemy.schema import CreateColumn, CreateIndex
 
 from threadlog.models import PARTITION_COUNT, SchemaPart
-from threadlog.models.dialects.ddl import WAITING_INDEX, waiting_index
+from threadlog.models.dialects.ddl import (
+    PARENT_INDEX,
+    WAITING_INDEX,
+    parent_index,
+    waiting_index,
+)
 from threadlog.models.dialects.names import MYSQL, schema_of
 from threadlog.models.dialects.time import utc_now
 from threadlog.repositories.base import Repository
@@ -254,9 +259,11 @@ class CatalogueRepository(Repository):
         return f"GRANT {', '.join(rights)} ON {table} TO {account}"
 
     def index_statement(self, part: SchemaPart, table: str, name: str) -> str:
-        """Return the statement that creates an index of the models, or that of waiting threads."""
+        """Return the statement that creates an index, also one that is not in the metadata."""
         if name == WAITING_INDEX:
             return waiting_index(table, self.uow.dialect)
+        if name == PARENT_INDEX:
+            return parent_index(table)
         indexes = part.metadata.tables[table].indexes
         (index,) = (index for index in indexes if index.name == name)
         return str(CreateIndex(index).compile(dialect=self.uow.connection.dialect))

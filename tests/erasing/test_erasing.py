@@ -136,9 +136,9 @@ async def test_erase_owner_erases_own_forks_first_and_leaves_others(log: Checkpo
     await fork(log, "0-fork", "deep")
     await append(log, "b", "bob")
     await append(log, "nobodys")
-    before = await on_connection(str(log.client.url), rows)  # type: ignore[union-attr]
+    before = await on_connection(str(log.client.url), rows)  # type: ignore[union-attr]  # a client of a URL
     counted = await log.erase_owner("alice", dry_run=True)
-    assert await on_connection(str(log.client.url), rows) == before  # type: ignore[union-attr]
+    assert await on_connection(str(log.client.url), rows) == before  # type: ignore[union-attr]  # a client of a URL
     erased = await log.erase_owner("alice")
     assert erased.thread_ids == counted.thread_ids == ("deep", "0-fork", "z-fork", "a")
     assert erased.rows == counted.rows

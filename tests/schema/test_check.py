@@ -73,6 +73,26 @@ async def test_a_good_sqlite_database_is_ok(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("index", "slow"),
+    [
+        ("ix_cubepi_threads_waiting", "listing threads that wait for a person"),
+        ("ix_cubepi_threads_parent", "deleting a thread"),
+    ],
+)
+async def test_an_index_that_sqlite_lacks_is_reported_and_created(
+    sqlite_url: str, index: str, slow: str
+) -> None:
+    async with Checkpointer(sqlite_url):
+        pass
+    await execute(sqlite_url, f"DROP INDEX {index}")
+    (fault,) = [found for found in await check_database(sqlite_url) if found.status != "ok"]
+    assert fault.message == f"{index} is missing: {slow} reads the whole of cubepi_threads."
+    assert fault.remedy is not None
+    await execute(sqlite_url, fault.remedy)
+    assert {found.status for found in await check_database(sqlite_url)} == {"ok"}
+
+
+@pytest.mark.parametrize(
     ("harm", "status", "check", "told"),
     [
         (

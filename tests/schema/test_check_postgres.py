@@ -111,6 +111,12 @@ async def test_a_good_database_is_ok(postgres_url: str) -> None:
             "ix_cubepi_threads_waiting is missing",
         ),
         (
+            ["DROP INDEX ix_cubepi_threads_parent"],
+            "warning",
+            "index",
+            "ix_cubepi_threads_parent is missing: deleting a thread reads",
+        ),
+        (
             [
                 (
                     "ALTER TABLE cubepi_threads "
