@@ -130,15 +130,17 @@ async def test_rows_of_an_owner_without_the_threads_row_are_erased(full_url: str
     assert {name for name, each in found.items() if each} == {"threadlog_store"}
 
 
-async def test_erase_owner_erases_own_forks_first_and_leaves_others(log: Checkpointer) -> None:
+async def test_erase_owner_erases_own_forks_first_and_leaves_others(
+    log: Checkpointer, full_url: str
+) -> None:
     await append(log, "a", "alice")
     await fork(log, "a", "0-fork", "z-fork")
     await fork(log, "0-fork", "deep")
     await append(log, "b", "bob")
     await append(log, "nobodys")
-    before = await on_connection(str(log.client.url), rows)  # type: ignore[union-attr]  # a client of a URL
+    before = await on_connection(full_url, rows)
     counted = await log.erase_owner("alice", dry_run=True)
-    assert await on_connection(str(log.client.url), rows) == before  # type: ignore[union-attr]  # a client of a URL
+    assert await on_connection(full_url, rows) == before
     erased = await log.erase_owner("alice")
     assert erased.thread_ids == counted.thread_ids == ("deep", "0-fork", "z-fork", "a")
     assert erased.rows == counted.rows
