@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.support.counting import StatementCount, statement_count
-from tests.support.databases import DATABASES, INNODB, NAMED, SERVERS
+from tests.support.databases import DATABASES, INNODB, NAMED, SERVERS, fresh_database
 from tests.support.ends import PAIRS, RING, Ends
 from tests.support.fixtures import mongodb_fixtures, product_fixtures, redis_fixtures
 from tests.support.matrix import FULL, MARKS, is_left_out, mark_databases, on_each, ways
@@ -70,6 +70,18 @@ globals().update(redis_fixtures())
 def database_name(request: pytest.FixtureRequest) -> str:
     """Return the name of each kind of database of the run."""
     return str(request.param)
+
+
+@pytest.fixture(scope="module", params=on_each(DATABASES))
+def module_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Yield the URL of an empty database of each kind, for all tests of a module."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('module')}/threadlog.db"
+        return
+    with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
+        yield url
 
 
 @pytest.fixture

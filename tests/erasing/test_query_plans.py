@@ -1,7 +1,6 @@
 """How databases find the rows of an owner and of a thread: by an index, in every table."""
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, Final
 from uuid import uuid4
@@ -12,13 +11,10 @@ from sqlalchemy.engine import make_url
 
 from tests.erasing.contents import TABLES, fill, row_of
 from tests.support.databases import (
-    DATABASES,
     create_schema,
     engines_of,
-    fresh_database,
     on_connection,
 )
-from tests.support.matrix import on_each
 from tests.support.plans import Plan, analyze, explain, recorded
 from threadlog import Checkpointer
 from threadlog.models import ALL_PARTS
@@ -44,14 +40,10 @@ async def _create(url: str) -> str:
     return url
 
 
-@pytest.fixture(scope="module", params=on_each(DATABASES))
-def many_url(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[str]:
-    """Yield the URL of a database with many threads in all parts."""
-    if request.param == "sqlite":
-        yield asyncio.run(_create(f"sqlite:///{tmp_path_factory.mktemp('many')}/threadlog.db"))
-        return
-    with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
-        yield asyncio.run(_create(url))
+@pytest.fixture(scope="module")
+def many_url(module_url: str) -> str:
+    """Return the URL of a database with many threads in all parts."""
+    return asyncio.run(_create(module_url))
 
 
 def _plans(sent: Any, connection: Connection) -> list[Plan]:

@@ -1,8 +1,6 @@
 """How databases find the threads that wait for a person: 21 of 50,000."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -14,21 +12,16 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    literal_column,
     select,
-    union_all,
 )
 from sqlalchemy.orm import Session
 
 from tests.support.databases import (
-    DATABASES,
     create_schema,
-    engine_for,
     engines_of,
-    fresh_database,
     on_connection,
 )
-from tests.support.matrix import on_each
+from tests.support.many_rows import digits, fill_by, numbers
 from tests.support.plans import Sent, analyze, explain, recorded, rows_read
 from threadlog import Checkpointer
 from threadlog.models import Thread
@@ -40,9 +33,7 @@ _WAITING: Final = [f"t{number}" for number in range(0, _THREADS, 2_400)]
 
 
 def _fill(connection: Connection) -> None:
-    digit = union_all(*(select(literal_column(str(d)).label("d")) for d in range(10))).cte("digit")
-    places = [digit.alias(f"place{place}") for place in range(5)]
-    number: Any = sum(each.c.d * 10**place for place, each in enumerate(places))
+    number = numbers(digits(), 5)
     thread = literal("t").concat(cast(number, String(9)))
     question = literal({"question_id": "q"}, THREADS.c.pending_request.type)
     rows = select(thread, case((number % 2_400 == 0, question))).where(number < _THREADS)
@@ -51,22 +42,14 @@ def _fill(connection: Connection) -> None:
 
 async def _create(url: str) -> str:
     await on_connection(url, create_schema)
-    engine = engine_for(url, enable_from_linting=False)  # numbers are a product of digits
-    async with engine.begin() as connection:
-        await connection.run_sync(_fill)
-    await engine.dispose()
+    await fill_by(url, _fill)
     return url
 
 
-@pytest.fixture(scope="module", params=on_each(DATABASES))
-def many_url(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[str]:
-    """Yield the URL of a database with many threads, of which few wait."""
-    if request.param == "sqlite":
-        folder: Path = tmp_path_factory.mktemp("many")
-        yield asyncio.run(_create(f"sqlite:///{folder}/threadlog.db"))
-        return
-    with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
-        yield asyncio.run(_create(url))
+@pytest.fixture(scope="module")
+def many_url(module_url: str) -> str:
+    """Return the URL of a database with many threads, of which few wait."""
+    return asyncio.run(_create(module_url))
 
 
 async def _pages(url: str, **options: Any) -> tuple[list[str], Sent]:

@@ -1,9 +1,7 @@
 """How databases find an owner's threads among 100,000 of 10,000 owners."""
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -14,20 +12,15 @@ from sqlalchemy import (
     cast,
     insert,
     literal,
-    literal_column,
     select,
-    union_all,
 )
 
 from tests.support.databases import (
-    DATABASES,
     create_schema,
-    engine_for,
     engines_of,
-    fresh_database,
     on_connection,
 )
-from tests.support.matrix import on_each
+from tests.support.many_rows import digits, fill_by, numbers
 from tests.support.plans import Plan, analyze, explain, recorded, rows_read
 from threadlog import Checkpointer
 from threadlog.models import CONTROL, MESSAGES
@@ -39,9 +32,7 @@ _INDEX: Final = "ix_threadlog_owners_owner"
 
 def _fill(connection: Connection) -> None:
     """Store the threads, ten of each owner; every 97th of all waits for an answer."""
-    digit = union_all(*(select(literal_column(str(d)).label("d")) for d in range(10))).cte("digit")
-    places = [digit.alias(f"place{place}") for place in range(5)]
-    number: Any = sum(each.c.d * 10**place for place, each in enumerate(places))
+    number = numbers(digits(), 5)
     thread = literal("t").concat(cast(number, String(9)))
     owner = literal("o").concat(cast(number % _OWNERS, String(9)))
     question = literal({"question_id": "q"}, THREADS.c.pending_request.type)
@@ -54,23 +45,15 @@ def _fill(connection: Connection) -> None:
 async def _create(url: str) -> str:
     for part in (MESSAGES, CONTROL):
         await on_connection(url, partial(create_schema, part=part))
-    engine = engine_for(url, enable_from_linting=False)  # numbers are a product of digits
-    async with engine.begin() as connection:
-        await connection.run_sync(_fill)
-    await engine.dispose()
+    await fill_by(url, _fill)
     await on_connection(url, lambda connection: analyze(connection, THREADS.name, OWNERS.name))
     return url
 
 
-@pytest.fixture(scope="module", params=on_each(DATABASES))
-def many_url(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[str]:
-    """Yield the URL of a database with many threads."""
-    if request.param == "sqlite":
-        folder: Path = tmp_path_factory.mktemp("many")
-        yield asyncio.run(_create(f"sqlite:///{folder}/threadlog.db"))
-        return
-    with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
-        yield asyncio.run(_create(url))
+@pytest.fixture(scope="module")
+def many_url(module_url: str) -> str:
+    """Return the URL of a database with many threads."""
+    return asyncio.run(_create(module_url))
 
 
 OF_OWNER: Final[list[dict[str, Any]]] = [

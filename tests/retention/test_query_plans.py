@@ -1,7 +1,6 @@
 """How databases find what is old among 10,000 threads of 1,000 owners."""
 
 import asyncio
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -15,21 +14,16 @@ from sqlalchemy import (
     cast,
     insert,
     literal,
-    literal_column,
     select,
-    union_all,
 )
 
 from tests.retention.helpers import AGE
 from tests.support.databases import (
-    DATABASES,
     create_schema,
-    engine_for,
     engines_of,
-    fresh_database,
     on_connection,
 )
-from tests.support.matrix import on_each
+from tests.support.many_rows import digits, fill_by, numbers
 from tests.support.plans import Plan, Sent, analyze, explain, recorded, rows_read
 from threadlog import Checkpointer
 from threadlog.log import retention
@@ -43,10 +37,8 @@ _OLD: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 def _fill(connection: Connection) -> None:
     """Store threads of five messages, of which every tenth is old, ten of each owner."""
-    digits: list[Any] = [select(literal_column(str(d)).label("d")) for d in range(10)]
-    digit = union_all(*digits).cte("digit")
-    places = [digit.alias(f"place{place}") for place in range(4)]
-    number: Any = sum(each.c.d * 10**place for place, each in enumerate(places))
+    digit = digits()
+    number = numbers(digit, 4)
     thread = literal("t").concat(cast(number, String(9)))
     owner = literal("o").concat(cast(number % _OWNERS, String(9)))
     time = of.THREADS.c.updated_at.type
@@ -66,23 +58,16 @@ def _fill(connection: Connection) -> None:
 async def _create(url: str) -> str:
     for part in (MESSAGES, CONTROL, SEARCH):
         await on_connection(url, partial(create_schema, part=part))
-    engine = engine_for(url, enable_from_linting=False)  # numbers are a product of digits
-    async with engine.begin() as connection:
-        await connection.run_sync(_fill)
-    await engine.dispose()
+    await fill_by(url, _fill)
     names = [table.name for table in (of.THREADS, of.OWNERS, of.MESSAGES, of.RUNS)]
     await on_connection(url, lambda connection: analyze(connection, *names))
     return url
 
 
-@pytest.fixture(scope="module", params=on_each(DATABASES))
-def many_url(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[str]:
-    """Yield the URL of a database with many threads."""
-    if request.param == "sqlite":
-        yield asyncio.run(_create(f"sqlite:///{tmp_path_factory.mktemp('many')}/threadlog.db"))
-        return
-    with fresh_database(request.getfixturevalue(f"{request.param}_server_url")) as url:
-        yield asyncio.run(_create(url))
+@pytest.fixture(scope="module")
+def many_url(module_url: str) -> str:
+    """Return the URL of a database with many threads."""
+    return asyncio.run(_create(module_url))
 
 
 async def _sent(url: str, *, steps: int = 1, **options: Any) -> Sent:
