@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_session
@@ -13,7 +13,6 @@ from threadlog.encoding.validation import check_count, check_id
 from threadlog.encryption import Encryption
 from threadlog.erasing import Erased, Forks, NamespacePrefix, OwnerErasure, erase
 from threadlog.errors import ConfigurationError, ThreadlogError
-from threadlog.exporting import Export, ExportFormat
 from threadlog.log import (
     forks,
     hitl_answers,
@@ -51,6 +50,10 @@ from threadlog.runtime.client import (
 from threadlog.runtime.transactions import Operation, ping
 from threadlog.schema.opening import open_client, verify_log, with_encryption
 from threadlog.scoped_client import ScopedClient
+
+if TYPE_CHECKING:
+    from threadlog.exporting import ExportFormat
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -301,7 +304,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         threads: Sequence[str] | None = None,
         owner: str | None = None,
         memories: Sequence[Sequence[str]] | None = None,
-        format: ExportFormat = "jsonl",  # noqa: A002 - the name of the command line's option
+        format: "ExportFormat" = "jsonl",  # noqa: A002 - the name of the command line's option
     ) -> AsyncIterator[bytes]:
         """Iterate the lines of an export, for a copy of everything that is stored.
 
@@ -335,6 +338,8 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             CheckpointCorruptionError: a message cannot be read, for another format than ``jsonl``.
             EncryptionError: a value cannot be decrypted; its thread and those after it are missing.
         """
+        from threadlog.exporting import Export  # noqa: PLC0415 - few programs export, all import this
+
         with Export(threads, owner, memories, format) as running:
             while await self._read(running.step):
                 for line in running.lines():

@@ -3,7 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.orm import Session, scoped_session
@@ -13,7 +24,6 @@ from threadlog.encoding.validation import check_count, check_id
 from threadlog.encryption import Encryption
 from threadlog.erasing import Erased, Forks, NamespacePrefix, OwnerErasure, erase
 from threadlog.errors import ConfigurationError, ThreadlogError
-from threadlog.exporting import Export, ExportFormat
 from threadlog.log import (
     forks,
     hitl_answers,
@@ -44,6 +54,10 @@ from threadlog.runtime.sync_client import (
 from threadlog.runtime.transactions import Operation, TransactionRunner, ping
 from threadlog.schema.opening import open_sync_client, verify_log, with_encryption
 from threadlog.scoped_client import ScopedSyncClient
+
+if TYPE_CHECKING:
+    from threadlog.exporting import ExportFormat
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -140,9 +154,11 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
         threads: Sequence[str] | None = None,
         owner: str | None = None,
         memories: Sequence[Sequence[str]] | None = None,
-        format: ExportFormat = "jsonl",  # noqa: A002 - the name of the command line's option
+        format: "ExportFormat" = "jsonl",  # noqa: A002 - the name of the command line's option
     ) -> Iterator[bytes]:
         """See `Checkpointer.export`."""
+        from threadlog.exporting import Export  # noqa: PLC0415 - few programs export, all import this
+
         with Export(threads, owner, memories, format) as running:
             while self._read(running.step):
                 yield from running.lines()
