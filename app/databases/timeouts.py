@@ -149,10 +149,13 @@ def watch(
 class _DriverLimit:
     """Sets the limit of a synchronous driver, which can change between statements."""
 
+    is_set = True
+
     def __init__(self, limits: TimeLimits, raw: Any) -> None:
         self._limits = limits
         self._raw = raw
         self.idle_since: float | None = None
+        self.statement_began = 0.0
 
     def begin(self, *, ping: bool = False) -> None:
         # PyMySQL reads it before each read, and has no other way to change it. The connection
@@ -173,6 +176,7 @@ class _TimerLimit:
         self._driver_connection = raw.driver_connection
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self.is_set = False
         self._limit = limits.statement
         self.idle_since: float | None = None
         self.statement_began = 0.0
@@ -181,16 +185,16 @@ class _TimerLimit:
     def begin(self, *, ping: bool = False) -> None:
         self._limit = self._limits.connect if ping else self._limits.statement
         self.statement_began = time.monotonic()
-        if self._timer is None or ping:
-            self._set(self._limit)
+        self._set(self._limit)
 
     def _set(self, seconds: float | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None if seconds is None else self._loop.call_later(seconds, self._check)
+        self.is_set = True
 
     def _check(self) -> None:
-        self._timer = None
+        self._timer, self.is_set = None, False
         if self.idle_since is not None or self._limit is None:
             return
         left = self.statement_began + self._limit - time.monotonic()
@@ -225,13 +229,16 @@ def _check(
     """
     limit = entry.info[_LIMIT]
     idle_since, limit.idle_since = limit.idle_since, None
-    if idle_since is not None and time.monotonic() - idle_since > _IDLE_SECONDS:
+    now = limit.statement_began = time.monotonic()
+    if idle_since is not None and now - idle_since > _IDLE_SECONDS:
         limit.begin(ping=True)
         try:
             (ping or _ping)(raw)
         except engine.dialect.loaded_dbapi.Error as error:
             raise DisconnectionError("a connection died while it was idle") from error
-    limit.begin()
+        limit.begin()
+    elif not limit.is_set:
+        limit.begin()
 
 
 def _ping(raw: Any) -> None:

@@ -9,12 +9,16 @@ session of the application's.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from functools import partial
+from types import coroutine
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
+from greenlet import getcurrent
 from sqlalchemy import URL, Engine, Pool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -64,6 +68,69 @@ class OperationThread:
         return work()
 
 
+class OperationGreenlet:
+    """A greenlet that operations run in, one after the other.
+
+    A new greenlet allocates a stack at its first call, which takes as long as a tenth of a short
+    statement.
+    """
+
+    def __init__(self) -> None:
+        """Create the greenlet, in a context of its own: a caller's may have large values."""
+        self._call = _Call()
+        self._steps = greenlet_spawn(_run_calls, self._call)
+        Context().run(self._steps.send, None)
+        self.is_idle = True
+        """Whether no operation runs."""
+
+    @coroutine
+    def run(self, work: Callable[[], T]) -> Generator[Any, Any, T]:
+        """Run an operation in a copy of the caller's context; return its result."""
+        self.is_idle, call = False, self._call
+        call.work, call.context = work, copy_context()
+        awaited = self._steps.send(None)
+        while call.work is not None:
+            try:
+                value = yield awaited
+            except BaseException as error:  # noqa: BLE001 - the operation's to handle
+                awaited = self._steps.throw(error)
+            else:
+                awaited = self._steps.send(value)
+        self.is_idle = True
+        result, call.result = call.result, None
+        failure, call.error = call.error, None
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback refers to this frame
+        return cast("T", result)
+
+    def close(self) -> None:
+        """End the greenlet, which is idle."""
+        self._steps.close()
+
+
+class _Call:
+    """The operation that runs in a greenlet; its result or error when it has ended."""
+
+    work: Callable[[], Any] | None = None
+    context: Context | None = None
+    result: Any = None
+    error: BaseException | None = None
+
+
+def _run_calls(call: _Call) -> None:
+    """Run each operation that the call is given."""
+    while True:
+        await_only(asyncio.sleep(0))  # `OperationGreenlet.run` goes on here with the next one
+        try:
+            call.result = cast("Context", call.context).run(cast("Any", call.work))
+        except BaseException as error:  # noqa: BLE001 - raised again by `OperationGreenlet.run`
+            call.error = error
+        call.work = call.context = None
+
+
 class ConnectionPool:
     """An engine, and as many slots as it has connections.
 
@@ -89,6 +156,7 @@ class ConnectionPool:
         """
         self.engine = engine
         self._thread = thread
+        self._idle: dict[object, list[OperationGreenlet]] = defaultdict(list)
         self.size = size
         self.slots = asyncio.Semaphore(size.most)
         self.wait_seconds = wait_seconds
@@ -100,7 +168,13 @@ class ConnectionPool:
         work = partial(operation, self.runner, *args, **kwargs)
         try:
             if self._thread is None:
-                return await greenlet_spawn(work)
+                idle = self._idle[getcurrent()]  # a greenlet returns to the one that made it
+                greenlet = idle.pop() if idle else OperationGreenlet()
+                try:
+                    return await greenlet.run(work)
+                finally:
+                    if greenlet.is_idle:
+                        idle.append(greenlet)
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
             return await loop.run_in_executor(self._thread.executor, self._thread.call, task, work)
         finally:
@@ -139,6 +213,8 @@ class ConnectionPool:
     async def dispose(self) -> None:
         """Close the connections, in a thread after the operation that may still run there."""
         if self._thread is None:
+            for greenlet in self._idle.pop(getcurrent(), ()):
+                greenlet.close()
             await greenlet_spawn(self.engine.dispose)
             return
         disposal = self._thread.executor.submit(self.engine.dispose)

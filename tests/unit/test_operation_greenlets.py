@@ -1,0 +1,180 @@
+"""The greenlets that operations run in are kept between calls, and nothing else is."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+import pytest
+from greenlet import getcurrent, greenlet
+from sqlalchemy import create_engine
+from sqlalchemy.util import await_only
+
+from threadlog.databases.base import PoolSize
+from threadlog.runtime.client import ConnectionPool, OperationGreenlet
+
+NAME: ContextVar[Any] = ContextVar("NAME", default="nobody")
+
+
+class OperationError(Exception):
+    """Raised by an operation."""
+
+
+class Value:
+    """Something that a weak reference can refer to."""
+
+
+def pool_of(size: int) -> ConnectionPool:
+    """Return a pool without a thread; its operations use no connection."""
+    runner: Any = None
+    return ConnectionPool(create_engine("sqlite://"), PoolSize(1, size), 1, runner, None)
+
+
+async def run(pool: ConnectionPool, work: Callable[[], Any]) -> Any:
+    """Run a function on a slot of a pool."""
+    await pool.slots.acquire()
+    return await pool.run(lambda _: work())
+
+
+def after_a_pause(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that awaits before it does its work."""
+
+    def pause() -> Any:
+        await_only(asyncio.sleep(0.01))
+        return work()
+
+    return pause
+
+
+async def test_the_next_operation_runs_in_the_same_greenlet() -> None:
+    pool = pool_of(2)
+    first = await run(pool, after_a_pause(getcurrent))
+    assert first is not getcurrent()
+    assert await run(pool, after_a_pause(getcurrent)) is first
+
+
+async def test_operations_at_the_same_time_run_in_greenlets_of_their_own() -> None:
+    pool = pool_of(3)
+    found = await asyncio.gather(*(run(pool, after_a_pause(getcurrent)) for _ in range(3)))
+    assert len(set(map(id, found))) == 3
+    again = await asyncio.gather(*(run(pool, after_a_pause(getcurrent)) for _ in range(3)))
+    assert set(map(id, again)) == set(map(id, found))
+
+
+async def test_an_error_is_raised_and_the_greenlet_goes_on() -> None:
+    pool, error = pool_of(1), ValueError("of the operation")
+    first = await run(pool, getcurrent)
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(ValueError, match="of the operation") as raised:
+        await run(pool, after_a_pause(fail))
+    assert raised.value is error
+    assert await run(pool, after_a_pause(getcurrent)) is first
+
+
+async def test_nothing_of_an_operation_is_kept() -> None:
+    pool = pool_of(1)
+    left: list[weakref.ref[Any]] = []
+
+    def known(value: Any) -> Any:
+        left.append(weakref.ref(value))
+        return value
+
+    def succeed(argument: Value) -> tuple[Value, Value]:
+        return argument, known(Value())
+
+    def fail() -> None:
+        raise known(OperationError())
+
+    async def call() -> None:
+        NAME.set(known(Value()))
+        await run(pool, after_a_pause(partial(succeed, known(Value()))))
+        with pytest.raises(OperationError):
+            await run(pool, after_a_pause(fail))
+
+    await asyncio.create_task(call())
+    await asyncio.sleep(0)  # the loop itself forgets the task with its next step
+    gc.collect()
+    assert [reference() for reference in left] == [None] * 4
+
+
+async def test_an_operation_has_the_context_of_its_caller() -> None:
+    pool = pool_of(1)
+
+    async def call(name: str) -> Any:
+        NAME.set(name)
+        return await run(pool, after_a_pause(NAME.get))
+
+    assert await asyncio.create_task(call("Ada")) == "Ada"
+    assert await asyncio.create_task(call("Grace")) == "Grace"
+    assert await run(pool, after_a_pause(NAME.get)) == "nobody"
+
+
+async def test_a_cancelled_operation_can_clean_up() -> None:
+    pool, cleaned = pool_of(1), asyncio.Event()
+
+    def work() -> None:
+        try:
+            await_only(asyncio.sleep(60))
+        finally:
+            await_only(asyncio.sleep(0.01))
+            cleaned.set()
+
+    first = await run(pool, getcurrent)
+    task = asyncio.create_task(run(pool, work))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cleaned.is_set()
+    assert await run(pool, after_a_pause(getcurrent)) is first
+
+
+def test_a_greenlet_is_used_only_where_it_was_made() -> None:
+    with asyncio.Runner() as runner:
+        pool = pool_of(1)
+        here = runner.run(run(pool, after_a_pause(getcurrent)))
+        elsewhere = greenlet(lambda: runner.run(run(pool, after_a_pause(getcurrent)))).switch()
+        assert elsewhere is not here
+        assert runner.run(run(pool, after_a_pause(getcurrent))) is here
+
+
+@pytest.mark.filterwarnings("ignore:.*ignored GeneratorExit")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_greenlet_that_was_left_in_the_middle_is_not_used_again() -> None:
+    pool = pool_of(1)
+    first = await run(pool, getcurrent)
+
+    def refuse_to_end() -> None:
+        while True:
+            with suppress(GeneratorExit):
+                await_only(asyncio.sleep(60))
+
+    await pool.slots.acquire()
+    call = pool.run(lambda _: refuse_to_end())
+    call.send(None)
+    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+        call.close()
+    assert await run(pool, after_a_pause(getcurrent)) is not first
+
+
+async def test_a_greenlet_is_closed_with_its_pool() -> None:
+    pool = pool_of(1)
+    left = await run(pool, after_a_pause(getcurrent))
+    await pool.dispose()
+    assert left.dead
+
+
+async def test_an_idle_greenlet_can_be_closed() -> None:
+    one = OperationGreenlet()
+    assert await one.run(after_a_pause(lambda: 1)) == 1
+    assert one.is_idle
+    one.close()
+    with pytest.raises(RuntimeError, match="already"):
+        await one.run(lambda: 2)
