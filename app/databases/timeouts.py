@@ -150,6 +150,7 @@ class _DriverLimit:
     """Sets the limit of a synchronous driver, which can change between statements."""
 
     is_set = True
+    """Whether the limit holds for the next statement too."""
 
     def __init__(self, limits: TimeLimits, raw: Any) -> None:
         self._limits = limits

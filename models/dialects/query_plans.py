@@ -77,16 +77,17 @@ class LastRows:
     def of(self, rows: Select[Any], dialect: str) -> Select[Any]:
         """Return the selection, restricted to its last rows.
 
-        MariaDB does not use a subquery as the bound of a range scan, and would read all rows.
-        The other servers do; SQLite has no LIMIT within a UNION.
+        SQLite has no LIMIT within a UNION. The servers read the rows backwards, which is quicker
+        than finding the first one before them; MariaDB would not even use it as the bound of a
+        range scan, and read all rows.
 
         Args:
             rows: the selection.
             dialect: the name of the session's dialect.
         """
-        if dialect == "mariadb":
-            return rows.order_by(self.key.desc()).limit(self.most)
-        return rows.where(self.key >= func.coalesce(self.first.scalar_subquery(), 0))
+        if dialect == "sqlite":
+            return rows.where(self.key >= func.coalesce(self.first.scalar_subquery(), 0))
+        return rows.order_by(self.key.desc()).limit(self.most)
 
 
 def equals_item(

@@ -1,6 +1,7 @@
 """How servers find what is read: in one partition, by an index, among 1,000 other threads."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -131,9 +132,9 @@ async def test_reading_looks_into_one_partition_by_its_key(
 
 
 _RANGES: Final = {
-    "mysql": ("EXPLAIN FORMAT=TREE", "11 <= seq"),
-    "mariadb": ("ANALYZE FORMAT=JSON", '"r_rows": 10,'),
-    "postgresql": ("EXPLAIN", "Index Cond: ((thread_id = 't'::text) AND (seq >= COALESCE("),
+    "mysql": ("EXPLAIN ANALYZE", r"using PRIMARY .*\(reverse\) .*\(actual .*rows=10 "),
+    "mariadb": ("ANALYZE FORMAT=JSON", r'"r_rows": 10,'),
+    "postgresql": ("EXPLAIN ANALYZE", r"Index Scan Backward using .*_pkey .*\(actual .*rows=10\b"),
 }
 
 
@@ -145,7 +146,7 @@ async def test_the_newest_are_a_range_of_the_key(among_others: str) -> None:
         word, expected = _RANGES[connection.dialect.name]
         rows = connection.exec_driver_sql(f"{word} {statement}", parameters)
         plan = "\n".join(" ".join(map(str, row)) for row in rows)
-        assert expected in plan, plan
+        assert re.search(expected, plan), plan
 
     await on_connection(among_others, run)
 
