@@ -54,15 +54,15 @@ def from_anthropic(raw: object, *, unknown: Unknown = "keep") -> Transcript:
     id, model, stop reason and usage of an answer of the API are stored in the message's fields.
 
     Args:
-        raw: the list of messages, or an object with ``messages`` and other values, such as
-            ``system`` and ``tools``.
+        raw: the list of messages, an object with ``messages`` and other values, such as
+            ``system`` and ``tools``, or an answer of the API.
         unknown: whether values that threadlog's messages have no field for are kept in the
             metadata or refused.
 
     Raises:
         ConversationError: a message cannot be stored unchanged.
     """
-    draft = Draft(raw, _FORMAT, unknown)
+    draft = Draft([raw] if is_answer_of_anthropic(raw) else raw, _FORMAT, unknown)
     for index, entry in draft.entries():
         match entry.raw.get("role"):
             case "user":
@@ -70,13 +70,19 @@ def from_anthropic(raw: object, *, unknown: Unknown = "keep") -> Transcript:
             case "assistant":
                 _add_assistant(draft, entry)
             case "system":
+                entry.check_content(entry.raw)
                 entry.keep_others(entry.raw, {"role", "content"})
                 if index:
                     entry.keep(("role",), "system", LATE_SYSTEM)
                 draft.add_system(index, entry, entry.raw.get("content"), ("content",))
             case role:
-                raise entry.fault((), f"has the unknown role {role!r}")
+                raise entry.unknown_role(role)
     return draft.finish()
+
+
+def is_answer_of_anthropic(raw: object) -> bool:
+    """Return True for an answer of the API, which is a message and not a conversation."""
+    return isinstance(raw, dict) and raw.get("type") == "message" and "stop_reason" in raw
 
 
 def to_anthropic(messages: Iterable[Message]) -> list[JsonObject]:
@@ -105,6 +111,7 @@ def to_anthropic(messages: Iterable[Message]) -> list[JsonObject]:
 
 
 def _add_user(draft: Draft, entry: Entry) -> None:
+    entry.check_content(entry.raw)
     entry.keep_others(entry.raw, {"role", "content"})
     parts = entry.parts(entry.raw.get("content"), ("content",))
     start = 0
@@ -164,6 +171,7 @@ def _tool_result(draft: Draft, entry: Entry, place: int, part: dict[str, Any]) -
 
 def _add_assistant(draft: Draft, entry: Entry) -> None:
     raw = entry.raw
+    entry.check_content(raw)
     entry.keep_others(raw, {"role", "content", *_ANSWER})
     blocks: list[AssistantContent] = []
     for place, part in enumerate(entry.parts(raw.get("content"), ("content",))):

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any, Final, get_args
 
 from threadlog.encoding.validation import check_one_of
-from threadlog.formats.anthropic import from_anthropic, to_anthropic
-from threadlog.formats.langchain import from_langchain, to_langchain
+from threadlog.formats.anthropic import from_anthropic, is_answer_of_anthropic, to_anthropic
+from threadlog.formats.finding import LISTS, holder_of, without_batch
+from threadlog.formats.langchain import from_langchain, is_langchain_type, to_langchain
 from threadlog.formats.openai_chat import from_openai_chat, to_openai_chat
 from threadlog.formats.openai_responses import from_openai_responses, to_openai_responses
 from threadlog.formats.sharegpt import from_sharegpt, to_sharegpt
-from threadlog.formats.transcript import LISTS, FormatName, Transcript, Unknown
+from threadlog.formats.transcript import FormatName, Transcript, Unknown
 from threadlog.messages import JsonObject, Message
 
 _READERS: Final[dict[FormatName, Callable[..., Transcript]]] = {
@@ -28,15 +29,18 @@ WRITERS: Final[dict[FormatName, Callable[[list[Message]], list[JsonObject]]]] = 
     "langchain": to_langchain,
 }
 
-_ANTHROPIC_PARTS: Final = {
-    "image",
-    "document",
-    "tool_use",
-    "tool_result",
-    "thinking",
-    "redacted_thinking",
-}
 _RESPONSES_PARTS: Final = {"input_text", "input_image", "input_file", "output_text"}
+_RESPONSES_ITEMS: Final = {
+    *("reasoning", "item_reference", "program", "compaction", "compaction_trigger"),
+    *("additional_tools", "configuration_update", "mcp_list_tools"),
+}
+_RESPONSES_ENDINGS: Final = ("_call", "_output", "_approval_request", "_approval_response")
+
+_ANTHROPIC_PARTS: Final = {
+    *("image", "document", "search_result", "container_upload", "thinking", "redacted_thinking"),
+    *("tool_use", "server_tool_use", "mcp_tool_use", "tool_result", "mcp_tool_listing"),
+    *("tool_addition", "tool_removal", "compaction", "fallback"),
+}
 
 
 def read_conversation(
@@ -63,28 +67,44 @@ def read_conversation(
 
 def detect_format(raw: object) -> FormatName:
     """Return the format of a conversation: OpenAI's chat completions if nothing tells another."""
-    if isinstance(raw, dict):
-        if isinstance(raw.get("system"), list):
-            return "anthropic"
-        if "input" in raw and raw.keys() & {"instructions", "model"}:
-            return "openai_responses"
-        raw = next((raw[key] for key in LISTS if key in raw), None)
-    for item in raw if isinstance(raw, list) else []:
-        found = _format_of(item) if isinstance(item, dict) else None
+    holder = holder_of(raw) if isinstance(raw, dict) else {"messages": raw}
+    found = _format_of_object(holder)
+    if found is not None:
+        return found
+    messages = without_batch(next((holder[key] for key in LISTS if key in holder), None))
+    found_items = messages if isinstance(messages, list) else []
+    items = [item for item in found_items if isinstance(item, dict)]
+    for item in items:
+        found = _format_of(item)
         if found is not None:
             return found
-    return "openai_chat"
+    is_anthropics = str(holder.get("model")).startswith("claude") or any(map(_is_cached, items))
+    return "anthropic" if is_anthropics else "openai_chat"
+
+
+def _format_of_object(raw: dict[str, Any]) -> FormatName | None:
+    """Return the format that the values beside the messages tell, or None."""
+    if is_answer_of_anthropic(raw) or isinstance(raw.get("system"), list):
+        return "anthropic"
+    match raw.get("tools"):
+        case [{"input_schema": _}, *_]:
+            return "anthropic"
+    if "messages" not in raw and "input" in raw and raw.keys() & {"instructions", "model"}:
+        return "openai_responses"
+    return "openai_responses" if raw.get("object") == "response" else None
 
 
 def _format_of(item: dict[str, Any]) -> FormatName | None:
     """Return the format of a message, or None if several formats have such messages."""
     found: FormatName | None = None
+    name = str(item.get("type"))
     if "from" in item and "value" in item:
         found = "sharegpt"
+    elif "role" not in item and ("lc" in item or is_langchain_type(name) or "data" in item):
+        found = "langchain"
     elif "role" not in item:
-        if "type" in item:
-            dumped = item.keys() & {"content", "data", "lc"} and item["type"] != "reasoning"
-            found = "langchain" if dumped else "openai_responses"
+        if name in _RESPONSES_ITEMS or name.endswith(_RESPONSES_ENDINGS):
+            found = "openai_responses"
     elif item["role"] == "tool" or "tool_calls" in item:
         found = "openai_chat"
     else:
@@ -98,8 +118,16 @@ def _format_of_parts(item: dict[str, Any]) -> FormatName | None:
     types = {str(part.get("type")) for part in parts if isinstance(part, dict)}
     if types & _RESPONSES_PARTS:
         return "openai_responses"
-    if types & _ANTHROPIC_PARTS:
+    if types & _ANTHROPIC_PARTS or any(name.endswith("_tool_result") for name in types):
         return "anthropic"
     if item.get("type") == "message":
         return "anthropic" if "stop_reason" in item else "openai_responses"
     return "openai_chat" if "image_url" in types else None
+
+
+def _is_cached(item: dict[str, Any]) -> bool:
+    """Return True for a message with a mark of Anthropic's cache, which proxies accept too."""
+    parts = item.get("content")
+    return isinstance(parts, list) and any(
+        isinstance(part, dict) and "cache_control" in part for part in parts
+    )

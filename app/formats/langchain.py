@@ -76,11 +76,13 @@ def from_langchain(raw: object, *, unknown: Unknown = "keep") -> Transcript:
         role = _TYPES.get(given, given)
         if role not in _FIELDS:
             raise entry.fault((), f"has the unknown type {given!r}")
-        if given != role and (data is entry.raw or "data" in entry.raw):
-            entry.note(("type",), given)
+        entry.check_content(data)
+        spelled = given if given.endswith("Chunk") else role
+        if spelled != role:
+            entry.note(("type",), spelled)
         entry.prefix = ("data",)
-        if data.get("type", role) != role:
-            entry.note(("type",), data["type"])
+        if data.get("type", spelled) != role:
+            entry.note(("type",), data.get("type", spelled))
         _keep_fields(entry, data, _FIELDS[role])
         match role:
             case "human":
@@ -97,6 +99,11 @@ def from_langchain(raw: object, *, unknown: Unknown = "keep") -> Transcript:
             case "system":
                 _add_system(draft, index, entry, data)
     return draft.finish()
+
+
+def is_langchain_type(name: str) -> bool:
+    """Return True for a type of LangChain's messages, or the name of its class."""
+    return name in _FIELDS or name in _TYPES
 
 
 def to_langchain(messages: Iterable[Message], *, system: str | None = None) -> list[JsonObject]:
@@ -139,7 +146,7 @@ def _add_assistant(draft: Draft, entry: Entry, data: dict[str, Any]) -> None:
     calls = [
         _tool_call(entry, place, call)
         for place, call in enumerate(entry.as_list(data.get("tool_calls"), ("tool_calls",)))
-    ]
+    ] or _older_calls(entry, data)
     draft.tools.update((call.id, call.name) for call in calls)
     content = _assistant_content(entry, data, {call.id for call in calls})
     usage = _usage(entry, data)
@@ -206,6 +213,26 @@ def _tool_call(entry: Entry, place: int, call: object) -> ToolCall:
     )
 
 
+def _older_calls(entry: Entry, data: dict[str, Any]) -> list[ToolCall]:
+    """Return the calls that releases before 0.1.46 have in OpenAI's form only."""
+    match data:
+        case {"additional_kwargs": {"tool_calls": list(calls)}}:
+            path = ("additional_kwargs", "tool_calls")
+            return [
+                ToolCall(id=call_id, name=name, arguments=entry.arguments(given, (*path, place)))
+                for place, call in enumerate(calls)
+                for call_id, name, given in _openai_call(call)
+            ]
+    return []
+
+
+def _openai_call(call: object) -> list[tuple[str, str, Any]]:
+    match call:
+        case {"id": str(call_id), "function": {"name": str(name), "arguments": given}}:
+            return [(call_id, name, given)]
+    return []
+
+
 def _usage(entry: Entry, data: dict[str, Any]) -> Usage | None:
     if data.get("usage_metadata") is None:
         return None
@@ -251,11 +278,16 @@ def _assistant_content(
                 if others.get("signature") is not None:
                     entry.note((*path, "signature"), others.pop("signature"))
                 entry.keep_others(others, set(), path)
-            case {"type": str(kind), "id": str(call_id)} if kind in _CALLS and call_id in calls:
+            case {"type": str(kind)} if kind in _CALLS and _call_id(part) in calls:
                 entry.note(path, part)
             case _:
                 blocks += _part(entry, part, path)
     return blocks
+
+
+def _call_id(part: dict[str, Any]) -> Any:
+    """Return the id of a call in a content: OpenAI's Responses have the item's in ``id``."""
+    return part.get("call_id", part.get("id"))
 
 
 def _part(entry: Entry, part: object, path: tuple[str | int, ...]) -> list[Content]:

@@ -43,8 +43,8 @@ def from_openai_chat(raw: object, *, unknown: Unknown = "keep") -> Transcript:
     """Convert chat completions to threadlog's messages.
 
     Args:
-        raw: the list of messages, or an object with ``messages`` and other values, such as
-            ``tools`` and ``system``.
+        raw: the list of messages, an object with ``messages`` and other values, such as
+            ``tools`` and ``system``, or an answer of the API with ``choices``.
         unknown: whether values that threadlog's messages have no field for are kept in the
             metadata or refused.
 
@@ -55,18 +55,20 @@ def from_openai_chat(raw: object, *, unknown: Unknown = "keep") -> Transcript:
     for index, entry in draft.entries():
         match entry.raw.get("role"):
             case "user":
+                entry.check_content(entry.raw)
                 _add_user(draft, entry)
             case "assistant":
                 _add_assistant(draft, entry)
             case "tool":
                 _add_tool_result(draft, entry)
             case str(role) if role in SYSTEM_ROLES:
+                entry.check_content(entry.raw)
                 entry.keep_others(entry.raw, {"role", "content"})
                 if index:
                     entry.keep(("role",), role, LATE_SYSTEM)
                 draft.add_system(index, entry, entry.raw.get("content"), ("content",))
             case role:
-                raise entry.fault((), f"has the unknown role {role!r}")
+                raise entry.unknown_role(role)
     return draft.finish()
 
 
@@ -94,6 +96,7 @@ def _add_user(draft: Draft, entry: Entry) -> None:
 
 def _add_assistant(draft: Draft, entry: Entry) -> None:
     raw = entry.raw
+    entry.check_content(raw, "tool_calls", "function_call", "refusal", "audio")
     if raw.get("function_call") is not None:
         raise entry.fault((), "has a 'function_call', which tool_calls replaced; convert it first")
     refusals = [] if raw.get("refusal") is None else [raw["refusal"]]
@@ -123,6 +126,7 @@ def _add_assistant(draft: Draft, entry: Entry) -> None:
 def _add_tool_result(draft: Draft, entry: Entry) -> None:
     raw = entry.raw
     call_id = entry.as_string(raw.get("tool_call_id"), ("tool_call_id",))
+    entry.check_content(raw)
     entry.keep_others(raw, {"role", "content", "tool_call_id", "name"})
     draft.messages.append(
         ToolResultMessage(
@@ -157,12 +161,11 @@ def _tool_call(entry: Entry, place: int, call: object) -> list[ToolCall]:
     entry.keep_others(raw, {"id", "type", "function"} | place_key, path)
     inside = (*path, "function")
     entry.keep_others(function, {"name", "arguments"}, inside)
-    arguments = entry.as_string(function.get("arguments"), (*inside, "arguments"))
     return [
         ToolCall(
             id=entry.as_string(raw.get("id"), (*path, "id")),
             name=entry.as_string(function.get("name"), (*inside, "name")),
-            arguments=entry.arguments(arguments, (*inside, "arguments")),
+            arguments=entry.arguments(function.get("arguments"), (*inside, "arguments")),
         )
     ]
 
@@ -199,7 +202,8 @@ def _write(message: Message) -> JsonObject:
         "tool_calls": [_write_call(call) for call in calls_of(message.content)],
     }
     if isinstance(message, ToolResultMessage):
-        written |= {"tool_call_id": message.tool_call_id, "name": message.tool_name}
+        written |= {"tool_call_id": message.tool_call_id}
+        written |= {"name": message.tool_name} if message.tool_name else {}
     written |= {key: message.metadata[key] for key in _OWN if key in message.metadata}
     restore(written, message.metadata, _FORMAT)
     if not written["tool_calls"]:

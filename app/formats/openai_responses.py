@@ -43,8 +43,8 @@ def from_openai_responses(raw: object, *, unknown: Unknown = "keep") -> Transcri
     if the item before it is a text.
 
     Args:
-        raw: the list of items, or an object with ``input`` and other values, such as
-            ``instructions`` and ``tools``.
+        raw: the list of items, an object with ``input`` and other values, such as
+            ``instructions`` and ``tools``, or an answer of the API with ``output``.
         unknown: whether values that threadlog's messages have no field for are kept in the
             metadata or refused.
 
@@ -56,6 +56,8 @@ def from_openai_responses(raw: object, *, unknown: Unknown = "keep") -> Transcri
     for index, entry in draft.entries():
         item = entry.raw
         is_message = item.get("type") in (None, "message")
+        if is_message and item.get("role") is not None:
+            entry.check_content(item)
         if is_message and item.get("role") != "assistant":
             answer = []
             _add_input(draft, index, entry)
@@ -111,7 +113,7 @@ def _add_input(draft: Draft, index: int, entry: Entry) -> None:
             entry.prefix = ()
         draft.add_system(index, entry, item.get("content"), ("content",))
     else:
-        raise entry.fault((), f"has the unknown role {role!r}")
+        raise entry.unknown_role(role)
 
 
 def _add_result(draft: Draft, entry: Entry) -> None:
@@ -163,12 +165,11 @@ def _output(entry: Entry) -> list[AssistantContent]:
             return _output_content(entry)
         case "function_call":
             _keep_item(entry, {"call_id", "name", "arguments"})
-            arguments = entry.as_string(item.get("arguments"), ("arguments",))
             return [
                 ToolCall(
                     id=entry.as_string(item.get("call_id"), ("call_id",)),
                     name=entry.as_string(item.get("name"), ("name",)),
-                    arguments=entry.arguments(arguments, ("arguments",)),
+                    arguments=entry.arguments(item.get("arguments"), ("arguments",)),
                 )
             ]
         case "reasoning":

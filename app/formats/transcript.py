@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from threadlog.encoding.validation import check_one_of
 from threadlog.errors import ConversationError
+from threadlog.formats.answers import open_choice, store_answer, take_answer
+from threadlog.formats.finding import LISTS, paths_of_lists, without_batch
 from threadlog.formats.json_text import parse_json
 from threadlog.messages import (
     AssistantContent,
@@ -37,9 +39,6 @@ LATE_SYSTEM: Final = "is a system message after the first message"
 """The reason to refuse one: threadlog has no other role for it than the user's."""
 
 SYSTEM_ROLES: Final = ("system", "developer")
-
-LISTS: Final = ("messages", "conversations", "input")
-"""The keys of the messages in a conversation that is an object."""
 
 _Path: TypeAlias = tuple[str | int, ...]
 
@@ -96,7 +95,7 @@ class Entry:
         if not isinstance(name, str):
             raise self.fault(path, "has no type")
         if name in fields:
-            raise self.fault(path, f"has the type {name!r} and lacks its value")
+            raise self.fault(path, f"has the type {name!r}, but not its form")
         self.keep(path, part)
 
     def keep_others(self, raw: Mapping[Any, Any], known: set[str], path: _Path = ()) -> None:
@@ -150,6 +149,23 @@ class Entry:
             else self.as_list(value, path)
         )
 
+    def check_content(self, raw: Mapping[str, Any], *others: str) -> None:
+        """Check that a message has a content, or another field that may be all it has.
+
+        Raises:
+            ConversationError: it has none, as a message of a format that calls its content else.
+        """
+        if "content" not in raw and not any(name in raw for name in others):
+            raise self.fault((), "has no content. Write it in one of the formats")
+
+    def unknown_role(self, role: object) -> ConversationError:
+        """Return the error for a message whose role the format does not have."""
+        if role is None:
+            return self.fault(
+                (), "has no role. Set the file's format (--format), or convert it to one of them"
+            )
+        return self.fault((), f"has the unknown role {role!r}")
+
     def arguments(self, value: object, path: _Path) -> JsonObject:
         """Return the arguments of a tool call, an object or its JSON text."""
         text = value
@@ -177,15 +193,20 @@ class Draft:
         """The names of called tools, by the ids of the calls."""
         self._unknown = unknown
         self._extra: JsonObject = {}
-        self._key = "messages"
+        self._answer: dict[str, Any] = {}
+        self._path: tuple[str, ...] = ("messages",)
         self._items: Any = self._open(raw) if isinstance(raw, dict) else raw
         if not isinstance(self._items, list):
-            raise ConversationError(f"{self._key} must be a list, not {kind(self._items)}.")
+            raise ConversationError(f"{self._place} must be a list, not {kind(self._items)}.")
+
+    @property
+    def _place(self) -> str:
+        return ".".join(self._path)
 
     def entries(self) -> Iterator[tuple[int, Entry]]:
         """Yield the messages to read."""
         for index, item in enumerate(self._items):
-            yield index, Entry(f"{self._key}[{index}]", item, self._unknown)
+            yield index, Entry(f"{self._place}[{index}]", item, self._unknown)
 
     def metadata(self, *entries: Entry) -> JsonObject:
         """Return the metadata with the values that were kept of a message."""
@@ -199,60 +220,87 @@ class Draft:
         """
         parts = entry.parts(content, path)
         texts = _texts(parts)
-        if texts is None:
+        if parts and not (texts or index):
             raise entry.fault((), "is a system message that is not text, which cannot be stored")
-        if any(part.keys() - {"type", "text"} for part in parts):
+        if not _is_plain(parts):
             entry.keep(path, content)
         if index:
             blocks: list[Content] = [TextContent(text=text) for text in texts]
             self.messages.append(UserMessage(content=blocks, metadata=self.metadata(entry)))
             return
-        self._set_system("".join(texts), f"{self._key}[0]")
+        self._set_system("".join(texts), f"{self._place}[0]")
         for pointer, value in entry.kept.items():
-            self._keep_in_extra(f"/{self._key}/0{pointer}", value)
+            self._keep_in_extra(f"{_pointer((*self._path, 0))}{pointer}", value)
 
     def tool_name(self, entry: Entry, call_id: str, name: object) -> str:
         """Return the name of a tool result's tool, if not given that of the call.
 
-        Raises:
-            ConversationError: no earlier message has the call.
+        It is empty if no earlier message has the call: a request that continues an answer which
+        the API stored has the result only.
         """
-        found = self.tools.get(call_id) if name is None else name
-        if found is None:
-            raise entry.fault((), "has no name, and no earlier message has its tool call")
-        return entry.as_string(found, ("name",))
+        return entry.as_string(self.tools.get(call_id, "") if name is None else name, ("name",))
 
     def finish(self) -> Transcript:
         """Return the conversation."""
+        self._extra |= store_answer(self._answer, self.messages)
         return Transcript(self.system, self.messages, self._extra)
 
     def _open(self, raw: dict[str, Any]) -> Any:
-        key = next((key for key in LISTS if key in raw), None)
-        if key is None:
-            raise ConversationError(f"The conversation has none of {', '.join(LISTS)}.")
-        self._key = key
-        system = "instructions" if self.format == "openai_responses" else "system"
-        for name, value in raw.items():
-            if name == key or value is None:
-                continue
-            if name == system:
-                self._set_top_system(name, value)
-            else:
-                self._refuse_or(name)
-                self._extra[name] = value
-        if self.format == "openai_responses" and isinstance(raw[key], str):
-            return [{"role": "user", "content": raw[key]}]
-        return raw[key]
+        """Return the messages of an object, and keep its other values."""
+        paths = paths_of_lists(raw) or [(key,) for key in LISTS if key in raw][:1]
+        if not paths:
+            raise ConversationError(
+                f"The conversation has no list of messages: none of {', '.join(LISTS)}. Write its "
+                "messages as a list, or as the value of messages in an object."
+            )
+        if len(paths) > 1:
+            found = " and in ".join(".".join(path) for path in paths)
+            raise ConversationError(
+                f"The conversation has messages in {found}. Write only the list that has all of "
+                "them."
+            )
+        self._path = paths[0]
+        items = self._keep_values(raw, self._path, self._extra)
+        if isinstance(items, str) and self.format == "openai_responses":
+            return [{"role": "user", "content": items}]
+        return without_batch(items)
 
-    def _set_top_system(self, name: str, value: object) -> None:
+    def _keep_values(self, raw: dict[str, Any], path: tuple[str, ...], extra: JsonObject) -> Any:
+        """Keep the values of an object beside the list at a path, and return the list."""
+        key, *inside = path
+        others = {name: value for name, value in raw.items() if name != key and value is not None}
+        if inside:
+            extra |= self._refused(others)
+            kept: JsonObject = {}
+            items = self._keep_values(raw[key], tuple(inside), kept)
+            extra |= {key: kept} if kept else {}
+            return items
+        system = "instructions" if self.format == "openai_responses" else "system"
+        if self._set_top_system(system, others.get(system)):
+            del others[system]
+        items = raw[key]
+        if key == "choices":
+            items, self._answer = open_choice(items, others)
+        elif others.get("object") == "response":
+            self._answer = take_answer(others)
+        extra |= self._refused(others)
+        return items
+
+    def _set_top_system(self, name: str, value: object) -> bool:
+        """Set the system message from a value beside the messages; return False if not text."""
+        if value is None:
+            return False
         parts = value if isinstance(value, list) else [{"text": value}]
         texts = _texts(parts)
-        if texts is None:
+        if parts and not texts:
+            if isinstance(value, list):
+                return False
             raise ConversationError(f"{name} is not text, which cannot be stored.")
         self._set_system("".join(texts), name)
-        if any(part.keys() - {"type", "text"} for part in parts):
-            self._refuse_or(name)
+        if not _is_plain(parts):
+            self._refused({name: [*parts]})
             self._keep_in_extra(f"/{name}", value)
+        return True
 
     def _set_system(self, text: str, place: str) -> None:
         if self.system not in (None, text):
@@ -263,12 +311,18 @@ class Draft:
         kept: Any = self._extra.setdefault(UNMODELED, {self.format: {}})
         kept[self.format][pointer] = value
 
-    def _refuse_or(self, name: str) -> None:
-        if self._unknown == "refuse":
+    def _refused(self, values: JsonObject) -> JsonObject:
+        """Return values that have no field in threadlog's messages, to be kept.
+
+        Raises:
+            ConversationError: such values are refused.
+        """
+        if values and self._unknown == "refuse":
             raise ConversationError(
-                f'{name} has no field in threadlog\'s messages. Use unknown="keep" '
+                f'{next(iter(values))} has no field in threadlog\'s messages. Use unknown="keep" '
                 "(--unknown keep) to keep such values in the thread's extra."
             )
+        return values
 
 
 def restore(written: Any, metadata: Mapping[str, Any], format_name: FormatName) -> None:
@@ -302,12 +356,17 @@ def mark_of(metadata: Mapping[str, Any], format_name: FormatName, name: str) -> 
     return values.get(name) if isinstance(values, dict) else None
 
 
-def _texts(parts: Sequence[Any]) -> list[str] | None:
-    """Return the texts of the parts, or None if any is no text."""
-    texts = [part["text"] for part in parts if isinstance(part, dict) and "text" in part]
-    if len(texts) != len(parts) or not all(isinstance(text, str) for text in texts):
-        return None
-    return texts
+def _texts(parts: Sequence[Any]) -> list[str]:
+    """Return the texts of the parts that are texts."""
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _is_plain(parts: Sequence[Any]) -> bool:
+    """Return True if all parts are texts without other values."""
+    return len(_texts(parts)) == len(parts) and all(
+        part.keys() <= {"type", "text"} for part in parts
+    )
 
 
 def text_of(content: Sequence[Content | AssistantContent]) -> str:

@@ -13,6 +13,7 @@ from threadlog.encoding.validation import check_id, check_json_object
 from threadlog.encryption import Place, refuse_encrypted
 from threadlog.errors import ConversationError, InvalidMessageError, TooLargeError
 from threadlog.formats import read_conversation
+from threadlog.formats.finding import holder_of
 from threadlog.formats.transcript import UNMODELED, FormatName, Unknown
 from threadlog.log.framework_types import FrameworkTypes
 from threadlog.log.message_codec import MessageCodec
@@ -77,7 +78,9 @@ def parse_conversation(
         extra={**extra, **others},
         messages=messages,
         is_named=own_id is not None,
-        skipped=int(system is not None and not given.keys() & {"system", "instructions"}),
+        skipped=int(
+            system is not None and not holder_of(given).keys() & {"system", "instructions"}
+        ),
     )
 
 

@@ -5,8 +5,8 @@ from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from threadlog.errors import ConversationError
+from threadlog.formats.finding import paths_of_lists
 from threadlog.formats.json_text import parse_json
-from threadlog.formats.transcript import LISTS
 
 MAX_DOCUMENT_BYTES: Final = 256 * 2**20
 """The size up to which a file that is not JSON Lines is read, as a whole."""
@@ -92,5 +92,5 @@ def _is_array(raw: object) -> bool:
         return False
     first = raw[0]
     if isinstance(first, dict):
-        return not {"role", "type", "from"} & first.keys() and any(key in first for key in LISTS)
+        return not {"role", "type", "from"} & first.keys() and bool(paths_of_lists(first))
     return isinstance(first, list)

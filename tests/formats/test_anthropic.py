@@ -146,16 +146,24 @@ def test_messages_of_anthropic_feed_a_model_of_openai() -> None:
     assert "signature" not in str(written)
 
 
+def test_from_anthropic_of_a_later_system_message_keeps_its_parts() -> None:
+    """A request may add tools in a system message, which has no text."""
+    raw: list[Any] = [
+        {"role": "user", "content": "a"},
+        {"role": "system", "content": [{"type": "tool_addition", "tool": {"name": "f"}}]},
+        {"role": "system", "content": "Be brief."},
+    ]
+    messages = from_anthropic(raw).messages
+    assert messages[1].content == []
+    assert to_anthropic(messages) == raw
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
         ([{"role": "human"}], "messages[0] has the unknown role 'human'."),
         ([{"role": "user", "content": 1}], "messages[0].content must be a list, not int."),
         ([{"role": "user", "content": ["a"]}], "messages[0].content[0] must be an object, not str"),
-        (
-            [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]}],
-            "messages[0] has no name, and no earlier message has its tool call.",
-        ),
         (
             [{"role": "user", "content": [{"type": "tool_result"}]}],
             "messages[0].content[0].tool_use_id must be a string, not null.",

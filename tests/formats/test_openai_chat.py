@@ -200,6 +200,14 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
     assert to_openai_chat([message]) == [{"role": "assistant", "content": "a"}]
 
 
+def test_from_openai_chat_reads_arguments_that_are_objects() -> None:
+    """Chat templates and some servers have no text of JSON there."""
+    function = {"name": "f", "arguments": {"in": "Bonn"}}
+    (message,) = from_openai_chat([call(function=function)], unknown="refuse").messages
+    assert message.content == [ToolCall(id="c1", name="f", arguments={"in": "Bonn"})]
+    assert to_openai_chat([message]) == [call('{"in": "Bonn"}')]
+
+
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -212,7 +220,7 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
         (["hello"], "messages[0] must be an object, not str."),
         (
             [{"role": "user", "content": [{"type": "text", "value": "a"}]}],
-            "messages[0].content[0] has the type 'text' and lacks its value.",
+            "messages[0].content[0] has the type 'text', but not its form.",
         ),
         ([{"role": "user", "content": [{"text": "a"}]}], "messages[0].content[0] has no type."),
         ([{"role": "user", "content": 3}], "messages[0].content must be a list, not int."),
@@ -240,8 +248,8 @@ def test_thoughts_and_metadata_are_not_handed_to_a_model() -> None:
         ([call(id=None)], "messages[0].tool_calls[0].id must be a string, not null."),
         ([{"role": "tool", "content": "a"}], "messages[0].tool_call_id must be a string, not null"),
         (
-            [{"role": "tool", "tool_call_id": "x"}],
-            "no name, and no earlier message has its tool call",
+            [{"role": "tool", "content": "a", "tool_call_id": "x", "name": 1}],
+            "messages[0].name must be a string, not int.",
         ),
         ([{"role": "assistant", "function_call": {"name": "f"}}], "has a 'function_call', which"),
         (

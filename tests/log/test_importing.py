@@ -252,7 +252,14 @@ def test_a_line_may_have_any_of_three_forms() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        ({}, "The conversation has none of messages, conversations, input."),
+        (
+            {},
+            (
+                "The conversation has no list of messages: none of messages, conversations, "
+                "input, output, choices. Write its messages as a list, or as the value of "
+                "messages in an object."
+            ),
+        ),
         (3, "messages must be a list, not int."),
         (
             {"messages": [{"role": "system", "content": "a"}], "extra": {"system": "b"}},
