@@ -75,14 +75,17 @@ def from_langchain(raw: object, *, unknown: Unknown = "keep") -> Transcript:
         given, data = _open(entry)
         role = _TYPES.get(given, given)
         if role not in _FIELDS:
-            raise entry.fault((), f"has the unknown type {given!r}")
+            raise entry.fault(
+                (), f"has the unknown type {given!r}. Convert it to human, ai, tool or system"
+            )
         entry.check_content(data)
         spelled = given if given.endswith("Chunk") else role
         if spelled != role:
             entry.note(("type",), spelled)
         entry.prefix = ("data",)
-        if data.get("type", spelled) != role:
-            entry.note(("type",), data.get("type", spelled))
+        inner = data.get("type", spelled)
+        if inner != role and not str(inner).endswith("Message"):
+            entry.note(("type",), inner)
         _keep_fields(entry, data, _FIELDS[role])
         match role:
             case "human":

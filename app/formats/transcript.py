@@ -156,13 +156,15 @@ class Entry:
             ConversationError: it has none, as a message of a format that calls its content else.
         """
         if "content" not in raw and not any(name in raw for name in others):
-            raise self.fault((), "has no content. Write it in one of the formats")
+            raise self.fault(
+                (), "has no content, in which its format has the text. Convert it to that form"
+            )
 
     def unknown_role(self, role: object) -> ConversationError:
         """Return the error for a message whose role the format does not have."""
         if role is None:
             return self.fault(
-                (), "has no role. Set the file's format (--format), or convert it to one of them"
+                (), "has no role. Set its format (--format), or convert it to one of the formats"
             )
         return self.fault((), f"has the unknown role {role!r}")
 

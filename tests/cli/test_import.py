@@ -143,6 +143,34 @@ def test_import_tells_the_formats_of_a_files_conversations_apart(
     assert shown[0]["extra"]["parallel_tool_calls"] is False
 
 
+def test_import_reads_answers_states_and_lines_of_batches(
+    database_url: str, tmp_path: Path
+) -> None:
+    texts = [{"type": "text", "text": "hello"}]
+    answer = {"id": "msg_1", "type": "message", "role": "assistant", "stop_reason": "end_turn"}
+    file = write_lines(
+        tmp_path / "a.jsonl",
+        answer | {"content": texts},
+        {"custom_id": "b1", "body": {"model": "gpt", "input": "hello"}},
+        {"thread_id": "t1", "next": [], "values": {"messages": [{"type": "ai", "content": texts}]}},
+    )
+    assert threadlog("import", str(file), "--url", database_url).stdout == (
+        "3 imported (3 messages), 0 unchanged, 0 bad\n"
+    )
+    shown = [
+        json.loads(threadlog("show", thread, "--url", database_url, "--json").stdout)
+        for thread in ("a:1", "a:2", "t1")
+    ]
+    assert [
+        (thread["messages"][0]["role"], thread["messages"][0]["content"]) for thread in shown
+    ] == [("assistant", texts), ("user", texts), ("assistant", texts)]
+    assert [thread["extra"] for thread in shown] == [
+        {},
+        {"custom_id": "b1", "body": {"model": "gpt"}},
+        {"next": []},
+    ]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_import_reads_what_show_writes_in_a_format(
     database_url: str, tmp_path: Path, name: str
@@ -175,7 +203,7 @@ def test_import_with_a_format_reads_no_other(database_url: str, tmp_path: Path) 
     arguments = ("import", str(file), "--url", database_url, "--format")
     result = threadlog(*arguments, "anthropic")
     assert (result.exit_code, result.stdout.split(", ")[-1]) == (1, "1 bad\n")
-    assert "conversations[0] has the unknown role None." in result.stderr
+    assert "conversations[0] has no role. Set its format (--format), or" in result.stderr
     assert threadlog(*arguments, "sharegpt").exit_code == 0
     assert threadlog(*arguments, "word").exit_code == 2
 

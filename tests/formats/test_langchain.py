@@ -98,6 +98,12 @@ def test_from_langchain_reads_a_chunk_of_javascript() -> None:
     assert messages_from_dict(to_langchain([message])) == [AIMessageChunk(content="a", id="run-1")]
 
 
+def test_from_langchain_reads_the_names_of_classes() -> None:
+    raw = [{"type": "HumanMessage", "content": "a"}, {"type": "AIMessage", "content": "b"}]
+    messages = from_langchain(raw, unknown="refuse").messages
+    assert messages_from_dict(to_langchain(messages)) == [HumanMessage("a"), AIMessage("b")]
+
+
 def test_from_langchain_reads_calls_of_older_releases() -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     broken = {"id": "c2", "type": "function"}
