@@ -62,7 +62,7 @@ def from_anthropic(raw: object, *, unknown: Unknown = "keep") -> Transcript:
     Raises:
         ConversationError: a message cannot be stored unchanged.
     """
-    draft = Draft([raw] if is_answer_of_anthropic(raw) else raw, _FORMAT, unknown)
+    draft = Draft(raw, _FORMAT, unknown)
     for index, entry in draft.entries():
         match entry.raw.get("role"):
             case "user":
@@ -78,11 +78,6 @@ def from_anthropic(raw: object, *, unknown: Unknown = "keep") -> Transcript:
             case role:
                 raise entry.unknown_role(role)
     return draft.finish()
-
-
-def is_answer_of_anthropic(raw: object) -> bool:
-    """Return True for an answer of the API, which is a message and not a conversation."""
-    return isinstance(raw, dict) and raw.get("type") == "message" and "stop_reason" in raw
 
 
 def to_anthropic(messages: Iterable[Message]) -> list[JsonObject]:

@@ -4,8 +4,13 @@ from collections.abc import Callable
 from typing import Any, Final, get_args
 
 from threadlog.encoding.validation import check_one_of
-from threadlog.formats.anthropic import from_anthropic, is_answer_of_anthropic, to_anthropic
-from threadlog.formats.finding import LISTS, holder_of, without_batch
+from threadlog.formats.anthropic import from_anthropic, to_anthropic
+from threadlog.formats.finding import (
+    LISTS,
+    holder_of,
+    is_answer_of_anthropic,
+    without_batch,
+)
 from threadlog.formats.langchain import from_langchain, is_langchain_type, to_langchain
 from threadlog.formats.openai_chat import from_openai_chat, to_openai_chat
 from threadlog.formats.openai_responses import from_openai_responses, to_openai_responses

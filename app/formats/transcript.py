@@ -13,7 +13,12 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from threadlog.encoding.validation import check_one_of
 from threadlog.errors import ConversationError
 from threadlog.formats.answers import open_choice, store_answer, take_answer
-from threadlog.formats.finding import LISTS, paths_of_lists, without_batch
+from threadlog.formats.finding import (
+    LISTS,
+    is_answer_of_anthropic,
+    paths_of_lists,
+    without_batch,
+)
 from threadlog.formats.json_text import parse_json
 from threadlog.messages import (
     AssistantContent,
@@ -196,6 +201,7 @@ class Draft:
         self._unknown = unknown
         self._extra: JsonObject = {}
         self._answer: dict[str, Any] = {}
+        self._answers_extra = self._extra
         self._path: tuple[str, ...] = ("messages",)
         self._items: Any = self._open(raw) if isinstance(raw, dict) else raw
         if not isinstance(self._items, list):
@@ -203,7 +209,7 @@ class Draft:
 
     @property
     def _place(self) -> str:
-        return ".".join(self._path)
+        return ".".join(self._path) or "messages"
 
     def entries(self) -> Iterator[tuple[int, Entry]]:
         """Yield the messages to read."""
@@ -244,7 +250,7 @@ class Draft:
 
     def finish(self) -> Transcript:
         """Return the conversation."""
-        self._extra |= store_answer(self._answer, self.messages)
+        self._answers_extra |= self._refused(store_answer(self._answer, self.messages))
         return Transcript(self.system, self.messages, self._extra)
 
     def _open(self, raw: dict[str, Any]) -> Any:
@@ -268,14 +274,16 @@ class Draft:
         return without_batch(items)
 
     def _keep_values(self, raw: dict[str, Any], path: tuple[str, ...], extra: JsonObject) -> Any:
-        """Keep the values of an object beside the list at a path, and return the list."""
+        """Keep the values of an object beside what is at a path, and return the messages there."""
+        if not path:
+            return [raw]
         key, *inside = path
         others = {name: value for name, value in raw.items() if name != key and value is not None}
-        if inside:
+        if inside or is_answer_of_anthropic(raw[key]):
             extra |= self._refused(others)
             kept: JsonObject = {}
             items = self._keep_values(raw[key], tuple(inside), kept)
-            extra |= {key: kept} if kept else {}
+            extra |= {key: kept} if kept or self._answer else {}
             return items
         system = "instructions" if self.format == "openai_responses" else "system"
         if self._set_top_system(system, others.get(system)):
@@ -285,6 +293,7 @@ class Draft:
             items, self._answer = open_choice(items, others)
         elif others.get("object") == "response":
             self._answer = take_answer(others)
+        self._answers_extra = extra
         extra |= self._refused(others)
         return items
 

@@ -174,6 +174,34 @@ def test_read_conversation_of_an_answer_of_responses_stores_its_values_in_the_me
     assert to_openai_responses([message]) == expected
 
 
+def test_read_conversation_of_results_of_batches_keeps_what_is_around_the_answer() -> None:
+    raw = {"custom_id": "a", "result": {"type": "succeeded", "message": ANTHROPIC}}
+    assert read_conversation(raw) == (
+        None,
+        read_conversation(ANTHROPIC).messages,
+        {"custom_id": "a", "result": {"type": "succeeded"}},
+    )
+    body = RESPONSES | {"output": [], "usage": None}
+    line = {"id": "batch_1", "response": {"status_code": 200, "body": body}, "error": None}
+    kept = {name: RESPONSES[name] for name in ("object", "status", "instructions", "metadata")}
+    kept |= {"id": "resp_1", "model": "gpt-large"}
+    assert read_conversation(line) == (
+        None,
+        [],
+        {"id": "batch_1", "response": {"status_code": 200, "body": kept}},
+    )
+
+
+@pytest.mark.parametrize(("value", "place"), [({"model": 1}, "model"), ({"usage": {}}, "usage")])
+def test_read_conversation_refuses_a_value_of_an_answer_that_has_no_field(
+    value: Any, place: str
+) -> None:
+    choice = {"message": {"role": "assistant", "content": "a"}}
+    assert read_conversation({"choices": [choice], "id": "c"}, unknown="refuse").messages
+    with pytest.raises(ConversationError, match=f"^{place} has no field"):
+        read_conversation({"choices": [choice], **value}, unknown="refuse")
+
+
 def test_read_conversation_of_an_answer_without_output_keeps_its_values() -> None:
     values = {"object": "response", "status": "failed", "id": "resp_1"}
     assert read_conversation(values | {"output": [], "usage": None}) == (None, [], values)
