@@ -13,10 +13,14 @@ _WRAPPERS: Final = (
 )
 
 
-def paths_of_lists(raw: dict[str, Any]) -> list[tuple[str, ...]]:
+def paths_of_lists(raw: dict[str, Any], depth: int = 3) -> list[tuple[str, ...]]:
     """Return the paths of the lists of messages: the object's own, or those of objects in it.
 
     An answer of Anthropic's API is a message, and takes the place of a list.
+
+    Args:
+        raw: the object.
+        depth: how many objects may be around the one that has the list.
     """
     if is_answer_of_anthropic(raw):
         return [()]
@@ -30,8 +34,8 @@ def paths_of_lists(raw: dict[str, Any]) -> list[tuple[str, ...]]:
     return [
         (name, *path)
         for name in names
-        if isinstance(raw.get(name), dict)
-        for path in paths_of_lists(raw[name])
+        if depth and isinstance(raw.get(name), dict)
+        for path in paths_of_lists(raw[name], depth - 1)
     ]
 
 

@@ -68,6 +68,8 @@ def parse_conversation(
     given = {key: value for key, value in given.items() if key not in ("thread_id", "extra")}
     system, messages, others = read_conversation(given, format=format_name, unknown=unknown)
     if system is not None:
+        if others.get(_SYSTEM, system) != system:
+            raise ConversationError("system differs from the conversation's system message.")
         others = {_SYSTEM: system, **others}
     for key, value in others.items():
         if extra.get(key, value) != value:

@@ -75,6 +75,14 @@ def test_read_conversation_of_two_lists_is_refused() -> None:
         read_conversation(raw)
 
 
+def test_read_conversation_of_a_deep_object_is_refused() -> None:
+    raw: Any = {"messages": HELLO}
+    for _ in range(900):
+        raw = {"values": raw}
+    with pytest.raises(ConversationError, match=r"^The conversation has no list of messages"):
+        read_conversation(raw)
+
+
 def test_system_messages_inside_an_object_are_the_conversations() -> None:
     marked = {"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}
     raw = {"body": {"messages": [{"role": "system", "content": [marked]}, *HELLO]}}

@@ -273,6 +273,10 @@ def test_a_line_may_have_any_of_three_forms() -> None:
             {"messages": [], "extra": {"tools": []}, "tools": [{}]},
             "extra['tools'] differs from the conversation's 'tools'.",
         ),
+        (
+            {"system": False, "body": {"messages": [{"role": "system", "content": "a"}]}},
+            "system differs from the conversation's system message.",
+        ),
         ({"messages": [], "system": 1}, "system is not text, which cannot be stored."),
     ],
 )
