@@ -10,15 +10,14 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
-from types import coroutine
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent, greenlet
 from sqlalchemy import URL, Engine, Pool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -69,33 +68,33 @@ class OperationThread:
 
 
 class OperationGreenlet:
-    """A greenlet that operations run in, one after the other.
+    """A greenlet that operations run in, one after the other, in place of `greenlet_spawn`.
 
     A new greenlet allocates a stack at its first call, which takes as long as a tenth of a short
     statement.
     """
 
     def __init__(self) -> None:
-        """Create the greenlet, in a context of its own: a caller's may have large values."""
+        """Create the greenlet; it begins with the first operation."""
         self._call = _Call()
-        self._steps = greenlet_spawn(_run_calls, self._call)
-        Context().run(self._steps.send, None)
+        self._greenlet = greenlet(partial(_run_calls, self._call))
+        # `await_only` may be used in it, as the changes of SQLAlchemy 2.0.31 say.
+        self._greenlet.__sqlalchemy_greenlet_provider__ = True
         self.is_idle = True
         """Whether no operation runs."""
 
-    @coroutine
-    def run(self, work: Callable[[], T]) -> Generator[Any, Any, T]:
+    async def run(self, work: Callable[[], T]) -> T:
         """Run an operation in a copy of the caller's context; return its result."""
         self.is_idle, call = False, self._call
         call.work, call.context = work, copy_context()
-        awaited = self._steps.send(None)
+        awaited = self._greenlet.switch()
         while call.work is not None:
             try:
-                value = yield awaited
+                value = await awaited
             except BaseException as error:  # noqa: BLE001 - the operation's to handle
-                awaited = self._steps.throw(error)
+                awaited = self._greenlet.throw(error)
             else:
-                awaited = self._steps.send(value)
+                awaited = self._greenlet.switch(value)
         self.is_idle = True
         result, call.result = call.result, None
         failure, call.error = call.error, None
@@ -105,10 +104,6 @@ class OperationGreenlet:
             finally:
                 del failure  # its traceback refers to this frame
         return cast("T", result)
-
-    def close(self) -> None:
-        """End the greenlet, which is idle."""
-        self._steps.close()
 
 
 class _Call:
@@ -123,12 +118,14 @@ class _Call:
 def _run_calls(call: _Call) -> None:
     """Run each operation that the call is given."""
     while True:
-        await_only(asyncio.sleep(0))  # `OperationGreenlet.run` goes on here with the next one
         try:
             call.result = cast("Context", call.context).run(cast("Any", call.work))
+        except GreenletExit:
+            raise  # nobody waits for the operation any more
         except BaseException as error:  # noqa: BLE001 - raised again by `OperationGreenlet.run`
             call.error = error
         call.work = call.context = None
+        getcurrent().parent.switch()  # `OperationGreenlet.run` goes on, until the next operation
 
 
 class ConnectionPool:
@@ -169,12 +166,12 @@ class ConnectionPool:
         try:
             if self._thread is None:
                 idle = self._idle[getcurrent()]  # a greenlet returns to the one that made it
-                greenlet = idle.pop() if idle else OperationGreenlet()
+                chosen = idle.pop() if idle else OperationGreenlet()
                 try:
-                    return await greenlet.run(work)
+                    return await chosen.run(work)
                 finally:
-                    if greenlet.is_idle:
-                        idle.append(greenlet)
+                    if chosen.is_idle:
+                        idle.append(chosen)
             loop, task = asyncio.get_running_loop(), asyncio.current_task()
             return await loop.run_in_executor(self._thread.executor, self._thread.call, task, work)
         finally:
@@ -213,8 +210,7 @@ class ConnectionPool:
     async def dispose(self) -> None:
         """Close the connections, in a thread after the operation that may still run there."""
         if self._thread is None:
-            for greenlet in self._idle.pop(getcurrent(), ()):
-                greenlet.close()
+            self._idle.clear()
             await greenlet_spawn(self.engine.dispose)
             return
         disposal = self._thread.executor.submit(self.engine.dispose)
