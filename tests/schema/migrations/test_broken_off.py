@@ -42,6 +42,7 @@ _STATEMENTS: Final[dict[PartName, int]] = {
 }
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("part", "done"),
     [(part, done) for part in ALL_PARTS for done in range(1, _STATEMENTS[part.name])],

@@ -37,6 +37,7 @@ from threadlog.models import (
 _BYTEWISE = re.compile(r"COLLATE utf8mb4_bin(?!.*CHECK \(json_valid)")
 
 
+@pytest.mark.whole_matrix
 async def test_the_revision_makes_what_the_models_say(empty_url: str, part: SchemaPart) -> None:
     wanted = await expected(empty_url, part)
     await upgrade(empty_url, part)
@@ -117,12 +118,14 @@ async def test_runs_are_deleted_with_their_thread(empty_url: str) -> None:
     assert left == 0
 
 
+@pytest.mark.whole_matrix
 async def test_autogenerate_finds_nothing_afterwards(empty_url: str, part: SchemaPart) -> None:
     """An application whose metadata includes the models gets no needless migration."""
     await upgrade(empty_url, part)
     assert await differences(empty_url, part) == []
 
 
+@pytest.mark.whole_matrix
 async def test_up_down_and_up_again(empty_url: str, part: SchemaPart) -> None:
     """Downgrading drops everything, data and forks included, and leaves no trace."""
     await upgrade(empty_url, part)
