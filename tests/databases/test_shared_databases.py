@@ -16,6 +16,7 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    inspect,
     make_url,
     select,
     text,
@@ -58,7 +59,6 @@ CHANGES = [
     "ALTER TABLE note DROP COLUMN title",
     "ALTER TABLE note ADD UNIQUE (title)",
     "CREATE INDEX ix_title ON note (title)",
-    "CREATE TABLE other (id INTEGER)",
     "DROP TABLE note_version",
 ]
 
@@ -105,6 +105,20 @@ def test_a_changed_schema_is_made_anew(shared: SharedDatabase, change: str) -> N
     anew = shared.empty()
     assert anew != url
     assert contents(anew) == ([7], 0)
+
+
+def test_tables_that_were_added_are_dropped(shared: SharedDatabase) -> None:
+    """Creating all of them anew would take longer."""
+    url = shared.empty()
+    of_note = "id INTEGER, note INTEGER, FOREIGN KEY (note) REFERENCES note (id)"
+    asyncio.run(execute(url, f"CREATE TABLE other ({of_note}, UNIQUE (id))"))
+    asyncio.run(
+        execute(url, "CREATE TABLE another (FOREIGN KEY (id) REFERENCES other (id), id INTEGER)")
+    )
+    assert shared.empty() == url
+    assert contents(url) == ([7], 0)
+    names = asyncio.run(on_connection(url, lambda c: inspect(c).get_table_names()))
+    assert sorted(names) == ["note", "note_version"]
 
 
 def test_a_fresh_database_is_dropped_whoever_is_in_it(any_server_url: str) -> None:

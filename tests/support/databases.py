@@ -228,9 +228,10 @@ class SharedDatabase:
         self._url = ""
         self._engine: Engine | None = None
         self._fingerprint: tuple[object, ...] = ()
+        self._tables: set[str] = set()
 
     def empty(self) -> str:
-        """Empty the tables, or make the database anew where its schema was changed.
+        """Empty the tables and drop others, or make the database anew where they were changed.
 
         Returns:
             The database's URL.
@@ -244,6 +245,7 @@ class SharedDatabase:
                 self._create(connection)
             with self._engine.begin() as connection:
                 self._fingerprint = fingerprint(connection)
+                self._tables = set(inspect(connection).get_table_names())
         return self._url
 
     def close(self) -> None:
@@ -253,15 +255,22 @@ class SharedDatabase:
 
     def _is_emptied(self, engine: Engine) -> bool:
         with engine.begin() as connection:
+            if connection.dialect.name in _CHECK_EACH_ROW:
+                connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
             if fingerprint(connection) != self._fingerprint:
-                return False
+                self._drop_others(connection)
+                if fingerprint(connection) != self._fingerprint:
+                    return False
             self._delete_rows(connection)
         return True
 
+    def _drop_others(self, connection: Connection) -> None:
+        quote = connection.dialect.identifier_preparer.quote
+        for name in set(inspect(connection).get_table_names()) - self._tables:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quote(name)} CASCADE")
+
     def _delete_rows(self, connection: Connection) -> None:
         allow_any_update(connection)
-        if connection.dialect.name in _CHECK_EACH_ROW:
-            connection.execute(text("SET FOREIGN_KEY_CHECKS = 0"))
         for part in reversed(self._parts):
             for table in reversed(part.metadata.sorted_tables):
                 connection.execute(delete(table))
