@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from sqlalchemy.util import await_only
 from tests.support.commits import lost_commits
 from tests.support.counting import StatementCount
 from tests.support.databases import engine_for, engines_of, sent_by
+from tests.support.processes import run_at_once
 from tests.support.ways import host_engine
 from threadlog import Checkpointer
 from threadlog.errors import (
@@ -232,20 +232,9 @@ asyncio.run(main(*json.loads(sys.argv[1])))
 @pytest.mark.processes
 async def test_eight_processes_with_the_same_keys_store_once(database_url: str) -> None:
     rounds = 30
-    started = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", CALL, json.dumps([database_url, rounds])),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        for _ in range(CALLERS)
-    ]
-    for process in started:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-    ended = await asyncio.gather(*(process.communicate(b"go\n") for process in started))
-    assert [process.returncode for process in started] == [0] * CALLERS
-    returned = [json.loads(out) for out, _ in ended]
+    arguments = json.dumps([database_url, rounds])
+    ended = await asyncio.to_thread(run_at_once, [("-c", CALL, arguments)] * CALLERS)
+    returned = [json.loads(out) for out in ended]
     assert returned == [returned[0]] * CALLERS
     async with Checkpointer(database_url) as checkpointer:
         for thread in range(3):

@@ -3,13 +3,13 @@
 import asyncio
 import json
 import random
-import sys
 from collections import Counter
 from typing import Final
 
 import pytest
 
 from tests.support.factories import UserFactory
+from tests.support.processes import run_at_once
 from threadlog import Checkpointer
 from threadlog.messages import Message, TextContent, UserMessage
 
@@ -125,20 +125,9 @@ async def test_processes_that_append_and_truncate_one_thread(database_url: str) 
     seed = random.randrange(2**32)
     async with Checkpointer(database_url) as checkpointer:
         await checkpointer.append("t", [UserFactory()])
-    started = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", EDIT, json.dumps([database_url, writer, 50, seed])),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        for writer in "abcd"
-    ]
-    for process in started:
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"ready\n"
-    ended = await asyncio.gather(*(process.communicate(b"go\n") for process in started))
-    assert [process.returncode for process in started] == [0] * 4
-    results = [json.loads(out) for out, _ in ended]
+    given = [json.dumps([database_url, writer, 50, seed]) for writer in "abcd"]
+    ended = await asyncio.to_thread(run_at_once, [("-c", EDIT, each) for each in given])
+    results = [json.loads(out) for out in ended]
     every = [(seq, name) for appended, _ in results for seq, name in appended]
     removals = [tuple(removal) for _, removed in results for removal in removed]
     assert len(dict(every)) == len(every), "a seq was given twice"

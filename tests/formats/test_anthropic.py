@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from anthropic.types import MessageParam
 from pydantic import TypeAdapter
 
 from threadlog.errors import ConversationError
@@ -55,6 +54,9 @@ CONVERSATION: dict[str, Any] = {
 
 
 def test_from_anthropic_of_a_request_reads_all_of_it() -> None:
+    # In every process of a run, the import would take longer than all these tests.
+    from anthropic.types import MessageParam  # noqa: PLC0415 - see above
+
     system, messages, extra = from_anthropic(CONVERSATION)
     assert system == "Be brief."
     assert extra == {

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from openai.types.responses import ResponseInputItemParam
 from pydantic import TypeAdapter
 
 from threadlog.errors import ConversationError
@@ -51,6 +50,9 @@ CONVERSATION: dict[str, Any] = {
 
 
 def test_from_openai_responses_of_a_request_reads_all_of_it() -> None:
+    # In every process of a run, the import would take longer than all these tests.
+    from openai.types.responses import ResponseInputItemParam  # noqa: PLC0415 - see above
+
     system, messages, extra = from_openai_responses(CONVERSATION)
     assert system == "Be brief."
     assert extra == {"model": "gpt-5", "tools": CONVERSATION["tools"]}

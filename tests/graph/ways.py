@@ -24,7 +24,7 @@ from langgraph.graph.state import CompiledStateGraph, StateGraph
 from langgraph.types import StateSnapshot
 from sqlalchemy import QueuePool
 
-from tests.support.surroundings import entered, product_url
+from tests.support.surroundings import entered, product_url, sync_product_url
 from tests.support.ways import open_engine, open_sync_engine
 from threadlog.langgraph import Saver
 from threadlog.models import GRAPH
@@ -188,7 +188,7 @@ async def own(url: str, **options: Any) -> AsyncIterator[Way]:
 @asynccontextmanager
 async def own_sync(url: str, **options: Any) -> AsyncIterator[Way]:
     """Open a saver on a URL with ``with``."""
-    with Saver(product_url(url), **options) as saver:
+    with Saver(sync_product_url(url), **options) as saver:
         await asyncio.to_thread(saver.setup)
         yield Way(saver, synchronous=True)
 

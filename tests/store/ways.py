@@ -9,7 +9,7 @@ from typing import Any, Final
 from langgraph.store.base import BaseStore, Op, Result, TTLConfig
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from tests.support.surroundings import entered, product_url
+from tests.support.surroundings import entered, product_url, sync_product_url
 from tests.support.ways import open_engine, open_sync_engine
 from threadlog.langgraph import Store
 from threadlog.models import STORE
@@ -44,7 +44,7 @@ async def own(url: str, **options: Any) -> AsyncIterator[Way]:
 @asynccontextmanager
 async def own_sync(url: str, **options: Any) -> AsyncIterator[Way]:
     """Open a store on a URL with ``with``."""
-    with Store(product_url(url), **options) as store:
+    with Store(sync_product_url(url), **options) as store:
         await asyncio.to_thread(store.setup)
         yield Way(store, synchronous=True)
 

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -164,6 +164,26 @@ def run_python(*command: str, **options: Any) -> subprocess.CompletedProcess[str
     process = PythonProcess(*command, **options)
     output, errors = process.communicate(given)
     return subprocess.CompletedProcess(command, process.wait(), output, errors)
+
+
+def run_at_once(commands: Iterable[Sequence[str]], **options: Any) -> list[str]:
+    """Run processes that go on together when all of them are ready; return their outputs.
+
+    Args:
+        commands: each as in `PythonProcess`. A program prints a line when it is ready, and goes on
+            when it has read one.
+        options: the same.
+    """
+    started = [PythonProcess(*command, **options) for command in commands]
+    for process in started:
+        assert process.stdout.readline() == "ready\n", process.communicate()
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [process.communicate() for process in started]
+    for process, (_, errors) in zip(started, ended, strict=True):
+        assert process.returncode == 0, errors
+    return [output for output, _ in ended]
 
 
 def _pipe(given: int | None, mode: str) -> tuple[int, Any]:

@@ -82,6 +82,18 @@ def product_url(url: str) -> str:
     return pooled.render_as_string(hide_password=False)
 
 
+def sync_product_url(url: str) -> str:
+    """Return the same for a synchronous driver, without TLS on MySQL and MariaDB.
+
+    For each connection PyMySQL would load all certificates of the machine, which takes longer than
+    most tests. Those of TLS are in tests/databases/test_tls.py.
+    """
+    if not url.startswith(("mysql", "mariadb")):
+        return product_url(url)
+    plain = make_url(url).update_query_dict({"ssl_mode": "DISABLED"})
+    return plain.render_as_string(hide_password=False)
+
+
 @asynccontextmanager
 async def entered(manager: AbstractAsyncContextManager[T]) -> AsyncIterator[T]:
     """Enter a context manager: in this event loop, or in that of another thread."""

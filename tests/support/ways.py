@@ -25,7 +25,7 @@ from tests.support.databases import (
     on_connection,
     pools_of,
 )
-from tests.support.surroundings import CHOSEN, entered, product_url
+from tests.support.surroundings import CHOSEN, entered, product_url, sync_product_url
 from threadlog import Checkpointer, SyncCheckpointer
 from threadlog.errors import StorageError
 from threadlog.models import MESSAGES, SchemaPart
@@ -41,6 +41,8 @@ def sync_host_engine(url: str, **options: Any) -> Engine:
     plain = make_url(url)
     drivername = SYNCHRONOUS[plain.get_backend_name()]
     options = {"poolclass": QueuePool, **options}
+    if drivername.endswith("pymysql"):  # see `sync_product_url`
+        options["connect_args"] = {"ssl_disabled": True, **options.get("connect_args", {})}
     return create_engine(plain.set(drivername=drivername), **options)
 
 
@@ -268,7 +270,7 @@ async def joined(url: str) -> AsyncIterator[Checkpointer]:
 @asynccontextmanager
 async def sync(url: str) -> AsyncIterator[Checkpointer]:
     """Open a synchronous checkpointer on a URL."""
-    with SyncCheckpointer(product_url(url)) as checkpointer, ExitStack() as stack:
+    with SyncCheckpointer(sync_product_url(url)) as checkpointer, ExitStack() as stack:
         if CHOSEN == "forked-child":
             checkpointer.list_threads(limit=1)  # the parent has connections
             fork = stack.enter_context(closing(EachInAFork(checkpointer)))

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import run_python
 from tests.support.scripts.docs_page import blocks
+
+IMPORTS = ("pytest", "threadlog.testing.factories", "pytest_asyncio.plugin", "aiosqlite")
 
 PROJECT = """
 import pytest
@@ -42,12 +45,10 @@ def test_fixtures_work_in_each_mode_of_asyncio(
 ) -> None:
     (tmp_path / "test_project.py").write_text(PROJECT.format(mark=mark), encoding="utf-8")
     asyncio_mode = () if options else ("-o", f"asyncio_mode={mode}")
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *options, *asyncio_mode, "-k", "not trio", tmp_path],
+    ran = run_python(
+        *("-m", "pytest", "-q", *options, *asyncio_mode, "-k", "not trio", str(tmp_path)),
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+        imports=IMPORTS,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "4 passed" in ran.stdout
@@ -58,12 +59,10 @@ def test_the_test_file_of_the_docs_passes(tmp_path: Path) -> None:
     page = Path(__file__).parents[2] / "docs" / "testing.md"
     shown = [block.text for block in blocks(page.read_text(encoding="utf-8")) if block.fragment]
     (tmp_path / "test_project.py").write_text(shown[0], encoding="utf-8")
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", tmp_path],
+    ran = run_python(
+        *("-m", "pytest", "-q", "-o", "asyncio_mode=auto", str(tmp_path)),
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+        imports=IMPORTS,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "2 passed" in ran.stdout
