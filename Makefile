@@ -21,7 +21,7 @@ COMMA := ,
 ONE_FOR_ALL = $(THREADLOG_TEST_MYSQL_URL)$(THREADLOG_TEST_MARIADB_URL)$(THREADLOG_TEST_POSTGRES_URL)$(THREADLOG_TEST_MONGODB_URL)$(THREADLOG_TEST_REDIS_URL)
 JOBS ?= $(if $(ARGS)$(ONE_FOR_ALL),1,$(shell expr 1 + $$(getconf _NPROCESSORS_ONLN)))
 SIDE_BY_SIDE = $(filter-out 1,$(JOBS))
-PYTEST = $(if $(FULL),THREADLOG_TEST_FULL=1) $(BIN)/python -m pytest $(if $(SIDE_BY_SIDE),--numprocesses $(JOBS) --maxprocesses 4 --dist worksteal)
+PYTEST = $(if $(FULL),THREADLOG_TEST_FULL=1) $(if $(SHORT),THREADLOG_TEST_SHORT=1) $(BIN)/python -m pytest $(if $(SIDE_BY_SIDE),--numprocesses $(JOBS) --maxprocesses 4 --dist worksteal)
 
 define install-packages
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -89,7 +89,9 @@ format: $(VENV)/installed  ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix --exit-zero --quiet .
 	@$(BIN)/ruff format .
 
+# All ways on all databases are for test-all, and for the tests that are picked.
 .PHONY: test-fast
+test test-fast: SHORT = $(if $(ARGS),,1)
 test-fast: $(VENV)/installed  ## The tests that need no server and no other processes, on SQLite
 	@THREADLOG_TEST_DATABASES=sqlite $(PYTEST) -m "not server and not processes" $(ARGS)
 

@@ -13,7 +13,7 @@ from tests.support.counting import StatementCount, statement_count
 from tests.support.databases import DATABASES, INNODB, NAMED, SERVERS, fresh_database
 from tests.support.ends import PAIRS, RING, Ends
 from tests.support.fixtures import mongodb_fixtures, product_fixtures, redis_fixtures
-from tests.support.matrix import FULL, MARKS, is_left_out, mark_databases, on_each, ways
+from tests.support.matrix import FULL, MARKS, SHORT, is_left_out, mark_databases, on_each, ways
 from tests.support.seeds import FRESH
 from tests.support.servers.process import folder_in_memory
 from tests.support.servers.products import EVERY_PRODUCT, MYSQL, PRODUCTS
@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     """Return the settings that repeat the run."""
-    full = " THREADLOG_TEST_FULL=1" if FULL else ""
+    full = " THREADLOG_TEST_FULL=1" if FULL else " THREADLOG_TEST_SHORT=1" if SHORT else ""
     odd = f" {VARIABLE}={CHOSEN}" if CHOSEN else ""
     return f"THREADLOG_SEED={FRESH} THREADLOG_TEST_DATABASES={','.join(NAMED)}{full}{odd}"
 

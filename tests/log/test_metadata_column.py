@@ -13,7 +13,7 @@ from threadlog.errors import InvalidInputError
 from threadlog.models import metadata_column
 
 # PostgreSQL reads a partition of few rows without its index.
-COUNTS = {"mysql": 40_000, "mariadb": 40_000, "postgresql": 200_000, "sqlite": 20_000}
+COUNTS = {"mysql": 20_000, "mariadb": 20_000, "postgresql": 200_000, "sqlite": 20_000}
 OF_COLUMNS = {"column": "ix_cubepi_messages_user_id", "number": "ix_cubepi_messages_score"}
 OF_EXPRESSIONS = {
     "expression": "ix_cubepi_messages_user_id",

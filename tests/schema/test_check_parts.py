@@ -71,6 +71,7 @@ async def test_the_part_that_is_there_is_looked_at(empty_url: str) -> None:
     assert checks(await check_database(empty_url, part="graph")) == found
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize(
     ("part", "other", "meant"),
     [

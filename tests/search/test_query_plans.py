@@ -28,7 +28,7 @@ from threadlog.models import MESSAGES as MESSAGE_LOG
 from threadlog.models.tables import MESSAGES as MESSAGE_ROWS
 from threadlog.models.tables import OWNERS, THREADS
 
-MESSAGES: Final = 20_000
+MESSAGES: Final = 8_000
 LENGTH: Final = 20
 LONG_AGO: Final = datetime(2026, 1, 1, tzinfo=UTC)
 RARE: Final = {8: "Where is my refund?", 4_000: "refund, refund!"}

@@ -18,9 +18,12 @@ _SOME: Final = 20
 
 
 def conversations(file: Path, folder: Path) -> Path:
-    """Return the file, or on one server a file in the folder with its first conversations."""
-    if FULL or len(SERVERS) > 1:
-        return file
+    """Return the file, or in a run with one server at most what `first_conversations` returns."""
+    return file if FULL or len(SERVERS) > 1 else first_conversations(file, folder)
+
+
+def first_conversations(file: Path, folder: Path) -> Path:
+    """Return a file in the folder with the first conversations of a file."""
     some = folder / f"some_{file.name}"
     with file.open(encoding="utf-8") as lines:
         some.write_text("".join(islice(lines, _SOME)), encoding="utf-8")

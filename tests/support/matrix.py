@@ -4,10 +4,11 @@ A test's cases are the product of the ways (to have a checkpointer, a saver, a m
 the databases. Each runs with the default way on every database. The other ways take turns: a hash
 of the test's id and other parameters chooses one database for each way, so that every way runs
 every test once, and every database gets every way. The choice does not depend on the databases of
-the run. ``whole_matrix`` marks tests for which a way or a database can matter by itself; of them,
-and with ``THREADLOG_TEST_FULL=1`` of all, every case runs. ``one_database`` marks tests of what
-happens before a database is asked, and of what another test proves on every database: there the
-default way takes turns too.
+the run. ``whole_matrix`` marks tests for which a way or a database can matter by itself; of them
+every case runs. Only with ``THREADLOG_TEST_SHORT=1``, which ``make test`` and ``make test-fast``
+set, their other ways take turns as well. With ``THREADLOG_TEST_FULL=1`` every case of every test
+runs. ``one_database`` marks tests of what happens before a database is asked, and of what another
+test proves on every database: there the default way takes turns too.
 """
 
 import os
@@ -20,6 +21,7 @@ import pytest
 from tests.support.databases import DATABASES, NAMED, WITHOUT_SQL
 from tests.support.seeds import FRESH
 from tests.support.servers.products import EVERY_PRODUCT, PRODUCTS
+from threadlog.models import MESSAGES, SEARCH, SchemaPart
 
 EVERYWHERE: Final = ("sqlite", *PRODUCTS)
 """The names of all databases with SQL, which are marks too."""
@@ -29,9 +31,12 @@ _NAMES: Final = (*EVERYWHERE, *WITHOUT_SQL)
 FULL: Final = bool(os.environ.get("THREADLOG_TEST_FULL"))
 """Whether every case runs."""
 
+SHORT: Final = bool(os.environ.get("THREADLOG_TEST_SHORT"))
+"""Whether the other ways take turns in the tests marked ``whole_matrix`` too."""
+
 MARKS: Final = {
     "every_way": "runs with each way to have a checkpointer, not only on a URL",
-    "whole_matrix": "each way runs on each database, also by default",
+    "whole_matrix": "each way runs on each database, but in make test and make test-fast",
     "one_database": "the default way runs on one of the databases by default, as the others do",
     "other_way(number)": "set by `ways`: the case is not of the default way",
     "processes": "starts processes of its own, which costs a second or more",
@@ -88,6 +93,19 @@ def other_way(parameter: Any, number: int = 1) -> Any:
     return pytest.param(*parameter.values, marks=marks, id=parameter.id)
 
 
+def parts_in_turn(parts: Iterable[SchemaPart]) -> list[Any]:
+    """Return parameters: messages and search run on each database, the other parts take turns.
+
+    The tables of the others have columns and indexes alone, which all databases create alike.
+    """
+    return [
+        pytest.param(
+            part, marks=[] if part in {MESSAGES, SEARCH} else pytest.mark.one_database, id=part.name
+        )
+        for part in parts
+    ]
+
+
 def mark_databases(item: pytest.Item) -> None:
     """Mark a test with the databases that its fixtures name, and with ``server``."""
     names = getattr(item, "fixturenames", ())
@@ -125,12 +143,11 @@ def is_left_out(item: pytest.Item) -> bool:
 
 def _number(item: pytest.Item) -> int | None:
     """Return the place of a case among those that take turns, or None if it does not."""
-    if item.get_closest_marker("whole_matrix"):
-        return None
+    whole = item.get_closest_marker("whole_matrix")
     mark = item.get_closest_marker("other_way")
     if mark:
-        return int(mark.args[0])
-    return 0 if item.get_closest_marker("one_database") else None
+        return None if whole and not SHORT else int(mark.args[0])
+    return 0 if item.get_closest_marker("one_database") and not whole else None
 
 
 def _key(item: pytest.Item) -> bytes:

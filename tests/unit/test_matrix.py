@@ -33,6 +33,7 @@ def _everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run on all databases, but not with all ways."""
     monkeypatch.setattr(matrix, "DATABASES", EVERYWHERE)
     monkeypatch.setattr(matrix, "FULL", False)
+    monkeypatch.setattr(matrix, "SHORT", False)
 
 
 def case(test: int, way: str, database: str, *marks: Any) -> Any:
@@ -77,7 +78,10 @@ def test_marks_widen_and_narrow_the_choice(monkeypatch: pytest.MonkeyPatch) -> N
         narrow = run_of(test, pytest.mark.one_database)
         assert [way for way, _ in narrow] == list(WAYS)
         assert {database for _, database in narrow} == set(EVERYWHERE)
+    monkeypatch.setattr(matrix, "SHORT", True)
+    assert run_of(0, pytest.mark.whole_matrix) == run_of(0) != [*product(WAYS, EVERYWHERE)]
     monkeypatch.setattr(matrix, "FULL", True)
+    assert run_of(0, pytest.mark.whole_matrix) == [*product(WAYS, EVERYWHERE)]
     assert run_of(0, pytest.mark.one_database) == [*product(WAYS, EVERYWHERE)]
 
 
