@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from examples.shop.server import Server
-from tests.examples.helpers import watched
+from tests.examples.helpers import Server, watched
 from tests.support.databases import execute
 
 

@@ -1,22 +1,73 @@
 """Actions and checks of the shop's tests."""
 
 import asyncio
+import socket
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from signal import SIGINT
 
 import httpx
 from sqlalchemy import make_url, text
 
-from examples.shop.server import ROOT, Server, environment, serving
+from examples.shop.server import ROOT, environment
 from examples.shop.stopping import ITEM
-from tests.support.processes import run_python
+from tests.support.patience import PATIENCE_SECONDS
+from tests.support.processes import PythonProcess, run_python
 from tests.support.ways import host_engine
+
+IMPORTS = ("uvicorn", "uvicorn.protocols.http.h11_impl", "aiosqlite", "asyncmy", "asyncpg")
 
 WATCHED = "tests.examples.watched:app"
 STOPPING = "examples.shop.stopping:app"
+
+
+@dataclass(frozen=True)
+class Server:
+    """What `examples.shop.server.Server` is, of a process that was forked."""
+
+    process: PythonProcess
+    client: httpx.AsyncClient
+
+    async def line(self) -> str:
+        """Wait for a line that the server prints; an empty one means that it has ended."""
+        line: str = await asyncio.to_thread(self.process.stdout.readline)
+        return line.strip()
+
+    async def kill(self) -> None:
+        """Kill the process with SIGKILL."""
+        self.process.kill()
+        await asyncio.to_thread(self.process.wait)
+
+
+@asynccontextmanager
+async def serving(url: str, app: str, *, stop: str = "") -> AsyncIterator[Server]:
+    """Do what `examples.shop.server.serving` does, with a process that is forked."""
+    # The server inherits the socket, so that the port is free, and clients wait until it is up.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = PythonProcess(
+            *("-m", "uvicorn", app, "--fd", "0", "--log-level", "warning"),
+            imports=[*IMPORTS, app.partition(":")[0]],
+            environment=environment(url, stop=stop),
+            stdin=listener.fileno(),
+            stderr=2,
+        )
+    with process:
+        try:
+            limit = PATIENCE_SECONDS
+            async with httpx.AsyncClient(
+                base_url=address, timeout=limit, trust_env=False
+            ) as client:
+                yield Server(process, client)
+            if process.poll() is None:
+                process.send_signal(SIGINT)
+                assert await asyncio.to_thread(process.wait) == 0
+        finally:
+            process.kill()
 
 
 @asynccontextmanager

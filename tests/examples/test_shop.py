@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import make_url
 
 from examples.shop.orders import run_again
-from examples.shop.server import ROOT, Server
-from tests.examples.helpers import conversation, items, place, till, watched
+from examples.shop.server import ROOT
+from tests.examples.helpers import Server, conversation, items, place, till, watched
 from tests.support.databases import execute
 from tests.support.factories import UserFactory
 from tests.support.ways import host_engine

@@ -7,7 +7,6 @@ from signal import SIGKILL
 import httpx
 import pytest
 
-from examples.shop.server import serving
 from examples.shop.stopping import ITEM, PLACES
 from tests.examples.helpers import (
     STOPPING,
@@ -17,6 +16,7 @@ from tests.examples.helpers import (
     is_locked,
     items,
     place,
+    serving,
     till,
     watched,
     writes_to,
