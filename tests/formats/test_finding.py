@@ -5,9 +5,6 @@ from io import BytesIO
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from anthropic.types import ContentBlockParam
-from anthropic.types.beta import BetaContentBlockParam
-from openai.types.responses import ResponseInputItemParam
 
 from threadlog.errors import ConversationError
 from threadlog.formats import read_conversation, to_openai_chat
@@ -105,6 +102,9 @@ def types_of(form: Any) -> set[str]:
 
 
 def test_detect_format_knows_every_item_of_responses() -> None:
+    # In every process of a run, the import would take longer than all these tests.
+    from openai.types.responses import ResponseInputItemParam  # noqa: PLC0415 - see above
+
     names = types_of(ResponseInputItemParam) - {"message"}
     assert len(names) > 25
     for name in names:
@@ -112,6 +112,9 @@ def test_detect_format_knows_every_item_of_responses() -> None:
 
 
 def test_detect_format_knows_every_block_of_anthropic() -> None:
+    from anthropic.types import ContentBlockParam  # noqa: PLC0415 - as above
+    from anthropic.types.beta import BetaContentBlockParam  # noqa: PLC0415 - as above
+
     names = (types_of(ContentBlockParam) | types_of(BetaContentBlockParam)) - {"text"}
     assert len(names) > 15
     for name in names:
