@@ -102,7 +102,7 @@ SET_UP_FRAMEWORKS = $(MAKE_ALL) $(TESTED:%=.venv-%/installed)
 TEST_FRAMEWORKS = $(MAKE_ALL) $(if $(SIDE_BY_SIDE),$(IN_TWO)) $(TESTED:%=test-%)
 
 .PHONY: test test-all
-test:  ## All tests on SQLite and a real MySQL, which is set up too; ARGS="-k load -x" picks
+test:  ## All tests, on SQLite or a real MySQL, which is set up too; ARGS="-k load -x" picks
 test: TESTED = cubeloop
 test: IN_TWO = ARGS="--numprocesses 2 --dist worksteal"
 test-all: TESTED = $(FRAMEWORKS)

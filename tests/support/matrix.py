@@ -5,10 +5,12 @@ the databases. Each runs with the default way on every database. The other ways 
 of the test's id and other parameters chooses one database for each way, so that every way runs
 every test once, and every database gets every way. The choice does not depend on the databases of
 the run. ``whole_matrix`` marks tests for which a way or a database can matter by itself; of them
-every case runs. Only with ``THREADLOG_TEST_SHORT=1``, which ``make test`` and ``make test-fast``
-set, their other ways take turns as well. With ``THREADLOG_TEST_FULL=1`` every case of every test
-runs. ``one_database`` marks tests of what happens before a database is asked, and of what another
-test proves on every database: there the default way takes turns too.
+every case runs. ``one_database`` marks tests of what happens before a database is asked, and of
+what another test proves on every database: there the default way takes turns too.
+
+With ``THREADLOG_TEST_SHORT=1``, which ``make test`` and ``make test-fast`` set, more cases take
+turns: the other ways of ``whole_matrix`` tests as those of the others, and the default way of the
+others among the databases of the run. With ``THREADLOG_TEST_FULL=1`` every case of every test runs.
 """
 
 import os
@@ -32,11 +34,11 @@ FULL: Final = bool(os.environ.get("THREADLOG_TEST_FULL"))
 """Whether every case runs."""
 
 SHORT: Final = bool(os.environ.get("THREADLOG_TEST_SHORT"))
-"""Whether the other ways take turns in the tests marked ``whole_matrix`` too."""
+"""Whether more cases take turns."""
 
 MARKS: Final = {
     "every_way": "runs with each way to have a checkpointer, not only on a URL",
-    "whole_matrix": "each way runs on each database, but in make test and make test-fast",
+    "whole_matrix": "each way runs on each database; in make test the default way does",
     "one_database": "the default way runs on one of the databases by default, as the others do",
     "other_way(number)": "set by `ways`: the case is not of the default way",
     "processes": "starts processes of its own, which costs a second or more",
@@ -132,22 +134,25 @@ def is_left_out(item: pytest.Item) -> bool:
         return True
     if not databases and not _OF_SERVERS.isdisjoint(names):
         return True  # the run has none of their servers
-    number = _number(item)
     named = [name for name in _NAMES if item.get_closest_marker(name)]
-    if FULL or number is None or len(named) != 1:
-        return False
     choices = next((found for name, found in _CHOICES.items() if name in names), ())
     # A database that is not among the choices takes no turns.
-    return named[0] in choices and choices[(crc32(_key(item)) + number) % len(choices)] != named[0]
+    if FULL or len(named) != 1 or named[0] not in choices:
+        return False
+    return named[0] not in _turn(item, choices)
 
 
-def _number(item: pytest.Item) -> int | None:
-    """Return the place of a case among those that take turns, or None if it does not."""
+def _turn(item: pytest.Item, choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the databases that it is the turn of, for a case's test and way."""
     whole = item.get_closest_marker("whole_matrix")
-    mark = item.get_closest_marker("other_way")
-    if mark:
-        return None if whole and not SHORT else int(mark.args[0])
-    return 0 if item.get_closest_marker("one_database") and not whole else None
+    way = item.get_closest_marker("other_way")
+    if whole and not (way and SHORT):
+        return choices
+    if not way and not item.get_closest_marker("one_database"):
+        if not SHORT:
+            return choices
+        choices = tuple(name for name in choices if name in DATABASES)
+    return (choices[(crc32(_key(item)) + (way.args[0] if way else 0)) % len(choices)],)
 
 
 def _key(item: pytest.Item) -> bytes:

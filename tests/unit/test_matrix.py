@@ -78,11 +78,26 @@ def test_marks_widen_and_narrow_the_choice(monkeypatch: pytest.MonkeyPatch) -> N
         narrow = run_of(test, pytest.mark.one_database)
         assert [way for way, _ in narrow] == list(WAYS)
         assert {database for _, database in narrow} == set(EVERYWHERE)
-    monkeypatch.setattr(matrix, "SHORT", True)
-    assert run_of(0, pytest.mark.whole_matrix) == run_of(0) != [*product(WAYS, EVERYWHERE)]
     monkeypatch.setattr(matrix, "FULL", True)
     assert run_of(0, pytest.mark.whole_matrix) == [*product(WAYS, EVERYWHERE)]
     assert run_of(0, pytest.mark.one_database) == [*product(WAYS, EVERYWHERE)]
+
+
+def test_more_cases_take_turns_in_a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = [run_of(test) for test in range(20)]
+    monkeypatch.setattr(matrix, "SHORT", True)
+    monkeypatch.setattr(matrix, "DATABASES", ("sqlite", "mysql"))
+    found = set()
+    for test in range(20):
+        assert run_of(test, pytest.mark.whole_matrix) == [
+            pair for pair in usual[test] if pair[1] in {"sqlite", "mysql"}
+        ]
+        own = [database for way, database in run_of(test) if way == "own"]
+        assert len(own) == 1
+        found.update(own)
+    assert found == {"sqlite", "mysql"}
+    monkeypatch.setattr(matrix, "DATABASES", ("sqlite",))
+    assert [database for way, database in run_of(0) if way == "own"] == ["sqlite"]
 
 
 @pytest.mark.parametrize(
