@@ -49,7 +49,7 @@ class OwnedReads(_OtherUnitOfWork):
     was deleted and created for another owner, also without a lock and at every isolation level.
     """
 
-    def __init__(self, uow: UnitOfWork, thread_id: object, owner: str) -> None:
+    def __init__(self, uow: UnitOfWork, thread_id: str, owner: str) -> None:
         """Create a unit of work in the transaction of another one.
 
         Args:

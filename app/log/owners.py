@@ -21,13 +21,13 @@ T = TypeVar("T")
 class ScopedRunner(TransactionRunner):
     """Runs units of work in which a thread that does not belong to an owner has no rows."""
 
-    def __init__(self, runner: TransactionRunner, owner: str, thread_id: object) -> None:
+    def __init__(self, runner: TransactionRunner, owner: str, thread_id: str | None) -> None:
         """Create a runner.
 
         Args:
             runner: runs the transactions.
             owner: the owner.
-            thread_id: the thread of the operation; None if it has none, and no rows.
+            thread_id: the thread of the operation; None if it has none, and runs nothing here.
         """
         super().__init__(runner.backend, runner.part, runner.facts)
         self.on_event = runner.on_event
@@ -35,10 +35,11 @@ class ScopedRunner(TransactionRunner):
 
     def read(self, work: Callable[[UnitOfWork], T], *, snapshot: bool = False) -> T:
         """Run a block that reads, with the owner as a condition of each statement."""
+        thread_id = self._thread()
 
         def scoped(uow: UnitOfWork) -> T:
             require_control(uow)
-            return work(OwnedReads(uow, self._thread_id, self.owner))
+            return work(OwnedReads(uow, thread_id, self.owner))
 
         return self.runner.read(scoped, snapshot=snapshot)
 
@@ -46,13 +47,22 @@ class ScopedRunner(TransactionRunner):
         self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
     ) -> T:
         """Run a block that writes, after locking the thread and reading its owner."""
+        thread_id = self._thread()
 
         def scoped(uow: UnitOfWork) -> T:
             require_control(uow)
-            found = uow.owners.lock(str(self._thread_id))
+            found = uow.owners.lock(thread_id)
             return work(uow if found and found.owner == self.owner else NoRows(uow))
 
         return self.runner.write(scoped, idempotent=idempotent, single=single)
+
+    def _thread(self) -> str:
+        if self._thread_id is None:  # otherwise each of the owner's threads would have no rows
+            raise TypeError(
+                "The operation has no argument thread_id, src_thread_id or claim, by which "
+                "in_scope() finds its thread. Name the argument so, or use resolve_owner()."
+            )
+        return self._thread_id
 
 
 def in_scope(
@@ -66,6 +76,7 @@ def in_scope(
     """Run an operation that sees the threads of one owner only.
 
     Its thread is an argument ``thread_id`` or ``src_thread_id``, or that of the argument ``claim``.
+    An operation without one of them calls `resolve_owner`: the scoped runner raises TypeError.
     """
     given = _signature(operation).bind(transactions, *args, **kwargs).arguments
     of_claim = getattr(given.get("claim"), "thread_id", None)

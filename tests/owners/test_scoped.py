@@ -20,6 +20,7 @@ from threadlog.errors import (
 )
 from threadlog.log.results import Claim
 from threadlog.models import CONTROL, MESSAGES
+from threadlog.runtime.transactions import TransactionRunner
 from threadlog.sync_checkpointer import (
     SyncBoundCheckpointer,
     SyncMessageLog,
@@ -186,6 +187,21 @@ def test_every_public_method_has_a_case() -> None:
     assert _methods(BoundCheckpointer, SyncBoundCheckpointer) == {"scoped"}
     of_all_owners = {"ping", "prune_older_than", "erase_owner"}
     assert _methods(Checkpointer, SyncCheckpointer) == {"scoped", "bind"} | of_all_owners
+
+
+def test_a_scoped_operation_that_does_not_name_its_thread_is_refused(sqlite_url: str) -> None:
+    def renamed(transactions: TransactionRunner, thread: str) -> list[Any]:
+        return transactions.read(lambda uow: uow.runs.of_thread(thread))
+
+    def renamed_write(transactions: TransactionRunner, thread: str) -> None:
+        transactions.write(lambda uow: uow.threads.touch(thread))
+
+    with SyncCheckpointer(sqlite_url) as log:
+        client = log.scoped("me").client
+        with pytest.raises(TypeError, match="no argument thread_id"):
+            client.read(renamed, "t")
+        with pytest.raises(TypeError, match="no argument thread_id"):
+            client.write(renamed_write, "t")
 
 
 # Locks and the conditions of reads: drivers and databases differ in them.
