@@ -60,7 +60,10 @@ class FetchedRows(list[Row]):
 
 
 class Executor(Protocol):
-    """The part of a unit of work that repositories use."""
+    """The part of a unit of work that repositories use.
+
+    A protocol, as `UnitOfWork` imports every repository.
+    """
 
     @property
     def connection(self) -> Connection:

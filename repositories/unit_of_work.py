@@ -31,6 +31,7 @@ from threadlog.errors import CommitOutcomeUnknownError
 from threadlog.models import MESSAGES, SchemaPart
 from threadlog.models.dialects.names import MYSQL, TRANSLATE_MAP, dialect_name
 from threadlog.models.dialects.returned_number import ONE_STATEMENT_DIALECTS
+from threadlog.models.dialects.upsert import LIST_DIALECTS
 from threadlog.repositories.base import (
     FetchedRows,
     GivenParameters,
@@ -177,8 +178,9 @@ class UnitOfWork(ABC):
     @property
     def can_index_appended(self) -> bool:
         """Whether `lock_and_append` can insert rows of the search index in its statement."""
-        return self.dialect == "postgresql"
+        return self.dialect in LIST_DIALECTS
 
+    # A repository is created from its unit of work: its class is the function of the property.
     threads = cached_property(ThreadRepository)
     """Threads, and the lock under which a thread's seq is allocated."""
 

@@ -1,6 +1,6 @@
 """An INSERT that locks a row, allocates the next number after the lock, and returns it."""
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import ColumnElement, Insert, Integer, case, func, literal_column
 
@@ -33,6 +33,6 @@ def with_number_kept(
 
 def with_number_returned(
     statement: Insert, number: ColumnElement[int], flag: ColumnElement[bool], dialect: str
-) -> Any:
+) -> Insert:
     """Return the INSERT with RETURNING where the server has it; see `with_number_kept`."""
     return statement.returning(number, flag) if dialect == "postgresql" else statement

@@ -135,6 +135,10 @@ def insert_rows_if_absent(
     return insert.from_select(into, select(*same, *rows.c)), names
 
 
+LIST_DIALECTS: Final = frozenset({"postgresql"})
+"""Dialects in which one statement inserts any number of rows, from lists."""
+
+
 def insert_of_lists(table: Table, columns: Sequence[Column[Any]]) -> tuple[Insert, Sequence[str]]:
     """Return an INSERT of any number of rows for PostgreSQL; see `insert_rows_if_absent`."""
     rows, names = rows_of_lists(columns)

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from threadlog.models.dialects.locking import bump_row_version, lock_thread
+from threadlog.models.dialects.locking import bump_row_version, lock_thread, may_miss_commits
 from threadlog.models.dialects.time import utc_now
 from threadlog.models.dialects.types import id_equals
 from threadlog.models.tables import LEASES, THREADS
@@ -126,7 +126,7 @@ def where_held(statement: WriteT, thread_id: BindParameter[str], dialect: str) -
         dialect: the name of the session's dialect.
     """
     column = statement.table.c.thread_id
-    if dialect == "postgresql":
+    if may_miss_commits(dialect):
         thread = select(THREADS.c.thread_id).where(THREADS.c.thread_id == thread_id)
         held = if_held(thread.with_for_update()).cte("held")
         return statement.where(column == select(held.c.thread_id).scalar_subquery())

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from threadlog.models.dialects.json import as_text
-from threadlog.models.dialects.upsert import insert_of_lists, rows_of_lists
+from threadlog.models.dialects.upsert import LIST_DIALECTS, insert_of_lists, rows_of_lists
 from threadlog.models.tables import MESSAGES, SEARCH, THREADS
 from threadlog.repositories.base import Repository, Statement
 
@@ -36,7 +36,7 @@ _DATED: Final = (*_GIVEN, SEARCH.c.created_at)
 @cache
 def _insert(dialect: str, *, dated: bool) -> Statement:
     columns = _DATED if dated else _GIVEN
-    if dialect == "postgresql":
+    if dialect in LIST_DIALECTS:
         return Statement(*insert_of_lists(SEARCH, columns))
     # inline: SQLAlchemy is not to add RETURNING for the row's number
     values = {column.name: bindparam(column.name, type_=column.type) for column in columns}

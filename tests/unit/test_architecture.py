@@ -22,7 +22,7 @@ FOLDERS = {
 }
 
 LEAVES = {"encryption", "errors", "events", "messages"}
-"""Modules that every room may import."""
+"""Modules that every package may import."""
 
 STATEMENTS = {"repositories", "models"}
 VALUES = {"encoding", "databases"} | STATEMENTS
@@ -72,7 +72,7 @@ MAY_IMPORT = {
     | {"log", "schema"},
     "__main__": {"cli"},
 }
-"""The rooms that a room may import: docs/architecture.md draws them."""
+"""The packages that a package may import: docs/architecture.md draws them."""
 
 
 @cache
@@ -86,8 +86,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def room_of(module: str) -> str:
-    """Return the room of a module: the first name below the package."""
+def package_of(module: str) -> str:
+    """Return the package of a module: the first name below ``threadlog``."""
     return module.split(".")[1] if "." in module else module
 
 
@@ -108,25 +108,34 @@ def imports(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("module", modules())
 def test_imports_follow_the_arrows(module: str) -> None:
-    room = room_of(module)
-    allowed = {room, *LEAVES, *MAY_IMPORT.get(room, set())}
+    package = package_of(module)
+    allowed = {package, *LEAVES, *MAY_IMPORT.get(package, set())}
     for name in imports(modules()[module]):
-        assert room_of(name) in allowed, f"{module} imports {name}"
+        assert package_of(name) in allowed, f"{module} imports {name}"
 
 
 def test_arrows_have_no_cycle() -> None:
     assert tuple(TopologicalSorter(MAY_IMPORT).static_order())
 
 
-def test_arrows_between_all_rooms_are_in_the_table() -> None:
-    assert {room_of(module) for module in modules()} - LEAVES == set(MAY_IMPORT)
+def test_arrows_between_all_packages_are_in_the_table() -> None:
+    assert {package_of(module) for module in modules()} - LEAVES == set(MAY_IMPORT)
 
 
 def test_an_arrow_in_the_wrong_direction_is_seen(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text("from threadlog.log import append\n", encoding="utf-8")
-    assert [room_of(name) for name in imports(wrong)] == ["log"]
+    assert [package_of(name) for name in imports(wrong)] == ["log"]
     assert "log" not in MAY_IMPORT["runtime"]
+
+
+def test_repositories_name_no_dialect() -> None:
+    names = {"mysql", "mariadb", "postgresql", "sqlite"}
+    for module, path in modules().items():
+        if package_of(module) == "repositories" and ".catalog" not in module:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+            assert names.isdisjoint(texts), module
 
 
 @pytest.mark.parametrize("package", ["threadlog", "threadlog.models", "threadlog.repositories"])
