@@ -181,7 +181,7 @@ example-agent: $(VENV)/installed  ## An agent is killed, carries on, and waits f
 	@$(BIN)/python -m examples.killed_agent $(URL)
 
 .PHONY: example-shop
-example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: it is kept and said, or neither
+example-shop: $(VENV)/installed  ## A FastAPI shop is killed in an order: the order and the message are stored, or neither
 	@$(BIN)/python -m examples.shop.killed $(URL)
 
 ## Measure

@@ -62,10 +62,11 @@ T = TypeVar("T")
 class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
     """The operations on a message log; open a `Checkpointer` to get one.
 
-    A method's writes are in one transaction. Every method may raise `StorageError`, and
-    `NotOpenError` if the checkpointer is not open.
+    A method's writes are in one transaction, unless its description says otherwise. Every method
+    may raise `StorageError`, and `NotOpenError` if the checkpointer is not open.
     """
 
+    # threadlog's own classes, unless a subclass names others together with its type arguments.
     vocabulary: FrameworkTypes[MessageT, RequestT, DataT] = cast("Any", VOCABULARY)
     """The classes of messages, questions and threads; a subclass may set those of a framework."""
 
@@ -164,6 +165,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
             CommitOutcomeUnknownError: the connection was lost during COMMIT, and again
                 in each attempt to find the messages.
         """
+        # SeqsT is None where a framework's own append returns nothing: only for type checkers.
         given = (owner, if_last_seq, key, claim, self._scope)
         conditions = None if given == NO_CONDITIONS else AppendConditions(*given)
         batcher = self.batcher
@@ -919,7 +921,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
 
     def _convert(self, error: ThreadlogError) -> None:
         """Add to an error the framework's exception class too, if there is a framework."""
-        self.vocabulary.say(error, self.client.backend.framework_name)
+        self.vocabulary.convert_error(error, self.client.backend.framework_name)
 
 
 class BoundCheckpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
@@ -983,8 +985,12 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
     timeout or a lost connection the transaction is run again; after a connection was lost
     during COMMIT, threadlog first finds out whether the COMMIT succeeded.
 
+    `prune_older_than`, `erase_owner`, `reencrypt` and `reencrypt_all`, and `erase_thread` with
+    forks or memories, run several transactions. If one is interrupted, call it again: it
+    continues.
+
     Cancelling a method lets the transaction that runs finish, for up to five seconds, and
-    then raises: what it wrote is stored wholly or not at all.
+    then raises. A transaction is stored completely or not at all.
 
     Every method may raise `StorageError`, and `NotOpenError` outside the block.
     """

@@ -59,9 +59,9 @@ def report(scale: Scale, command: str) -> Report:
     ):
         for url in (mysql, postgres):
             asyncio.run(on_connection(url, create_schema))
-        told = asyncio.run(conditions(mysql, command=command, rounds=scale.rounds))
+        measured_with = asyncio.run(conditions(mysql, command=command, rounds=scale.rounds))
         found = asyncio.run(figures(scale, Place(mysql, postgres, Path(folder))))
-    return Report(Figures(found), targets(scale), told)
+    return Report(Figures(found), targets(scale), measured_with)
 
 
 def main() -> None:
@@ -75,11 +75,11 @@ def main() -> None:
     if options.rounds:
         scale = replace(scale, rounds=options.rounds)
     options.folder.mkdir(parents=True, exist_ok=True)
-    made = report(scale, f"python -m benchmarks --scale {options.scale} --rounds {scale.rounds}")
-    made.write(options.folder)
-    draw(made.figures, options.folder / "results.png")
+    result = report(scale, f"python -m benchmarks --scale {options.scale} --rounds {scale.rounds}")
+    result.write(options.folder)
+    draw(result.figures, options.folder / "results.png")
     console = Console()
-    made.show(Console(width=max(console.width, _WIDTH)))
+    result.show(Console(width=max(console.width, _WIDTH)))
     print(f"Written to {options.folder}: results.json, results.md, results.png")
 
 

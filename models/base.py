@@ -6,7 +6,10 @@ from sqlalchemy import MetaData, inspect
 from sqlalchemy.orm import DeclarativeBase
 
 EXPECTED_SCHEMA_VERSION: Final = 5
-"""The schema version of the message log that this release reads and writes."""
+"""The schema version of the message log that this release reads and writes.
+
+The version and the tables are the agent framework's: threadlog adds no column to them.
+"""
 
 GRAPH_SCHEMA_VERSION: Final = 1
 """The schema version of the graph state that this release reads and writes."""
