@@ -1,8 +1,9 @@
 """Every error that threadlog raises on purpose; all derive from `ThreadlogError`.
 
-Attributes carry the values that a program needs; the text says what is wrong and what to do
-next. An exception that caused the error is its ``__cause__``. The error's own text never
-contains a password or the content of a message; its cause may quote what its library was given.
+Attributes carry the values that a program needs. The text states what is wrong and, unless that
+says it, what to do next. An exception that caused the error is its ``__cause__``. The error's own
+text never contains a password or the content of a message; its cause may quote what its library
+was given.
 """
 
 from typing import Any, ClassVar, Final
@@ -72,7 +73,7 @@ class UnsupportedServerError(ThreadlogError):
     """The server is of the wrong kind or too old."""
 
     def __init__(self, *, found: str, required: str) -> None:
-        super().__init__(f"The server is {found}; threadlog needs {required}.")
+        super().__init__(f"The server is {found}. Use {required}.")
         self.found = found
         self.required = required
 
@@ -262,7 +263,7 @@ class ThreadNotFoundError(CheckpointerError):
     """The thread does not exist."""
 
     def __init__(self, *, thread_id: str) -> None:
-        super().__init__(f"There is no thread {thread_id!r}.")
+        super().__init__(f"There is no thread {thread_id!r}. Check the id and the database.")
         self.thread_id = thread_id
 
 

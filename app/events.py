@@ -1,4 +1,4 @@
-"""What a checkpointer, a saver or a store reports to `threadlog.observe`."""
+"""Events that a checkpointer, a saver or a store reports to `threadlog.observe`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

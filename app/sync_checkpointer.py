@@ -248,7 +248,7 @@ class SyncMessageLog(Generic[MessageT, RequestT, DataT]):
 
     def _convert(self, error: ThreadlogError) -> None:
         """Add to an error the framework's exception class too, if there is a framework."""
-        self.vocabulary.say(error, self.client.backend.framework_name)
+        self.vocabulary.convert_error(error, self.client.backend.framework_name)
 
 
 class SyncBoundCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):

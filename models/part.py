@@ -148,7 +148,7 @@ def _write_version(version: int, table: Table, connection: Connection, **_: Any)
 
 
 def _version_at_creation(part: SchemaPart) -> None:
-    """Make ``metadata.create_all`` create the version table last, and its row with it."""
+    """Order ``metadata.create_all`` to create the version table last, and its row with it."""
     for table in part.metadata.tables.values():
         if table is not part.version_table:
             part.version_table.add_is_dependent_on(table)

@@ -1,1 +1,1 @@
-"""How databases differ: one module or package for each kind, chosen by `registry`."""
+"""Differences between databases: one module or package for each kind, chosen by `registry`."""

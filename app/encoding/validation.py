@@ -39,13 +39,13 @@ def check_id(value: object, name: str = "thread_id", *, most: int = MAX_ID_LENGT
     elif not value:
         reason = "must not be empty"
     elif len(value) > most:
-        reason = f"has {len(value)} characters, the limit is {most}"
+        reason = f"must have at most {most} characters, not {len(value)}"
     elif value.endswith(" "):
-        reason = "ends in a space, which MySQL ignores when it compares keys"
+        reason = "must not end in a space, which MySQL ignores when it compares keys"
     elif "\0" in value:
-        reason = "contains a NUL character"
+        reason = "must not contain a NUL character"
     elif not value.isascii() and _has_surrogate(value):
-        reason = "contains half of a surrogate pair, which is not valid Unicode"
+        reason = "must not contain half of a surrogate pair, which is not valid Unicode"
     if reason is not None:
         raise InvalidIdError(name=name, reason=reason)
 

@@ -161,14 +161,14 @@ def read_items(transactions: TransactionRunner, readings: Sequence[Reading]) -> 
 def write_items(
     transactions: TransactionRunner,
     items: Sequence[NewItem],
-    doomed: Sequence[tuple[str, str]] = (),
+    to_delete: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Store items and delete others, in one transaction.
 
     Args:
         transactions: runs transactions.
         items: the items to store, each name once.
-        doomed: namespaces and keys of the items to delete.
+        to_delete: namespaces and keys of the items to delete.
 
     Raises:
         TooLargeError: an item does not fit into a statement; nothing was written.
@@ -179,12 +179,12 @@ def write_items(
         check_row(f"the value of {item.item_key[:100]!r}", *texts, limit=limit)
 
     def write(uow: UnitOfWork) -> None:
-        if doomed:
-            uow.store_items.delete(doomed)
+        if to_delete:
+            uow.store_items.delete(to_delete)
         if items:
             uow.store_items.put(items)
 
-    transactions.write(write, idempotent=True, single=len(items) + len(doomed) == 1)
+    transactions.write(write, idempotent=True, single=len(items) + len(to_delete) == 1)
 
 
 def sweep_items(transactions: TransactionRunner) -> int:

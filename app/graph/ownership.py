@@ -8,7 +8,7 @@ from threadlog.runtime.transactions import TransactionRunner
 
 
 def claim_writes(transactions: TransactionRunner, thread_id: str) -> int:
-    """Make a new owner of the thread's writes, and return the owner's token."""
+    """Replace the owner of the thread's writes, and return the new owner's token."""
     token = 1 + secrets.randbelow(2**62)
     transactions.write(lambda uow: uow.write_owners.put(thread_id, token), idempotent=True)
     return token

@@ -68,8 +68,9 @@ def prune_older(
         if strategy == "delete":
             if not all(summary.old for summary in summaries):
                 return Pruned()
-            doomed = len(summaries)
-            return Pruned(1, doomed) if dry_run else delete_all(uow, thread_id)
+            if dry_run:
+                return Pruned(1, len(summaries))
+            return delete_all(uow, thread_id)
         kept = _kept(uow, thread_id, summaries, lambda summary: not summary.old)
         if dry_run:
             count = len(summaries) - len(kept)
@@ -95,9 +96,9 @@ def delete_for_run(
     """Delete the checkpoints of runs in one thread and transaction; see `Saver.delete_for_runs`."""
 
     def delete(uow: UnitOfWork) -> Pruned:
-        doomed = uow.checkpoints.of_runs(thread_id, run_ids)
+        of_runs = uow.checkpoints.of_runs(thread_id, run_ids)
         summaries = uow.checkpoints.summaries(thread_id, seconds_ago=0)
-        kept = [s for s in summaries if (s.ns_digest, s.checkpoint_id) not in doomed]
+        kept = [s for s in summaries if (s.ns_digest, s.checkpoint_id) not in of_runs]
         return _delete_others(uow, thread_id, summaries, kept)
 
     return transactions.write(delete, idempotent=True)
@@ -217,15 +218,15 @@ def _delete_others(
     """
     staying = {(s.ns_digest, s.checkpoint_id) for s in kept}
     needed = {(s.ns_digest, key) for s in kept for key in s.blob_keys}
-    doomed: dict[str, list[str]] = defaultdict(list)
+    to_delete: dict[str, list[str]] = defaultdict(list)
     garbage: dict[str, set[str]] = defaultdict(set)
     for summary in summaries:
         space = summary.ns_digest
         if (space, summary.checkpoint_id) not in staying:
-            doomed[space].append(summary.checkpoint_id)
+            to_delete[space].append(summary.checkpoint_id)
             garbage[space] |= {key for key in summary.blob_keys if (space, key) not in needed}
     checkpoints = writes = blobs = 0
-    for space, ids in doomed.items():
+    for space, ids in to_delete.items():
         for some in chunks(sorted(ids), _IDS_AT_ONCE):
             writes += uow.checkpoint_writes.delete(thread_id, space, some)
             checkpoints += uow.checkpoints.delete(thread_id, space, some)

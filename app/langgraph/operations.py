@@ -74,7 +74,7 @@ class Batch:
         return [new for _, new in sorted(self.changes.items()) if new is not None]
 
     @property
-    def doomed(self) -> list[tuple[str, str]]:
+    def to_delete(self) -> list[tuple[str, str]]:
         """The namespaces and keys of the items to delete."""
         return sorted(name for name, new in self.changes.items() if new is None)
 

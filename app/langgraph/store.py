@@ -157,9 +157,9 @@ class Store(Facade, BaseStore):
         batch = batch_of(ops, self._index)
         found = self._read(read_items, batch.readings) if batch.readings else []
         if len(batch.changes) == 1:
-            self._write_statement(write_items, batch.items, batch.doomed)
+            self._write_statement(write_items, batch.items, batch.to_delete)
         elif batch.changes:
-            self._write(write_items, batch.items, batch.doomed)
+            self._write(write_items, batch.items, batch.to_delete)
         return batch.results(found)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -168,9 +168,9 @@ class Store(Facade, BaseStore):
         client = self._async_client()
         found = await client.read(read_items, batch.readings) if batch.readings else []
         if len(batch.changes) == 1:
-            await client.write_statement(write_items, batch.items, batch.doomed)
+            await client.write_statement(write_items, batch.items, batch.to_delete)
         elif batch.changes:
-            await client.write(write_items, batch.items, batch.doomed)
+            await client.write(write_items, batch.items, batch.to_delete)
         return batch.results(found)
 
     # --- Expiry ----------------------------------------------------------------------
@@ -300,7 +300,7 @@ class BoundStore(BaseStore):
         batch = batch_of(ops, self._index)
         found = self._client.read(read_items, batch.readings) if batch.readings else []
         if batch.changes:
-            self._client.write(write_items, batch.items, batch.doomed)
+            self._client.write(write_items, batch.items, batch.to_delete)
         return batch.results(found)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -313,5 +313,5 @@ class BoundStore(BaseStore):
         batch = await abatch_of(ops, self._index)
         found = await self._client.read(read_items, batch.readings) if batch.readings else []
         if batch.changes:
-            await self._client.write(write_items, batch.items, batch.doomed)
+            await self._client.write(write_items, batch.items, batch.to_delete)
         return batch.results(found)

@@ -37,6 +37,7 @@ _IDS: Final = 8_000
 # Run ids in one statement: few enough for every server.
 _RUNS_AT_ONCE: Final = 500
 
+# Called for each batch of an append, where a lambda would be one function more.
 _ROWS: Final = attrgetter("rows")
 
 
@@ -67,14 +68,14 @@ class AppendRequest:
 
 
 class ThreadBusy:
-    """The outcome of an append in a group that would have waited for its thread's lock.
+    """The outcome of an append in a batch that would have waited for its thread's lock.
 
     The thread is locked by another transaction, or is new. Nothing was written.
     """
 
 
 Outcome: TypeAlias = range | RunAlreadyCompletedError | ThreadBusy
-"""The outcome of one append of a group; the seqs of its messages if it is stored."""
+"""The outcome of one append of a batch; the seqs of its messages if it is stored."""
 
 
 def encode_append(

@@ -32,7 +32,8 @@ from threadlog.runtime.external import closed_before
 
 _LOG: Final = logging.getLogger(__name__)
 
-# While so many batches run, further appends wait, so that they share the next transaction.
+# While so many batches run, an append goes to the queue even if its thread and a connection are
+# free, so that others can join its transaction.
 _AT_ONCE: Final = 2
 
 # The most of a batch. Each number of threads is a statement of its own to prepare, and the
@@ -161,6 +162,7 @@ def copy_error(error: Exception) -> Exception:
     return copy
 
 
+# Called for each append of a batch, where a comprehension would be one function more.
 _REQUEST: Final = attrgetter("request")
 
 

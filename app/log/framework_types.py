@@ -40,7 +40,7 @@ class FrameworkTypes(Generic[MessageT, RequestT, DataT]):
     brand: str = "Cubepi"
     """The part of their names that is ``Cubepi`` in threadlog's."""
 
-    def say(self, error: ThreadlogError, database: str) -> None:
+    def convert_error(self, error: ThreadlogError, database: str) -> None:
         """Change an error's class to derive also from the framework's exception of that name.
 
         The error keeps its attributes, cause and traceback, and is caught as either class.

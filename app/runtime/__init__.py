@@ -1,1 +1,1 @@
-"""How a transaction is run; knows no messages."""
+"""Clients, connections, transactions and retries; no knowledge of messages."""

@@ -118,7 +118,7 @@ class _Call:
 def _run_calls(call: _Call) -> None:
     """Run each operation that the call is given."""
     while True:
-        try:
+        try:  # `run` has set both: neither is None here
             call.result = cast("Context", call.context).run(cast("Any", call.work))
         except GreenletExit:
             raise  # nobody waits for the operation any more

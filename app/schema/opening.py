@@ -112,7 +112,7 @@ def open_database(
         found = backend.verify_server(uow)
         if only not in {None, found}:
             raise UnsupportedServerError(
-                found=found, required=f"{only} here; Checkpointer accepts both"
+                found=found, required=f"{only} here, or a Checkpointer, which accepts both"
             )
         if engine_is_external:
             backend.verify_session(uow)

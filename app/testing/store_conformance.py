@@ -202,7 +202,7 @@ async def _values(subject: _Subject) -> None:
     _same([type(number) for number in item.value["numbers"]], [int] * 4 + [float] * 3)
 
 
-@_rule("What the application changes in a value before or after is not changed in the store.")
+@_rule("A value that the application changes before or after is not changed in the store.")
 async def _copies(subject: _Subject) -> None:
     value: dict[str, Any] = {"list": [1]}
     await subject.put(subject.at(), "k", value)
@@ -280,7 +280,7 @@ async def _batch_order(subject: _Subject) -> None:
     _same(([item.key for item in found[4]], found[5].key), (["a"], "a"))
 
 
-@_rule("What a batch reads is as it was before the batch wrote.")
+@_rule("A batch reads items as they were before the batch wrote.")
 async def _batch_snapshot(subject: _Subject) -> None:
     await subject.values({"a": 1})
     ops: list[Op] = [

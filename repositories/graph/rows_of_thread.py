@@ -25,13 +25,13 @@ class GraphRepository(Repository):
         """
         columns = self.table.c
         is_row = (columns.thread_id == thread_id, columns.ns_digest == digest)
-        doomed = delete(self.table).where(*is_row, columns[self.name].in_(names))
-        return rowcount(self.uow.execute(doomed))
+        statement = delete(self.table).where(*is_row, columns[self.name].in_(names))
+        return rowcount(self.uow.execute(statement))
 
     def delete_thread(self, thread_id: str) -> int:
         """Delete a thread's rows, and return their number."""
-        doomed = delete(self.table).where(self.table.c.thread_id == thread_id)
-        return rowcount(self.uow.execute(doomed))
+        statement = delete(self.table).where(self.table.c.thread_id == thread_id)
+        return rowcount(self.uow.execute(statement))
 
     def copy(self, source_thread_id: str, target_thread_id: str, *, lock: bool = False) -> None:
         """Copy a thread's rows inside the database, in one statement; the target must have none.

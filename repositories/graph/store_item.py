@@ -359,8 +359,8 @@ class StoreItemRepository(Repository):
 
     def delete_expired(self, digests: Sequence[str]) -> int:
         """Delete those of the items that are still expired, and return their number."""
-        doomed = delete(ITEMS).where(ITEMS.c.item_digest.in_(digests), self._has_expired())
-        return rowcount(self.uow.execute(doomed, {"now": 0.0}))
+        statement = delete(ITEMS).where(ITEMS.c.item_digest.in_(digests), self._has_expired())
+        return rowcount(self.uow.execute(statement, {"now": 0.0}))
 
     def _has_expired(self) -> ColumnElement[bool]:
         return ITEMS.c.expires_at <= _now(self.uow.dialect)

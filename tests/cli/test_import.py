@@ -40,7 +40,7 @@ def test_import_reports_bad_lines_and_takes_the_rest(database_url: str, tmp_path
     lines = result.stderr.splitlines()
     assert lines[0] == f"{file}:2: The line is not JSON: Expecting value at character 1."
     assert lines[1] == f"{file}:4: messages[0] has the unknown role 'robot'."
-    assert lines[2].startswith(f"{file}:5: thread_id ends in a space")
+    assert lines[2].startswith(f"{file}:5: thread_id must not end in a space")
     assert lines[3] == (
         f"{file}:7: Thread 'mixed:1' already contains another conversation. Use another thread_id."
     )

@@ -141,4 +141,5 @@ def test_a_thread_without_runs_is_distinguished_from_an_unknown_one(runs_url: st
     for options in ([], ["--json"]):
         unknown = threadlog("runs", "nope", "--url", runs_url, *options)
         assert (unknown.exit_code, unknown.stdout) == (1, "")
-        assert unknown.stderr == shown.stderr == "Error: There is no thread 'nope'.\n"
+        assert unknown.stderr == shown.stderr
+        assert unknown.stderr.startswith("Error: There is no thread 'nope'. Check the id")

@@ -124,4 +124,4 @@ def test_show_of_an_unknown_thread_fails(filled_url: str) -> None:
     for options in ([], ["--json"], ["--last", "3"]):
         result = threadlog("show", "nope", "--url", filled_url, *options)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr == "Error: There is no thread 'nope'.\n"
+        assert result.stderr == "Error: There is no thread 'nope'. Check the id and the database.\n"

@@ -45,7 +45,7 @@ def test_threads_can_be_paged_by_id(filled_url: str) -> None:
 
 
 def test_after_needs_the_order_by_id(tmp_path: Path) -> None:
-    """The mistake is told before anything is opened."""
+    """The options are checked before anything is opened."""
     url = f"sqlite:///{tmp_path}/a.db"
     result = threadlog("threads", "--url", url, "--after", "x")
     assert result.exit_code == 2

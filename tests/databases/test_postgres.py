@@ -591,8 +591,8 @@ async def test_a_server_that_lets_nobody_in(
         await opens(url.render_as_string(hide_password=False), client)
 
 
-async def test_what_was_said_is_in_no_error(postgres_url: str) -> None:
-    """The rows which PostgreSQL tells of in its details are left out."""
+async def test_errors_contain_no_values_of_a_row(postgres_url: str) -> None:
+    """PostgreSQL's details quote the row."""
     await execute(postgres_url, "ALTER TABLE cubepi_messages ADD CHECK (seq > 1)")
 
     def use() -> None:

@@ -1,4 +1,4 @@
-"""The documentation: what it shows is run, and what it points at is there."""
+"""The documentation: every code sample is run, and every link has a target."""
 
 import ast
 import re

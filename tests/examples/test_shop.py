@@ -137,7 +137,7 @@ async def test_the_till_keeps_and_says_an_order(shop_url: str) -> None:
     )
     status, out, said = await till(shop_url, "a ", "tea", "2")
     assert (status, out) == (1, "")
-    assert said.startswith("Nothing was ordered: thread_id ends in a space")
+    assert said.startswith("Nothing was ordered: thread_id must not end in a space")
     async with watched(shop_url) as server:
         assert await items(server, "a") == ["tea"]
         assert len((await server.client.get("/orders")).json()) == 1

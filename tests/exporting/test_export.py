@@ -271,7 +271,8 @@ def test_unknown_thread_ends_the_command_with_its_name(sqlite_url: str, tmp_path
     asyncio.run(say(sqlite_url, "t", "a"))
     output = tmp_path / "a.jsonl"
     result = threadlog("export", sqlite_url, "--thread", "none", "--output", str(output))
-    assert (result.exit_code, result.stderr) == (1, "Error: There is no thread 'none'.\n")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: There is no thread 'none'. Check the id and the database.\n"
     # The file has no last line, so that nothing imports it.
     assert json.loads(output.read_text(encoding="utf-8"))["type"] == "threadlog_export"
 

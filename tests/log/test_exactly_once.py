@@ -232,7 +232,7 @@ async def test_append_whose_commit_ends_in_an_error_of_the_network_is_stored_onc
     assert (await ids(opened, "t"))[1:] == ["a", "b"]
 
 
-async def test_what_cannot_be_found_out_is_said(
+async def test_an_unknown_outcome_raises_commit_outcome_unknown(
     impatient: Checkpointer, other: AsyncConnection
 ) -> None:
     engine = engines_of(impatient)[0]

@@ -129,11 +129,11 @@ def verify(uow: OldUnitOfWork) -> None:
 
 def test_old_servers_are_refused() -> None:
     for version in ((8, 0, 12), (5, 7, 44)):
-        with pytest.raises(UnsupportedServerError, match=r"needs MySQL 8\.0\.13") as caught:
+        with pytest.raises(UnsupportedServerError, match=r"Use MySQL 8\.0\.13") as caught:
             verify(OldUnitOfWork(version))
         assert "8.0.13" in caught.value.required
     for version in ((10, 5, 29), (5, 5, 68)):
-        with pytest.raises(UnsupportedServerError, match=r"needs MariaDB 10\.6"):
+        with pytest.raises(UnsupportedServerError, match=r"Use MariaDB 10\.6"):
             verify(OldUnitOfWork(version, mariadb=True))
     verify(OldUnitOfWork((8, 0, 13)))
     verify(OldUnitOfWork((9, 7, 4, 2)))

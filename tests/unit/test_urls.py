@@ -41,7 +41,7 @@ def test_a_url_of_several_hosts_is_shown_with_them_and_without_its_password() ->
 
 
 @pytest.mark.parametrize("host", ["h2:port", "h2:3306:1", "h 2", "[h2", "h2:123456"])
-def test_what_is_no_host_is_refused(host: str) -> None:
+def test_an_invalid_host_is_refused(host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"not a valid host\[:port\]") as caught:
         Checkpointer(f"mysql://u:secret@h1:3306,{host}/db")
     assert "secret" not in str(caught.value)

@@ -56,6 +56,7 @@ def open_session(
     """
     options = dict(options)
     settings: SessionSettings = options.pop("settings")
+    # asyncpg_sessions or psycopg_sessions: each imports its driver, and only one may be installed.
     driver = import_module(f"threadlog.databases.postgres.{dialect.driver}_sessions")
     while True:
         connection: DBAPIConnection = driver.connect(

@@ -111,8 +111,8 @@ async def test_thread_ids_that_are_no_text_count_as_theirs(saver: Saver, thread_
 @pytest.mark.parametrize(
     ("thread_id", "reason"),
     [
-        ("a ", "ends in a space"),
-        ("x" * 256, "has 256 characters, the limit is 255"),
+        ("a ", "must not end in a space"),
+        ("x" * 256, "must have at most 255 characters, not 256"),
         ("", "must not be empty"),
         ("a\0b", "NUL"),
         ("\ud800", "surrogate"),
@@ -151,13 +151,13 @@ async def test_list_of_empty_config_lists_all_threads(saver: Saver) -> None:
     ("change", "kind", "reason"),
     [
         ({"checkpoint_id": "c" * 256}, InvalidIdError, "checkpoint id has 256"),
-        ({"checkpoint_id": "c "}, InvalidIdError, "checkpoint id ends in a space"),
+        ({"checkpoint_id": "c "}, InvalidIdError, "checkpoint id must not end in a space"),
         ({"space": "a\0"}, InvalidInputError, "checkpoint_ns contains a NUL"),
         ({"values": {"a\0": 1}}, InvalidInputError, "channel's name contains a NUL"),
         ({"values": {"\udfff": 1}}, InvalidInputError, "surrogate"),
         ({"values": {"a": lambda: None}}, InvalidInputError, "value of channel 'a' cannot be"),
         ({"run_id": "r" * 256}, InvalidIdError, "run_id has 256"),
-        ({"run_id": "r "}, InvalidIdError, "run_id ends in a space"),
+        ({"run_id": "r "}, InvalidIdError, "run_id must not end in a space"),
         ({"note": float("nan")}, InvalidJsonError, r"metadata\['note'\] is nan"),
         ({"note": 2**65}, InvalidJsonError, "beyond 64 bits"),
         ({"note": ["a\0b"]}, InvalidJsonError, r"metadata\['note'\]\[0\] contains a NUL"),
@@ -179,8 +179,8 @@ async def test_what_cannot_be_stored_is_refused_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (([("a", 1)], "t" * 129), "task_id has 129 characters, the limit is 128"),
-        (([("a", 1)], "t "), "task_id ends in a space"),
+        (([("a", 1)], "t" * 129), "task_id must have at most 128 characters, not 129"),
+        (([("a", 1)], "t "), "task_id must not end in a space"),
         (([("a", 1)], "t", "p\0"), "task_path contains a NUL"),
         (([("a\0", 1)], "t"), "channel's name contains a NUL"),
         (([("a", 1), ("b", lambda: None)], "t"), "the write to channel 'b' cannot be serialised"),
