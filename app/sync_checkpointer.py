@@ -306,8 +306,8 @@ class SyncCheckpointer(SyncMessageLog[MessageT, RequestT, DataT]):
             checkpointer.append("order-17", [message])
             data = checkpointer.load("order-17")
 
-    Any number of threads may use one. What each method does, returns, raises and guarantees
-    is documented at `Checkpointer`; both run the same operations.
+    Any number of threads may use one. `Checkpointer` documents what each method does,
+    returns, raises and guarantees; both run the same operations.
     """
 
     client: SyncEngineClient | SyncFactoryClient

@@ -70,16 +70,16 @@ class Saver(Facade, BaseCheckpointSaver[str]):
     Inside ``async with`` the synchronous methods work too, in other threads than the loop's.
 
     Any number of tasks, threads and processes may use one database; only the database's locks make
-    one wait for another. What a method writes is one transaction, of `prune`,
-    `prune_older_than` and `delete_for_runs` one for each thread: when it returns it is durable,
+    one wait for another. A method's writes are one transaction, those of `prune`,
+    `prune_older_than` and `delete_for_runs` one for each thread: when it returns they are durable,
     when it raises nothing was written of that transaction. After a deadlock, a lock timeout or
     a lost connection the transaction is run again.
 
     Threads' ids have up to 255 characters; names of namespaces and channels may be of any
     length and contain anything but NUL. Nothing is ever truncated.
 
-    What each method raises besides: `InvalidInputError` if something cannot be stored as it
-    is, `CheckpointCorruptionError` if something stored cannot be read, `StorageError`, and
+    Each method may also raise `InvalidInputError` if a value cannot be stored as it is,
+    `CheckpointCorruptionError` if a stored value cannot be read, `StorageError`, and
     `NotOpenError` outside the block.
     """
 
@@ -422,7 +422,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
             dry_run: delete nothing, count threads and checkpoints.
 
         Returns:
-            What was deleted, or would be.
+            The counts of what was deleted, or would be.
         """
         total, after = Pruned(), None
         while threads := self._read(pruning.old_threads, age, after=after, limit=_THREADS):

@@ -139,8 +139,8 @@ class Store(Facade, BaseStore):
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Run operations; the methods of the store for one operation run a batch of one.
 
-        What is read is as it was before the operations that write, which are one transaction: if
-        it raises nothing was written. Of several writes of one key the last counts.
+        The operations that read see the items as they were before those that write, which are one
+        transaction: if it raises nothing was written. Of several writes of one key the last counts.
 
         Args:
             ops: the operations.

@@ -150,13 +150,13 @@ async def test_list_of_empty_config_lists_all_threads(saver: Saver) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "reason"),
     [
-        ({"checkpoint_id": "c" * 256}, InvalidIdError, "checkpoint id has 256"),
+        ({"checkpoint_id": "c" * 256}, InvalidIdError, "checkpoint id must have at most 255"),
         ({"checkpoint_id": "c "}, InvalidIdError, "checkpoint id must not end in a space"),
         ({"space": "a\0"}, InvalidInputError, "checkpoint_ns contains a NUL"),
         ({"values": {"a\0": 1}}, InvalidInputError, "channel's name contains a NUL"),
         ({"values": {"\udfff": 1}}, InvalidInputError, "surrogate"),
         ({"values": {"a": lambda: None}}, InvalidInputError, "value of channel 'a' cannot be"),
-        ({"run_id": "r" * 256}, InvalidIdError, "run_id has 256"),
+        ({"run_id": "r" * 256}, InvalidIdError, "run_id must have at most 255"),
         ({"run_id": "r "}, InvalidIdError, "run_id must not end in a space"),
         ({"note": float("nan")}, InvalidJsonError, r"metadata\['note'\] is nan"),
         ({"note": 2**65}, InvalidJsonError, "beyond 64 bits"),
