@@ -97,7 +97,10 @@ def _restricted(statement: Statement) -> Statement:
 
 
 def _restrict(statement: Executable | SelectBase) -> Any:
-    """Return a SELECT, or a UNION ALL of several, with the condition."""
+    """Return a SELECT, or a UNION ALL of several, with the condition.
+
+    Any: SQLAlchemy has no type for both that is an `Executable` too.
+    """
     statement = getattr(statement, "element", statement)  # a SELECT with LIMIT in a UNION
     if isinstance(statement, CompoundSelect):
         return union_all(*map(_restrict, statement.selects))

@@ -274,7 +274,7 @@ class CompiledStatement:
         """Compile a statement.
 
         Args:
-            executable: the statement.
+            executable: the statement; not an `Executable`, which has no ``compile()`` for mypy.
             dialect: the dialect.
             names: the names of the parameters of each execution.
         """

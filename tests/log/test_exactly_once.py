@@ -249,7 +249,7 @@ async def test_an_unknown_outcome_raises_commit_outcome_unknown(
     assert len(await ids(impatient, "t")) == 2
 
 
-async def test_every_caller_of_a_group_gets_the_error(
+async def test_every_caller_of_a_batch_gets_the_error(
     impatient: Checkpointer, other: AsyncConnection
 ) -> None:
     """Each gets an error of its own, and the next call works."""
