@@ -116,7 +116,7 @@ async def test_a_class_of_one_server_refuses_the_other(
                 await works(checkpointer)
                 await checkpointer.delete_thread("t")
         else:
-            with pytest.raises(UnsupportedServerError, match="Checkpointer accepts both") as caught:
+            with pytest.raises(UnsupportedServerError, match="which accepts both") as caught:
                 async with taken(url):
                     pass
             assert caught.value.found == title
