@@ -34,9 +34,10 @@ def open_choice(choices: Any, others: dict[str, Any]) -> tuple[list[Any], dict[s
     """
     match choices:
         case [{"message": dict(message), **rest}]:
-            rest.pop("index", None)
+            if rest.get("index") == 0:
+                del rest["index"]
             answer = {**take_answer(others), "finish_reason": rest.pop("finish_reason", None)}
-            if any(rest.values()):
+            if any(value is not None and value != [] for value in rest.values()):
                 others["choices"] = [rest]
             return [message], answer
     raise ConversationError(

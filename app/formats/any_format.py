@@ -9,6 +9,7 @@ from threadlog.formats.finding import (
     LISTS,
     holder_of,
     is_answer_of_anthropic,
+    paths_of_lists,
     without_batch,
 )
 from threadlog.formats.langchain import from_langchain, is_langchain_type, to_langchain
@@ -83,6 +84,8 @@ def detect_format(raw: object) -> FormatName:
         found = _format_of(item)
         if found is not None:
             return found
+    if "input" in holder and "messages" not in holder and "model" in holder:
+        return "openai_responses"
     is_anthropics = str(holder.get("model")).startswith("claude") or any(map(_is_cached, items))
     return "anthropic" if is_anthropics else "openai_chat"
 
@@ -94,9 +97,10 @@ def _format_of_object(raw: dict[str, Any]) -> FormatName | None:
     match raw.get("tools"):
         case [{"input_schema": _}, *_]:
             return "anthropic"
-    if "messages" not in raw and "input" in raw and raw.keys() & {"instructions", "model"}:
-        return "openai_responses"
-    return "openai_responses" if raw.get("object") == "response" else None
+    if paths_of_lists(raw) == [("choices",)]:
+        return "openai_chat"
+    is_request = "messages" not in raw and "input" in raw and "instructions" in raw
+    return "openai_responses" if is_request or raw.get("object") == "response" else None
 
 
 def _format_of(item: dict[str, Any]) -> FormatName | None:

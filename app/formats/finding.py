@@ -2,7 +2,9 @@
 
 from typing import Any, Final
 
-LISTS: Final = ("messages", "conversations", "input", "output", "choices")
+_ANSWERS: Final = ("output", "choices")
+
+LISTS: Final = ("messages", "conversations", "input", *_ANSWERS)
 """The keys of the messages in a conversation that is an object: the last two in an answer."""
 
 # The keys of an object with the conversation: in a state of a graph, a line of a batch, an example
@@ -28,7 +30,8 @@ def paths_of_lists(raw: dict[str, Any], depth: int = 3) -> list[tuple[str, ...]]
         # OpenAI's Responses accept a text as the input too.
         is_text = key == "input" and isinstance(raw.get(key), str)
         if isinstance(raw.get(key), list) or (is_text and raw.keys() & {"instructions", "model"}):
-            return [(key,)]
+            answers = [(name,) for name in _ANSWERS if name != key and _has_objects(raw.get(name))]
+            return [(key,), *answers]
     # A result of a batch of Anthropic's has the answer in its message.
     names = ("message",) if raw.get("type") == "succeeded" else _WRAPPERS
     return [
@@ -37,6 +40,10 @@ def paths_of_lists(raw: dict[str, Any], depth: int = 3) -> list[tuple[str, ...]]
         if depth and isinstance(raw.get(name), dict)
         for path in paths_of_lists(raw[name], depth - 1)
     ]
+
+
+def _has_objects(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
 def is_answer_of_anthropic(raw: Any) -> bool:

@@ -147,6 +147,15 @@ def test_read_conversation_of_a_chat_completion_keeps_what_has_no_field() -> Non
     assert (message.stop_reason, message.usage, message.model_id) == ("length", None, "")
 
 
+@pytest.mark.parametrize("value", [{"index": 1}, {"filtered": False}, {"matched_stop": 0}])
+def test_read_conversation_of_a_chat_completion_drops_no_value_of_its_choice(value: Any) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "logprobs": None}
+    assert read_conversation({"choices": [choice]}, unknown="refuse").extra == {}
+    assert "choices" in read_conversation({"choices": [choice | value]}).extra
+    with pytest.raises(ConversationError, match=r"^choices has no field"):
+        read_conversation({"choices": [choice | value]}, unknown="refuse")
+
+
 @pytest.mark.parametrize(
     "choices", [[], {}, CHAT["choices"] * 2, [{"text": "legacy", "finish_reason": "stop"}]]
 )

@@ -72,6 +72,21 @@ def test_read_conversation_of_two_lists_is_refused() -> None:
         read_conversation(raw)
 
 
+@pytest.mark.parametrize(
+    ("request_key", "answer_key"),
+    [("input", "output"), ("messages", "choices"), ("conversations", "output")],
+)
+def test_read_conversation_of_a_request_and_its_answer_is_refused(
+    request_key: str, answer_key: str
+) -> None:
+    raw = {request_key: HELLO, answer_key: [{"role": "assistant", "content": "hi"}]}
+    with pytest.raises(ConversationError, match=f"in {request_key} and in {answer_key}"):
+        read_conversation(raw)
+    # Labels of an example, say.
+    labels = {request_key: HELLO, answer_key: ["good"]}
+    assert read_conversation(labels) == (None, EXPECTED, {answer_key: ["good"]})
+
+
 def test_read_conversation_of_a_deep_object_is_refused() -> None:
     raw: Any = {"messages": HELLO}
     for _ in range(900):
@@ -139,6 +154,16 @@ def test_detect_format_knows_every_block_of_anthropic() -> None:
         ({"messages": [{"type": "AIMessageChunk", "content": "a"}]}, "langchain"),
         ([{"lc": 1, "type": "constructor", "id": ["x", "HumanMessage"]}], "langchain"),
         ({"object": "response", "output": []}, "openai_responses"),
+        ({"model": "gpt", "input": HELLO}, "openai_responses"),
+        # A trace of Langfuse, whose input is a list of chat completions.
+        (
+            {
+                "model": "gpt",
+                "input": [*HELLO, {"role": "tool", "content": "a", "tool_call_id": "b"}],
+            },
+            "openai_chat",
+        ),
+        ({"model": "claude-haiku", "choices": [{"message": HELLO[0]}]}, "openai_chat"),
         (3, "openai_chat"),
     ],
 )
