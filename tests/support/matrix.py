@@ -10,7 +10,8 @@ what another test proves on every database: there the default way takes turns to
 
 With ``THREADLOG_TEST_SHORT=1``, which ``make test`` and ``make test-fast`` set, more cases take
 turns: the other ways of ``whole_matrix`` tests as those of the others, and the default way of the
-others among the databases of the run. With ``THREADLOG_TEST_FULL=1`` every case of every test runs.
+others among those databases of the run that the test has cases of. With ``THREADLOG_TEST_FULL=1``
+every case of every test runs.
 """
 
 import os
@@ -151,8 +152,17 @@ def _turn(item: pytest.Item, choices: tuple[str, ...]) -> tuple[str, ...]:
     if not way and not item.get_closest_marker("one_database"):
         if not SHORT:
             return choices
-        choices = tuple(name for name in choices if name in DATABASES)
+        choices = _cases(item, choices)
     return (choices[(crc32(_key(item)) + (way.args[0] if way else 0)) % len(choices)],)
+
+
+def _cases(item: pytest.Item, choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the databases that the run has, and the test a case of."""
+    for mark in item.iter_markers("parametrize"):
+        if mark.args[0] in [*_CHOICES]:  # some have a list of names there
+            own = {each.id for each in mark.args[1]}
+            choices = tuple(name for name in choices if name in own)
+    return tuple(name for name in choices if name in NAMED)
 
 
 def _key(item: pytest.Item) -> bytes:

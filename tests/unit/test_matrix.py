@@ -8,7 +8,7 @@ import pytest
 from tests.support import matrix
 from tests.support.matrix import EVERYWHERE, databases_of, is_left_out, mark_databases, on_each
 from tests.support.seeds import FRESH
-from tests.support.servers.products import MYSQL
+from tests.support.servers.products import MYSQL, PRODUCTS
 from tests.support.ways import WAYS
 
 OTHERS = list(WAYS)[1:]
@@ -23,6 +23,9 @@ class Item:
 
     def get_closest_marker(self, name: str) -> Any:
         return self.marks.get(name)
+
+    def iter_markers(self, name: str) -> list[Any]:
+        return [self.marks[name]] if name in self.marks else []
 
     def add_marker(self, name: str) -> None:
         self.marks[name] = getattr(pytest.mark, name)
@@ -83,10 +86,16 @@ def test_marks_widen_and_narrow_the_choice(monkeypatch: pytest.MonkeyPatch) -> N
     assert run_of(0, pytest.mark.one_database) == [*product(WAYS, EVERYWHERE)]
 
 
+def run_short_on(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Use the choice of a short run that has these databases."""
+    monkeypatch.setattr(matrix, "SHORT", True)
+    monkeypatch.setattr(matrix, "NAMED", names)
+    monkeypatch.setattr(matrix, "DATABASES", tuple(name for name in names if name in EVERYWHERE))
+
+
 def test_more_cases_take_turns_in_a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = [run_of(test) for test in range(20)]
-    monkeypatch.setattr(matrix, "SHORT", True)
-    monkeypatch.setattr(matrix, "DATABASES", ("sqlite", "mysql"))
+    run_short_on(monkeypatch, "sqlite", "mysql")
     found = set()
     for test in range(20):
         assert run_of(test, pytest.mark.whole_matrix) == [
@@ -96,8 +105,26 @@ def test_more_cases_take_turns_in_a_short_run(monkeypatch: pytest.MonkeyPatch) -
         assert len(own) == 1
         found.update(own)
     assert found == {"sqlite", "mysql"}
-    monkeypatch.setattr(matrix, "DATABASES", ("sqlite",))
+    run_short_on(monkeypatch, "sqlite")
     assert [database for way, database in run_of(0) if way == "own"] == ["sqlite"]
+
+
+def test_a_test_of_some_databases_takes_turns_among_them_in_a_short_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_short_on(monkeypatch, "sqlite", "mysql")
+    for test in range(20):
+        on_servers = pytest.mark.parametrize("database_name", on_each(PRODUCTS)).mark
+        run = [name for name in PRODUCTS if not is_left_out(case(test, "own", name, on_servers))]
+        assert run == ["mysql"]
+
+
+def test_a_database_without_sql_takes_its_turn_in_a_short_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_short_on(monkeypatch, "sqlite", "mongodb")
+    item: Any = Item("tests/test_it.py::test_it[mongodb]", ["served_url"], pytest.mark.mongodb)
+    assert not is_left_out(item)
 
 
 @pytest.mark.parametrize(
