@@ -95,9 +95,9 @@ class OperationGreenlet:
                 awaited = self._greenlet.throw(error)
             else:
                 awaited = self._greenlet.switch(value)
-        self.is_idle = True
         result, call.result = call.result, None
         failure, call.error = call.error, None
+        self.is_idle = True  # not before: an interrupt would leave the error to the next operation
         if failure is not None:
             try:
                 raise failure

@@ -16,7 +16,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.util import await_only
 
 from threadlog.databases.base import PoolSize
-from threadlog.runtime.client import ConnectionPool, OperationGreenlet
+from threadlog.runtime import client
+from threadlog.runtime.client import ConnectionPool, OperationGreenlet, _Call
 
 NAME: ContextVar[Any] = ContextVar("NAME", default="nobody")
 
@@ -163,6 +164,28 @@ async def test_a_greenlet_that_was_left_in_the_middle_is_not_used_again() -> Non
     with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
         call.close()
     assert await run(pool, after_a_pause(getcurrent)) is not first
+
+
+async def test_an_interrupt_after_an_operation_leaves_no_error_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python raises KeyboardInterrupt between any two instructions of the main thread."""
+
+    class InterruptedCall(_Call):
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "error" and value is None:
+                raise KeyboardInterrupt
+            super().__setattr__(name, value)
+
+    def fail() -> None:
+        raise OperationError
+
+    pool = pool_of(1)
+    with monkeypatch.context() as patched:
+        patched.setattr(client, "_Call", InterruptedCall)
+        with pytest.raises(KeyboardInterrupt):
+            await run(pool, fail)
+    assert await run(pool, lambda: "done") == "done"
 
 
 async def test_a_greenlet_ends_with_its_pool() -> None:
