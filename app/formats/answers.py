@@ -7,11 +7,11 @@ from threadlog.messages import AssistantMessage, JsonObject, Message, Usage
 
 _VALUES: Final = ("id", "model", "usage")
 
-# The counts of all input, of the output, and the details of the first: of Responses, of chat
-# completions.
+# The counts of all input, of the output, and the details of the first: of chat completions, of
+# Responses. Some proxies write both, those of Responses with zeros.
 _COUNTS: Final = (
-    ("input_tokens", "output_tokens", "input_tokens_details"),
     ("prompt_tokens", "completion_tokens", "prompt_tokens_details"),
+    ("input_tokens", "output_tokens", "input_tokens_details"),
 )
 
 _STOP_REASONS: Final = {"tool_calls": "tool_use"}
@@ -75,11 +75,15 @@ def _usage(raw: Any) -> Usage | None:
     for names in _COUNTS:
         total, output, details = (raw.get(name) for name in names)
         cached = (details.get("cached_tokens") or 0) if isinstance(details, dict) else 0
-        if type(total) is type(output) is type(cached) is int:
+        # A value of the same name as ours would be lost.
+        others = [raw.get(name) for name in Usage.model_fields if name not in names]
+        is_lossless = all(value in (None, 0) for value in others)
+        if is_lossless and type(total) is type(output) is type(cached) is int:
             counts = {
                 "input_tokens": total - cached,
                 "output_tokens": output,
                 "cache_read_tokens": cached,
+                "cache_write_tokens": 0,
             }
             return Usage.model_validate(raw | counts)
     return None

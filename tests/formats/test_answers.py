@@ -147,6 +147,25 @@ def test_read_conversation_of_a_chat_completion_keeps_what_has_no_field() -> Non
     assert (message.stop_reason, message.usage, message.model_id) == ("length", None, "")
 
 
+@pytest.mark.parametrize(
+    "other", [{"cache_write_tokens": "many"}, {"cache_read_tokens": 7}, {"input_tokens": 9}]
+)
+def test_read_conversation_of_an_answer_with_counts_of_two_forms_keeps_them(other: Any) -> None:
+    usage = CHAT["usage"] | other
+    _, (message,), extra = read_conversation(CHAT | {"usage": usage})
+    assert isinstance(message, AssistantMessage)
+    assert (message.usage, extra["usage"]) == (None, usage)
+
+
+def test_read_conversation_counts_no_zeros_of_the_other_form() -> None:
+    """Proxies write both forms, one of them with zeros."""
+    usage = CHAT["usage"] | {"input_tokens": 0, "output_tokens": 0, "input_tokens_details": None}
+    _, (message,), _ = read_conversation(CHAT | {"usage": usage})
+    assert isinstance(message, AssistantMessage)
+    assert message.usage is not None
+    assert (message.usage.input_tokens, message.usage.output_tokens) == (20, 4)
+
+
 @pytest.mark.parametrize("value", [{"index": 1}, {"filtered": False}, {"matched_stop": 0}])
 def test_read_conversation_of_a_chat_completion_drops_no_value_of_its_choice(value: Any) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "logprobs": None}
