@@ -69,7 +69,7 @@ class LastRows:
     """The column that orders the rows."""
 
     first: Select[Any]
-    """Selects the key of the first of the last rows: uncorrelated, so evaluated once."""
+    """Selects the key of the first of the last rows, for SQLite; uncorrelated: evaluated once."""
 
     most: BindParameter[int]
     """The number of last rows."""
