@@ -133,7 +133,7 @@ def is_left_out(item: pytest.Item) -> bool:
         return True
     if any(item.get_closest_marker(name) and name not in NAMED for name in WITHOUT_SQL):
         return True
-    if not databases and not _OF_SERVERS.isdisjoint(names):
+    if not {*PRODUCTS} & {*databases} and not _OF_SERVERS.isdisjoint(names):
         return True  # the run has none of their servers
     named = [name for name in _NAMES if item.get_closest_marker(name)]
     choices = next((found for name, found in _CHOICES.items() if name in names), ())

@@ -166,6 +166,7 @@ def test_what_the_run_has_no_server_for_is_left_out(monkeypatch: pytest.MonkeyPa
     items: Any = [
         Item("a", ["mysql_url"], pytest.mark.mysql),
         Item("b", ["server_name"]),
-        Item("c", []),
+        Item("c", ["server_name", "sqlite_url"], pytest.mark.sqlite),
+        Item("d", []),
     ]
-    assert [is_left_out(item) for item in items] == [True, True, False]
+    assert [is_left_out(item) for item in items] == [True, True, True, False]
