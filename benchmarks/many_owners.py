@@ -9,14 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import chain, cycle, islice
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, insert
 
-from tests.support.databases import fresh_database
-from tests.support.servers.products import MARIADB, MYSQL, POSTGRES
-from tests.support.servers.server import running_server
+from benchmarks.durable import DATABASES, durable_databases
 from threadlog import MESSAGE_CODEC
 from threadlog.messages import (
     AssistantMessage,
@@ -44,7 +41,6 @@ LONG: Final = 100_000
 """Messages of the one long thread that is measured too."""
 
 _AT_ONCE: Final = 1_000
-_SERVERS: Final = {"mysql": MYSQL, "postgres": POSTGRES, "mariadb": MARIADB}
 
 
 @contextmanager
@@ -55,21 +51,13 @@ def chosen_database(program: str) -> Iterator[tuple[str, int]]:
         program: the name of the program.
 
     Yields:
-        The URL of the database, of a server whose commits are durable or of a file of SQLite, and
-        the number of owners.
+        The URL of the database, see `durable_databases`, and the number of owners.
     """
     parser = argparse.ArgumentParser(prog=program)
-    parser.add_argument("--database", choices=["sqlite", *_SERVERS], default="sqlite")
+    parser.add_argument("--database", choices=DATABASES, default="sqlite")
     parser.add_argument("--owners", type=int, default=MANY)
     options = parser.parse_args()
-    if options.database == "sqlite":
-        with TemporaryDirectory(prefix="threadlog-bench-") as folder:
-            yield f"sqlite:///{folder}/threadlog.db", options.owners
-        return
-    with (
-        running_server(_SERVERS[options.database], durable=True) as server,
-        fresh_database(server.url) as url,
-    ):
+    with durable_databases(options.database, 1) as (url,):
         yield url, options.owners
 
 
