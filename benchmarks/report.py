@@ -65,10 +65,14 @@ class Report:
 
     def _target_row(self, target: Target) -> list[str]:
         ratio = target.ratio(self.figures)
-        who = target.work if target.contender == OURS else f"{target.work}: {target.contender}"
         if ratio is None:
-            return [who, target.wording, "", "not measured"]
-        return [who, target.wording, f"{ratio:.2f}", "met" if target.is_met(ratio) else "missed"]
+            return [target.label, target.wording, "", "not measured"]
+        return [
+            target.label,
+            target.wording,
+            f"{ratio:.2f}",
+            "met" if target.is_met(ratio) else "missed",
+        ]
 
 
 def _digits(value: float) -> int:

@@ -43,6 +43,11 @@ class Target:
         return ratio >= self.bound if self.least else ratio <= self.bound
 
     @property
+    def label(self) -> str:
+        """The work, and who does it unless it is threadlog's asynchronous class."""
+        return self.work if self.contender == OURS else f"{self.work}: {self.contender}"
+
+    @property
     def wording(self) -> str:
         """The bound in words."""
         against = self.base_contender if self.base_work == self.work else self.base_work

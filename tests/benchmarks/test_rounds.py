@@ -71,9 +71,9 @@ def test_a_target_that_was_not_measured_is_neither_met_nor_missed() -> None:
 def test_the_full_form_has_the_targets_of_the_documentation() -> None:
     page = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
     missing = [
-        target.work
+        target.label
         for target in targets(FULL)
-        if f"| {target.work} | {target.wording} |" not in page
+        if f"| {target.label} | {target.wording} |" not in page
     ]
     assert missing == []
     assert FULL.rounds >= 7
