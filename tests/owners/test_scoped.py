@@ -59,6 +59,11 @@ async def _runs(log: Any, thread_id: str) -> list[tuple[str, str]]:
     return sorted((run.run_id, run.state) for run in await log.runs(thread_id))
 
 
+async def _loaded(log: Any, thread_id: str) -> list[Any] | None:
+    found = [await log.load(thread_id), await log.load(thread_id, last=1)]
+    return found if found != [None, None] else None
+
+
 async def _truncations(log: Any, thread_id: str) -> list[tuple[int, int]]:
     return [(each.after_seq, each.last_seq) for each in await log.truncations(thread_id)]
 
@@ -95,7 +100,7 @@ MESSAGE: Final = UserFactory()
 QUESTION: Final = HitlRequestFactory(question_id="q2")
 
 CALLS: Final[dict[str, Call]] = {  # those that read, then the others; the last one deletes
-    "load": lambda log, t: log.load(t),
+    "load": _loaded,
     "read": _read,
     "stream": _streamed,
     "export": _exported,
