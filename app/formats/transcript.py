@@ -100,7 +100,7 @@ class Entry:
         if not isinstance(name, str):
             raise self.fault(path, "has no type")
         if name in fields:
-            raise self.fault(path, f"has the type {name!r}, but not its form")
+            raise self.fault(path, f"has the type {name!r}, but not the values of that type")
         self.keep(path, part)
 
     def keep_others(self, raw: Mapping[Any, Any], known: set[str], path: _Path = ()) -> None:
@@ -158,11 +158,12 @@ class Entry:
         """Check that a message has a content, or another field that may be all it has.
 
         Raises:
-            ConversationError: it has none, as a message of a format that calls its content else.
+            ConversationError: it has none, as where a format has the text under another key.
         """
         if "content" not in raw and not any(name in raw for name in others):
             raise self.fault(
-                (), "has no content, in which its format has the text. Convert it to that form"
+                (),
+                "has no 'content'. Rename the key of its text, or convert it to one of the formats",
             )
 
     def unknown_role(self, role: object) -> ConversationError:

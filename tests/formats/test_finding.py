@@ -179,16 +179,16 @@ def test_detect_format_of_marks_beside_the_text(raw: Any, name: str) -> None:
         # Other libraries have the text of a message under another key.
         (
             [{"role": "user", "parts": [{"text": "a"}]}],
-            "messages[0] has no content, in which its format has the text. Convert",
+            "messages[0] has no 'content'. Rename",
         ),
-        ([{"role": "assistant", "text": "a"}], "messages[0] has no content, "),
-        ([{"role": "system", "text": "a"}], "messages[0] has no content, "),
-        ([{"role": "tool", "tool_call_id": "a", "result": 1}], "messages[0] has no content, "),
-        ([{"type": "message", "role": "user", "text": "a"}], "messages[0] has no content, "),
-        ([{"type": "human", "data": {"text": "a"}}], "messages[0] has no content, "),
+        ([{"role": "assistant", "text": "a"}], "messages[0] has no 'content'. "),
+        ([{"role": "system", "text": "a"}], "messages[0] has no 'content'. "),
+        ([{"role": "tool", "tool_call_id": "a", "result": 1}], "messages[0] has no 'content'. "),
+        ([{"type": "message", "role": "user", "text": "a"}], "messages[0] has no 'content'. "),
+        ([{"type": "human", "data": {"text": "a"}}], "messages[0] has no 'content'. "),
         (
             {"model": "claude-haiku", "messages": [{"role": "user", "parts": []}]},
-            "messages[0] has no content, ",
+            "messages[0] has no 'content'. ",
         ),
         ({"role": "user", "content": "a"}, "The conversation has no list of messages: none of"),
     ],

@@ -220,7 +220,7 @@ def test_from_openai_chat_reads_arguments_that_are_objects() -> None:
         (["hello"], "messages[0] must be an object, not str."),
         (
             [{"role": "user", "content": [{"type": "text", "value": "a"}]}],
-            "messages[0].content[0] has the type 'text', but not its form.",
+            "messages[0].content[0] has the type 'text', but not the values of that type.",
         ),
         ([{"role": "user", "content": [{"text": "a"}]}], "messages[0].content[0] has no type."),
         ([{"role": "user", "content": 3}], "messages[0].content must be a list, not int."),

@@ -13,7 +13,7 @@ from benchmarks.call_path import Paths, graph_paths, log_paths
 
 BOUNDS: Final = {  # functions, files
     "append": (40, 10),
-    "load": (25, 9),
+    "load": (24, 9),
     "aput": (45, 11),
     "aput_writes": (35, 10),
     "aget_tuple": (32, 10),
