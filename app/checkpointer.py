@@ -24,8 +24,7 @@ from threadlog.log import (
     threads,
     truncations,
 )
-from threadlog.log.append import append_messages, encode_append
-from threadlog.log.append_batcher import AppendBatcher
+from threadlog.log.append import AppendRequest, append_messages, append_together, encode_append
 from threadlog.log.conditions import NO_CONDITIONS, AppendConditions
 from threadlog.log.framework_types import VOCABULARY, DataT, FrameworkTypes, RequestT, SeqsT
 from threadlog.log.message_codec import MessageT
@@ -40,6 +39,7 @@ from threadlog.log.results import (
 from threadlog.log.retention import Pruning
 from threadlog.models import MESSAGES
 from threadlog.repositories.log.thread import ThreadOrder
+from threadlog.runtime.batcher import Batcher
 from threadlog.runtime.client import (
     AsyncClient,
     EngineClient,
@@ -73,7 +73,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
     client: AsyncClient | ScopedClient
     """Runs the operations on the database."""
 
-    batcher: AppendBatcher | None = None
+    batcher: Batcher[AppendRequest, range] | None = None
     """Runs the appends; None while closed, and on sessions of an application."""
     _scope: str | None = None
 
@@ -965,7 +965,7 @@ class ScopedCheckpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
         return f"<{type(self).__name__} {self.client}>"
 
     @property
-    def batcher(self) -> AppendBatcher | None:  # type: ignore[override]  # set on opening
+    def batcher(self) -> Batcher[AppendRequest, range] | None:  # type: ignore[override]  # set on opening
         """Runs the appends of the checkpointer; see `MessageLog.batcher`."""
         return self._log.batcher
 
@@ -1078,7 +1078,7 @@ class Checkpointer(MessageLog[MessageT, RequestT, DataT, SeqsT]):
             self._convert(error)
             raise
         if isinstance(self.client, EngineClient) and self.client.writing is not None:
-            self.batcher = AppendBatcher(self.client, self.client.writing)
+            self.batcher = Batcher(self.client, self.client.writing, append_together)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:

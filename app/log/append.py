@@ -26,6 +26,7 @@ from threadlog.repositories import UnitOfWork
 from threadlog.repositories.log.message import NewMessage, PlacedMessages
 from threadlog.repositories.log.search import SearchValues
 from threadlog.repositories.log.thread import NO_TAIL, ThreadTail
+from threadlog.runtime.batcher import Busy
 from threadlog.runtime.transactions import TransactionRunner
 
 # Messages that are appended in one statement, and bytes of their rows: its text differs with their
@@ -66,16 +67,16 @@ class AppendRequest:
         """The runs that the messages belong to, in order of their ids."""
         return sorted({message.run_id for message in self.messages if message.run_id})
 
-
-class ThreadBusy:
-    """The outcome of an append in a batch that would have waited for its thread's lock.
-
-    The thread is locked by another transaction, or is new. Nothing was written.
-    """
+    def busy_reason(self, seconds: float) -> str:
+        """Return the reason of the error of an append that waited for so long."""
+        thread = f"thread id {self.thread_id!r}"
+        return f"No connection was free, or {thread} was busy, for {seconds:g} s"
 
 
-Outcome: TypeAlias = range | RunAlreadyCompletedError | ThreadBusy
-"""The outcome of one append of a batch; the seqs of its messages if it is stored."""
+Outcome: TypeAlias = range | RunAlreadyCompletedError | Busy
+"""The outcome of one append of a batch; the seqs of its messages if it is stored. `Busy` if the
+thread is locked by another transaction, or is new.
+"""
 
 
 def encode_append(
@@ -129,7 +130,7 @@ def append_together(
     into one statement.
 
     Returns:
-        The outcome of each. One alone is never `ThreadBusy`: it waits for its thread.
+        The outcome of each. One alone is never `Busy`: it waits for its thread.
     """
     facts = transactions.facts
     transaction = AppendTransaction(requests, facts.statement_limit, has_search=facts.has_search)
@@ -278,7 +279,7 @@ class AppendTransaction:
         if request.is_withdrawn:
             return range(0)
         if request.thread_id not in ends:
-            return ThreadBusy()
+            return Busy()
         for run_id in request.run_ids:
             if (request.thread_id, run_id) in completed:
                 return RunAlreadyCompletedError(thread_id=request.thread_id, run_id=run_id)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from threadlog.errors import CommitOutcomeUnknownError, PoolTimeoutError
-from threadlog.log.append import AppendRequest, ThreadBusy, append_together
-from threadlog.log.append_batcher import (
-    AppendQueue,
-    QueuedAppend,
+from threadlog.log.append import AppendRequest, append_together
+from threadlog.runtime.batcher import (
+    Busy,
+    QueuedRequest,
+    RequestQueue,
     copy_error,
     must_run_alone,
 )
@@ -25,7 +26,7 @@ _LONGEST_WAIT: Final = 0.1
 
 
 @dataclass(eq=False, slots=True)
-class _PendingAppend(QueuedAppend):
+class _PendingAppend(QueuedRequest[AppendRequest]):
     """One append, and how its thread learns of the outcome."""
 
     woken: threading.Event = field(default_factory=threading.Event)
@@ -46,7 +47,7 @@ class _Shared:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.queue: AppendQueue[_PendingAppend] = AppendQueue()
+        self.queue: RequestQueue[_PendingAppend] = RequestQueue()
         self.is_closed = False
 
     def wake_next(self) -> None:
@@ -64,7 +65,7 @@ class SyncAppendBatcher:
     """Runs appends of any number of threads; those that wait share a transaction.
 
     A transaction runs in the thread of one of its appends, while the threads of the others wait.
-    The rules are those of `AppendBatcher`.
+    The rules are those of `Batcher`.
     """
 
     def __init__(self, client: SyncEngineClient) -> None:
@@ -123,7 +124,7 @@ class SyncAppendBatcher:
             pause = min(2 * pause, _LONGEST_WAIT)
             with shared.lock:
                 if time.monotonic() >= gives_up and shared.queue.withdraw(append):
-                    raise PoolTimeoutError(append.busy_reason(seconds)) from TimeoutError()
+                    raise PoolTimeoutError(append.request.busy_reason(seconds)) from TimeoutError()
                 if shared.queue.running < self._client.writing_size.most:
                     shared.wake_next()
 
@@ -141,13 +142,13 @@ class SyncAppendBatcher:
                     return
                 shared.queue.start(batch)
             outcomes = self._client.write(append_together, [each.request for each in batch])
-            again = [a for a, o in zip(batch, outcomes, strict=True) if isinstance(o, ThreadBusy)]
+            again = [a for a, o in zip(batch, outcomes, strict=True) if isinstance(o, Busy)]
             for append, outcome in zip(batch, outcomes, strict=True):
-                if not isinstance(outcome, ThreadBusy):
+                if not isinstance(outcome, Busy):
                     append.resolve(outcome)
         except Exception as error:  # noqa: BLE001 - it is the callers' to handle
             unresolved = error
-            if must_run_alone(batch, error):
+            if must_run_alone(batch, error, self._client.backend):
                 again = batch
         finally:
             if batch:

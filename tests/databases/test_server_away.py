@@ -452,7 +452,7 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transactions, "_FIRST_PAUSE", 1e7)
     monkeypatch.setattr(transactions, "_LONGEST_PAUSE", 1e7)
     monkeypatch.setattr(client, "GRACE_SECONDS", 1e7)
-    monkeypatch.setattr("threadlog.log.append_batcher.GRACE_SECONDS", 1e7)
+    monkeypatch.setattr("threadlog.runtime.batcher.GRACE_SECONDS", 1e7)
 
 
 def pausing() -> int:

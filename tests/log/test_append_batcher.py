@@ -34,9 +34,9 @@ from threadlog.errors import (
     RunAlreadyCompletedError,
     TooLargeError,
 )
-from threadlog.log.append import Outcome, ThreadBusy
-from threadlog.log.append_batcher import AppendBatcher, _PendingAppend
+from threadlog.log.append import AppendRequest, Outcome
 from threadlog.messages import Message, UserMessage
+from threadlog.runtime.batcher import Batcher, Busy, _Pending
 
 WRITERS = 16
 
@@ -86,7 +86,7 @@ def said(number: int, size: int = 1) -> list[Message]:
     return [UserMessage(content=[], metadata={"b": number, "n": n}) for n in range(size)]
 
 
-def queue_of(checkpointer: Checkpointer) -> AppendBatcher:
+def queue_of(checkpointer: Checkpointer) -> Batcher[AppendRequest, range]:
     """Return the append batcher of an open checkpointer."""
     assert checkpointer.batcher is not None
     return checkpointer.batcher
@@ -355,17 +355,17 @@ async def test_new_threads_are_created_by_any_number_at_once(checkpointer: Check
 
 
 @pytest.mark.parametrize(
-    ("limit", "groups"), [("_MOST_APPENDS", [1, 1, 4, 4, 4, 2]), ("_MOST_BYTES", [1] * 16)]
+    ("limit", "groups"), [("_MOST_REQUESTS", [1, 1, 4, 4, 4, 2]), ("_MOST_BYTES", [1] * 16)]
 )
 async def test_a_group_is_bounded(
     opened: Checkpointer, monkeypatch: pytest.MonkeyPatch, limit: str, groups: Sequence[int]
 ) -> None:
-    monkeypatch.setattr(f"threadlog.log.append_batcher.{limit}", 4)
+    monkeypatch.setattr(f"threadlog.runtime.batcher.{limit}", 4)
     queue = queue_of(opened)
     sizes: list[int] = []
     start = queue._start
 
-    def note(callers: Sequence[_PendingAppend]) -> None:
+    def note(callers: Sequence[_Pending[AppendRequest]]) -> None:
         sizes.append(len(callers))
         start(callers)
 
@@ -403,7 +403,7 @@ async def test_a_blocked_append_that_is_cancelled_ends_after_the_grace_period(
     opened: Checkpointer, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A caller is not kept for as long as somebody else holds the thread."""
-    monkeypatch.setattr("threadlog.log.append_batcher.GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("threadlog.runtime.batcher.GRACE_SECONDS", 0.2)
     async with locked(server_url, "t5"), patience():
         append = asyncio.create_task(opened.append("t5", said(0)))
         later = asyncio.create_task(opened.append("t5", said(1)))
@@ -420,7 +420,7 @@ async def test_a_group_outlasts_a_caller_that_was_cancelled(
     opened: Checkpointer, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The grace period of one ends nobody else's transaction."""
-    monkeypatch.setattr("threadlog.log.append_batcher.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("threadlog.runtime.batcher.GRACE_SECONDS", 0.1)
     sent = sent_by(opened)
 
     async def group_inserts() -> bool:
@@ -504,7 +504,7 @@ async def test_a_busy_thread_lets_others_go(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one connection what is left of a thread goes behind other threads."""
-    monkeypatch.setattr("threadlog.log.append_batcher._MOST_APPENDS", 4)
+    monkeypatch.setattr("threadlog.runtime.batcher._MOST_REQUESTS", 4)
     done: list[str] = []
     async with Checkpointer(sqlite_url) as checkpointer:
 
@@ -526,12 +526,12 @@ async def test_what_is_put_back_waits_no_longer_than_it_may(
     async def run(*_: object) -> list[Outcome]:
         (batch,) = queue._batches
         try:
-            if len(batch.appends) == 1:
-                if batch.appends[0].request.size is None:  # put back
+            if len(batch.requests) == 1:
+                if batch.requests[0].request.size is None:  # put back
                     await ends.wait()
                 return [range(1, 2)]
             await asyncio.sleep(0.3)
-            return [ThreadBusy() for _ in batch.appends]
+            return [Busy() for _ in batch.requests]
         finally:
             queue.pool.slots.release()
 

@@ -18,8 +18,8 @@ from tests.support.patience import PATIENCE_SECONDS, eventually
 from tests.support.ways import sync_host_engine
 from threadlog import SyncCheckpointer
 from threadlog.errors import ColumnTooShortError, NotOpenError, PoolTimeoutError
-from threadlog.log.append_batcher import AppendQueue
 from threadlog.messages import UserMessage
+from threadlog.runtime.batcher import RequestQueue
 
 WRITERS: Final = 16
 
@@ -47,7 +47,7 @@ def writers() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def queue_of(checkpointer: SyncCheckpointer) -> AppendQueue[Any]:
+def queue_of(checkpointer: SyncCheckpointer) -> RequestQueue[Any]:
     """Return the queue of an open checkpointer."""
     assert checkpointer.batcher is not None
     return checkpointer.batcher._shared().queue
@@ -79,13 +79,13 @@ def held(checkpointer: SyncCheckpointer) -> Iterator[None]:
 def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list to which the sizes of batches are added as they start."""
     sizes: list[int] = []
-    start = AppendQueue.start
+    start = RequestQueue.start
 
-    def note(queue: AppendQueue[Any], batch: Sequence[Any]) -> None:
+    def note(queue: RequestQueue[Any], batch: Sequence[Any]) -> None:
         sizes.append(len(batch))
         start(queue, batch)
 
-    monkeypatch.setattr(AppendQueue, "start", note)
+    monkeypatch.setattr(RequestQueue, "start", note)
     return sizes
 
 
