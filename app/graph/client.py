@@ -5,6 +5,7 @@ call ``setup()`` inside the block; the schema is verified before the first opera
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
 
@@ -17,6 +18,8 @@ from threadlog.databases.timeouts import TimeLimits, choose_retry
 from threadlog.databases.urls import parse_url, show_url
 from threadlog.errors import CubepiSchemaError, NotOpenError
 from threadlog.models import GRAPH, SchemaPart
+from threadlog.repositories import UnitOfWork
+from threadlog.runtime.batcher import Batcher
 from threadlog.runtime.client import EngineClient, FactoryClient, client_of
 from threadlog.runtime.external import check_one_source, check_pool, entered_already, not_open
 from threadlog.runtime.home import Home
@@ -25,6 +28,7 @@ from threadlog.runtime.sync_client import client_of as sync_client_of
 from threadlog.runtime.transactions import (
     Operation,
     OwnedRunner,
+    SharedRunner,
     TransactionRunner,
     ping,
     translate_errors,
@@ -33,6 +37,39 @@ from threadlog.schema.opening import initialise_schema, open_client, open_sync_c
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(eq=False, slots=True)
+class PutRequest:
+    """An operation that stores no more if it is run again."""
+
+    operation: Callable[..., Any]
+    args: tuple[Any, ...]
+    """Its arguments after the runner."""
+
+    size: int | None = 0
+    """See `Request`; the size of its rows limits no batch."""
+
+    is_withdrawn: bool = False
+
+    thread_id: str = ""
+    """See `Request`; all have one connection."""
+
+    def busy_reason(self, seconds: float) -> str:
+        """Return the reason of the error of one that waited for so long."""
+        return f"No connection was free for {seconds:g} s"
+
+
+def put_together(transactions: TransactionRunner, requests: Sequence[PutRequest]) -> list[Any]:
+    """Run operations in one transaction, or one alone in its own."""
+    if len(requests) == 1:
+        return [requests[0].operation(transactions, *requests[0].args)]
+
+    def put(uow: UnitOfWork) -> list[Any]:
+        runner = SharedRunner(uow, transactions)
+        return [request.operation(runner, *request.args) for request in requests]
+
+    return transactions.write(put, idempotent=True)
 
 
 class _VerifiedClient:
@@ -64,6 +101,8 @@ class GraphClient(_VerifiedClient):
     """Runs operations on graph state in asyncio."""
 
     _client: EngineClient | FactoryClient
+    _batcher: Batcher[PutRequest, None] | None = None
+    """Runs what `put` is given, in an embedded database of a URL; None while closed."""
 
     def __init__(
         self,
@@ -117,6 +156,9 @@ class GraphClient(_VerifiedClient):
             await self._client.write(initialise_schema, self._part)
         else:
             await open_client(self._client, initialise=self._initialise, verify=False)
+        client = self._client
+        if isinstance(client, EngineClient) and client.backend.embedded and client.writing:
+            self._batcher = Batcher(client, client.writing, put_together)
 
     async def close(self) -> None:
         """Wait for running calls, for up to five seconds, and close own connections."""
@@ -135,13 +177,25 @@ class GraphClient(_VerifiedClient):
             await self._verify()
         return await self._client.read(operation, *args, **kwargs)
 
-    async def write_statement(
-        self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Run an operation whose one statement may write."""
+    async def put(self, operation: Callable[..., None], *args: Any, single: bool) -> None:
+        """Run an operation that stores no more if it is run again.
+
+        In an embedded database, which has one connection, those that wait share a transaction.
+
+        Args:
+            operation: the operation.
+            args: its arguments after the runner.
+            single: whether it runs one statement.
+        """
         if not self._verified:
             await self._verify()
-        return await self._client.write_statement(operation, *args, **kwargs)
+        batcher = self._batcher
+        if batcher is not None and batcher.pool.slots.locked():
+            await batcher.submit(PutRequest(operation, args))
+        elif single:
+            await self._client.write_statement(operation, *args)
+        else:
+            await self._client.write(operation, *args)
 
     async def setup(self) -> None:
         """Create the tables, or bring them up to date; any number of processes may at once.
@@ -219,11 +273,14 @@ class SyncGraphClient(_VerifiedClient):
             self._verify()
         return self._client.read(operation, *args, **kwargs)
 
-    def write_statement(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation whose one statement may write."""
+    def put(self, operation: Callable[..., None], *args: Any, single: bool) -> None:
+        """Run an operation that stores no more if it is run again; see `GraphClient.put`."""
         if not self._verified:
             self._verify()
-        return self._client.write_statement(operation, *args, **kwargs)
+        if single:
+            self._client.write_statement(operation, *args)
+        else:
+            self._client.write(operation, *args)
 
     def setup(self) -> None:
         """Create the tables, or bring them up to date; see `GraphClient.setup`."""
@@ -385,14 +442,15 @@ class Facade:
         call = client.write(operation, *args, **kwargs)
         return asyncio.run_coroutine_threadsafe(call, loop).result()
 
-    def _write_statement(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation whose one statement may write; see `_read`."""
+    def _put(self, operation: Callable[..., None], *args: Any, single: bool) -> None:
+        """Run an operation that stores no more if it is run again; see `_read`."""
         client = self._opened()
         if isinstance(client, SyncGraphClient):
-            return client.write_statement(operation, *args, **kwargs)
+            client.put(operation, *args, single=single)
+            return
         loop = home_loop(client)
-        call = client.write_statement(operation, *args, **kwargs)
-        return asyncio.run_coroutine_threadsafe(call, loop).result()
+        call = client.put(operation, *args, single=single)
+        asyncio.run_coroutine_threadsafe(call, loop).result()
 
 
 def home_loop(client: GraphClient) -> asyncio.AbstractEventLoop:

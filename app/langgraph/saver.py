@@ -175,10 +175,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         client = self._opened()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
         token = self._token_for(row.thread_id)
-        if client.joins_inserts and token is None:
-            self._write_statement(put_checkpoint, row, blobs)
-        else:
-            self._write(put_checkpoint, row, blobs, token)
+        self._put(put_checkpoint, row, blobs, token, single=client.joins_inserts and token is None)
         return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
 
     async def aput(
@@ -192,10 +189,8 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         client = self._async_client()
         row, blobs = encode_checkpoint(self.serde, config, checkpoint, metadata, new_versions)
         token = self._token_for(row.thread_id)
-        if client.joins_inserts and token is None:
-            await client.write_statement(put_checkpoint, row, blobs)
-        else:
-            await client.write(put_checkpoint, row, blobs, token)
+        single = client.joins_inserts and token is None
+        await client.put(put_checkpoint, row, blobs, token, single=single)
         return config_of(Target(row.thread_id, row.checkpoint_ns, row.checkpoint_id))
 
     def put_writes(
@@ -220,10 +215,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
         token = self._token_for(key[0])
-        if token is None:
-            self._write_statement(put_writes, *key, rows)
-        else:
-            self._write(put_writes, *key, rows, token)
+        self._put(put_writes, *key, rows, token, single=token is None)
 
     async def aput_writes(
         self,
@@ -237,10 +229,7 @@ class Saver(Facade, BaseCheckpointSaver[str]):
         key = checkpoint_of_writes(config)
         rows = encode_writes(self.serde, writes, task_id, task_path)
         token = self._token_for(key[0])
-        if token is None:
-            await client.write_statement(put_writes, *key, rows)
-        else:
-            await client.write(put_writes, *key, rows, token)
+        await client.put(put_writes, *key, rows, token, single=token is None)
 
     def _token_for(self, thread_id: str) -> int | None:
         """Return the token of a thread's owner for a write to it; None without ownership."""

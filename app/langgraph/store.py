@@ -156,10 +156,9 @@ class Store(Facade, BaseStore):
         """
         batch = batch_of(ops, self._index)
         found = self._read(read_items, batch.readings) if batch.readings else []
-        if len(batch.changes) == 1:
-            self._write_statement(write_items, batch.items, batch.to_delete)
-        elif batch.changes:
-            self._write(write_items, batch.items, batch.to_delete)
+        if batch.changes:
+            single = len(batch.changes) == 1
+            self._put(write_items, batch.items, batch.to_delete, single=single)
         return batch.results(found)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -167,10 +166,9 @@ class Store(Facade, BaseStore):
         batch = await abatch_of(ops, self._index)
         client = self._async_client()
         found = await client.read(read_items, batch.readings) if batch.readings else []
-        if len(batch.changes) == 1:
-            await client.write_statement(write_items, batch.items, batch.to_delete)
-        elif batch.changes:
-            await client.write(write_items, batch.items, batch.to_delete)
+        if batch.changes:
+            single = len(batch.changes) == 1
+            await client.put(write_items, batch.items, batch.to_delete, single=single)
         return batch.results(found)
 
     # --- Expiry ----------------------------------------------------------------------

@@ -368,6 +368,25 @@ class JoinedRunner(TransactionRunner):
             return work(uow)
 
 
+class SharedRunner(TransactionRunner):
+    """Runs units of work in a transaction that several operations share, once."""
+
+    def __init__(self, uow: UnitOfWork, runner: TransactionRunner) -> None:
+        """Create a runner in a unit of work of another runner."""
+        super().__init__(runner.backend, runner.part, runner.facts)
+        self._uow = uow
+
+    def read(self, work: Callable[[UnitOfWork], T], *, snapshot: bool = False) -> T:
+        """Run a block in the shared transaction."""
+        return work(self._uow)
+
+    def write(
+        self, work: Callable[[UnitOfWork], T], *, idempotent: bool = False, single: bool = False
+    ) -> T:
+        """Run a block in the shared transaction, which commits after the last operation."""
+        return work(self._uow)
+
+
 def is_busy(engine: Engine) -> bool:
     """Return True if all connections of an engine that threadlog owns are in use.
 
