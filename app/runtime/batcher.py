@@ -174,7 +174,7 @@ def must_run_alone(batch: Sequence[QueuedRequest[Any]], error: Exception, backen
     if backend.embedded and isinstance(error, CheckpointerLockTimeoutError):
         return False  # the whole database is locked
     reason = error.reason if isinstance(error, StorageError) else type(error).__name__
-    _LOG.warning("Running the %d requests of a batch one by one: %s", len(batch), reason)
+    _LOG.warning("Running the %d calls of a batch one by one: %s", len(batch), reason)
     return True
 
 

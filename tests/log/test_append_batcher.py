@@ -303,7 +303,7 @@ async def test_an_error_of_the_database_is_its_callers_alone(
     wrong = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)]
     assert wrong == [4, 11]
     assert all(isinstance(outcomes[n], ColumnTooShortError) for n in wrong)
-    assert "appends of a batch one by one" in caplog.text
+    assert "calls of a batch one by one" in caplog.text
     assert "too long for it" not in caplog.text
     for thread in range(8):
         expected = [n for n in (thread, thread + 8) if n not in wrong]

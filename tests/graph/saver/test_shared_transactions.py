@@ -133,7 +133,7 @@ async def test_refused_one_does_not_affect_the_others(
         assert isinstance(outcomes[3], WriteOwnershipLostError)
         assert await stored(saver) == names(*range(GRAPHS)) - {"t3"}
     assert [record.getMessage() for record in caplog.records] == [
-        "Running the 15 requests of a batch one by one: WriteOwnershipLostError"
+        "Running the 15 calls of a batch one by one: WriteOwnershipLostError"
     ]
 
 
