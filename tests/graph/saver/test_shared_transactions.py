@@ -22,9 +22,10 @@ from threadlog.errors import (
     WriteOwnershipLostError,
 )
 from threadlog.events import ConnectionAwaited, Event
-from threadlog.graph.client import GraphClient
+from threadlog.graph.client import GraphClient, PutRequest
 from threadlog.langgraph import Saver, Store
 from threadlog.messages import UserMessage
+from threadlog.runtime.batcher import Batcher
 
 GRAPHS = 16
 
@@ -55,6 +56,14 @@ async def put(saver: Saver, thread_id: str) -> RunnableConfig:
     checkpoint = checkpoint_of({"a": thread_id, "b": "x"})
     versions = checkpoint["channel_versions"]
     return await saver.aput(config_for(thread_id), checkpoint, metadata_of(), versions)
+
+
+def batcher_of(saver: Saver) -> Batcher[PutRequest, None]:
+    """Return what runs the writes of an open saver that wait."""
+    client = saver._slot.client
+    assert isinstance(client, GraphClient)
+    assert client._batcher is not None
+    return client._batcher
 
 
 async def stored(saver: Saver) -> set[str]:
@@ -156,10 +165,7 @@ async def test_locked_database_is_waited_for_once(
 async def test_cancelled_ones_leave_the_others_alone(sqlite_url: str) -> None:
     async with Saver(sqlite_url) as saver, patience():
         await put(saver, "before")
-        client = saver._slot.client
-        assert isinstance(client, GraphClient)
-        batcher = client._batcher
-        assert batcher is not None
+        batcher = batcher_of(saver)
 
         async def runs() -> bool:
             return any(len(batch.requests) > 1 for batch in batcher._batches)
@@ -206,21 +212,30 @@ async def test_cancelling_any_stores_each_wholly_or_not_at_all(sqlite_url: str, 
 
 
 async def test_what_waits_when_the_saver_is_closed_is_refused(sqlite_url: str) -> None:
+    """What waited for the connection first is still stored."""
+    saver = Saver(sqlite_url)
     async with patience():
-        async with Saver(sqlite_url) as saver:
-            with locked(sqlite_url):
-                puts = [asyncio.create_task(put(saver, f"t{n}")) for n in range(150)]
-                await asyncio.sleep(0.05)
-                closing_ = asyncio.create_task(saver.__aexit__())
-                await asyncio.sleep(0.05)
-            await closing_
-            outcomes = await asyncio.gather(*puts, return_exceptions=True)
-        refused = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, NotOpenError)]
-        failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        assert len(failed) == len(refused)
-        assert 0 < len(refused) < 150
-        async with Saver(sqlite_url) as again:
-            assert await stored(again) == names(*range(150)) - names(*refused)
+        await saver.__aenter__()
+        await put(saver, "before")
+        batcher = batcher_of(saver)
+
+        async def all_wait() -> bool:
+            return sum(map(len, batcher._queue.waiting.values())) == 149
+
+        async def is_closed() -> bool:
+            return saver._slot.client is None
+
+        with locked(sqlite_url):
+            puts = [asyncio.create_task(put(saver, f"t{n}")) for n in range(150)]
+            await until(all_wait)
+            closing_ = asyncio.create_task(saver.__aexit__())
+            await until(is_closed)
+        await closing_
+        outcomes = await asyncio.gather(*puts, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes[65:]} == {NotOpenError}
+    assert not [outcome for outcome in outcomes[:65] if isinstance(outcome, BaseException)]
+    async with Saver(sqlite_url) as again:
+        assert await stored(again) == {"before", *names(*range(65))}
 
 
 async def test_all_parts_of_a_database_share_its_connection(sqlite_url: str) -> None:
