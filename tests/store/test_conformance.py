@@ -77,6 +77,7 @@ async def test_rules_that_the_store_in_memory_breaks_are_known(synchronous: bool
     assert found == KNOWN["`InMemoryStore`"]
 
 
+@pytest.mark.filterwarnings("ignore:The default datetime adapter")  # LangGraph's, from Python 3.12
 @pytest.mark.parametrize("synchronous", [False, True])
 async def test_rules_that_langgraphs_store_on_sqlite_breaks_are_known(synchronous: bool) -> None:  # noqa: FBT001 - a parameter
     kind: Any = SqliteStore if synchronous else AsyncSqliteStore
