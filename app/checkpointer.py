@@ -841,6 +841,7 @@ class MessageLog(Generic[MessageT, RequestT, DataT, SeqsT]):
         Raises:
             ThreadOwnedError: the thread belongs to another owner.
             LeaseLostError: the claim's lease was taken over.
+            InvalidIdError: an id cannot be a key, or the three are too long together.
             InvalidInputError: `answer` is not JSON that every database can store.
         """
         await self._write(

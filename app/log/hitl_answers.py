@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from threadlog.encoding.json_value import to_json_value
 from threadlog.encoding.statement_size import check_size
 from threadlog.encoding.validation import check_id, check_ids
 from threadlog.encryption import Place, check_is_plain, from_json, refuse_encrypted
-from threadlog.errors import CheckpointCorruptionError
+from threadlog.errors import CheckpointCorruptionError, InvalidIdError
 from threadlog.log.conditions import check_claim, check_held, fence_of, lease_lost
 from threadlog.log.owners import write_thread
 from threadlog.log.results import Claim
 from threadlog.models import HitlAnswer
 from threadlog.repositories import UnitOfWork
 from threadlog.runtime.transactions import TransactionRunner
+
+# A row of an index of PostgreSQL has at most 2,704 bytes, with up to 29 beside these.
+_MAX_KEY_BYTES: Final = 2_600
 
 
 def save_hitl_answer(
@@ -39,6 +42,10 @@ def save_hitl_answer(
 
     _check(thread_id, run_id, claim)
     check_id(question_id, "question_id")
+    size = len(f"{thread_id}{run_id or ''}{question_id}".encode())
+    if size > _MAX_KEY_BYTES:
+        reason = f"must have, with thread_id and run_id, at most {_MAX_KEY_BYTES:,} bytes in UTF-8"
+        raise InvalidIdError(name="question_id", reason=f"{reason}, not {size:,}")
     value = to_json_value(answer, "answer")
     check_is_plain(value, "answer")
     encrypted = transactions.facts.encryption is not None

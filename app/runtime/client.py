@@ -475,14 +475,17 @@ async def _pause(seconds: float) -> None:
 
 
 async def finish_abandoned(task: asyncio.Task[Any]) -> None:
-    """Wait for the attempt that runs in a task; cancel a pause, or after a grace period all."""
+    """Wait for the attempt that runs in a task; cancel a pause, or after a grace period all.
+
+    Cancelling this again ends the wait and not the attempt: the cancel scopes of anyio, which
+    FastAPI uses, cancel a task in each cycle of the event loop until it leaves the scope.
+    """
     _abandoned.add(task)
     if task in pausing:
         task.cancel()
-    try:
-        await asyncio.wait({task}, timeout=GRACE_SECONDS)
-    finally:
-        task.cancel()
+    end = asyncio.get_running_loop().call_later(GRACE_SECONDS, task.cancel)
+    task.add_done_callback(lambda _: end.cancel())
+    await asyncio.wait({task}, timeout=GRACE_SECONDS)
 
 
 _pending_disposals: Final[set[asyncio.Task[None]]] = set()

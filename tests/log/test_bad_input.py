@@ -1,6 +1,7 @@
 """Bad input: one family of errors, and nothing written."""
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -135,6 +136,24 @@ async def test_ids_of_runs_questions_and_forks_are_refused(
                 await call()
             assert caught.value.name == name
     await assert_nothing_stored(checkpointer)
+
+
+@pytest.mark.whole_matrix
+async def test_ids_of_an_answer_that_are_too_long_together_are_refused(
+    checkpointer: Checkpointer,
+) -> None:
+    """The largest key of an index of PostgreSQL, in characters that it cannot compress."""
+    dice = random.Random(1)
+    one, other, longest = (
+        "".join(chr(dice.randrange(0x20000, 0x2A6D7)) for _ in range(length))
+        for length in (255, 255, 140)
+    )
+    await checkpointer.save_hitl_answer(one, longest, "yes", run_id=other)
+    assert await checkpointer.load_hitl_answer(one, longest, run_id=other) == "yes"
+    with pytest.raises(InvalidIdError, match="2,604") as caught:
+        await checkpointer.save_hitl_answer(one, f"{longest}𠀀", "yes", run_id=other)
+    assert caught.value.name == "question_id"
+    assert await checkpointer.load_hitl_answer(one, f"{longest}𠀀", run_id=other) is None
 
 
 @pytest.mark.parametrize("bad", BAD_JSON.values(), ids=BAD_JSON)

@@ -7,10 +7,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
-from tests.support.databases import engines_of, pools_of
+from tests.support.databases import engine_for, engines_of, pools_of
 from tests.support.factories import HitlRequestFactory, UserFactory
+from tests.support.patience import until
+from tests.support.ways import host_engine
 from threadlog import Checkpointer, MessageLog
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.messages import Message
@@ -148,3 +150,38 @@ async def test_a_cancelled_method_is_done_or_not_done(
     assert early, "the first is cancelled before it begins"
     assert caplog.records == []
     assert broken == [], "a transaction was broken off, and its connection with it"
+
+
+@pytest.mark.parametrize("verb", ["append", "save_extra"])
+@pytest.mark.parametrize("way", ["url", "engine"])
+async def test_a_method_that_is_cancelled_again_and_again_finishes_its_transaction(
+    server_url: str, verb: str, way: str
+) -> None:
+    """The cancel scopes of anyio, and so FastAPI, cancel in each cycle of the event loop."""
+    call = VERBS[verb]
+    engine, holder = host_engine(server_url), engine_for(server_url)
+    opened = Checkpointer(server_url) if way == "url" else Checkpointer(engine=engine)
+    async with opened as checkpointer, holder.connect() as connection:
+        await prepare(checkpointer, "t")
+        before = await picture(checkpointer, "t")
+        broken: list[object] = []
+        for each in [engine.sync_engine] if way == "engine" else engines_of(checkpointer):
+            event.listen(each, "invalidate", lambda *given: broken.append(given))
+        lock = "SELECT 1 FROM cubepi_threads WHERE thread_id = 't' FOR UPDATE"
+        await connection.execute(text(lock))
+        task = asyncio.ensure_future(call(checkpointer, "t"))
+        await asyncio.sleep(0.3)  # it waits for the lock
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        assert task.cancelled()
+        assert await picture(checkpointer, "t") == before
+        await connection.rollback()
+
+        async def is_stored() -> bool:
+            return await picture(checkpointer, "t") != before
+
+        await until(is_stored)
+        assert broken == []
+    await engine.dispose()
+    await holder.dispose()
