@@ -192,10 +192,12 @@ class Database(_SharedConnections[Checkpointer]):
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Wait for running calls, for up to five seconds, and close the connections."""
-        if "store" in vars(self):
-            await self.store.__aexit__(*exc_info)  # stops its sweeper
-        await self._log.__aexit__(*exc_info)
-        await self._client.close()
+        try:
+            if "store" in vars(self):
+                await self.store.__aexit__(*exc_info)  # stops its sweeper
+        finally:
+            await self._log.__aexit__(*exc_info)
+            await self._client.close()
 
 
 class SyncDatabase(_SharedConnections[SyncCheckpointer]):

@@ -95,8 +95,10 @@ class Store(Facade, BaseStore):
 
     async def __aexit__(self, *exc_info: object) -> None:
         """Stop the sweeper, and close as `Saver` does."""
-        await self._stop_task(None)
-        await super().__aexit__(*exc_info)
+        try:
+            await self._stop_task(None)
+        finally:
+            await super().__aexit__(*exc_info)
 
     def __exit__(self, *exc_info: object) -> None:
         """Stop the sweeper, and close as `Saver` does."""

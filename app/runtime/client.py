@@ -325,6 +325,9 @@ class EngineClient(UrlClient):
         pools = self._pools()
         self.writing = self.reading = self.home = None
         self._opened = []
+        await shield_with_grace(self._close(pools))
+
+    async def _close(self, pools: list[ConnectionPool]) -> None:
         try:
             async with asyncio.timeout(GRACE_SECONDS):
                 for pool in pools:

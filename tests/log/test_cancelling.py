@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 
 from tests.support.databases import engine_for, engines_of, pools_of
 from tests.support.factories import HitlRequestFactory, UserFactory
-from tests.support.patience import until
+from tests.support.patience import keep_cancelling, until
 from tests.support.ways import host_engine
 from threadlog import Checkpointer, MessageLog
 from threadlog.log.hitl_request import HitlRequest
@@ -171,10 +171,7 @@ async def test_a_method_that_is_cancelled_again_and_again_finishes_its_transacti
         await connection.execute(text(lock))
         task = asyncio.ensure_future(call(checkpointer, "t"))
         await asyncio.sleep(0.3)  # it waits for the lock
-        while not task.done():
-            task.cancel()
-            await asyncio.sleep(0)
-        assert task.cancelled()
+        await keep_cancelling(task)
         assert await picture(checkpointer, "t") == before
         await connection.rollback()
 

@@ -20,7 +20,7 @@ from sqlalchemy.util import await_only
 from tests.support.conversations import FILES, conversations
 from tests.support.databases import engine_for, engines_of, on_connection, pools_of
 from tests.support.factories import UserFactory
-from tests.support.patience import patience, until
+from tests.support.patience import keep_cancelling, patience, until
 from tests.support.processes import PythonProcess
 from tests.support.ways import sync_host_engine
 from threadlog import Checkpointer, SyncCheckpointer
@@ -455,6 +455,28 @@ async def test_connections_that_come_back_after_closing_are_closed(
 
         await until(all_others_are_closed)
     await holder.dispose()
+
+
+async def test_closing_that_is_cancelled_again_and_again_closes_the_connections(
+    server_url: str,
+) -> None:
+    others = await on_connection(server_url, connections)
+
+    async def use(opened: asyncio.Event) -> None:
+        async with Checkpointer(server_url, min_pool_size=3) as checkpointer:
+            await checkpointer.append("t", [UserFactory()])
+            opened.set()
+            await asyncio.Event().wait()
+
+    opened = asyncio.Event()
+    task = asyncio.create_task(use(opened))
+    await opened.wait()
+    await keep_cancelling(task)
+
+    async def all_others_are_closed() -> bool:
+        return await on_connection(server_url, connections) == others
+
+    await until(all_others_are_closed)
 
 
 async def test_reads_do_not_wait_behind_blocked_writers(server_url: str) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from tests.store.ways import WAYS, Way
 from tests.support.databases import execute, on_connection
-from tests.support.patience import until
+from tests.support.patience import keep_cancelling, until
+from threadlog import Database
+from threadlog.errors import NotOpenError
 from threadlog.langgraph import Store
 
 _ENDED = "2026-01-01 00:00:00"
@@ -141,3 +143,28 @@ async def test_a_sweeper_goes_on_after_an_error_and_ends_with_the_block(
         await until(is_empty)
         assert not task.done()
     assert task.done()
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("opens", [Store, Database])
+async def test_leaving_the_block_closes_a_store_whose_sweeper_is_waited_for_in_vain(
+    store_url: str, opens: type[Store | Database]
+) -> None:
+    """As in a cancel scope of anyio, which cancels this wait too."""
+    opened = opens(store_url)
+    store = opened if isinstance(opened, Store) else opened.store
+
+    async def use(started: asyncio.Event) -> None:
+        async with opened:
+            await store.start_ttl_sweeper()
+            started.set()
+            await asyncio.Event().wait()
+
+    started = asyncio.Event()
+    task = asyncio.create_task(use(started))
+    await started.wait()
+    await keep_cancelling(task)
+    with pytest.raises(NotOpenError):
+        await store.aget(("a",), "k")
+    async with opened:
+        assert await store.aget(("a",), "k") is None

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 PATIENCE_SECONDS: Final = 180
 """After this a test has hung. Nothing that works takes a tenth of it, even on a busy machine."""
@@ -31,3 +31,11 @@ def eventually(condition: Callable[[], bool]) -> bool:
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.02)
     return condition()
+
+
+async def keep_cancelling(task: asyncio.Future[Any]) -> None:
+    """Cancel a task in each cycle of the event loop, as the cancel scopes of anyio do."""
+    while not task.done():
+        task.cancel()
+        await asyncio.sleep(0)
+    assert task.cancelled()
