@@ -160,10 +160,15 @@ async def test_leaving_the_block_closes_a_store_whose_sweeper_is_waited_for_in_v
             started.set()
             await asyncio.Event().wait()
 
-    started = asyncio.Event()
+    started, others = asyncio.Event(), asyncio.all_tasks()
     task = asyncio.create_task(use(started))
     await started.wait()
     await keep_cancelling(task)
+
+    async def connections_are_closed() -> bool:
+        return asyncio.all_tasks() <= others
+
+    await until(connections_are_closed)
     with pytest.raises(NotOpenError):
         await store.aget(("a",), "k")
     async with opened:
