@@ -155,7 +155,7 @@ async def test_a_cancelled_method_is_done_or_not_done(
 @pytest.mark.parametrize("verb", ["append", "save_extra"])
 @pytest.mark.parametrize("way", ["url", "engine"])
 async def test_a_method_that_is_cancelled_again_and_again_finishes_its_transaction(
-    server_url: str, server_name: str, verb: str, way: str
+    server_url: str, verb: str, way: str
 ) -> None:
     """The cancel scopes of anyio, and so FastAPI, cancel in each cycle of the event loop."""
     call = VERBS[verb]
@@ -180,9 +180,8 @@ async def test_a_method_that_is_cancelled_again_and_again_finishes_its_transacti
             return not any(cast("QueuePool", each.pool).checkedout() for each in used)
 
         await until(has_ended)
-        # A cancelled append that has no more than locked its thread is left out.
-        is_left_out = (server_name, way, verb) == ("mariadb", "url", "append")
-        assert (await picture(checkpointer, "t") == before) is is_left_out
         assert broken == []
+        if verb == "save_extra":  # an append that is not inserted yet is left out
+            assert await picture(checkpointer, "t") != before
     await engine.dispose()
     await holder.dispose()
