@@ -73,6 +73,10 @@ its write lock at the start (SQLite's BEGIN IMMEDIATE)."""
 # Until the connection returns to its pool.
 _SNAPSHOT: Final = {"isolation_level": "REPEATABLE READ"}
 
+# A server-side cursor, which an application may have set for its engine or connection, knows no
+# count of changed rows.
+_BUFFERED: Final = {"stream_results": False, "yield_per": None}
+
 # The attribute of a dialect with its compiled statements.
 _COMPILED: Final = "threadlog_statements"
 
@@ -150,7 +154,7 @@ class UnitOfWork(ABC):
                 known[statement] = CompiledStatement(statement.executable, dialect, parameters[0])
             text, values, many = known[statement].prepare(parameters)
             if not many:
-                return self.connection.exec_driver_sql(text, values)
+                return self.connection.exec_driver_sql(text, values, _BUFFERED)
         return self.execute(statement.executable, parameters)
 
     @cached_property
@@ -501,13 +505,20 @@ class OwnedUnitOfWork(UnitOfWork):
 
     def execute(self, statement: Executable, parameters: Parameters = None) -> "Rows":
         """Run a statement in the session."""
-        return self.session.execute(statement, parameters, bind_arguments=self._bind_arguments)
+        return self.session.execute(
+            statement,
+            parameters,
+            bind_arguments=self._bind_arguments,
+            execution_options=_BUFFERED,
+        )
 
     def __enter__(self) -> Self:
         """Begin the transaction."""
         options: dict[str, Any] = {WRITES_OPTION: self._writes}
         if self.snapshot and not self._is_nested():
             options |= _SNAPSHOT
+        if not self.session.in_transaction():  # it may have autobegin=False
+            self.session.begin()
         self.connection = self.session.connection(self._bind_arguments, execution_options=options)
         return self
 
@@ -521,7 +532,7 @@ class OwnedUnitOfWork(UnitOfWork):
             if exc is None and self._writes:
                 _commit(self.session, self.connection)
         finally:
-            self.session.close()  # rolls back an open transaction
+            self.session.reset()  # rolls back an open transaction; close() may be for ever
 
     def _is_nested(self) -> bool:
         """Return True if the session is part of a transaction of its connection's, as in tests."""
@@ -552,7 +563,12 @@ class JoinedUnitOfWork(UnitOfWork):
             self._changed.add(statement.table)
             if isinstance(statement, Delete):
                 self._deleted.add(statement.table)
-        return self.session.execute(statement, parameters, bind_arguments=self._bind_arguments)
+        return self.session.execute(
+            statement,
+            parameters,
+            bind_arguments=self._bind_arguments,
+            execution_options=_BUFFERED,
+        )
 
     def __enter__(self) -> Self:
         """Disable the session's autoflush, so that pending objects stay pending."""
@@ -613,7 +629,7 @@ def _commit(transaction: Session | Connection, connection: Connection) -> None:
     except (DBAPIError, OSError) as error:  # SQLAlchemy wraps none of asyncpg's own OSErrors
         # The failed transaction may still be open, with its locks, though SQLAlchemy treats it
         # as ended: the connection must not be reused.
-        if not connection.invalidated:
+        if not (connection.invalidated or connection.closed):
             connection.invalidate(error)
         if isinstance(error, OSError):
             raise CommitLostError(str(error)) from error

@@ -175,6 +175,62 @@ def test_session_that_separates_readers_uses_the_engine_that_writes(
         assert len(log.bind(session).read("t")) == 1
 
 
+# --- Options of engines and sessions -------------------------------------------------
+
+
+@pytest.mark.parametrize("option", [{"stream_results": True}, {"yield_per": 3}])
+async def test_engine_that_streams_its_results_counts_changed_rows(
+    server_url: str, option: dict[str, Any]
+) -> None:
+    """A server-side cursor knows no count: a run that is free would seem to be claimed."""
+    messages = UserFactory.build_batch(3)
+    async with open_engine(server_url) as plain:
+        engine = plain.execution_options(**option)
+        async with Checkpointer(engine=engine) as checkpointer:
+            await checkpointer.claim_run("t", "r")
+            assert await checkpointer.append("t", messages) == [1, 2, 3]
+            async with AsyncSession(engine) as session, session.begin():
+                bound = checkpointer.bind(session)
+                await bound.claim_run("t", "s")
+                assert await bound.append("t", messages) == [4, 5, 6]
+                await bound.mark_run_complete("t", "s")
+            await checkpointer.mark_run_complete("t", "r")
+    async with open_sync_engine(server_url) as plain_engine:
+        with SyncCheckpointer(engine=plain_engine.execution_options(**option)) as synchronous:
+            synchronous.claim_run("t", "q")
+            assert synchronous.append("t", messages) == [7, 8, 9]
+            synchronous.mark_run_complete("t", "q")
+
+
+@pytest.mark.one_database
+@pytest.mark.parametrize("option", ["autobegin", "close_resets_only"])
+def test_factory_whose_sessions_are_begun_or_closed_once_can_be_used(
+    sync_engine: Engine, option: str
+) -> None:
+    options: dict[str, Any] = {option: False}
+    factory = sessionmaker(sync_engine, **options)
+    with SyncCheckpointer(session_factory=factory) as checkpointer:
+        checkpointer.append("t", [UserFactory()])
+        assert len(list(checkpointer.export(threads=["t"]))) == 4
+        assert checkpointer.delete_thread("t")
+
+
+@pytest.mark.one_database
+def test_refused_prepare_of_two_phases_is_the_cause(server_url: str) -> None:
+    async def run() -> None:
+        async with open_sync_engine(server_url) as engine:
+            refuse = event.listens_for(engine, "prepare_twophase")
+            refuse(lambda connection, xid: connection.exec_driver_sql("SELECT nothing"))
+            factory = sessionmaker(engine, twophase=True)
+            with SyncCheckpointer(session_factory=factory) as checkpointer:
+                with pytest.raises(StorageError, match="nothing") as caught:
+                    checkpointer.append("t", [UserFactory()])
+                assert isinstance(caught.value.__cause__, DBAPIError)
+                assert checkpointer.load("t") is None
+
+    asyncio.run(run())
+
+
 # --- One session, two calls at once ------------------------------------------------
 
 
