@@ -111,7 +111,7 @@ def erase(
 
 def has_terminal() -> bool:
     """Return True if a person can answer."""
-    return sys.stdin.isatty()
+    return sys.stdin is not None and sys.stdin.isatty()  # None if closed
 
 
 def _confirm(thread: str | None, owner: str | None) -> None:

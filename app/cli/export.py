@@ -10,7 +10,14 @@ from rich.text import Text
 
 from threadlog.cli.open import existing_client
 from threadlog.cli.options import DEFAULT_URL, OwnerOption, UrlArgument, UrlOption, one_url
-from threadlog.cli.output import ReaderLeft, escape_json, progress_bar, stderr
+from threadlog.cli.output import (
+    ReaderLeft,
+    escape_json,
+    in_one_line,
+    not_written,
+    progress_bar,
+    stderr,
+)
 from threadlog.exporting import Export, ExportFormat
 from threadlog.exporting.export import Exported
 
@@ -60,8 +67,13 @@ def export(
     url = one_url(context, argument, url)
     namespaces = [name.split(".") for name in memories] if memories else None
     with suppress(ReaderLeft), Export(thread or None, owner, namespaces, format_name) as running:
-        asyncio.run(_export(url, running, output))
-        output.flush()
+        try:
+            asyncio.run(_export(url, running, output))
+            output.flush()
+        except OSError as error:
+            with suppress(OSError):  # closing writes the rest
+                output.close()
+            raise not_written(in_one_line(output.name), error) from error
         _print_summary(running.done)
 
 

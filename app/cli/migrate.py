@@ -1,13 +1,14 @@
 """``threadlog migrate``."""
 
 import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from threadlog.cli.options import DEFAULT_URL, PartOption, UrlArgument, UrlOption, one_url
-from threadlog.cli.output import fail, stdout
+from threadlog.cli.output import ReaderLeft, fail, stdout
 from threadlog.databases.urls import parse_url, show_url
 from threadlog.models import (
     ALL_PARTS,
@@ -105,4 +106,5 @@ def _report(url: str, part: PartName, outcome: "Outcome") -> None:
         if outcome == "external":
             line += ", managed by your own Alembic history. Change it with your own migrations"
         line += "."
-    stdout().print(line, markup=False, soft_wrap=True)
+    with suppress(ReaderLeft):  # the other parts are still created
+        stdout().print(line, markup=False, soft_wrap=True)

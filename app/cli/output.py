@@ -36,18 +36,23 @@ class ReaderLeft(typer.Exit):
 
 
 class _Pipe(FileIO):
-    """Standard output that ends the command without an error when its reader exits."""
+    """Standard output that ends the command when it cannot be written.
+
+    A reader that exits is no error. A full disk is one.
+    """
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write bytes, or raise `ReaderLeft`."""
+        """Write bytes, or raise `ReaderLeft` or the exception that ends with status 1."""
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
             # Discard the buffer, or the last flush would fail too.
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
             os.close(null)
-            raise ReaderLeft from None
+            if isinstance(error, BrokenPipeError):
+                raise ReaderLeft from None
+            raise not_written("Standard output", error) from error
 
 
 def prepare_stdout() -> None:
@@ -73,6 +78,13 @@ def fail(reason: str) -> typer.Exit:
     line = printable(without_password(reason)).replace("\n", " ")
     stderr().print(Text.assemble(("Error: ", "bold red"), line), soft_wrap=True)
     return typer.Exit(1)
+
+
+def not_written(name: str, error: OSError) -> typer.Exit:
+    """Report a file that cannot be written, such as on a full disk; see `fail`."""
+    return fail(
+        f"{name} cannot be written: {error.strerror}. Correct that, then run the command again."
+    )
 
 
 def stdout() -> Console:

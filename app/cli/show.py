@@ -21,7 +21,7 @@ from threadlog.cli.output import (
     stdout,
     time_text,
 )
-from threadlog.encoding.validation import check_id
+from threadlog.encoding.validation import check_count, check_id
 from threadlog.errors import ThreadNotFoundError
 from threadlog.formats.any_format import WRITERS
 from threadlog.formats.transcript import FormatName
@@ -51,7 +51,7 @@ _STYLES: Final = {"user": "bold cyan", "assistant": "bold green", "tool_result":
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """The data shown before the messages, and the seq before the first message."""
+    """The data shown before the messages, and the seq of the last message that is not shown."""
 
     thread_id: str
     extra: dict[str, Any]
@@ -99,18 +99,20 @@ async def _show(
 ) -> None:
     async with existing(url) as opened:
         checkpointer = scoped(opened, owner)
-        log = await checkpointer.client.read(_read_log, thread_id, last or 1)
+        # One more than is shown tells whether there are earlier messages.
+        log = await checkpointer.client.read(_read_log, thread_id, (last or 0) + 1)
         if log is None:
             raise ThreadNotFoundError(thread_id=thread_id)
         has_control = opened.client.facts.has_control
         pending, pending_run_id = await checkpointer.load_pending(thread_id) or (None, None)
+        has_earlier = last is not None and len(log.messages) > last
         head = _Head(
             thread_id,
             extra={} if log.extra is None else parse_extra(thread_id, log.extra),
             parent_thread_id=log.parent_thread_id,
             pending=pending,
             pending_run_id=pending_run_id,
-            after_seq=log.messages[0][0] - 1 if last and log.messages else 0,
+            after_seq=log.messages[0][0] if has_earlier else 0,
             truncations=await checkpointer.truncations(thread_id) if has_control else [],
         )
         messages = checkpointer.stream(thread_id, after_seq=head.after_seq)
@@ -127,6 +129,7 @@ async def _show(
 def _read_log(transactions: TransactionRunner, thread_id: str, last: int) -> LogRows | None:
     """Read a thread with its last messages, which are not decoded."""
     check_id(thread_id)
+    check_count(last, "last", least=1)
     return transactions.read(lambda uow: uow.messages.log(thread_id, last=last))
 
 
@@ -168,9 +171,8 @@ async def _write_text(
     console: Console, head: _Head, messages: AsyncIterator[StoredMessage[Message]]
 ) -> None:
     _print_head(console, head)
-    if earlier := head.after_seq:
-        ending = "" if earlier == 1 else "s"
-        console.print(Text(f"\n… {earlier:,} earlier message{ending}", style="dim"))
+    if head.after_seq:
+        console.print(Text(f"\n… earlier messages, up to seq {head.after_seq:,}", style="dim"))
     async for stored in messages:
         console.print()
         console.print(_title(stored), soft_wrap=True)

@@ -73,7 +73,7 @@ async def _list(
 def _table(found: Sequence[ThreadSummary]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("Thread", overflow="fold", style="bold")
-    table.add_column("Messages", justify="right")
+    table.add_column("Last seq", justify="right")
     table.add_column("Last activity (UTC)", no_wrap=True)
     table.add_column("Parent", overflow="fold", style="dim")
     owned = any(summary.owner is not None for summary in found)

@@ -221,3 +221,44 @@ def test_a_reader_that_leaves_is_no_failure(
     )
     os.close(theirs)
     assert (done.returncode, done.stderr) == (status, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["threads"],
+        ["show", "sample/weather"],
+        ["show", "sample/weather", "--json"],
+        ["export"],
+        ["import", str(SAMPLE), "--json"],
+    ],
+)
+@pytest.mark.processes
+def test_a_full_disk_is_an_error_in_one_line(sqlite_url: str, arguments: list[str]) -> None:
+    threadlog("import", str(SAMPLE), "--url", sqlite_url)
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = run_python(
+        *("-m", "threadlog", *arguments), stdout=full, environment={"THREADLOG_URL": sqlite_url}
+    )
+    os.close(full)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: Standard output cannot be written: No space left on device. Correct that, then "
+        "run the command again.\n"
+    )
+
+
+def test_an_export_to_a_full_disk_names_the_file(sqlite_url: str) -> None:
+    threadlog("import", str(SAMPLE), "--url", sqlite_url)
+    result = threadlog("export", sqlite_url, "--output", "/dev/full")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: /dev/full cannot be written: No space left on device.")
+
+
+@pytest.mark.processes
+def test_erase_without_any_standard_input_asks_for_yes(sqlite_url: str) -> None:
+    code = "import sys; sys.stdin = None; from threadlog.__main__ import main; main()"
+    done = run_python("-c", code, "erase", sqlite_url, "--thread", "sample/weather")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: There is no terminal to ask for confirmation.")

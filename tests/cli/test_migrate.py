@@ -1,10 +1,12 @@
 """``threadlog migrate``, as people and programs see it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.cli.helpers import threadlog
+from tests.support.processes import run_python
 
 
 def test_migrate_makes_an_empty_database_good(server_database: str) -> None:
@@ -35,3 +37,17 @@ def test_migrate_makes_the_part_that_is_named(server_database: str) -> None:
     assert len(done.stdout.splitlines()) == 1
     assert threadlog("check", server_database, "--part", "messages").exit_code == 1
     assert threadlog("check", server_database, "--part", "graph").exit_code == 0
+
+
+@pytest.mark.one_database
+@pytest.mark.processes
+def test_migrate_creates_all_parts_though_its_reader_leaves(tmp_path: Path) -> None:
+    """As in ``threadlog migrate | head -1``: the first line is written after the first part."""
+    url = f"sqlite:///{tmp_path / 'left.db'}"
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = run_python("-m", "threadlog", "migrate", url, stdout=theirs)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = threadlog("migrate", url).stdout.splitlines()
+    assert [line.partition(":")[0] for line in again] == ["Nothing to do"] * 5

@@ -44,12 +44,26 @@ def test_show_gives_only_the_newest_on_demand(filled_url: str) -> None:
     shown = threadlog("show", "sample/weather", "--url", filled_url, "--last", "2").stdout
     assert "   3  " not in shown
     assert "   4  assistant" in shown
-    assert "\n\n… 3 earlier messages\n\n" in shown
+    assert "\n\n… earlier messages, up to seq 3\n\n" in shown
     assert "earlier" not in threadlog("show", "sample/weather", "--url", filled_url).stdout
     for last, seqs in (("2", [4, 5]), ("9", [1, 2, 3, 4, 5])):
         arguments = ["show", "sample/weather", "--url", filled_url, "--last", last, "--json"]
         found = json.loads(threadlog(*arguments).stdout)
         assert [message["seq"] for message in found["messages"]] == seqs
+
+
+def test_show_of_a_pruned_thread_names_no_messages_that_are_gone(filled_url: str) -> None:
+    prune = ["--older-than", "0m", "--messages", "--keep-last", "2", "--url", filled_url]
+    assert threadlog("prune", *prune).exit_code == 0
+    for last, is_there in (("1", True), ("2", False)):
+        arguments = ["show", "sample/weather", "--url", filled_url, "--last", last]
+        assert ("earlier messages, up to seq 4" in threadlog(*arguments).stdout) is is_there
+
+
+def test_show_of_more_messages_than_a_database_counts_is_refused(filled_url: str) -> None:
+    result = threadlog("show", "sample/weather", "--url", filled_url, "--last", str(2**63 - 1))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: last must be an int of at least 1")
 
 
 def test_show_writes_json_for_programs(filled_url: str) -> None:

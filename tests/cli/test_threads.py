@@ -15,7 +15,7 @@ def test_threads_are_a_table(filled_url: str) -> None:
     result = threadlog("threads", "--url", filled_url)
     assert result.exit_code == 0
     header, _, *rows = [line.split() for line in result.stdout.strip().splitlines()]
-    assert header == ["Thread", "Messages", "Last", "activity", "(UTC)", "Parent"]
+    assert header == ["Thread", "Last", "seq", "Last", "activity", "(UTC)", "Parent"]
     found = {row[0]: int(row[1]) for row in rows}
     assert found == {"sample/weather": 5, "sample/two-calls": 5, "sample/picture": 2}
 
