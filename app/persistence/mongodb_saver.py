@@ -18,7 +18,7 @@ from langgraph.checkpoint.mongodb import MongoDBSaver
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.cursor import Cursor
-from pymongo.errors import DocumentTooLarge
+from pymongo.errors import BulkWriteError, DocumentTooLarge
 
 from threadlog.encoding.validation import check_one_of
 from threadlog.errors import TooLargeError
@@ -76,6 +76,8 @@ class MongoSaver(MongoDBSaver):
     ) -> Iterator[CheckpointTuple]:
         """Yield checkpoints, newest first; of one id if the config has one."""
         wanted = get_checkpoint_id(config) if config else None
+        if limit is not None and limit <= 0:  # no limit to MongoDB
+            return
         with _errors(writes=False):
             found = super().list(
                 config, filter=filter, before=before, limit=None if wanted else limit
@@ -107,7 +109,23 @@ class MongoSaver(MongoDBSaver):
         """Store the writes of a task; no writes are nothing to store."""
         if writes:
             with _errors(writes=True):
-                super().put_writes(config, writes, task_id, task_path)
+                try:
+                    super().put_writes(config, writes, task_id, task_path)
+                except BulkWriteError:
+                    stored = self._stored_path(config, task_id)
+                    if stored in {None, task_path}:
+                        raise
+                    super().put_writes(config, writes, task_id, stored)
+
+    def _stored_path(self, config: RunnableConfig, task_id: str) -> Any:
+        """Return the path with which writes of a task are stored; None if there are none.
+
+        The path is no part of the writes' key, and ``update_state`` writes without a path.
+        """
+        names = ("thread_id", "checkpoint_ns", "checkpoint_id")
+        place = {name: config["configurable"][name] for name in names}
+        found = self.writes_collection.find_one({**place, "task_id": task_id})
+        return None if found is None else found["task_path"]
 
     def delete_thread(self, thread_id: str) -> None:
         """Delete a thread's checkpoints and writes."""

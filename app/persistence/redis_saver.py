@@ -12,7 +12,9 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
+    PendingWrite,
     get_checkpoint_id,
+    writes_sort_key,
 )
 from langgraph.checkpoint.redis.aio import AsyncRedisSaver
 from langgraph.checkpoint.redis.key_registry import CheckpointKeyRegistry
@@ -46,6 +48,7 @@ EXAMPLE: Final = "redis://host:6379/0"
 _SCHEMES: Final = ("redis", "rediss")
 _LIMITS: Final = {"socket_connect_timeout": 10.0, "socket_timeout": 60.0}
 _PAGE: Final = 1_000
+_ORDER: Final = ("task_path", "task_id", "idx")
 
 
 def _check_uri(uri: str) -> None:
@@ -146,12 +149,23 @@ class RedisSaver(AsyncRedisSaver):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes in the order of tasks."""
         with _errors(writes=False):
-            found = await super().aget_tuple(config)
-        if found is None or not found.pending_writes:
-            return found
-        # Sorted by task; the writes of a task are in order.
-        ordered = sorted(found.pending_writes, key=lambda write: write[0])
-        return found._replace(pending_writes=ordered)
+            return await super().aget_tuple(config)
+
+    async def _aload_pending_writes(
+        self, thread_id: str, checkpoint_ns: str = "", checkpoint_id: str = ""
+    ) -> list[PendingWrite]:
+        """Return the pending writes of a checkpoint in the order in which they are applied."""
+        name = CheckpointKeyRegistry.make_write_keys_zset_key(
+            thread_id, checkpoint_ns, checkpoint_id
+        )
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in await self._redis.zrange(name, 0, -1):
+            pipeline.json().get(as_text(cast("bytes | str", key)))
+        found = [write for write in await pipeline.execute() if write]
+        found.sort(key=lambda write: writes_sort_key(*(write[name] for name in _ORDER)))
+        return self._load_writes(
+            self.serde, {(write["task_id"], str(write["idx"])): write for write in found}
+        )
 
     async def alist(
         self,
@@ -181,7 +195,9 @@ class RedisSaver(AsyncRedisSaver):
                 and (not wanted or found.checkpoint_id == wanted)
                 and (not end or found.checkpoint_id < end)
             )
-            if not is_wanted or left == 0:
+            if left is not None and left <= 0:
+                return
+            if not is_wanted:
                 continue
             names = {"thread_id": found.thread_id, "checkpoint_ns": found.checkpoint_ns}
             each: RunnableConfig = {"configurable": {**names, "checkpoint_id": found.checkpoint_id}}

@@ -16,8 +16,9 @@ from bson import SON, Decimal128
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.mongodb import MongoDBSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.types import INTERRUPT
 from pymongo import AsyncMongoClient, MongoClient
-from pymongo.errors import InvalidOperation
+from pymongo.errors import BulkWriteError, InvalidOperation
 from skeino.persistence import MongoMetadataStore as SkeinoMongoMetadataStore
 from skeino.schemas import ThreadSearchRequest
 from sqlalchemy import make_url
@@ -146,6 +147,19 @@ async def test_pending_writes_are_in_the_order_of_tasks(saver: Any) -> None:
         assert order == [(task, channel) for task in "abc" for channel in "xy"]
 
 
+async def test_writes_with_another_path_are_stored(saver: Any, plain: MongoDBSaver) -> None:
+    """``update_state`` repeats writes of a task without its path; the first ones stay."""
+    (config,) = await put_chain(saver, thread_name(), 1)
+    await saver.aput_writes(config, [("x", 1), (INTERRUPT, 1)], "task", "~path")
+    writes = [("x", 2), ("y", 2)]
+    with pytest.raises(BulkWriteError):
+        plain.put_writes(config, writes, "task")
+    await saver.aput_writes(config, writes, "task")
+    await saver.aput_writes(config, [(INTERRUPT, 2)], "task")
+    found = await saver.aget_tuple(config)
+    assert found.pending_writes == [("task", INTERRUPT, 2), ("task", "x", 1), ("task", "y", 2)]
+
+
 async def test_no_writes_are_nothing_to_store(saver: Any, plain: MongoDBSaver) -> None:
     (config,) = await put_chain(saver, thread_name(), 1)
     with pytest.raises(InvalidOperation):
@@ -160,6 +174,12 @@ async def test_a_config_with_an_id_lists_that_checkpoint(saver: Any, plain: Mong
     wanted = configs[1]["configurable"]["checkpoint_id"]
     assert await ids(saver.alist(configs[1])) == [wanted]
     assert await ids(saver.alist(configs[1], limit=1)) == [wanted]
+
+
+async def test_a_limit_of_zero_lists_nothing(saver: Any) -> None:
+    (config,) = await put_chain(saver, thread_name(), 1)
+    for limit in (0, -1):
+        assert await ids(saver.alist(config, limit=limit)) == []
 
 
 async def test_a_run_id_of_the_config_is_stored(saver: Any, plain: MongoDBSaver) -> None:

@@ -3,15 +3,17 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 from uuid import uuid4
 
 import pytest
+from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.redis.aio import AsyncRedisSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.graph import START, StateGraph
 from redis.asyncio import Redis
 
 from tests.graph.saver.making import checkpoint_of, config_for, ids, metadata_of, put_chain
@@ -251,6 +253,46 @@ async def test_pending_writes_are_in_the_order_of_tasks(saver: Any, plain: Async
         assert (order == wanted) is is_ordered
     (listed,) = [each async for each in saver.alist(config)]
     assert [task_id for task_id, *_ in listed.pending_writes] == list("aabbcc")
+
+
+async def test_pending_writes_are_in_the_order_in_which_they_are_applied(saver: Any) -> None:
+    """By the paths of the tasks, whose ids are hashes; the writes of a task by their places."""
+    (config,) = await put_chain(saver, thread_name(), 1)
+    writes = [("x", place) for place in range(12)]
+    for task_id, path in (("a", "~2"), ("c", "~1"), ("b", "")):
+        await saver.aput_writes(config, writes, task_id, path)
+    wanted = [(task, "x", place) for task in "bca" for place in range(12)]
+    listed = [each async for each in saver.alist(config)]
+    for found in (await saver.aget_tuple(config), *listed):
+        assert found.pending_writes == wanted
+
+
+async def test_a_delta_channel_adds_up_in_the_order_of_the_run(saver: Any) -> None:
+    names = [f"node {place}" for place in range(6)]
+
+    class State(TypedDict):
+        said: Annotated[list[str], DeltaChannel(in_order, snapshot_frequency=100)]
+
+    builder = StateGraph(State)
+    for name in names:
+        builder.add_node(name, lambda _, name=name: {"said": [name]})
+        builder.add_edge(START, name)
+    config: Any = {"configurable": {"thread_id": thread_name()}}
+    graph = builder.compile(checkpointer=saver)
+    done = await graph.ainvoke({"said": []}, config)
+    assert done["said"] == names
+    assert (await graph.aget_state(config)).values["said"] == names
+
+
+def in_order(said: list[str], more: Sequence[list[str]]) -> list[str]:
+    """Return the list with those of the writes behind it."""
+    return [*said, *(each for some in more for each in some)]
+
+
+async def test_a_limit_of_zero_lists_nothing(saver: Any) -> None:
+    (config,) = await put_chain(saver, thread_name(), 1)
+    for limit in (0, -1):
+        assert await ids(saver.alist(config, limit=limit)) == []
 
 
 async def test_a_run_id_is_stored(saver: Any, plain: AsyncRedisSaver) -> None:
