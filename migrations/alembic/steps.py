@@ -293,7 +293,13 @@ class _Migration:
         table = name_in_schema(self._operations, self._part.version_table)
         query = sa.text(f"SELECT version FROM {table}")
         if others := set(self._operations.get_bind().scalars(query)) - allowed:
-            raise CubepiSchemaMismatch(expected=min(allowed), actual=max(others), hint=hint)
+            actual = max(others)
+            if actual > max(self._part.versions):
+                hint = (
+                    "The database is newer than this release: upgrade threadlog; nothing was "
+                    "changed."
+                )
+            raise CubepiSchemaMismatch(expected=min(allowed), actual=actual, hint=hint)
 
     def require_columns(self, version: int, *, whole: bool) -> None:
         """Raise `CubepiSchemaMismatch` if existing tables lack columns of the version.

@@ -70,7 +70,7 @@ from threadlog.models import GRAPH, MESSAGES, METADATA, SchemaPart
                 "INSERT INTO threadlog_graph_version VALUES (2)",
             ],
             2,
-            "nothing was changed",
+            "The database is newer than this release: upgrade threadlog; nothing was changed",
         ),
         (
             METADATA,
