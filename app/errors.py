@@ -485,7 +485,7 @@ class ServerUnreachableError(ConnectionLostError):
 
     advice = (
         "The server did not answer. Nothing was committed. Check that the server runs, and host "
-        "and port in the URL; retry_seconds sets how long to wait for it."
+        "and port in the URL. Of a SQL database, retry_seconds sets how long to wait for it."
     )
 
 

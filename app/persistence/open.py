@@ -48,8 +48,8 @@ async def open_checkpointer(
 
     Raises:
         ConfigurationError: the scheme is unknown or for a database that this release does
-            not support; the URI is missing or does not fit the scheme; or an option is
-            unknown.
+            not support; the URI is missing or does not fit the scheme; an option is
+            unknown; or ``setup_schema`` is neither True nor False.
         MissingExtraError: a package that the scheme needs is not installed.
         ThreadlogError: the database cannot be opened.
     """
@@ -101,6 +101,10 @@ def _spec(scheme: str | None, uri: str | None, options: dict[str, Any]) -> Check
             "A URI without a scheme is ignored: all data is in memory and is lost when the process "
             "ends. Set the scheme too, such as scheme='mysql' or "
             "THREADLOG_CHECKPOINTER_SCHEME=mysql."
+        )
+    if not isinstance(setup_schema := options["setup_schema"], bool):
+        raise ConfigurationError(
+            f"The option 'setup_schema' must be true or false, not {setup_schema!r}."
         )
     return CheckpointerSpec(MEMORY if scheme is None else checked_scheme(scheme), uri, options)
 

@@ -207,6 +207,13 @@ async def test_an_unknown_option_is_refused(scheme: str) -> None:
     assert ("max_pool_size, min_pool_size" in error) is (scheme in DATABASES)
 
 
+@pytest.mark.parametrize("wrong", ["false", "no", 0, None])
+async def test_setup_schema_of_another_type_is_refused(wrong: Any) -> None:
+    """As in ``THREADLOG_CHECKPOINTER_OPTIONS='{"setup_schema": "false"}'``."""
+    error = await refused(":memory:", scheme="sqlite", options={"setup_schema": wrong})
+    assert f"'setup_schema' must be true or false, not {wrong!r}" in error
+
+
 # --- Databases of ours -------------------------------------------------------------
 
 
