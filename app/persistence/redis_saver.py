@@ -1,10 +1,18 @@
 """LangGraph's checkpointer for Redis, with what it lacks; see docs/persistence.md."""
 
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import re
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from math import isfinite
+from pathlib import PurePath
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -17,6 +25,7 @@ from langgraph.checkpoint.base import (
     writes_sort_key,
 )
 from langgraph.checkpoint.redis.aio import AsyncRedisSaver
+from langgraph.checkpoint.redis.jsonplus_redis import JsonPlusRedisSerializer
 from langgraph.checkpoint.redis.key_registry import CheckpointKeyRegistry
 from langgraph.checkpoint.redis.util import (
     from_storage_safe_id,
@@ -37,6 +46,7 @@ from threadlog.errors import (
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
+    InvalidInputError,
     ServerUnreachableError,
     StorageError,
     UnsupportedServerError,
@@ -49,6 +59,12 @@ _SCHEMES: Final = ("redis", "rediss")
 _LIMITS: Final = {"socket_connect_timeout": 10.0, "socket_timeout": 60.0}
 _PAGE: Final = 1_000
 _ORDER: Final = ("task_path", "task_id", "idx")
+
+# Types whose constructor takes the text of a value.
+_AS_TEXT: Final = (
+    *(Decimal, UUID, PurePath, ZoneInfo),
+    *(IPv4Address, IPv6Address, IPv4Network, IPv6Network),
+)
 
 
 def _check_uri(uri: str) -> None:
@@ -139,12 +155,77 @@ class _Found(NamedTuple):
     thread_id: str
 
 
+class _Serializer(JsonPlusRedisSerializer):
+    """LangGraph's serializer for Redis, with the values of types that JSON lacks.
+
+    LangGraph's own stores them as texts, or without their values: a Decimal came back as 0. The
+    form, the name of a type with its arguments, is one that LangGraph's serializers read.
+    """
+
+    def _preprocess_redis_json(
+        self, obj: Any, *, encode_bytes: Callable[[bytes], Any] | None = None
+    ) -> Any:
+        """Convert a value to JSON, recursively."""
+        if isinstance(obj, float) and not isfinite(obj):
+            raise InvalidInputError(
+                f"The state contains {obj}, which JSON lacks, and so Redis. Nothing was written. "
+                "Store None or a text in its place, or use another scheme."
+            )
+        named = _named(obj)
+        if named is not None:
+            obj = self._encode_constructor_envelope(named[0], args=named[1:])
+        return super()._preprocess_redis_json(obj, encode_bytes=encode_bytes)
+
+    def _default_handler(self, obj: Any) -> Any:
+        """Convert a value inside an object that is no container, such as a message."""
+        named = _named(obj)
+        if named is None:
+            return super()._default_handler(obj)
+        return self._encode_constructor_envelope(named[0], args=named[1:])
+
+
+def _named(obj: Any) -> tuple[Any, ...] | None:
+    """Return a type that JSON lacks and the arguments that make the value; None for others."""
+    named: tuple[Any, ...] | None = None
+    match obj:
+        case datetime():
+            zone = _zone(obj.utcoffset())
+            named = datetime, *obj.timetuple()[:6], obj.microsecond, zone
+        case date():
+            named = date, *obj.timetuple()[:3]
+        case time():
+            zone = _zone(obj.utcoffset())
+            named = time, obj.hour, obj.minute, obj.second, obj.microsecond, zone
+        case timedelta():
+            named = timedelta, obj.days, obj.seconds, obj.microseconds
+        case timezone():
+            named = timezone, obj.utcoffset(None)
+        case re.Pattern():
+            named = re.compile, obj.pattern, obj.flags
+        case deque():
+            named = deque, [*obj], obj.maxlen
+        case frozenset():
+            named = frozenset, [*obj]
+        case _ if isinstance(obj, _AS_TEXT):
+            named = type(obj), str(obj)
+    return named
+
+
+def _zone(offset: timedelta | None) -> timezone | None:
+    return None if offset is None else timezone(offset)
+
+
 class RedisSaver(AsyncRedisSaver):
     """LangGraph's AsyncRedisSaver, with exact thread ids, filters, `before` and run ids.
 
     A search of Redis ignores the case of letters and returns limited numbers. Here its results
     are compared exactly and read page by page.
     """
+
+    def __init__(self, **options: Any) -> None:
+        """Create a saver, with LangGraph's options."""
+        super().__init__(**options)
+        self.serde = _Serializer()
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return a checkpoint with its pending writes in the order of tasks."""

@@ -2,18 +2,27 @@
 
 import asyncio
 import os
+import re
 import signal
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.redis.aio import AsyncRedisSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.graph import START, StateGraph
+from pydantic import BaseModel
 from redis.asyncio import Redis
 
 from tests.graph.saver.making import checkpoint_of, config_for, ids, metadata_of, put_chain
@@ -29,6 +38,7 @@ from threadlog.errors import (
     ConfigurationError,
     ConnectionFailedError,
     ConnectionLostError,
+    InvalidInputError,
     ServerUnreachableError,
     StorageError,
     ThreadlogError,
@@ -287,6 +297,70 @@ async def test_a_delta_channel_adds_up_in_the_order_of_the_run(saver: Any) -> No
 def in_order(said: list[str], more: Sequence[list[str]]) -> list[str]:
     """Return the list with those of the writes behind it."""
     return [*said, *(each for some in more for each in some)]
+
+
+VALUES: dict[str, Any] = {
+    "datetime": datetime(2026, 1, 2, 3, 4, 5, 6, timezone(timedelta(hours=2))),
+    "naive": datetime.fromisoformat("2026-01-02"),
+    "date": date(2026, 1, 2),
+    "time": time(3, 4, 5, 6),
+    "timedelta": timedelta(days=1, seconds=2, microseconds=3),
+    "timezone": timezone(timedelta(hours=-3)),
+    "zone": ZoneInfo("Europe/Berlin"),
+    "uuid": uuid4(),
+    "decimal": Decimal("1.10"),
+    "path": Path("a/b"),
+    "pattern": re.compile("a+", re.IGNORECASE),
+    "deque": deque([Decimal(1), 2], maxlen=3),
+    "frozenset": frozenset({date(2026, 1, 2)}),
+    "address": ip_address("::1"),
+    "network": ip_network("10.0.0.0/8"),
+}
+
+
+@pytest.mark.parametrize("beside", ["text", b"bytes"])
+async def test_values_of_types_that_json_lacks_come_back(
+    saver: Any, plain: AsyncRedisSaver, beside: object
+) -> None:
+    """LangGraph's own saver returns a Decimal of 0, an empty deque, texts in place of times."""
+    message = HumanMessage("a", additional_kwargs={"d": Decimal(2)})
+    written = {"list": [VALUES], "message": message, "beside": beside}
+    for each, is_equal in ((saver, True), (plain, False)):
+        config = config_for(thread_name())
+        stored = await each.aput(config, checkpoint_of({"x": written}, {"x": "1"}), {}, {"x": "1"})
+        await each.aput_writes(stored, [("x", written)], "task")
+        found = await each.aget_tuple(stored)
+        assert found is not None
+        values = [found.checkpoint["channel_values"]["x"], (found.pending_writes or [])[0][2]]
+        assert (values == [written, written]) is is_equal
+
+
+class Color(Enum):
+    RED = "r"
+
+
+class Model(BaseModel):
+    x: int = 1
+
+
+async def test_objects_of_other_types_come_back_as_json(saver: Any) -> None:
+    """A limit of LangGraph's own saver, which the documentation names."""
+    (config,) = await put_chain(saver, thread_name(), 1)
+    values = (Color.RED, Model(), ValueError("a"))
+    await saver.aput_writes(config, [("x", value) for value in values], "task")
+    found = [value for _, _, value in (await saver.aget_tuple(config)).pending_writes]
+    assert found[0] == "r"
+    assert found[1]["kwargs"] == {"x": 1}
+    assert found[2]["id"] == ["builtins", "ValueError"]
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+async def test_a_number_that_json_lacks_is_refused(saver: Any, number: float) -> None:
+    """LangGraph's own saver stores null."""
+    (config,) = await put_chain(saver, thread_name(), 1)
+    with pytest.raises(InvalidInputError, match=f"contains {number}, which JSON lacks"):
+        await saver.aput_writes(config, [("x", [number])], "task")
+    assert (await saver.aget_tuple(config)).pending_writes == []
 
 
 async def test_a_limit_of_zero_lists_nothing(saver: Any) -> None:
