@@ -7,6 +7,7 @@ from typing import Annotated, BinaryIO
 import typer
 from rich.progress import MofNCompleteColumn, TextColumn
 from rich.text import Text
+from sqlalchemy import URL
 
 from threadlog.cli.open import existing_client
 from threadlog.cli.options import DEFAULT_URL, OwnerOption, UrlArgument, UrlOption, one_url
@@ -18,6 +19,8 @@ from threadlog.cli.output import (
     progress_bar,
     stderr,
 )
+from threadlog.copying.end import is_same_database
+from threadlog.databases.urls import parse_url
 from threadlog.exporting import Export, ExportFormat
 from threadlog.exporting.export import Exported
 
@@ -65,6 +68,11 @@ def export(
       threadlog export --thread order-17 --format openai_chat
     """  # noqa: D301 - Click does not rewrap a paragraph after \b
     url = one_url(context, argument, url)
+    name = getattr(output, "name", None)  # of a pipe it is a number, or missing
+    if isinstance(name, str) and is_same_database(
+        parse_url(url), URL.create("sqlite", database=name)
+    ):
+        raise typer.BadParameter("The file is the database.", param_hint="--output")
     namespaces = [name.split(".") for name in memories] if memories else None
     with suppress(ReaderLeft), Export(thread or None, owner, namespaces, format_name) as running:
         try:
@@ -73,7 +81,7 @@ def export(
         except OSError as error:
             with suppress(OSError):  # closing writes the rest
                 output.close()
-            raise not_written(in_one_line(output.name), error) from error
+            raise not_written(in_one_line(str(name)), error) from error
         _print_summary(running.done)
 
 

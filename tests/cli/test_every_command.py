@@ -256,6 +256,21 @@ def test_an_export_to_a_full_disk_names_the_file(sqlite_url: str) -> None:
     assert result.stderr.startswith("Error: /dev/full cannot be written: No space left on device.")
 
 
+def test_an_export_to_the_database_itself_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    threadlog("import", str(SAMPLE))
+    before = Path("threadlog.db").read_bytes()
+    Path("link").symlink_to("threadlog.db")
+    for name in ("threadlog.db", str(tmp_path / "threadlog.db"), "link"):
+        result = threadlog("export", "--output", name)
+        assert result.exit_code == 2
+        assert "The file is the database" in result.stderr
+    assert Path("threadlog.db").read_bytes() == before
+    assert threadlog("export", "--output", "other").exit_code == 0
+
+
 @pytest.mark.processes
 def test_erase_without_any_standard_input_asks_for_yes(sqlite_url: str) -> None:
     code = "import sys; sys.stdin = None; from threadlog.__main__ import main; main()"
