@@ -173,4 +173,5 @@ def _option_errors(*, external: bool) -> Iterator[None]:
         raise
     except (TypeError, ValueError, OverflowError) as error:
         where = "engine" if external else "URL"
-        raise ConfigurationError(f"The {where} has an option that is wrong: {error}.") from error
+        reason = str(error).rstrip(".")
+        raise ConfigurationError(f"The {where} has an option that is wrong: {reason}.") from error

@@ -335,6 +335,14 @@ async def test_values_of_types_that_json_lacks_come_back(
         assert (values == [written, written]) is is_equal
 
 
+async def test_a_write_that_is_stored_again_replaces_the_first(saver: Any) -> None:
+    """A limit of LangGraph's own saver, which the documentation names."""
+    (config,) = await put_chain(saver, thread_name(), 1)
+    for value in (1, 2):
+        await saver.aput_writes(config, [("x", value)], "task")
+    assert (await saver.aget_tuple(config)).pending_writes == [("task", "x", 2)]
+
+
 class Color(Enum):
     RED = "r"
 

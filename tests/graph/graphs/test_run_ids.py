@@ -46,6 +46,13 @@ async def test_subgraphs_say_it_too(own_way: Way) -> None:
         )
 
 
+async def test_an_empty_run_id_is_no_run(own_way: Way) -> None:
+    config = config_of(metadata={"run_id": ""})
+    for place in (own_way, reference(own_way)):
+        await place.compile(branches()).run({"said": ["hello"]}, config)
+        assert {found.metadata["run_id"] for found in await place.tuples(config_of())} == {""}
+
+
 async def test_deleting_a_run_leaves_the_others(own_way: Way) -> None:
     """A thread goes on from the run before the one that was deleted."""
     graph = own_way.compile(branches())
