@@ -15,6 +15,7 @@ from tests.graph.ways import InThreads, Way
 from tests.support.commits import lost_commits
 from tests.support.counting import StatementCount
 from tests.support.databases import engine_for
+from tests.support.patience import until
 from threadlog import observe
 from threadlog.errors import (
     CommitOutcomeUnknownError,
@@ -186,10 +187,15 @@ async def test_worker_that_wakes_up_does_not_change_the_thread(way: Way, durabil
     options = {"durability": durability}
 
     first = Way(await way.call("claim_write_ownership", "t"), way.synchronous).compile(builder)
+
+    async def is_stored() -> bool:
+        """Return True if the state before the task is; with "exit" none is stored yet."""
+        return durability == "exit" or (await first.state(config)).next == ("slow",)
+
     running = asyncio.create_task(first.run({"said": ["hello"]}, config, **options))
     await asleep.wait()
+    await until(is_stored)  # with "async" the task may begin before
     second = Way(await way.call("claim_write_ownership", "t"), way.synchronous).compile(builder)
-    # With "exit" nothing of the first run is stored yet.
     given = {"said": ["hello"]} if durability == "exit" else None
     assert (await second.run(given, config, **options))["said"] == ["hello", "current"]
     before = [id_of(found.config) for found in await way.tuples(config)]
