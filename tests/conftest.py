@@ -1,13 +1,11 @@
 """Fixtures that every test may use."""
 
 import gc
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from sqlalchemy import make_url
 
 from tests.support.counting import StatementCount, statement_count
 from tests.support.databases import DATABASES, INNODB, NAMED, SERVERS, fresh_database
@@ -18,9 +16,10 @@ from tests.support.seeds import FRESH
 from tests.support.servers.process import folder_in_memory
 from tests.support.servers.products import EVERY_PRODUCT, MYSQL, PRODUCTS
 from tests.support.surroundings import CHOSEN, SURROUNDINGS, VARIABLE
+from tests.support.templates import create_file
 from tests.support.ways import WAYS
-from threadlog import Checkpointer, SyncCheckpointer
-from threadlog.models import PartName
+from threadlog import Checkpointer
+from threadlog.models import CONTROL, GRAPH, MESSAGES, STORE, PartName
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,9 +54,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
     """Spare the garbage collector what stays until the end: modules and thousands of tests."""
-    gc.freeze()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        gc.set_threshold(10_000)
 
 
 for _product in PRODUCTS.values():
@@ -88,21 +94,22 @@ def module_url(
 def database_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Return the URL of a database with the schema."""
     url = str(request.getfixturevalue(f"{database_name}_url"))
-    if database_name == "sqlite":
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), make_url(url).database or "")
-    return url
+    # A new SQLite file of threadlog's own has both parts.
+    return create_file(url, MESSAGES, CONTROL) if database_name == "sqlite" else url
 
 
 @pytest.fixture
 def graph_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Return the same with the graph's tables."""
-    return str(request.getfixturevalue(f"{database_name}_graph_url"))
+    url = str(request.getfixturevalue(f"{database_name}_graph_url"))
+    return create_file(url, GRAPH) if database_name == "sqlite" else url
 
 
 @pytest.fixture
 def store_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Return the same with the memory store's tables."""
-    return str(request.getfixturevalue(f"{database_name}_store_url"))
+    url = str(request.getfixturevalue(f"{database_name}_store_url"))
+    return create_file(url, STORE) if database_name == "sqlite" else url
 
 
 @pytest.fixture
@@ -176,14 +183,6 @@ def sqlite_folder() -> Iterator[Path]:
     """Return a folder for SQLite files, in memory if possible: a disk takes its time to commit."""
     with TemporaryDirectory(prefix="threadlog-sqlite-", dir=folder_in_memory()) as folder:
         yield Path(folder)
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an SQLite file with the schema, to copy: creating one takes longer than most tests."""
-    path = tmp_path_factory.mktemp("template") / "threadlog.db"
-    with SyncCheckpointer(f"sqlite:///{path}"):
-        return path
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.encryption.keys import Keys, change, everything, in_base64, stored
 from tests.log.test_roundtrip import column_objects, column_text, messages, values
 from tests.support.databases import on_connection
 from tests.support.factories import HitlRequestFactory
+from tests.support.matrix import rounds
 from tests.support.ways import open_engine, open_sync_engine
 from threadlog import Checkpointer, Database, SyncCheckpointer, SyncDatabase, encryption
 from threadlog.errors import ConfigurationError, TooLargeError
@@ -200,7 +201,7 @@ def test_generated_messages_come_back_equal(database_url: str, keys: Keys) -> No
     with asyncio.Runner() as runner:
         checkpointer = runner.run(opened())
 
-        @settings(max_examples=60, suppress_health_check=list(HealthCheck), deadline=None)
+        @settings(max_examples=rounds(60), suppress_health_check=list(HealthCheck), deadline=None)
         @given(
             given_messages=st.lists(messages, max_size=4),
             extra=column_objects,

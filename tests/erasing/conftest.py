@@ -1,15 +1,14 @@
 """Databases with all parts of the schema."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.support.databases import SharedDatabase, create_schema, on_connection
+from tests.support.databases import SharedDatabase
 from tests.support.servers.products import PRODUCTS
+from tests.support.templates import create_file
 from threadlog.models import ALL_PARTS
 
 
@@ -31,7 +30,4 @@ def full_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Return the URL of a database with all parts, and no rows."""
     if database_name != "sqlite":
         return str(request.getfixturevalue(f"{database_name}_with_all").empty())
-    url = str(request.getfixturevalue("sqlite_url"))
-    for part in ALL_PARTS:
-        asyncio.run(on_connection(url, partial(create_schema, part=part)))
-    return url
+    return create_file(request.getfixturevalue("sqlite_url"), *ALL_PARTS)

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.exporting.helpers import PARTS, migrated
+from tests.exporting.helpers import PARTS
 from tests.support.databases import SharedDatabase
 from tests.support.servers.products import PRODUCTS
+from tests.support.templates import create_file
 
 
 def _whole(name: str) -> Any:
@@ -30,5 +31,5 @@ for _name in PRODUCTS:
 def whole_url(database_name: str, request: pytest.FixtureRequest) -> str:
     """Return the URL of an empty database, of each kind, with all parts of the schema."""
     if database_name == "sqlite":
-        return migrated(request.getfixturevalue("sqlite_url"))
+        return create_file(request.getfixturevalue("sqlite_url"), *PARTS)
     return str(request.getfixturevalue(f"whole_{database_name}").empty())

@@ -4,9 +4,11 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from tests.cli.helpers import threadlog, write_lines
 from tests.exporting.helpers import all_rows, export, imported, migrated, refusal, run_graph
@@ -18,13 +20,22 @@ from threadlog.models import GRAPH, MESSAGES
 Line = dict[str, Any]
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a database that has forks and the state of a graph, and its export."""
+    folder = tmp_path_factory.mktemp("exported")
+    url = f"sqlite:///{folder}/threadlog.db"
+    asyncio.run(fill(url))
+    asyncio.run(run_graph(url, "g"))
+    export(url, folder / "a.jsonl")
+    return folder
+
+
 @pytest.fixture
-def file(sqlite_url: str, tmp_path: Path) -> Path:
-    """Return the export of a database with forks, and the state of a graph."""
-    asyncio.run(fill(sqlite_url))
-    asyncio.run(run_graph(sqlite_url, "g"))
-    export(sqlite_url, tmp_path / "a.jsonl")
-    return tmp_path / "a.jsonl"
+def file(exported: Path, sqlite_url: str, tmp_path: Path) -> Path:
+    """Return a copy of the export, whose database is copied to `sqlite_url`."""
+    copyfile(exported / "threadlog.db", make_url(sqlite_url).database or "")
+    return copyfile(exported / "a.jsonl", tmp_path / "a.jsonl")
 
 
 def _lines(file: Path) -> list[Line]:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.log.test_roundtrip import json_values, messages
+from tests.support.matrix import rounds
 from threadlog.encoding.json_equal import json_equal
 from threadlog.exporting.rows import to_object, to_row
 from threadlog.log.message_codec import MESSAGE_CODEC
@@ -49,7 +50,7 @@ def assert_comes_back(payload: bytes, metadata: str = "{}") -> dict[str, Any]:
     return line
 
 
-@settings(deadline=None)
+@settings(max_examples=rounds(100), deadline=None)
 @given(message=messages)
 def test_messages_come_back_to_the_byte_and_are_readable(message: Message) -> None:
     (row,) = MESSAGE_CODEC.encode([message])
@@ -89,7 +90,7 @@ def test_message_that_is_packed_in_another_way_is_readable_too() -> None:
     assert "payload_base64" in line
 
 
-@settings(deadline=None)
+@settings(max_examples=rounds(100), deadline=None)
 @given(value=json_values)
 def test_json_comes_back(value: Any) -> None:
     assert_comes_back(b"x", json.dumps(value))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.formats import raw as strategies
+from tests.support.matrix import rounds
 from threadlog import MESSAGE_CODEC
 from threadlog.errors import ConversationError
 from threadlog.formats import (
@@ -66,7 +67,7 @@ def empty(value: Any) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=rounds(25), deadline=None)
 def test_conversation_of_a_format_comes_back_equal(name: str, data: st.DataObject) -> None:
     raw = data.draw(getattr(strategies, name)())
     before = json.dumps(raw)
@@ -82,7 +83,7 @@ def test_conversation_of_a_format_comes_back_equal(name: str, data: st.DataObjec
 
 @pytest.mark.parametrize("name", FORMATS)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=rounds(15), deadline=None)
 def test_conversation_of_a_format_is_told_from_the_others(name: str, data: st.DataObject) -> None:
     """A conversation that says nothing of its format is the same in those that it may have."""
     raw = data.draw(getattr(strategies, name)())

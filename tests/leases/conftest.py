@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
 
-from tests.support.databases import SharedDatabase, create_schema
+from tests.support.databases import SharedDatabase
 from tests.support.servers.products import PRODUCTS
-from threadlog import SyncCheckpointer
 from threadlog.models import CONTROL, MESSAGES
 
 
@@ -35,17 +32,3 @@ def _product_fixtures(name: str) -> dict[str, Any]:
 
 for _name in PRODUCTS:
     globals().update(_product_fixtures(_name))
-
-
-@pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an SQLite file with both parts, to copy."""
-    path = tmp_path_factory.mktemp("template") / "threadlog.db"
-    url = f"sqlite:///{path}"
-    with SyncCheckpointer(url):
-        pass
-    engine = create_engine(url)
-    with engine.begin() as connection:
-        create_schema(connection, CONTROL)
-    engine.dispose()
-    return path

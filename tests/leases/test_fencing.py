@@ -13,6 +13,7 @@ from tests.leases.expiring import MINUTE, end_leases
 from tests.leases.writing import CHANGES_NOTHING, REQUEST, WRITES, Write, prepare, stored
 from tests.support.databases import engine_for
 from tests.support.factories import UserFactory
+from tests.support.matrix import rounds
 from tests.support.seeds import FRESH
 from threadlog import Checkpointer, Claim
 from threadlog.errors import (
@@ -22,8 +23,8 @@ from threadlog.errors import (
     ThreadChangedError,
 )
 
-ROUNDS = 200
 AT_ONCE = 4
+ROUNDS = AT_ONCE * rounds(50)
 
 OWNING: Final[tuple[Write, ...]] = (
     lambda log, claim, **given: log.append(
@@ -41,7 +42,7 @@ OWNING: Final[tuple[Write, ...]] = (
 async def test_worker_that_wakes_up_beside_a_take_over_writes_before_it_or_nothing(
     database_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing of it is stored after `claim_run` has returned to the next worker, 200 times."""
+    """Nothing of it is stored after `claim_run` has returned to the next worker."""
     chance = random.Random(FRESH)
     outcomes: Counter[str] = Counter()
 

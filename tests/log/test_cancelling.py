@@ -11,13 +11,14 @@ from sqlalchemy import QueuePool, event, text
 
 from tests.support.databases import engine_for, engines_of, pools_of
 from tests.support.factories import HitlRequestFactory, UserFactory
+from tests.support.matrix import rounds
 from tests.support.patience import keep_cancelling, until
 from tests.support.ways import host_engine
 from threadlog import Checkpointer, MessageLog
 from threadlog.log.hitl_request import HitlRequest
 from threadlog.messages import Message
 
-TIMES: Final = 12
+TIMES: Final = rounds(12)
 
 MESSAGES: Final[list[Message]] = UserFactory.build_batch(3)
 REQUEST: Final[HitlRequest] = HitlRequestFactory.build(question_id="q")

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from tests.support.databases import execute, on_connection
 from tests.support.factories import HitlRequestFactory, UserFactory
+from tests.support.matrix import rounds
 from threadlog import Checkpointer, HitlRequest
 from threadlog.databases.base import DatabaseFacts
 from threadlog.errors import (
@@ -341,7 +342,9 @@ answers = st.recursive(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=rounds(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(answer=answers)
 async def test_any_answer_comes_back_as_it_was(checkpointer: Checkpointer, answer: Any) -> None:

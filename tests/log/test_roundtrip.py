@@ -2,12 +2,13 @@
 
 import asyncio
 import itertools
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.matrix import rounds
 from threadlog import Checkpointer
 from threadlog.messages import (
     AssistantMessage,
@@ -20,6 +21,8 @@ from threadlog.messages import (
     Usage,
     UserMessage,
 )
+
+EXAMPLES: Final = rounds(60)
 
 pytestmark = pytest.mark.every_way
 
@@ -83,7 +86,7 @@ def test_generated_messages_come_back_equal(database_url: str) -> None:
         checkpointer = runner.run(Checkpointer(database_url).__aenter__())
 
         @settings(
-            max_examples=60,
+            max_examples=EXAMPLES,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         )
@@ -101,4 +104,4 @@ def test_generated_messages_come_back_equal(database_url: str) -> None:
             check()
         finally:
             runner.run(checkpointer.__aexit__(None, None, None))
-    assert next(numbered) >= 60
+    assert next(numbered) >= EXAMPLES

@@ -8,6 +8,8 @@ import pytest
 from tests.persistence.stores import KINDS, SHARED_KINDS, Opened
 from tests.support.databases import SERVERS
 from tests.support.matrix import on_each, other_way
+from tests.support.templates import create_file
+from threadlog.models import GRAPH, METADATA
 
 
 def on_kinds(kinds: Iterable[str]) -> list[Any]:
@@ -20,8 +22,10 @@ def url_for(kind: str, request: pytest.FixtureRequest) -> str:
     database = kind.partition("-")[0]
     if database == "mongodb":
         return str(request.getfixturevalue("mongodb_url"))
-    name = database if database in SERVERS else "sqlite"
-    return str(request.getfixturevalue(f"{name}_graph_url"))
+    if database in SERVERS:
+        return str(request.getfixturevalue(f"{database}_graph_url"))
+    url = str(request.getfixturevalue("sqlite_graph_url"))
+    return create_file(url, GRAPH, METADATA) if database == "sqlite" else url
 
 
 @pytest.fixture(params=on_kinds(KINDS))

@@ -1,13 +1,13 @@
 """Databases with all that belongs to a thread of the message log."""
 
 from collections.abc import AsyncIterator
-from functools import partial
 
 import pytest
 
-from tests.support.databases import create_schema, on_connection
+from tests.support.databases import on_connection
+from tests.support.templates import create_file
 from threadlog import Checkpointer
-from threadlog.models import CONTROL, SEARCH
+from threadlog.models import CONTROL, MESSAGES, SEARCH
 
 
 @pytest.fixture
@@ -21,8 +21,5 @@ async def full_url(database_url: str) -> str:
 @pytest.fixture
 async def sqlite_log(sqlite_url: str) -> AsyncIterator[Checkpointer]:
     """Yield a checkpointer of such an SQLite file, for rules that are the same everywhere."""
-    async with Checkpointer(sqlite_url):
-        pass
-    await on_connection(sqlite_url, partial(create_schema, part=SEARCH))
-    async with Checkpointer(sqlite_url) as opened:
+    async with Checkpointer(create_file(sqlite_url, MESSAGES, CONTROL, SEARCH)) as opened:
         yield opened

@@ -10,7 +10,8 @@ what another test proves on every database: there the default way takes turns to
 
 With ``THREADLOG_TEST_SHORT=1``, which ``make test`` and ``make test-fast`` set, more cases take
 turns: the other ways of ``whole_matrix`` tests as those of the others, and the default way of the
-others among those databases of the run that the test has cases of. With ``THREADLOG_TEST_FULL=1``
+others among those databases of the run that the test has cases of; and tests of random inputs,
+which are new ones in each run, have a third of them (`rounds`). With ``THREADLOG_TEST_FULL=1``
 every case of every test runs.
 """
 
@@ -67,6 +68,11 @@ _CHOICES: Final = {
     "anyones": EVERYWHERE,
     "durable": EVERYWHERE,
 }
+
+
+def rounds(count: int) -> int:
+    """Return how many random inputs a test has: the count, or a third of it in a short run."""
+    return count // 3 if SHORT else count
 
 
 def on_each(databases: Iterable[Any]) -> list[Any]:

@@ -15,6 +15,7 @@ from tests.graph.ways import InThreads, Way
 from tests.support.commits import lost_commits
 from tests.support.counting import StatementCount
 from tests.support.databases import engine_for
+from tests.support.matrix import rounds
 from tests.support.patience import until
 from threadlog import observe
 from threadlog.errors import (
@@ -27,7 +28,7 @@ from threadlog.graph.client import GraphClient
 from threadlog.langgraph import Saver
 from threadlog.runtime.client import EngineClient
 
-ROUNDS = 50
+ROUNDS = rounds(50)
 
 
 def engine_of(saver: Saver) -> Engine:
