@@ -10,8 +10,9 @@ what another test proves on every database: there the default way takes turns to
 
 With ``THREADLOG_TEST_SHORT=1``, which ``make test`` and ``make test-fast`` set, more cases take
 turns: the other ways of ``whole_matrix`` tests as those of the others, and the default way of the
-others among those databases of the run that the test has cases of; and tests of random inputs,
-which are new ones in each run, have a third of them (`rounds`). With ``THREADLOG_TEST_FULL=1``
+others among those databases of the run that the test has cases of, as do the sources of copies
+from one database to another. Tests of random inputs, which are new ones in each run, have a third
+of them (`rounds`). With ``THREADLOG_TEST_FULL=1``
 every case of every test runs.
 """
 
@@ -57,6 +58,9 @@ _TURNING: Final = {
 
 # Fixtures that servers alone have; without one the test would be skipped without a reason.
 _OF_SERVERS: Final = {"server_name", "innodb_name", "among_others"}
+
+# Fixtures of two databases, of which each of the run is the source once.
+_ENDS: Final = {"ends", "graph_ends", "store_ends"}
 
 # Which databases a test can run on, by the fixture that names its own.
 _CHOICES: Final = {
@@ -141,6 +145,9 @@ def is_left_out(item: pytest.Item) -> bool:
         return True
     if not {*PRODUCTS} & {*databases} and not _OF_SERVERS.isdisjoint(names):
         return True  # the run has none of their servers
+    if SHORT and not _ENDS.isdisjoint(names):
+        source = item.nodeid.partition("-to-")[0].replace("[", "-").rpartition("-")[2]
+        return source != DATABASES[crc32(_key(item)) % len(DATABASES)]
     named = [name for name in _NAMES if item.get_closest_marker(name)]
     choices = next((found for name, found in _CHOICES.items() if name in names), ())
     # A database that is not among the choices takes no turns.

@@ -119,6 +119,24 @@ def test_a_test_of_some_databases_takes_turns_among_them_in_a_short_run(
         assert run == ["mysql"]
 
 
+def test_the_source_of_a_copy_takes_turns_in_a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_short_on(monkeypatch, "sqlite", "mysql")
+    found = set()
+    for test in range(20):
+        pairs = [("sqlite", "mysql"), ("mysql", "sqlite")]
+        items: list[Any] = [
+            Item(
+                f"tests/test_it.py::test_{test}[{'-to-'.join(pair)}-some value]",
+                ["graph_ends"],
+                *(getattr(pytest.mark, name) for name in pair),
+            )
+            for pair in pairs
+        ]
+        (run,) = [pair for pair, item in zip(pairs, items, strict=True) if not is_left_out(item)]
+        found.add(run)
+    assert found == {*pairs}
+
+
 def test_a_database_without_sql_takes_its_turn_in_a_short_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
