@@ -225,7 +225,7 @@ async def test_foreign_threads_are_as_absent_as_unknown_ones(
                 assert outcome[0] is ThreadOwnedError, (name, thread_id)
             else:
                 assert outcome == await _outcome(call, scoped, "unknown"), (name, thread_id)
-            assert await _rows(database_url) == before, (name, thread_id)
+        assert await _rows(database_url) == before, name
     for thread_id in ("foreign", "ownerless"):
         assert (await scoped.erase_thread(thread_id, forks="erase")).thread_ids == ()
     await scoped.save_pending_request("foreign", None)
