@@ -107,13 +107,24 @@ def test_read_conversation_refuses_an_instruction_with_an_input() -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_real_conversations_go_through_every_format_and_back(name: str) -> None:
     _, write = FORMATS[name]
-    for line in CHATS.read_text(encoding="utf-8").splitlines():
-        system, messages, _ = from_openai_chat(json.loads(line)["messages"])
+    chats = [json.loads(line)["messages"] for line in CHATS.read_text("utf-8").splitlines()]
+    for chat in filter(is_plain, chats):
+        system, messages, _ = from_openai_chat(chat)
         written = write(messages) if name == "anthropic" else write(messages, system=system)
         again = read_conversation(json.loads(json.dumps(written)), unknown="refuse")
         assert again.system == (None if name == "anthropic" else system)
         assert comparable(again.messages, name) == comparable(messages, name)
         assert write(again.messages) == write(messages)
+
+
+def is_plain(chat: list[Any]) -> bool:
+    """Return True if each format can hold a conversation: no images, people's names, refusals."""
+    return not any(
+        isinstance(each.get("content"), list)
+        or "refusal" in each
+        or (each["role"] == "user" and "name" in each)
+        for each in chat
+    )
 
 
 def comparable(messages: list[Message], name: str) -> list[Any]:
