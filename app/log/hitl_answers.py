@@ -42,10 +42,7 @@ def save_hitl_answer(
 
     _check(thread_id, run_id, claim)
     check_id(question_id, "question_id")
-    size = len(f"{thread_id}{run_id or ''}{question_id}".encode())
-    if size > _MAX_KEY_BYTES:
-        reason = f"must have, with thread_id and run_id, at most {_MAX_KEY_BYTES:,} bytes in UTF-8"
-        raise InvalidIdError(name="question_id", reason=f"{reason}, not {size:,}")
+    check_answer_key(thread_id, run_id, question_id)
     value = to_json_value(answer, "answer")
     check_is_plain(value, "answer")
     encrypted = transactions.facts.encryption is not None
@@ -101,6 +98,14 @@ def clear_hitl_answers(
         if not questions:
             return
     transactions.write(clear, idempotent=True)
+
+
+def check_answer_key(thread_id: str, run_id: str | None, question_id: str) -> None:
+    """Raise InvalidIdError if ids that were checked are too long together to be a key."""
+    size = len(f"{thread_id}{run_id or ''}{question_id}".encode())
+    if size > _MAX_KEY_BYTES:
+        reason = f"must have, with thread_id and run_id, at most {_MAX_KEY_BYTES:,} bytes in UTF-8"
+        raise InvalidIdError(name="question_id", reason=f"{reason}, not {size:,}")
 
 
 def _check(thread_id: str, run_id: str | None, claim: Claim | None = None) -> None:

@@ -13,6 +13,7 @@ from threadlog.errors import (
 )
 from threadlog.log.conditions import check_claim, check_held, fence_of, lease_lost
 from threadlog.log.framework_types import FrameworkTypes, RequestT
+from threadlog.log.hitl_answers import check_answer_key
 from threadlog.log.owners import check_thread_owner, resolve_owner, write_thread
 from threadlog.log.results import Claim
 from threadlog.models import Thread
@@ -41,6 +42,7 @@ def save_pending_request(
         if run_id is not None:
             check_id(run_id, "run_id")
         content = _encode(vocabulary, request)
+        check_answer_key(thread_id, run_id, content["question_id"])
         encrypted = transactions.facts.encryption is not None
         check_size(content, "request", transactions.statement_limit, encrypted=encrypted)
 

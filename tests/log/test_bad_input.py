@@ -139,7 +139,7 @@ async def test_ids_of_runs_questions_and_forks_are_refused(
 
 
 @pytest.mark.whole_matrix
-async def test_ids_of_an_answer_that_are_too_long_together_are_refused(
+async def test_ids_of_an_answer_or_question_that_are_too_long_together_are_refused(
     checkpointer: Checkpointer,
 ) -> None:
     """The largest key of an index of PostgreSQL, in characters that it cannot compress."""
@@ -154,6 +154,15 @@ async def test_ids_of_an_answer_that_are_too_long_together_are_refused(
         await checkpointer.save_hitl_answer(one, f"{longest}𠀀", "yes", run_id=other)
     assert caught.value.name == "question_id"
     assert await checkpointer.load_hitl_answer(one, f"{longest}𠀀", run_id=other) is None
+    # Nor a question that could not be answered.
+    question = HitlRequestFactory(question_id=f"{longest}𠀀")
+    with pytest.raises(InvalidIdError, match="2,604") as caught:
+        await checkpointer.save_pending_request(one, question, run_id=other)
+    assert caught.value.name == "question_id"
+    assert await checkpointer.load_pending(one) is None
+    question = HitlRequestFactory(question_id=longest)
+    await checkpointer.save_pending_request(one, question, run_id=other)
+    assert await checkpointer.load_pending(one) == (question, other)
 
 
 @pytest.mark.parametrize("bad", BAD_JSON.values(), ids=BAD_JSON)
