@@ -12,6 +12,7 @@ from rich.text import Text
 
 from threadlog.cli.options import JsonOption, OwnerOption, PartOption
 from threadlog.cli.output import (
+    INTERRUPTED,
     ReaderLeft,
     fail,
     in_one_line,
@@ -93,7 +94,7 @@ def copy(
             groups = asyncio.run(work)
     except KeyboardInterrupt:
         advice = "" if compare else " Run it again to continue."
-        raise fail(f"Interrupted.{advice}") from None
+        raise fail(f"Interrupted.{advice}", INTERRUPTED) from None
     same = not print_advice(groups, _ADVICE)
     with suppress(ReaderLeft):  # the exit status still matters
         if json:

@@ -13,6 +13,7 @@ from rich.text import Text
 from threadlog.cli.open import existing_client
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, one_url
 from threadlog.cli.output import (
+    INTERRUPTED,
     ReaderLeft,
     fail,
     in_one_line,
@@ -118,13 +119,18 @@ def _confirm(thread: str | None, owner: str | None) -> None:
     """Ask whether to erase.
 
     Raises:
-        Exit: there is no terminal to ask at.
+        Exit: there is no terminal to ask at, or Ctrl-C was pressed.
         Abort: the answer is no.
     """
     if not has_terminal():
         raise fail("There is no terminal to ask for confirmation. Use --yes, or --dry-run.")
     name = f"all threads of owner {owner}" if thread is None else f"thread {thread}"
-    typer.confirm(f"Erase {in_one_line(name)}?", abort=True, err=True)
+    try:
+        typer.confirm(f"Erase {in_one_line(name)}?", abort=True, err=True)
+    except typer.Abort as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise fail("Interrupted. Nothing was erased.", INTERRUPTED) from None
+        raise
 
 
 async def _erase_thread(url: str, thread_id: str, options: dict[str, Any]) -> Erased:

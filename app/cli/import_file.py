@@ -17,6 +17,7 @@ from threadlog.checkpointer import Checkpointer
 from threadlog.cli.copy import Bars, print_advice, print_groups
 from threadlog.cli.options import DEFAULT_URL, JsonOption, PartOption, UrlOption
 from threadlog.cli.output import (
+    INTERRUPTED,
     ReaderLeft,
     fail,
     in_one_line,
@@ -167,7 +168,7 @@ def _import_export(
                 work = copy_database(staged.url, url, part=part, report=bars.report)
                 groups = asyncio.run(work)
     except KeyboardInterrupt:
-        raise fail("Interrupted. Run it again to continue.") from None
+        raise fail("Interrupted. Run it again to continue.", INTERRUPTED) from None
     skipped = {name: count for name, count in staged.rows.items() if part not in {None, name}}
     is_bad = print_advice(groups, _ADVICE)
     with suppress(ReaderLeft):  # the exit status still matters

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from threadlog.cli.open import existing
 from threadlog.cli.options import DEFAULT_URL, JsonOption, UrlArgument, UrlOption, one_url
-from threadlog.cli.output import ReaderLeft, fail, print_json, progress_bar, stdout
+from threadlog.cli.output import INTERRUPTED, ReaderLeft, fail, print_json, progress_bar, stdout
 from threadlog.log.search_rows import count_missing, incomplete_threads, index_thread
 
 # Threads in a page.
@@ -39,7 +39,7 @@ def index(
     try:
         added = asyncio.run(_index(url))
     except KeyboardInterrupt:
-        raise fail("Interrupted. Run it again to continue.") from None
+        raise fail("Interrupted. Run it again to continue.", INTERRUPTED) from None
     with suppress(ReaderLeft):
         if json:
             print_json({"messages": added})

@@ -31,6 +31,10 @@ _UNUSUAL: Final = re.compile(r"[^\n -~]")
 _UNLIMITED: Final = 100_000
 
 
+INTERRUPTED: Final = 130
+"""The exit status after Ctrl-C, which shells expect and Typer uses too."""
+
+
 class ReaderLeft(typer.Exit):
     """The reader of standard output has exited, such as ``| head``; this is not a failure."""
 
@@ -73,11 +77,11 @@ def error_text(error: ThreadlogError) -> str:
     return str(error)
 
 
-def fail(reason: str) -> typer.Exit:
-    """Write one line to standard error. Return the exception that ends with status 1."""
+def fail(reason: str, status: int = 1) -> typer.Exit:
+    """Write one line to standard error. Return the exception that ends with a status."""
     line = printable(without_password(reason)).replace("\n", " ")
     stderr().print(Text.assemble(("Error: ", "bold red"), line), soft_wrap=True)
-    return typer.Exit(1)
+    return typer.Exit(status)
 
 
 def not_written(name: str, error: OSError) -> typer.Exit:

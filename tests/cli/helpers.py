@@ -13,6 +13,14 @@ from tests.support.processes import run_python
 from threadlog import Checkpointer
 from threadlog.cli import app
 
+# Tests that were started in the background ignore SIGINT, and so does what they start.
+HEEDS_CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from threadlog.__main__ import main
+main()
+"""
+
 SAMPLE = Path(__file__).parents[1] / "support" / "data" / "sample.jsonl"
 
 

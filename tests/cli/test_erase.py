@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import pty
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -10,10 +13,11 @@ import pytest
 from langgraph.store.base import PutOp
 from typer.testing import CliRunner
 
-from tests.cli.helpers import threadlog
+from tests.cli.helpers import HEEDS_CTRL_C, threadlog
 from tests.graph.saver.making import put_chain
 from tests.support.databases import execute
 from tests.support.factories import UserFactory
+from tests.support.processes import PythonProcess
 from threadlog import Checkpointer
 from threadlog.cli import app
 from threadlog.langgraph import Saver, Store
@@ -69,6 +73,22 @@ def test_erase_asks_at_a_terminal(
         assert "\x1b" not in result.output
         assert result.exit_code == (0 if erased else 1)
     assert ("a1" in left(url)) is not erased
+
+
+@pytest.mark.processes
+def test_ctrl_c_at_the_question_erases_nothing_and_ends_with_130(url: str) -> None:
+    keyboard, terminal = pty.openpty()
+    question = "Erase all threads of owner alice? [y/N]:"
+    command = ("-c", HEEDS_CTRL_C, "erase", url, "--owner", "alice")
+    with PythonProcess(*command, stdin=terminal) as process:
+        asked = process.stderr.read(len(question))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    os.close(keyboard)
+    os.close(terminal)
+    assert asked == question
+    assert (process.returncode, errors) == (130, "Error: Interrupted. Nothing was erased.\n")
+    assert len(left(url)) == 4
 
 
 def test_erase_of_an_owner_reports_counts_and_no_contents(url: str) -> None:

@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection
@@ -31,6 +33,7 @@ COMMANDS = [
     "export",
     "check",
     "migrate",
+    "index",
 ]
 
 EVIL_ID = "evil\x1b[31m[bold]id"
@@ -86,6 +89,36 @@ def test_the_url_may_be_argument_or_option(command: str, tmp_path: Path) -> None
         assert result.exit_code == 2
         assert "name different databases" in result.stderr
     assert not (tmp_path / "other.db").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["import", str(SAMPLE)],
+        ["threads"],
+        ["show", "t"],
+        ["runs", "t"],
+        ["release", "t", "r"],
+        ["prune", "--older-than", "1d"],
+        ["erase", "--thread", "t", "--yes"],
+        ["copy", "sqlite:///a.db", "sqlite:///b.db"],
+        ["export"],
+        ["check"],
+        ["migrate"],
+        ["index"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_ctrl_c_ends_each_command_with_130(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_off(work: Coroutine[Any, Any, Any]) -> None:
+        work.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asyncio, "run", break_off)
+    result = threadlog(*arguments)
+    assert (result.exit_code, result.stdout) == (130, "")
 
 
 def test_looking_creates_no_file(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from tests.cli.helpers import HEEDS_CTRL_C
 from tests.support.commits import lost_commits
 from tests.support.databases import on_connection
 from tests.support.ends import Ends, Rows, fill, rows_of, said, say, source_rows
@@ -26,18 +27,10 @@ from threadlog.copying.copy import Copied, Fault, copy_database
 _LONG: Final = 2_500
 _KILLS: Final = 2
 
-# What is started in the background ignores SIGINT, and so does what that starts.
-_COPY: Final = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from threadlog.__main__ import main
-main()
-"""
-
 
 def start(ends: Ends) -> PythonProcess:
     """Start a copy in a process of its own, which heeds Ctrl-C wherever the tests run."""
-    return PythonProcess("-c", _COPY, "copy", *ends, "--json")
+    return PythonProcess("-c", HEEDS_CTRL_C, "copy", *ends, "--json")
 
 
 async def messages_in(url: str) -> int:
@@ -118,7 +111,7 @@ async def test_an_interrupted_copy_says_how_to_go_on(
         await progress(process, ends.target, 100)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate()
-    assert (process.returncode, output) == (1, "")
+    assert (process.returncode, output) == (130, "")
     assert errors == "Error: Interrupted. Run it again to continue.\n"
     whole = await source_rows(ends)
     assert_is_beginning(await rows_of(ends.target), whole)

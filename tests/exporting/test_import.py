@@ -143,7 +143,9 @@ def test_import_that_was_broken_off_continues(
 
     with monkeypatch.context() as patched:
         patched.setattr(Bars, "report", break_off)
-        assert "Run it again to continue" in refusal(file, target)
+        result = threadlog("import", str(file), "--url", target)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "Error: Interrupted. Run it again to continue.\n"
     found = len(asyncio.run(rows_of(target))["cubepi_threads"])
     assert 0 < found < 6
     copied, unchanged, _ = imported(file, target)["messages"]

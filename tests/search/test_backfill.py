@@ -67,7 +67,7 @@ async def test_broken_off_command_continues(
 
     monkeypatch.setattr(search_rows, "search_rows", break_off)
     broken = await asyncio.to_thread(threadlog, "index", database_url)
-    assert (broken.exit_code, broken.stdout) == (1, "")
+    assert (broken.exit_code, broken.stdout) == (130, "")
     assert "Interrupted. Run it again to continue." in broken.stderr
     assert len(await stored(database_url)) == 200
     done = await index(database_url)
