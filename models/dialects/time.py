@@ -232,3 +232,11 @@ def utc_now(
             return type_coerce(seconds_ago, SecondsAgo())
         return literal(datetime.now(UTC) - timedelta(seconds=cast("float", seconds_ago)), UtcTime())
     return _UtcTimestamp(type_coerce(seconds_ago, Double()) if given else literal(seconds_ago))
+
+
+def now_parameter(dialect: str) -> datetime | float:
+    """Return a parameter of `utc_now` that is the same instant wherever a statement has it.
+
+    SQLite's would otherwise read the clock at each place.
+    """
+    return datetime.now(UTC) if dialect == "sqlite" else 0.0

@@ -208,15 +208,15 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class SecondsAgo(UtcTime):
-    """A number of seconds before now, sent as the time of this process: for SQLite."""
+    """A time, or a number of seconds before now, as this process knows it: for SQLite."""
 
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Return the time; None for None."""
-        if value is None:
-            return None
-        return super().process_bind_param(datetime.now(UTC) - timedelta(seconds=value), dialect)
+        if isinstance(value, int | float):
+            value = datetime.now(UTC) - timedelta(seconds=value)
+        return super().process_bind_param(value, dialect)
 
 
 class typed_null(FunctionElement[Any]):  # noqa: N801 - reads as a SQL expression

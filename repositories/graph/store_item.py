@@ -27,7 +27,7 @@ from threadlog.models.dialects.labels import (
     label_count,
     nth_label,
 )
-from threadlog.models.dialects.time import utc_now
+from threadlog.models.dialects.time import now_parameter, utc_now
 from threadlog.models.dialects.types import as_bytes
 from threadlog.models.dialects.upsert import insert_or_update
 from threadlog.models.store_item import NAMESPACE_START
@@ -143,7 +143,7 @@ def item_digest(namespace: str, key: str) -> str:
 
 
 def _now(dialect: str) -> ColumnElement[datetime]:
-    """Return the database's time, for statements that get the parameter ``now``, 0."""
+    """Return the database's time, for statements that get the parameter ``now``."""
     return utc_now(dialect, seconds_ago=bindparam("now"))
 
 
@@ -232,7 +232,7 @@ class StoreItemRepository(Repository):
                 **new._asdict(),
                 "item_digest": item_digest(new.namespace, new.item_key),
                 "namespace_start": new.namespace.encode()[:NAMESPACE_START],
-                "now": 0.0,
+                "now": now_parameter(self.uow.dialect),
                 "since_expiry": None if new.ttl_seconds is None else -new.ttl_seconds,
             }
             for new in items

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from langgraph.store.base import PutOp
 
 from tests.store.ways import WAYS, Way
 from tests.support.databases import execute, on_connection
@@ -48,6 +49,18 @@ async def test_an_expired_item_is_as_if_it_were_not_there(way: Way, store_url: s
     await way.call("put", ("a",), "k", {"x": 2})
     again = await way.call("get", ("a",), "k")
     assert again.created_at > first.created_at, "it was created anew"
+
+
+async def test_a_new_item_was_created_when_it_was_updated(way: Way) -> None:
+    keys = [str(number) for number in range(20)]
+    await way.call("put", ("a",), "put", {"x": 1}, ttl=5)
+    await way.call("batch", [PutOp(("a",), key, {"x": 1}) for key in keys])
+    found = await way.call("search", ("a",), limit=100)
+    assert len(found) == len(keys) + 1
+    assert [item.key for item in found if item.created_at != item.updated_at] == []
+    await way.call("put", ("a",), "put", {"x": 2})
+    again = await way.call("get", ("a",), "put")
+    assert again.created_at < again.updated_at
 
 
 async def test_reading_postpones_the_end_and_only_if_asked(way: Way, store_url: str) -> None:
