@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final, cast
 
+from bson.codec_options import TypeRegistry
 from langchain_core.runnables import RunnableConfig, run_in_executor
 from langgraph.checkpoint.base import (
     ChannelVersions,
@@ -33,6 +34,8 @@ from threadlog.persistence.mongodb_client import (
 )
 
 _DATABASE: Final = "checkpointing_db"
+# LangGraph's serializer passes a bytearray on as it is, for which BSON has no type.
+_TYPES: Final = TypeRegistry(fallback_encoder=lambda v: bytes(v) if isinstance(v, bytearray) else v)
 _ORDER: Final = [("task_path", 1), ("task_id", 1), ("idx", 1)]
 
 
@@ -52,7 +55,7 @@ class MongoSaver(MongoDBSaver):
         """
         parsed = parse_mongodb_uri(uri)
         with translated_errors(writes=False):
-            client = created(MongoClient[Document], parsed)
+            client = created(MongoClient[Document], parsed, type_registry=_TYPES)
             try:
                 check_acknowledged(client.write_concern)
                 super().__init__(client, parsed.database or _DATABASE, **options)

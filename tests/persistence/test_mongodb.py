@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import pytest
 from bson import SON, Decimal128
+from bson.errors import InvalidDocument
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 from langgraph.checkpoint.mongodb import MongoDBSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -166,6 +167,19 @@ async def test_no_writes_are_nothing_to_store(saver: Any, plain: MongoDBSaver) -
         plain.put_writes(config, [], "task")
     await saver.aput_writes(config, [], "task")
     assert (await saver.aget_tuple(config)).pending_writes == []
+
+
+async def test_a_bytearray_is_stored_as_langgraphs_serializer_does(
+    saver: Any, plain: MongoDBSaver
+) -> None:
+    """BSON has no bytearray, which the serializer passes on as it is."""
+    (config,) = await put_chain(saver, thread_name(), 1)
+    value = bytearray(b"a\0b")
+    with pytest.raises(InvalidDocument):
+        plain.put_writes(config, [("x", value)], "task")
+    await saver.aput_writes(config, [("x", value), ("y", {"inner": value})], "task")
+    (_, _, found), (_, _, nested) = (await saver.aget_tuple(config)).pending_writes
+    assert (found, type(found), nested) == (value, bytearray, {"inner": value})
 
 
 async def test_a_config_with_an_id_lists_that_checkpoint(saver: Any, plain: MongoDBSaver) -> None:
