@@ -81,8 +81,11 @@ def check_one_of(value: object, name: str, allowed: Iterable[str]) -> None:
 
 
 def check_count(value: object, name: str, *, least: int) -> None:
-    """Raise InvalidInputError if not an int from `least` to 2^63-1, the range of a seq."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= _MAX_SEQ:
+    """Raise InvalidInputError if not an int from `least` to 2^63-1, the range of a seq.
+
+    A subclass of int is refused: PyMySQL sends the name of an IntEnum.
+    """
+    if type(value) is not int or not least <= value <= _MAX_SEQ:
         raise InvalidInputError(f"{name} must be an int of at least {least}, not {value!r}.")
 
 

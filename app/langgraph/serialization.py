@@ -19,7 +19,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from threadlog import models
-from threadlog.encoding.validation import check_id, check_json_object, check_name
+from threadlog.encoding.validation import check_count, check_id, check_json_object, check_name
 from threadlog.errors import CheckpointCorruptionError, InvalidInputError
 from threadlog.graph.checkpoints import Ancestry
 from threadlog.repositories.graph.checkpoint import (
@@ -93,9 +93,11 @@ def query_of(
     """Convert the arguments of `Saver.list`.
 
     Raises:
-        InvalidInputError: an id cannot be a key, or `metadata` is not JSON.
+        InvalidInputError: an id cannot be a key, `metadata` is not JSON, or `limit` is no count.
     """
     check_json_object(metadata or {}, "filter")
+    if limit is not None:
+        check_count(limit, "limit", least=0)
     # As in LangGraph's own savers, {} is like None.
     target = target_of(config) if config else None
     return CheckpointQuery(

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -317,10 +318,13 @@ async def test_message_at_the_packet_limit_is_stored_and_one_more_refused(innodb
         assert len(await checkpointer.read("a")) == 1
 
 
-@pytest.mark.parametrize("number", [2**63, 2**70])
+@pytest.mark.parametrize("number", [2**63, 2**70, HTTPStatus.OK])
 @pytest.mark.whole_matrix
 async def test_numbers_beyond_the_databases(checkpointer: Checkpointer, number: int) -> None:
-    """A number that cannot be a seq is refused before a driver gets it."""
+    """A number that cannot be a seq is refused before a driver gets it.
+
+    PyMySQL sends the name of an IntEnum.
+    """
     verbs: list[Callable[[], Any]] = [
         lambda: checkpointer.load("t", last=number),
         lambda: checkpointer.read("t", after_seq=number),

@@ -1,5 +1,6 @@
 """Ids and names: what is kept apart, how long they may be, and what is refused."""
 
+from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
@@ -202,6 +203,15 @@ async def test_a_config_without_a_thread_or_checkpoint_is_reported(saver: Saver)
         await saver.aget_tuple({"configurable": {}})
     with pytest.raises(InvalidInputError, match="names no checkpoint_id"):
         await saver.aput_writes(config_for("t"), [("a", 1)], "task")
+
+
+@pytest.mark.parametrize("limit", [-1, 1.0, "1", True, HTTPStatus.OK])
+async def test_a_limit_that_is_no_count_is_refused(saver: Saver, limit: Any) -> None:
+    """An IntEnum too, of which PyMySQL sends the name."""
+    await put_chain(saver, "t", 1)
+    with pytest.raises(InvalidInputError, match="limit must be an int of at least 0"):
+        await ids(saver.alist(config_for("t"), limit=limit))
+    assert await ids(saver.alist(config_for("t"), limit=0)) == []
 
 
 def test_write_at_the_packet_limit_is_stored_and_one_byte_more_refused(
