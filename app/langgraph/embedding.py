@@ -19,7 +19,8 @@ class TextIndex:
         """Check a configuration of LangGraph's.
 
         Raises:
-            ConfigurationError: `dims` or `embed` is missing or cannot be used.
+            ConfigurationError: `dims` or `embed` is missing or cannot be used, or `fields` is no
+                list of paths.
         """
         missing = [name for name in ("dims", "embed") if not config.get(name)]
         if missing:
@@ -27,6 +28,10 @@ class TextIndex:
         check_count(config["dims"], "dims", least=1)
         self.dims = config["dims"]
         self._fields = config.get("fields") or ["$"]
+        if not _is_list_of_paths(self._fields):
+            raise ConfigurationError(
+                f"'fields' of index= must be a list of paths, not {self._fields!r}."
+            )
         try:
             self._embeddings = ensure_embeddings(config["embed"])
         except ValueError as error:
@@ -45,7 +50,7 @@ class TextIndex:
         if op.index is False:
             return []
         fields = self._fields if op.index is None else op.index
-        if not isinstance(fields, list) or not all(isinstance(path, str) for path in fields):
+        if not _is_list_of_paths(fields):
             raise InvalidInputError("index must be None, False or a list of paths.")
         return [text for path in fields for text in get_text_at_path(value, path)]
 
@@ -67,3 +72,7 @@ class TextIndex:
                 "must return one for each."
             )
         return [unit_vector(numbers, self.dims) for numbers in (*found, *asked)]
+
+
+def _is_list_of_paths(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(path, str) for path in value)

@@ -2,11 +2,13 @@
 
 import json
 import math
+from http import HTTPStatus
 from typing import Any
 
 import pytest
 from langgraph.store.base import (
     GetOp,
+    IndexConfig,
     InvalidNamespaceError,
     ListNamespacesOp,
     MatchCondition,
@@ -48,6 +50,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "ttl": (PutOp(("a",), "k", {}, ttl=-1), InvalidInputError, "ttl, in minutes"),
     "endless ttl": (PutOp(("a",), "k", {}, ttl=math.inf), InvalidInputError, "ttl"),
     "limit": (SearchOp(("a",), limit=-1), InvalidInputError, "limit"),
+    "enum limit": (SearchOp(("a",), limit=HTTPStatus.OK), InvalidInputError, "limit.*OK"),
     "offset": (ListNamespacesOp(offset=-1), InvalidInputError, "offset"),
     "depth": (ListNamespacesOp(max_depth=0), InvalidInputError, "max_depth"),
     "match": (
@@ -84,6 +87,14 @@ async def test_a_value_that_fits_into_no_statement_is_refused(server_store_url: 
             await store.aput(("a",), "k", {"x": "x" * 100_000})
         store._opened().operations.facts = facts
         await store.aput(("a",), "k", {"x": "x" * 100_000})
+
+
+@pytest.mark.parametrize("fields", ["text", ("text",), ["text", 1], 7])
+def test_fields_that_are_no_list_of_paths_are_refused_at_once(fields: Any) -> None:
+    index: IndexConfig = {"dims": 2, "embed": lambda texts: [[1.0, 0.0] for _ in texts]}
+    Store("sqlite://", index={**index, "fields": ["text"]})
+    with pytest.raises(ConfigurationError, match="'fields' of index= must be a list of paths"):
+        Store("sqlite://", index={**index, "fields": fields})
 
 
 def test_one_source_is_needed() -> None:
