@@ -40,6 +40,10 @@ _PARTITIONS: Final = text(
     "SELECT MAX(partition_method), COUNT(partition_name), MAX(partition_expression) "
     "FROM information_schema.partitions WHERE table_schema = DATABASE() AND table_name = :table"
 )
+_COLUMNS: Final = text(
+    "SELECT column_name FROM information_schema.columns "
+    "WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table"
+)
 _COLLATIONS: Final = text(
     "SELECT table_name, column_name, collation_name FROM information_schema.columns "
     "WHERE table_schema = DATABASE() AND table_name IN :tables AND column_name IN :columns "
@@ -126,9 +130,14 @@ class CatalogueRepository(Repository):
 
     def columns(self, table: str) -> set[str]:
         """Return the names of an existing table's columns."""
-        return {
-            str(c["name"]) for c in inspect(self.uow.connection).get_columns(table, self._schema)
-        }
+        if self.uow.dialect in MYSQL:
+            # SQLAlchemy reads SHOW CREATE TABLE, whose quotes depend on the session. It also has
+            # the columns for an account that may neither read nor write them.
+            found = self.uow.execute(_COLUMNS, {"schema": self._schema, "table": table})
+            if names := set(found.scalars()):
+                return names
+        columns = inspect(self.uow.connection).get_columns(table, self._schema)
+        return {str(column["name"]) for column in columns}
 
     def is_in_another_history(self, part: SchemaPart) -> bool:
         """Return True if an application's Alembic history is there, and threadlog's own is not."""

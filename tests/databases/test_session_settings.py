@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -157,6 +157,26 @@ async def test_an_engine_that_stores_empty_texts_as_null_is_refused(mariadb_url:
     engine = host_engine(mariadb_url, connect_args={"init_command": mode})
     with pytest.raises(ConfigurationError, match="EMPTY_STRING_IS_NULL"):
         await Checkpointer(engine=engine).__aenter__()
+    await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "setting", ["sql_mode = 'ANSI_QUOTES,STRICT_TRANS_TABLES'", "sql_quote_show_create = 0"]
+)
+async def test_an_engine_whose_listener_changes_quotes_opens(innodb_url: str, setting: str) -> None:
+    """SQLAlchemy has decided by then how it reads SHOW CREATE TABLE."""
+    engine = host_engine(innodb_url)
+
+    def change(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET {setting}")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", change)
+    async with Checkpointer(engine=engine) as checkpointer:
+        await checkpointer.append("t", [UserFactory()])
+        assert len(await checkpointer.read("t")) == 1
+        await checkpointer.claim_run("t", "r")
     await engine.dispose()
 
 

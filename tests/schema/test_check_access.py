@@ -77,6 +77,17 @@ async def test_a_right_that_is_missing_on_one_table_is_an_error(
     assert [each.status for each in await access(url)] == ["ok"]
 
 
+async def test_a_table_that_the_account_may_only_delete_from_is_an_error(
+    innodb_url: str, grant: Grant
+) -> None:
+    """MySQL's information_schema has no columns of the table for such an account."""
+    url = await grant("SELECT", *cubepi_metadata.tables.keys() - {"cubepi_hitl_answers"})
+    await grant("DELETE", "cubepi_hitl_answers")
+    found = {each.message: each.status for each in await access(url)}
+    missing = "The account has no right to SELECT, INSERT, UPDATE on cubepi_hitl_answers."
+    assert found[missing] == "error"
+
+
 async def test_a_server_that_is_read_only_is_a_warning(postgres_url: str) -> None:
     url = make_url(postgres_url).update_query_dict(
         {"options": "-c default_transaction_read_only=on"}
