@@ -102,7 +102,7 @@ class GraphClient(_VerifiedClient):
 
     _client: EngineClient | FactoryClient
     _batcher: Batcher[PutRequest, None] | None = None
-    """Runs what `put` is given, in an embedded database of a URL; None while closed."""
+    """Runs what `put` is given, in an embedded database of a URL."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class GraphClient(_VerifiedClient):
         if not self._verified:
             await self._verify()
         batcher = self._batcher
-        if batcher is not None and batcher.pool.slots.locked():
+        if batcher is not None and batcher.must_wait:
             await batcher.submit(PutRequest(operation, args))
         elif single:
             await self._client.write_statement(operation, *args)

@@ -147,7 +147,7 @@ class RequestQueue(Generic[QueuedT]):
                 if taken and (size is None or size > room):
                     break
                 taken.append(waiting.popleft())
-                room = 0 if size is None else room - size
+                room = -1 if size is None else room - size  # -1: no room for one of size 0
             if len(taken) > before:  # the rest waits after other threads
                 del self.waiting[thread_id]
                 if waiting:
@@ -247,6 +247,11 @@ class Batcher(Generic[RequestT, ResultT]):
         self._dispatcher: asyncio.Task[None] | None = None
         self._is_closed = False
 
+    @property
+    def must_wait(self) -> bool:
+        """True if a request has to wait for a connection, or behind others."""
+        return bool(self._queue.waiting) or self.pool.slots.locked()
+
     async def submit(self, request: RequestT) -> ResultT:
         """Run a request; return its result when it is durable.
 
@@ -322,6 +327,8 @@ class Batcher(Generic[RequestT, ResultT]):
     async def _dispatch(self) -> None:
         while self._queue.first_runnable() is not None:
             await self.pool.slots.acquire()
+            if self._client.writing is not self.pool:
+                self.close()  # its connections may be closed
             batch = self._queue.next_batch(self.pool.runner.statement_limit)
             if batch:
                 self._start(batch)

@@ -25,6 +25,7 @@ from threadlog.events import ConnectionAwaited, Event
 from threadlog.graph.client import GraphClient, PutRequest
 from threadlog.langgraph import Saver, Store
 from threadlog.messages import UserMessage
+from threadlog.runtime import client
 from threadlog.runtime.batcher import Batcher
 
 GRAPHS = 16
@@ -58,12 +59,12 @@ async def put(saver: Saver, thread_id: str) -> RunnableConfig:
     return await saver.aput(config_for(thread_id), checkpoint, metadata_of(), versions)
 
 
-def batcher_of(saver: Saver) -> Batcher[PutRequest, None]:
-    """Return what runs the writes of an open saver that wait."""
-    client = saver._slot.client
-    assert isinstance(client, GraphClient)
-    assert client._batcher is not None
-    return client._batcher
+def batcher_of(saver: Saver | Store) -> Batcher[PutRequest, None]:
+    """Return what runs the writes of an open saver or store that wait."""
+    opened = saver._slot.client
+    assert isinstance(opened, GraphClient)
+    assert opened._batcher is not None
+    return opened._batcher
 
 
 async def stored(saver: Saver) -> set[str]:
@@ -111,11 +112,7 @@ async def test_memories_that_wait_share_a_transaction(sqlite_url: str) -> None:
     """Of several puts of one key the last call counts."""
     async with Store(sqlite_url) as store:
         await store.aput(("a",), "k", {"n": -1})
-        client = store._slot.client
-        assert isinstance(client, GraphClient)
-        engine = client.operations.engine  # type: ignore[union-attr] # of a URL
-        assert engine is not None
-        transactions = Transactions(engine)
+        transactions = Transactions(batcher_of(store).pool.engine)
         await asyncio.gather(
             *(store.aput(("a",), "k", {"n": n}) for n in range(GRAPHS)),
             store.adelete(("a",), "gone"),
@@ -130,19 +127,20 @@ async def test_memories_that_wait_share_a_transaction(sqlite_url: str) -> None:
 async def test_refused_one_does_not_affect_the_others(
     sqlite_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Nor those that wait behind its batch: it is run again alone."""
     async with Saver(sqlite_url) as saver:
-        stale = await saver.aclaim_write_ownership("t3")
-        await saver.aclaim_write_ownership("t3")
+        stale = await saver.aclaim_write_ownership("t64")
+        await saver.aclaim_write_ownership("t64")
         outcomes = await asyncio.gather(
-            *(put(stale if n == 3 else saver, f"t{n}") for n in range(GRAPHS)),
+            *(put(stale if n == 64 else saver, f"t{n}") for n in range(67)),
             return_exceptions=True,
         )
         failed = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
-        assert failed == [3]
-        assert isinstance(outcomes[3], WriteOwnershipLostError)
-        assert await stored(saver) == names(*range(GRAPHS)) - {"t3"}
+        assert failed == [64]
+        assert isinstance(outcomes[64], WriteOwnershipLostError)
+        assert await stored(saver) == names(*range(67)) - {"t64"}
     assert [record.getMessage() for record in caplog.records] == [
-        "Running the 15 calls of a batch one by one: WriteOwnershipLostError"
+        "Running the 64 calls of a batch one by one: WriteOwnershipLostError"
     ]
 
 
@@ -211,31 +209,42 @@ async def test_cancelling_any_stores_each_wholly_or_not_at_all(sqlite_url: str, 
         assert kept <= found <= kept | cancelled
 
 
-async def test_what_waits_when_the_saver_is_closed_is_refused(sqlite_url: str) -> None:
-    """What waited for the connection first is still stored."""
+@pytest.mark.parametrize("seconds", [5.0, 0.1])
+async def test_what_waits_when_the_saver_is_closed_is_refused(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """Also if the call that runs takes longer than closing waits."""
+    monkeypatch.setattr(client, "GRACE_SECONDS", seconds)
     saver = Saver(sqlite_url)
     async with patience():
         await saver.__aenter__()
         await put(saver, "before")
-        batcher = batcher_of(saver)
-
-        async def all_wait() -> bool:
-            return sum(map(len, batcher._queue.waiting.values())) == 149
-
-        async def is_closed() -> bool:
-            return saver._slot.client is None
-
         with locked(sqlite_url):
-            puts = [asyncio.create_task(put(saver, f"t{n}")) for n in range(150)]
-            await until(all_wait)
+            puts = [asyncio.create_task(put(saver, f"t{n}")) for n in range(2)]
+            await asyncio.sleep(0)
             closing_ = asyncio.create_task(saver.__aexit__())
-            await until(is_closed)
+            await asyncio.wait({closing_}, timeout=0.3)
         await closing_
-        outcomes = await asyncio.gather(*puts, return_exceptions=True)
-    assert {type(outcome) for outcome in outcomes[65:]} == {NotOpenError}
-    assert not [outcome for outcome in outcomes[:65] if isinstance(outcome, BaseException)]
+        first, second = await asyncio.gather(*puts, return_exceptions=True)
+        assert not isinstance(first, BaseException)
+        assert isinstance(second, NotOpenError)
     async with Saver(sqlite_url) as again:
-        assert await stored(again) == {"before", *names(*range(65))}
+        assert await stored(again) == {"before", "t0"}
+
+
+async def test_put_does_not_overtake_those_that_wait(sqlite_url: str) -> None:
+    """A connection is free for a moment before the dispatcher takes it."""
+    async with Store(sqlite_url) as store:
+        await store.aput(("a",), "k", {"n": 0})
+        slots = batcher_of(store).pool.slots
+        await slots.acquire()
+        first = asyncio.create_task(store.aput(("a",), "k", {"n": 1}))
+        asyncio.get_running_loop().call_soon(slots.release)
+        second = asyncio.create_task(store.aput(("a",), "k", {"n": 2}))
+        await asyncio.gather(first, second)
+        found = await store.aget(("a",), "k")
+        assert found is not None
+        assert found.value == {"n": 2}
 
 
 async def test_all_parts_of_a_database_share_its_connection(sqlite_url: str) -> None:
