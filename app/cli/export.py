@@ -72,7 +72,7 @@ def export(
     if isinstance(name, str) and is_same_database(
         parse_url(url), URL.create("sqlite", database=name)
     ):
-        raise typer.BadParameter("The file is the database.", param_hint="--output")
+        raise typer.BadParameter("The file is the database. Choose another.", param_hint="--output")
     namespaces = [name.split(".") for name in memories] if memories else None
     with suppress(ReaderLeft), Export(thread or None, owner, namespaces, format_name) as running:
         try:

@@ -325,7 +325,12 @@ class EngineClient(UrlClient):
         pools = self._pools()
         self.writing = self.reading = self.home = None
         self._opened = []
-        await shield_with_grace(self._close(pools))
+        closing = _in_background(self._close(pools))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            await asyncio.wait({closing}, timeout=2 * GRACE_SECONDS)  # it has its own limit
+            raise
 
     async def _close(self, pools: list[ConnectionPool]) -> None:
         try:
@@ -335,9 +340,7 @@ class EngineClient(UrlClient):
         except TimeoutError:
             # What still runs returns its connection to a pool that is disposed of by then.
             old = [pool.engine.pool for pool in pools]
-            late = asyncio.create_task(_dispose_late(pools, old))
-            _pending_disposals.add(late)
-            late.add_done_callback(_pending_disposals.discard)
+            _in_background(_dispose_late(pools, old))
         finally:
             for pool in pools:
                 await pool.dispose()
@@ -491,7 +494,14 @@ async def finish_abandoned(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task}, timeout=GRACE_SECONDS)
 
 
-_pending_disposals: Final[set[asyncio.Task[None]]] = set()
+_pending_disposals: Final[set[asyncio.Task[None]]] = set()  # asyncio itself does not keep tasks
+
+
+def _in_background(disposal: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    task = asyncio.create_task(disposal)
+    _pending_disposals.add(task)
+    task.add_done_callback(_pending_disposals.discard)
+    return task
 
 
 async def _dispose_late(pools: list[ConnectionPool], old: list[Pool]) -> None:

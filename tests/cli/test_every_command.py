@@ -299,7 +299,7 @@ def test_an_export_to_the_database_itself_is_refused(
     for name in ("threadlog.db", str(tmp_path / "threadlog.db"), "link"):
         result = threadlog("export", "--output", name)
         assert result.exit_code == 2
-        assert "The file is the database" in result.stderr
+        assert "The file is the database. Choose another." in result.stderr
     assert Path("threadlog.db").read_bytes() == before
     assert threadlog("export", "--output", "other").exit_code == 0
 

@@ -432,8 +432,9 @@ async def test_closing_lets_what_runs_finish(server_url: str, size: int) -> None
         assert len(await checkpointer.list_threads()) == writing
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
 async def test_connections_that_come_back_after_closing_are_closed(
-    server_url: str, monkeypatch: pytest.MonkeyPatch
+    server_url: str, monkeypatch: pytest.MonkeyPatch, *, cancelled: bool
 ) -> None:
     """Closing too early for what runs leaves no connection in the end."""
     monkeypatch.setattr("threadlog.runtime.client.GRACE_SECONDS", 0.2)
@@ -446,7 +447,12 @@ async def test_connections_that_come_back_after_closing_are_closed(
         await connection.execute(text("SELECT * FROM cubepi_threads FOR UPDATE"))
         append = asyncio.create_task(checkpointer.append("t", [UserFactory()]))
         await asyncio.sleep(0.1)
-        await checkpointer.__aexit__(None, None, None)
+        closing = asyncio.create_task(checkpointer.__aexit__(None, None, None))
+        if cancelled:
+            await asyncio.sleep(0)
+            closing.cancel()
+        await asyncio.wait({closing})
+        assert closing.cancelled() is cancelled
         await connection.commit()
         await append
 
