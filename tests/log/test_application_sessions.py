@@ -231,6 +231,19 @@ def test_refused_prepare_of_two_phases_is_the_cause(server_url: str) -> None:
     asyncio.run(run())
 
 
+async def test_two_phases_that_postgresql_does_not_allow_are_refused_at_once(
+    postgres_url: str,
+) -> None:
+    """It allows none by default. SQLAlchemy does not wrap asyncpg's error of a stream."""
+    engine = host_engine(postgres_url, execution_options={"stream_results": True})
+    factory = async_sessionmaker(engine, twophase=True)
+    async with Checkpointer(session_factory=factory, retry_seconds=1) as log:
+        with pytest.raises(StorageError, match=r"^prepared transactions are disabled\.") as caught:
+            await log.append("t", [UserFactory()])
+        assert not caught.value.retryable
+    await engine.dispose()
+
+
 # --- One session, two calls at once ------------------------------------------------
 
 

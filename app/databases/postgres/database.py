@@ -200,10 +200,10 @@ class PostgresBackend(Backend):
         return found[-1] if found else "another table"
 
     def refusal(self, error: Exception) -> ThreadlogError | None:
-        """Return an error for one of asyncpg in connecting, which SQLAlchemy does not wrap."""
+        """Return an error for one of asyncpg that SQLAlchemy does not wrap, as in connecting."""
         if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] != "asyncpg":
             return None
-        return connecting_type(error)(str(error) or type(error).__name__)
+        return connecting_type(error)(str(error).partition("\n")[0] or type(error).__name__)
 
 
 def _arguments(

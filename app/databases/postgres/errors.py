@@ -31,6 +31,7 @@ _ERRORS: Final[dict[str, type[StorageError]]] = {
     "22001": ColumnTooShortError,
     "3D000": ConnectionFailedError,
     "53300": TooManyConnectionsError,
+    "55000": StorageError,  # such as two phases on a server that allows none
     "25P03": ConnectionLostError,  # closed by the server after idling
 }
 _CLASSES: Final[dict[str, type[StorageError]]] = {
