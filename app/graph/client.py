@@ -190,7 +190,7 @@ class GraphClient(_VerifiedClient):
         if not self._verified:
             await self._verify()
         batcher = self._batcher
-        if batcher is not None and batcher.must_wait:
+        if batcher is not None and (batcher.waiting or batcher.pool.slots.locked()):
             await batcher.submit(PutRequest(operation, args))
         elif single:
             await self._client.write_statement(operation, *args)

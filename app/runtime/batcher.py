@@ -243,14 +243,10 @@ class Batcher(Generic[RequestT, ResultT]):
         self.pool = pool
         self._together = together
         self._queue: RequestQueue[_Pending[RequestT]] = RequestQueue()
+        self.waiting = self._queue.waiting
         self._batches: set[_Batch[RequestT]] = set()  # asyncio itself does not keep tasks
         self._dispatcher: asyncio.Task[None] | None = None
         self._is_closed = False
-
-    @property
-    def must_wait(self) -> bool:
-        """True if a request has to wait for a connection, or behind others."""
-        return bool(self._queue.waiting) or self.pool.slots.locked()
 
     async def submit(self, request: RequestT) -> ResultT:
         """Run a request; return its result when it is durable.
