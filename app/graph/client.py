@@ -7,7 +7,7 @@ call ``setup()`` inside the block; the schema is verified before the first opera
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar, cast
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar, TypeVarTuple, cast
 
 from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -37,6 +37,7 @@ from threadlog.schema.opening import initialise_schema, open_client, open_sync_c
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(eq=False, slots=True)
@@ -56,7 +57,7 @@ class PutRequest:
     """See `Request`; all have one connection."""
 
     def busy_reason(self, seconds: float) -> str:
-        """Return the reason of the error of one that waited for so long."""
+        """Return the reason of the `PoolTimeoutError` of a put that waited for so long."""
         return f"No connection was free for {seconds:g} s"
 
 
@@ -177,7 +178,9 @@ class GraphClient(_VerifiedClient):
             await self._verify()
         return await self._client.read(operation, *args, **kwargs)
 
-    async def put(self, operation: Callable[..., None], *args: Any, single: bool) -> None:
+    async def put(
+        self, operation: Callable[[TransactionRunner, *Ts], None], *args: *Ts, single: bool
+    ) -> None:
         """Run an operation that stores no more if it is run again.
 
         In an embedded database, which has one connection, those that wait share a transaction.
@@ -273,7 +276,9 @@ class SyncGraphClient(_VerifiedClient):
             self._verify()
         return self._client.read(operation, *args, **kwargs)
 
-    def put(self, operation: Callable[..., None], *args: Any, single: bool) -> None:
+    def put(
+        self, operation: Callable[[TransactionRunner, *Ts], None], *args: *Ts, single: bool
+    ) -> None:
         """Run an operation that stores no more if it is run again; see `GraphClient.put`."""
         if not self._verified:
             self._verify()
@@ -442,7 +447,9 @@ class Facade:
         call = client.write(operation, *args, **kwargs)
         return asyncio.run_coroutine_threadsafe(call, loop).result()
 
-    def _put(self, operation: Callable[..., None], *args: Any, single: bool) -> None:
+    def _put(
+        self, operation: Callable[[TransactionRunner, *Ts], None], *args: *Ts, single: bool
+    ) -> None:
         """Run an operation that stores no more if it is run again; see `_read`."""
         client = self._opened()
         if isinstance(client, SyncGraphClient):

@@ -138,8 +138,10 @@ def encode_checkpoint(
     check_id(checkpoint_id, "checkpoint id")
     stored = stored_metadata(config, metadata)
     check_json_object(stored, "metadata")
-    run_id = stored.get("run_id") or None
-    if run_id is not None:
+    run_id = stored.get("run_id")
+    if run_id == "":  # no run
+        run_id = None
+    elif run_id is not None:
         check_id(run_id, "run_id")
     values = checkpoint["channel_values"]
     rest = {**checkpoint}

@@ -68,7 +68,7 @@ class AppendRequest:
         return sorted({message.run_id for message in self.messages if message.run_id})
 
     def busy_reason(self, seconds: float) -> str:
-        """Return the reason of the error of an append that waited for so long."""
+        """Return the reason of the `PoolTimeoutError` of an append that waited for so long."""
         thread = f"thread id {self.thread_id!r}"
         return f"No connection was free, or {thread} was busy, for {seconds:g} s"
 

@@ -34,9 +34,15 @@ from threadlog.persistence.mongodb_client import (
 )
 
 _DATABASE: Final = "checkpointing_db"
-# LangGraph's serializer passes a bytearray on as it is, for which BSON has no type.
-_TYPES: Final = TypeRegistry(fallback_encoder=lambda v: bytes(v) if isinstance(v, bytearray) else v)
 _ORDER: Final = [("task_path", 1), ("task_id", 1), ("idx", 1)]
+
+
+def _to_bson(value: Any) -> Any:
+    """Convert a bytearray, which LangGraph's serializer passes on; BSON has no type for it."""
+    return bytes(value) if isinstance(value, bytearray) else value
+
+
+_TYPES: Final = TypeRegistry(fallback_encoder=_to_bson)
 
 
 class MongoSaver(MongoDBSaver):

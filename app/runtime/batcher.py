@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from threadlog.databases.base import Backend
 from threadlog.encoding.statement_size import STATEMENT_OVERHEAD
@@ -67,7 +67,7 @@ class Request(Protocol):
     """True if the caller was cancelled."""
 
     def busy_reason(self, seconds: float) -> str:
-        """Return the reason of the error of a request that waited for so long."""
+        """Return the reason of the `PoolTimeoutError` of a request that waited for so long."""
 
 
 class Busy:
@@ -76,9 +76,6 @@ class Busy:
 
 RequestT = TypeVar("RequestT", bound=Request)
 ResultT = TypeVar("ResultT")
-
-Together: TypeAlias = Callable[[TransactionRunner, Sequence[RequestT]], Sequence[Any]]
-"""Runs requests in one transaction; returns the result of each, an error or `Busy`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -230,20 +227,25 @@ class Batcher(Generic[RequestT, ResultT]):
     """
 
     def __init__(
-        self, client: EngineClient, pool: ConnectionPool, together: Together[RequestT]
+        self,
+        client: EngineClient,
+        pool: ConnectionPool,
+        run_together: Callable[[TransactionRunner, Sequence[RequestT]], Sequence[Any]],
     ) -> None:
         """Create a batcher.
 
         Args:
             client: the open client; its name stands in errors.
             pool: the client's writing connections; their slots are shared with other work.
-            together: runs the requests of a batch.
+            run_together: runs requests in one transaction; returns the result of each, an error
+                or `Busy`.
         """
         self._client = client
         self.pool = pool
-        self._together = together
+        self._run_together = run_together
         self._queue: RequestQueue[_Pending[RequestT]] = RequestQueue()
         self.waiting = self._queue.waiting
+        """The requests that wait, by thread id: empty if a request would wait behind no other."""
         self._batches: set[_Batch[RequestT]] = set()  # asyncio itself does not keep tasks
         self._dispatcher: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -348,7 +350,7 @@ class Batcher(Generic[RequestT, ResultT]):
         requests = tuple(map(_REQUEST, batch.requests))
         again: Sequence[_Pending[RequestT]] = ()
         try:
-            outcomes = await self.pool.run(self._together, requests)
+            outcomes = await self.pool.run(self._run_together, requests)
             for queued, outcome in zip(batch.requests, outcomes, strict=True):
                 if isinstance(outcome, Busy):
                     again = [*again, queued]

@@ -9,7 +9,7 @@ import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from sqlalchemy import Table
@@ -104,10 +104,6 @@ async def test_lines_stay_readable_while_the_database_is_written_to(database_url
     assert seen[-1]["type"] == "end"
 
 
-_MOST: Final = 2_500_000
-"""Bytes of memory, less than a quarter of the export."""
-
-
 async def test_memory_is_that_of_a_page_not_of_the_thread(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,35 +111,36 @@ async def test_memory_is_that_of_a_page_not_of_the_thread(
     monkeypatch.setattr(paging, "PAGE_BYTES", 50_000)
     monkeypatch.setattr(exporting, "_SPOOL_BYTES", 50_000)
     monkeypatch.setattr("threadlog.importing.stage_export._BYTES", 50_000)
-    await say(sqlite_url, "t", *(f"{number}" * 20_000 for number in range(10, 210)))
+    await say(sqlite_url, "t", *(f"{number}" * 10_000 for number in range(10, 410)))
     size, file = 0, tmp_path / "a.jsonl"
     async with Checkpointer(sqlite_url) as checkpointer:
         await read(checkpointer.export(threads=["t"], format="openai_chat"))  # imports
-        with _at_most(_MOST), file.open("wb") as output:
+        with _memory() as used, file.open("wb") as output:
             async for line in checkpointer.export():
                 size += output.write(line)
-    assert size > 4 * _MOST
-    await asyncio.to_thread(_import, file, f"sqlite:///{tmp_path}/target.db")
+    assert size > 8_000_000
+    assert used[0] < size / 5
+    await asyncio.to_thread(_import_within, file, f"sqlite:///{tmp_path}/target.db", size // 5)
 
 
-def _import(file: Path, url: str) -> None:
-    with _at_most(_MOST):
+def _import_within(file: Path, url: str, limit: int) -> None:
+    with _memory() as used:
         assert threadlog("import", str(file), "--url", url).exit_code == 0
+    assert used[0] < limit
 
 
 @contextmanager
-def _at_most(limit: int) -> Iterator[None]:
-    """Check that no more bytes are in use at once; garbage is collected as in an application."""
-    usual = gc.get_threshold()
+def _memory() -> Iterator[list[int]]:
+    """Yield a list that gets the most bytes in use; garbage is collected as in an application."""
+    usual, used = gc.get_threshold(), list[int]()
     gc.set_threshold(700, 10, 10)
     tracemalloc.start()
     try:
-        yield
-        _, most = tracemalloc.get_traced_memory()
+        yield used
+        used.append(tracemalloc.get_traced_memory()[1])
     finally:
         tracemalloc.stop()
         gc.set_threshold(*usual)
-    assert most < limit
 
 
 async def test_export_of_an_owner_has_only_the_owners_threads(

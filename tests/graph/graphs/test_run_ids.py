@@ -2,9 +2,12 @@
 
 from uuid import uuid4
 
+import pytest
+
 from tests.graph.graphs.graphs import branches, nested
 from tests.graph.graphs.histories import comparables, config_of
 from tests.graph.ways import Way, reference
+from threadlog.errors import InvalidIdError
 
 
 async def test_every_checkpoint_says_which_run_made_it(way: Way) -> None:
@@ -51,6 +54,15 @@ async def test_an_empty_run_id_is_no_run(own_way: Way) -> None:
     for place in (own_way, reference(own_way)):
         await place.compile(branches()).run({"said": ["hello"]}, config)
         assert {found.metadata["run_id"] for found in await place.tuples(config_of())} == {""}
+
+
+@pytest.mark.parametrize("run_id", [0, False])
+async def test_run_id_that_is_no_text_is_refused(own_way: Way, run_id: object) -> None:
+    with pytest.raises(InvalidIdError, match="run_id"):
+        await own_way.compile(branches()).run(
+            {"said": ["hello"]}, config_of(metadata={"run_id": run_id})
+        )
+    assert await own_way.tuples(config_of()) == []
 
 
 async def test_deleting_a_run_leaves_the_others(own_way: Way) -> None:
